@@ -1,0 +1,189 @@
+"""Make blurred photos from sharp ones, in linear light.
+
+What is synthesised, and why, is told in ``training/README.md``. Nothing here
+shifts the picture: every kernel is centred on its centre of mass, otherwise a
+network would learn to move edges.
+
+Arrays are HWC float32 in [0, 1] unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Array = NDArray[np.float32]
+
+MOTION, MOVING_OBJECT, FOCUS, SHARP = "motion", "moving object", "focus", "sharp"
+KIND_SHARES = {MOTION: 0.56, MOVING_OBJECT: 0.28, FOCUS: 0.10, SHARP: 0.06}
+"""How often each kind of photo is made; focus blur is a minority, sharp photos must stay sharp."""
+
+
+@dataclass(frozen=True)
+class BlurredPhoto:
+    """What a network is given and what it should answer."""
+
+    blurred: Array
+    sharp: Array
+
+
+def trajectory(length: float, rng: np.random.Generator, points: int = 96) -> Array:
+    """Draw the path of a shaken camera during one exposure.
+
+    Heading and speed are random walks, so paths are curved, pause and hurry;
+    jitter is the tremor of a hand. After Boracchi and Foi, "Modeling the
+    performance of image restoration from motion blur", TIP 2012.
+
+    Args:
+        length: Length of the path in pixels, jitter excluded.
+        rng: Source of randomness.
+        points: Number of positions, equally spaced in time.
+
+    Returns:
+        Positions (points, 2), y and x in pixels, whose mean is zero.
+    """
+    curvature = abs(rng.normal(0, 1.2)) / np.sqrt(points)
+    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, curvature, points))
+    heading += rng.normal(0, 1.5) * np.linspace(0, 1, points)
+    speed = np.exp(np.cumsum(rng.normal(0, 0.08, points)))
+    steps = np.stack([np.sin(heading), np.cos(heading)], axis=1) * speed[:, None]
+    if rng.random() < 0.15:  # the hand turns back
+        steps[rng.integers(points // 4, points) :] *= -rng.uniform(0.3, 1.0)
+    path = np.cumsum(steps, axis=0) * (length / speed.sum())
+    path += rng.normal(0, min(0.5, 0.02 * length), path.shape)
+    return (path - path.mean(axis=0)).astype(np.float32)
+
+
+def motion_kernel(path: Array) -> Array:
+    """Rasterise a path to a kernel that sums to one.
+
+    Each position is shared between its four pixels bilinearly, which keeps the
+    centre of mass exactly: the middle of the kernel.
+    """
+    radius = int(np.ceil(np.abs(path).max())) + 1
+    kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
+    corner = np.floor(path).astype(int)
+    fraction = path - corner
+    for dy in (0, 1):
+        for dx in (0, 1):
+            weight = np.abs(1 - dy - fraction[:, 0]) * np.abs(1 - dx - fraction[:, 1])
+            np.add.at(kernel, (corner[:, 0] + dy + radius, corner[:, 1] + dx + radius), weight)
+    return kernel / kernel.sum()
+
+
+def focus_kernel(radius: float, rng: np.random.Generator) -> Array:
+    """Return a disc or a Gaussian of about ``radius`` pixels that sums to one."""
+    half = int(np.ceil(2 * radius)) + 1
+    y, x = np.mgrid[-half : half + 1, -half : half + 1]
+    distance = np.hypot(y, x)
+    if rng.random() < 0.5:
+        kernel = np.clip(radius + 0.5 - distance, 0, 1)  # anti-aliased edge
+    else:
+        kernel = np.exp(-0.5 * (distance / (radius / 1.6)) ** 2)
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+def convolve(image: Array, kernel: Array) -> Array:
+    """Convolve each channel, repeating the image's edge outside it."""
+    radius = kernel.shape[0] // 2
+    padded = np.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
+    shape = padded.shape[:2]
+    spectrum = np.fft.rfft2(padded, axes=(0, 1)) * np.fft.rfft2(kernel, shape)[..., None]
+    full = np.fft.irfft2(spectrum, shape, axes=(0, 1))
+    return full[2 * radius :, 2 * radius :].astype(np.float32)
+
+
+def soft_mask(height: int, width: int, rng: np.random.Generator) -> Array:
+    """Draw a smooth random region, (height, width, 1): an object that moves by itself."""
+    coarse = rng.normal(size=(rng.integers(2, 6), rng.integers(2, 6))).astype(np.float32)
+    noise = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    softness = rng.uniform(0.05, 0.6)
+    return np.clip((noise - rng.normal(0, 0.3)) / softness + 0.5, 0, 1)[..., None]
+
+
+def blur(linear: Array, kind: str, longest: float, rng: np.random.Generator) -> Array:
+    """Blur an image in linear light, HWC, any non-negative range.
+
+    Args:
+        linear: The sharp scene.
+        kind: One of the kinds of `KIND_SHARES`.
+        longest: Upper bound of the motion's length in pixels.
+        rng: Source of randomness.
+    """
+    if kind == SHARP:
+        return linear
+    if kind == FOCUS:
+        return convolve(linear, focus_kernel(rng.uniform(0.6, 3.0), rng))
+    length = rng.uniform(1.5, longest)
+    first = convolve(linear, motion_kernel(trajectory(length, rng)))
+    if kind == MOTION:
+        return first
+    other = rng.uniform(0.0, longest)
+    second = convolve(linear, motion_kernel(trajectory(other, rng)))
+    mask = soft_mask(*linear.shape[:2], rng)
+    return first + mask * (second - first)
+
+
+def expose(encoded: Array, gamma: float, rng: np.random.Generator) -> Array:
+    """Undo the camera's response, and push some highlights above white.
+
+    A lamp clipped at white was brighter than white when the shutter was open:
+    its streak stays white, which no blur of the clipped photo would show.
+    """
+    linear = encoded**gamma
+    if rng.random() < 0.3:
+        bright = np.clip((linear.min(axis=2, keepdims=True) - 0.75) / 0.25, 0, 1)
+        linear = linear * (1 + rng.uniform(0, 6) * bright**2)
+    return linear.astype(np.float32)
+
+
+def add_sensor_noise(linear: Array, rng: np.random.Generator) -> Array:
+    """Add shot noise, whose variance grows with the light, and read noise."""
+    shot, read = 10 ** rng.uniform(-5, -3), 10 ** rng.uniform(-4, -2.3)
+    spread = np.sqrt(np.maximum(linear, 0) * shot + read**2)
+    return linear + (rng.standard_normal(linear.shape, np.float32) * spread).astype(np.float32)
+
+
+def jpeg_roundtrip(encoded: Array, rng: np.random.Generator) -> Array:
+    """Code as JPEG at quality 60 to 98, most often with subsampled colour."""
+    photo = Image.fromarray(np.round(encoded * 255).astype(np.uint8))
+    buffer = io.BytesIO()
+    subsampling = int(rng.choice([0, 1, 2], p=[0.3, 0.2, 0.5]))
+    photo.save(buffer, "JPEG", quality=int(rng.integers(60, 99)), subsampling=subsampling)
+    return np.asarray(Image.open(buffer), np.float32) / 255
+
+
+def make_blurred(
+    sharp: Array, margin: int, longest: float, rng: np.random.Generator, kind: str | None = None
+) -> BlurredPhoto:
+    """Make what a camera would have recorded of a sharp scene, had it moved.
+
+    Args:
+        sharp: The scene as stored in a photo, HWC float32 in [0, 1], with
+            ``margin`` pixels more on each side than the result has.
+        margin: Pixels around the result that only feed the blur.
+        longest: Upper bound of the motion's length in pixels.
+        rng: Source of randomness.
+        kind: One of the kinds of `KIND_SHARES`, or drawn by its share.
+
+    Returns:
+        Photos of the scene without the margin. For the kind "sharp" the wanted
+        answer is the recorded photo itself, noise and all.
+    """
+    if kind is None:
+        kind = str(rng.choice(list(KIND_SHARES), p=list(KIND_SHARES.values())))
+    gamma = rng.uniform(1.8, 2.4)
+    recorded = blur(expose(sharp, gamma, rng), kind, longest, rng)
+    recorded = recorded[margin:-margin, margin:-margin]
+    if rng.random() < 0.8:
+        recorded = add_sensor_noise(recorded, rng)
+    encoded = np.clip(recorded, 0, 1) ** (1 / gamma)
+    if rng.random() < 0.85:
+        encoded = jpeg_roundtrip(encoded, rng)
+    encoded = encoded.astype(np.float32)
+    wanted = encoded if kind == SHARP else sharp[margin:-margin, margin:-margin]
+    return BlurredPhoto(blurred=encoded, sharp=wanted)

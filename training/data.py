@@ -1,0 +1,206 @@
+"""Photos and pairs: where they are, what is held out, and endless random crops."""
+
+from __future__ import annotations
+
+import multiprocessing.sharedctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from training.blur import MOTION, make_blurred
+
+Pixels = NDArray[np.uint8]
+
+HELD_OUT_PHOTOS = (
+    "budgie_casa-mila",
+    "budgie_motherboard-circuits",
+    "budgie_oakland-zoo-otters",
+    "budgie_roman-colosseum",
+    "budgie_taipei-city",
+    "budgie_the-spices-of-life",
+    "lomiri_bridge_by_sander_klootwijk",
+    "lomiri_kleiber_by_lukas_baubkus",
+    "lxqt_valendas",
+    "mate_ladybird",
+)
+"""Stems of the photos that are never trained on."""
+
+HELD_OUT_PAIRS = "reds_street_"
+"""Prefix of the real pairs that are never trained on."""
+
+BLUR_LENGTHS = {"short": 8.0, "medium": 16.0, "long": 30.0}
+"""Upper bounds in pixels of the motion in the synthetic validation sets."""
+
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A blurred photo and the sharp one of the same scene, HWC uint8."""
+
+    name: str
+    blurred: Pixels
+    sharp: Pixels
+
+
+def read_pixels(path: Path) -> Pixels:
+    """Read a photo as HWC uint8 RGB."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def photo_paths(folder: Path, held_out: bool) -> list[Path]:
+    """List the photos of a folder, sorted: those held out, or the others."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in PHOTO_ENDINGS and (path.stem in HELD_OUT_PHOTOS) == held_out
+    ]
+
+
+def read_pairs(folder: Path, held_out: bool | None = None) -> list[Pair]:
+    """Read the pairs ``blur/NAME`` and ``sharp/NAME``.
+
+    Args:
+        folder: Where ``blur`` and ``sharp`` are.
+        held_out: Only those held out, or only the others; ``None`` for all.
+    """
+    return [
+        Pair(path.stem, read_pixels(path), read_pixels(folder / "sharp" / path.name))
+        for path in sorted((folder / "blur").iterdir())
+        if held_out is None or path.name.startswith(HELD_OUT_PAIRS) == held_out
+    ]
+
+
+def synthetic_pairs(photos: Path, longest: float, size: int = 256) -> list[Pair]:
+    """Make the fixed validation set: one blurred crop per held-out photo.
+
+    Args:
+        photos: The folder of photos.
+        longest: Upper bound of the motion's length in pixels; lengths are
+            drawn from the upper two thirds.
+        size: Side of the crops in pixels.
+    """
+    margin = 40
+    pairs = []
+    for index, path in enumerate(photo_paths(photos, held_out=True)):
+        rng = np.random.default_rng([20181, index, int(longest)])
+        pixels = read_pixels(path)
+        crop = random_crop(pixels, size + 2 * margin, rng)
+        photo = make_blurred(crop.astype(np.float32) / 255, margin, longest, rng, kind=MOTION)
+        pairs.append(Pair(path.stem, to_uint8(photo.blurred), to_uint8(photo.sharp)))
+    return pairs
+
+
+def to_uint8(image: NDArray[np.float32]) -> Pixels:
+    """Round [0, 1] to [0, 255]."""
+    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def random_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
+    """Cut a square out of an image that has room for it."""
+    y = rng.integers(0, pixels.shape[0] - size + 1)
+    x = rng.integers(0, pixels.shape[1] - size + 1)
+    return pixels[y : y + size, x : x + size]
+
+
+def random_turn(rng: np.random.Generator, *images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Mirror and turn images alike, by multiples of 90 degrees."""
+    quarter_turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+    turned = [np.rot90(image, quarter_turns) for image in images]
+    return [np.ascontiguousarray(image[:, ::-1] if mirrored else image) for image in turned]
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """What to train on at a point of the training, from 0 (start) to 1 (end)."""
+
+    crop: int
+    batch: int
+    longest: float
+
+    @classmethod
+    def at(cls, progress: float) -> Curriculum:
+        """Small crops with short blur first, larger ones with longer blur later."""
+        longest = float(np.interp(progress, [0.0, 0.5, 0.85], [12.0, 24.0, 35.0]))
+        return cls(128, 8, longest) if progress < 0.5 else cls(192, 4, longest)
+
+
+class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
+    """Endless batches of (blurred, sharp), each (B, 3, H, W) float32 in [0, 1].
+
+    Batch number n depends only on the seed, n and the progress of the
+    training, so that a resumed training does not see the same crops again.
+    """
+
+    def __init__(
+        self,
+        photos: Path,
+        pairs: Path,
+        progress: multiprocessing.sharedctypes.Synchronized[float],
+        real_share: float = 0.2,
+        seed: int = 0,
+        first_batch: int = 0,
+    ) -> None:
+        self.photos = [read_pixels(path) for path in photo_paths(photos, held_out=False)]
+        self.pairs = read_pairs(pairs, held_out=False)
+        self.progress = progress
+        self.real_share = real_share
+        self.seed = seed
+        self.first_batch = first_batch
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches for ever."""
+        number = self.first_batch
+        while True:
+            yield self.batch(number, Curriculum.at(self.progress.value))
+            number += 1
+
+    def batch(self, number: int, stage: Curriculum) -> tuple[Tensor, Tensor]:
+        """Make one batch."""
+        rng = np.random.default_rng([self.seed, number])
+        crops = [self._crop(stage, rng) for _ in range(stage.batch)]
+        blurred, sharp = (np.stack(images).transpose(0, 3, 1, 2) for images in zip(*crops))
+        return torch.from_numpy(blurred), torch.from_numpy(sharp)
+
+    def _crop(self, stage: Curriculum, rng: np.random.Generator) -> list[NDArray[np.float32]]:
+        if self.pairs and rng.random() < self.real_share:
+            return random_turn(rng, *self._real_crop(stage.crop, rng))
+        photo = make_blurred(
+            self._sharp_crop(stage, rng), self._margin(stage), stage.longest, rng
+        )
+        return random_turn(rng, photo.blurred, photo.sharp)
+
+    def _margin(self, stage: Curriculum) -> int:
+        return int(stage.longest / 2) + 4
+
+    def _real_crop(
+        self, size: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        pair = self.pairs[rng.integers(len(self.pairs))]
+        both = random_crop(np.concatenate([pair.blurred, pair.sharp], axis=2), size, rng)
+        both = both.astype(np.float32) / 255
+        return both[..., :3], both[..., 3:]
+
+    def _sharp_crop(self, stage: Curriculum, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Cut a crop with its margin, sharpened half of the time by shrinking.
+
+        Of two places the busier one is taken: flat sky teaches nothing.
+        """
+        size = stage.crop + 2 * self._margin(stage)
+        pixels = self.photos[rng.integers(len(self.photos))]
+        shrink = rng.uniform(1, min(2.0, min(pixels.shape[:2]) / size)) if rng.random() < 0.5 else 1
+        cut = int(np.ceil(size * shrink))
+        candidates = [random_crop(pixels, cut, rng) for _ in range(2)]
+        crop = max(candidates, key=lambda c: float(np.abs(np.diff(c[..., 1].astype(np.int16), axis=0)).mean()))
+        if shrink > 1:
+            image = Image.fromarray(crop).resize((size, size), Image.Resampling.BOX)
+            crop = np.asarray(image)
+        return crop.astype(np.float32) / 255

@@ -1,0 +1,96 @@
+"""Measure a network on the photos that it was never trained on.
+
+``python -m training.evaluate weights/srn-compact.safetensors`` prints, for
+synthetic blur of three lengths and for real blurred video frames, the gain in
+decibels over the blurred photos, and the harm done to sharp ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from training.data import BLUR_LENGTHS, Pair, Pixels, read_pairs, synthetic_pairs
+from unblur.srn import SRN
+from unblur.weights import load_network
+
+SHARED = Path(__file__).parents[2] / "shared"
+REAL = "real"
+
+
+@dataclass(frozen=True)
+class Score:
+    """Quality of a set of deblurred photos."""
+
+    gain: float
+    """Decibels gained over the blurred photos, from mean squared errors pooled over the set."""
+    psnr: float
+    """Mean over the photos of the result's peak signal-to-noise ratio, in decibels."""
+    blurred_psnr: float
+    """The same of the blurred photos."""
+    harm: float
+    """Mean absolute change of the sharp photos when deblurred, of 255."""
+
+    def __str__(self) -> str:
+        """Format as one row."""
+        return (
+            f"gain {self.gain:+.2f} dB, PSNR {self.blurred_psnr:.2f} -> {self.psnr:.2f} dB, "
+            f"sharp photos changed by {self.harm:.2f} of 255"
+        )
+
+
+def deblur(network: SRN, pixels: Pixels, bf16: bool = True) -> NDArray[np.float32]:
+    """Deblur a whole photo, HWC uint8, to HWC float32 in [0, 255], rounded."""
+    image = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32) / 255)[None]
+    multiple = network.config.multiple
+    height, width = pixels.shape[:2]
+    padded = F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    padded = padded.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        result = network(padded)[-1].float()[0, :, :height, :width]
+    return (result.clamp(0, 1) * 255).round().numpy().transpose(1, 2, 0)
+
+
+def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True) -> Score:
+    """Score a network on pairs of blurred and sharp photos."""
+    before, after, harm = [], [], []
+    for pair in pairs:
+        sharp = pair.sharp.astype(np.float32)
+        before.append(np.square(pair.blurred - sharp).mean())
+        after.append(np.square(deblur(network, pair.blurred, bf16) - sharp).mean())
+        harm.append(np.abs(deblur(network, pair.sharp, bf16) - sharp).mean())
+
+    def psnr(errors: list[np.float32]) -> float:
+        return float(np.mean(10 * np.log10(255**2 / np.maximum(errors, 1e-6))))
+
+    gain = 10 * np.log10(np.mean(before) / np.mean(after))
+    return Score(float(gain), psnr(after), psnr(before), float(np.mean(harm)))
+
+
+def validation_sets(photos: Path, pairs: Path) -> dict[str, list[Pair]]:
+    """Return the fixed validation sets by name: three blur lengths, and real blur."""
+    sets = {name: synthetic_pairs(photos, longest) for name, longest in BLUR_LENGTHS.items()}
+    return sets | {REAL: read_pairs(pairs, held_out=True)}
+
+
+def main() -> None:
+    """Evaluate a weights file from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--photos", type=Path, default=SHARED / "photos")
+    parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
+    parser.add_argument("--fp32", action="store_true", help="compute in fp32 instead of bf16")
+    options = parser.parse_args()
+    network = load_network(options.weights)
+    for name, pairs in validation_sets(options.photos, options.pairs).items():
+        print(f"{name:>8}: {evaluate(network, pairs, not options.fp32)}")
+
+
+if __name__ == "__main__":
+    main()
