@@ -1,0 +1,242 @@
+"""Deblur arrays of any size: one network, one device, bounded memory.
+
+Each scale is finished for the whole photo before the next begins. Cutting the
+photo first and running all scales inside each tile would show the coarse
+scales four times less context than the network needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unblur.devices import choose_device, choose_precision
+from unblur.srn import SCALES, SRNConfig, State, enlarge, shrink
+from unblur.tiles import Floats, Joiner, Span, plan_spans
+
+Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+
+DEFAULT_TILE_PX = {"cpu": 512, "cuda": 1024, "mps": 512}
+OVERLAP_PX = 64
+"""What neighbouring tiles share, in pixels of their own scale."""
+SMALLEST_TILE_PX = 2 * OVERLAP_PX + 64
+
+
+class Network(Protocol):
+    """What a `Deblurrer` needs of `unblur.srn.SRN`."""
+
+    config: SRNConfig
+
+    def run_scale(
+        self, blurred: Tensor, previous: Tensor, state: State | None
+    ) -> tuple[Tensor, State | None]:
+        """See `unblur.srn.SRN.run_scale`."""
+
+    def to(self, device: torch.device) -> Network:
+        """Move to a device."""
+
+
+@dataclass(frozen=True)
+class ScaleResult:
+    """What one scale leaves for the next, in half precision."""
+
+    image: NDArray[np.float16]
+    """The deblurred photo at this scale, (C, H, W)."""
+    state: NDArray[np.float16]
+    """The recurrent state, (planes * S, H / stride, W / stride); S may be 0."""
+
+
+class Deblurrer:
+    """Deblurs photos with one network on one device.
+
+    Args:
+        network: The network; moved to the device.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        tile: Side of the largest tile in pixels, or ``auto``.
+        precision: Type that convolutions compute in; by default the device's fastest.
+
+    Raises:
+        DeviceError: If the device is not there.
+        ValueError: If the tile is too small.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        device: str = "auto",
+        tile: int | Literal["auto"] = "auto",
+        precision: torch.dtype | None = None,
+    ) -> None:
+        self.device = choose_device(device)
+        self.precision = precision or choose_precision(self.device)
+        self.network = network.to(self.device)
+        self.config = network.config
+        self.tile = DEFAULT_TILE_PX[self.device.type] if tile == "auto" else tile
+        if self.tile < SMALLEST_TILE_PX:
+            raise ValueError(f"a tile must be at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
+
+    def __call__(
+        self, image: Pixels, on_progress: Callable[[float], None] | None = None
+    ) -> Pixels:
+        """Deblur a photo.
+
+        Args:
+            image: (H, W, 3) or (H, W, 1), uint8 or uint16, any size from 1x1 up.
+                Grey is repeated over three channels and averaged back.
+            on_progress: Told the share of the work that is done, from 0 to 1.
+
+        Returns:
+            A new array of the same shape and type.
+        """
+        work = _Work(self, image)
+        previous: ScaleResult | None = None
+        done, total = 0.0, sum(1 / scale**2 for scale in SCALES)
+        for scale in SCALES:
+            for finished in work.run(scale, previous):
+                if on_progress:
+                    on_progress((done + finished / scale**2) / total)
+            done += 1 / scale**2
+            previous = work.result
+        return work.output
+
+    def infer(self, blurred: Tensor, previous: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
+        """Run the network on one tile, and once more in float32 if that gave no numbers.
+
+        Returns:
+            The image (N, C, H, W) and the state (N, S, h, w) in float32 on the CPU.
+        """
+        for precision in (self.precision, torch.float32):
+            with (
+                torch.inference_mode(),
+                torch.autocast(self.device.type, precision, precision != torch.float32),
+            ):
+                image, new_state = self.network.run_scale(blurred, previous, state)
+            if bool(image.isfinite().all()):
+                break
+        if new_state is None:
+            new_state = image.new_zeros(image.shape[0], 0, *image.shape[2:])
+        return image.float().cpu(), new_state.float().cpu()
+
+
+class _Work:
+    """One photo on its way through the scales."""
+
+    def __init__(self, deblurrer: Deblurrer, image: Pixels) -> None:
+        self.deblurrer, self.image = deblurrer, image
+        self.config = deblurrer.config
+        self.height, self.width, self.channels = image.shape
+        self.output = np.empty_like(image)
+        self.planes = 3 // self.config.channels
+        self.result: ScaleResult | None = None
+
+    def run(self, scale: int, previous: ScaleResult | None) -> Iterator[float]:
+        """Deblur the photo at one scale, yielding the share that is done.
+
+        Leaves `result`, or at the finest scale writes to `output`.
+        """
+        stride = self.config.stride
+        height, width = (
+            (side + -side % self.config.multiple) // scale for side in (self.height, self.width)
+        )
+        rows = plan_spans(height, self.deblurrer.tile, OVERLAP_PX, stride)
+        columns = plan_spans(width, self.deblurrer.tile, OVERLAP_PX, stride)
+        images, states = self._joiners(scale, rows, columns)
+        for row, y in enumerate(rows):
+            for column, x in enumerate(columns):
+                image, state = self._run_tile(scale, y, x, previous)
+                images.add(row, column, image)
+                if states:
+                    states.add(row, column, state)
+                yield (row * len(columns) + column + 1) / (len(rows) * len(columns))
+
+    def _joiners(
+        self, scale: int, rows: list[Span], columns: list[Span]
+    ) -> tuple[Joiner, Joiner | None]:
+        """Return what puts this scale's images and states together."""
+        if scale == min(SCALES):
+            return Joiner(rows, columns, 3, self._write_output), None
+        height, width = rows[-1].stop, columns[-1].stop
+        stride, depth = self.config.stride, self.planes * self.config.state_channels
+        result = ScaleResult(
+            np.empty((3, height, width), np.float16),
+            np.empty((depth, height // stride, width // stride), np.float16),
+        )
+        self.result = result
+
+        def write_to(target: NDArray[np.float16]) -> Callable[[int, Floats], None]:
+            def write(start: int, values: Floats) -> None:
+                target[:, start : start + values.shape[1]] = values
+
+            return write
+
+        images = Joiner(rows, columns, 3, write_to(result.image))
+        if not depth:
+            return images, None
+        coarse = [[span.divided(stride) for span in spans] for spans in (rows, columns)]
+        return images, Joiner(coarse[0], coarse[1], depth, write_to(result.state))
+
+    def _write_output(self, start: int, values: Floats) -> None:
+        """Round finished rows to the photo's own depth, without the padding."""
+        values = values[:, : max(0, self.height - start), : self.width]
+        top = np.iinfo(self.image.dtype).max
+        if self.channels == 1:
+            values = values.mean(axis=0, keepdims=True)
+        rounded = np.rint(np.clip(values, 0, 1) * top).transpose(1, 2, 0)
+        self.output[start : start + values.shape[1]] = rounded
+
+    def _run_tile(
+        self, scale: int, y: Span, x: Span, previous: ScaleResult | None
+    ) -> tuple[Floats, Floats]:
+        blurred = self._planes(self._read_blurred(scale, y, x))
+        if previous is None:
+            before, state = blurred, None
+        else:
+            before = self._planes(self._enlarged(previous.image, y, x))
+            state = None
+            if self.config.recurrent:
+                stride = self.config.stride
+                state = self._planes(
+                    self._enlarged(previous.state, y.divided(stride), x.divided(stride))
+                )
+        image, new_state = self.deblurrer.infer(blurred, before, state)
+        return image.flatten(0, 1).numpy(), new_state.flatten(0, 1).numpy()
+
+    def _planes(self, tile: Tensor) -> Tensor:
+        """Split (planes * C, H, W) into a batch (planes, C, H, W) laid out channels-last."""
+        return tile.unflatten(0, (self.planes, -1)).contiguous(memory_format=torch.channels_last)
+
+    def _read_blurred(self, scale: int, y: Span, x: Span) -> Tensor:
+        """Cut a tile out of the blurred photo at a scale, (3, H, W) in [0, 1].
+
+        Beyond the bottom and right border the photo's edge is repeated.
+        """
+        bottom, right = (min(span.stop * scale, side) for span, side in
+                         ((y, self.height), (x, self.width)))
+        tile = self.image[y.start * scale : bottom, x.start * scale : right]
+        missing = (y.stop * scale - bottom, x.stop * scale - right)
+        if any(missing):
+            tile = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+        # Copied as int32, which every PyTorch can hold: uint16 has hardly any operators.
+        raw = torch.from_numpy(np.ascontiguousarray(tile.transpose(2, 0, 1)).astype(np.int32))
+        values = raw.to(self.deblurrer.device).float() / np.iinfo(self.image.dtype).max
+        return shrink(values[None], scale, self.config)[0].expand(3, -1, -1)
+
+    def _enlarged(self, coarse: NDArray[np.float16], y: Span, x: Span) -> Tensor:
+        """Cut a tile out of a coarser map, enlarged by 2 as if the whole map had been.
+
+        One position more than needed is read on each side: linear
+        interpolation looks at its neighbours.
+        """
+        cuts, insides = [], []
+        for span, side in ((y, coarse.shape[1]), (x, coarse.shape[2])):
+            start, stop = max(0, span.start // 2 - 1), min(side, span.stop // 2 + 1 + span.stop % 2)
+            cuts.append(slice(start, stop))
+            insides.append(slice(span.start - 2 * start, span.stop - 2 * start))
+        cut = torch.from_numpy(coarse[:, cuts[0], cuts[1]]).to(self.deblurrer.device).float()
+        return enlarge(cut[None], self.config)[0][:, insides[0], insides[1]]

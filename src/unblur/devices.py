@@ -1,0 +1,51 @@
+"""Which device computes, and with which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from unblur.errors import DeviceError
+
+DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` takes the fastest that is there.
+
+    Raises:
+        DeviceError: If a device was asked for and is not there; there is no
+            silent fallback.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    if not available[name]:
+        reason = {
+            "cuda": "this PyTorch is a build without CUDA"
+            if torch.version.cuda is None
+            else "PyTorch sees no NVIDIA GPU or driver",
+            "mps": "PyTorch sees no Apple GPU",
+        }[name]
+        raise DeviceError(f"device {name} is not available: {reason}; use --device auto or cpu")
+    return torch.device(name)
+
+
+def choose_precision(device: torch.device) -> torch.dtype:
+    """Return the type that convolutions compute in: the fastest that is safe.
+
+    A CPU computes in bfloat16 only where it has instructions for it; without
+    them that is slower than float32. Float16 is avoided: on some GPUs its
+    narrow range turns whole pictures black.
+    """
+    if device.type == "cpu":
+        # PyTorch 2.10 and newer tell; older ones get the precision that always works.
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+        return torch.bfloat16 if fast else torch.float32
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,210 @@
+"""JPEG files as bytes: put newly coded pixels into the original's container.
+
+Markers are those of ITU-T T.81 (annex B); the multi-picture index is CIPA
+DC-007. Whatever follows the first image (second images, gain maps, videos) is
+kept byte for byte, and the index that points there is brought up to date.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
+APP0, APP1, APP2, APP11, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE, 0xEF
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Start-of-frame markers; the three left out are DHT, JPG and DAC."""
+
+_MARKER_IN_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+"""Inside coded data only stuffed zeros and restart markers follow 0xFF."""
+
+MPF = b"MPF\0"
+MPF_ENTRIES_TAG = 0xB002
+MPF_ENTRY_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A marker and what belongs to it, in a file's bytes."""
+
+    marker: int
+    start: int
+    stop: int
+
+    @property
+    def is_metadata(self) -> bool:
+        """Whether it is an application segment or a comment."""
+        return APP0 <= self.marker <= APP15 or self.marker == COM
+
+    def payload(self, data: bytes) -> bytes:
+        """Return what follows marker and length."""
+        return data[self.start + 4 : self.stop]
+
+
+@dataclass(frozen=True)
+class Spliced:
+    """A finished file, and what the user should know of it."""
+
+    data: bytes
+    notes: tuple[str, ...] = ()
+
+
+def segments(data: bytes) -> Iterator[Segment]:
+    """Yield the first image's segments, from SOI to EOI.
+
+    A scan's coded data belongs to its SOS segment. Bytes between segments that
+    belong to none are passed over, as every decoder does.
+
+    Raises:
+        ValueError: If there is no image, or it ends too early.
+    """
+    if data[:2] != b"\xff\xd8":
+        raise ValueError("does not begin as a JPEG")
+    yield Segment(SOI, 0, 2)
+    position = 2
+    while True:
+        match = _MARKER_IN_SCAN.search(data, position)
+        if not match:
+            raise ValueError("ends before its image does")
+        marker, start = match[1][0], match.end() - 2
+        if marker == EOI:
+            yield Segment(EOI, start, match.end())
+            return
+        if marker in (SOI, 0x01):  # stand-alone markers carry no length
+            position = match.end()
+            continue
+        length = int.from_bytes(data[match.end() : match.end() + 2], "big")
+        position = match.end() + length
+        if length < 2 or position > len(data):
+            raise ValueError("a segment ends after the file")
+        if marker == SOS:
+            following = _MARKER_IN_SCAN.search(data, position)
+            position = following.start() if following else len(data)
+        yield Segment(marker, start, position)
+
+
+def is_rgb_coded(data: bytes) -> bool:
+    """Tell whether three components hold RGB rather than YCbCr, by libjpeg's rules."""
+    for segment in segments(data):
+        payload = segment.payload(data)
+        if segment.marker == APP0 and payload.startswith(b"JFIF\0"):
+            return False
+        if segment.marker == APP14 and payload.startswith(b"Adobe") and len(payload) >= 12:
+            return payload[11] == 0
+        if segment.marker in FRAMES:
+            return payload[5:6] == b"\3" and payload[6:15:3] == b"RGB"
+    return False
+
+
+def splice(original: bytes, coded: bytes) -> Spliced:
+    """Put the pixels of one file into the container of another.
+
+    Every application segment and comment of the original is kept, byte for
+    byte and in order, and so is all that follows its first image. Frame,
+    tables and scans are the coded file's.
+
+    Left out, with a note: a C2PA manifest, which signs the old pixels and would
+    now be taken for a forgery; an Adobe segment that misstates how the new
+    pixels are coded.
+
+    Args:
+        original: The file that gives the metadata.
+        coded: The file that gives the pixels.
+
+    Raises:
+        ValueError: If either is no whole JPEG.
+    """
+    kept, notes = _kept_metadata(original, is_rgb_coded(coded))
+    output = bytearray(b"\xff\xd8")
+    indexes = []  # where multi-picture indexes lie: in the original, in the output
+    for segment in kept:
+        if segment.marker == APP2 and segment.payload(original).startswith(MPF):
+            header = len(MPF) + 4
+            indexes.append((segment.start + header, len(output) + header, segment.stop))
+        output += original[segment.start : segment.stop]
+    for segment in segments(coded):
+        if segment.marker != SOI and not segment.is_metadata:
+            output += coded[segment.start : segment.stop]
+    ends = (_image_end(original), len(output))
+    for old_base, new_base, stop in indexes:
+        _move_index(output, original[old_base:stop], old_base, new_base, ends)
+    output += original[ends[0] :]
+    return Spliced(bytes(output), notes)
+
+
+def _image_end(data: bytes) -> int:
+    return max(segment.stop for segment in segments(data))
+
+
+def _kept_metadata(original: bytes, rgb_coded: bool) -> tuple[list[Segment], tuple[str, ...]]:
+    kept, notes, manifests = [], [], set()
+    for segment in segments(original):
+        payload = segment.payload(original)
+        if not segment.is_metadata:
+            continue
+        if segment.marker == APP11 and payload[:2] == b"JP":
+            # ISO 19566-5: boxes too long for one segment share their number.
+            number = payload[2:4]
+            if payload[12:16] == b"jumb" and b"c2pa" in payload[16:64]:
+                manifests.add(number)
+            if number in manifests:
+                continue
+        if segment.marker == APP14 and payload.startswith(b"Adobe") and len(payload) >= 12:
+            is_rgb = payload[11] == 0 and _component_count(original) == 3
+            if is_rgb != rgb_coded:
+                notes.append("an Adobe segment that misstates the colour coding was left out")
+                continue
+        kept.append(segment)
+    if manifests:
+        notes.append("the C2PA manifest was left out: it signs the pixels as they were")
+    return kept, tuple(notes)
+
+
+def _component_count(data: bytes) -> int:
+    for segment in segments(data):
+        if segment.marker in FRAMES:
+            return segment.payload(data)[5]
+    raise ValueError("has no image")
+
+
+def _move_index(
+    output: bytearray, index: bytes, old_base: int, new_base: int, ends: tuple[int, int]
+) -> None:
+    """Correct the sizes and offsets of a multi-picture index in the output.
+
+    Offsets count from the index's own header (CIPA DC-007, 5.2.3.3.3). An index
+    that cannot be read is left as it was.
+
+    Args:
+        output: The new file so far; changed in place.
+        index: The original's index, from its byte order mark on.
+        old_base: Where the index lies in the original file.
+        new_base: Where it lies in the output.
+        ends: Where the first image ends, in the original and in the output.
+    """
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(index[:4])
+    if order is None:
+        return
+    moved = ends[1] - ends[0]
+    try:
+        for position in _index_entries(index, order):
+            size, offset = struct.unpack_from(order + "II", index, position + 4)
+            if offset == 0:  # the first image itself
+                size += moved
+            elif old_base + offset >= ends[0]:
+                offset += moved + old_base - new_base
+            struct.pack_into(order + "II", output, new_base + position + 4, size, offset)
+    except struct.error:
+        return
+
+
+def _index_entries(index: bytes, order: str) -> Iterator[int]:
+    """Yield the positions of the 16-byte entries in a multi-picture index."""
+    (directory,) = struct.unpack_from(order + "I", index, 4)
+    (count,) = struct.unpack_from(order + "H", index, directory)
+    for field in range(count):
+        tag, _, size, value = struct.unpack_from(order + "HHII", index, directory + 2 + 12 * field)
+        if tag == MPF_ENTRIES_TAG and value + size <= len(index):
+            yield from range(value, value + size - MPF_ENTRY_BYTES + 1, MPF_ENTRY_BYTES)

@@ -1,0 +1,93 @@
+"""A photo in memory, and how formats are told apart by content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+HEADER_BYTES = 64
+"""How much of a file's beginning `identify` looks at."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format that can be read and written."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    """Usual endings of file names, the preferred one first."""
+
+
+JPEG = Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"))
+PNG = Format("PNG", (".png",))
+
+SIGNATURES = ((b"\xff\xd8\xff", JPEG), (b"\x89PNG\r\n\x1a\n", PNG))
+"""First bytes of the formats that are processed."""
+
+REFUSED_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"GIF8", "GIF"),
+    (8, b"WEBP", "WebP"),
+    (0, b"II*\0", "TIFF or camera RAW"),
+    (0, b"MM\0*", "TIFF or camera RAW"),
+    (0, b"II+\0", "TIFF"),
+    (0, b"MM\0+", "TIFF"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL ", "JPEG XL"),
+    (4, b"ftypavi", "AVIF"),
+    (4, b"ftypheic", "HEIC"),
+    (4, b"ftypheix", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (4, b"ftypmsf1", "HEIF"),
+    (4, b"ftypqt", "QuickTime video"),
+    (4, b"ftyp", "MP4 video"),
+    (0, b"IIU\0", "camera RAW"),
+    (6, b"HEAPCCDR", "camera RAW"),
+    (0, b"FUJIFILMCCD-RAW", "camera RAW"),
+    (0, b"BM", "BMP"),
+    (0, b"%PDF", "PDF"),
+)
+"""Position, bytes and name of what is recognised only to be refused by name."""
+
+
+def identify(header: bytes) -> Format | None:
+    """Return the format that a file's first bytes tell, or ``None`` if it is not processed."""
+    for signature, form in SIGNATURES:
+        if header.startswith(signature):
+            return form
+    return None
+
+
+def describe_refused(header: bytes) -> str:
+    """Say why a file that `identify` does not know cannot be processed."""
+    if not header:
+        return "the file is empty"
+    for position, signature, name in REFUSED_SIGNATURES:
+        if header[position:].startswith(signature):
+            return f"{name} files cannot be processed; JPEG and PNG can"
+    return "not a photo: its content is neither JPEG nor PNG"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo, with all that is needed to write it back around new pixels."""
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    """(H, W, 3), or (H, W, 1) for grey, as stored: not turned upright, not colour-managed."""
+    alpha: NDArray[np.uint8] | None
+    """(H, W) opacity, which is never changed."""
+    format: Format
+    container: bytes
+    """The original file, whose metadata the result keeps."""
+    coding: dict[str, Any]
+    """Options that make Pillow code pixels as the original's are."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the decoding."""
+
+    @property
+    def megapixels(self) -> float:
+        """Size in millions of pixels."""
+        return self.pixels.shape[0] * self.pixels.shape[1] / 1e6

@@ -1,0 +1,157 @@
+"""PNG files as bytes: put newly coded pixels into the original's container.
+
+Chunks are those of the W3C PNG specification (third edition), sections 5 and 11.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from unblur.jpeg import Spliced
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PALETTE = 3
+"""Colour type of IHDR whose samples index PLTE."""
+
+REPLACED = frozenset({b"IHDR", b"IDAT"})
+ABOUT_PALETTE = frozenset({b"PLTE", b"hIST"})
+TRANSPARENCY = b"tRNS"
+C2PA = b"caBX"
+APPLE_OFFSETS = b"iDOT"
+"""Apple's private chunk with byte offsets into IDAT, which new pixels make wrong."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk's type and data, and its bytes as they are in the file."""
+
+    type: bytes
+    data: bytes
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Header:
+    """The fields of IHDR that tell how pixels are stored."""
+
+    width: int
+    height: int
+    bit_depth: int
+    color_type: int
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """Yield the chunks up to IEND; checksums are not judged.
+
+    Raises:
+        ValueError: If the file is no PNG or ends before IEND.
+    """
+    if not data.startswith(SIGNATURE):
+        raise ValueError("does not begin as a PNG")
+    position = len(SIGNATURE)
+    while True:
+        if position + 12 > len(data):
+            raise ValueError("ends before its last chunk")
+        length = int.from_bytes(data[position : position + 4], "big")
+        stop = position + 12 + length
+        if stop > len(data):
+            raise ValueError("a chunk ends after the file")
+        raw = data[position:stop]
+        yield Chunk(raw[4:8], raw[8:-4], raw)
+        if raw[4:8] == b"IEND":
+            return
+        position = stop
+
+
+def read_header(data: bytes) -> Header:
+    """Read IHDR.
+
+    Raises:
+        ValueError: If the file does not begin as a PNG.
+    """
+    if not data.startswith(SIGNATURE) or data[12:16] != b"IHDR" or len(data) < 33:
+        raise ValueError("does not begin as a PNG")
+    return Header(*struct.unpack(">IIBB", data[16:26]))
+
+
+def is_animated(data: bytes) -> bool:
+    """Tell whether the file holds an animation (an acTL chunk before the pixels)."""
+    for chunk in chunks(data):
+        if chunk.type == b"acTL":
+            return True
+        if chunk.type == b"IDAT":
+            return False
+    return False
+
+
+def splice(original: bytes, coded: bytes) -> Spliced:
+    """Put the pixels of one file into the container of another.
+
+    Every chunk of the original that is not about how pixels are stored is kept,
+    byte for byte and in its place, and so is what follows the last one. A
+    palette has gone when the coded file is truecolour; a colour key (tRNS) has
+    gone when it has an alpha channel.
+
+    Args:
+        original: The file that gives the metadata.
+        coded: The file that gives the pixels, 8 or 16 bit, grey or truecolour.
+
+    Raises:
+        ValueError: If either is no whole PNG.
+    """
+    old, new = read_header(original), read_header(coded)
+    pixels = b"".join(chunk.raw for chunk in chunks(coded) if chunk.type == b"IDAT")
+    output = bytearray(SIGNATURE + coded[8:33])
+    notes: tuple[str, ...] = ()
+    palette = b""
+    length = len(SIGNATURE)
+    for chunk in chunks(original):
+        length += len(chunk.raw)
+        if chunk.type == b"PLTE":
+            palette = chunk.data
+        if chunk.type == b"IDAT":
+            output += pixels
+            pixels = b""
+        elif chunk.type == C2PA:
+            notes = ("the C2PA manifest was left out: it signs the pixels as they were",)
+        elif kept := _kept_chunk(chunk, palette, old, new):
+            output += kept
+    return Spliced(bytes(output) + original[length:], notes)
+
+
+def _kept_chunk(chunk: Chunk, palette: bytes, old: Header, new: Header) -> bytes:
+    """Return a chunk of the original as it belongs into the new file; empty if it does not."""
+    has_alpha = bool(new.color_type & 4)
+    if chunk.type in REPLACED or chunk.type == APPLE_OFFSETS:
+        return b""
+    if chunk.type == TRANSPARENCY and has_alpha:
+        return b""
+    if old.color_type != PALETTE:
+        return _rescaled(chunk, old, new)
+    if chunk.type in ABOUT_PALETTE or chunk.type == TRANSPARENCY:
+        return b""
+    if chunk.type == b"bKGD" and chunk.data:
+        color = palette[3 * chunk.data[0] : 3 * chunk.data[0] + 3]
+        return _make_chunk(b"bKGD", bytes(byte for value in color for byte in (0, value)))
+    if chunk.type == b"sBIT" and has_alpha:
+        return _make_chunk(b"sBIT", chunk.data[:3] + b"\x08")
+    return chunk.raw
+
+
+def _rescaled(chunk: Chunk, old: Header, new: Header) -> bytes:
+    """Rewrite the few chunks whose meaning depends on sample depth or on alpha."""
+    if chunk.type == b"bKGD" and old.bit_depth < new.bit_depth and len(chunk.data) == 2:
+        factor = (2**new.bit_depth - 1) // (2**old.bit_depth - 1)
+        value = int.from_bytes(chunk.data, "big") * factor
+        return _make_chunk(b"bKGD", min(value, 2**new.bit_depth - 1).to_bytes(2, "big"))
+    if chunk.type == b"sBIT" and new.color_type & 4 and not old.color_type & 4:
+        return _make_chunk(b"sBIT", chunk.data + bytes([new.bit_depth]))
+    return chunk.raw
+
+
+def _make_chunk(kind: bytes, data: bytes) -> bytes:
+    body = kind + data
+    return len(data).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
