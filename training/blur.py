@@ -124,7 +124,7 @@ def blur(linear: Array, kind: str, longest: float, rng: np.random.Generator) -> 
         return first
     other = rng.uniform(0.0, longest)
     second = convolve(linear, motion_kernel(trajectory(other, rng)))
-    mask = soft_mask(*linear.shape[:2], rng)
+    mask = soft_mask(linear.shape[0], linear.shape[1], rng)
     return first + mask * (second - first)
 
 

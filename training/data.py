@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing.sharedctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +111,9 @@ def random_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     return pixels[y : y + size, x : x + size]
 
 
-def random_turn(rng: np.random.Generator, *images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def random_turn(
+    rng: np.random.Generator, *images: NDArray[np.float32]
+) -> list[NDArray[np.float32]]:
     """Mirror and turn images alike, by multiples of 90 degrees."""
     quarter_turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
     turned = [np.rot90(image, quarter_turns) for image in images]
@@ -144,7 +146,7 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
         self,
         photos: Path,
         pairs: Path,
-        progress: multiprocessing.sharedctypes.Synchronized[float],
+        progress: Synchronized[float],
         real_share: float = 0.2,
         seed: int = 0,
         first_batch: int = 0,
@@ -167,15 +169,15 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
         """Make one batch."""
         rng = np.random.default_rng([self.seed, number])
         crops = [self._crop(stage, rng) for _ in range(stage.batch)]
-        blurred, sharp = (np.stack(images).transpose(0, 3, 1, 2) for images in zip(*crops))
+        blurred, sharp = (
+            np.stack(images).transpose(0, 3, 1, 2) for images in zip(*crops, strict=True)
+        )
         return torch.from_numpy(blurred), torch.from_numpy(sharp)
 
     def _crop(self, stage: Curriculum, rng: np.random.Generator) -> list[NDArray[np.float32]]:
         if self.pairs and rng.random() < self.real_share:
             return random_turn(rng, *self._real_crop(stage.crop, rng))
-        photo = make_blurred(
-            self._sharp_crop(stage, rng), self._margin(stage), stage.longest, rng
-        )
+        photo = make_blurred(self._sharp_crop(stage, rng), self._margin(stage), stage.longest, rng)
         return random_turn(rng, photo.blurred, photo.sharp)
 
     def _margin(self, stage: Curriculum) -> int:
@@ -199,7 +201,10 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
         shrink = rng.uniform(1, min(2.0, min(pixels.shape[:2]) / size)) if rng.random() < 0.5 else 1
         cut = int(np.ceil(size * shrink))
         candidates = [random_crop(pixels, cut, rng) for _ in range(2)]
-        crop = max(candidates, key=lambda c: float(np.abs(np.diff(c[..., 1].astype(np.int16), axis=0)).mean()))
+        crop = max(
+            candidates,
+            key=lambda c: float(np.abs(np.diff(c[..., 1].astype(np.int16), axis=0)).mean()),
+        )
         if shrink > 1:
             image = Image.fromarray(crop).resize((size, size), Image.Resampling.BOX)
             crop = np.asarray(image)

@@ -13,6 +13,7 @@ import math
 import multiprocessing
 import time
 from dataclasses import dataclass, field
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,7 @@ WARM_UP_STEPS = 150
 def initialise(network: SRN) -> None:
     """Start as the identity: the residual, and each residual block, near zero."""
     for name, weight in network.named_parameters():
-        if name.endswith("bias"):
-            nn.init.zeros_(weight)
-        elif name.startswith("output."):
+        if name.endswith("bias") or name.startswith("output."):
             nn.init.zeros_(weight)
         else:
             nn.init.kaiming_normal_(weight, nonlinearity="relu")
@@ -99,7 +98,7 @@ class Trainer:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.network.to(memory_format=torch.channels_last)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         inner = [
             weight
@@ -191,7 +190,9 @@ def report(trainer: Trainer, sets: dict[str, list[Pair]], log: Path) -> None:
             )
 
 
-def train(trainer: Trainer, batches: DataLoader[Any], shared_progress: Any, folder: Path) -> None:
+def train(
+    trainer: Trainer, batches: DataLoader[Any], shared_progress: Synchronized[float], folder: Path
+) -> None:
     """Train until the minutes are over, saving and reporting on the way."""
     sets = validation_sets(SHARED / "photos", SHARED / "pairs")
     next_line, next_report = trainer.seconds + 60, trainer.seconds + 600
@@ -208,8 +209,9 @@ def train(trainer: Trainer, batches: DataLoader[Any], shared_progress: Any, fold
         if trainer.seconds >= next_line or finished:
             print(
                 f"{trainer.seconds / 60:6.1f} min  step {trainer.step}  "
-                f"{trainer.pixels / 1e6:.0f} Mpx  {trainer.pixels / trainer.seconds / 1e3:.0f} kpx/s"
-                f"  training gain {10 * math.log10(before / after):+.3f} dB",
+                f"{trainer.pixels / 1e6:.0f} Mpx  "
+                f"{trainer.pixels / trainer.seconds / 1e3:.0f} kpx/s  "
+                f"training gain {10 * math.log10(before / after):+.3f} dB",
                 flush=True,
             )
             next_line, before, after = trainer.seconds + 60, 0.0, 0.0

@@ -136,7 +136,7 @@ def _decode_png(data: bytes, image: Image.Image) -> Photo:
 
 
 def _to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """Copy an image to (H, W, C), in strips: Pillow's own conversion takes three times the memory."""
+    """Copy an image to (H, W, C), in strips: at once would take thrice the memory."""
     image.load()
     channels = len(image.getbands())
     array = np.empty((image.height, image.width, channels), np.uint8)

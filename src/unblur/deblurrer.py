@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unblur.errors import UsageError
 from unblur.devices import choose_device, choose_precision
 from unblur.srn import SCALES, SRNConfig, State, enlarge, shrink
 from unblur.tiles import Floats, Joiner, Span, plan_spans
@@ -63,7 +64,7 @@ class Deblurrer:
 
     Raises:
         DeviceError: If the device is not there.
-        ValueError: If the tile is too small.
+        UsageError: If the tile is too small.
     """
 
     def __init__(
@@ -79,11 +80,9 @@ class Deblurrer:
         self.config = network.config
         self.tile = DEFAULT_TILE_PX[self.device.type] if tile == "auto" else tile
         if self.tile < SMALLEST_TILE_PX:
-            raise ValueError(f"a tile must be at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
+            raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
 
-    def __call__(
-        self, image: Pixels, on_progress: Callable[[float], None] | None = None
-    ) -> Pixels:
+    def __call__(self, image: Pixels, on_progress: Callable[[float], None] | None = None) -> Pixels:
         """Deblur a photo.
 
         Args:
@@ -105,7 +104,9 @@ class Deblurrer:
             previous = work.result
         return work.output
 
-    def infer(self, blurred: Tensor, previous: Tensor, state: State | None) -> tuple[Tensor, Tensor]:
+    def infer(
+        self, blurred: Tensor, previous: Tensor, state: State | None
+    ) -> tuple[Tensor, Tensor]:
         """Run the network on one tile, and once more in float32 if that gave no numbers.
 
         Returns:
@@ -209,16 +210,18 @@ class _Work:
 
     def _planes(self, tile: Tensor) -> Tensor:
         """Split (planes * C, H, W) into a batch (planes, C, H, W) laid out channels-last."""
-        return tile.unflatten(0, (self.planes, -1)).contiguous(memory_format=torch.channels_last)
+        batch = tile.reshape(self.planes, -1, *tile.shape[1:])
+        return batch.contiguous(memory_format=torch.channels_last)
 
     def _read_blurred(self, scale: int, y: Span, x: Span) -> Tensor:
         """Cut a tile out of the blurred photo at a scale, (3, H, W) in [0, 1].
 
         Beyond the bottom and right border the photo's edge is repeated.
         """
-        bottom, right = (min(span.stop * scale, side) for span, side in
-                         ((y, self.height), (x, self.width)))
-        tile = self.image[y.start * scale : bottom, x.start * scale : right]
+        bottom, right = (
+            min(span.stop * scale, side) for span, side in ((y, self.height), (x, self.width))
+        )
+        tile: NDArray[Any] = self.image[y.start * scale : bottom, x.start * scale : right]
         missing = (y.stop * scale - bottom, x.stop * scale - right)
         if any(missing):
             tile = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")

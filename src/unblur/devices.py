@@ -43,7 +43,7 @@ def choose_precision(device: torch.device) -> torch.dtype:
     """
     if device.type == "cpu":
         # PyTorch 2.10 and newer tell; older ones get the precision that always works.
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
         return torch.bfloat16 if fast else torch.float32
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):

@@ -86,8 +86,3 @@ class Photo:
     """Options that make Pillow code pixels as the original's are."""
     notes: tuple[str, ...] = ()
     """What the user should know of the decoding."""
-
-    @property
-    def megapixels(self) -> float:
-        """Size in millions of pixels."""
-        return self.pixels.shape[0] * self.pixels.shape[1] / 1e6

@@ -12,6 +12,7 @@ hidden state of a ConvLSTM at the bottleneck, enlarged.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeAlias
 
@@ -70,7 +71,7 @@ class SRNConfig:
     @property
     def stride(self) -> int:
         """Pixels of one scale's image per bottleneck position; sides must be multiples of it."""
-        return self.unshuffle * 2 ** (LEVELS - 1)
+        return self.unshuffle << (LEVELS - 1)
 
     @property
     def multiple(self) -> int:
@@ -80,7 +81,7 @@ class SRNConfig:
     @property
     def state_channels(self) -> int:
         """Channels of the recurrent state; 0 without one."""
-        return 2 * self.width * 2 ** (LEVELS - 1) if self.recurrent else 0
+        return 2 * (self.width << (LEVELS - 1)) if self.recurrent else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -127,7 +128,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, width, H, W) to the same shape."""
-        return x + self.conv2(F.relu(self.conv1(x)))
+        change: Tensor = self.conv2(F.relu(self.conv1(x)))
+        return x + change
 
 
 class ConvLSTM(nn.Module):
@@ -177,7 +179,7 @@ class SRN(nn.Module):
         self.decoders = nn.ModuleList(self._residual_blocks(w) for w in widths)
         self.exits = nn.ModuleList(
             nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1)
-            for narrow, wide in zip(widths[:-1], widths[1:], strict=True)
+            for narrow, wide in itertools.pairwise(widths)
         )
         self.output = SameConv(config.width, folded, config.kernel)
 

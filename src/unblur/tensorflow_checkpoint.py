@@ -165,7 +165,7 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
 
 def _masked_crc32c(data: bytes) -> int:
     """CRC-32C as LevelDB stores it: rotated right by 15 bits, plus a constant."""
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 

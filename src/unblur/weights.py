@@ -48,9 +48,7 @@ def load_network(path: Path) -> SRN:
     return network.eval().requires_grad_(False)
 
 
-def _check_fit(
-    path: Path, wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor]
-) -> None:
+def _check_fit(path: Path, wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> None:
     for name in sorted(wanted.keys() | found.keys()):
         if name not in found:
             raise WeightsError(f"{path}: {name} is missing")

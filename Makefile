@@ -1,0 +1,36 @@
+# Everything works from a bare clone: the first target that needs it sets up .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check fix bench
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --group dev --editable .
+	touch $@
+
+demo: $(READY) ## Set up, and deblur the sample photo
+	$(BIN)/unblur --overwrite --output . examples/plane.jpg
+
+test: $(READY) ## Set up, and run the tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: $(READY) ## Repair format and style where that can be done
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Measure speed and memory
+	$(BIN)/python -m benchmarks.run

@@ -1,0 +1,7 @@
+"""``python -m unblur``."""
+
+from __future__ import annotations
+
+from unblur.cli import main
+
+main()

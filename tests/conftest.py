@@ -1,0 +1,131 @@
+"""What tests share: generated photos, networks that need no training, and ways to run the tool."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+SHARED = Path(__file__).parents[2] / "shared"
+"""Reference files beside the repository; tests that need them are skipped without."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("shared") and not SHARED.is_dir():
+            item.add_marker(pytest.mark.skip(reason=f"{SHARED} is not there"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("UNBLUR_")]:
+        monkeypatch.delenv(name)
+
+
+def make_pixels(height, width, channels=3, dtype=np.uint8, seed=0):
+    """A smooth picture with some texture, (H, W, C)."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / (7 + 3 * c)) + np.cos(y / (5 + 2 * c)) for c in range(channels)]
+    image = np.stack(waves, axis=-1) / 5 + 0.5 + rng.normal(0, 0.02, (height, width, channels))
+    return (np.clip(image, 0, 1) * np.iinfo(dtype).max).astype(dtype)
+
+
+def make_exif(orientation=6):
+    """EXIF with an orientation and a block that only its camera understands."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "Zdjęcia & Söhne"
+    exif[0x927C] = bytes(range(256))
+    return exif.tobytes()
+
+
+def encode_image(image, form, **options):
+    """The bytes of a file in a format."""
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def make_jpeg(height=48, width=64, channels=3, **options):
+    """The bytes of a JPEG photo."""
+    pixels = make_pixels(height, width, channels)
+    image = Image.fromarray(pixels if channels == 3 else pixels[..., 0])
+    return encode_image(image, "JPEG", **{"quality": 90, "exif": make_exif()} | options)
+
+
+@pytest.fixture
+def jpeg(tmp_path):
+    """A JPEG photo with EXIF and a colour profile."""
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(make_jpeg(icc_profile=b"a colour profile" * 50))
+    return path
+
+
+@pytest.fixture
+def png(tmp_path):
+    """A PNG photo."""
+    path = tmp_path / "photo.png"
+    path.write_bytes(encode_image(Image.fromarray(make_pixels(48, 64)), "PNG"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def identity_weights(tmp_path_factory):
+    """Weights of a tiny real network that adds nothing to its input."""
+    from unblur.srn import SRN, SRNConfig
+    from unblur.weights import save_network
+
+    config = SRNConfig(width=1, blocks=1, kernel=1, residual=True, resample="area")
+    network = SRN(config)
+    for weight in network.output.parameters():
+        weight.data.zero_()
+    path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
+    save_network(network, path)
+    return path
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of the tool left."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+
+
+@pytest.fixture
+def unblur(identity_weights):
+    """Run the tool in this process, with a network that changes nothing."""
+    from unblur.cli import main
+
+    def run(*arguments, stdin=b"", model=identity_weights):
+        options = [str(a) for a in arguments] + ["--model", str(model), "--device", "cpu"]
+        result = CliRunner().invoke(main, options, input=stdin)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Result(result.exit_code, result.stdout_bytes, result.stderr)
+
+    return run
+
+
+@pytest.fixture
+def unblur_process(identity_weights):
+    """Run the tool in a process of its own, with a network that changes nothing."""
+
+    def run(*arguments, stdin=b"", model=identity_weights):
+        options = [str(a) for a in arguments] + ["--model", str(model), "--device", "cpu"]
+        process = subprocess.run(
+            [sys.executable, "-m", "unblur", *options], input=stdin, capture_output=True
+        )
+        return Result(process.returncode, process.stdout, process.stderr.decode())
+
+    return run

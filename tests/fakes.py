@@ -1,0 +1,50 @@
+"""Networks that do one thing wrong, or nothing at all."""
+
+from __future__ import annotations
+
+import torch
+
+from unblur.srn import SRNConfig
+
+
+class Identity:
+    """Returns the blurred image."""
+
+    config = SRNConfig()
+
+    def to(self, device):
+        return self
+
+    def run_scale(self, blurred, previous, state):
+        return blurred, None
+
+
+class NotANumberInHalf(Identity):
+    """Overflows wherever autocast is on."""
+
+    def run_scale(self, blurred, previous, state):
+        if torch.is_autocast_enabled("cpu"):
+            return torch.full_like(blurred, torch.nan), None
+        return blurred, None
+
+
+class Brighter(Identity):
+    """Adds a constant, far enough that values leave the range."""
+
+    def run_scale(self, blurred, previous, state):
+        return blurred + 0.5, None
+
+
+class Printing(Identity):
+    """Prints like a careless library."""
+
+    def run_scale(self, blurred, previous, state):
+        print("a stray print")
+        return blurred, None
+
+
+class Broken(Identity):
+    """Has a bug."""
+
+    def run_scale(self, blurred, previous, state):
+        raise RuntimeError("sizes do not match")

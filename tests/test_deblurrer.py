@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import fakes
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import make_pixels
+
+from unblur.deblurrer import SMALLEST_TILE_PX, Deblurrer
+from unblur.errors import DeviceError, UsageError
+from unblur.srn import SRN, SRNConfig
+
+NETWORKS = {
+    "color": SRNConfig(width=2, blocks=1),
+    "lstm": SRNConfig(channels=1, width=2, blocks=1, recurrent=True),
+    "compact": SRNConfig(
+        width=4, blocks=1, kernel=3, recurrent=True, unshuffle=2, residual=True, resample="area"
+    ),
+}
+
+
+def random_network(config):
+    torch.manual_seed(1)
+    return SRN(config).eval().requires_grad_(False)
+
+
+def deblur_whole(network, image):
+    """One untiled pass in float32: what tiles are judged by."""
+    multiple = network.config.multiple
+    height, width, _ = image.shape
+    planes = torch.from_numpy(image).permute(2, 0, 1).float().div(255)[None]
+    padded = F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    batch = padded.reshape(-1, network.config.channels, *padded.shape[2:])
+    result = network(batch)[-1].reshape(padded.shape)[0, :, :height, :width]
+    return result.clamp(0, 1).mul(255).round().permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (70, 1), (33, 17), (401, 233)])
+def test_the_identity_network_returns_every_bit(size, channels, dtype):
+    image = make_pixels(*size, channels, dtype)
+    result = Deblurrer(fakes.Identity(), "cpu", tile=SMALLEST_TILE_PX)(image)
+    assert result.dtype == dtype
+    assert np.array_equal(result, image)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("tile", [SMALLEST_TILE_PX, 256])
+def test_tiles_compute_what_one_whole_pass_computes(name, tile):
+    network = random_network(NETWORKS[name])
+    image = make_pixels(403, 517)
+    result = Deblurrer(network, "cpu", tile, torch.float32)(image)
+    difference = result.astype(float) - deblur_whole(network, image)
+    assert np.abs(difference).max() <= 2
+    assert np.square(difference).mean() <= 255**2 / 10**6  # 60 dB
+
+
+def test_the_original_is_not_changed():
+    image = make_pixels(40, 40)
+    before = image.copy()
+    Deblurrer(fakes.Brighter(), "cpu")(image)
+    assert np.array_equal(image, before)
+
+
+def test_values_beyond_white_are_clipped_not_wrapped():
+    result = Deblurrer(fakes.Brighter(), "cpu")(np.full((8, 8, 3), 200, np.uint8))
+    assert np.all(result == 255)
+
+
+def test_values_are_rounded_not_cut():
+    result = Deblurrer(fakes.Brighter(), "cpu")(np.full((8, 8, 3), 20, np.uint8))
+    assert np.all(result == 148)  # 20 + 127.5
+
+
+def test_a_tile_that_overflows_is_redone_in_full_precision():
+    image = make_pixels(40, 40)
+    result = Deblurrer(fakes.NotANumberInHalf(), "cpu", precision=torch.bfloat16)(image)
+    assert np.array_equal(result, image)
+
+
+def test_progress_rises_to_one():
+    seen = []
+    Deblurrer(fakes.Identity(), "cpu", SMALLEST_TILE_PX)(make_pixels(300, 300), seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1)
+    assert len(seen) > 3
+
+
+def test_the_same_photo_gives_the_same_bytes():
+    network = random_network(NETWORKS["compact"])
+    first, second = (Deblurrer(network, "cpu")(make_pixels(90, 110)) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_a_tile_too_small_for_its_overlaps_is_refused():
+    with pytest.raises(UsageError, match="at least"):
+        Deblurrer(fakes.Identity(), "cpu", tile=SMALLEST_TILE_PX - 1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_missing_is_refused_not_replaced():
+    with pytest.raises(DeviceError, match="cuda is not available"):
+        Deblurrer(fakes.Identity(), "cuda")

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED
+
+from unblur.published import CONFIGS, load_published
+from unblur.srn import SRN, SRNConfig, enlarge, shrink
+
+COMPACT = SRNConfig(
+    width=4, blocks=1, kernel=3, recurrent=True, unshuffle=2, residual=True, resample="area"
+)
+
+
+def parameter_millions(config):
+    with torch.device("meta"):
+        return sum(p.numel() for p in SRN(config).parameters()) / 1e6
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("srn-color", 6.88), ("srn-gray", 6.88), ("srn-lstm", 8.06)]
+)
+def test_published_networks_have_the_published_number_of_parameters(name, millions):
+    assert parameter_millions(CONFIGS[name]) == pytest.approx(millions, abs=0.01)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["noise64x96", "crop256x256", "crop208x320"])
+def test_every_scale_computes_what_the_original_graph_computes(name):
+    network = load_published(SHARED / "srn-golden" / "deblur.model-523000")
+    golden = np.load(SHARED / "srn-golden" / f"lstm_{name}.npz")
+    with torch.inference_mode():
+        results = network(torch.from_numpy(golden["input"]).permute(0, 3, 1, 2))
+    for scale, result in enumerate(results):
+        wanted = golden[f"out{scale}"].transpose(0, 3, 1, 2)
+        assert np.abs(result.numpy() - wanted).max() < 1e-4
+
+
+@pytest.mark.parametrize("config", [COMPACT, SRNConfig(width=2, blocks=1)])
+def test_every_scale_has_its_own_size(config):
+    results = SRN(config)(torch.rand(2, 3, 64, 96))
+    assert [r.shape for r in results] == [(2, 3, 16, 24), (2, 3, 32, 48), (2, 3, 64, 96)]
+
+
+def test_the_state_reaches_the_next_scale():
+    network = SRN(COMPACT)
+    image = torch.rand(1, 3, 64, 64)
+    _, state = network.run_scale(image, image, None)
+    assert state.shape == (1, COMPACT.state_channels, 8, 8)
+    without, _ = network.run_scale(image, image, None)
+    with_state, _ = network.run_scale(image, image, state)
+    assert not torch.equal(without, with_state)
+
+
+def test_subsampling_enlarges_as_tensorflow_1_does():
+    row = torch.tensor([[[[0.0, 2.0, 6.0]]]])
+    enlarged = enlarge(row, SRNConfig())
+    assert enlarged[0, 0].tolist() == [[0, 1, 2, 4, 6, 6]] * 2
+
+
+@pytest.mark.parametrize("resample", ["subsample", "area"])
+def test_a_flat_image_stays_flat_through_shrinking_and_enlarging(resample):
+    config = SRNConfig(resample=resample)
+    flat = torch.full((1, 3, 8, 8), 0.25)
+    assert torch.equal(enlarge(shrink(flat, 2, config), config), flat)
+
+
+def test_a_configuration_survives_its_plain_values():
+    assert SRNConfig.from_dict(COMPACT.to_dict()) == COMPACT
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"width": 0}, {"kernel": 4}, {"channels": 2}, {"resample": "cubic"}, {"colour": 1},
+     {"width": 10**9}, {"blocks": True}],
+)  # fmt: skip
+def test_an_impossible_configuration_is_refused(values):
+    with pytest.raises(ValueError, match=str(next(iter(values)))):
+        SRNConfig.from_dict(values)
