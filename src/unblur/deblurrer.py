@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unblur.errors import UsageError
 from unblur.devices import choose_device, choose_precision
+from unblur.errors import UsageError
 from unblur.srn import SCALES, SRNConfig, State, enlarge, shrink
 from unblur.tiles import Floats, Joiner, Span, plan_spans
 

@@ -1,4 +1,4 @@
-"""JPEG files as bytes: put newly coded pixels into the original's container.
+"""JPEG: decode a photo, and put new pixels into the original's container.
 
 Markers are those of ITU-T T.81 (annex B); the multi-picture index is CIPA
 DC-007. Whatever follows the first image (second images, gain maps, videos) is
@@ -11,6 +11,14 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unblur.errors import PhotoError
+from unblur.photo import JPEG, Encoded, Photo
+from unblur.pixels import code_pixels, open_image, to_array
 
 SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
 APP0, APP1, APP2, APP11, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE, 0xEF
@@ -43,12 +51,36 @@ class Segment:
         return data[self.start + 4 : self.stop]
 
 
-@dataclass(frozen=True)
-class Spliced:
-    """A finished file, and what the user should know of it."""
+_SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
+"""Luma samples per chroma sample, across and down. Pillow cannot write others, such as 4:4:0;
+those become 4:4:4, never coarser than they were."""
 
-    data: bytes
-    notes: tuple[str, ...] = ()
+
+def decode(data: bytes, max_pixels: int) -> Photo:
+    """Decode the first image, and note how it is coded.
+
+    Raises:
+        PhotoError: If it is too large, or neither grey nor RGB.
+        Exception: Whatever Pillow raises for damaged files.
+    """
+    image = open_image(data, ["JPEG", "MPO"], max_pixels)
+    if image.mode not in ("L", "RGB"):
+        raise PhotoError(f"{image.mode} colour cannot be processed; grey and RGB can")
+    coding: dict[str, Any] = {"qtables": getattr(image, "quantization", None)}
+    layers = getattr(image, "layer", [])  # (id, across, down, table) of each component
+    if len(layers) == 3:
+        (_, across, down, _), (_, chroma_across, chroma_down, _), _ = layers
+        ratio = (across / chroma_across, down / chroma_down)
+        coding["subsampling"] = _SUBSAMPLING.get(ratio, "4:4:4")
+        coding["keep_rgb"] = is_rgb_coded(data)
+    if image.info.get("progressive"):
+        coding["progressive"] = True
+    return Photo(to_array(image), None, JPEG, data, coding)
+
+
+def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
+    """Code new pixels with the original's tables and sampling, in its container."""
+    return splice(photo.container, code_pixels(pixels, None, "JPEG", **photo.coding))
 
 
 def segments(data: bytes) -> Iterator[Segment]:
@@ -98,7 +130,7 @@ def is_rgb_coded(data: bytes) -> bool:
     return False
 
 
-def splice(original: bytes, coded: bytes) -> Spliced:
+def splice(original: bytes, coded: bytes) -> Encoded:
     """Put the pixels of one file into the container of another.
 
     Every application segment and comment of the original is kept, byte for
@@ -131,7 +163,7 @@ def splice(original: bytes, coded: bytes) -> Spliced:
     for old_base, new_base, stop in indexes:
         _move_index(output, original[old_base:stop], old_base, new_base, ends)
     output += original[ends[0] :]
-    return Spliced(bytes(output), notes)
+    return Encoded(bytes(output), notes)
 
 
 def _image_end(data: bytes) -> int:

@@ -72,6 +72,14 @@ def describe_refused(header: bytes) -> str:
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """A finished file, and what the user should know of it."""
+
+    data: bytes
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Photo:
     """A decoded photo, with all that is needed to write it back around new pixels."""
 

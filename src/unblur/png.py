@@ -1,4 +1,4 @@
-"""PNG files as bytes: put newly coded pixels into the original's container.
+"""PNG: decode a photo, and put new pixels into the original's container.
 
 Chunks are those of the W3C PNG specification (third edition), sections 5 and 11.
 """
@@ -10,7 +10,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from unblur.jpeg import Spliced
+import numpy as np
+from numpy.typing import NDArray
+
+from unblur.errors import PhotoError
+from unblur.photo import PNG, Encoded, Photo
+from unblur.pixels import code_pixels, open_image, to_array
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PALETTE = 3
@@ -41,6 +46,43 @@ class Header:
     height: int
     bit_depth: int
     color_type: int
+
+
+def decode(data: bytes, max_pixels: int) -> Photo:
+    """Decode a still photo; palettes become truecolour, colour keys an alpha channel.
+
+    Raises:
+        PhotoError: If it is too large or no photo.
+        Exception: Whatever Pillow raises for damaged files.
+    """
+    image = open_image(data, ["PNG"], max_pixels)
+    header = read_header(data)
+    if is_animated(data):
+        raise PhotoError("animations cannot be processed")
+    if header.bit_depth == 16:
+        raise PhotoError("16-bit PNG files cannot be processed yet; 8-bit ones can")
+    if image.mode == "1":
+        raise PhotoError("1-bit images are not photos")
+    notes = []
+    mode = image.mode
+    if header.color_type == PALETTE:
+        mode = "RGBA" if "transparency" in image.info else "RGB"
+        notes.append("the palette became truecolour")
+    elif "transparency" in image.info:
+        if header.bit_depth < 8:
+            raise PhotoError(f"{header.bit_depth}-bit grey with transparency cannot be processed")
+        mode = "LA" if image.mode == "L" else "RGBA"
+        notes.append("the transparent colour became an alpha channel")
+    pixels = to_array(image if mode == image.mode else image.convert(mode))
+    alpha = None
+    if mode in ("LA", "RGBA"):
+        pixels, alpha = pixels[..., :-1], np.ascontiguousarray(pixels[..., -1])
+    return Photo(np.ascontiguousarray(pixels), alpha, PNG, data, {}, tuple(notes))
+
+
+def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
+    """Code new pixels, in the original's container."""
+    return splice(photo.container, code_pixels(pixels, photo.alpha, "PNG"))
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
@@ -87,7 +129,7 @@ def is_animated(data: bytes) -> bool:
     return False
 
 
-def splice(original: bytes, coded: bytes) -> Spliced:
+def splice(original: bytes, coded: bytes) -> Encoded:
     """Put the pixels of one file into the container of another.
 
     Every chunk of the original that is not about how pixels are stored is kept,
@@ -119,7 +161,7 @@ def splice(original: bytes, coded: bytes) -> Spliced:
             notes = ("the C2PA manifest was left out: it signs the pixels as they were",)
         elif kept := _kept_chunk(chunk, palette, old, new):
             output += kept
-    return Spliced(bytes(output) + original[length:], notes)
+    return Encoded(bytes(output) + original[length:], notes)
 
 
 def _kept_chunk(chunk: Chunk, palette: bytes, old: Header, new: Header) -> bytes:

@@ -1,0 +1,81 @@
+"""Between Pillow's images and arrays, with no copy that can be avoided."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from unblur.errors import PhotoError
+
+STRIP_BYTES = 16 << 20
+
+# Limits are judged here, from the header: Pillow's own would refuse a 200-megapixel camera.
+Image.MAX_IMAGE_PIXELS = None
+# A photo's XMP may be larger than Pillow's guard against zip bombs, 1 MiB, allows.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 64 << 20
+
+
+def open_image(data: bytes, formats: list[str], max_pixels: int) -> Image.Image:
+    """Open a file with Pillow, without decoding its pixels yet.
+
+    Args:
+        data: The whole file.
+        formats: Pillow's names of what it may be.
+        max_pixels: Larger photos are refused before memory is taken for them.
+
+    Raises:
+        PhotoError: If the photo is too large.
+        Exception: Pillow raises anything for damaged files.
+    """
+    image = Image.open(io.BytesIO(data), formats=formats)
+    refuse_large(image.width, image.height, max_pixels)
+    return image
+
+
+def refuse_large(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a photo of more pixels than allowed, by its header.
+
+    Raises:
+        PhotoError: If it is too large.
+    """
+    if width * height > max_pixels:
+        raise PhotoError(
+            f"{width}x{height} is {width * height / 1e6:.0f} megapixels, "
+            f"more than the limit of {max_pixels / 1e6:.0f}"
+        )
+
+
+def to_array(image: Image.Image) -> NDArray[np.uint8]:
+    """Copy an image to (H, W, C), in strips: at once would take thrice the memory."""
+    image.load()
+    channels = len(image.getbands())
+    array = np.empty((image.height, image.width, channels), np.uint8)
+    step = max(1, STRIP_BYTES // (image.width * channels))
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        strip = np.asarray(image.crop((0, top, image.width, bottom)))
+        array[top:bottom] = strip.reshape(bottom - top, image.width, channels)
+    return array
+
+
+def to_image(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> Image.Image:
+    """Make a Pillow image of (H, W, 1 or 3) pixels and (H, W) alpha."""
+    grey = pixels.shape[2] == 1
+    if alpha is not None:
+        pixels = np.concatenate([pixels, alpha[..., None]], axis=2)
+    elif grey:
+        pixels = pixels[..., 0]
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def code_pixels(
+    pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, form: str, **options: Any
+) -> bytes:
+    """Code pixels as a file of Pillow's format, with no metadata."""
+    buffer = io.BytesIO()
+    to_image(pixels, alpha).save(buffer, form, **options)
+    return buffer.getvalue()
