@@ -39,6 +39,7 @@ class Printing(Identity):
     """Prints like a careless library."""
 
     def run_scale(self, blurred, previous, state):
+        print("a stray print")
         return blurred, None
 
 

@@ -34,13 +34,6 @@ def test_spans_cover_the_axis_in_order_on_the_grid(plan):
         assert not (after.stop % multiple)
 
 
-@given(plans())
-def test_no_position_lies_in_more_than_two_spans(plan):
-    spans = plan_spans(*plan)
-    for first, third in zip(spans, spans[2:], strict=False):
-        assert first.stop <= third.start
-
-
 @given(plans(), plans())
 def test_joined_tiles_of_an_image_are_the_image(vertical, horizontal):
     rows, columns = plan_spans(*vertical), plan_spans(*horizontal)

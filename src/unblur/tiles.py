@@ -53,8 +53,7 @@ def plan_spans(length: int, tile: int, overlap: int, multiple: int) -> list[Span
         multiple: Every start and stop is a multiple of it.
 
     Returns:
-        Spans in order; the first starts at 0, the last stops at ``length``, and
-        no position lies in more than two.
+        Spans in order; the first starts at 0, the last stops at ``length``.
 
     Raises:
         ValueError: If ``length`` is not a positive multiple, or ``tile`` is

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fakes
+import numpy as np
+import pytest
+from conftest import make_exif, make_jpeg
+from PIL import Image
+
+from unblur import __version__, cli
+from unblur.deblurrer import Deblurrer
+
+
+@pytest.fixture
+def use_network(monkeypatch):
+    """Make the tool use a fake network."""
+
+    def use(network):
+        monkeypatch.setattr(cli, "_make_deblurrer", lambda *_: Deblurrer(network, "cpu"))
+
+    return use
+
+
+def test_a_photo_becomes_a_sharper_one_beside_it(jpeg, unblur):
+    original = jpeg.read_bytes()
+    result = unblur(jpeg)
+    output = jpeg.with_name("photo-unblurred.jpg")
+    assert result.code == 0
+    assert str(output) in result.stderr
+    assert jpeg.read_bytes() == original
+    with Image.open(jpeg) as before, Image.open(output) as after:
+        assert after.size == before.size
+        assert after.info["exif"] == make_exif()
+        assert after.info["icc_profile"] == before.info["icc_profile"]
+
+
+def test_a_png_keeps_every_pixel_of_the_identity(png, unblur):
+    assert unblur(png).code == 0
+    before, after = (Image.open(p) for p in (png, png.with_name("photo-unblurred.png")))
+    assert np.array_equal(before, after)
+
+
+def test_a_stream_goes_through_a_pipe(jpeg, unblur_process):
+    result = unblur_process("-", stdin=jpeg.read_bytes())
+    unblur_process(jpeg)
+    assert result.code == 0
+    assert result.stdout == jpeg.with_name("photo-unblurred.jpg").read_bytes()
+
+
+def test_a_stray_print_does_not_get_into_the_photo(jpeg, identity_weights):
+    program = (
+        "import fakes, sys; from unblur import cli; from unblur.deblurrer import Deblurrer\n"
+        "cli._make_deblurrer = lambda *_: Deblurrer(fakes.Printing(), 'cpu')\n"
+        "cli.main(['-'])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        input=jpeg.read_bytes(),
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert run.returncode == 0
+    assert run.stdout.startswith(b"\xff\xd8")
+    assert b"a stray print" not in run.stdout
+    assert b"a stray print" in run.stderr
+
+
+def test_one_bad_photo_does_not_stop_the_rest(jpeg, png, tmp_path, unblur):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(jpeg.read_bytes()[:200])
+    result = unblur(jpeg, bad, "missing.jpg", png)
+    assert result.code == 1
+    assert "bad.jpg: damaged or cut off JPEG" in result.stderr
+    assert "missing.jpg: no such file" in result.stderr
+    assert "2 deblurred, 2 failed" in result.stderr
+    assert png.with_name("photo-unblurred.png").exists()
+
+
+def test_a_bug_with_one_photo_is_one_line_without_a_traceback(jpeg, unblur, use_network):
+    use_network(fakes.Broken())
+    result = unblur(jpeg)
+    assert result.code == 1
+    assert "sizes do not match" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Traceback" in unblur(jpeg, "-vv").stderr
+
+
+def test_quiet_says_only_what_went_wrong(jpeg, unblur):
+    assert unblur(jpeg, "-q").stderr == ""
+    assert "exists" in unblur(jpeg, "-q").stderr
+
+
+def test_an_existing_result_stays_unless_it_may_be_replaced(jpeg, unblur):
+    output = jpeg.with_name("photo-unblurred.jpg")
+    output.write_bytes(b"earlier")
+    assert unblur(jpeg).code == 1
+    assert output.read_bytes() == b"earlier"
+    assert unblur(jpeg, "--overwrite").code == 0
+    assert output.read_bytes().startswith(b"\xff\xd8")
+
+
+def test_a_photo_is_not_written_under_another_formats_ending(jpeg, tmp_path, unblur):
+    result = unblur(jpeg, "-o", tmp_path / "out.png")
+    assert result.code == 1
+    assert "JPEG" in result.stderr
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_names_cannot_write_to_the_terminal(tmp_path, unblur):
+    path = tmp_path / "a\x1b[31m\n[red].jpg"
+    path.write_bytes(make_jpeg())
+    result = unblur(path)
+    assert result.code == 0
+    assert "\x1b" not in result.stderr
+    assert "a\\x1b[31m\\n[red].jpg" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+def test_a_name_that_is_no_text_works(tmp_path, unblur_process):
+    path = tmp_path / os.fsdecode(b"\xff\xfe.jpg")
+    path.write_bytes(make_jpeg())
+    assert unblur_process(path).code == 0
+    assert (tmp_path / os.fsdecode(b"\xff\xfe-unblurred.jpg")).exists()
+
+
+def test_the_result_is_not_larger_than_a_recoded_photo_must_be(jpeg, unblur):
+    unblur(jpeg)
+    ratio = jpeg.with_name("photo-unblurred.jpg").stat().st_size / jpeg.stat().st_size
+    assert 0.8 < ratio < 1.2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["photo.jpg", "--tile", "100"], 2, "at least"),
+        (["photo.jpg", "--tile", "many"], 2, "neither auto"),
+        ([], 2, "PATH"),
+        (["photo.jpg", "other.jpg", "-o", "one.jpg"], 2, "name a folder"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(jpeg, monkeypatch, unblur, arguments, code, words):
+    monkeypatch.chdir(jpeg.parent)
+    result = unblur(*arguments)
+    assert (result.code, words in result.stderr) == (code, True)
+
+
+def test_missing_weights_are_exit_code_4(jpeg, unblur):
+    result = unblur(jpeg, model="nowhere.safetensors")
+    assert result.code == 4
+    assert "nowhere.safetensors" in result.stderr
+
+
+def test_a_missing_device_is_exit_code_5(jpeg, unblur, monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    from click.testing import CliRunner
+
+    result = CliRunner().invoke(cli.main, [str(jpeg), "--device", "mps"])
+    assert result.exit_code == 5
+    assert "mps is not available" in result.stderr
+
+
+def test_an_option_can_come_from_the_environment(jpeg, unblur, monkeypatch, tmp_path):
+    monkeypatch.setenv("UNBLUR_OUTPUT", f"{tmp_path}/elsewhere/")
+    assert unblur(jpeg).code == 0
+    assert (tmp_path / "elsewhere" / "photo-unblurred.jpg").exists()
+
+
+def test_the_version_is_told(unblur):
+    assert unblur("--version").stdout.decode().strip().endswith(__version__)
+
+
+def test_a_photo_is_not_poured_into_a_terminal(jpeg, unblur, monkeypatch):
+    monkeypatch.setattr(os, "isatty", lambda descriptor: True)
+    result = unblur("-", stdin=jpeg.read_bytes())
+    assert result.code == 2
+    assert "terminal" in result.stderr
+
+
+def test_an_interrupted_run_leaves_no_litter_and_says_130(tmp_path, identity_weights):
+    path = tmp_path / "large.jpg"
+    path.write_bytes(make_jpeg(2400, 2400))
+    command = [sys.executable, "-m", "unblur", str(path), "--model", str(identity_weights)]
+    process = subprocess.Popen([*command, "--tile", "192"], stderr=subprocess.PIPE)
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    if process.returncode == 0:
+        pytest.skip("the machine was faster than the interrupt")
+    assert process.returncode == 130
+    assert stderr.decode().strip() == "unblur: error: interrupted"
+    assert [p.name for p in tmp_path.iterdir()] == ["large.jpg"]
+
+
+def test_a_terminal_sees_a_progress_bar_and_a_file_does_not(jpeg, identity_weights):
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "unblur", str(jpeg), "--model", str(identity_weights)]
+    subprocess.run(command, stderr=follower, check=True, env={**os.environ, "TERM": "xterm"})
+    os.close(follower)
+    shown = os.read(leader, 1 << 16).decode()
+    os.close(leader)
+    assert "100 %" in shown

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+import pytest
+
+from unblur.errors import PhotoError
+from unblur.files import read_header, read_photo_bytes, write_atomically
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and pipes")
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole_and_alone(tmp_path):
+    write_atomically(tmp_path / "a.jpg", b"photo", overwrite=False)
+    assert names(tmp_path) == ["a.jpg"]
+    assert (tmp_path / "a.jpg").read_bytes() == b"photo"
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"old")
+
+    def full_disk(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(PhotoError, match="no space left on device"):
+        write_atomically(tmp_path / "a.jpg", b"new", overwrite=True)
+    assert names(tmp_path) == ["a.jpg"]
+    assert (tmp_path / "a.jpg").read_bytes() == b"old"
+
+
+def test_an_interrupted_write_leaves_no_litter(tmp_path, monkeypatch):
+    def interrupt(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.jpg", b"new", overwrite=True)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_file_that_appeared_meanwhile_is_not_replaced(tmp_path, monkeypatch, hard_links):
+    if not hard_links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no links")))
+    (tmp_path / "a.jpg").write_bytes(b"somebody's")
+    with pytest.raises(PhotoError, match="exists"):
+        write_atomically(tmp_path / "a.jpg", b"new", overwrite=False)
+    assert (tmp_path / "a.jpg").read_bytes() == b"somebody's"
+    assert names(tmp_path) == ["a.jpg"]
+
+
+def test_without_hard_links_a_new_file_is_still_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no links")))
+    write_atomically(tmp_path / "a.jpg", b"new", overwrite=False)
+    assert (tmp_path / "a.jpg").read_bytes() == b"new"
+
+
+def test_a_name_of_the_longest_length_can_be_written(tmp_path):
+    path = tmp_path / ("ż" * 125 + "a.jpg")
+    write_atomically(path, b"photo", overwrite=False)
+    assert names(tmp_path) == [path.name]
+
+
+@posix
+def test_a_new_file_gets_the_permissions_of_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "a.jpg", b"photo", overwrite=False)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.jpg").stat().st_mode) == 0o640
+
+
+@posix
+def test_a_named_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(PhotoError, match="not a regular file"):
+        read_photo_bytes(tmp_path / "pipe.jpg")
+
+
+def test_a_missing_file_has_an_empty_header(tmp_path):
+    assert read_header(tmp_path / "missing.jpg", 64) == b""
+
+
+def test_a_missing_file_is_named_as_missing(tmp_path):
+    with pytest.raises(PhotoError, match="no such file"):
+        read_photo_bytes(tmp_path / "missing.jpg")

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import multiprocessing
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED, encode_image, make_pixels
+from PIL import Image
+
+from training import blur
+from training.data import BlurredCrops, Curriculum, Pair, photo_paths, read_pairs
+from training.evaluate import evaluate
+from training.muon import orthogonalise
+from training.train import COMPACT, Trainer, initialise
+from unblur.srn import SRN, SRNConfig
+
+
+def centre_of_mass(kernel):
+    y, x = np.mgrid[: kernel.shape[0], : kernel.shape[1]]
+    return (kernel * y).sum(), (kernel * x).sum()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_motion_kernel_moves_nothing(seed):
+    kernel = blur.motion_kernel(blur.trajectory(15, np.random.default_rng(seed)))
+    middle = kernel.shape[0] // 2
+    assert kernel.sum() == pytest.approx(1, abs=1e-5)
+    assert centre_of_mass(kernel) == pytest.approx((middle, middle), abs=1e-3)
+
+
+@pytest.mark.parametrize("length", [3, 12, 30])
+def test_a_trajectory_is_about_as_long_as_was_asked_for(length):
+    path = blur.trajectory(length, np.random.default_rng(1))
+    extent = np.ptp(path, axis=0).max()
+    assert extent <= 1.2 * length
+
+
+def test_convolution_with_a_point_changes_nothing():
+    image = make_pixels(20, 30).astype(np.float32) / 255
+    point = np.zeros((5, 5), np.float32)
+    point[2, 2] = 1
+    assert np.allclose(blur.convolve(image, point), image, atol=1e-5)
+
+
+def test_a_flat_photo_stays_flat_when_blurred():
+    flat = np.full((80, 80, 3), 0.4, np.float32)
+    rng = np.random.default_rng(0)
+    for kind in blur.KIND_SHARES:
+        assert np.allclose(blur.blur(flat, kind, 20, rng), 0.4, atol=1e-4)
+
+
+def test_a_sharp_photo_is_wanted_back_as_it_was_recorded():
+    sharp = make_pixels(80, 80).astype(np.float32) / 255
+    photo = blur.make_blurred(sharp, 8, 20, np.random.default_rng(0), kind=blur.SHARP)
+    assert photo.blurred.shape == (64, 64, 3)
+    assert np.array_equal(photo.blurred, photo.sharp)
+
+
+def test_a_moved_photo_is_wanted_back_sharp():
+    sharp = make_pixels(80, 80).astype(np.float32) / 255
+    photo = blur.make_blurred(sharp, 8, 20, np.random.default_rng(0), kind=blur.MOTION)
+    assert np.array_equal(photo.sharp, sharp[8:-8, 8:-8])
+    assert np.abs(photo.blurred - photo.sharp).mean() > 0.01
+
+
+@pytest.fixture
+def crops(tmp_path):
+    for folder in ("photos", "pairs/blur", "pairs/sharp"):
+        (tmp_path / folder).mkdir(parents=True)
+    image = encode_image(Image.fromarray(make_pixels(320, 320)), "PNG")
+    for name in ("photos/a.png", "photos/lxqt_valendas.png", "pairs/blur/b.png",
+                 "pairs/sharp/b.png", "pairs/blur/reds_street_0.png",
+                 "pairs/sharp/reds_street_0.png"):  # fmt: skip
+        (tmp_path / name).write_bytes(image)
+    progress = multiprocessing.Value("d", 0.0)
+    return BlurredCrops(tmp_path / "photos", tmp_path / "pairs", progress)
+
+
+def test_what_is_held_out_is_not_trained_on(crops):
+    assert len(crops.photos) == 1
+    assert [pair.name for pair in crops.pairs] == ["b"]
+
+
+@pytest.mark.shared
+def test_every_held_out_photo_and_pair_is_there():
+    assert len(photo_paths(SHARED / "photos", held_out=True)) == 10
+    assert len(read_pairs(SHARED / "pairs", held_out=True)) == 5
+
+
+def test_a_batch_depends_on_its_number_alone(crops):
+    stage = Curriculum(crop=64, batch=2, longest=10)
+    first, again, other = (crops.batch(number, stage) for number in (3, 3, 4))
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], other[0])
+    assert first[0].shape == first[1].shape == (2, 3, 64, 64)
+
+
+def test_orthogonalising_brings_all_singular_values_near_one():
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(16, 40)))
+    assert values.min() > 0.5
+    assert values.max() < 1.5
+
+
+@pytest.fixture
+def trainer():
+    torch.manual_seed(0)
+    config = SRNConfig(**COMPACT.to_dict() | {"width": 4, "blocks": 1})
+    network = SRN(config)
+    initialise(network)
+    return Trainer(network, minutes=60, lr=2e-3)
+
+
+def test_a_new_network_returns_its_input(trainer):
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(trainer.network(image)[-1], image)
+
+
+def test_training_learns_and_can_go_on_from_its_state(trainer):
+    torch.manual_seed(1)
+    sharp = torch.rand(2, 3, 32, 32)
+    blurred = torch.nn.functional.avg_pool2d(sharp, 3, 1, 1)
+    errors = [trainer.train_on(blurred, sharp) for _ in range(40)]
+    assert errors[-1][1] < 0.96 * errors[0][0]
+
+    resumed = Trainer(SRN(trainer.network.config), minutes=60, lr=2e-3)
+    resumed.load_state_dict(trainer.state_dict())
+    assert resumed.step == 40
+    assert resumed.train_on(blurred, sharp) == trainer.train_on(blurred, sharp)
+
+
+def test_the_robust_error_takes_over_in_the_second_half(trainer):
+    trainer.seconds = 0.9 * 3600
+    image = torch.rand(1, 3, 32, 32)
+    trainer.train_on(image, image.flip(3))
+    assert trainer.step == 1
+
+
+def test_a_network_that_returns_its_input_gains_nothing_and_harms_nothing():
+    network = SRN(SRNConfig(width=1, blocks=1, kernel=1, residual=True))
+    for weight in network.output.parameters():
+        weight.data.zero_()
+    pixels = make_pixels(40, 50)
+    score = evaluate(network, [Pair("a", pixels, make_pixels(40, 50, seed=1))])
+    assert score.gain == pytest.approx(0, abs=1e-6)
+    assert score.harm == 0
