@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY) ## Set up, and deblur the sample photo
-	$(BIN)/unblur --overwrite --output . examples/plane.jpg
+	$(BIN)/unblur --overwrite --output . examples/street.jpg
 
 test: $(READY) ## Set up, and run the tests
 	$(BIN)/python -m pytest
