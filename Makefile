@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check fix bench
+.PHONY: help demo test check fix bench package
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,6 +31,15 @@ check: $(READY) ## Check format, style and types
 fix: $(READY) ## Repair format and style where that can be done
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+package: $(READY) ## Build the wheel, and run it where there is nothing else
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv --clear dist/venv
+	dist/venv/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt dist/*.whl
+	cp examples/street.jpg dist/photo.jpg
+	cd dist && venv/bin/unblur photo.jpg
 
 bench: $(READY) ## Measure speed and memory
 	$(BIN)/python -m benchmarks.run

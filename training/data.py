@@ -38,6 +38,9 @@ HELD_OUT_PAIRS = "reds_street_"
 BLUR_LENGTHS = {"short": 8.0, "medium": 16.0, "long": 30.0}
 """Upper bounds in pixels of the motion in the synthetic validation sets."""
 
+SHARP_SHARE_OF_PAIRS = 0.15
+"""How often a real pair's sharp photo stands for both: it must stay as it is."""
+
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -189,7 +192,8 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
         pair = self.pairs[rng.integers(len(self.pairs))]
         both = random_crop(np.concatenate([pair.blurred, pair.sharp], axis=2), size, rng)
         both = both.astype(np.float32) / 255
-        return both[..., :3], both[..., 3:]
+        sharp = both[..., 3:]
+        return (sharp if rng.random() < SHARP_SHARE_OF_PAIRS else both[..., :3]), sharp
 
     def _sharp_crop(self, stage: Curriculum, rng: np.random.Generator) -> NDArray[np.float32]:
         """Cut a crop with its margin, sharpened half of the time by shrinking.
