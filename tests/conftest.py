@@ -25,9 +25,11 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch):
+def _clean_environment(monkeypatch, tmp_path_factory):
     for name in [name for name in os.environ if name.startswith("UNBLUR_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
 
 
 def make_pixels(height, width, channels=3, dtype=np.uint8, seed=0):
@@ -103,16 +105,19 @@ class Result:
 
 
 @pytest.fixture
-def unblur(identity_weights):
+def unblur(identity_weights, capfdbinary):
     """Run the tool in this process, with a network that changes nothing."""
     from unblur.cli import main
 
     def run(*arguments, stdin=b"", model=identity_weights):
         options = [str(a) for a in arguments] + ["--model", str(model), "--device", "cpu"]
+        capfdbinary.readouterr()
         result = CliRunner().invoke(main, options, input=stdin)
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return Result(result.exit_code, result.stdout_bytes, result.stderr)
+        # Results are written to the descriptor, past what the runner catches.
+        listed = capfdbinary.readouterr().out
+        return Result(result.exit_code, result.stdout_bytes + listed, result.stderr)
 
     return run
 

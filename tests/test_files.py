@@ -17,7 +17,7 @@ def names(folder):
 
 
 def test_a_file_appears_whole_and_alone(tmp_path):
-    write_atomically(tmp_path / "a.jpg", b"photo", overwrite=False)
+    write_atomically(tmp_path / "a.jpg", b"photo", replaces=False)
     assert names(tmp_path) == ["a.jpg"]
     assert (tmp_path / "a.jpg").read_bytes() == b"photo"
 
@@ -30,7 +30,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(PhotoError, match="no space left on device"):
-        write_atomically(tmp_path / "a.jpg", b"new", overwrite=True)
+        write_atomically(tmp_path / "a.jpg", b"new", replaces=True)
     assert names(tmp_path) == ["a.jpg"]
     assert (tmp_path / "a.jpg").read_bytes() == b"old"
 
@@ -41,7 +41,7 @@ def test_an_interrupted_write_leaves_no_litter(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_atomically(tmp_path / "a.jpg", b"new", overwrite=True)
+        write_atomically(tmp_path / "a.jpg", b"new", replaces=True)
     assert names(tmp_path) == []
 
 
@@ -51,20 +51,20 @@ def test_a_file_that_appeared_meanwhile_is_not_replaced(tmp_path, monkeypatch, h
         monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no links")))
     (tmp_path / "a.jpg").write_bytes(b"somebody's")
     with pytest.raises(PhotoError, match="exists"):
-        write_atomically(tmp_path / "a.jpg", b"new", overwrite=False)
+        write_atomically(tmp_path / "a.jpg", b"new", replaces=False)
     assert (tmp_path / "a.jpg").read_bytes() == b"somebody's"
     assert names(tmp_path) == ["a.jpg"]
 
 
 def test_without_hard_links_a_new_file_is_still_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no links")))
-    write_atomically(tmp_path / "a.jpg", b"new", overwrite=False)
+    write_atomically(tmp_path / "a.jpg", b"new", replaces=False)
     assert (tmp_path / "a.jpg").read_bytes() == b"new"
 
 
 def test_a_name_of_the_longest_length_can_be_written(tmp_path):
     path = tmp_path / ("ż" * 125 + "a.jpg")
-    write_atomically(path, b"photo", overwrite=False)
+    write_atomically(path, b"photo", replaces=False)
     assert names(tmp_path) == [path.name]
 
 
@@ -72,7 +72,7 @@ def test_a_name_of_the_longest_length_can_be_written(tmp_path):
 def test_a_new_file_gets_the_permissions_of_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
-        write_atomically(tmp_path / "a.jpg", b"photo", overwrite=False)
+        write_atomically(tmp_path / "a.jpg", b"photo", replaces=False)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.jpg").stat().st_mode) == 0o640

@@ -1,98 +1,248 @@
-"""Move jobs through decoding, deblurring and encoding."""
+"""Move jobs through decoding, deblurring and encoding, which overlap.
+
+Threads decode ahead of the network and write behind it, never more than
+``Options.jobs`` photos each, so memory does not grow with the number of photos.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from unblur import files
 from unblur.errors import PhotoError
-from unblur.plan import Job
+from unblur.history import FileState, History
+from unblur.options import Options
+from unblur.plan import BACKUP_ENDING, Job, Plan, has_other_links
 from unblur.report import Outcome, Report, Status
-from unblur.ui import DEBUG, VERBOSE, Ui
+from unblur.ui import DEBUG, Ui
 
 if TYPE_CHECKING:
-    from unblur.deblurrer import Deblurrer
+    from unblur.deblurrer import Deblurrer, Pixels
+    from unblur.photo import Format, Photo
+
+T = TypeVar("T")
 
 
-def run(
-    jobs: Iterable[Job],
-    make_deblurrer: Callable[[], Deblurrer],
-    ui: Ui,
-    overwrite: bool,
-    stdout: int | None = None,
-) -> Report:
-    """Do the jobs one after the other; one that fails does not stop the rest.
+@dataclass(frozen=True)
+class Run:
+    """What all photos of a run share."""
+
+    options: Options
+    history: History
+    settings: str
+    """What a result depends on besides its photo; see `History`."""
+    ui: Ui
+    stdout: int
+    """Descriptor for a photo that goes to standard output."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A photo that is ready for the network."""
+
+    job: Job
+    photo: Photo
+    status: os.stat_result | None
+    """The state of its file when it was read; ``None`` for standard input."""
+    started: float
+
+
+def run_plan(plan: Plan, make_deblurrer: Callable[[], Deblurrer], run: Run) -> Report:
+    """Do the jobs; one that fails does not stop the rest, unless asked for.
 
     Args:
-        jobs: What to do.
+        plan: What to do.
         make_deblurrer: Called once, and only if a job can be tried at all.
-        ui: Told what happens.
-        overwrite: Whether existing files may be replaced.
-        stdout: Descriptor for photos that go to standard output.
+        run: What all photos share.
+
+    Returns:
+        What became of each photo; on an interrupt, of those until then.
 
     Raises:
         UnblurError: Whatever ``make_deblurrer`` raises: without a network no
             photo can be done.
     """
     report = Report()
-    deblurrer: Deblurrer | None = None
-    for job in jobs:
-        if job.problem:
-            outcome = Outcome(job, Status.FAILED, job.problem)
-        else:
-            deblurrer = deblurrer or make_deblurrer()
-            outcome = _try(job, deblurrer, ui, overwrite, stdout)
-        ui.outcome(outcome)
-        report.add(outcome)
-    ui.summary(report)
+    todo = list(_settle_beforehand(plan.jobs, report, run.ui))
+    if not todo or (run.options.fail_fast and report.failures):
+        return report
+    deblurrer = make_deblurrer()
+    for folder in {job.target.parent for job in todo if job.target is not None}:
+        files.sweep(folder)
+    with run.ui.progress(len(todo)):
+        try:
+            _run_pipeline(todo, deblurrer, run, report)
+        except KeyboardInterrupt as interrupt:
+            report.interrupted_by = interrupt
     return report
 
 
-def _try(job: Job, deblurrer: Deblurrer, ui: Ui, overwrite: bool, stdout: int | None) -> Outcome:
-    """Do one job; whatever goes wrong with it becomes its outcome."""
+def _settle(outcome: Outcome, report: Report, ui: Ui) -> None:
+    report.add(outcome)
+    ui.outcome(outcome)
+
+
+def _settle_beforehand(jobs: Iterable[Job], report: Report, ui: Ui) -> Iterator[Job]:
+    """Settle the jobs that need no work, and yield the others."""
+    for job in jobs:
+        if job.problem:
+            _settle(Outcome(job, Status.FAILED, job.problem), report, ui)
+        elif job.skip:
+            _settle(Outcome(job, Status.SKIPPED, job.skip), report, ui)
+        else:
+            yield job
+
+
+def _run_pipeline(jobs: list[Job], deblurrer: Deblurrer, run: Run, report: Report) -> None:
+    """Do jobs and settle them in order.
+
+    However it ends, photos that are through the network are still written, and
+    no temporary file is left.
+    """
+    ahead = run.options.jobs
+    decoding = ThreadPoolExecutor(ahead, "decode")
+    writing = ThreadPoolExecutor(ahead, "write")
+    pending: deque[Future[Outcome]] = deque()
     try:
-        return _do(job, deblurrer, ui, overwrite, stdout)
+        for loaded in _ahead(decoding, jobs, lambda job: _attempt(job, run, _load), ahead):
+            pending.append(_through_network(loaded, deblurrer, run, writing))
+            while len(pending) > ahead:
+                _settle(pending.popleft().result(), report, run.ui)
+            if run.options.fail_fast and report.failures:
+                break
+    finally:
+        decoding.shutdown(cancel_futures=True)
+        writing.shutdown()
+        while pending:
+            _settle(pending.popleft().result(), report, run.ui)
+
+
+def _ahead(
+    executor: ThreadPoolExecutor, jobs: list[Job], load: Callable[[Job], T], depth: int
+) -> Iterator[T]:
+    """Load jobs in threads and yield them in order, never more than ``depth`` ahead."""
+    futures: deque[Future[T]] = deque()
+    for job in jobs:
+        futures.append(executor.submit(load, job))
+        if len(futures) > depth:
+            yield futures.popleft().result()
+    while futures:
+        yield futures.popleft().result()
+
+
+def _through_network(
+    loaded: Loaded | Outcome, deblurrer: Deblurrer, run: Run, writing: ThreadPoolExecutor
+) -> Future[Outcome]:
+    """Deblur one photo, and leave the rest to a thread."""
+
+    def deblur(_: Job, run: Run) -> Pixels:
+        assert isinstance(loaded, Loaded)
+        return deblurrer(loaded.photo.pixels, run.ui.follow(loaded.job))
+
+    result = loaded if isinstance(loaded, Outcome) else _attempt(loaded.job, run, deblur)
+    if isinstance(loaded, Outcome) or isinstance(result, Outcome):
+        settled: Future[Outcome] = Future()
+        settled.set_result(result)  # type: ignore[arg-type]
+        return settled
+    return writing.submit(_attempt, loaded.job, run, lambda _, run: _store(loaded, result, run))
+
+
+def _attempt(job: Job, run: Run, act: Callable[[Job, Run], T]) -> T | Outcome:
+    """Do a part of a job; whatever goes wrong with it becomes its outcome."""
+    try:
+        return act(job, run)
     except PhotoError as error:
-        return Outcome(job, Status.FAILED, str(error))
+        reason = str(error)
     except MemoryError:
-        return Outcome(job, Status.FAILED, "out of memory; a smaller --tile needs less")
+        reason = "out of memory; a smaller --tile or --jobs 1 needs less"
     except Exception as error:  # the boundary: a bug with one photo must not lose the others
-        if ui.verbosity >= DEBUG:
-            ui.error(traceback.format_exc())
+        if run.ui.verbosity >= DEBUG:
+            run.ui.error(traceback.format_exc())
         reason = f"unexpected {type(error).__name__}: {error}; -vv shows where"
-        return Outcome(job, Status.FAILED, reason)
+    return Outcome(job, Status.FAILED, reason)
 
 
-def _do(job: Job, deblurrer: Deblurrer, ui: Ui, overwrite: bool, stdout: int | None) -> Outcome:
+def _load(job: Job, run: Run) -> Loaded | Outcome:
     from unblur import codecs
 
     started = time.monotonic()
-    data = sys.stdin.buffer.read() if job.source is None else files.read_photo_bytes(job.source)
+    if _is_done_meanwhile(job, run):
+        return _skipped_meanwhile(job)
+    if job.source is None:
+        data, status = sys.stdin.buffer.read(), None
+    else:
+        data, status = files.read_photo_bytes(job.source)
     photo = codecs.decode(data)
-    _check_ending(job, photo.format.name, photo.format.suffixes)
-    height, width = photo.pixels.shape[:2]
-    with ui.progress(job) as show:
-        pixels = deblurrer(photo.pixels, show)
-    result = codecs.encode(photo, pixels)
-    if job.target is not None:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(job.target, result.data, overwrite)
-    elif stdout is not None:
-        files.write_all(stdout, result.data)
-    for note in photo.notes:
-        ui.note(job, note, VERBOSE)
-    for note in result.notes:
-        ui.note(job, note)
-    return Outcome(job, Status.DONE, "", width, height, time.monotonic() - started)
+    if not run.options.in_place:
+        _check_ending(job, photo.format)
+    return Loaded(job, photo, status, started)
 
 
-def _check_ending(job: Job, name: str, suffixes: tuple[str, ...]) -> None:
+def _is_done_meanwhile(job: Job, run: Run) -> bool:
+    """Tell whether another run has done a job since it was planned."""
+    if job.source is None or job.target is None or run.options.on_existing == "overwrite":
+        return False
+    return run.history.is_done(job.source, job.target, run.settings)
+
+
+def _skipped_meanwhile(job: Job) -> Outcome:
+    return Outcome(job, Status.SKIPPED, "done by another run meanwhile")
+
+
+def _check_ending(job: Job, form: Format) -> None:
     """Refuse to write a format under another one's ending."""
-    if job.target is not None and job.target.suffix.lower() not in suffixes:
+    if job.target is not None and job.target.suffix.lower() not in form.suffixes:
         raise PhotoError(
-            f"is a {name} file and stays one, but {job.target.name} does not end in {suffixes[0]}"
+            f"is a {form.name} file and stays one, "
+            f"but {job.target.name} does not end in {form.suffixes[0]}"
         )
+
+
+def _store(loaded: Loaded, pixels: Pixels, run: Run) -> Outcome:
+    from unblur import codecs
+
+    job, photo = loaded.job, loaded.photo
+    encoded = codecs.encode(photo, pixels)
+    notes = encoded.notes
+    if job.target is None:
+        files.write_all(run.stdout, encoded.data)
+    else:
+        try:
+            notes += _write(loaded, encoded.data, run)
+        except PhotoError:
+            if _is_done_meanwhile(job, run):
+                return _skipped_meanwhile(job)
+            raise
+    height, width = photo.pixels.shape[:2]
+    seconds = time.monotonic() - loaded.started
+    return Outcome(job, Status.DONE, "", width, height, seconds, notes, photo.notes)
+
+
+def _write(loaded: Loaded, data: bytes, run: Run) -> tuple[str, ...]:
+    """Write a result to its place, and return what the user should know of that."""
+    job, options, status = loaded.job, run.options, loaded.status
+    assert job.target is not None
+    notes: tuple[str, ...] = ()
+    if options.in_place:
+        if has_other_links(job.target):
+            notes = ("other names of the file (hard links) keep the original",)
+        if options.backup:
+            files.keep_backup(job.target, job.target.with_name(job.target.name + BACKUP_ENDING))
+    else:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+
+    def record(written: os.stat_result) -> None:
+        if job.source is not None and job.target is not None and status is not None:
+            before, after = FileState.of(status), FileState.of(written)
+            run.history.record(job.source, before, job.target, after, run.settings)
+
+    files.write_atomically(job.target, data, job.replaces, status, options.preserve_times, record)
+    return notes

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unblur import __version__
+from unblur.config import cache_folder, read_config
 from unblur.errors import ExitCode, UnblurError, UsageError
-from unblur.models import DEFAULT_MODEL
-from unblur.plan import make_plan
-from unblur.ui import DEBUG, Ui
+from unblur.models import DEFAULT_MODEL, find_weights
+from unblur.options import STREAM, SUFFIX, Options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
     from typing import Literal
 
     from unblur.deblurrer import Deblurrer
+    from unblur.plan import Plan
+    from unblur.report import Report
+    from unblur.ui import Listing, Ui
+
+EPILOG = """\
+Exit codes: 0 all done or skipped, 1 a photo failed, 2 wrong usage, 3 no photo found,
+4 no weights, 5 no such device, 130 or 143 interrupted.
+"""
 
 
 class TileSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -38,18 +52,61 @@ class TileSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(f"{value!r} is neither auto nor a number of pixels", param, ctx)
 
 
+def _use_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+    known = {p.name for p in ctx.command.params if p.name} - {"paths", "config"}
+    try:
+        ctx.default_map = read_config(path, known)
+    except UsageError as error:
+        raise click.UsageError(str(error), ctx) from error
+
+
+def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | None) -> None:
+    if shell is None:
+        return
+    from click.shell_completion import get_completion_class
+
+    completion = get_completion_class(shell)
+    assert completion is not None
+    click.echo(completion(ctx.command, {}, "unblur", "_UNBLUR_COMPLETE").source())
+    ctx.exit()
+
+
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "UNBLUR"},
-    epilog="Exit codes: 0 all done, 1 a photo failed, 2 wrong usage, 4 no weights, "
-    "5 no such device, 130 interrupted.",
+    epilog=EPILOG,
 )
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", envvar=[])
+@click.argument("paths", nargs=-1, metavar="PATH...", envvar=[])
+@click.option("-r", "--recursive", is_flag=True, help="Take the photos below folders.")
+@click.option(
+    "--files-from",
+    metavar="FILE",
+    help="Take the paths in this file, one per line; - is standard input.",
+)
+@click.option("--include", multiple=True, metavar="GLOB", help="Below folders, only these photos.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Below folders, not these photos.")
 @click.option(
     "-o",
     "--output",
     metavar="FILE|DIR",
-    help="Write to this file or into this folder, or to standard output with -.",
+    help="Write to this file, or into this folder as the photos lie below theirs, "
+    "or to standard output with -.",
 )
+@click.option(
+    "--suffix", default=SUFFIX, show_default=True, help="What a result's name gets at its end."
+)
+@click.option("--in-place", is_flag=True, help="Replace the photos by their results.")
+@click.option("--backup", is_flag=True, help="In place, keep each original as NAME.orig.")
+@click.option(
+    "--on-existing",
+    type=click.Choice(["error", "skip", "overwrite"]),
+    default="error",
+    show_default=True,
+    help="What to do where a file is in the way that is no unchanged result of an earlier run.",
+)
+@click.option("--overwrite", is_flag=True, help="The same as --on-existing overwrite.")
+@click.option("--preserve-times", is_flag=True, help="Give results their originals' time.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
 @click.option(
     "--model",
     default=DEFAULT_MODEL,
@@ -71,74 +128,189 @@ class TileSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     show_default=True,
     help="Side of the tiles that large photos are cut into; smaller needs less memory.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace results that exist.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=int,
+    default=2,
+    show_default=True,
+    help="Photos decoded ahead of the network, and waiting to be written after it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="List results as lines of JSON.")
+@click.option("-0", "--null", is_flag=True, help="End paths with NUL, in --files-from and results.")
 @click.option("-q", "--quiet", count=True, help="Say only what went wrong.")
 @click.option("-v", "--verbose", count=True, help="Say more; twice shows tracebacks.")
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_use_config,
+    help="Read defaults from this file instead of unblur.toml in the user's configuration folder.",
+)
+@click.option(
+    "--completion",
+    type=click.Choice(["bash", "zsh", "fish"]),
+    is_eager=True,
+    expose_value=False,
+    callback=_print_completion,
+    help="Print the completion script for a shell.",
+)
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
-def main(
-    paths: tuple[str, ...],
-    output: str | None,
-    model: str,
-    device: str,
-    tile: int | Literal["auto"],
-    overwrite: bool,
-    quiet: int,
-    verbose: int,
-) -> None:
+def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option above)
     """Sharpen photos that are blurred by camera shake or motion.
 
-    Each PATH is a JPEG or PNG file; photo.jpg becomes photo-unblurred.jpg
-    beside it, with the same metadata. The original is never changed. With - as
-    PATH, the photo is read from standard input and written to standard output.
+    Each PATH is a photo; photo.jpg becomes photo-unblurred.jpg beside it, with
+    the same metadata. The original is never changed. With - as PATH, the photo
+    is read from standard input and written to standard output.
+
+    A second run does only what is not done: results that are there, whose
+    originals and settings have not changed, are skipped.
     """
-    ui = Ui(verbose - quiet, len(paths))
+    from unblur.files import claimed_stdout
+    from unblur.ui import DEBUG, Ui
+
+    verbosity = flags["verbose"] - flags["quiet"]
+    with _orderly_signals(), claimed_stdout() as stdout:
+        settings = {name: flags[name] for name in ("model", "device", "tile")}
+        ui = Ui(verbosity, _choose_listing(flags, stdout), stdout, settings)
+        try:
+            code = _deblur(flags, ui, stdout)
+        except UnblurError as error:
+            ui.error(str(error))
+            code = error.exit_code
+        except KeyboardInterrupt as interrupt:
+            ui.error("interrupted")
+            code = _interrupted_code(interrupt)
+        except BrokenPipeError:
+            code = ExitCode.FAILED  # whoever read the list has gone
+        except Exception as error:
+            if verbosity >= DEBUG:
+                raise
+            ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
+            code = ExitCode.FAILED
+    sys.exit(code)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which is to end a run as orderly as Ctrl-C does."""
+
+
+@contextlib.contextmanager
+def _orderly_signals() -> Iterator[None]:
+    """Let the first signal end the run in order, and the second at once."""
+    names = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for name in names:
+            signal.signal(name, lambda number, frame: os._exit(128 + number))
+        raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    before = [signal.signal(name, stop) for name in names]
     try:
-        sys.exit(_deblur(paths, output, model, device, tile, overwrite, ui))
-    except UnblurError as error:
-        ui.error(str(error))
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+        yield
+    finally:
+        for name, handler in zip(names, before, strict=True):
+            signal.signal(name, handler)
+
+
+def _interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:
+    return ExitCode.TERMINATED if isinstance(interrupt, _Terminated) else ExitCode.INTERRUPTED
+
+
+def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
+    if flags["as_json"]:
+        return "json"
+    if os.isatty(stdout):
+        return "none"  # nobody reads the list, and standard error tells the same
+    return "nul" if flags["null"] else "lines"
+
+
+def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
+    from unblur.batch import Run, run_plan
+    from unblur.history import History
+    from unblur.plan import make_plan
+
+    options = _read_options(flags)
+    paths = _read_paths(flags)
+    weights = find_weights(flags["model"])
+    settings = hashlib.sha256(weights.read_bytes()).hexdigest()
+    with History(cache_folder() / "history.sqlite3") as history:
+        plan = make_plan(paths, options, history, settings)
+        if any(job.target is None for job in plan.jobs):
+            _claim_for_photo(flags, stdout)
+        ui.passed_over(plan)
+        if flags["dry_run"]:
+            report = _only_plan(plan, ui)
+        else:
+
+            def make_deblurrer() -> Deblurrer:
+                return _make_deblurrer(weights, flags["device"], flags["tile"])
+
+            run = Run(options, history, settings, ui, stdout)
+            report = run_plan(plan, make_deblurrer, run)
+    return _conclude(report, ui)
+
+
+def _read_options(flags: dict[str, Any]) -> Options:
+    values = {field.name: flags[field.name] for field in fields(Options)}
+    if flags["overwrite"]:
+        values["on_existing"] = "overwrite"
+    return Options(**values)
+
+
+def _read_paths(flags: dict[str, Any]) -> list[str]:
+    """Return the paths of the command line, then those of ``--files-from``."""
+    paths = list(flags["paths"])
+    source = flags["files_from"]
+    if source is None:
+        if not paths:
+            raise UsageError("name at least one photo; --help tells more")
+        return paths
+    if source == STREAM and STREAM in paths:
+        raise UsageError("standard input cannot hold both a photo and a list of paths")
+    try:
+        data = sys.stdin.buffer.read() if source == STREAM else Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{source}: {error.strerror}") from error
+    lines = data.split(b"\0") if flags["null"] else data.splitlines()
+    return paths + [os.fsdecode(line) for line in lines if line]
+
+
+def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
+    if flags["as_json"]:
+        raise UsageError("standard output cannot hold both a photo and --json")
+    if os.isatty(stdout):
+        raise UsageError("a photo cannot be shown in a terminal: add >FILE or -o FILE")
+
+
+def _only_plan(plan: Plan, ui: Ui) -> Report:
+    from unblur.report import Outcome, Report, Status
+
+    report = Report()
+    for job in plan.jobs:
+        status = Status.FAILED if job.problem else Status.SKIPPED if job.skip else Status.PLANNED
+        outcome = Outcome(job, status, job.problem or job.skip or "")
+        report.add(outcome)
+        ui.outcome(outcome)
+    return report
+
+
+def _conclude(report: Report, ui: Ui) -> ExitCode:
+    ui.summary(report)
+    if report.interrupted_by:
         ui.error("interrupted")
-        sys.exit(ExitCode.INTERRUPTED)
-    except Exception as error:
-        if ui.verbosity >= DEBUG:
-            raise
-        ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
-        sys.exit(ExitCode.FAILED)
-
-
-def _deblur(
-    paths: tuple[str, ...],
-    output: str | None,
-    model: str,
-    device: str,
-    tile: int | Literal["auto"],
-    overwrite: bool,
-    ui: Ui,
-) -> ExitCode:
-    from unblur import batch
-
-    jobs = make_plan(paths, output, overwrite)
-    with contextlib.ExitStack() as stack:
-        stdout = None
-        if any(job.target is None for job in jobs):
-            if os.isatty(1):
-                raise UsageError("a photo cannot be shown in a terminal: add >FILE or -o FILE")
-            from unblur.files import claimed_stdout
-
-            stdout = stack.enter_context(claimed_stdout())
-        report = batch.run(
-            jobs, lambda: _make_deblurrer(model, device, tile), ui, overwrite, stdout
-        )
+        return _interrupted_code(report.interrupted_by)
+    if report.exit_code is ExitCode.NOTHING_TO_DO:
+        ui.error("found no photo")
     return report.exit_code
 
 
-def _make_deblurrer(model: str, device: str, tile: int | Literal["auto"]) -> Deblurrer:
+def _make_deblurrer(weights: Path, device: str, tile: int | Literal["auto"]) -> Deblurrer:
     # Threads that spin while they wait make a busy machine several times slower.
     # OpenMP reads this when PyTorch is imported, which is why imports are late.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from unblur.deblurrer import Deblurrer
-    from unblur.models import find_weights
     from unblur.weights import load_network
 
-    return Deblurrer(load_network(find_weights(model)), device, tile)
+    return Deblurrer(load_network(weights), device, tile)

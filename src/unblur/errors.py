@@ -29,6 +29,8 @@ class ExitCode(IntEnum):
     """The requested device is not available."""
     INTERRUPTED = 130
     """Stopped by Ctrl-C (128 + SIGINT)."""
+    TERMINATED = 143
+    """Stopped by SIGTERM (128 + SIGTERM)."""
 
 
 class UnblurError(Exception):

@@ -11,26 +11,38 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from unblur.errors import PhotoError
 
 LONGEST_NAME_BYTES = 255
+TEMPORARY_FILES = ".*.unblur-??????.tmp"
+"""Matches every file that is not finished yet."""
+ABANDONED_AFTER_SECONDS = 3600.0
 
 
-def read_photo_bytes(path: Path) -> bytes:
+def read_photo_bytes(path: Path) -> tuple[bytes, os.stat_result]:
     """Read a whole regular file.
 
+    Returns:
+        Its content, and its state at the time.
+
     Raises:
-        PhotoError: If it is none, or cannot be read.
+        PhotoError: If it is none, cannot be read, or changes meanwhile.
     """
     try:
         with _open_regular(path) as file:
-            return file.read()
+            before = os.fstat(file.fileno())
+            data = file.read()
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise PhotoError(describe_os_error(error)) from error
+    if (before.st_size, before.st_mtime_ns) != (len(data), after.st_mtime_ns):
+        raise PhotoError("changed while it was read; run again when it is whole")
+    return data, after
 
 
 def read_header(path: Path, size: int) -> bytes:
@@ -52,50 +64,127 @@ def _open_regular(path: Path) -> BinaryIO:
     return file
 
 
-def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
+def write_atomically(
+    path: Path,
+    data: bytes,
+    replaces: bool,
+    like: os.stat_result | None = None,
+    keep_time: bool = False,
+    before_rename: Callable[[os.stat_result], None] | None = None,
+) -> None:
     """Write a file so that it appears whole or not at all.
-
-    The new file gets the permissions that the user's umask gives.
 
     Args:
         path: The file to write.
         data: Its content.
-        overwrite: Replace a file that is there; otherwise it stays, even if it
+        replaces: Replace a file that is there; otherwise it stays, even if it
             appeared only now.
+        like: A file whose permissions the new one gets; the umask's by default.
+        keep_time: Give it the time of modification of ``like``, too.
+        before_rename: Called with the finished file's state just before it gets its name.
 
     Raises:
         PhotoError: If it cannot be written, or is there and must stay.
     """
     try:
-        with _temporary_beside(path) as scratch:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-            descriptor = os.open(scratch, flags, 0o666)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if overwrite:
+        with _temporary_beside(path) as (descriptor, scratch):
+            write_all(descriptor, data)
+            if like is not None:
+                _copy_attributes(descriptor, scratch, like, keep_time)
+            os.fsync(descriptor)
+            if before_rename:
+                before_rename(os.fstat(descriptor))
+            if replaces:
                 scratch.replace(path)
             else:
                 _rename_to_new(scratch, path)
         _flush_folder(path.parent)
     except FileExistsError as error:
-        raise PhotoError(f"{path.name} exists; --overwrite replaces it") from error
+        raise PhotoError(f"{path} exists; --overwrite replaces it") from error
     except OSError as error:
         raise PhotoError(f"cannot write {path}: {describe_os_error(error)}") from error
 
 
+def _copy_attributes(descriptor: int, scratch: Path, like: os.stat_result, keep_time: bool) -> None:
+    with contextlib.suppress(OSError):  # file systems without permissions
+        scratch.chmod(stat.S_IMODE(like.st_mode))
+    if keep_time:
+        os.utime(scratch, ns=(like.st_atime_ns, like.st_mtime_ns))
+
+
 @contextlib.contextmanager
-def _temporary_beside(path: Path) -> Iterator[Path]:
-    """Give a name of its own in the target's folder, and remove what is left there."""
+def _temporary_beside(path: Path) -> Iterator[tuple[int, Path]]:
+    """Open a file of its own name in the target's folder, and remove what is left of it.
+
+    It is locked as long as it is open, so that `sweep` of another run can tell
+    it from one whose run was killed.
+    """
     ending = f".unblur-{secrets.token_hex(3)}.tmp"
     room = LONGEST_NAME_BYTES - len(ending) - 1
-    name = os.fsdecode(os.fsencode(path.name)[:room])
+    name = os.fsencode(path.name)[:room].decode(errors="ignore")
     scratch = path.with_name(f".{name}{ending}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(scratch, flags, 0o666)
     try:
-        yield scratch
+        _lock(descriptor)
+        yield descriptor, scratch
     finally:
+        os.close(descriptor)
         scratch.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> int:
+    """Remove temporary files of runs that were killed, and return how many.
+
+    One that a living run holds is locked and stays. Where files cannot be
+    locked, only those older than an hour are removed.
+    """
+    removed = 0
+    with contextlib.suppress(OSError):
+        for scratch in folder.glob(TEMPORARY_FILES):
+            with contextlib.suppress(OSError):
+                removed += _remove_if_abandoned(scratch)
+    return removed
+
+
+def _remove_if_abandoned(scratch: Path) -> bool:
+    descriptor = os.open(scratch, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        is_old = time.time() - os.fstat(descriptor).st_mtime > ABANDONED_AFTER_SECONDS
+        if not (_lock(descriptor) or is_old):
+            return False
+        scratch.unlink()
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; return whether that was possible."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where an open file cannot be removed anyway
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def keep_backup(path: Path, backup: Path) -> None:
+    """Give a file a second name, under which it stays when the first is replaced.
+
+    Raises:
+        PhotoError: If that is not possible.
+    """
+    if backup.exists():  # the plan found it to be the same file
+        return
+    try:
+        os.link(path, backup)
+    except OSError:  # file systems without hard links
+        data, status = read_photo_bytes(path)
+        write_atomically(backup, data, replaces=False, like=status, keep_time=True)
 
 
 def _rename_to_new(scratch: Path, path: Path) -> None:
@@ -144,14 +233,7 @@ def claimed_stdout() -> Iterator[int]:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write every byte to a descriptor.
-
-    Raises:
-        PhotoError: If the reader has gone.
-    """
+    """Write every byte to a descriptor, however many at a time it takes."""
     view = memoryview(data)
-    try:
-        while view:
-            view = view[os.write(descriptor, view) :]
-    except OSError as error:
-        raise PhotoError(f"cannot write standard output: {describe_os_error(error)}") from error
+    while view:
+        view = view[os.write(descriptor, view) :]

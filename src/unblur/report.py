@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from unblur.errors import ExitCode
 from unblur.plan import Job
@@ -13,7 +17,10 @@ class Status(Enum):
     """How a photo ended."""
 
     DONE = "done"
+    SKIPPED = "skipped"
     FAILED = "failed"
+    PLANNED = "planned"
+    """Would be done, had this been no dry run."""
 
 
 @dataclass(frozen=True)
@@ -23,33 +30,60 @@ class Outcome:
     job: Job
     status: Status
     reason: str = ""
-    """Why it failed."""
+    """Why it failed or was skipped."""
     width: int = 0
     height: int = 0
     seconds: float = 0.0
+    """From the first byte read to the last one written, waiting included."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of it."""
+    details: tuple[str, ...] = ()
+    """What only the curious want to know."""
+
+    def to_json(self, settings: dict[str, Any]) -> str:
+        """Return one line of JSON, the form of ``--json``."""
+        values = {
+            "input": _text(self.job.source),
+            "output": _text(self.job.target),
+            "status": self.status.value,
+            "reason": self.reason,
+            "seconds": round(self.seconds, 3),
+            "width": self.width,
+            "height": self.height,
+            "notes": [*self.notes, *self.details],
+        }
+        return json.dumps(values | settings)
+
+
+def _text(path: os.PathLike[str] | None) -> str | None:
+    # Bytes of a name that are no text come out as lone surrogates, as os.fsencode takes them.
+    return None if path is None else os.fspath(path)
 
 
 @dataclass
 class Report:
-    """What became of all photos."""
+    """What became of all photos; its size does not grow with those that went well."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
+    counts: Counter[Status] = field(default_factory=Counter)
+    failures: list[Outcome] = field(default_factory=list)
+    interrupted_by: KeyboardInterrupt | None = None
 
     def add(self, outcome: Outcome) -> None:
         """Take in one photo."""
-        self.outcomes.append(outcome)
-
-    def count(self, status: Status) -> int:
-        """Return how many photos ended in a way."""
-        return sum(outcome.status is status for outcome in self.outcomes)
+        self.counts[outcome.status] += 1
+        if outcome.status is Status.FAILED:
+            self.failures.append(outcome)
 
     @property
     def exit_code(self) -> ExitCode:
         """What the program returns to the shell."""
-        if not self.outcomes:
+        if not self.counts:
             return ExitCode.NOTHING_TO_DO
-        return ExitCode.FAILED if self.count(Status.FAILED) else ExitCode.OK
+        return ExitCode.FAILED if self.failures else ExitCode.OK
 
     def summary(self) -> str:
         """Return the totals in one line."""
-        return f"{self.count(Status.DONE)} deblurred, {self.count(Status.FAILED)} failed"
+        told = [Status.DONE, Status.SKIPPED, Status.FAILED]
+        if self.counts[Status.PLANNED]:
+            told[0] = Status.PLANNED
+        return ", ".join(f"{self.counts[status]} {status.value}" for status in told)

@@ -1,15 +1,21 @@
-"""The only place that prints: everything goes to standard error."""
+"""The only place that prints.
+
+Standard output carries only what scripts want: paths of results, or lines of
+JSON. Everything else goes to standard error.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from unblur.plan import Job
+from unblur.files import write_all
+from unblur.plan import Job, Plan
 from unblur.report import Outcome, Report, Status
 
 if TYPE_CHECKING:
@@ -18,6 +24,9 @@ if TYPE_CHECKING:
 NORMAL, VERBOSE, DEBUG = 0, 1, 2
 """How much is said; below NORMAL only errors."""
 
+Listing = Literal["lines", "nul", "json", "none"]
+"""How results are listed on standard output."""
+
 
 def printable(text: str | Path) -> str:
     """Return text that a terminal shows as it is, whatever bytes a file name holds."""
@@ -25,74 +34,133 @@ def printable(text: str | Path) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
 
 
+def _target(job: Job) -> str:
+    return "standard output" if job.target is None else printable(job.target)
+
+
 class Ui:
-    """Tells the user what happens.
+    """Tells the user and the user's scripts what happens; used from one thread at a time.
 
     Args:
         verbosity: One of NORMAL, VERBOSE, DEBUG, or below NORMAL to be quiet.
-        total: Number of photos.
+        listing: How results are listed on standard output.
+        stdout: Its descriptor.
+        settings: What each line of JSON tells besides the photo.
     """
 
-    def __init__(self, verbosity: int, total: int) -> None:
+    def __init__(
+        self, verbosity: int, listing: Listing, stdout: int, settings: dict[str, Any]
+    ) -> None:
         self.verbosity = verbosity
-        self._total = total
-        self._progress: Progress | None = None
+        self._listing, self._stdout, self._settings = listing, stdout, settings
+        self._bar: Progress | None = None
+        self._megapixels = 0.0
+        self._lock = threading.Lock()
 
     def say(self, text: str, level: int = NORMAL) -> None:
         """Print a line, unless fewer words were asked for."""
         if self.verbosity < level:
             return
-        if self._progress:
-            # Not as markup: a name may hold brackets.
-            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+        with self._lock:
+            if self._bar:
+                # Not as markup: a name may hold brackets.
+                self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def error(self, text: str) -> None:
         """Print an error, however quiet."""
         self.say(f"unblur: error: {text}", level=self.verbosity)
 
-    def note(self, job: Job, text: str, level: int = NORMAL) -> None:
-        """Print what the user should know of one photo."""
-        self.say(f"{printable(job.name)}: {text}", level)
+    def passed_over(self, plan: Plan) -> None:
+        """Print what was left alone below the folders, and why, if much is to be said."""
+        for path, reason in plan.passed_over:
+            self.say(f"{printable(path)}: passed over: {reason}", VERBOSE)
 
     @contextlib.contextmanager
-    def progress(self, job: Job) -> Iterator[Callable[[float], None]]:
-        """Show a bar for one photo while it lasts, if standard error is a terminal.
-
-        Yields:
-            A function to be told the share that is done, from 0 to 1.
-        """
+    def progress(self, total: int) -> Iterator[None]:
+        """Show bars while it lasts, if standard error is a terminal."""
         if self.verbosity < NORMAL or not sys.stderr.isatty():
-            yield lambda share: None
+            yield
             return
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-        from rich.text import Text
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.percentage:3.0f} %"),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[size]}", markup=False),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            self._progress = bar
-            task = bar.add_task(Text(printable(Path(job.name).name)).plain, total=1.0)
+            self._bar = bar
+            bar.add_task("photos", total=total, size="")
+            bar.add_task("", total=100, size="%")
             try:
-                yield lambda share: bar.update(task, completed=share)
+                yield
             finally:
-                self._progress = None
+                self._bar = None
+
+    def follow(self, job: Job) -> Callable[[float], None]:
+        """Begin a photo, and return what is to be told the share that is done, from 0 to 1."""
+        bar = self._bar
+        if bar is None:
+            return lambda share: None
+        photo = bar.task_ids[1]
+        bar.reset(photo, description=printable(Path(job.name).name), total=100)
+        return lambda share: bar.update(photo, completed=round(100 * share))
 
     def outcome(self, outcome: Outcome) -> None:
-        """Print what became of one photo."""
+        """Tell what became of one photo."""
+        job, name = outcome.job, printable(outcome.job.name)
+        if self._bar:
+            self._advance(outcome)
         if outcome.status is Status.FAILED:
-            self.error(f"{printable(outcome.job.name)}: {outcome.reason}")
-        elif outcome.job.target is not None:
+            self.error(f"{name}: {outcome.reason}")
+        elif outcome.status is Status.SKIPPED:
+            self.say(f"{name}: skipped: {outcome.reason}", VERBOSE)
+        elif outcome.status is Status.PLANNED:
+            self.say(f"{name} -> {_target(job)} (planned)")
+        elif job.target is not None:
             size = f"{outcome.width}x{outcome.height}, {outcome.seconds:.1f} s"
-            self.note(outcome.job, f"-> {printable(outcome.job.target)} ({size})")
+            self.say(f"{name} -> {printable(job.target)} ({size})")
+        for note in outcome.notes:
+            self.say(f"{name}: {note}")
+        for detail in outcome.details:
+            self.say(f"{name}: {detail}", VERBOSE)
+        self._list(outcome)
+
+    def _advance(self, outcome: Outcome) -> None:
+        assert self._bar
+        self._megapixels += outcome.width * outcome.height / 1e6
+        task = self._bar.tasks[0]
+        rate = self._megapixels / task.elapsed if task.elapsed else 0.0
+        size = f"{self._megapixels:.0f} megapixels, {rate:.2f}/s"
+        self._bar.update(task.id, advance=1, size=size)
+
+    def _list(self, outcome: Outcome) -> None:
+        """Write one result to standard output."""
+        if self._listing == "json":
+            write_all(self._stdout, outcome.to_json(self._settings).encode() + b"\n")
+        elif (
+            self._listing != "none"
+            and outcome.job.target
+            and (outcome.status in (Status.DONE, Status.PLANNED))
+        ):
+            end = b"\0" if self._listing == "nul" else b"\n"
+            write_all(self._stdout, os.fsencode(outcome.job.target) + end)
 
     def summary(self, report: Report) -> None:
-        """Print the totals, when there is more than one photo."""
-        if self._total > 1:
-            self.say(report.summary())
+        """Print the totals, and once more what failed, when there is more than one photo."""
+        if report.counts.total() <= 1:
+            return
+        self.say(report.summary())
+        for outcome in report.failures:
+            self.say(f"  failed: {printable(outcome.job.name)}: {outcome.reason}")

@@ -1,0 +1,55 @@
+"""Where the user's configuration and the program's cache are, and what the former says."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from unblur.errors import UsageError
+
+CACHE_VARIABLE = "UNBLUR_CACHE_DIR"
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again; it may be missing."""
+    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_path("unblur"))
+
+
+def config_file() -> Path:
+    """Return where the configuration is looked for."""
+    return platformdirs.user_config_path("unblur") / "unblur.toml"
+
+
+def read_config(path: Path | None, known: set[str]) -> dict[str, Any]:
+    """Read the defaults of options from TOML; ``tile = 512`` means ``--tile 512``.
+
+    Args:
+        path: The file, or ``None`` for `config_file`, which may be missing.
+        known: Names of options, with underscores.
+
+    Raises:
+        UsageError: If the file cannot be read, is no TOML, or names an unknown option.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    chosen = path or config_file()
+    try:
+        values = tomllib.loads(chosen.read_text("utf-8"))
+    except FileNotFoundError:
+        if path is None:
+            return {}
+        raise UsageError(f"{chosen}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{chosen}: cannot be read as TOML: {error}") from error
+    options = {name.replace("-", "_"): value for name, value in values.items()}
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        raise UsageError(f"{chosen}: unknown option {unknown[0]!r}")
+    return options

@@ -1,0 +1,51 @@
+"""What the user asked for, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unblur.errors import UsageError
+
+SUFFIX = "-unblurred"
+STREAM = "-"
+"""Stands for standard input or output."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that a run can be told; see ``unblur --help``."""
+
+    output: str | None = None
+    """A file, a folder, ``-`` for standard output, or ``None`` for beside each photo."""
+    suffix: str = SUFFIX
+    """Put between a photo's name and its ending."""
+    recursive: bool = False
+    include: tuple[str, ...] = ()
+    """Glob patterns; below a folder only photos that match one are taken."""
+    exclude: tuple[str, ...] = ()
+    """Glob patterns; below a folder photos that match one are passed over."""
+    in_place: bool = False
+    backup: bool = False
+    """In place, keep the original as ``<name>.orig``."""
+    on_existing: Literal["error", "skip", "overwrite"] = "error"
+    preserve_times: bool = False
+    """Give the result its original's time of modification."""
+    fail_fast: bool = False
+    jobs: int = 2
+    """Photos that are decoded ahead of the network, and that wait to be written after it."""
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            UsageError: With the sentence for the user.
+        """
+        if self.in_place and self.output is not None:
+            raise UsageError("--in-place and --output contradict each other")
+        if self.backup and not self.in_place:
+            raise UsageError("--backup needs --in-place: otherwise originals are never changed")
+        if not self.suffix or "/" in self.suffix or "\\" in self.suffix or "\0" in self.suffix:
+            raise UsageError(f"{self.suffix!r} cannot be a suffix of file names")
+        if self.jobs < 1:
+            raise UsageError("--jobs needs at least 1")

@@ -1,0 +1,369 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fakes
+import pytest
+from conftest import make_jpeg
+
+from unblur import cli
+from unblur.deblurrer import Deblurrer
+
+
+@pytest.fixture
+def library(tmp_path):
+    """A folder with photos and with what a real one has besides."""
+    root = tmp_path / "library"
+    for name in ("a.jpg", "trip/b.jpg", "trip/deep/c.JPG", ".trash/d.jpg", "trip/.e.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(make_jpeg())
+    (root / "notes.txt").write_text("no photo")
+    (root / "lies.jpg").write_text("no photo either")
+    (root / "loop").symlink_to(root)
+    return root
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+RESULTS = ["a-unblurred.jpg", "trip/b-unblurred.jpg", "trip/deep/c-unblurred.JPG"]
+
+
+def test_a_library_is_deblurred_beside_its_photos(library, unblur):
+    before = names(library)
+    result = unblur("-r", library)
+    assert result.code == 0
+    assert sorted(set(names(library)) - set(before)) == RESULTS
+    listed = result.stdout.decode().splitlines()
+    assert sorted(listed) == sorted(str(library / name) for name in RESULTS)
+
+
+def test_what_is_passed_over_is_told_with_its_reason(library, unblur):
+    told = unblur("-r", library, "-v").stderr
+    for name, reason in [
+        (".trash", "hidden"),
+        ("trip/.e.jpg", "hidden"),
+        ("loop", "a link to a folder"),
+        ("notes.txt", "not a photo"),
+        ("lies.jpg", "not a photo"),
+    ]:
+        assert f"{library / name}: passed over: {reason}" in told
+
+
+def test_a_folder_needs_recursive(library, unblur):
+    result = unblur(library)
+    assert result.code == 1
+    assert "--recursive" in result.stderr
+
+
+def test_a_folder_without_photos_is_exit_code_3(tmp_path, unblur):
+    result = unblur("-r", tmp_path)
+    assert result.code == 3
+    assert "found no photo" in result.stderr
+
+
+def test_a_tree_is_mirrored_in_the_output_folder(library, tmp_path, unblur):
+    out = tmp_path / "out"
+    assert unblur("-r", library, "-o", f"{out}/").code == 0
+    assert names(out) == RESULTS
+
+
+def test_an_output_folder_inside_the_library_is_not_taken_for_photos(library, unblur):
+    out = library / "out"
+    unblur("-r", library, "-o", f"{out}/")
+    unblur("-r", library, "-o", f"{out}/", "--suffix", "-again")
+    assert [name for name in names(out) if "unblurred-again" in name] == []
+
+
+def test_globs_include_and_exclude(library, tmp_path, unblur):
+    out = tmp_path / "out"
+    unblur("-r", library, "-o", f"{out}/", "--include", "*.jpg", "--exclude", "trip/**")
+    assert names(out) == ["a-unblurred.jpg"]
+
+
+def test_a_second_run_does_only_what_is_not_done(library, unblur):
+    unblur("-r", library)
+    (library / "new.jpg").write_bytes(make_jpeg())
+    result = unblur("-r", library)
+    assert result.stdout.decode().splitlines() == [str(library / "new-unblurred.jpg")]
+    assert "1 done, 3 skipped, 0 failed" in result.stderr
+    assert result.code == 0
+
+
+def test_a_changed_photo_is_done_again(jpeg, unblur):
+    unblur(jpeg)
+    jpeg.write_bytes(make_jpeg(32, 32))
+    result = unblur(jpeg, "--json")
+    assert json.loads(result.stdout)["width"] == 32
+
+
+def test_a_result_that_somebody_changed_is_not_replaced(jpeg, unblur):
+    unblur(jpeg)
+    output = jpeg.with_name("photo-unblurred.jpg")
+    output.write_bytes(b"retouched by hand")
+    result = unblur(jpeg)
+    assert result.code == 1
+    assert output.read_bytes() == b"retouched by hand"
+
+
+def test_a_result_that_was_deleted_is_made_again(jpeg, unblur):
+    unblur(jpeg)
+    jpeg.with_name("photo-unblurred.jpg").unlink()
+    assert unblur(jpeg).stdout
+
+
+def test_without_its_history_a_run_replaces_nothing(jpeg, unblur, monkeypatch, tmp_path):
+    unblur(jpeg)
+    monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path / "another"))
+    assert "exists" in unblur(jpeg).stderr
+    assert unblur(jpeg, "--on-existing", "skip").code == 0
+
+
+def test_a_damaged_history_only_costs_its_memory(jpeg, unblur, monkeypatch, tmp_path):
+    monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path))
+    (tmp_path / "history.sqlite3").write_bytes(b"no database" * 1000)
+    assert unblur(jpeg).code == 0
+
+
+def test_in_place_replaces_the_photo_and_keeps_its_mode(jpeg, unblur):
+    jpeg.chmod(0o600)
+    before = jpeg.read_bytes()
+    assert unblur(jpeg, "--in-place", "--backup").code == 0
+    assert names(jpeg.parent) == ["photo.jpg", "photo.jpg.orig"]
+    assert jpeg.with_name("photo.jpg.orig").read_bytes() == before
+    assert jpeg.read_bytes() != before
+    assert stat.S_IMODE(jpeg.stat().st_mode) == 0o600
+
+
+def test_in_place_a_second_run_does_not_deblur_twice(jpeg, unblur):
+    unblur(jpeg, "--in-place")
+    once = jpeg.read_bytes()
+    result = unblur(jpeg, "--in-place")
+    assert (result.code, result.stdout, jpeg.read_bytes()) == (0, b"", once)
+
+
+def test_in_place_through_a_link_changes_the_photo_not_the_link(jpeg, unblur):
+    link = jpeg.with_name("link.jpg")
+    link.symlink_to(jpeg)
+    before = jpeg.read_bytes()
+    assert unblur(link, "--in-place").code == 0
+    assert link.is_symlink()
+    assert jpeg.read_bytes() != before
+
+
+def test_in_place_tells_of_other_names(jpeg, unblur):
+    other = jpeg.with_name("other.jpg")
+    os.link(jpeg, other)
+    before = other.read_bytes()
+    assert "hard links" in unblur(jpeg, "--in-place").stderr
+    assert other.read_bytes() == before
+
+
+def test_an_older_backup_is_not_replaced(jpeg, unblur):
+    backup = jpeg.with_name("photo.jpg.orig")
+    backup.write_bytes(b"older")
+    assert unblur(jpeg, "--in-place", "--backup").code == 1
+    assert backup.read_bytes() == b"older"
+
+
+def test_times_can_be_preserved(jpeg, unblur):
+    os.utime(jpeg, ns=(10**18, 10**18))
+    unblur(jpeg, "--preserve-times")
+    assert jpeg.with_name("photo-unblurred.jpg").stat().st_mtime_ns == 10**18
+
+
+def test_a_result_is_as_private_as_its_photo(jpeg, unblur):
+    jpeg.chmod(0o600)
+    unblur(jpeg)
+    assert stat.S_IMODE(jpeg.with_name("photo-unblurred.jpg").stat().st_mode) == 0o600
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(library, unblur):
+    before = names(library)
+    result = unblur("-r", library, "--dry-run")
+    assert result.code == 0
+    assert len(result.stdout.decode().splitlines()) == 3
+    assert names(library) == before
+
+
+def test_a_dry_run_finds_what_stands_against_it(library, unblur):
+    (library / "a-unblurred.jpg").write_bytes(b"in the way")
+    result = unblur("-r", library, "--dry-run")
+    assert result.code == 1
+    assert "a-unblurred.jpg exists" in result.stderr
+
+
+def test_every_photo_is_a_line_of_json(library, unblur):
+    (library / "cut.jpg").write_bytes(make_jpeg()[:200])
+    lines = [json.loads(line) for line in unblur("-r", library, "--json").stdout.splitlines()]
+    by_name = {Path(line["input"]).name: line for line in lines}
+    assert by_name["a.jpg"]["status"] == "done"
+    assert by_name["a.jpg"]["output"] == str(library / "a-unblurred.jpg")
+    assert (by_name["a.jpg"]["width"], by_name["a.jpg"]["height"]) == (64, 48)
+    assert by_name["cut.jpg"]["status"] == "failed"
+    assert "damaged" in by_name["cut.jpg"]["reason"]
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\0"])
+def test_paths_come_from_standard_input(library, unblur_process, ending):
+    paths = [library / "a.jpg", library / "trip" / "b.jpg"]
+    listed = b"".join(os.fsencode(path) + ending for path in paths)
+    zero = ["-0"] if ending == b"\0" else []
+    result = unblur_process("--files-from", "-", *zero, stdin=listed)
+    assert result.code == 0
+    assert len(result.stdout.split(ending)) == 3
+
+
+def test_paths_with_newlines_survive_from_list_to_list(tmp_path, unblur_process):
+    path = tmp_path / "new\nline.jpg"
+    path.write_bytes(make_jpeg())
+    result = unblur_process("--files-from", "-", "-0", stdin=os.fsencode(path) + b"\0")
+    assert result.stdout == os.fsencode(tmp_path) + b"/new\nline-unblurred.jpg\0"
+
+
+def test_fail_fast_stops_before_work_when_the_plan_fails(library, unblur):
+    result = unblur(library / "a.jpg", "missing.jpg", "--fail-fast")
+    assert result.code == 1
+    assert not (library / "a-unblurred.jpg").exists()
+
+
+def test_fail_fast_stops_at_a_photo_that_fails(tmp_path, unblur, monkeypatch):
+    for index in range(20):
+        (tmp_path / f"{index:02}.jpg").write_bytes(make_jpeg())
+    (tmp_path / "00.jpg").write_bytes(make_jpeg()[:300])
+    assert unblur("-r", tmp_path, "--fail-fast").code == 1
+    assert len(list(tmp_path.glob("*-unblurred.jpg"))) < 10
+
+
+def test_options_come_from_a_configuration_file(jpeg, tmp_path, unblur):
+    config = tmp_path / "my.toml"
+    config.write_text('suffix = "-sharp"\npreserve-times = true\n')
+    assert unblur(jpeg, "--config", config).code == 0
+    assert (tmp_path / "photo-sharp.jpg").exists()
+
+
+def test_the_users_configuration_is_found_by_itself(jpeg, tmp_path, unblur, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "config" / "unblur").mkdir(parents=True)
+    (tmp_path / "config" / "unblur" / "unblur.toml").write_text('suffix = "-mine"\n')
+    assert unblur(jpeg).code == 0
+    assert (tmp_path / "photo-mine.jpg").exists()
+
+
+@pytest.mark.parametrize("text", ["colour = 1", "tile = ", "paths = ['a']"])
+def test_a_wrong_configuration_is_refused_by_name(jpeg, tmp_path, unblur, text):
+    config = tmp_path / "my.toml"
+    config.write_text(text)
+    result = unblur(jpeg, "--config", config)
+    assert result.code == 2
+    assert "my.toml" in result.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_accepted_by_their_shells(tmp_path, unblur, shell):
+    script = unblur("--completion", shell).stdout
+    assert b"_UNBLUR_COMPLETE" in script
+    if shutil.which(shell):
+        (tmp_path / "script").write_bytes(script)
+        subprocess.run([shell, "-n", tmp_path / "script"], check=True)
+
+
+@pytest.fixture
+def slow_run(tmp_path, identity_weights):
+    """Start a batch that takes a while in a process of its own."""
+    library = tmp_path / "library"
+    library.mkdir()
+    for index in range(60):
+        (library / f"{index:03}.jpg").write_bytes(make_jpeg(200, 200))
+    command = [sys.executable, "-m", "unblur", "-r", str(library), "--device", "cpu"]
+
+    def start():
+        return subprocess.Popen(
+            [*command, "--model", str(identity_weights)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    return library, start
+
+
+def wait_for_results(process):
+    """Return when the first result is listed."""
+    assert process.stdout.readline()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_batch_leaves_whole_photos_and_goes_on_later(slow_run, number, code):
+    library, start = slow_run
+    process = start()
+    wait_for_results(process)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Traceback" not in stderr
+    results = sorted(library.glob("*-unblurred.jpg"))
+    assert 0 < len(results) < 60
+    assert all(path.read_bytes().endswith(b"\xff\xd9") for path in results)
+    assert list(library.glob(".*")) == []
+    process = start()
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert len(stdout.splitlines()) == 60 - len(results)
+
+
+def test_a_killed_batch_loses_nothing(slow_run):
+    library, start = slow_run
+    originals = {path: path.read_bytes() for path in library.iterdir()}
+    for delay in (0.0, 0.02, 0.1, 0.3):
+        process = start()
+        wait_for_results(process)
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+    (library / ".000-unblurred.jpg.unblur-abc123.tmp").write_bytes(b"half a")
+    process = start()
+    _, stderr = process.communicate(timeout=120)
+    assert (process.returncode, b"0 failed" in stderr) == (0, True)
+    assert all(path.read_bytes() == data for path, data in originals.items())
+    results = sorted(library.glob("*-unblurred.jpg"))
+    assert len(results) == 60
+    assert all(path.read_bytes().endswith(b"\xff\xd9") for path in results)
+    assert list(library.glob(".*")) == []
+
+
+def test_two_runs_over_one_folder_do_not_harm_each_other(slow_run):
+    library, start = slow_run
+    runs = [start(), start()]
+    outputs = [run.communicate(timeout=120) for run in runs]
+    results = sorted(library.glob("*-unblurred.jpg"))
+    assert len(results) == 60
+    assert list(library.glob(".*")) == []
+    assert all(b"unexpected" not in stderr for _, stderr in outputs)
+    assert sum(len(listed.splitlines()) for listed, _ in outputs) == 60
+
+
+def test_a_photo_that_fails_in_the_network_is_told_and_the_rest_goes_on(
+    jpeg, png, unblur, monkeypatch
+):
+    class BrokenOnce(fakes.Identity):
+        calls = 0
+
+        def run_scale(self, blurred, previous, state):
+            BrokenOnce.calls += 1
+            if BrokenOnce.calls == 1:
+                raise RuntimeError("sizes do not match")
+            return blurred, None
+
+    monkeypatch.setattr(cli, "_make_deblurrer", lambda *_: Deblurrer(BrokenOnce(), "cpu"))
+    result = unblur(jpeg, png)
+    assert result.code == 1
+    assert "1 done, 0 skipped, 1 failed" in result.stderr
