@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from conftest import make_jpeg
+
+from unblur.cli import main
+from unblur.errors import ExitCode
+
+ROOT = Path(__file__).parents[1]
+SCRIPTING = (ROOT / "docs" / "scripting.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_exit_code_is_documented():
+    table = SCRIPTING.split("## Exit codes")[1].split("##")[0]
+    assert {int(n) for n in re.findall(r"\b\d+\b", table.replace("SIGTERM", ""))} == set(ExitCode)
+
+
+def test_every_option_that_the_docs_name_exists():
+    known = {name for option in main.params for name in option.opts + option.secondary_opts}
+    known |= {"--help", "--recursive"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README + SCRIPTING))
+    others = {"--pipe", "--format"}  # of other programs in the examples
+    assert named - known - others == set()
+
+
+def test_every_option_has_help():
+    assert all(p.help for p in main.params if isinstance(p, click.Option))
+
+
+@pytest.fixture
+def shell(tmp_path, identity_weights):
+    """Run an example of the docs where there are photos."""
+    for name in ("in.jpg", "photos/a.jpg", "photos/b c.jpg", "photos/new\nline.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(make_jpeg())
+    (tmp_path / "last-run").touch()
+    os.utime(tmp_path / "last-run", (0, 0))
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "unblur"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m unblur "$@"\n')
+    program.chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+        "UNBLUR_MODEL": str(identity_weights),
+        "UNBLUR_DEVICE": "cpu",
+    }
+
+    def run(script):
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path, env=environment, check=True, capture_output=True,
+        )  # fmt: skip
+
+    return run
+
+
+def example(containing):
+    blocks = re.findall(r"```sh\n(.*?)```", SCRIPTING, re.DOTALL)
+    return next(block for block in blocks if containing in block)
+
+
+@pytest.mark.parametrize("words", ["-newer last-run", "xargs -0 -n 1000"])
+def test_the_find_examples_deblur_every_photo(shell, tmp_path, words):
+    shell(example(words))
+    assert len(list(tmp_path.rglob("*-unblurred.jpg"))) == 4
+
+
+def test_the_list_example_hands_on_every_name(shell):
+    assert shell(example("ls -l")).stdout.count(b"unblurred.jpg") == 3
+
+
+@pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not there")
+def test_the_pipe_example_makes_a_photo(shell, tmp_path):
+    shell(example("exiftool"))
+    assert (tmp_path / "out.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not there")
+def test_the_jq_example_names_what_failed(shell, tmp_path):
+    (tmp_path / "photos" / "cut.jpg").write_bytes(make_jpeg()[:200])
+    assert b"cut.jpg: damaged" in shell(f"{{ {example('jq')} }} || true").stdout
+
+
+def test_the_makefile_example_makes_a_result(shell, tmp_path):
+    rule = re.search(r"```make\n(.*?)```", SCRIPTING, re.DOTALL)[1]
+    (tmp_path / "Makefile").write_text(rule)
+    shell("make in-unblurred.jpg")
+    assert (tmp_path / "in-unblurred.jpg").exists()
+
+
+def test_the_readmes_python_and_shell_name_only_files_that_exist():
+    for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / path).exists(), path
