@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check fix bench package
+.PHONY: help demo test check fix man bench package
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,6 +31,9 @@ check: $(READY) ## Check format, style and types
 fix: $(READY) ## Repair format and style where that can be done
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+man: $(READY) ## Write the man page anew, from the parser
+	$(BIN)/click-man unblur --target man --man-date ""
 
 package: $(READY) ## Build the wheel, and run it where there is nothing else
 	rm -rf dist

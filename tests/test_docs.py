@@ -36,6 +36,15 @@ def test_every_option_has_help():
     assert all(p.help for p in main.params if isinstance(p, click.Option))
 
 
+def test_the_man_page_is_what_the_parser_says(tmp_path):
+    subprocess.run(
+        [Path(sys.executable).with_name("click-man"), "unblur", "--target", tmp_path,
+         "--man-date", ""], check=True, capture_output=True,
+    )  # fmt: skip
+    made = (tmp_path / "unblur.1").read_text()
+    assert made == (ROOT / "man" / "unblur.1").read_text(), "run make man"
+
+
 @pytest.fixture
 def shell(tmp_path, identity_weights):
     """Run an example of the docs where there are photos."""

@@ -85,8 +85,8 @@ def test_a_named_pipe_is_refused_without_waiting(tmp_path):
         read_photo_bytes(tmp_path / "pipe.jpg")
 
 
-def test_a_missing_file_has_an_empty_header(tmp_path):
-    assert read_header(tmp_path / "missing.jpg", 64) == b""
+def test_a_missing_file_has_no_header(tmp_path):
+    assert read_header(tmp_path / "missing.jpg", 64) is None
 
 
 def test_a_missing_file_is_named_as_missing(tmp_path):

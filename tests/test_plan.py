@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from unblur.errors import UsageError
+from unblur.history import History
+from unblur.options import Options
 from unblur.plan import make_plan
 
 JPEG_BYTES, PNG_BYTES = b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"
@@ -17,12 +19,19 @@ def photo(tmp_path):
     return path
 
 
-def plan_one(path, output=None, overwrite=False):
-    return make_plan((str(path),), output, overwrite)[0]
+@pytest.fixture
+def plan(tmp_path):
+    """Plan some paths without any history."""
+    history = History(tmp_path / "history.sqlite3")
+
+    def plan(*paths, **options):
+        return make_plan(map(str, paths), Options(**options), history, "settings").jobs
+
+    return plan
 
 
-def test_a_result_lies_beside_its_photo(photo):
-    assert plan_one(photo).target == photo.with_name("photo-unblurred.jpg")
+def test_a_result_lies_beside_its_photo(photo, plan):
+    assert plan(photo)[0].target == photo.with_name("photo-unblurred.jpg")
 
 
 @pytest.mark.parametrize(
@@ -36,67 +45,69 @@ def test_a_result_lies_beside_its_photo(photo):
         ("[b] \n图片.png", PNG_BYTES, "[b] \n图片-unblurred.png"),
     ],
 )
-def test_the_ending_of_a_result_tells_its_content(tmp_path, name, content, result):
+def test_the_ending_of_a_result_tells_its_content(tmp_path, name, content, result, plan):
     (tmp_path / name).write_bytes(content)
-    assert plan_one(tmp_path / name).target == tmp_path / result
+    assert plan(tmp_path / name)[0].target == tmp_path / result
 
 
-def test_into_a_folder_results_keep_their_names(photo, tmp_path):
-    assert plan_one(photo, f"{tmp_path}/new/").target == tmp_path / "new" / "photo-unblurred.jpg"
+def test_into_a_folder_results_keep_their_names(photo, tmp_path, plan):
+    assert (
+        plan(photo, output=f"{tmp_path}/new/")[0].target == tmp_path / "new" / "photo-unblurred.jpg"
+    )
 
 
-def test_a_file_can_be_named(photo, tmp_path):
-    assert plan_one(photo, str(tmp_path / "sharp.jpg")).target == tmp_path / "sharp.jpg"
+def test_a_file_can_be_named(photo, tmp_path, plan):
+    assert plan(photo, output=str(tmp_path / "sharp.jpg"))[0].target == tmp_path / "sharp.jpg"
 
 
-def test_streams_have_no_path():
-    job = plan_one("-")
+def test_streams_have_no_path(plan):
+    job = plan("-")[0]
     assert (job.source, job.target) == (None, None)
 
 
-def test_standard_input_can_go_to_a_file(tmp_path):
-    assert plan_one("-", str(tmp_path / "a.jpg")).target == tmp_path / "a.jpg"
+def test_standard_input_can_go_to_a_file(tmp_path, plan):
+    assert plan("-", output=str(tmp_path / "a.jpg"))[0].target == tmp_path / "a.jpg"
 
 
-def test_a_photo_can_go_to_standard_output(photo):
-    assert plan_one(photo, "-").target is None
+def test_a_photo_can_go_to_standard_output(photo, plan):
+    assert plan(photo, output="-")[0].target is None
 
 
-def test_several_photos_need_a_folder(photo):
+def test_several_photos_need_a_folder(photo, plan):
     with pytest.raises(UsageError, match="name a folder"):
-        make_plan((str(photo), "other.jpg"), "one.jpg", False)
+        plan(str(photo), "other.jpg", output="one.jpg")
 
 
-def test_standard_input_has_no_name_in_a_folder(tmp_path):
+def test_standard_input_has_no_name_in_a_folder(tmp_path, plan):
     with pytest.raises(UsageError, match="no name"):
-        make_plan(("-",), str(tmp_path), False)
+        plan("-", output=str(tmp_path))
 
 
-def test_two_photos_with_one_result_are_found_before_work_starts(tmp_path):
+def test_two_photos_with_one_result_are_found_before_work_starts(tmp_path, plan):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "photo.jpg").write_bytes(JPEG_BYTES)
     paths = tuple(str(tmp_path / folder / "photo.jpg") for folder in ("a", "b"))
-    first, second = make_plan(paths, f"{tmp_path}/out/", False)
+    first, second = plan(*paths, output=f"{tmp_path}/out/")
     assert first.problem is None
     assert paths[0] in second.problem
 
 
-def test_an_existing_result_is_a_problem_unless_it_may_be_replaced(photo):
+def test_an_existing_result_is_a_problem_unless_it_may_be_replaced(photo, plan):
     photo.with_name("photo-unblurred.jpg").write_bytes(b"earlier")
-    assert "--overwrite" in plan_one(photo).problem
-    assert plan_one(photo, overwrite=True).problem is None
+    assert "--overwrite" in plan(photo)[0].problem
+    assert plan(photo, on_existing="overwrite")[0].problem is None
 
 
-@pytest.mark.parametrize("overwrite", [True, False])
-def test_the_original_is_never_the_result(photo, overwrite):
+@pytest.mark.parametrize("policy", ["error", "skip", "overwrite"])
+def test_the_original_is_never_the_result(photo, plan, policy):
     link = photo.with_name("link.jpg")
     link.symlink_to(photo)
-    assert "original" in plan_one(photo, str(link), overwrite).problem
+    assert "original" in plan(photo, output=str(link), on_existing=policy)[0].problem
 
 
 @pytest.mark.parametrize(
     ("path", "problem"), [("missing.jpg", "no such file"), (str(Path.cwd()), "is a folder")]
 )
-def test_what_is_no_file_is_a_problem(path, problem):
-    assert problem in plan_one(path).problem
+def test_what_is_no_file_is_a_problem(path, problem, plan):
+    assert problem in plan(path)[0].problem

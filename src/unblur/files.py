@@ -45,13 +45,19 @@ def read_photo_bytes(path: Path) -> tuple[bytes, os.stat_result]:
     return data, after
 
 
-def read_header(path: Path, size: int) -> bytes:
-    """Read the first bytes of a regular file; none if that is not possible."""
+def read_header(path: Path, size: int) -> bytes | None:
+    """Read the first bytes of a regular file.
+
+    Returns:
+        The bytes; none of them if it is no regular file; ``None`` if it cannot be read.
+    """
     try:
         with _open_regular(path) as file:
             return file.read(size)
-    except (OSError, PhotoError):
+    except PhotoError:
         return b""
+    except OSError:
+        return None
 
 
 def _open_regular(path: Path) -> BinaryIO:
@@ -121,8 +127,7 @@ def _temporary_beside(path: Path) -> Iterator[tuple[int, Path]]:
     """
     ending = f".unblur-{secrets.token_hex(3)}.tmp"
     room = LONGEST_NAME_BYTES - len(ending) - 1
-    name = os.fsencode(path.name)[:room].decode(errors="ignore")
-    scratch = path.with_name(f".{name}{ending}")
+    scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     descriptor = os.open(scratch, flags, 0o666)
     try:
@@ -131,6 +136,13 @@ def _temporary_beside(path: Path) -> Iterator[tuple[int, Path]]:
     finally:
         os.close(descriptor)
         scratch.unlink(missing_ok=True)
+
+
+def shortened(name: str, most_bytes: int) -> str:
+    """Return a name, or as much of its beginning as fits into some bytes."""
+    while len(os.fsencode(name)) > most_bytes:
+        name = name[:-1]
+    return name
 
 
 def sweep(folder: Path) -> int:
@@ -207,6 +219,23 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def exists(path: Path) -> bool:
+    """Tell whether a path leads somewhere; not, if it may not be looked at."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path leads to a folder; not, if it may not be looked at."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def describe_os_error(error: OSError) -> str:

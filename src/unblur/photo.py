@@ -28,6 +28,8 @@ PNG = Format("PNG", (".png",))
 SIGNATURES = ((b"\xff\xd8\xff", JPEG), (b"\x89PNG\r\n\x1a\n", PNG))
 """First bytes of the formats that are processed."""
 
+PHOTO_SUFFIXES = frozenset(suffix for _, form in SIGNATURES for suffix in form.suffixes)
+
 REFUSED_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "GIF"),
     (8, b"WEBP", "WebP"),

@@ -11,10 +11,17 @@ from pathlib import Path
 from wcmatch import glob
 
 from unblur.errors import UsageError
-from unblur.files import describe_os_error, read_header
+from unblur.files import (
+    LONGEST_NAME_BYTES,
+    describe_os_error,
+    exists,
+    is_folder,
+    read_header,
+    shortened,
+)
 from unblur.history import History
 from unblur.options import STREAM, Options
-from unblur.photo import HEADER_BYTES, Format, identify
+from unblur.photo import HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
 
 BACKUP_ENDING = ".orig"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
@@ -85,7 +92,8 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         for found in _find(Path(path), options, plan):
             job = Job(found.path, _target(found, options, into_folder))
             plan.jobs.append(_judge(job, options, history, settings))
-    if len(plan.jobs) > 1 and any(job.target is None for job in plan.jobs):
+    to_stdout = [job for job in plan.jobs if job.target is None and not job.problem]
+    if to_stdout and len(plan.jobs) > 1:
         raise UsageError("only one photo fits into standard output")
     plan.jobs[:] = _mark_collisions(plan.jobs)
     return plan
@@ -95,13 +103,13 @@ def _goes_into_folder(paths: list[str], options: Options) -> bool:
     output = options.output
     if output is None or output == STREAM:
         return False
-    if output.endswith(("/", os.sep)) or Path(output).is_dir():
+    if output.endswith(("/", os.sep)) or is_folder(Path(output)):
         return True
     if len(paths) > 1:
         raise UsageError(
             f"{len(paths)} photos cannot all become {output}; name a folder: {output}/"
         )
-    return any(path != STREAM and Path(path).is_dir() for path in paths)
+    return any(path != STREAM and is_folder(Path(path)) for path in paths)
 
 
 def _plan_stream(options: Options, into_folder: bool) -> Job:
@@ -116,7 +124,7 @@ def _plan_stream(options: Options, into_folder: bool) -> Job:
 
 def _find(path: Path, options: Options, plan: Plan) -> Iterator[_Found]:
     """Yield a named file as it is, and the photos below a named folder."""
-    if not path.is_dir():
+    if not is_folder(path):
         yield _Found(path, Path(path.name))
     elif options.recursive:
         for found in _walk(path, plan, options):
@@ -139,7 +147,7 @@ def _walk(folder: Path, plan: Plan, options: Options) -> Iterator[Path]:
         return
     for entry in entries:
         path = folder / entry.name
-        if not path.is_dir():
+        if not is_folder(path):
             yield path
         elif reason := _reason_not_to_enter(path, entry.is_symlink(), options):
             plan.passed_over.append((path, reason))
@@ -168,9 +176,10 @@ def _reason_to_pass_over(path: Path, below: Path, options: Options) -> str | Non
         return "not included"
     if options.exclude and glob.globmatch(below, list(options.exclude), flags=_GLOB_FLAGS):
         return "excluded"
-    if not identify(read_header(path, HEADER_BYTES)):
-        return "not a photo that can be processed"
-    return None
+    header = read_header(path, HEADER_BYTES)
+    if header is None and path.suffix.lower() in PHOTO_SUFFIXES:
+        return None  # tried all the same, to be told as an error
+    return None if identify(header or b"") else "not a photo that can be processed"
 
 
 def _target(found: _Found, options: Options, into_folder: bool) -> Path | None:
@@ -187,12 +196,16 @@ def _target(found: _Found, options: Options, into_folder: bool) -> Path | None:
 
 
 def output_name(source: Path, suffix: str) -> str:
-    """Return the name of a photo's result, whose ending tells what is inside."""
-    form: Format | None = identify(read_header(source, HEADER_BYTES))
+    """Return the name of a photo's result, whose ending tells what is inside.
+
+    A name that would be longer than file systems allow is shortened.
+    """
+    form: Format | None = identify(read_header(source, HEADER_BYTES) or b"")
     ending = source.suffix
     if form and ending.lower() not in form.suffixes:
         ending = form.suffixes[0]
-    return f"{source.stem}{suffix}{ending}"
+    room = LONGEST_NAME_BYTES - len(os.fsencode(suffix + ending))
+    return shortened(source.stem, room) + suffix + ending
 
 
 def _judge(job: Job, options: Options, history: History, settings: str) -> Job:
@@ -208,31 +221,36 @@ def _judge(job: Job, options: Options, history: History, settings: str) -> Job:
     if options.on_existing != "overwrite" and history.is_done(source, target, settings):
         return replace(job, skip="already done")
     if options.in_place:
-        job = replace(job, replaces=True)
-        return replace(job, problem=_problem_of_backup(target) if options.backup else None)
+        return replace(job, replaces=True, problem=_problem_in_place(target, options.backup))
     if _is_same(source, target):
         return replace(job, problem="the result would replace the original; see --in-place")
-    if options.on_existing == "skip" and target.exists():
+    if options.on_existing == "skip" and exists(target):
         return replace(job, skip=f"{target} exists")
     may_replace = options.on_existing == "overwrite" or history.is_ours(target)
     problem = _problem_of_target(target, may_replace)
     return replace(job, replaces=may_replace, problem=problem)
 
 
-def _problem_of_backup(photo: Path) -> str | None:
+def _problem_in_place(photo: Path, keeps_backup: bool) -> str | None:
+    if not os.access(photo, os.W_OK):
+        return "is read-only, and would be replaced"
+    if not os.access(photo.parent, os.W_OK):
+        return f"{photo.parent} cannot be written to"
+    if not keeps_backup:
+        return None
     backup = photo.with_name(photo.name + BACKUP_ENDING)
-    if backup.exists() and not _is_same(photo, backup):
+    if exists(backup) and not _is_same(photo, backup):
         return f"{backup} exists; it would be replaced"
     return None
 
 
 def _problem_of_target(target: Path, may_replace: bool) -> str | None:
-    if target.is_dir():
+    if is_folder(target):
         return f"{target} is a folder"
-    if target.exists() and not may_replace:
+    if exists(target) and not may_replace:
         return f"{target} exists; --overwrite replaces it"
-    folder = next(parent for parent in target.absolute().parents if parent.exists())
-    if not folder.is_dir():
+    folder = next(parent for parent in target.absolute().parents if exists(parent))
+    if not is_folder(folder):
         return f"{folder} is not a folder"
     if not os.access(folder, os.W_OK):
         return f"{folder} cannot be written to"
