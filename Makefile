@@ -33,7 +33,7 @@ fix: $(READY) ## Repair format and style where that can be done
 	$(BIN)/ruff check --fix .
 
 man: $(READY) ## Write the man page anew, from the parser
-	$(BIN)/click-man unblur --target man --man-date ""
+	$(BIN)/click-man unblur --target man
 
 package: $(READY) ## Build the wheel, and run it where there is nothing else
 	rm -rf dist

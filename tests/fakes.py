@@ -28,6 +28,20 @@ class NotANumberInHalf(Identity):
         return blurred, None
 
 
+class OutOfMemoryAbove(Identity):
+    """Fails for tiles of more pixels than a limit."""
+
+    def __init__(self, pixels, error=torch.OutOfMemoryError):
+        self.pixels, self.error = pixels, error
+        self.finished = 0
+
+    def run_scale(self, blurred, previous, state):
+        if blurred.shape[2] * blurred.shape[3] > self.pixels:
+            raise self.error("CUDA out of memory. Tried to allocate 110 GiB")
+        self.finished += blurred.shape[2] * blurred.shape[3]
+        return blurred, None
+
+
 class Brighter(Identity):
     """Adds a constant, far enough that values leave the range."""
 

@@ -94,6 +94,59 @@ def test_the_same_photo_gives_the_same_bytes():
     assert np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_out_of_memory_halves_the_tiles_and_goes_on(error):
+    network = fakes.OutOfMemoryAbove(300**2, error)
+    image, said = make_pixels(900, 700), []
+    deblurrer = Deblurrer(network, "cpu", tile=800, warn=said.append)
+    assert np.array_equal(deblurrer(image), image)
+    assert said == [
+        "out of memory: going on with tiles of 400 pixels",
+        "out of memory: going on with tiles of 200 pixels",
+    ]
+
+
+def test_out_of_memory_in_mid_photo_loses_no_finished_tile():
+    class LaterOutOfMemory(fakes.OutOfMemoryAbove):
+        def run_scale(self, blurred, previous, state):
+            if self.finished < 900 * 900:
+                self.finished += blurred.shape[2] * blurred.shape[3]
+                return blurred, None
+            return super().run_scale(blurred, previous, state)
+
+    network = LaterOutOfMemory(300**2)
+    image = make_pixels(1500, 800)
+    assert np.array_equal(Deblurrer(network, "cpu", tile=600)(image), image)
+    assert network.finished < 2 * 1500 * 800 * (1 + 1 / 4 + 1 / 16)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_tile_in_parts_computes_what_a_whole_one_does(name):
+    network = random_network(NETWORKS[name])
+    image = make_pixels(300, 420)
+    deblurrer = Deblurrer(network, "cpu", 512, torch.float32)
+    whole, real_tile = deblurrer(image), deblurrer.infer
+
+    def infer(blurred, previous, state):
+        if blurred.shape[3] > 256:
+            raise torch.OutOfMemoryError
+        return real_tile(blurred, previous, state)
+
+    deblurrer.infer = infer
+    assert np.abs(deblurrer(image).astype(int) - whole).max() <= 2
+    assert deblurrer.tile == 256
+
+
+def test_memory_that_is_never_enough_is_an_error():
+    with pytest.raises(MemoryError):
+        Deblurrer(fakes.OutOfMemoryAbove(0), "cpu")(make_pixels(64, 64))
+
+
+def test_other_errors_are_not_taken_for_out_of_memory():
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        Deblurrer(fakes.Broken(), "cpu")(make_pixels(64, 64))
+
+
 def test_a_tile_too_small_for_its_overlaps_is_refused():
     with pytest.raises(UsageError, match="at least"):
         Deblurrer(fakes.Identity(), "cpu", tile=SMALLEST_TILE_PX - 1)

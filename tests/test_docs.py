@@ -37,12 +37,11 @@ def test_every_option_has_help():
 
 
 def test_the_man_page_is_what_the_parser_says(tmp_path):
-    subprocess.run(
-        [Path(sys.executable).with_name("click-man"), "unblur", "--target", tmp_path,
-         "--man-date", ""], check=True, capture_output=True,
-    )  # fmt: skip
-    made = (tmp_path / "unblur.1").read_text()
-    assert made == (ROOT / "man" / "unblur.1").read_text(), "run make man"
+    click_man = Path(sys.executable).with_name("click-man")
+    subprocess.run([click_man, "unblur", "--target", tmp_path], check=True, capture_output=True)
+    made, kept = (f / "unblur.1" for f in (tmp_path, ROOT / "man"))
+    # All but the first line, which holds the date.
+    assert made.read_text().split("\n")[1:] == kept.read_text().split("\n")[1:], "run make man"
 
 
 @pytest.fixture

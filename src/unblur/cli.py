@@ -245,7 +245,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         else:
 
             def make_deblurrer() -> Deblurrer:
-                return _make_deblurrer(weights, flags["device"], flags["tile"])
+                return _make_deblurrer(weights, flags["device"], flags["tile"], ui)
 
             run = Run(options, history, settings, ui, stdout)
             report = run_plan(plan, make_deblurrer, run)
@@ -306,11 +306,11 @@ def _conclude(report: Report, ui: Ui) -> ExitCode:
     return report.exit_code
 
 
-def _make_deblurrer(weights: Path, device: str, tile: int | Literal["auto"]) -> Deblurrer:
+def _make_deblurrer(weights: Path, device: str, tile: int | Literal["auto"], ui: Ui) -> Deblurrer:
     # Threads that spin while they wait make a busy machine several times slower.
     # OpenMP reads this when PyTorch is imported, which is why imports are late.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from unblur.deblurrer import Deblurrer
     from unblur.weights import load_network
 
-    return Deblurrer(load_network(weights), device, tile)
+    return Deblurrer(load_network(weights), device, tile, warn=ui.say)

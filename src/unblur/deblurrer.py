@@ -18,12 +18,15 @@ from torch import Tensor
 
 from unblur.devices import choose_device, choose_precision
 from unblur.errors import UsageError
+from unblur.memory import automatic_tile, is_out_of_memory
 from unblur.srn import SCALES, SRNConfig, State, enlarge, shrink
 from unblur.tiles import Floats, Joiner, Span, plan_spans
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
-DEFAULT_TILE_PX = {"cpu": 512, "cuda": 1024, "mps": 512}
+Write: TypeAlias = Callable[[int, Floats], None]
+"""Takes finished rows, as `Joiner` hands them out."""
+
 OVERLAP_PX = 64
 """What neighbouring tiles share, in pixels of their own scale."""
 SMALLEST_TILE_PX = 2 * OVERLAP_PX + 64
@@ -61,6 +64,7 @@ class Deblurrer:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         tile: Side of the largest tile in pixels, or ``auto``.
         precision: Type that convolutions compute in; by default the device's fastest.
+        warn: Told in a sentence when memory ran out and what is done about it.
 
     Raises:
         DeviceError: If the device is not there.
@@ -73,12 +77,17 @@ class Deblurrer:
         device: str = "auto",
         tile: int | Literal["auto"] = "auto",
         precision: torch.dtype | None = None,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.device = choose_device(device)
         self.precision = precision or choose_precision(self.device)
         self.network = network.to(self.device)
         self.config = network.config
-        self.tile = DEFAULT_TILE_PX[self.device.type] if tile == "auto" else tile
+        self.warn = warn
+        if tile == "auto":
+            fitting = automatic_tile(self.config, self.precision, self.device)
+            tile = max(SMALLEST_TILE_PX, fitting)
+        self.tile: int = tile
         if self.tile < SMALLEST_TILE_PX:
             raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
 
@@ -124,6 +133,34 @@ class Deblurrer:
             new_state = image.new_zeros(image.shape[0], 0, *image.shape[2:])
         return image.float().cpu(), new_state.float().cpu()
 
+    def make_room(self) -> None:
+        """Go on with less memory: with smaller tiles, or else on the CPU.
+
+        Raises:
+            MemoryError: If there is nothing left to try.
+        """
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.tile > SMALLEST_TILE_PX:
+            self.tile = max(SMALLEST_TILE_PX, self.tile // 2)
+            self.warn(f"out of memory: going on with tiles of {self.tile} pixels")
+        elif self.device.type != "cpu":
+            self.warn(f"out of memory on {self.device.type}: going on with the CPU")
+            self.device = torch.device("cpu")
+            self.precision = choose_precision(self.device)
+            self.network = self.network.to(self.device)
+        else:
+            raise MemoryError
+
+
+def _writer_to(target: NDArray[Any]) -> Write:
+    """Return what writes finished rows into (C, H, W)."""
+
+    def write(start: int, values: Floats) -> None:
+        target[:, start : start + values.shape[1]] = values
+
+    return write
+
 
 class _Work:
     """One photo on its way through the scales."""
@@ -141,46 +178,80 @@ class _Work:
 
         Leaves `result`, or at the finest scale writes to `output`.
         """
-        stride = self.config.stride
         height, width = (
             (side + -side % self.config.multiple) // scale for side in (self.height, self.width)
         )
-        rows = plan_spans(height, self.deblurrer.tile, OVERLAP_PX, stride)
-        columns = plan_spans(width, self.deblurrer.tile, OVERLAP_PX, stride)
-        images, states = self._joiners(scale, rows, columns)
+        if scale == min(SCALES):
+            write_image: Write = self._write_output
+            write_state = None
+        else:
+            stride, depth = self.config.stride, self.planes * self.config.state_channels
+            self.result = ScaleResult(
+                np.empty((3, height, width), np.float16),
+                np.empty((depth, height // stride, width // stride), np.float16),
+            )
+            write_image = _writer_to(self.result.image)
+            write_state = _writer_to(self.result.state) if depth else None
+        region = (Span(0, height), Span(0, width))
+        yield from self._join_tiles(scale, region, previous, write_image, write_state)
+
+    def _join_tiles(
+        self,
+        scale: int,
+        region: tuple[Span, Span],
+        previous: ScaleResult | None,
+        write_image: Write,
+        write_state: Write | None,
+    ) -> Iterator[float]:
+        """Deblur a region tile by tile, yielding the share that is done.
+
+        Finished rows are written from the region's top to its bottom.
+        """
+        stride, depth = self.config.stride, self.planes * self.config.state_channels
+        rows, columns = (
+            plan_spans(span.length, self.deblurrer.tile, OVERLAP_PX, stride) for span in region
+        )
+        images = Joiner(rows, columns, 3, write_image)
+        states = None
+        if write_state:
+            coarse = [[span.divided(stride) for span in spans] for spans in (rows, columns)]
+            states = Joiner(coarse[0], coarse[1], depth, write_state)
         for row, y in enumerate(rows):
             for column, x in enumerate(columns):
-                image, state = self._run_tile(scale, y, x, previous)
+                tile = y.shifted(region[0].start), x.shifted(region[1].start)
+                image, state = self._run_region(scale, tile, previous)
                 images.add(row, column, image)
                 if states:
                     states.add(row, column, state)
                 yield (row * len(columns) + column + 1) / (len(rows) * len(columns))
 
-    def _joiners(
-        self, scale: int, rows: list[Span], columns: list[Span]
-    ) -> tuple[Joiner, Joiner | None]:
-        """Return what puts this scale's images and states together."""
-        if scale == min(SCALES):
-            return Joiner(rows, columns, 3, self._write_output), None
-        height, width = rows[-1].stop, columns[-1].stop
+    def _run_region(
+        self, scale: int, region: tuple[Span, Span], previous: ScaleResult | None
+    ) -> tuple[Floats, Floats]:
+        """Deblur a tile; in parts, if it does not fit into memory."""
+        deblurrer = self.deblurrer
+        while max(span.length for span in region) <= deblurrer.tile:
+            try:
+                return self._run_tile(scale, region, previous)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Past the handler the failed attempt's tensors are free.
+            deblurrer.make_room()
+        return self._run_in_parts(scale, region, previous)
+
+    def _run_in_parts(
+        self, scale: int, region: tuple[Span, Span], previous: ScaleResult | None
+    ) -> tuple[Floats, Floats]:
+        """Deblur a region in tiles, into memory of its own."""
+        height, width = (span.length for span in region)
         stride, depth = self.config.stride, self.planes * self.config.state_channels
-        result = ScaleResult(
-            np.empty((3, height, width), np.float16),
-            np.empty((depth, height // stride, width // stride), np.float16),
-        )
-        self.result = result
-
-        def write_to(target: NDArray[np.float16]) -> Callable[[int, Floats], None]:
-            def write(start: int, values: Floats) -> None:
-                target[:, start : start + values.shape[1]] = values
-
-            return write
-
-        images = Joiner(rows, columns, 3, write_to(result.image))
-        if not depth:
-            return images, None
-        coarse = [[span.divided(stride) for span in spans] for spans in (rows, columns)]
-        return images, Joiner(coarse[0], coarse[1], depth, write_to(result.state))
+        image = np.empty((3, height, width), np.float32)
+        state = np.empty((depth, height // stride, width // stride), np.float32)
+        write_state = _writer_to(state) if depth else None
+        for _ in self._join_tiles(scale, region, previous, _writer_to(image), write_state):
+            pass
+        return image, state
 
     def _write_output(self, start: int, values: Floats) -> None:
         """Round finished rows to the photo's own depth, without the padding."""
@@ -192,8 +263,10 @@ class _Work:
         self.output[start : start + values.shape[1]] = rounded
 
     def _run_tile(
-        self, scale: int, y: Span, x: Span, previous: ScaleResult | None
+        self, scale: int, region: tuple[Span, Span], previous: ScaleResult | None
     ) -> tuple[Floats, Floats]:
+        """Run the network once, on a tile of a scale."""
+        y, x = region
         blurred = self._planes(self._read_blurred(scale, y, x))
         if previous is None:
             before, state = blurred, None

@@ -1,0 +1,79 @@
+"""How much memory is free, how large a tile fits into it, and which errors mean that it did not."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import psutil
+import torch
+
+from unblur.srn import SRNConfig
+
+RAM_SHARE, VRAM_SHARE = 0.5, 0.8
+"""Shares of what is free that a tile may take: too much RAM freezes the whole machine."""
+LARGEST_TILE_PX = 1024
+"""Larger tiles save hardly any overlap."""
+TILE_STEP_PX = 64
+MAPS_ALIVE = 18
+"""Feature maps of the first level's size that are alive at once, measured at the peak."""
+
+_CGROUP_FILES = (
+    ("memory.max", "memory.current"),  # version 2
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),  # version 1
+)
+_OUT_OF_MEMORY_WORDS = (
+    "can't allocate memory",  # PyTorch's allocator for CPUs, on Linux and macOS
+    "not enough memory",  # the same, on Windows
+    "mps backend out of memory",
+)
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a device, within the container's limit."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    limit = cgroup_free_memory()
+    return free if limit is None else min(free, limit)
+
+
+def cgroup_free_memory(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return what a container's limit leaves, in bytes, or ``None`` without a limit."""
+    for limit, usage in _CGROUP_FILES:
+        try:
+            allowed = int((root / limit).read_text())
+            return max(0, allowed - int((root / usage).read_text()))
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+    return None
+
+
+def tile_bytes_per_pixel(config: SRNConfig, precision: torch.dtype) -> float:
+    """Estimate the memory that a tile takes, from above."""
+    planes = 3 // config.channels
+    features = planes * config.width / config.unshuffle**2
+    return MAPS_ALIVE * features * precision.itemsize
+
+
+def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float) -> int:
+    """Return the side in pixels of the largest square tile that fits into some bytes.
+
+    It is not larger than `LARGEST_TILE_PX`, and may be too small to be used.
+    """
+    side = math.isqrt(int(max(0, budget) / tile_bytes_per_pixel(config, precision)))
+    return min(LARGEST_TILE_PX, side - side % TILE_STEP_PX)
+
+
+def automatic_tile(config: SRNConfig, precision: torch.dtype, device: torch.device) -> int:
+    """Return the side in pixels of the tile to use with the memory that is free now."""
+    share = VRAM_SHARE if device.type == "cuda" else RAM_SHARE
+    return fitting_tile(config, precision, share * free_memory(device))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out; others are never taken for it."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and any(w in words for w in _OUT_OF_MEMORY_WORDS)
