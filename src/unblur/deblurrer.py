@@ -86,8 +86,9 @@ class Deblurrer:
         self.warn = warn
         if tile == "auto":
             fitting = automatic_tile(self.config, self.precision, self.device)
-            tile = max(SMALLEST_TILE_PX, fitting)
-        self.tile: int = tile
+            self.tile = max(SMALLEST_TILE_PX, fitting)
+        else:
+            self.tile = tile
         if self.tile < SMALLEST_TILE_PX:
             raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
 
