@@ -209,6 +209,7 @@ def test_every_photo_is_a_line_of_json(library, unblur):
     assert by_name["a.jpg"]["status"] == "done"
     assert by_name["a.jpg"]["output"] == str(library / "a-unblurred.jpg")
     assert (by_name["a.jpg"]["width"], by_name["a.jpg"]["height"]) == (64, 48)
+    assert (by_name["a.jpg"]["device"], by_name["a.jpg"]["tile"] > 0) == ("cpu", True)
     assert by_name["cut.jpg"]["status"] == "failed"
     assert "damaged" in by_name["cut.jpg"]["reason"]
 
@@ -318,6 +319,18 @@ def test_a_stopped_batch_leaves_whole_photos_and_goes_on_later(slow_run, number,
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0
     assert len(stdout.splitlines()) == 60 - len(results)
+
+
+def test_a_second_interrupt_stops_at_once(slow_run):
+    library, start = slow_run
+    process = start()
+    wait_for_results(process)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    whole = [p.read_bytes().endswith(b"\xff\xd9") for p in library.glob("*-unblurred.jpg")]
+    assert all(whole)
 
 
 def test_a_killed_batch_loses_nothing(slow_run):

@@ -85,6 +85,25 @@ def test_a_named_pipe_is_refused_without_waiting(tmp_path):
         read_photo_bytes(tmp_path / "pipe.jpg")
 
 
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"first half")
+    real_fstat, seen = os.fstat, []
+
+    def fstat(descriptor):
+        seen.append(descriptor)
+        status = real_fstat(descriptor)
+        if len(seen) == 2:  # the state before reading
+            with path.open("ab") as file:
+                file.write(b" and second half")
+        return status
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(PhotoError, match="changed while it was read"):
+        read_photo_bytes(path)
+
+
 def test_a_missing_file_has_no_header(tmp_path):
     assert read_header(tmp_path / "missing.jpg", 64) is None
 

@@ -313,4 +313,6 @@ def _make_deblurrer(weights: Path, device: str, tile: int | Literal["auto"], ui:
     from unblur.deblurrer import Deblurrer
     from unblur.weights import load_network
 
-    return Deblurrer(load_network(weights), device, tile, warn=ui.say)
+    deblurrer = Deblurrer(load_network(weights), device, tile, warn=ui.say)
+    ui.settings |= {"device": deblurrer.device.type, "tile": deblurrer.tile}
+    return deblurrer

@@ -45,14 +45,15 @@ class Ui:
         verbosity: One of NORMAL, VERBOSE, DEBUG, or below NORMAL to be quiet.
         listing: How results are listed on standard output.
         stdout: Its descriptor.
-        settings: What each line of JSON tells besides the photo.
+        settings: What each line of JSON tells besides the photo; may be changed.
     """
 
     def __init__(
         self, verbosity: int, listing: Listing, stdout: int, settings: dict[str, Any]
     ) -> None:
         self.verbosity = verbosity
-        self._listing, self._stdout, self._settings = listing, stdout, settings
+        self._listing, self._stdout = listing, stdout
+        self.settings = settings
         self._bar: Progress | None = None
         self._megapixels = 0.0
         self._lock = threading.Lock()
@@ -148,7 +149,7 @@ class Ui:
     def _list(self, outcome: Outcome) -> None:
         """Write one result to standard output."""
         if self._listing == "json":
-            write_all(self._stdout, outcome.to_json(self._settings).encode() + b"\n")
+            write_all(self._stdout, outcome.to_json(self.settings).encode() + b"\n")
         elif (
             self._listing != "none"
             and outcome.job.target
