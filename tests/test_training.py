@@ -12,6 +12,7 @@ from training import blur
 from training.data import BlurredCrops, Curriculum, Pair, photo_paths, read_pairs
 from training.evaluate import evaluate
 from training.muon import orthogonalise
+from training.sheet import draw
 from training.train import COMPACT, Trainer, initialise
 from unblur.srn import SRN, SRNConfig
 
@@ -145,3 +146,10 @@ def test_a_network_that_returns_its_input_gains_nothing_and_harms_nothing():
     score = evaluate(network, [Pair("a", pixels, make_pixels(40, 50, seed=1))])
     assert score.gain == pytest.approx(0, abs=1e-6)
     assert score.harm == 0
+
+
+def test_a_sheet_shows_the_middle_of_every_picture():
+    bright, dark = np.full((30, 40, 3), 200, np.uint8), np.full((50, 60, 3), 10, np.uint8)
+    sheet = np.asarray(draw(iter([[bright, dark], [dark, bright]]), 20, 30))
+    assert sheet.shape == (44, 64, 3)
+    assert (sheet[10, 10, 0], sheet[10, 50, 0], sheet[34, 10, 0]) == (200, 10, 10)

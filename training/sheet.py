@@ -1,0 +1,79 @@
+"""Draw a contact sheet: what numbers do not show must be looked at.
+
+``python -m training.sheet WEIGHTS SHEET.png`` shows before, after and truth of
+the held-out photos and pairs; ``python -m training.sheet WEIGHTS SHEET.png
+PHOTO...`` shows before and after of any photos.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from training.data import Pixels, read_pixels
+from training.evaluate import SHARED, deblur, validation_sets
+from unblur.srn import SRN
+from unblur.weights import load_network
+
+GAP = 4
+"""White pixels between pictures."""
+
+
+def middle(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Cut out the middle of a photo."""
+    y, x = (
+        max(0, (side - cut) // 2)
+        for side, cut in zip(pixels.shape[:2], (height, width), strict=True)
+    )
+    return pixels[y : y + height, x : x + width]
+
+
+def rows_of_photos(network: SRN, paths: list[Path]) -> Iterator[list[Pixels]]:
+    """Yield before and after of photos, deblurred whole."""
+    for path in paths:
+        before = read_pixels(path)
+        yield [before, deblur(network, before).astype(np.uint8)]
+
+
+def rows_of_validation(network: SRN, photos: Path, pairs: Path) -> Iterator[list[Pixels]]:
+    """Yield before, after and truth of the validation sets."""
+    for held_out in validation_sets(photos, pairs).values():
+        for pair in held_out:
+            yield [pair.blurred, deblur(network, pair.blurred).astype(np.uint8), pair.sharp]
+
+
+def draw(rows: Iterator[list[Pixels]], height: int, width: int) -> Image.Image:
+    """Put the middles of pictures side by side, row below row."""
+    cut = [[middle(picture, height, width) for picture in row] for row in rows]
+    columns = max(len(row) for row in cut)
+    size = (columns * (width + GAP) - GAP, len(cut) * (height + GAP) - GAP)
+    sheet = Image.new("RGB", size, "white")
+    for y, row in enumerate(cut):
+        for x, picture in enumerate(row):
+            sheet.paste(Image.fromarray(picture), (x * (width + GAP), y * (height + GAP)))
+    return sheet
+
+
+def main() -> None:
+    """Draw a sheet from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("sheet", type=Path)
+    parser.add_argument("photos", type=Path, nargs="*")
+    parser.add_argument("--size", default="400x300", help="of each picture, WIDTHxHEIGHT")
+    options = parser.parse_args()
+    network = load_network(options.weights)
+    width, height = map(int, options.size.split("x"))
+    if options.photos:
+        rows = rows_of_photos(network, options.photos)
+    else:
+        rows = rows_of_validation(network, SHARED / "photos", SHARED / "pairs")
+    draw(rows, height, width).save(options.sheet)
+
+
+if __name__ == "__main__":
+    main()
