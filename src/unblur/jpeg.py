@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.JpegImagePlugin import JpegImageFile
 
 from unblur.errors import PhotoError
 from unblur.photo import JPEG, Encoded, Photo
@@ -51,7 +52,7 @@ class Segment:
         return data[self.start + 4 : self.stop]
 
 
-_SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
+_SUBSAMPLING: dict[tuple[float, float], str] = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
 """Luma samples per chroma sample, across and down. Pillow cannot write others, such as 4:4:0;
 those become 4:4:4, never coarser than they were."""
 
@@ -63,19 +64,38 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         PhotoError: If it is too large, or neither grey nor RGB.
         Exception: Whatever Pillow raises for damaged files.
     """
-    image = open_image(data, ["JPEG", "MPO"], max_pixels)
+    image = open_image(without_metadata(data), ["JPEG"], max_pixels)
+    assert isinstance(image, JpegImageFile)
     if image.mode not in ("L", "RGB"):
         raise PhotoError(f"{image.mode} colour cannot be processed; grey and RGB can")
-    coding: dict[str, Any] = {"qtables": getattr(image, "quantization", None)}
-    layers = getattr(image, "layer", [])  # (id, across, down, table) of each component
-    if len(layers) == 3:
-        (_, across, down, _), (_, chroma_across, chroma_down, _), _ = layers
-        ratio = (across / chroma_across, down / chroma_down)
-        coding["subsampling"] = _SUBSAMPLING.get(ratio, "4:4:4")
-        coding["keep_rgb"] = is_rgb_coded(data)
-    if image.info.get("progressive"):
-        coding["progressive"] = True
-    return Photo(to_array(image), None, JPEG, data, coding)
+    return Photo(to_array(image), None, JPEG, data, _read_coding(image, is_rgb_coded(data)))
+
+
+def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:
+    """Return the options that make Pillow code as an image is coded.
+
+    Raises:
+        PhotoError: If it has no quantisation tables, as lossless JPEG has none.
+    """
+    try:
+        tables = [image.quantization[table] for *_, table in image.layer]
+    except KeyError:
+        raise PhotoError("lossless JPEG files cannot be processed") from None
+    coding: dict[str, Any] = {"progressive": "progressive" in image.info}
+    if len(tables) == 3:
+        coding |= {"subsampling": _read_subsampling(image), "keep_rgb": rgb_coded}
+        if tables[0] == tables[1] == tables[2]:
+            tables = tables[:1]
+        elif tables[1] == tables[2] and not rgb_coded:
+            tables = tables[:2]
+    return coding | {"qtables": tables}
+
+
+def _read_subsampling(image: JpegImageFile) -> str:
+    """Return the original's chroma subsampling, or what is finer and Pillow can write."""
+    (_, across, down, _), *chroma = image.layer
+    ratios = {(across / part[1], down / part[2]) for part in chroma}
+    return _SUBSAMPLING.get(ratios.pop(), "4:4:4") if len(ratios) == 1 else "4:4:4"
 
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
@@ -119,15 +139,41 @@ def segments(data: bytes) -> Iterator[Segment]:
 
 def is_rgb_coded(data: bytes) -> bool:
     """Tell whether three components hold RGB rather than YCbCr, by libjpeg's rules."""
+    transform = None
+    names = b""
     for segment in segments(data):
         payload = segment.payload(data)
         if segment.marker == APP0 and payload.startswith(b"JFIF\0"):
             return False
-        if segment.marker == APP14 and payload.startswith(b"Adobe") and len(payload) >= 12:
-            return payload[11] == 0
+        if segment.marker == SOS:
+            break
         if segment.marker in FRAMES:
-            return payload[5:6] == b"\3" and payload[6:15:3] == b"RGB"
-    return False
+            names = payload[6::3]
+        transform = _adobe_transform(segment, payload, transform)
+    return len(names) == 3 and (names == b"RGB" if transform is None else transform == 0)
+
+
+def _adobe_transform(segment: Segment, payload: bytes, default: int | None = None) -> int | None:
+    """Return the colour transform that an Adobe segment tells; the default for other segments."""
+    if segment.marker == APP14 and payload.startswith(b"Adobe") and len(payload) >= 12:
+        return payload[11]
+    return default
+
+
+def without_metadata(data: bytes) -> bytes:
+    """Return the first image with only those segments that tell how its pixels are coded.
+
+    What is decoded is this: a library that trips over a damaged tag, or takes a
+    file with a multi-picture index for another format, must not refuse the photo.
+
+    Raises:
+        ValueError: If there is no image, or it ends too early.
+    """
+    return b"".join(
+        data[segment.start : segment.stop]
+        for segment in segments(data)
+        if segment.marker in (APP0, APP14) or not segment.is_metadata
+    )
 
 
 def splice(original: bytes, coded: bytes) -> Encoded:
@@ -178,13 +224,14 @@ def _kept_metadata(original: bytes, rgb_coded: bool) -> tuple[list[Segment], tup
             continue
         if segment.marker == APP11 and payload[:2] == b"JP":
             # ISO 19566-5: boxes too long for one segment share their number.
-            number = payload[2:4]
-            if payload[12:16] == b"jumb" and b"c2pa" in payload[16:64]:
-                manifests.add(number)
-            if number in manifests:
+            box = payload[2:4] + payload[12:16]
+            if box.endswith(b"jumb") and b"c2pa" in payload[16:64]:
+                manifests.add(box)
+            if box in manifests:
                 continue
-        if segment.marker == APP14 and payload.startswith(b"Adobe") and len(payload) >= 12:
-            is_rgb = payload[11] == 0 and _component_count(original) == 3
+        transform = _adobe_transform(segment, payload)
+        if transform is not None:
+            is_rgb = transform == 0 and _component_count(original) == 3
             if is_rgb != rgb_coded:
                 notes.append("an Adobe segment that misstates the colour coding was left out")
                 continue
@@ -220,6 +267,7 @@ def _move_index(
     if order is None:
         return
     moved = ends[1] - ends[0]
+    corrected = bytearray(index)
     try:
         for position in _index_entries(index, order):
             size, offset = struct.unpack_from(order + "II", index, position + 4)
@@ -227,16 +275,18 @@ def _move_index(
                 size += moved
             elif old_base + offset >= ends[0]:
                 offset += moved + old_base - new_base
-            struct.pack_into(order + "II", output, new_base + position + 4, size, offset)
+            struct.pack_into(order + "II", corrected, position + 4, size, offset)
     except struct.error:
         return
+    output[new_base : new_base + len(index)] = corrected
 
 
-def _index_entries(index: bytes, order: str) -> Iterator[int]:
-    """Yield the positions of the 16-byte entries in a multi-picture index."""
+def _index_entries(index: bytes, order: str) -> range:
+    """Return the positions of the 16-byte entries in a multi-picture index."""
     (directory,) = struct.unpack_from(order + "I", index, 4)
     (count,) = struct.unpack_from(order + "H", index, directory)
     for field in range(count):
         tag, _, size, value = struct.unpack_from(order + "HHII", index, directory + 2 + 12 * field)
         if tag == MPF_ENTRIES_TAG and value + size <= len(index):
-            yield from range(value, value + size - MPF_ENTRY_BYTES + 1, MPF_ENTRY_BYTES)
+            return range(value, value + size - MPF_ENTRY_BYTES + 1, MPF_ENTRY_BYTES)
+    return range(0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image, UnidentifiedImageError
 
 from unblur.errors import PhotoError
 
@@ -15,8 +15,6 @@ STRIP_BYTES = 16 << 20
 
 # Limits are judged here, from the header: Pillow's own would refuse a 200-megapixel camera.
 Image.MAX_IMAGE_PIXELS = None
-# A photo's XMP may be larger than Pillow's guard against zip bombs, 1 MiB, allows.
-PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 64 << 20
 
 
 def open_image(data: bytes, formats: list[str], max_pixels: int) -> Image.Image:
@@ -28,10 +26,13 @@ def open_image(data: bytes, formats: list[str], max_pixels: int) -> Image.Image:
         max_pixels: Larger photos are refused before memory is taken for them.
 
     Raises:
-        PhotoError: If the photo is too large.
+        PhotoError: If the photo is too large, or Pillow cannot tell what it is.
         Exception: Pillow raises anything for damaged files.
     """
-    image = Image.open(io.BytesIO(data), formats=formats)
+    try:
+        image = Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError:  # whose own message is about an object in memory
+        raise PhotoError("damaged, or coded in a way that cannot be read") from None
     refuse_large(image.width, image.height, max_pixels)
     return image
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.photo import PNG, Encoded, Photo
@@ -22,6 +23,7 @@ PALETTE = 3
 """Colour type of IHDR whose samples index PLTE."""
 
 REPLACED = frozenset({b"IHDR", b"IDAT"})
+ABOUT_PIXELS = REPLACED | {b"PLTE", b"tRNS", b"IEND"}
 ABOUT_PALETTE = frozenset({b"PLTE", b"hIST"})
 TRANSPARENCY = b"tRNS"
 C2PA = b"caBX"
@@ -55,29 +57,32 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         PhotoError: If it is too large or no photo.
         Exception: Whatever Pillow raises for damaged files.
     """
-    image = open_image(data, ["PNG"], max_pixels)
     header = read_header(data)
     if is_animated(data):
         raise PhotoError("animations cannot be processed")
+    image = open_image(without_metadata(data), ["PNG"], max_pixels)
     if header.bit_depth == 16:
         raise PhotoError("16-bit PNG files cannot be processed yet; 8-bit ones can")
     if image.mode == "1":
         raise PhotoError("1-bit images are not photos")
-    notes = []
-    mode = image.mode
-    if header.color_type == PALETTE:
-        mode = "RGBA" if "transparency" in image.info else "RGB"
-        notes.append("the palette became truecolour")
-    elif "transparency" in image.info:
-        if header.bit_depth < 8:
-            raise PhotoError(f"{header.bit_depth}-bit grey with transparency cannot be processed")
-        mode = "LA" if image.mode == "L" else "RGBA"
-        notes.append("the transparent colour became an alpha channel")
-    pixels = to_array(image if mode == image.mode else image.convert(mode))
-    alpha = None
-    if mode in ("LA", "RGBA"):
+    image, notes = _as_truecolor(image, header)
+    pixels, alpha = to_array(image), None
+    if image.mode in ("LA", "RGBA"):
         pixels, alpha = pixels[..., :-1], np.ascontiguousarray(pixels[..., -1])
-    return Photo(np.ascontiguousarray(pixels), alpha, PNG, data, {}, tuple(notes))
+    return Photo(np.ascontiguousarray(pixels), alpha, PNG, data, {}, notes)
+
+
+def _as_truecolor(image: Image.Image, header: Header) -> tuple[Image.Image, tuple[str, ...]]:
+    """Resolve a palette or a colour key; return the image, and a note on what was done."""
+    has_key = "transparency" in image.info
+    if header.color_type == PALETTE:
+        return image.convert("RGBA" if has_key else "RGB"), ("the palette became truecolour",)
+    if not has_key:
+        return image, ()
+    if header.bit_depth < 8:  # the key is told in the file's levels, not in Pillow's 256
+        image.info["transparency"] *= 255 // (2**header.bit_depth - 1)
+    mode = "LA" if image.mode == "L" else "RGBA"
+    return image.convert(mode), ("the transparent colour became an alpha channel",)
 
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
@@ -114,7 +119,7 @@ def read_header(data: bytes) -> Header:
     Raises:
         ValueError: If the file does not begin as a PNG.
     """
-    if not data.startswith(SIGNATURE) or data[12:16] != b"IHDR" or len(data) < 33:
+    if not data.startswith(SIGNATURE + b"\0\0\0\x0dIHDR") or len(data) < 33:
         raise ValueError("does not begin as a PNG")
     return Header(*struct.unpack(">IIBB", data[16:26]))
 
@@ -127,6 +132,18 @@ def is_animated(data: bytes) -> bool:
         if chunk.type == b"IDAT":
             return False
     return False
+
+
+def without_metadata(data: bytes) -> bytes:
+    """Return the file with only those chunks that tell how its pixels are coded.
+
+    What is decoded is this: a damaged or very large text must not make a library
+    refuse the photo.
+
+    Raises:
+        ValueError: If it is no whole PNG.
+    """
+    return SIGNATURE + b"".join(chunk.raw for chunk in chunks(data) if chunk.type in ABOUT_PIXELS)
 
 
 def splice(original: bytes, coded: bytes) -> Encoded:
@@ -142,7 +159,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
         coded: The file that gives the pixels, 8 or 16 bit, grey or truecolour.
 
     Raises:
-        ValueError: If either is no whole PNG.
+        ValueError: If either is no whole PNG, or the original has no pixels.
     """
     old, new = read_header(original), read_header(coded)
     pixels = b"".join(chunk.raw for chunk in chunks(coded) if chunk.type == b"IDAT")
@@ -161,6 +178,8 @@ def splice(original: bytes, coded: bytes) -> Encoded:
             notes = ("the C2PA manifest was left out: it signs the pixels as they were",)
         elif kept := _kept_chunk(chunk, palette, old, new):
             output += kept
+    if pixels:
+        raise ValueError("has no pixels")
     return Encoded(bytes(output) + original[length:], notes)
 
 
@@ -175,8 +194,11 @@ def _kept_chunk(chunk: Chunk, palette: bytes, old: Header, new: Header) -> bytes
         return _rescaled(chunk, old, new)
     if chunk.type in ABOUT_PALETTE or chunk.type == TRANSPARENCY:
         return b""
-    if chunk.type == b"bKGD" and chunk.data:
-        color = palette[3 * chunk.data[0] : 3 * chunk.data[0] + 3]
+    if chunk.type == b"bKGD":
+        index = 3 * int.from_bytes(chunk.data[:1], "big")
+        color = palette[index : index + 3]
+        if len(color) < 3:
+            return b""
         return _make_chunk(b"bKGD", bytes(byte for value in color for byte in (0, value)))
     if chunk.type == b"sBIT" and has_alpha:
         return _make_chunk(b"sBIT", chunk.data[:3] + b"\x08")
