@@ -205,14 +205,19 @@ def splice(original: bytes, coded: bytes) -> Encoded:
     for segment in segments(coded):
         if segment.marker != SOI and not segment.is_metadata:
             output += coded[segment.start : segment.stop]
-    ends = (_image_end(original), len(output))
+    ends = (image_end(original), len(output))
     for old_base, new_base, stop in indexes:
         _move_index(output, original[old_base:stop], old_base, new_base, ends)
     output += original[ends[0] :]
     return Encoded(bytes(output), notes)
 
 
-def _image_end(data: bytes) -> int:
+def image_end(data: bytes) -> int:
+    """Return where the first image ends.
+
+    Raises:
+        ValueError: If there is no image, or it ends too early.
+    """
     return max(segment.stop for segment in segments(data))
 
 
