@@ -210,7 +210,7 @@ def _store(loaded: Loaded, pixels: Pixels, run: Run) -> Outcome:
     from unblur import codecs
 
     job, photo = loaded.job, loaded.photo
-    encoded = codecs.encode(photo, pixels)
+    encoded = codecs.encode(photo, pixels, run.options.refresh_thumbnail)
     notes = encoded.notes
     if job.target is None:
         files.write_all(run.stdout, encoded.data)

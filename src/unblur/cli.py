@@ -105,6 +105,11 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option("--overwrite", is_flag=True, help="The same as --on-existing overwrite.")
 @click.option("--preserve-times", is_flag=True, help="Give results their originals' time.")
+@click.option(
+    "--refresh-thumbnail/--keep-thumbnail",
+    default=True,
+    help="Draw the small picture inside a JPEG file anew, or leave it as it was.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
 @click.option(
@@ -235,6 +240,8 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     paths = _read_paths(flags)
     weights = find_weights(flags["model"])
     settings = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if not options.refresh_thumbnail:
+        settings += " keep-thumbnail"
     with History(cache_folder() / "history.sqlite3") as history:
         plan = make_plan(paths, options, history, settings)
         if any(job.target is None for job in plan.jobs):

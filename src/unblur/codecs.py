@@ -7,12 +7,13 @@ each format, because every library loses some when it writes a whole file.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 from numpy.typing import NDArray
 
-from unblur import jpeg, png
+from unblur import jpeg, png, thumbnail
 from unblur.errors import PhotoError
 from unblur.photo import (
     HEADER_BYTES,
@@ -55,15 +56,19 @@ def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
         raise PhotoError(f"damaged or cut off {form.name} file ({error})") from error
 
 
-def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
+def encode(photo: Photo, pixels: NDArray[Any], refresh_thumbnail: bool = True) -> Encoded:
     """Code new pixels as the photo's were, inside its own container.
 
     Args:
         photo: The original.
         pixels: Of the same shape and type as the photo's.
+        refresh_thumbnail: Whether to draw the small picture in a JPEG file's EXIF anew.
 
     Returns:
         The bytes of the file, and notes on metadata that could not be kept.
     """
     encoded: Encoded = _MODULES[photo.format].encode(photo, pixels)
+    if refresh_thumbnail and photo.format is JPEG:
+        data = jpeg.edit_exif(encoded.data, lambda exif: thumbnail.refreshed(exif, pixels))
+        encoded = replace(encoded, data=data)
     return encoded

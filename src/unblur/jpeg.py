@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKER_IN_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 """Inside coded data only stuffed zeros and restart markers follow 0xFF."""
 
+EXIF = b"Exif\0\0"
 MPF = b"MPF\0"
 MPF_ENTRIES_TAG = 0xB002
 MPF_ENTRY_BYTES = 16
@@ -210,6 +211,24 @@ def splice(original: bytes, coded: bytes) -> Encoded:
         _move_index(output, original[old_base:stop], old_base, new_base, ends)
     output += original[ends[0] :]
     return Encoded(bytes(output), notes)
+
+
+def edit_exif(data: bytes, edit: Callable[[bytes], bytes]) -> bytes:
+    """Change the EXIF blocks of the first image, each to one of the same length.
+
+    Args:
+        data: The whole file.
+        edit: Given a block from its byte order mark on (Exif 2.32, section 4.7.2).
+
+    Raises:
+        ValueError: If there is no image, or it ends too early.
+    """
+    output = bytearray(data)
+    for segment in segments(data):
+        start = segment.start + 4 + len(EXIF)
+        if segment.marker == APP1 and segment.payload(data).startswith(EXIF):
+            output[start : segment.stop] = edit(data[start : segment.stop])
+    return bytes(output)
 
 
 def image_end(data: bytes) -> int:

@@ -31,6 +31,8 @@ class Options:
     on_existing: Literal["error", "skip", "overwrite"] = "error"
     preserve_times: bool = False
     """Give the result its original's time of modification."""
+    refresh_thumbnail: bool = True
+    """Draw the small picture in a JPEG file's EXIF anew."""
     fail_fast: bool = False
     jobs: int = 2
     """Photos that are decoded ahead of the network, and that wait to be written after it."""
