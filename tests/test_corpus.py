@@ -1,0 +1,90 @@
+"""Real files of many makers, judged by what their manifest says must happen to them."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import SHARED
+
+from unblur import codecs
+from unblur.errors import PhotoError
+from unblur.photo import HEADER_BYTES, identify
+
+CORPUS = SHARED / "corpus"
+
+GENERATION_LOSS = 0.2
+"""Mean absolute difference, of 255, that coding unchanged pixels again may make."""
+HIGHER_LOSS = {"cam_gps_nikon.jpg": 0.5, "cam_olympus_e10.jpg": 0.4}
+"""Fine detail in strong colours at halved chroma: what is interpolated on the way to RGB, clipped
+there and averaged on the way back is not the same chroma again. Brightness loses less."""
+
+
+def read_manifest():
+    manifest = CORPUS / "MANIFEST.tsv"
+    if not manifest.exists():
+        return []
+    with manifest.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def read_row(row):
+    return (CORPUS / row["name"]).read_bytes()
+
+
+def metadata_loss(before, after, notes):
+    """What the judge of metadata says is lost; empty if nothing is."""
+    options = []
+    if any("palette" in note for note in notes):  # which is how pixels were coded
+        options += ["--tags-only", "--ignore", "^PNG:(Palette|Transparency)$"]
+    if any("C2PA" in note for note in notes):
+        options += ["--ignore", "^(JUMBF|CBOR|JSON|Jpeg2000):"]
+    command = [sys.executable, SHARED / "metadiff.py", *options, before, after]
+    judge = subprocess.run(command, capture_output=True, text=True)
+    return judge.stdout + judge.stderr if judge.returncode else ""
+
+
+def check_refusal(expected, form, reason):
+    assert "\n" not in reason
+    if form is None and expected == "processed":
+        pytest.skip("the format is not processed")
+    assert "refused" in expected or "passed over" in expected, reason
+    if form and "naming the extra" in expected and not expected.endswith("or refused"):
+        assert "unblur[" in reason
+
+
+MANIFEST = [pytest.param(row, id=row["name"]) for row in read_manifest()]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("row", MANIFEST)
+def test_a_real_file_keeps_its_metadata_or_is_refused_as_expected(row, tmp_path):
+    data, expected = read_row(row), row["expected"]
+    try:
+        photo = codecs.decode(data)
+    except PhotoError as error:
+        check_refusal(expected, identify(data[:HEADER_BYTES]), str(error))
+        return
+    assert "processed" in expected or "new 16-bit TIFF" in expected
+    encoded = codecs.encode(photo, photo.pixels)
+    assert codecs.decode(encoded.data).pixels.shape == photo.pixels.shape
+    if "new 16-bit TIFF" in expected:  # another format, whose metadata cannot all be the same
+        return
+    if shutil.which("exiftool") is None:
+        pytest.skip("exiftool, which compares metadata, is not there")
+    result = tmp_path / "result"
+    result.write_bytes(encoded.data)
+    assert not metadata_loss(CORPUS / row["name"], result, photo.notes + encoded.notes)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("row", [p for p in MANIFEST if p.id.startswith("cam_")])
+def test_coding_a_camera_photo_again_loses_next_to_nothing(row):
+    photo = codecs.decode(read_row(row))
+    again = codecs.decode(codecs.encode(photo, photo.pixels).data)
+    loss = np.abs(photo.pixels.astype(np.int16) - again.pixels).mean()
+    assert loss < HIGHER_LOSS.get(row["name"], GENERATION_LOSS)
