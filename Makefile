@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check fix man bench package
+.PHONY: help demo test check fix man fuzz bench package
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,14 @@ package: $(READY) ## Build the wheel, and run it where there is nothing else
 		--constraint constraints.txt dist/*.whl
 	cp examples/street.jpg dist/photo.jpg
 	cd dist && venv/bin/unblur photo.jpg
+
+FUZZ_SECONDS ?= 60
+
+fuzz: $(READY) ## Feed damaged files to the parsers, FUZZ_SECONDS (60) for each
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
+	for target in jpeg png thumbnail; do \
+		$(BIN)/python -m fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 bench: $(READY) ## Measure speed and memory
 	$(BIN)/python -m benchmarks.run

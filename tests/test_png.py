@@ -235,6 +235,14 @@ def test_a_decompression_bomb_is_refused_by_its_header():
         codecs.decode(bomb)
 
 
+def test_an_impossible_bit_depth_is_refused():
+    photo = write(0, INDEXES, depth=2, before=chunk(b"bKGD", b"\0\1"))
+    damaged = photo.replace(b"\x02\x00\0\0\0", b"\x00\x00\0\0\0", 1)
+    assert damaged != photo
+    with pytest.raises(ValueError, match="impossible bit depth"):
+        png.splice(damaged, make_png(1))
+
+
 def test_a_file_without_pixels_cannot_be_spliced():
     coded = make_png()
     with pytest.raises(ValueError, match="no pixels"):

@@ -117,11 +117,14 @@ def read_header(data: bytes) -> Header:
     """Read IHDR.
 
     Raises:
-        ValueError: If the file does not begin as a PNG.
+        ValueError: If the file does not begin as a PNG, or of an impossible bit depth.
     """
     if not data.startswith(SIGNATURE + b"\0\0\0\x0dIHDR") or len(data) < 33:
         raise ValueError("does not begin as a PNG")
-    return Header(*struct.unpack(">IIBB", data[16:26]))
+    header = Header(*struct.unpack(">IIBB", data[16:26]))
+    if header.bit_depth not in (1, 2, 4, 8, 16):
+        raise ValueError(f"has an impossible bit depth, {header.bit_depth}")
+    return header
 
 
 def is_animated(data: bytes) -> bool:
