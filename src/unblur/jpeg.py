@@ -85,6 +85,8 @@ def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:
     coding: dict[str, Any] = {"progressive": "progressive" in image.info}
     if len(tables) == 3:
         coding |= {"subsampling": _read_subsampling(image), "keep_rgb": rgb_coded}
+        # Pillow gives components without a table of their own the first one, but
+        # chroma the second; what that makes right need not be written again.
         if tables[0] == tables[1] == tables[2]:
             tables = tables[:1]
         elif tables[1] == tables[2] and not rgb_coded:
