@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "unblur"
 HEAVY = ("torch", "numpy", "PIL", "rich", "safetensors")
 
 LIBRARY_HOMES = {
-    "torch": {"deblurrer", "devices", "srn", "published", "weights"},
+    "torch": {"deblurrer", "devices", "memory", "published", "srn", "weights"},
     "click": {"cli"},
     "rich": {"ui"},
 }
