@@ -12,12 +12,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from unblur import jpeg, png
+from unblur import jpeg, png, webp
 from unblur.errors import PhotoError
 from unblur.photo import (
     HEADER_BYTES,
     JPEG,
     PNG,
+    WEBP,
     Encoded,
     Format,
     Photo,
@@ -27,7 +28,7 @@ from unblur.photo import (
 
 DEFAULT_MAX_PIXELS = 500_000_000
 
-_MODULES: dict[Format, ModuleType] = {JPEG: jpeg, PNG: png}
+_MODULES: dict[Format, ModuleType] = {JPEG: jpeg, PNG: png, WEBP: webp}
 """Each has ``decode(data, max_pixels) -> Photo`` and ``encode(photo, pixels) -> Encoded``."""
 
 

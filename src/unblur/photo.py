@@ -24,13 +24,13 @@ class Format:
 
 JPEG = Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"))
 PNG = Format("PNG", (".png",))
+WEBP = Format("WebP", (".webp",))
 
-SIGNATURES = ((b"\xff\xd8\xff", JPEG), (b"\x89PNG\r\n\x1a\n", PNG))
-"""First bytes of the formats that are processed."""
+SIGNATURES = ((0, b"\xff\xd8\xff", JPEG), (0, b"\x89PNG\r\n\x1a\n", PNG), (8, b"WEBP", WEBP))
+"""Position and first bytes of the formats that are processed."""
 
 REFUSED_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "GIF"),
-    (8, b"WEBP", "WebP"),
     (0, b"II*\0", "TIFF or camera RAW"),
     (0, b"MM\0*", "TIFF or camera RAW"),
     (0, b"II+\0", "TIFF"),
@@ -55,8 +55,8 @@ REFUSED_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 
 def identify(header: bytes) -> Format | None:
     """Return the format that a file's first bytes tell, or ``None`` if it is not processed."""
-    for signature, form in SIGNATURES:
-        if header.startswith(signature):
+    for position, signature, form in SIGNATURES:
+        if header.startswith(signature, position):
             return form
     return None
 
@@ -67,8 +67,8 @@ def describe_refused(header: bytes) -> str:
         return "the file is empty"
     for position, signature, name in REFUSED_SIGNATURES:
         if header[position:].startswith(signature):
-            return f"{name} files cannot be processed; JPEG and PNG can"
-    return "not a photo: its content is neither JPEG nor PNG"
+            return f"{name} files cannot be processed; JPEG, PNG and WebP can"
+    return "not a photo: its content is neither JPEG, PNG nor WebP"
 
 
 @dataclass(frozen=True)
