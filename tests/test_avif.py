@@ -12,6 +12,7 @@ from tests.conftest import encode_image, make_exif, make_pixels
 from unblur import bmff, codecs
 from unblur.errors import PhotoError
 from unblur.items import MIRROR, ROTATION
+from unblur.photo import AVIF
 
 
 def make_avif(channels=3, size=(64, 63), **options):
@@ -107,6 +108,18 @@ def test_a_sequence_is_refused():
     sequence = encode_image(frames[0], "AVIF", save_all=True, append_images=frames[1:])
     with pytest.raises(PhotoError, match="animations"):
         codecs.decode(sequence)
+
+
+def test_a_pillow_without_avif_is_told(monkeypatch):
+    original = make_avif()
+    monkeypatch.setattr("PIL.features.check", lambda feature: False)
+    with pytest.raises(PhotoError, match="libavif"):
+        codecs.decode(original)
+
+
+def test_an_avif_of_a_general_brand_is_known():
+    general = make_avif().replace(b"ftypavif", b"ftypmif1")
+    assert codecs.decode(general).format is AVIF
 
 
 @pytest.mark.parametrize("keep", [12, 40, 200, -2])

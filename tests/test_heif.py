@@ -11,6 +11,7 @@ from tests.conftest import make_exif, make_pixels
 from unblur import bmff, codecs
 from unblur.errors import PhotoError
 from unblur.items import CROP, ROTATION
+from unblur.photo import HEIF
 
 pillow_heif = pytest.importorskip("pillow_heif")
 
@@ -63,9 +64,11 @@ def test_a_profile_stays():
     assert profile in after.properties
 
 
-def test_the_meaning_of_colours_stays():
-    colors = {"color_primaries": 12, "transfer_characteristic": 13, "matrix_coefficients": 1}
-    original = make_heif(full_range_flag=0, quality=90, **colors)
+@pytest.mark.parametrize("matrix", [1, 6, 9])
+@pytest.mark.parametrize("full_range", [0, 1])
+def test_the_meaning_of_colours_stays(matrix, full_range):
+    colors = {"color_primaries": 12, "matrix_coefficients": matrix, "full_range_flag": full_range}
+    original = make_heif(quality=90, **colors)
     result = recode(original)
     assert bmff.read(result).primary.color == bmff.read(original).primary.color
     assert np.abs(upright(original) - upright(result)).mean() < 3
@@ -135,6 +138,11 @@ def test_a_photo_of_another_codec_is_refused():
 def test_a_file_that_is_cut_off_is_refused(keep):
     with pytest.raises(PhotoError):
         codecs.decode(make_heif()[:keep])
+
+
+@pytest.mark.parametrize("brand", [b"heix", b"mif1", b"msf1"])
+def test_a_photo_of_another_brand_is_known(brand):
+    assert codecs.decode(make_heif().replace(b"ftypheic", b"ftyp" + brand)).format is HEIF
 
 
 def test_without_the_extra_it_is_named(monkeypatch):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import features
 
 from unblur import bmff
 from unblur.errors import PhotoError
@@ -29,10 +30,13 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode a still photo, and find how it is coded.
 
     Raises:
-        PhotoError: If it is too large, a sequence, or has more than 8 bits.
+        PhotoError: If it is too large, a sequence, or has more than 8 bits, or if
+            Pillow was built without libavif.
         ValueError: If its container is damaged.
         Exception: Whatever Pillow raises for damaged files.
     """
+    if not features.check("avif"):
+        raise PhotoError("AVIF files need a Pillow that was built with libavif")
     file = bmff.read(data)
     coding = _read_coding(file.coded)
     image = open_image(bmff.write(as_stored(file)), ["AVIF"], max_pixels)

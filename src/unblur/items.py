@@ -7,6 +7,7 @@ whose bytes stay.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,8 @@ DERIVED = frozenset({b"grid", b"iden", b"iovl"})
 """Items that are made of others."""
 UNSPECIFIED = 2
 """The code point of ITU-T H.273 for primaries and transfer that a profile tells."""
+_NCLX = ">4sHHHB"
+
 C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 
 
@@ -54,10 +57,8 @@ class ColorCode:
     @property
     def box(self) -> bytes:
         """The bytes of the box."""
-        points = b"".join(
-            point.to_bytes(2, "big") for point in (self.primaries, self.transfer, self.matrix)
-        )
-        return make_box(COLOR, b"nclx" + points + bytes([self.full_range << 7]))
+        points = (self.primaries, self.transfer, self.matrix, self.full_range << 7)
+        return make_box(COLOR, struct.pack(_NCLX, b"nclx", *points))
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ class Item:
     @property
     def color(self) -> ColorCode | None:
         """How its numbers mean colours, if a property tells."""
-        for body in (prop.body for prop in self.properties if _is_color_code(prop)):
-            points = [int.from_bytes(body[at : at + 2], "big") for at in (4, 6, 8)]
-            return ColorCode(points[0], points[1], points[2], bool(body[10] & 0x80))
+        for prop in filter(_is_color_code, self.properties):
+            _, primaries, transfer, matrix, flags = struct.unpack_from(_NCLX, prop.body)
+            return ColorCode(primaries, transfer, matrix, bool(flags & 0x80))
         return None
 
     def find(self, kind: bytes) -> bytes | None:
@@ -160,6 +161,7 @@ def as_stored(file: ItemFile) -> ItemFile:
         file,
         items={key: file.items[key] for key in kept},
         references=tuple(references),
+        meta=tuple(box for box in file.meta if box[4:8] != b"grpl"),  # groups of items
         after=(),
     )
     return alone.with_primary(file.primary.without({ROTATION, MIRROR}))
@@ -255,7 +257,9 @@ def _merged_color(old: Item, new: ColorCode) -> ColorCode:
 
 
 def _is_color_code(prop: Property) -> bool:
-    return prop.type == COLOR and prop.body[:4] == b"nclx" and len(prop.body) >= 11
+    return (
+        prop.type == COLOR and prop.body[:4] == b"nclx" and len(prop.body) >= struct.calcsize(_NCLX)
+    )
 
 
 def _type_position(entry: bytes) -> int:
