@@ -13,12 +13,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from unblur import jpeg, png, thumbnail
+from unblur import avif, heif, jpeg, png, thumbnail, webp
 from unblur.errors import PhotoError
 from unblur.photo import (
+    AVIF,
     HEADER_BYTES,
+    HEIF,
     JPEG,
     PNG,
+    WEBP,
     Encoded,
     Format,
     Photo,
@@ -28,7 +31,7 @@ from unblur.photo import (
 
 DEFAULT_MAX_PIXELS = 500_000_000
 
-_MODULES: dict[Format, ModuleType] = {JPEG: jpeg, PNG: png}
+_MODULES: dict[Format, ModuleType] = {JPEG: jpeg, PNG: png, WEBP: webp, AVIF: avif, HEIF: heif}
 """Each has ``decode(data, max_pixels) -> Photo`` and ``encode(photo, pixels) -> Encoded``."""
 
 

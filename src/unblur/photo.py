@@ -24,26 +24,31 @@ class Format:
 
 JPEG = Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"))
 PNG = Format("PNG", (".png",))
+WEBP = Format("WebP", (".webp",))
+AVIF = Format("AVIF", (".avif",))
+HEIF = Format("HEIF", (".heic", ".heif", ".hif"))
 
-SIGNATURES = ((b"\xff\xd8\xff", JPEG), (b"\x89PNG\r\n\x1a\n", PNG))
-"""First bytes of the formats that are processed."""
+FORMATS = (JPEG, PNG, WEBP, AVIF, HEIF)
+PHOTO_SUFFIXES = frozenset(suffix for form in FORMATS for suffix in form.suffixes)
 
-PHOTO_SUFFIXES = frozenset(suffix for _, form in SIGNATURES for suffix in form.suffixes)
+SIGNATURES = ((0, b"\xff\xd8\xff", JPEG), (0, b"\x89PNG\r\n\x1a\n", PNG), (8, b"WEBP", WEBP))
+"""Position and first bytes of the formats that are processed."""
+
+BRANDS = (
+    (AVIF, {b"avif", b"avis"}),
+    (HEIF, {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"}),
+)
+"""Brands of ISO base media files; AVIF files may bear those of HEIF too."""
+
 
 REFUSED_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "GIF"),
-    (8, b"WEBP", "WebP"),
     (0, b"II*\0", "TIFF or camera RAW"),
     (0, b"MM\0*", "TIFF or camera RAW"),
     (0, b"II+\0", "TIFF"),
     (0, b"MM\0+", "TIFF"),
     (0, b"\xff\x0a", "JPEG XL"),
     (4, b"JXL ", "JPEG XL"),
-    (4, b"ftypavi", "AVIF"),
-    (4, b"ftypheic", "HEIC"),
-    (4, b"ftypheix", "HEIC"),
-    (4, b"ftypmif1", "HEIF"),
-    (4, b"ftypmsf1", "HEIF"),
     (4, b"ftypqt", "QuickTime video"),
     (4, b"ftyp", "MP4 video"),
     (0, b"IIU\0", "camera RAW"),
@@ -57,9 +62,15 @@ REFUSED_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 
 def identify(header: bytes) -> Format | None:
     """Return the format that a file's first bytes tell, or ``None`` if it is not processed."""
-    for signature, form in SIGNATURES:
-        if header.startswith(signature):
+    for position, signature, form in SIGNATURES:
+        if header.startswith(signature, position):
             return form
+    if header[4:8] == b"ftyp":
+        length = int.from_bytes(header[:4], "big")
+        found = {header[at : at + 4] for at in (8, *range(16, min(length, len(header)), 4))}
+        for form, brands in BRANDS:
+            if found & brands:
+                return form
     return None
 
 
@@ -69,8 +80,8 @@ def describe_refused(header: bytes) -> str:
         return "the file is empty"
     for position, signature, name in REFUSED_SIGNATURES:
         if header[position:].startswith(signature):
-            return f"{name} files cannot be processed; JPEG and PNG can"
-    return "not a photo: its content is neither JPEG nor PNG"
+            return f"{name} files cannot be processed; JPEG, PNG, WebP, AVIF and HEIC can"
+    return "not a photo: its content is neither JPEG, PNG, WebP, AVIF nor HEIC"
 
 
 @dataclass(frozen=True)

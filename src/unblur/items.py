@@ -1,0 +1,274 @@
+"""Images, and what belongs to them, as items of a file (ISO/IEC 23008-12, sections 6 and 9).
+
+New pixels replace one item, the primary image. Metadata, gain maps, depth,
+alpha, thumbnails, profiles and rotation are items and properties of their own,
+whose bytes stay.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from unblur.boxes import make_box
+
+ROTATION, MIRROR, CROP = b"irot", b"imir", b"clap"
+COLOR = b"colr"
+CODING = frozenset({b"av1C", b"hvcC", b"ispe", b"pixi", b"a1op", b"a1lx", b"lsel"})
+"""Properties that tell how pixels are coded."""
+DERIVED = frozenset({b"grid", b"iden", b"iovl"})
+"""Items that are made of others."""
+UNSPECIFIED = 2
+"""The code point of ITU-T H.273 for primaries and transfer that a profile tells."""
+_NCLX = ">4sHHHB"
+
+C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property of an item."""
+
+    box: bytes
+    essential: bool
+    """Whether a reader that does not know it must not show the item."""
+
+    @property
+    def type(self) -> bytes:
+        """The box's type."""
+        return self.box[4:8]
+
+    @property
+    def body(self) -> bytes:
+        """What the box holds."""
+        return self.box[8:]
+
+
+@dataclass(frozen=True)
+class ColorCode:
+    """How numbers mean colours, in code points of ITU-T H.273 (a colr box of type nclx)."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+    full_range: bool
+
+    @property
+    def box(self) -> bytes:
+        """The bytes of the box."""
+        points = (self.primaries, self.transfer, self.matrix, self.full_range << 7)
+        return make_box(COLOR, struct.pack(_NCLX, b"nclx", *points))
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item: a coded image, one derived from others, or metadata."""
+
+    entry: bytes
+    """Its box in the item information (infe)."""
+    data: bytes | None
+    properties: tuple[Property, ...] = ()
+
+    @property
+    def type(self) -> bytes:
+        """Four characters, such as ``hvc1``, ``grid`` or ``Exif``."""
+        start = _type_position(self.entry)
+        return self.entry[start : start + 4]
+
+    @property
+    def color(self) -> ColorCode | None:
+        """How its numbers mean colours, if a property tells."""
+        for prop in filter(_is_color_code, self.properties):
+            _, primaries, transfer, matrix, flags = struct.unpack_from(_NCLX, prop.body)
+            return ColorCode(primaries, transfer, matrix, bool(flags & 0x80))
+        return None
+
+    def find(self, kind: bytes) -> bytes | None:
+        """Return what its first property of a type holds."""
+        return next((prop.body for prop in self.properties if prop.type == kind), None)
+
+    def without(self, kinds: Iterable[bytes]) -> Item:
+        """Return the item less its properties of some types."""
+        kept = tuple(prop for prop in self.properties if prop.type not in kinds)
+        return replace(self, properties=kept)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """That an item refers to others, such as a grid to its tiles (``dimg``)."""
+
+    type: bytes
+    source: int
+    targets: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ItemFile:
+    """A file of items, and its other boxes as they are."""
+
+    primary_id: int
+    items: Mapping[int, Item]
+    references: tuple[Reference, ...] = ()
+    meta: tuple[bytes, ...] = ()
+    """Boxes in meta that are not about items' data."""
+    before: tuple[bytes, ...] = ()
+    """Boxes before meta."""
+    after: tuple[bytes, ...] = ()
+    """Boxes after meta but for mdat, and any bytes at the end that are no box."""
+
+    @property
+    def primary(self) -> Item:
+        """The image that a viewer shows."""
+        return self.items[self.primary_id]
+
+    @property
+    def coded(self) -> Item:
+        """The primary image if it is coded itself, or the first that it is made of."""
+        for key in [self.primary_id, *self.sources(self.primary_id)]:
+            if self.items[key].type not in DERIVED:
+                return self.items[key]
+        return self.primary
+
+    @property
+    def coded_length(self) -> int:
+        """How many bytes the primary image's pixels take."""
+        keys = [self.primary_id, *self.sources(self.primary_id)]
+        return sum(len(self.items[key].data or b"") for key in keys)
+
+    def with_primary(self, item: Item) -> ItemFile:
+        """Return the file with another primary image."""
+        return replace(self, items={**self.items, self.primary_id: item})
+
+    def sources(self, key: int) -> list[int]:
+        """Return the items that one is derived from, directly or not."""
+        derived = {ref.source: ref.targets for ref in self.references if ref.type == b"dimg"}
+        found: dict[int, None] = {}  # in order of appearance
+        waiting = [key]
+        while waiting:
+            new = [target for target in derived.get(waiting.pop(), ()) if target in self.items]
+            waiting += [target for target in new if target not in found]
+            found.update(dict.fromkeys(new))
+        found.pop(key, None)
+        return list(found)
+
+
+def as_stored(file: ItemFile) -> ItemFile:
+    """Return a file of the primary image alone, neither rotated nor mirrored."""
+    kept = [file.primary_id, *file.sources(file.primary_id)]
+    references = [ref for ref in file.references if ref.type == b"dimg" and ref.source in kept]
+    alone = replace(
+        file,
+        items={key: file.items[key] for key in kept},
+        references=tuple(references),
+        meta=tuple(box for box in file.meta if box[4:8] != b"grpl"),  # groups of items
+        after=(),
+    )
+    return alone.with_primary(file.primary.without({ROTATION, MIRROR}))
+
+
+def splice(original: ItemFile, coded: ItemFile) -> tuple[ItemFile, tuple[str, ...]]:
+    """Put the primary image of one file into another.
+
+    The primary image keeps its number, so that all that refers to it still
+    does, and the properties that tell what its pixels mean; how they are coded
+    is the coded file's to tell. Items that only it was made of have gone.
+
+    Left out, with a note: a C2PA manifest, which signs the old pixels.
+
+    Raises:
+        ValueError: If there are too many items.
+    """
+    dead = _parts(original)
+    first_free = max(original.items) + 1
+    ids = {key: first_free + number for number, key in enumerate(coded.items)}
+    ids[coded.primary_id] = original.primary_id
+    items = {key: item for key, item in original.items.items() if key not in dead}
+    for key, item in coded.items.items():
+        entry = _renumbered(item.entry, ids[key])
+        items[ids[key]] = replace(_recolored(item, original.primary), entry=entry)
+    items[original.primary_id] = _replaced(original.primary, coded.primary)
+    references = [
+        ref
+        for ref in original.references
+        if ref.source not in dead and (ref.type, ref.source) != (b"dimg", original.primary_id)
+    ] + [
+        Reference(ref.type, ids[ref.source], tuple(ids[target] for target in ref.targets))
+        for ref in coded.references
+    ]
+    before, after = (tuple(filter(_is_kept, part)) for part in (original.before, original.after))
+    notes: tuple[str, ...] = ()
+    if len(before) + len(after) < len(original.before) + len(original.after):
+        notes = ("the C2PA manifest was left out: it signs the pixels as they were",)
+    result = replace(
+        original, items=items, references=tuple(references), before=before, after=after
+    )
+    return result, notes
+
+
+def _is_kept(box: bytes) -> bool:
+    return not (box[4:8] == b"uuid" and box[8:24] == C2PA_UUID)
+
+
+def _parts(file: ItemFile) -> set[int]:
+    """Return the items that only the primary image is made of."""
+    parts = set(file.sources(file.primary_id))
+    used = {
+        target
+        for ref in file.references
+        if ref.source not in parts | {file.primary_id}
+        for target in ref.targets
+        if target in parts
+    }
+    for key in list(used):
+        used.update(file.sources(key))
+    return parts - used
+
+
+def _replaced(old: Item, new: Item) -> Item:
+    """Return an image of the new pixels, with the old one's name and meaning."""
+    at, coded_at = _type_position(old.entry), _type_position(new.entry)
+    entry = old.entry[:at] + new.entry[coded_at : coded_at + 4] + old.entry[at + 4 :]
+    replaced = (CODING | {prop.type for prop in new.properties}) - {COLOR}
+    kept = [
+        prop for prop in old.properties if prop.type not in replaced and not _is_color_code(prop)
+    ]
+    return Item(entry, new.data, (*_recolored(new, old).properties, *kept))
+
+
+def _recolored(new: Item, old: Item) -> Item:
+    """Return an image whose numbers mean the old one's colours."""
+    if not new.color:
+        return new
+    box = _merged_color(old, new.color).box
+    properties = [
+        replace(prop, box=box) if _is_color_code(prop) else prop for prop in new.properties
+    ]
+    return replace(new, properties=tuple(properties))
+
+
+def _merged_color(old: Item, new: ColorCode) -> ColorCode:
+    """Return the code of the old item's colours, as the new one's are coded."""
+    if old.color:
+        return replace(new, primaries=old.color.primaries, transfer=old.color.transfer)
+    if old.find(COLOR) is not None:
+        return replace(new, primaries=UNSPECIFIED, transfer=UNSPECIFIED)
+    return new
+
+
+def _is_color_code(prop: Property) -> bool:
+    return (
+        prop.type == COLOR and prop.body[:4] == b"nclx" and len(prop.body) >= struct.calcsize(_NCLX)
+    )
+
+
+def _type_position(entry: bytes) -> int:
+    """Return where an infe box tells the item's type; before version 2 it does not."""
+    return {2: 16, 3: 18}.get(entry[8], len(entry))
+
+
+def _renumbered(entry: bytes, key: int) -> bytes:
+    size = 4 if entry[8] == 3 else 2
+    if key >= 1 << 8 * size:
+        raise ValueError("has too many items")
+    return entry[:12] + key.to_bytes(size, "big") + entry[12 + size :]

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.conftest import encode_image, make_exif, make_pixels
+from unblur import bmff, codecs
+from unblur.errors import PhotoError
+from unblur.items import MIRROR, ROTATION
+from unblur.photo import AVIF
+
+
+def make_avif(channels=3, size=(64, 63), **options):
+    """The bytes of an AVIF photo."""
+    pixels = make_pixels(*size, channels)
+    image = Image.fromarray(pixels if channels > 1 else pixels[..., 0])
+    return encode_image(image, "AVIF", **{"speed": 10} | options)
+
+
+def recode(data, change=0):
+    """The file with every pixel a little different, and its notes."""
+    photo = codecs.decode(data)
+    return codecs.encode(photo, photo.pixels ^ np.uint8(change))
+
+
+def test_metadata_and_alpha_stay_byte_for_byte():
+    options = {"exif": make_exif(6), "icc_profile": b"profile" * 90, "xmp": b"<x:xmpmeta/>"}
+    before = bmff.read(make_avif(4, **options))
+    after = bmff.read(recode(make_avif(4, **options), 1).data)
+    types = [item.type for item in before.items.values()]
+    assert sorted(types) == [b"Exif", b"av01", b"av01", b"mime"]
+    assert before.items.keys() == after.items.keys()
+    changed = [key for key in before.items if before.items[key].data != after.items[key].data]
+    assert changed == [before.primary_id]
+    assert before.references == after.references
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_rotation_and_profile_stay(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    original = make_avif(exif=exif, icc_profile=b"profile" * 90)
+    before, after = bmff.read(original), bmff.read(recode(original).data)
+    assert set(before.primary.properties) == set(after.primary.properties)
+    assert any(map(before.primary.find, (ROTATION, MIRROR))) == (orientation != 1)
+
+
+@pytest.mark.parametrize("subsampling", ["4:0:0", "4:2:0", "4:2:2", "4:4:4"])
+def test_chroma_sampling_and_size_stay(subsampling):
+    original = make_avif(1 if subsampling == "4:0:0" else 3, subsampling=subsampling)
+    photo = codecs.decode(original)
+    again = codecs.decode(codecs.encode(photo, photo.pixels).data)
+    assert photo.coding["subsampling"] == again.coding["subsampling"] == subsampling
+    assert photo.pixels.shape == again.pixels.shape == (64, 63, 1 if "0:0" in subsampling else 3)
+    assert np.abs(photo.pixels.astype(int) - again.pixels).mean() < 6
+
+
+@pytest.mark.parametrize("value_range", ["full", "limited"])
+def test_brightness_stays_in_either_range(value_range):
+    photo = codecs.decode(make_avif(range=value_range, quality=90))
+    result = codecs.encode(photo, photo.pixels).data
+    assert abs(codecs.decode(result).pixels.mean() - photo.pixels.mean()) < 0.5
+    assert bmff.read(result).primary.color.full_range == (value_range == "full")
+
+
+def test_colours_of_the_original_are_not_told_anew():
+    original = make_avif()
+    told = bytes([0, 12, 0, 16, 0, 6])  # primaries of P3, transfer of PQ
+    original = original.replace(bytes([0, 1, 0, 13, 0, 6]), told)
+    color = bmff.read(recode(original).data).primary.color
+    assert (color.primaries, color.transfer) == (12, 16)
+
+
+def test_other_programs_see_the_new_pixels_and_the_old_metadata(tmp_path):
+    original = make_avif(4, exif=make_exif(), quality=95)
+    photo = codecs.decode(original)
+    path = tmp_path / "photo.avif"
+    path.write_bytes(codecs.encode(photo, 255 - photo.pixels).data)
+    with Image.open(path) as image:
+        pixels = np.asarray(image).astype(int)
+        assert image.info["exif"] == Image.open(io.BytesIO(original)).info["exif"]
+    assert np.abs(pixels[..., :3] - (255 - photo.pixels)).mean() < 8
+
+
+@pytest.mark.parametrize("quality", [50, 75, 90])
+def test_a_file_keeps_about_its_size(quality):
+    original = make_avif(size=(256, 256), quality=quality)
+    assert len(recode(original).data) == pytest.approx(len(original), rel=0.25)
+
+
+@pytest.mark.parametrize(("bits", "depth"), [(0x40, 10), (0x60, 12)])
+def test_more_than_8_bits_are_refused(bits, depth):
+    original = make_avif()
+    config = original.index(b"av1C") + 4
+    deep = bytearray(original)
+    deep[config + 2] |= bits
+    with pytest.raises(PhotoError, match=f"{depth}-bit AVIF"):
+        codecs.decode(bytes(deep))
+
+
+def test_a_sequence_is_refused():
+    frames = [Image.fromarray(make_pixels(64, 64, seed=seed)) for seed in range(2)]
+    sequence = encode_image(frames[0], "AVIF", save_all=True, append_images=frames[1:])
+    with pytest.raises(PhotoError, match="animations"):
+        codecs.decode(sequence)
+
+
+def test_a_pillow_without_avif_is_told(monkeypatch):
+    original = make_avif()
+    monkeypatch.setattr("PIL.features.check", lambda feature: False)
+    with pytest.raises(PhotoError, match="libavif"):
+        codecs.decode(original)
+
+
+def test_an_avif_of_a_general_brand_is_known():
+    general = make_avif().replace(b"ftypavif", b"ftypmif1")
+    assert codecs.decode(general).format is AVIF
+
+
+@pytest.mark.parametrize("keep", [12, 40, 200, -2])
+def test_a_file_that_is_cut_off_is_refused(keep):
+    with pytest.raises(PhotoError):
+        codecs.decode(make_avif()[:keep])
+
+
+SAMPLE = make_avif(size=(16, 16))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, len(SAMPLE) - 1), st.integers(0, 255))
+def test_a_changed_byte_gives_a_photo_or_an_error(position, value):
+    data = SAMPLE[:position] + bytes([value]) + SAMPLE[position + 1 :]
+    try:
+        photo = codecs.decode(data)
+    except PhotoError:
+        return
+    assert codecs.encode(photo, photo.pixels).data[4:8] == b"ftyp"
