@@ -111,6 +111,13 @@ def test_uncompressed_files_keep_their_size_and_every_byte_around_the_pixels():
     assert result.data[start:] == pixels.tobytes() + b"behind"
 
 
+def test_compressed_files_do_not_keep_the_old_pixels_too():
+    data = make_tiff(make_pixels(64, 64, dtype=np.uint16), compression="zlib", rowsperstrip=4)
+    photo = codecs.decode(data)
+    result = codecs.encode(photo, photo.pixels[::-1])
+    assert len(result.data) < len(data) * 1.1
+
+
 def test_metadata_is_kept_byte_for_byte():
     image = Image.fromarray(make_pixels(32, 48))
     exif = Image.Exif()

@@ -2,8 +2,8 @@
 
 TIFF 6.0 and BigTIFF. Only the strips or tiles of one page change, and the two
 fields that tell where they lie and how long they are. New ones are written over
-the old where they fit, otherwise at the end of the file; each is compressed as
-it was. Every other byte stays: other pages, thumbnails, metadata, gaps.
+the old, and to the end of the file where those leave no room; each is compressed
+as it was. Every other byte stays: other pages, thumbnails, metadata, gaps.
 
 The page is the first of full size: some files begin with a thumbnail. Files
 without compression, or with Deflate, LZMA or JPEG, need no extra at any depth;
@@ -13,9 +13,9 @@ LZW, PackBits and Zstandard need ``deep``.
 from __future__ import annotations
 
 import struct
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from math import ceil
 from typing import Any
 
@@ -76,6 +76,8 @@ class Page:
     directory: Directory
     number: int
     """Its place in the file, from 1."""
+    pages: int
+    """How many the file has."""
     width: int
     height: int
     channels: int
@@ -151,15 +153,17 @@ def encode(photo: Photo, pixels: Samples) -> Encoded:
     original = read_tiff(photo.container)
     page = read_page(original)
     blocks = _blocks(page, pixels, photo.alpha)
-    coded = (
+    coded = [
         encode_segment(block, page.coding, old)
         for block, old in zip(blocks, page.coded(photo.container), strict=True)
-    )
-    result = read_tiff(splice(original, page, coded))
-    _check_rest(original, result, page)
-    _check_pixels(result, page, _blocks(page, pixels, photo.alpha))
-    pages = sum(1 for _ in original.pages())
-    notes = (f"page {page.number} of {pages} was deblurred",) if pages > 1 else ()
+    ]
+    result = replace(original, data=splice(original, page, coded))
+    try:
+        _check_rest(original, result, page)
+        _check_pixels(result, page, _blocks(page, pixels, photo.alpha))
+    except ValueError as error:
+        raise PhotoError(f"the result could not be read back ({error})") from error
+    notes = (f"page {page.number} of {page.pages} was deblurred",) if page.pages > 1 else ()
     return Encoded(result.data, notes)
 
 
@@ -183,7 +187,8 @@ def read_page(file: TiffFile) -> Page:
         PhotoError: If it is of a kind that cannot be processed.
         ValueError: If what is said of it makes no sense.
     """
-    number, directory = _first_full_size(file)
+    pages = list(file.pages())
+    number, directory = _first_full_size(file, pages)
     channels, samples, photometric = _read_samples(file, directory)
     width = file.value(directory, Tag.IMAGE_WIDTH)
     height = file.value(directory, Tag.IMAGE_LENGTH)
@@ -200,6 +205,7 @@ def read_page(file: TiffFile) -> Page:
     return Page(
         directory=directory,
         number=number,
+        pages=len(pages),
         width=width,
         height=height,
         channels=channels,
@@ -215,8 +221,8 @@ def read_page(file: TiffFile) -> Page:
     )
 
 
-def _first_full_size(file: TiffFile) -> tuple[int, Directory]:
-    for number, page in enumerate(file.pages(), 1):
+def _first_full_size(file: TiffFile, pages: list[Directory]) -> tuple[int, Directory]:
+    for number, page in enumerate(pages, 1):
         is_reduced = file.value(page, Tag.NEW_SUBFILE_TYPE) & REDUCED_SIZE
         if not is_reduced and file.value(page, Tag.SUBFILE_TYPE) != REDUCED_SIZE + 1:
             return number, page
@@ -306,11 +312,8 @@ def _read_places(
     return offsets, byte_counts
 
 
-def splice(file: TiffFile, page: Page, coded: Iterable[bytes]) -> bytes:
+def splice(file: TiffFile, page: Page, coded: Sequence[bytes]) -> bytes:
     """Replace the strips or tiles of a page.
-
-    One that fits is written over the old one, unless other ones of the page
-    share its bytes; otherwise it goes to the end of the file.
 
     Args:
         file: The original.
@@ -321,17 +324,47 @@ def splice(file: TiffFile, page: Page, coded: Iterable[bytes]) -> bytes:
         PhotoError: If the file would become larger than its offsets can tell.
     """
     output = bytearray(file.data)
-    shares = Counter(page.offsets)
-    offsets, byte_counts = list(page.offsets), list(page.byte_counts)
-    for index, data in enumerate(coded):
-        if len(data) > byte_counts[index] or shares[offsets[index]] > 1:
-            output += bytes(len(output) % 2)  # on a word boundary (TIFF 6.0, section 2)
-            offsets[index] = len(output)
-        output[offsets[index] : offsets[index] + len(data)] = data
-        byte_counts[index] = len(data)
+    byte_counts = [len(data) for data in coded]
+    offsets = _place(page, byte_counts, len(file.data))
+    for offset, data in zip(offsets, coded, strict=True):
+        output += bytes(max(0, offset - len(output)))
+        output[offset : offset + len(data)] = data
     for tag, values in zip(_place_tags(page.directory), (offsets, byte_counts), strict=True):
         _replace_values(output, file, page.directory.entries[tag], values)
     return bytes(output)
+
+
+def _place(page: Page, sizes: list[int], end: int) -> list[int]:
+    """Return where new strips or tiles go.
+
+    Each takes its own place if all can. Otherwise they fill the places of all,
+    in the old sequence, and the rest goes to the end of the file.
+    """
+    old = zip(page.byte_counts, sizes, strict=True)
+    if all(new <= count for count, new in old) and len(set(page.offsets)) == len(sizes):
+        return list(page.offsets)
+    offsets = list(page.offsets)
+    spaces = chain(_spaces(page), [(end, end + sum(sizes) + len(sizes) + 1)])
+    at, stop = next(spaces)
+    for index in sorted(range(len(sizes)), key=page.offsets.__getitem__):
+        at += at % 2  # on a word boundary (TIFF 6.0, section 2)
+        while at + sizes[index] > stop:
+            at, stop = next(spaces)
+            at += at % 2
+        offsets[index] = at
+        at += sizes[index]
+    return offsets
+
+
+def _spaces(page: Page) -> Iterator[tuple[int, int]]:
+    """Yield from where to where the old strips or tiles lie without a gap."""
+    first, reached = 0, 0
+    for start, count in sorted(zip(page.offsets, page.byte_counts, strict=True)):
+        if start > reached + 1:  # a single byte is but filled up to a word boundary
+            yield first, reached
+            first = start
+        reached = max(reached, start + count)
+    yield first, reached
 
 
 def _replace_values(output: bytearray, file: TiffFile, entry: Entry, values: list[int]) -> None:
@@ -345,8 +378,8 @@ def _replace_values(output: bytearray, file: TiffFile, entry: Entry, values: lis
         struct.pack_into(f"{file.order}{len(values)}{code}", output, entry.start, *values)
         return
     packed = struct.pack(f"{file.order}{len(values)}{sizes[wide]}", *values)
-    struct.pack_into(file.order + "H", output, entry.position + 2, wide)
-    start = entry.position + (12 if file.is_big else 8)
+    struct.pack_into(f"{file.order}H{sizes[wide]}", output, entry.position + 2, wide, len(values))
+    start = entry.position + file.entry_size - struct.calcsize("<" + sizes[wide])
     if len(values) > 1:
         output += bytes(len(output) % 2)
         struct.pack_into(file.order + sizes[wide], output, start, len(output))
@@ -360,19 +393,29 @@ def _check_rest(original: TiffFile, result: TiffFile, page: Page) -> None:
     Raises:
         PhotoError: If pixels share bytes with something else.
     """
+    reached = 0
+    for start, stop in sorted(_kept_ranges(original, page)):
+        start = max(start, reached)  # what overlaps is compared once
+        if original.data[start:stop] != result.data[start:stop]:
+            raise PhotoError("the TIFF file's pixels share bytes with something else in it")
+        reached = max(stop, reached)
+
+
+def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
+    """Yield from where to where bytes must stay as they are."""
+    yield 0, 16 if file.is_big else 8  # the header
     replaced = {page.directory.entries[tag].position for tag in _place_tags(page.directory)}
-    for directory in original.directories():
+    for directory in file.directories():
+        start = directory.start
         for entry in directory.entries.values():
-            if entry.position not in replaced and entry.start + entry.size <= len(original.data):
-                _check_same(original, result, entry.start, entry.start + entry.size)
+            if entry.position in replaced:
+                yield start, entry.position
+                start = entry.position + file.entry_size
+            else:
+                yield entry.start, entry.start + entry.size
+        yield start, directory.stop
         if directory.start != page.directory.start:
-            for start, stop in original.data_ranges(directory):
-                _check_same(original, result, start, stop)
-
-
-def _check_same(original: TiffFile, result: TiffFile, start: int, stop: int) -> None:
-    if original.data[start:stop] != result.data[start:stop]:
-        raise PhotoError("the TIFF file's pixels share bytes with something else in it")
+            yield from file.data_ranges(directory)
 
 
 def _check_pixels(result: TiffFile, page: Page, blocks: Iterable[Samples]) -> None:
@@ -381,9 +424,8 @@ def _check_pixels(result: TiffFile, page: Page, blocks: Iterable[Samples]) -> No
     Raises:
         PhotoError: If it does not.
     """
-    written = read_page(result)
-    coded = written.coded(result.data)
+    coded = read_page(result).coded(result.data)
     for segment, data, block in zip(page.segments(), coded, blocks, strict=True):
-        read = decode_segment(data, segment.shape, written.coding)
+        read = decode_segment(data, segment.shape, page.coding)
         if page.coding.is_lossless and not np.array_equal(read, block):
             raise PhotoError("the new pixels could not be read back from the TIFF file")

@@ -162,6 +162,11 @@ class TiffFile:
         """How `struct` calls an offset."""
         return "Q" if self.is_big else "I"
 
+    @property
+    def entry_size(self) -> int:
+        """Bytes that a field takes in a directory."""
+        return 20 if self.is_big else 12
+
     def directory(self, start: int) -> Directory:
         """Read the directory at an offset.
 
@@ -170,7 +175,7 @@ class TiffFile:
         """
         head, field_format, offset = ("Q", "HHQQ", 12) if self.is_big else ("H", "HHII", 8)
         (count,) = self.unpack(head, start)
-        first, size = start + struct.calcsize("<" + head), struct.calcsize("<" + field_format)
+        first, size = start + struct.calcsize("<" + head), self.entry_size
         stop = first + count * size
         if stop > len(self.data):
             raise ValueError("a directory ends after the file")
