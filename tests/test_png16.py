@@ -5,8 +5,8 @@ import zlib
 
 import numpy as np
 import pytest
+from conftest import make_pixels
 
-from tests.conftest import make_pixels
 from unblur import codecs, png
 from unblur.errors import PhotoError
 

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import make_jpeg, make_pixels
 from PIL import Image, ImageCms
 
-from tests.conftest import make_jpeg, make_pixels
 from unblur import codecs, raw
 from unblur.errors import PhotoError
 from unblur.photo import HEADER_BYTES, RAW, TIFF, identify
@@ -178,8 +178,21 @@ def test_raw_that_is_built_like_a_tiff_is_told_by_what_it_holds(fields):
 @pytest.mark.parametrize("name", ["IMG.dng", "IMG.NEF", "IMG.tif"])
 def test_the_result_never_has_a_raw_files_ending(name, tmp_path):
     source = tmp_path / name
-    assert output_name(source, identify(make_dng())) == "IMG-unblurred.tif"
-    assert output_name(source, identify(make_dng()[:HEADER_BYTES])) == "IMG-unblurred.tif"
+    source.write_bytes(make_dng())
+    assert output_name(source, "-unblurred") == "IMG-unblurred.tif"
+
+
+@pytest.mark.parametrize("name", ["IMG.dng", "IMG.tif"])
+def test_a_raw_file_is_never_replaced(name, tmp_path, unblur):
+    pytest.importorskip("rawpy")
+    source = tmp_path / name
+    source.write_bytes(make_dng())
+    for options in (["--in-place"], ["--overwrite", "-o", tmp_path / "other.dng"]):
+        result = unblur(source, *options)
+        assert result.code == 1
+        assert "becomes TIFF" in result.stderr
+    assert source.read_bytes() == make_dng()
+    assert not (tmp_path / "other.dng").exists()
 
 
 def test_a_raw_file_that_is_cut_off_is_refused():
@@ -220,5 +233,6 @@ def test_without_the_extra_it_is_named(monkeypatch):
 
 
 def test_a_jpeg_that_is_named_like_a_raw_file_stays_a_jpeg(tmp_path):
-    form = identify(make_jpeg())
-    assert output_name(tmp_path / "IMG.nef", form) == "IMG-unblurred.jpg"
+    source = tmp_path / "IMG.nef"
+    source.write_bytes(make_jpeg())
+    assert output_name(source, "-unblurred") == "IMG-unblurred.jpg"

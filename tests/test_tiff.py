@@ -5,11 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import encode_image, make_exif, make_pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.conftest import encode_image, make_exif, make_pixels
 from unblur import codecs, tiff
 from unblur.errors import PhotoError
 from unblur.photo import PNG, RAW, TIFF, identify

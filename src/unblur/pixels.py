@@ -72,10 +72,15 @@ def to_samples(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]
     return np.ascontiguousarray(pixels)
 
 
+def to_image(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> Image.Image:
+    """Make a Pillow image of 8-bit pixels and alpha, as `to_samples` joins them."""
+    return Image.fromarray(to_samples(pixels, alpha))
+
+
 def code_pixels(
     pixels: NDArray[Any], alpha: NDArray[Any] | None, form: str, **options: Any
 ) -> bytes:
     """Code 8-bit pixels as a file of Pillow's format, with no metadata."""
     buffer = io.BytesIO()
-    Image.fromarray(to_samples(pixels, alpha)).save(buffer, form, **options)
+    to_image(pixels, alpha).save(buffer, form, **options)
     return buffer.getvalue()
