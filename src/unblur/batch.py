@@ -181,8 +181,7 @@ def _load(job: Job, run: Run) -> Loaded | Outcome:
     else:
         data, status = files.read_photo_bytes(job.source)
     photo = codecs.decode(data)
-    if not run.options.in_place:
-        _check_ending(job, photo.format)
+    _check_target(job, photo.format, run.options.in_place)
     return Loaded(job, photo, status, started)
 
 
@@ -197,12 +196,17 @@ def _skipped_meanwhile(job: Job) -> Outcome:
     return Outcome(job, Status.SKIPPED, "done by another run meanwhile")
 
 
-def _check_ending(job: Job, form: Format) -> None:
-    """Refuse to write a format under another one's ending."""
-    if job.target is not None and job.target.suffix.lower() not in form.suffixes:
+def _check_target(job: Job, form: Format, in_place: bool) -> None:
+    """Refuse to write a format over another one, or under another one's ending."""
+    result = form.result
+    if in_place:
+        if result is not form:
+            raise PhotoError(f"a {form.name} file becomes {result.name}, and is never replaced")
+    elif job.target is not None and job.target.suffix.lower() not in result.suffixes:
+        verb = "stays one" if result is form else f"becomes {result.name}"
         raise PhotoError(
-            f"is a {form.name} file and stays one, "
-            f"but {job.target.name} does not end in {form.suffixes[0]}"
+            f"is a {form.name} file and {verb}, "
+            f"but {job.target.name} does not end in {result.suffixes[0]}"
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from unblur import avif, heif, jpeg, png, thumbnail, webp
+from unblur import avif, heif, jpeg, png, raw, thumbnail, tiff, webp
 from unblur.errors import PhotoError
 from unblur.photo import (
     AVIF,
@@ -21,6 +21,8 @@ from unblur.photo import (
     HEIF,
     JPEG,
     PNG,
+    RAW,
+    TIFF,
     WEBP,
     Encoded,
     Format,
@@ -31,8 +33,18 @@ from unblur.photo import (
 
 DEFAULT_MAX_PIXELS = 500_000_000
 
-_MODULES: dict[Format, ModuleType] = {JPEG: jpeg, PNG: png, WEBP: webp, AVIF: avif, HEIF: heif}
-"""Each has ``decode(data, max_pixels) -> Photo`` and ``encode(photo, pixels) -> Encoded``."""
+_MODULES: dict[Format, ModuleType] = {
+    JPEG: jpeg,
+    PNG: png,
+    WEBP: webp,
+    AVIF: avif,
+    HEIF: heif,
+    TIFF: tiff,
+    RAW: raw,
+}
+"""Each has ``decode(data, max_pixels) -> Photo`` and ``encode(photo, pixels) -> Encoded``.
+
+A format that is written as another needs only the first."""
 
 
 def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
@@ -45,7 +57,7 @@ def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
     Raises:
         PhotoError: If it is no photo, damaged, or of a kind that cannot be processed.
     """
-    form = identify(data[:HEADER_BYTES])
+    form = identify(data)
     if form is None:
         raise PhotoError(describe_refused(data[:HEADER_BYTES]))
     try:
@@ -55,7 +67,7 @@ def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
             return photo
     except PhotoError:
         raise
-    except Exception as error:  # Pillow raises anything for damaged files
+    except Exception as error:  # libraries raise anything for damaged files
         raise PhotoError(f"damaged or cut off {form.name} file ({error})") from error
 
 
@@ -70,7 +82,7 @@ def encode(photo: Photo, pixels: NDArray[Any], refresh_thumbnail: bool = True) -
     Returns:
         The bytes of the file, and notes on metadata that could not be kept.
     """
-    encoded: Encoded = _MODULES[photo.format].encode(photo, pixels)
+    encoded: Encoded = _MODULES[photo.format.result].encode(photo, pixels)
     if refresh_thumbnail and photo.format is JPEG:
         data = jpeg.edit_exif(encoded.data, lambda exif: thumbnail.refreshed(exif, pixels))
         encoded = replace(encoded, data=data)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from unblur.tiff_directory import is_camera_raw
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 HEADER_BYTES = 64
-"""How much of a file's beginning `identify` looks at."""
+"""How much of a file's beginning tells what its result will be; see `identify`."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,13 @@ class Format:
     name: str
     suffixes: tuple[str, ...]
     """Usual endings of file names, the preferred one first."""
+    written_as: Format | None = None
+    """What a result becomes when it cannot stay what the original is."""
+
+    @property
+    def result(self) -> Format:
+        """The format of the result."""
+        return self.written_as or self
 
 
 JPEG = Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"))
@@ -27,11 +36,31 @@ PNG = Format("PNG", (".png",))
 WEBP = Format("WebP", (".webp",))
 AVIF = Format("AVIF", (".avif",))
 HEIF = Format("HEIF", (".heic", ".heif", ".hif"))
+TIFF = Format("TIFF", (".tif", ".tiff"))
+RAW = Format("camera RAW", (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2"), TIFF)
 
-FORMATS = (JPEG, PNG, WEBP, AVIF, HEIF)
+FORMATS = (JPEG, PNG, WEBP, AVIF, HEIF, TIFF, RAW)
+PROCESSED = "JPEG, PNG, WebP, AVIF, HEIC, TIFF and camera RAW"
 PHOTO_SUFFIXES = frozenset(suffix for form in FORMATS for suffix in form.suffixes)
 
-SIGNATURES = ((0, b"\xff\xd8\xff", JPEG), (0, b"\x89PNG\r\n\x1a\n", PNG), (8, b"WEBP", WEBP))
+SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
+    (0, b"\xff\xd8\xff", JPEG),
+    (0, b"\x89PNG\r\n\x1a\n", PNG),
+    (8, b"WEBP", WEBP),
+    (0, b"II*\0", TIFF),
+    (0, b"MM\0*", TIFF),
+    (0, b"II+\0", TIFF),
+    (0, b"MM\0+", TIFF),
+    (0, b"IIU\0", RAW),
+    (0, b"IIRO", RAW),
+    (0, b"IIRS", RAW),
+    (0, b"MMOR", RAW),
+    (0, b"FUJIFILMCCD-RAW", RAW),
+    (0, b"\0MRM", RAW),
+    (0, b"FOVb", RAW),
+    (6, b"HEAPCCDR", RAW),
+    (4, b"ftypcrx ", RAW),
+)
 """Position and first bytes of the formats that are processed."""
 
 BRANDS = (
@@ -43,17 +72,10 @@ BRANDS = (
 
 REFUSED_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "GIF"),
-    (0, b"II*\0", "TIFF or camera RAW"),
-    (0, b"MM\0*", "TIFF or camera RAW"),
-    (0, b"II+\0", "TIFF"),
-    (0, b"MM\0+", "TIFF"),
     (0, b"\xff\x0a", "JPEG XL"),
     (4, b"JXL ", "JPEG XL"),
     (4, b"ftypqt", "QuickTime video"),
     (4, b"ftyp", "MP4 video"),
-    (0, b"IIU\0", "camera RAW"),
-    (6, b"HEAPCCDR", "camera RAW"),
-    (0, b"FUJIFILMCCD-RAW", "camera RAW"),
     (0, b"BM", "BMP"),
     (0, b"%PDF", "PDF"),
 )
@@ -61,13 +83,18 @@ REFUSED_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 
 
 def identify(header: bytes) -> Format | None:
-    """Return the format that a file's first bytes tell, or ``None`` if it is not processed."""
+    """Return the format that a file's bytes tell, or ``None`` if it is not processed.
+
+    Args:
+        header: The file, or its first `HEADER_BYTES`. Those may tell TIFF for a
+            camera RAW file that is built like one; its result is a TIFF either way.
+    """
     for position, signature, form in SIGNATURES:
         if header.startswith(signature, position):
-            return form
+            return RAW if form is TIFF and is_camera_raw(header) else form
     if header[4:8] == b"ftyp":
-        length = int.from_bytes(header[:4], "big")
-        found = {header[at : at + 4] for at in (8, *range(16, min(length, len(header)), 4))}
+        length = min(int.from_bytes(header[:4], "big"), len(header), HEADER_BYTES)
+        found = {header[at : at + 4] for at in (8, *range(16, length, 4))}
         for form, brands in BRANDS:
             if found & brands:
                 return form
@@ -80,8 +107,8 @@ def describe_refused(header: bytes) -> str:
         return "the file is empty"
     for position, signature, name in REFUSED_SIGNATURES:
         if header[position:].startswith(signature):
-            return f"{name} files cannot be processed; JPEG, PNG, WebP, AVIF and HEIC can"
-    return "not a photo: its content is neither JPEG, PNG, WebP, AVIF nor HEIC"
+            return f"{name} files cannot be processed; {PROCESSED} can"
+    return f"not a photo: {PROCESSED} can be processed"
 
 
 @dataclass(frozen=True)
@@ -98,7 +125,7 @@ class Photo:
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
     """(H, W, 3), or (H, W, 1) for grey, as stored: not turned upright, not colour-managed."""
-    alpha: NDArray[np.uint8] | None
+    alpha: NDArray[np.uint8] | NDArray[np.uint16] | None
     """(H, W) opacity, which is never changed."""
     format: Format
     container: bytes

@@ -63,20 +63,24 @@ def to_array(image: Image.Image) -> NDArray[np.uint8]:
     return array
 
 
-def to_image(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> Image.Image:
-    """Make a Pillow image of (H, W, 1 or 3) pixels and (H, W) alpha."""
-    grey = pixels.shape[2] == 1
+def to_samples(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
+    """Join (H, W, 1 or 3) pixels and (H, W) alpha; grey without alpha becomes (H, W)."""
     if alpha is not None:
-        pixels = np.concatenate([pixels, alpha[..., None]], axis=2)
-    elif grey:
+        pixels = np.dstack([pixels, alpha])
+    elif pixels.shape[2] == 1:
         pixels = pixels[..., 0]
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    return np.ascontiguousarray(pixels)
+
+
+def to_image(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> Image.Image:
+    """Make a Pillow image of 8-bit pixels and alpha, as `to_samples` joins them."""
+    return Image.fromarray(to_samples(pixels, alpha))
 
 
 def code_pixels(
-    pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, form: str, **options: Any
+    pixels: NDArray[Any], alpha: NDArray[Any] | None, form: str, **options: Any
 ) -> bytes:
-    """Code pixels as a file of Pillow's format, with no metadata."""
+    """Code 8-bit pixels as a file of Pillow's format, with no metadata."""
     buffer = io.BytesIO()
     to_image(pixels, alpha).save(buffer, form, **options)
     return buffer.getvalue()

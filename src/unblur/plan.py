@@ -202,8 +202,8 @@ def output_name(source: Path, suffix: str) -> str:
     """
     form: Format | None = identify(read_header(source, HEADER_BYTES) or b"")
     ending = source.suffix
-    if form and ending.lower() not in form.suffixes:
-        ending = form.suffixes[0]
+    if form and ending.lower() not in form.result.suffixes:
+        ending = form.result.suffixes[0]
     room = LONGEST_NAME_BYTES - len(os.fsencode(suffix + ending))
     return shortened(source.stem, room) + suffix + ending
 

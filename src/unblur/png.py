@@ -1,6 +1,7 @@
 """PNG: decode a photo, and put new pixels into the original's container.
 
 Chunks are those of the W3C PNG specification (third edition), sections 5 and 11.
+Pillow cuts 16-bit colours to 8, so files of that depth need the extra ``deep``.
 """
 
 from __future__ import annotations
@@ -9,18 +10,25 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from unblur.errors import PhotoError
+from unblur.extras import load_extra
 from unblur.photo import PNG, Encoded, Photo
-from unblur.pixels import code_pixels, open_image, to_array
+from unblur.pixels import code_pixels, open_image, to_array, to_samples
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PALETTE = 3
 """Colour type of IHDR whose samples index PLTE."""
+
+_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
+"""Samples of a pixel by colour type (table 8), the palette's apart."""
+
+KEY_BECAME_ALPHA = "the transparent colour became an alpha channel"
 
 REPLACED = frozenset({b"IHDR", b"IDAT"})
 ABOUT_PIXELS = REPLACED | {b"PLTE", b"tRNS", b"IEND"}
@@ -54,22 +62,19 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode a still photo; palettes become truecolour, colour keys an alpha channel.
 
     Raises:
-        PhotoError: If it is too large or no photo.
-        Exception: Whatever Pillow raises for damaged files.
+        PhotoError: If it is too large, no photo, or needs an extra that is missing.
+        Exception: Whatever the libraries raise for damaged files.
     """
     header = read_header(data)
     if is_animated(data):
         raise PhotoError("animations cannot be processed")
     image = open_image(without_metadata(data), ["PNG"], max_pixels)
     if header.bit_depth == 16:
-        raise PhotoError("16-bit PNG files cannot be processed yet; 8-bit ones can")
+        return _decode_16_bit(data, header)
     if image.mode == "1":
         raise PhotoError("1-bit images are not photos")
     image, notes = _as_truecolor(image, header)
-    pixels, alpha = to_array(image), None
-    if image.mode in ("LA", "RGBA"):
-        pixels, alpha = pixels[..., :-1], np.ascontiguousarray(pixels[..., -1])
-    return Photo(np.ascontiguousarray(pixels), alpha, PNG, data, {}, notes)
+    return _make_photo(to_array(image), data, notes)
 
 
 def _as_truecolor(image: Image.Image, header: Header) -> tuple[Image.Image, tuple[str, ...]]:
@@ -81,13 +86,37 @@ def _as_truecolor(image: Image.Image, header: Header) -> tuple[Image.Image, tupl
         return image, ()
     if header.bit_depth < 8:  # the key is told in the file's levels, not in Pillow's 256
         image.info["transparency"] *= 255 // (2**header.bit_depth - 1)
-    mode = "LA" if image.mode == "L" else "RGBA"
-    return image.convert(mode), ("the transparent colour became an alpha channel",)
+    return image.convert("LA" if image.mode == "L" else "RGBA"), (KEY_BECAME_ALPHA,)
 
 
-def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
-    """Code new pixels, in the original's container."""
-    return splice(photo.container, code_pixels(pixels, photo.alpha, "PNG"))
+def _decode_16_bit(data: bytes, header: Header) -> Photo:
+    library = load_extra("imagecodecs", "deep", "16-bit PNG files")
+    samples = library.png_decode(without_metadata(data))
+    samples = samples.reshape(header.height, header.width, -1)
+    has_key = samples.shape[2] > _CHANNELS[header.color_type]
+    return _make_photo(samples, data, (KEY_BECAME_ALPHA,) if has_key else ())
+
+
+def _make_photo(samples: NDArray[Any], data: bytes, notes: tuple[str, ...]) -> Photo:
+    """Tell apart colours and alpha of (H, W, 1 to 4) samples."""
+    alpha = None
+    if samples.shape[2] in (2, 4):
+        samples, alpha = samples[..., :-1], np.ascontiguousarray(samples[..., -1])
+    return Photo(np.ascontiguousarray(samples), alpha, PNG, data, {}, notes)
+
+
+def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
+    """Code new pixels, in the original's container.
+
+    Raises:
+        PhotoError: If an extra is missing.
+    """
+    if pixels.dtype == np.uint16:
+        library = load_extra("imagecodecs", "deep", "16-bit PNG files")
+        coded = library.png_encode(to_samples(pixels, photo.alpha))
+    else:
+        coded = code_pixels(pixels, photo.alpha, "PNG")
+    return splice(photo.container, coded)
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:

@@ -1,0 +1,238 @@
+"""Camera RAW: develop a photo to a new 16-bit TIFF, since RAW cannot be written.
+
+LibRaw develops the sensor's data with the camera's white balance to upright
+sRGB (IEC 61966-2-1). What Exif 2.32 says of the camera and the exposure goes
+along, as do XMP and IPTC; maker notes stay behind, for their offsets are true
+only where they are. The result is not compressed. RAW files need the extra
+``raw``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageCms
+
+from unblur import jpeg
+from unblur.errors import PhotoError
+from unblur.extras import load_extra
+from unblur.photo import RAW, Photo
+from unblur.pixels import refuse_large
+from unblur.tiff_directory import (
+    LONG,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    Field,
+    Tag,
+    TiffFile,
+    read_tiff,
+    write_directory,
+    write_header,
+    write_numbers,
+)
+
+SRGB_GAMMA = (2.4, 12.92)
+"""Exponent, and slope near black, of the sRGB transfer function; LibRaw's own default is BT.709."""
+
+STRIP_BYTES = 1 << 20
+
+_KEPT = frozenset(
+    {
+        Tag.IMAGE_DESCRIPTION,
+        Tag.MAKE,
+        Tag.MODEL,
+        Tag.DATE_TIME,
+        Tag.ARTIST,
+        Tag.COPYRIGHT,
+        Tag.XMP,
+        Tag.IPTC,
+    }
+)
+"""Fields of the first directory that are as true for the result."""
+
+_EXIF_IN_FIRST = frozenset({33434, 33437, 34850, 34855, 36867, 36868, *range(37377, 37387)})
+"""Exposure, aperture, time and the like, which TIFF/EP has in the first directory."""
+
+_LEFT_OUT = frozenset(
+    {
+        Tag.MAKER_NOTE,
+        Tag.INTEROPERABILITY_IFD,
+        Tag.PIXEL_X_DIMENSION,
+        Tag.PIXEL_Y_DIMENSION,
+    }
+)
+"""Fields of the Exif directory that are not."""
+
+_UNKNOWN_OFFSET = 0xFFFFFFFF
+"""StripOffsets of Panasonic RAW files, which say elsewhere where their data begins."""
+
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
+
+
+def decode(data: bytes, max_pixels: int) -> Photo:
+    """Develop a photo, whose container is the TIFF that it becomes.
+
+    Raises:
+        PhotoError: If it is cut off, damaged or too large, or an extra is missing.
+    """
+    if is_cut_off(data):
+        raise PhotoError("the camera RAW file is cut off")
+    library = load_extra("rawpy", "raw", "camera RAW files")
+    try:
+        with library.imread(io.BytesIO(data)) as raw:
+            refuse_large(raw.sizes.width, raw.sizes.height, max_pixels)
+            pixels = raw.postprocess(
+                use_camera_wb=True,
+                no_auto_bright=True,
+                gamma=SRGB_GAMMA,
+                output_color=library.ColorSpace.sRGB,
+                output_bps=16,
+            )
+            metadata = _find_metadata(data, raw, library)
+    except library.LibRawError as error:
+        raise PhotoError("damaged, or of a camera that LibRaw does not know") from error
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    notes = ("developed to a 16-bit TIFF; maker notes are in the RAW file only",)
+    return Photo(pixels, None, RAW, write_tiff(pixels, metadata), {}, notes)
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Tell whether a file says that it goes on; LibRaw fills up what is missing with black."""
+    return any(stop > len(data) for stop in _stops(data))
+
+
+def _stops(data: bytes) -> Iterator[int]:
+    """Yield where pieces of the file end, as far as its container is known."""
+    with contextlib.suppress(ValueError):
+        file = read_tiff(data)
+        for directory in file.directories():
+            for start, stop in file.data_ranges(directory):
+                yield stop - start if start == _UNKNOWN_OFFSET else stop
+    if data.startswith(b"FUJIFILMCCD-RAW") and len(data) >= 108:
+        # Offset and length of the JPEG, of the sensor's description and of its data.
+        places = struct.unpack_from(">6I", data, 84)
+        yield from (sum(places[index : index + 2]) for index in (0, 2, 4))
+    if data.startswith(b"ftypcrx ", 4):
+        yield from _box_stops(data)
+
+
+def _box_stops(data: bytes) -> Iterator[int]:
+    """Yield where the outermost boxes end (ISO/IEC 14496-12, section 4.2)."""
+    position = 0
+    while 0 <= position <= len(data) - 16:
+        size, _, long_size = struct.unpack_from(">I4sQ", data, position)
+        if size == 0:  # up to the end of the file
+            return
+        position += max(8, long_size if size == 1 else size)
+        yield position
+
+
+def _find_metadata(data: bytes, raw: Any, library: Any) -> TiffFile:  # noqa: ANN401
+    """Return the file itself if it is built of directories, or its thumbnail's EXIF."""
+    with contextlib.suppress(ValueError):
+        return read_tiff(data)
+    with contextlib.suppress(ValueError, library.LibRawError):
+        thumbnail = raw.extract_thumb()
+        if thumbnail.format == library.ThumbFormat.JPEG:
+            for segment in jpeg.segments(thumbnail.data):
+                payload = segment.payload(thumbnail.data)
+                if segment.marker == jpeg.APP1 and payload.startswith(b"Exif\0\0"):
+                    return read_tiff(payload[6:])
+    return read_tiff(write_header("<", 0))  # a file that says nothing
+
+
+def write_tiff(pixels: NDArray[np.uint16], metadata: TiffFile) -> bytes:
+    """Write a TIFF of sRGB or grey pixels, with what is known of the photo.
+
+    Args:
+        pixels: (H, W, 3 or 1).
+        metadata: A file whose first directory tells it; its byte order is kept,
+            so that values can be copied.
+    """
+    order = metadata.order
+    first, exif, gps = _read_metadata(metadata)
+    output = bytearray(8)
+    for tag, fields in ((Tag.EXIF_IFD, exif), (Tag.GPS_IFD, gps)):
+        if fields:
+            first.append(write_numbers(tag, order, LONG, len(output)))
+            output += write_directory(fields, order, len(output))
+    first += _describe_pixels(pixels, order, len(output))
+    output += pixels.astype(f"{order}u2").data.cast("B")
+    output[:8] = write_header(order, len(output))
+    return bytes(output + write_directory(first, order, len(output)))
+
+
+def _read_metadata(file: TiffFile) -> tuple[list[Field], list[Field], list[Field]]:
+    """Return the fields for the first, the Exif and the GPS directory."""
+    first = _read_fields(file, file.first)
+    exif, gps = (
+        _read_fields(file, int.from_bytes(first[tag].values[:4], file.byte_order))
+        if tag in first
+        else {}
+        for tag in (Tag.EXIF_IFD, Tag.GPS_IFD)
+    )
+    exif = {tag: first[tag] for tag in _EXIF_IN_FIRST & first.keys()} | exif
+    exif.setdefault(Tag.EXIF_VERSION, Field(Tag.EXIF_VERSION, UNDEFINED, 4, b"0232"))
+    exif[Tag.COLOR_SPACE] = write_numbers(Tag.COLOR_SPACE, file.order, SHORT, 1)
+    return (
+        [_upright(item) for tag, item in first.items() if tag in _KEPT],
+        [item for tag, item in exif.items() if tag not in _LEFT_OUT],
+        list(gps.values()),
+    )
+
+
+def _read_fields(file: TiffFile, start: int) -> dict[int, Field]:
+    """Return a directory's fields as far as they can be read, by tag.
+
+    A damaged field is left out: the photo is worth more than its exposure time.
+    """
+    fields = {}
+    with contextlib.suppress(ValueError):
+        for entry in file.directory(start).entries.values() if start else ():
+            if entry.size and entry.start + entry.size <= len(file.data):
+                fields[entry.tag] = Field(entry.tag, entry.type, entry.count, file.raw(entry))
+    return fields
+
+
+def _upright(item: Field) -> Field:
+    """Let XMP say that the picture is upright, as developing made it."""
+    if item.tag != Tag.XMP:
+        return item
+    return replace(item, values=_XMP_ORIENTATION.sub(rb"\g<1>1", item.values))
+
+
+def _describe_pixels(pixels: NDArray[np.uint16], order: str, start: int) -> list[Field]:
+    """Return the fields that baseline TIFF requires (TIFF 6.0, sections 4 and 6), and a profile."""
+    height, width, channels = pixels.shape
+    row_bytes = width * channels * 2
+    rows = max(1, STRIP_BYTES // row_bytes)
+    tops = range(0, height, rows)
+    counts = [min(rows, height - top) * row_bytes for top in tops]
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    fields = [
+        write_numbers(Tag.IMAGE_WIDTH, order, LONG, width),
+        write_numbers(Tag.IMAGE_LENGTH, order, LONG, height),
+        write_numbers(Tag.BITS_PER_SAMPLE, order, SHORT, *[16] * channels),
+        write_numbers(Tag.COMPRESSION, order, SHORT, 1),
+        write_numbers(Tag.PHOTOMETRIC_INTERPRETATION, order, SHORT, 2 if channels == 3 else 1),
+        write_numbers(Tag.STRIP_OFFSETS, order, LONG, *(start + top * row_bytes for top in tops)),
+        write_numbers(Tag.ORIENTATION, order, SHORT, 1),
+        write_numbers(Tag.SAMPLES_PER_PIXEL, order, SHORT, channels),
+        write_numbers(Tag.ROWS_PER_STRIP, order, LONG, rows),
+        write_numbers(Tag.STRIP_BYTE_COUNTS, order, LONG, *counts),
+        write_numbers(Tag.X_RESOLUTION, order, RATIONAL, 300, 1),
+        write_numbers(Tag.Y_RESOLUTION, order, RATIONAL, 300, 1),
+        write_numbers(Tag.RESOLUTION_UNIT, order, SHORT, 2),
+    ]
+    if channels == 3:
+        fields.append(Field(Tag.ICC_PROFILE, UNDEFINED, len(profile), profile))
+    return fields
