@@ -86,8 +86,9 @@ def run_plan(plan: Plan, make_deblurrer: Callable[[], Deblurrer], run: Run) -> R
 
 
 def _settle(outcome: Outcome, report: Report, ui: Ui) -> None:
-    report.add(outcome)
-    ui.outcome(outcome)
+    with report.lock:
+        report.add(outcome)
+        ui.outcome(outcome)
 
 
 def _settle_beforehand(jobs: Iterable[Job], report: Report, ui: Ui) -> Iterator[Job]:
@@ -102,7 +103,7 @@ def _settle_beforehand(jobs: Iterable[Job], report: Report, ui: Ui) -> Iterator[
 
 
 def _run_pipeline(jobs: list[Job], deblurrer: Deblurrer, run: Run, report: Report) -> None:
-    """Do jobs and settle them in order.
+    """Do jobs, and settle each as soon as it is written.
 
     However it ends, photos that are through the network are still written, and
     no temporary file is left.
@@ -110,19 +111,29 @@ def _run_pipeline(jobs: list[Job], deblurrer: Deblurrer, run: Run, report: Repor
     ahead = run.options.jobs
     decoding = ThreadPoolExecutor(ahead, "decode")
     writing = ThreadPoolExecutor(ahead, "write")
-    pending: deque[Future[Outcome]] = deque()
+    pending: deque[Future[None]] = deque()
+
+    def store(loaded: Loaded, pixels: Pixels) -> None:
+        outcome = _attempt(loaded.job, run, lambda _, run: _store(loaded, pixels, run))
+        _settle(outcome, report, run.ui)
+
     try:
         for loaded in _ahead(decoding, jobs, lambda job: _attempt(job, run, _load), ahead):
-            pending.append(_through_network(loaded, deblurrer, run, writing))
+            result = _through_network(loaded, deblurrer, run)
+            if isinstance(result, Outcome):
+                _settle(result, report, run.ui)
+            else:
+                assert isinstance(loaded, Loaded)
+                pending.append(writing.submit(store, loaded, result))
             while len(pending) > ahead:
-                _settle(pending.popleft().result(), report, run.ui)
+                pending.popleft().result()
             if run.options.fail_fast and report.failures:
                 break
     finally:
         decoding.shutdown(cancel_futures=True)
         writing.shutdown()
-        while pending:
-            _settle(pending.popleft().result(), report, run.ui)
+    for future in pending:
+        future.result()
 
 
 def _ahead(
@@ -138,21 +149,12 @@ def _ahead(
         yield futures.popleft().result()
 
 
-def _through_network(
-    loaded: Loaded | Outcome, deblurrer: Deblurrer, run: Run, writing: ThreadPoolExecutor
-) -> Future[Outcome]:
-    """Deblur one photo, and leave the rest to a thread."""
-
-    def deblur(_: Job, run: Run) -> Pixels:
-        assert isinstance(loaded, Loaded)
-        return deblurrer(loaded.photo.pixels, run.ui.follow(loaded.job))
-
-    result = loaded if isinstance(loaded, Outcome) else _attempt(loaded.job, run, deblur)
-    if isinstance(loaded, Outcome) or isinstance(result, Outcome):
-        settled: Future[Outcome] = Future()
-        settled.set_result(result)  # type: ignore[arg-type]
-        return settled
-    return writing.submit(_attempt, loaded.job, run, lambda _, run: _store(loaded, result, run))
+def _through_network(loaded: Loaded | Outcome, deblurrer: Deblurrer, run: Run) -> Pixels | Outcome:
+    """Deblur a photo; one that already has its outcome keeps it."""
+    if isinstance(loaded, Outcome):
+        return loaded
+    photo = loaded.photo
+    return _attempt(loaded.job, run, lambda job, run: deblurrer(photo.pixels, run.ui.follow(job)))
 
 
 def _attempt(job: Job, run: Run, act: Callable[[Job, Run], T]) -> T | Outcome:

@@ -137,7 +137,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "-j",
     "--jobs",
     type=int,
-    default=2,
+    default=1,
     show_default=True,
     help="Photos decoded ahead of the network, and waiting to be written after it.",
 )

@@ -34,7 +34,7 @@ class Options:
     refresh_thumbnail: bool = True
     """Draw the small picture in a JPEG file's EXIF anew."""
     fail_fast: bool = False
-    jobs: int = 2
+    jobs: int = 1
     """Photos that are decoded ahead of the network, and that wait to be written after it."""
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
@@ -67,6 +68,8 @@ class Report:
     counts: Counter[Status] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
     interrupted_by: KeyboardInterrupt | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    """Held while a photo is settled, which threads do."""
 
     def add(self, outcome: Outcome) -> None:
         """Take in one photo."""
