@@ -98,6 +98,23 @@ def test_the_jq_example_names_what_failed(shell, tmp_path):
     assert b"cut.jpg: damaged" in shell(f"{{ {example('jq')} }} || true").stdout
 
 
+@pytest.mark.skipif(not shutil.which("parallel"), reason="GNU parallel is not there")
+def test_the_parallel_example_deblurs_every_photo(shell, tmp_path):
+    (tmp_path / "photos" / "new\nline.jpg").unlink()  # lines cannot hold it
+    shell(example("parallel --pipe"))
+    assert len(list((tmp_path / "photos").glob("*-unblurred.jpg"))) == 2
+
+
+@pytest.mark.skipif(not shutil.which("inotifywait"), reason="inotifywait is not there")
+def test_the_inotify_example_deblurs_what_arrives(shell, tmp_path):
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "done").mkdir()
+    script = example("inotifywait").replace("inotifywait -m", "timeout 20 inotifywait -m")
+    script = script.replace("done\n", "pkill -P $$ -x timeout || true\ndone\n")
+    shell(f"(sleep 2; cp in.jpg inbox/new.jpg) & {{ {script} }} || true")
+    assert (tmp_path / "done" / "new-unblurred.jpg").exists()
+
+
 def test_the_makefile_example_makes_a_result(shell, tmp_path):
     rule = re.search(r"```make\n(.*?)```", SCRIPTING, re.DOTALL)[1]
     (tmp_path / "Makefile").write_text(rule)
