@@ -34,6 +34,7 @@ from unblur.tiff_directory import (
     Field,
     Tag,
     TiffFile,
+    read_fields,
     read_tiff,
     write_directory,
     write_header,
@@ -173,9 +174,9 @@ def write_tiff(pixels: NDArray[np.uint16], metadata: TiffFile) -> bytes:
 
 def _read_metadata(file: TiffFile) -> tuple[list[Field], list[Field], list[Field]]:
     """Return the fields for the first, the Exif and the GPS directory."""
-    first = _read_fields(file, file.first)
+    first = read_fields(file, file.first)
     exif, gps = (
-        _read_fields(file, int.from_bytes(first[tag].values[:4], file.byte_order))
+        read_fields(file, int.from_bytes(first[tag].values[:4], file.byte_order))
         if tag in first
         else {}
         for tag in (Tag.EXIF_IFD, Tag.GPS_IFD)
@@ -188,19 +189,6 @@ def _read_metadata(file: TiffFile) -> tuple[list[Field], list[Field], list[Field
         [item for tag, item in exif.items() if tag not in _LEFT_OUT],
         list(gps.values()),
     )
-
-
-def _read_fields(file: TiffFile, start: int) -> dict[int, Field]:
-    """Return a directory's fields as far as they can be read, by tag.
-
-    A damaged field is left out: the photo is worth more than its exposure time.
-    """
-    fields = {}
-    with contextlib.suppress(ValueError):
-        for entry in file.directory(start).entries.values() if start else ():
-            if entry.size and entry.start + entry.size <= len(file.data):
-                fields[entry.tag] = Field(entry.tag, entry.type, entry.count, file.raw(entry))
-    return fields
 
 
 def _upright(item: Field) -> Field:
