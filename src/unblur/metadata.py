@@ -193,7 +193,7 @@ def _describe_segment(marker: int, payload: bytes) -> str:
     for start, name in (
         (JPEG_IPTC, "IPTC"),
         (JPEG_EXTENDED_XMP, "extended XMP"),
-        (jpeg.MPF, "the index of further images"),
+        (jpeg.MPF, "further images"),
     ):
         if payload.startswith(start):
             return name
@@ -322,7 +322,8 @@ def _insert_webp(data: bytes, metadata: Metadata) -> bytes:
 
 def _extract_items(file: ItemFile) -> Metadata:
     exif = xmp = b""
-    others = file.items.keys() - {file.primary_id, *file.sources(file.primary_id)}
+    pictures = {file.primary_id, *file.alpha_ids}
+    others = file.items.keys() - pictures.union(*map(file.sources, pictures))
     left_out: dict[str, None] = {}
     for item in (file.items[key] for key in sorted(others)):
         block = item.data or b""

@@ -2,7 +2,8 @@
 
 The block stays where it is, at the beginning, so that every offset in it goes on
 being true, those of maker notes among them. Pixels follow, then a first directory
-that takes the place of the block's own (TIFF 6.0, sections 2, 8, 14 and 18).
+that takes the place of the block's own (TIFF 6.0, sections 2, 8, 14 and 18). The
+block's thumbnail is not listed any more: readers would take it for a page.
 Pixels are deflated, 8 or 16 bits as they are.
 """
 
