@@ -30,7 +30,7 @@ CONTAINERS = {"JPEG": JPEG, "PNG": PNG, "WEBP": WEBP}
 
 def make_photo(form, mode="RGB", **options):
     """A decoded photo whose file has EXIF, XMP and a profile."""
-    channels = len(mode.replace("L", "G"))
+    channels = len(mode)
     pixels = make_pixels(40, 56, channels)
     image = Image.fromarray(pixels if channels > 1 else pixels[..., 0], mode)
     if form == "TIFF":
@@ -113,6 +113,31 @@ def test_16_bits_are_kept_where_they_can_be_and_else_rounded_with_a_note():
 def test_rounding_goes_to_the_nearest_level():
     levels = np.arange(1 << 16, dtype=np.uint16)
     assert np.array_equal(rounded(levels), np.rint(levels / 257))
+
+
+def test_pages_of_a_tiff_that_stripping_drops_are_told():
+    pages = [Image.fromarray(make_pixels(16, 24, seed=seed)) for seed in (1, 2)]
+    data = encode_image(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    photo = codecs.decode(data)
+    result = codecs.encode(photo, photo.pixels, strip_metadata=True)
+    assert result.notes == ("not carried into TIFF: further pages",)
+
+
+def test_a_tiff_of_multiplied_colours_is_refused():
+    pixels = make_pixels(16, 24, 4)
+    data = bytearray(write_tiff(pixels[..., :3], pixels[..., 3], Metadata()))
+    file = read_tiff(bytes(data))
+    start = file.directory(file.first).entries[Tag.EXTRA_SAMPLES].start
+    data[start : start + 2] = (1).to_bytes(2, file.byte_order)
+    with pytest.raises(PhotoError, match="multiplied by opacity"):
+        converted(codecs.decode(bytes(data)), "png")
+
+
+def test_what_is_turned_upright_says_so_in_exif_and_xmp():
+    xmp = b"<rdf:Description tiff:Orientation='6'/>"
+    turned = Metadata(EXIF, xmp).upright()
+    assert read_orientation(turned.exif) == 1
+    assert turned.xmp == xmp.replace(b"6", b"1")
 
 
 def test_what_cannot_be_carried_is_told():
@@ -224,7 +249,7 @@ def test_another_quality_keeps_the_sampling(sampling):
 def test_a_quality_means_nothing_to_a_lossless_format_and_that_is_told(form):
     photo = make_photo(form)
     result = codecs.encode(photo, photo.pixels, quality=10)
-    assert result.notes == (f"the quality does not apply: {form} is lossless",)
+    assert result.notes == (f"the quality does not apply to this {form} file",)
     assert np.array_equal(codecs.decode(result.data).pixels, photo.pixels)
 
 

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 
 from unblur import bmff, png
 from unblur.errors import PhotoError
-from unblur.items import MIRROR, ROTATION, Item
+from unblur.items import CROP, MIRROR, ROTATION, Item
 from unblur.metadata import extract, insert, too_large
-from unblur.new_tiff import write_tiff
+from unblur.new_tiff import ASSOCIATED_ALPHA, write_tiff
 from unblur.photo import AVIF, HEIF, JPEG, PNG, TIFF, WEBP, Encoded, Format, Photo
 from unblur.pixels import code_pixels
+from unblur.tiff import read_page
+from unblur.tiff_directory import Tag, TiffFile, read_tiff
 
-NO_QUALITY = "the quality does not apply: {} is lossless"
+NO_QUALITY = "the quality does not apply to this {} file"
 LONGEST_SIDE = {JPEG: 65_500, WEBP: 16_383}
 """In pixels: libjpeg's limit, and that of VP8's and VP8L's headers."""
 
@@ -57,6 +59,8 @@ def convert(
     if photo.format in (AVIF, HEIF):
         pixels = turned_upright(pixels, bmff.read(photo.container).primary)
         metadata = metadata.upright()
+    if photo.format is AVIF and bmff.read(photo.container).primary.find(CROP):
+        notes.append("the crop was not applied")
     if pixels.dtype == np.uint16 and form in _CODING:
         pixels, alpha = rounded(pixels), None if alpha is None else rounded(alpha)
         notes.append("rounded to 8 bits")
@@ -81,6 +85,14 @@ def _refuse_unfit(photo: Photo, form: Format) -> None:
         raise PhotoError("JPEG has no transparency, which the photo has; PNG and WebP have")
     if photo.format in (AVIF, HEIF) and bmff.read(photo.container).alpha_ids:
         raise PhotoError(f"transparency cannot be taken from {photo.format.name} files")
+    if photo.format.result is TIFF and _is_multiplied(read_tiff(photo.container)):
+        raise PhotoError(
+            "a TIFF file whose colours are multiplied by opacity cannot become another"
+        )
+
+
+def _is_multiplied(file: TiffFile) -> bool:
+    return file.value(read_page(file).directory, Tag.EXTRA_SAMPLES) == ASSOCIATED_ALPHA
 
 
 def _code(

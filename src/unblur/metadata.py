@@ -8,6 +8,7 @@ RFC 9649 (section 2.7) for WebP, and ISO/IEC 23008-12 (annex A) for HEIF and AVI
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -59,7 +60,8 @@ EXIF_IN_FIRST = frozenset(
 )
 """Fields of a TIFF page that are as true in an EXIF block (Exif 2.32, 4.6.4)."""
 TIFF_LEFT_OUT = {Tag.IPTC: "IPTC", Tag.PHOTOSHOP: "Photoshop's data", Tag.SUB_IFDS: "sub-images"}
-MAKER_NOTES = "maker notes"
+FURTHER_PAGES = "further pages"
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
 
 BT709_OR_UNSPECIFIED = frozenset({1, 2})
 """Colour primaries (ITU-T H.273) that photos without a profile are taken to have."""
@@ -79,11 +81,12 @@ class Metadata:
         """Return only what a viewer needs to show the photo as it was."""
         orientation = read_orientation(self.exif)
         exif = b"" if orientation == 1 else make_orientation(orientation)
-        return Metadata(exif, icc=self.icc)
+        pages = tuple(name for name in self.left_out if name == FURTHER_PAGES)
+        return Metadata(exif, icc=self.icc, left_out=pages)
 
     def upright(self) -> Metadata:
         """Return what is true once the pixels have been turned upright."""
-        return replace(self, exif=with_orientation(self.exif, 1))
+        return replace(self, exif=with_orientation(self.exif, 1), xmp=upright_xmp(self.xmp))
 
 
 def extract(form: Format, data: bytes) -> Metadata:
@@ -145,6 +148,11 @@ def with_orientation(exif: bytes, orientation: int) -> bytes:
         return exif
     order, position = place
     return exif[:position] + struct.pack(order + "H", orientation) + exif[position + 2 :]
+
+
+def upright_xmp(xmp: bytes) -> bytes:
+    """Return an XMP packet that does not say that the photo is to be turned."""
+    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
 def make_orientation(orientation: int) -> bytes:
@@ -348,7 +356,7 @@ def _extract_tiff(file: TiffFile) -> Metadata:
     fields = read_fields(file, page.directory.start)
     exif, has_notes = _make_exif(file, fields)
     left_out = [name for tag, name in TIFF_LEFT_OUT.items() if tag in fields]
-    left_out += [MAKER_NOTES] * has_notes + ["further pages"] * (page.pages > 1)
+    left_out += ["maker notes"] * has_notes + [FURTHER_PAGES] * (page.pages > 1)
     xmp, icc = (fields[tag].values if tag in fields else b"" for tag in (Tag.XMP, Tag.ICC_PROFILE))
     return Metadata(exif, xmp, icc, tuple(left_out))
 

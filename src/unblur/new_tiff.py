@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unblur.errors import PhotoError
 from unblur.tiff_coding import (
     HORIZONTAL_DIFFERENCING,
     Coding,
@@ -54,8 +55,8 @@ _ABOUT_OTHER_PIXELS = frozenset(
     }
 )
 """Fields that do not belong into an EXIF block, and would not be true of the new pixels."""
-UNASSOCIATED_ALPHA = 2
-"""Value of ExtraSamples: colours are not multiplied by opacity."""
+ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
+"""Values of ExtraSamples: colours are multiplied by opacity, or not."""
 
 
 def write_tiff(pixels: Samples, alpha: Samples | None, metadata: Metadata) -> bytes:
@@ -65,6 +66,9 @@ def write_tiff(pixels: Samples, alpha: Samples | None, metadata: Metadata) -> by
         pixels: (H, W, 1 or 3).
         alpha: (H, W), of the same type.
         metadata: What to write besides; a damaged EXIF block is left out.
+
+    Raises:
+        PhotoError: If the file would become larger than its offsets can tell.
     """
     exif = _read_exif(metadata.exif)
     samples = pixels if alpha is None else np.dstack([pixels, alpha])
@@ -93,6 +97,8 @@ def _append_strips(output: bytearray, samples: Samples, order: str) -> dict[int,
         offsets.append(len(output))
         sizes.append(len(strip))
         output += strip + bytes(len(strip) % 2)
+    if len(output) >= 1 << 32:
+        raise PhotoError("the result would be larger than 4 GiB, which only a BigTIFF can be")
     numbers: dict[int, list[int]] = {
         Tag.ROWS_PER_STRIP: [rows],
         Tag.STRIP_OFFSETS: offsets,

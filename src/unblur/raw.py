@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +23,7 @@ from PIL import ImageCms
 from unblur import jpeg
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
+from unblur.metadata import upright_xmp
 from unblur.photo import RAW, Photo
 from unblur.pixels import refuse_large
 from unblur.tiff_directory import (
@@ -75,8 +75,6 @@ _LEFT_OUT = frozenset(
 
 _UNKNOWN_OFFSET = 0xFFFFFFFF
 """StripOffsets of Panasonic RAW files, which say elsewhere where their data begins."""
-
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -195,7 +193,7 @@ def _upright(item: Field) -> Field:
     """Let XMP say that the picture is upright, as developing made it."""
     if item.tag != Tag.XMP:
         return item
-    return replace(item, values=_XMP_ORIENTATION.sub(rb"\g<1>1", item.values))
+    return replace(item, values=upright_xmp(item.values))
 
 
 def _describe_pixels(pixels: NDArray[np.uint16], order: str, start: int) -> list[Field]:
