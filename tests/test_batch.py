@@ -380,3 +380,19 @@ def test_a_photo_that_fails_in_the_network_is_told_and_the_rest_goes_on(
     result = unblur(jpeg, png)
     assert result.code == 1
     assert "1 done, 0 skipped, 1 failed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [["--quality", "50"], ["--strip-metadata"], ["--keep-thumbnail"], ["--format", "jpeg"]],
+)
+def test_a_run_with_options_that_change_results_makes_them_anew(jpeg, unblur, change):
+    assert unblur(jpeg).stdout
+    assert unblur(jpeg, *change).stdout  # which lists what was made
+    assert not unblur(jpeg, *change).stdout
+
+
+def test_a_folder_of_two_formats_becomes_one_of_one(jpeg, png, tmp_path, unblur):
+    png.rename(tmp_path / "other.png")
+    assert unblur("-r", tmp_path, "-o", f"{tmp_path}/out/", "--format", "webp").code == 0
+    assert names(tmp_path / "out") == ["other-unblurred.webp", "photo-unblurred.webp"]

@@ -112,6 +112,49 @@ def test_a_photo_is_not_written_under_another_formats_ending(jpeg, tmp_path, unb
     assert not (tmp_path / "out.png").exists()
 
 
+def test_another_format_gets_its_own_ending(jpeg, tmp_path, unblur):
+    assert unblur(jpeg, "--format", "png").code == 0
+    assert unblur(jpeg, "--format", "webp", "-o", tmp_path / "out.webp").code == 0
+    with Image.open(jpeg.with_name("photo-unblurred.png")) as png:
+        assert (png.format, png.info["exif"]) == ("PNG", make_exif())
+    with Image.open(tmp_path / "out.webp") as webp:
+        assert webp.format == "WEBP"
+
+
+def test_a_result_whose_ending_is_not_its_formats_is_refused(jpeg, tmp_path, unblur):
+    result = unblur(jpeg, "--format", "png", "-o", tmp_path / "out.webp")
+    assert result.code == 1
+    assert "becomes PNG, but out.webp does not end in .png" in result.stderr
+
+
+def test_a_stream_can_change_its_format(jpeg, unblur_process):
+    result = unblur_process("-", "--format", "tiff", stdin=jpeg.read_bytes())
+    assert result.stdout[:4] in (b"II*\0", b"MM\0*")
+
+
+def test_a_photo_of_too_many_pixels_is_refused_by_its_header(tmp_path, unblur):
+    photo = make_jpeg()
+    size = photo.index(b"\xff\xc0") + 5
+    path = tmp_path / "huge.jpg"
+    path.write_bytes(photo[:size] + b"\xff\x00\xff\x00" + photo[size + 4 :])
+    result = unblur(path)
+    assert result.code == 1
+    assert "65280x65280 is 4261 megapixels, more than the limit of 500" in result.stderr
+    path.write_bytes(photo)
+    assert unblur(path, "--max-pixels", 48 * 64 - 1).code == 1
+    assert unblur(path, "--max-pixels", 48 * 64).code == 0
+
+
+def test_a_stripped_photo_tells_nothing_and_is_as_small_as_asked_for(jpeg, unblur):
+    output = jpeg.with_name("photo-unblurred.jpg")
+    unblur(jpeg, "--strip-metadata", "--quality", "20")
+    data = output.read_bytes()
+    assert b"hne" not in data
+    assert b"a colour profile" in data
+    with Image.open(output) as image:
+        assert dict(image.getexif()) == {0x0112: 6}
+
+
 def test_names_cannot_write_to_the_terminal(tmp_path, unblur):
     path = tmp_path / "a\x1b[31m\n[red].jpg"
     path.write_bytes(make_jpeg())
@@ -142,6 +185,9 @@ def test_the_result_is_not_larger_than_a_recoded_photo_must_be(jpeg, unblur):
         (["photo.jpg", "--tile", "many"], 2, "neither auto"),
         ([], 2, "name at least one photo"),
         (["photo.jpg", "other.jpg", "-o", "one.jpg"], 2, "name a folder"),
+        (["photo.jpg", "--in-place", "--format", "png"], 2, "contradict"),
+        (["photo.jpg", "--quality", "101"], 2, "1<=x<=100"),
+        (["photo.jpg", "--max-pixels", "0"], 2, "x>=1"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(jpeg, monkeypatch, unblur, arguments, code, words):

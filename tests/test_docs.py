@@ -28,7 +28,7 @@ def test_every_option_that_the_docs_name_exists():
     known = {name for option in main.params for name in option.opts + option.secondary_opts}
     known |= {"--help", "--recursive"}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README + SCRIPTING))
-    others = {"--pipe", "--format"}  # of other programs in the examples
+    others = {"--pipe"}  # of other programs in the examples
     assert named - known - others == set()
 
 
@@ -80,6 +80,11 @@ def example(containing):
 def test_the_find_examples_deblur_every_photo(shell, tmp_path, words):
     shell(example(words))
     assert len(list(tmp_path.rglob("*-unblurred.jpg"))) == 4
+
+
+def test_the_web_example_makes_webp_files(shell, tmp_path):
+    shell(example("--format webp"))
+    assert len(list((tmp_path / "web").glob("*.webp"))) == 3
 
 
 def test_the_list_example_hands_on_every_name(shell):

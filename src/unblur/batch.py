@@ -20,13 +20,14 @@ from unblur import files
 from unblur.errors import PhotoError
 from unblur.history import FileState, History
 from unblur.options import Options
+from unblur.photo import CONVERSIONS, Format
 from unblur.plan import BACKUP_ENDING, Job, Plan, has_other_links
 from unblur.report import Outcome, Report, Status
 from unblur.ui import DEBUG, Ui
 
 if TYPE_CHECKING:
     from unblur.deblurrer import Deblurrer, Pixels
-    from unblur.photo import Format, Photo
+    from unblur.photo import Photo
 
 T = TypeVar("T")
 
@@ -182,8 +183,8 @@ def _load(job: Job, run: Run) -> Loaded | Outcome:
         data, status = sys.stdin.buffer.read(), None
     else:
         data, status = files.read_photo_bytes(job.source)
-    photo = codecs.decode(data)
-    _check_target(job, photo.format, run.options.in_place)
+    photo = codecs.decode(data, run.options.max_pixels)
+    _check_target(job, photo.format, run.options)
     return Loaded(job, photo, status, started)
 
 
@@ -198,25 +199,37 @@ def _skipped_meanwhile(job: Job) -> Outcome:
     return Outcome(job, Status.SKIPPED, "done by another run meanwhile")
 
 
-def _check_target(job: Job, form: Format, in_place: bool) -> None:
+def _check_target(job: Job, form: Format, options: Options) -> None:
     """Refuse to write a format over another one, or under another one's ending."""
-    result = form.result
-    if in_place:
+    result = _result_format(options) or form.result
+    if options.in_place:
         if result is not form:
             raise PhotoError(f"a {form.name} file becomes {result.name}, and is never replaced")
     elif job.target is not None and job.target.suffix.lower() not in result.suffixes:
         verb = "stays one" if result is form else f"becomes {result.name}"
         raise PhotoError(
             f"is a {form.name} file and {verb}, "
-            f"but {job.target.name} does not end in {result.suffixes[0]}"
+            f"but {job.target.name} does not end in {result.suffixes[0]}; see --format"
         )
+
+
+def _result_format(options: Options) -> Format | None:
+    return CONVERSIONS[options.format] if options.format else None
 
 
 def _store(loaded: Loaded, pixels: Pixels, run: Run) -> Outcome:
     from unblur import codecs
 
     job, photo = loaded.job, loaded.photo
-    encoded = codecs.encode(photo, pixels, run.options.refresh_thumbnail)
+    options = run.options
+    encoded = codecs.encode(
+        photo,
+        pixels,
+        options.refresh_thumbnail,
+        form=_result_format(options),
+        quality=options.quality,
+        strip_metadata=options.strip_metadata,
+    )
     notes = encoded.notes
     if job.target is None:
         files.write_all(run.stdout, encoded.data)

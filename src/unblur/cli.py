@@ -17,7 +17,8 @@ from unblur import __version__
 from unblur.config import cache_folder, read_config
 from unblur.errors import ExitCode, UnblurError, UsageError
 from unblur.models import DEFAULT_MODEL, find_weights
-from unblur.options import STREAM, SUFFIX, Options
+from unblur.options import DEFAULT_MAX_PIXELS, STREAM, SUFFIX, Options
+from unblur.photo import CONVERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +110,30 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "--refresh-thumbnail/--keep-thumbnail",
     default=True,
     help="Draw the small picture inside a JPEG file anew, or leave it as it was.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(list(CONVERSIONS)),
+    help="Write results in this format; a note tells which metadata it cannot hold.",
+)
+@click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    metavar="1-100",
+    help="Code pixels at this quality instead of the photo's own, where a format is not lossless.",
+)
+@click.option(
+    "--strip-metadata",
+    is_flag=True,
+    help="Keep only what is needed to show the photo as before: profile and orientation.",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=DEFAULT_MAX_PIXELS,
+    show_default=True,
+    metavar="N",
+    help="Refuse photos of more pixels, before they take memory.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
@@ -239,9 +264,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     options = _read_options(flags)
     paths = _read_paths(flags)
     weights = find_weights(flags["model"])
-    settings = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if not options.refresh_thumbnail:
-        settings += " keep-thumbnail"
+    settings = hashlib.sha256(weights.read_bytes()).hexdigest() + options.settings
     with History(cache_folder() / "history.sqlite3") as history:
         plan = make_plan(paths, options, history, settings)
         if any(job.target is None for job in plan.jobs):

@@ -14,7 +14,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from unblur import avif, heif, jpeg, png, raw, thumbnail, tiff, webp
+from unblur.convert import NO_QUALITY, convert
 from unblur.errors import PhotoError
+from unblur.options import DEFAULT_MAX_PIXELS
 from unblur.photo import (
     AVIF,
     HEADER_BYTES,
@@ -30,8 +32,7 @@ from unblur.photo import (
     describe_refused,
     identify,
 )
-
-DEFAULT_MAX_PIXELS = 500_000_000
+from unblur.strip import strip
 
 _MODULES: dict[Format, ModuleType] = {
     JPEG: jpeg,
@@ -71,19 +72,50 @@ def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
         raise PhotoError(f"damaged or cut off {form.name} file ({error})") from error
 
 
-def encode(photo: Photo, pixels: NDArray[Any], refresh_thumbnail: bool = True) -> Encoded:
-    """Code new pixels as the photo's were, inside its own container.
+def encode(
+    photo: Photo,
+    pixels: NDArray[Any],
+    refresh_thumbnail: bool = True,
+    *,
+    form: Format | None = None,
+    quality: int | None = None,
+    strip_metadata: bool = False,
+) -> Encoded:
+    """Code new pixels as the photo's were, inside its own container, unless told otherwise.
 
     Args:
         photo: The original.
         pixels: Of the same shape and type as the photo's.
         refresh_thumbnail: Whether to draw the small picture in a JPEG file's EXIF anew.
+        form: What to write instead of the photo's own format, of `CONVERSIONS`.
+        quality: 1 to 100, instead of the photo's own; it is noted where it means nothing.
+        strip_metadata: Whether to leave out all that is not needed to show the photo.
 
     Returns:
         The bytes of the file, and notes on metadata that could not be kept.
+
+    Raises:
+        PhotoError: If another format cannot hold the photo.
     """
-    encoded: Encoded = _MODULES[photo.format.result].encode(photo, pixels)
-    if refresh_thumbnail and photo.format is JPEG:
+    form = form or photo.format.result
+    if form is not photo.format.result or (strip_metadata and form is TIFF):
+        encoded = convert(photo, pixels, form, quality, strip_metadata)
+    else:
+        photo, notes = _with_quality(photo, quality)
+        encoded = _MODULES[form].encode(photo, pixels)
+        data = strip(form, encoded.data) if strip_metadata else encoded.data
+        encoded = Encoded(data, encoded.notes + notes)
+    if refresh_thumbnail and form is JPEG:
         data = jpeg.edit_exif(encoded.data, lambda exif: thumbnail.refreshed(exif, pixels))
         encoded = replace(encoded, data=data)
     return encoded
+
+
+def _with_quality(photo: Photo, quality: int | None) -> tuple[Photo, tuple[str, ...]]:
+    """Return the photo to be coded at another quality, and a note if it has none."""
+    if quality is None:
+        return photo, ()
+    if not photo.coding.keys() & {"qtables", "quality"}:
+        return photo, (NO_QUALITY.format(photo.format.result.name),)
+    coding = {name: value for name, value in photo.coding.items() if name != "qtables"}
+    return replace(photo, coding=coding | {"quality": quality}), ()

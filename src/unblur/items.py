@@ -19,6 +19,11 @@ CODING = frozenset({b"av1C", b"hvcC", b"ispe", b"pixi", b"a1op", b"a1lx", b"lsel
 """Properties that tell how pixels are coded."""
 DERIVED = frozenset({b"grid", b"iden", b"iovl"})
 """Items that are made of others."""
+ALPHA_URNS = (
+    b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0",
+    b"urn:mpeg:hevc:2015:auxid:1\0",
+)
+"""Types of auxiliary images that hold transparency (ISO/IEC 23008-12, 6.5.8 and B.2.3)."""
 UNSPECIFIED = 2
 """The code point of ITU-T H.273 for primaries and transfer that a profile tells."""
 _NCLX = ">4sHHHB"
@@ -135,6 +140,18 @@ class ItemFile:
         """How many bytes the primary image's pixels take."""
         keys = [self.primary_id, *self.sources(self.primary_id)]
         return sum(len(self.items[key].data or b"") for key in keys)
+
+    @property
+    def alpha_ids(self) -> set[int]:
+        """The images that hold the primary one's transparency."""
+        return {
+            ref.source
+            for ref in self.references
+            if ref.type == b"auxl"
+            and self.primary_id in ref.targets
+            and ref.source in self.items
+            and (self.items[ref.source].find(b"auxC") or b"")[4:].startswith(ALPHA_URNS)
+        }
 
     def with_primary(self, item: Item) -> ItemFile:
         """Return the file with another primary image."""

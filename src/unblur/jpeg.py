@@ -26,6 +26,9 @@ APP0, APP1, APP2, APP11, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE, 0xEF
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Start-of-frame markers; the three left out are DHT, JPG and DAC."""
 
+LONGEST_SEGMENT = 0xFFFF - 2
+"""Bytes that a segment holds besides its marker and its length."""
+
 _MARKER_IN_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 """Inside coded data only stuffed zeros and restart markers follow 0xFF."""
 
@@ -138,6 +141,11 @@ def segments(data: bytes) -> Iterator[Segment]:
             following = _MARKER_IN_SCAN.search(data, position)
             position = following.start() if following else len(data)
         yield Segment(marker, start, position)
+
+
+def make_segment(marker: int, payload: bytes) -> bytes:
+    """Write a segment of at most `LONGEST_SEGMENT` bytes."""
+    return bytes([0xFF, marker]) + (len(payload) + 2).to_bytes(2, "big") + payload
 
 
 def is_rgb_coded(data: bytes) -> bool:

@@ -12,6 +12,9 @@ STREAM = "-"
 """Stands for standard input or output."""
 
 
+DEFAULT_MAX_PIXELS = 500_000_000
+
+
 @dataclass(frozen=True)
 class Options:
     """Everything that a run can be told; see ``unblur --help``."""
@@ -33,9 +36,29 @@ class Options:
     """Give the result its original's time of modification."""
     refresh_thumbnail: bool = True
     """Draw the small picture in a JPEG file's EXIF anew."""
+    format: str | None = None
+    """What results are written in, by its name in `unblur.photo.CONVERSIONS`; ``None`` is each
+    photo's own format."""
+    quality: int | None = None
+    """1 to 100, of formats that are not lossless; ``None`` is each photo's own."""
+    strip_metadata: bool = False
+    """Keep only what is needed to show the photo as before."""
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    """Larger photos are refused."""
     fail_fast: bool = False
     jobs: int = 1
     """Photos that are decoded ahead of the network, and that wait to be written after it."""
+
+    @property
+    def settings(self) -> str:
+        """What in a result depends on these options, as text; empty if they are the defaults."""
+        parts = {
+            " keep-thumbnail": not self.refresh_thumbnail,
+            f" format={self.format}": self.format,
+            f" quality={self.quality}": self.quality,
+            " strip-metadata": self.strip_metadata,
+        }
+        return "".join(text for text, is_set in parts.items() if is_set)
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself.
@@ -45,6 +68,10 @@ class Options:
         """
         if self.in_place and self.output is not None:
             raise UsageError("--in-place and --output contradict each other")
+        if self.in_place and self.format is not None:
+            raise UsageError(
+                "--in-place and --format contradict each other: another format has another ending"
+            )
         if self.backup and not self.in_place:
             raise UsageError("--backup needs --in-place: otherwise originals are never changed")
         if not self.suffix or "/" in self.suffix or "\\" in self.suffix or "\0" in self.suffix:

@@ -43,6 +43,9 @@ FORMATS = (JPEG, PNG, WEBP, AVIF, HEIF, TIFF, RAW)
 PROCESSED = "JPEG, PNG, WebP, AVIF, HEIC, TIFF and camera RAW"
 PHOTO_SUFFIXES = frozenset(suffix for form in FORMATS for suffix in form.suffixes)
 
+CONVERSIONS = {"jpeg": JPEG, "png": PNG, "webp": WEBP, "tiff": TIFF}
+"""Formats that any photo can be written in, by the names that users know."""
+
 SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
     (0, b"\xff\xd8\xff", JPEG),
     (0, b"\x89PNG\r\n\x1a\n", PNG),

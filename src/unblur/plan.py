@@ -21,7 +21,7 @@ from unblur.files import (
 )
 from unblur.history import History
 from unblur.options import STREAM, Options
-from unblur.photo import HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
+from unblur.photo import CONVERSIONS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
 
 BACKUP_ENDING = ".orig"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
@@ -189,21 +189,27 @@ def _target(found: _Found, options: Options, into_folder: bool) -> Path | None:
         return None
     if options.output is not None and not into_folder:
         return Path(options.output)
-    name = output_name(found.path, options.suffix)
+    name = output_name(found.path, options.suffix, CONVERSIONS.get(options.format or ""))
     if options.output is None:
         return found.path.with_name(name)
     return Path(options.output) / found.below.with_name(name)
 
 
-def output_name(source: Path, suffix: str) -> str:
+def output_name(source: Path, suffix: str, result: Format | None = None) -> str:
     """Return the name of a photo's result, whose ending tells what is inside.
 
     A name that would be longer than file systems allow is shortened.
+
+    Args:
+        source: The photo.
+        suffix: Put between its name and its ending.
+        result: What it becomes; ``None`` is what its own format does.
     """
     form: Format | None = identify(read_header(source, HEADER_BYTES) or b"")
+    result = result or (form and form.result)
     ending = source.suffix
-    if form and ending.lower() not in form.result.suffixes:
-        ending = form.result.suffixes[0]
+    if result and ending.lower() not in result.suffixes:
+        ending = result.suffixes[0]
     room = LONGEST_NAME_BYTES - len(os.fsencode(suffix + ending))
     return shortened(source.stem, room) + suffix + ending
 

@@ -111,12 +111,20 @@ def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
     Raises:
         PhotoError: If an extra is missing.
     """
+    return splice(photo.container, code(pixels, photo.alpha))
+
+
+def code(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> bytes:
+    """Code 8- or 16-bit pixels as a file with no metadata.
+
+    Raises:
+        PhotoError: If an extra is missing.
+    """
     if pixels.dtype == np.uint16:
         library = load_extra("imagecodecs", "deep", "16-bit PNG files")
-        coded = library.png_encode(to_samples(pixels, photo.alpha))
-    else:
-        coded = code_pixels(pixels, photo.alpha, "PNG")
-    return splice(photo.container, coded)
+        coded: bytes = library.png_encode(to_samples(pixels, alpha))
+        return coded
+    return code_pixels(pixels, alpha, "PNG")
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
@@ -231,9 +239,9 @@ def _kept_chunk(chunk: Chunk, palette: bytes, old: Header, new: Header) -> bytes
         color = palette[index : index + 3]
         if len(color) < 3:
             return b""
-        return _make_chunk(b"bKGD", bytes(byte for value in color for byte in (0, value)))
+        return make_chunk(b"bKGD", bytes(byte for value in color for byte in (0, value)))
     if chunk.type == b"sBIT" and has_alpha:
-        return _make_chunk(b"sBIT", chunk.data[:3] + b"\x08")
+        return make_chunk(b"sBIT", chunk.data[:3] + b"\x08")
     return chunk.raw
 
 
@@ -242,12 +250,13 @@ def _rescaled(chunk: Chunk, old: Header, new: Header) -> bytes:
     if chunk.type == b"bKGD" and old.bit_depth < new.bit_depth and len(chunk.data) == 2:
         factor = (2**new.bit_depth - 1) // (2**old.bit_depth - 1)
         value = int.from_bytes(chunk.data, "big") * factor
-        return _make_chunk(b"bKGD", min(value, 2**new.bit_depth - 1).to_bytes(2, "big"))
+        return make_chunk(b"bKGD", min(value, 2**new.bit_depth - 1).to_bytes(2, "big"))
     if chunk.type == b"sBIT" and new.color_type & 4 and not old.color_type & 4:
-        return _make_chunk(b"sBIT", chunk.data + bytes([new.bit_depth]))
+        return make_chunk(b"sBIT", chunk.data + bytes([new.bit_depth]))
     return chunk.raw
 
 
-def _make_chunk(kind: bytes, data: bytes) -> bytes:
+def make_chunk(kind: bytes, data: bytes) -> bytes:
+    """Write a chunk with its length and checksum."""
     body = kind + data
     return len(data).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +23,7 @@ from PIL import ImageCms
 from unblur import jpeg
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
+from unblur.metadata import upright_xmp
 from unblur.photo import RAW, Photo
 from unblur.pixels import refuse_large
 from unblur.tiff_directory import (
@@ -34,6 +34,7 @@ from unblur.tiff_directory import (
     Field,
     Tag,
     TiffFile,
+    read_fields,
     read_tiff,
     write_directory,
     write_header,
@@ -74,8 +75,6 @@ _LEFT_OUT = frozenset(
 
 _UNKNOWN_OFFSET = 0xFFFFFFFF
 """StripOffsets of Panasonic RAW files, which say elsewhere where their data begins."""
-
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -173,9 +172,9 @@ def write_tiff(pixels: NDArray[np.uint16], metadata: TiffFile) -> bytes:
 
 def _read_metadata(file: TiffFile) -> tuple[list[Field], list[Field], list[Field]]:
     """Return the fields for the first, the Exif and the GPS directory."""
-    first = _read_fields(file, file.first)
+    first = read_fields(file, file.first)
     exif, gps = (
-        _read_fields(file, int.from_bytes(first[tag].values[:4], file.byte_order))
+        read_fields(file, int.from_bytes(first[tag].values[:4], file.byte_order))
         if tag in first
         else {}
         for tag in (Tag.EXIF_IFD, Tag.GPS_IFD)
@@ -190,24 +189,11 @@ def _read_metadata(file: TiffFile) -> tuple[list[Field], list[Field], list[Field
     )
 
 
-def _read_fields(file: TiffFile, start: int) -> dict[int, Field]:
-    """Return a directory's fields as far as they can be read, by tag.
-
-    A damaged field is left out: the photo is worth more than its exposure time.
-    """
-    fields = {}
-    with contextlib.suppress(ValueError):
-        for entry in file.directory(start).entries.values() if start else ():
-            if entry.size and entry.start + entry.size <= len(file.data):
-                fields[entry.tag] = Field(entry.tag, entry.type, entry.count, file.raw(entry))
-    return fields
-
-
 def _upright(item: Field) -> Field:
     """Let XMP say that the picture is upright, as developing made it."""
     if item.tag != Tag.XMP:
         return item
-    return replace(item, values=_XMP_ORIENTATION.sub(rb"\g<1>1", item.values))
+    return replace(item, values=upright_xmp(item.values))
 
 
 def _describe_pixels(pixels: NDArray[np.uint16], order: str, start: int) -> list[Field]:

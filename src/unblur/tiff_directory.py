@@ -39,14 +39,17 @@ class Tag(IntEnum):
     Y_RESOLUTION = 283
     PLANAR_CONFIGURATION = 284
     RESOLUTION_UNIT = 296
+    SOFTWARE = 305
     DATE_TIME = 306
     ARTIST = 315
+    HOST_COMPUTER = 316
     PREDICTOR = 317
     TILE_WIDTH = 322
     TILE_LENGTH = 323
     TILE_OFFSETS = 324
     TILE_BYTE_COUNTS = 325
     SUB_IFDS = 330
+    EXTRA_SAMPLES = 338
     SAMPLE_FORMAT = 339
     JPEG_TABLES = 347
     JPEG_OFFSET = 513
@@ -55,6 +58,7 @@ class Tag(IntEnum):
     XMP = 700
     COPYRIGHT = 33432
     IPTC = 33723
+    PHOTOSHOP = 34377
     EXIF_IFD = 34665
     ICC_PROFILE = 34675
     GPS_IFD = 34853
@@ -67,7 +71,7 @@ class Tag(IntEnum):
     DNG_VERSION = 50706
 
 
-SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 3, 4, 5, 7, 16
+BYTE, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 3, 4, 5, 7, 16
 """Field types that are written."""
 
 _FORMATS = {1: "B", 2: "c", 3: "H", 4: "I", 5: "II", 6: "b", 7: "c", 8: "h", 9: "i", 10: "ii"}
@@ -333,6 +337,23 @@ class Field:
     type: int
     count: int
     values: bytes
+
+
+def read_fields(file: TiffFile, start: int) -> dict[int, Field]:
+    """Return a directory's fields as far as they can be read, by tag.
+
+    A damaged field is left out: the photo is worth more than its exposure time.
+
+    Args:
+        file: What holds the directory.
+        start: Where it lies; 0 if there is none.
+    """
+    fields = {}
+    with contextlib.suppress(ValueError):
+        for entry in file.directory(start).entries.values() if start else ():
+            if entry.size and entry.start + entry.size <= len(file.data):
+                fields[entry.tag] = Field(entry.tag, entry.type, entry.count, file.raw(entry))
+    return fields
 
 
 def write_numbers(tag: int, order: str, kind: int, *numbers: int) -> Field:

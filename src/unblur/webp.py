@@ -8,7 +8,7 @@ lossless file stays lossless, and exact below transparency.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,11 @@ from unblur.photo import WEBP, Encoded, Photo
 from unblur.pixels import code_pixels, open_image, to_array
 
 LOSSY, LOSSLESS = b"VP8 ", b"VP8L"
+EXTENDED, ALPHA = b"VP8X", b"ALPH"
+PICTURE = frozenset({EXTENDED, ALPHA, LOSSY, LOSSLESS})
+METADATA_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}
+"""Chunks of metadata, and the bits of VP8X that announce them."""
+ALPHA_FLAG = 0x10
 ANIMATION = frozenset({b"ANIM", b"ANMF"})
 C2PA = b"C2PA"
 
@@ -108,6 +113,44 @@ def splice(original: bytes, coded: bytes) -> Encoded:
             body += chunk.raw
     form = b"RIFF" + len(body).to_bytes(4, "little") + body
     return Encoded(form + original[_form_end(original) :], notes)
+
+
+def with_metadata(data: bytes, blocks: Mapping[bytes, bytes]) -> bytes:
+    """Return a file of a picture and these chunks, and nothing else.
+
+    Args:
+        data: A still photo.
+        blocks: Of the types in `METADATA_FLAGS`.
+
+    Raises:
+        PhotoError: If the file is an animation.
+        ValueError: If it is no whole WebP.
+    """
+    frame = _image_chunk(data)
+    alpha = next((chunk.raw for chunk in chunks(data) if chunk.type == ALPHA), b"")
+    width, height, has_alpha = _read_frame(frame)
+    flags = ALPHA_FLAG if alpha or has_alpha else 0
+    for kind in blocks:
+        flags |= METADATA_FLAGS[kind]
+    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    made = {kind: _make_chunk(kind, block) for kind, block in blocks.items()}
+    body = b"WEBP" + _make_chunk(EXTENDED, bytes([flags, 0, 0, 0]) + size)
+    body += made.pop(b"ICCP", b"") + alpha + frame.raw + bytes(len(frame.raw) % 2)
+    body += b"".join(made.values())
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+def _read_frame(frame: Chunk) -> tuple[int, int, bool]:
+    """Return width, height, and whether a lossless picture has alpha (RFC 9649, 3.4)."""
+    if frame.type == LOSSY:
+        width, height = (int.from_bytes(frame.data[at : at + 2], "little") for at in (6, 8))
+        return max(1, width & 0x3FFF), max(1, height & 0x3FFF), False
+    bits = int.from_bytes(frame.data[1:5], "little")
+    return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
+
+
+def _make_chunk(kind: bytes, data: bytes) -> bytes:
+    return kind + len(data).to_bytes(4, "little") + data + bytes(len(data) % 2)
 
 
 def estimate_quality(frame: bytes) -> int:

@@ -1,0 +1,140 @@
+"""Write a new TIFF around an EXIF block, which is a TIFF itself.
+
+The block stays where it is, at the beginning, so that every offset in it goes on
+being true, those of maker notes among them. Pixels follow, then a first directory
+that takes the place of the block's own (TIFF 6.0, sections 2, 8, 14 and 18). The
+block's thumbnail is not listed any more: readers would take it for a page.
+Pixels are deflated, 8 or 16 bits as they are.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unblur.errors import PhotoError
+from unblur.tiff_coding import (
+    HORIZONTAL_DIFFERENCING,
+    Coding,
+    Compression,
+    Samples,
+    encode_segment,
+)
+from unblur.tiff_directory import (
+    BYTE,
+    DATA_TAGS,
+    LONG,
+    SHORT,
+    UNDEFINED,
+    Field,
+    Tag,
+    TiffFile,
+    read_fields,
+    read_tiff,
+    write_directory,
+    write_header,
+    write_numbers,
+)
+
+if TYPE_CHECKING:
+    from unblur.metadata import Metadata
+
+STRIP_BYTES = 1 << 20
+_ABOUT_OTHER_PIXELS = frozenset(
+    {
+        *chain.from_iterable(DATA_TAGS),
+        Tag.NEW_SUBFILE_TYPE,
+        Tag.SUBFILE_TYPE,
+        Tag.FILL_ORDER,
+        Tag.SUB_IFDS,
+        Tag.JPEG_TABLES,
+        Tag.YCBCR_SUBSAMPLING,
+        Tag.DNG_VERSION,
+    }
+)
+"""Fields that do not belong into an EXIF block, and would not be true of the new pixels."""
+ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
+"""Values of ExtraSamples: colours are multiplied by opacity, or not."""
+
+
+def write_tiff(pixels: Samples, alpha: Samples | None, metadata: Metadata) -> bytes:
+    """Write a TIFF of one page.
+
+    Args:
+        pixels: (H, W, 1 or 3).
+        alpha: (H, W), of the same type.
+        metadata: What to write besides; a damaged EXIF block is left out.
+
+    Raises:
+        PhotoError: If the file would become larger than its offsets can tell.
+    """
+    exif = _read_exif(metadata.exif)
+    samples = pixels if alpha is None else np.dstack([pixels, alpha])
+    output = bytearray(exif.data + bytes(len(exif.data) % 2))
+    fields = read_fields(exif, exif.first)
+    fields = {tag: field for tag, field in fields.items() if tag not in _ABOUT_OTHER_PIXELS}
+    fields |= _describe(samples, pixels.shape[2], exif.order)
+    fields |= _append_strips(output, samples, exif.order)
+    if metadata.xmp:
+        fields[Tag.XMP] = Field(Tag.XMP, BYTE, len(metadata.xmp), metadata.xmp)
+    if metadata.icc:
+        fields[Tag.ICC_PROFILE] = Field(Tag.ICC_PROFILE, UNDEFINED, len(metadata.icc), metadata.icc)
+    output[:8] = write_header(exif.order, len(output))
+    return bytes(output + write_directory(list(fields.values()), exif.order, len(output)))
+
+
+def _append_strips(output: bytearray, samples: Samples, order: str) -> dict[int, Field]:
+    """Code pixels to the end of a file; return the fields that tell where."""
+    height, width, depth = samples.shape
+    rows = max(1, STRIP_BYTES // (width * depth * samples.itemsize))
+    kind = np.dtype(f"{order}u{samples.itemsize}")
+    coding = Coding(Compression.DEFLATE, HORIZONTAL_DIFFERENCING, kind, False, rows * width)
+    offsets, sizes = [], []
+    for top in range(0, height, rows):
+        strip = encode_segment(samples[top : top + rows], coding, b"")
+        offsets.append(len(output))
+        sizes.append(len(strip))
+        output += strip + bytes(len(strip) % 2)
+    if len(output) >= 1 << 32:
+        raise PhotoError("the result would be larger than 4 GiB, which only a BigTIFF can be")
+    numbers: dict[int, list[int]] = {
+        Tag.ROWS_PER_STRIP: [rows],
+        Tag.STRIP_OFFSETS: offsets,
+        Tag.STRIP_BYTE_COUNTS: sizes,
+    }
+    return {tag: write_numbers(tag, order, LONG, *values) for tag, values in numbers.items()}
+
+
+def _read_exif(exif: bytes) -> TiffFile:
+    """Return an EXIF block as a TIFF; one of no directory if it is damaged."""
+    try:
+        file = read_tiff(exif)
+        file.directory(file.first)
+    except ValueError:
+        return read_tiff(write_header("<", 0))
+    return file
+
+
+def _describe(samples: Samples, channels: int, order: str) -> dict[int, Field]:
+    """Return the fields that tell how pixels are stored, but for their strips."""
+    height, width, depth = samples.shape
+    numbers: dict[Tag, tuple[int, ...]] = {
+        Tag.IMAGE_WIDTH: (width,),
+        Tag.IMAGE_LENGTH: (height,),
+        Tag.BITS_PER_SAMPLE: (8 * samples.itemsize,) * depth,
+        Tag.COMPRESSION: (Compression.DEFLATE,),
+        Tag.PHOTOMETRIC_INTERPRETATION: (2 if channels == 3 else 1,),
+        Tag.SAMPLES_PER_PIXEL: (depth,),
+        Tag.PLANAR_CONFIGURATION: (1,),
+        Tag.PREDICTOR: (HORIZONTAL_DIFFERENCING,),
+    }
+    if depth > channels:
+        numbers[Tag.EXTRA_SAMPLES] = (UNASSOCIATED_ALPHA,)
+    numbers[Tag.SAMPLE_FORMAT] = (1,) * depth  # unsigned
+    kinds = {Tag.IMAGE_WIDTH: LONG, Tag.IMAGE_LENGTH: LONG}
+    return {
+        tag: write_numbers(tag, order, kinds.get(tag, SHORT), *values)
+        for tag, values in numbers.items()
+    }
