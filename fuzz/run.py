@@ -9,6 +9,7 @@ and one that breaks a promise is written to ``fuzz/findings``.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +21,19 @@ HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
 
 with atheris.instrument_imports(include=["unblur"]):
-    from unblur import codecs, jpeg, png, thumbnail
+    from unblur import codecs, jpeg, png, tensorflow_checkpoint, thumbnail
     from unblur.errors import PhotoError
 
 sys.path.append(str(TESTS))
-import test_jpeg  # noqa: E402 (the tests' folder had to be made known first)
+import test_avif  # noqa: E402 (the tests' folder had to be made known first)
+import test_jpeg  # noqa: E402
 import test_png  # noqa: E402
+import test_tensorflow_checkpoint  # noqa: E402
 import test_thumbnail  # noqa: E402
+import test_tiff  # noqa: E402
+import test_webp  # noqa: E402
 
+CHECKPOINT_INDEX = test_tensorflow_checkpoint.make_table([(b"a/weights", b"\x08\x01")])
 MAX_PIXELS = 100_000
 """Enough for the seeds, and little enough for thousands of photos a second."""
 
@@ -45,9 +51,9 @@ def check_codec(data: bytes) -> None:
     """Any bytes are a photo that can be written back, or raise ``PhotoError``."""
     try:
         photo = codecs.decode(data, MAX_PIXELS)
+        result = codecs.encode(photo, photo.pixels)
     except PhotoError:
         return
-    result = codecs.encode(photo, photo.pixels)
     assert codecs.decode(result.data).pixels.shape == photo.pixels.shape
 
 
@@ -63,6 +69,13 @@ def fuzz_png(data: bytes) -> None:
     check_codec(data)
 
 
+def fuzz_checkpoint(data: bytes) -> None:
+    """Any bytes are the index of a checkpoint, or raise what the reader catches."""
+    with contextlib.suppress(ValueError, IndexError):
+        for _, value in tensorflow_checkpoint.read_table(data):
+            tensorflow_checkpoint.read_fields(value)
+
+
 def fuzz_thumbnail(data: bytes) -> None:
     """Any bytes keep their length as an EXIF block, and only the thumbnail's may change."""
     result = thumbnail.refreshed(data, test_thumbnail.NEW)
@@ -75,6 +88,10 @@ def fuzz_thumbnail(data: bytes) -> None:
 TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "jpeg": (fuzz_jpeg, test_jpeg.PHOTOS),
     "png": (fuzz_png, test_png.PHOTOS),
+    "webp": (check_codec, [test_webp.SAMPLE, test_webp.make_webp(lossless=True)]),
+    "avif": (check_codec, [test_avif.SAMPLE]),
+    "tiff": (check_codec, list(test_tiff.SMALL)),
+    "checkpoint": (fuzz_checkpoint, [CHECKPOINT_INDEX]),
     "thumbnail": (fuzz_thumbnail, test_thumbnail.EXIFS),
 }
 
