@@ -137,7 +137,8 @@ def test_padding_of_an_earlier_run_is_room():
     exif = make_exif(make_thumbnail(SHARP))
     smaller = thumbnail.refreshed(exif, SHARP // 4)
     assert smaller.endswith(b"\0")
-    assert thumbnail.refreshed(smaller, SHARP // 4) == smaller
+    again = thumbnail.refreshed(smaller, SHARP // 4)
+    assert mean_difference(read(again), read(smaller)) < 2
     assert mean_difference(read(thumbnail.refreshed(smaller, SHARP)), shrink(SHARP, 40, 30)) < 8
 
 

@@ -7,6 +7,7 @@ kept byte for byte, and the index that points there is brought up to date.
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -15,11 +16,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from unblur.errors import PhotoError
 from unblur.photo import JPEG, Encoded, Photo
 from unblur.pixels import code_pixels, open_image, to_array
+from unblur.ycbcr import move_colors
 
 SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
 APP0, APP1, APP2, APP11, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE, 0xEF
@@ -59,6 +62,9 @@ class Segment:
 _SUBSAMPLING: dict[tuple[float, float], str] = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
 """Luma samples per chroma sample, across and down. Pillow cannot write others, such as 4:4:0;
 those become 4:4:4, never coarser than they were."""
+
+_BLOCKS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
+"""Luma samples per chroma sample, down and across, of what Pillow can write."""
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -106,7 +112,16 @@ def _read_subsampling(image: JpegImageFile) -> str:
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
     """Code new pixels with the original's tables and sampling, in its container."""
-    return splice(photo.container, code_pixels(pixels, None, "JPEG", **photo.coding))
+    if pixels.shape[2] == 1 or photo.coding["keep_rgb"]:
+        return splice(photo.container, code_pixels(pixels, None, "JPEG", **photo.coding))
+    image = open_image(without_metadata(photo.container), ["JPEG"], pixels.size)
+    image.draft("YCbCr", image.size)
+    subsampling = _BLOCKS[photo.coding["subsampling"]]
+    colors = move_colors(to_array(image), photo.pixels, pixels, subsampling)
+    buffer = io.BytesIO()
+    coded = Image.frombytes("YCbCr", image.size, colors.data)
+    coded.save(buffer, "JPEG", **{**photo.coding, "keep_rgb": False})
+    return splice(photo.container, buffer.getvalue())
 
 
 def segments(data: bytes) -> Iterator[Segment]:
