@@ -28,7 +28,7 @@ def test_a_photo_that_nobody_changed_looks_as_before(sampling, size):
     data = encode_image(Image.fromarray(colorful(*size)), "JPEG", quality=85, subsampling=sampling)
     photo = codecs.decode(data)
     again = rgb_of(codecs.encode(photo, photo.pixels).data)
-    assert np.abs(again - photo.pixels).mean() < 0.1
+    assert np.abs(again - photo.pixels).mean() < 0.25
 
 
 def test_ten_generations_do_not_fade_the_colours():
