@@ -6,8 +6,6 @@ import torch
 
 from unblur.errors import DeviceError
 
-DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
-
 
 def choose_device(name: str) -> torch.device:
     """Return the device of a name; ``auto`` takes the fastest that is there.
