@@ -10,6 +10,7 @@ from pathlib import Path
 import fakes
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import make_exif, make_jpeg
 from PIL import Image
 
@@ -253,3 +254,36 @@ def test_a_terminal_sees_a_progress_bar_and_a_file_does_not(jpeg, identity_weigh
     os.close(leader)
     assert "photos" in shown
     assert "megapixels" in shown
+
+
+def test_the_first_word_may_be_a_command(unblur):
+    result = CliRunner().invoke(cli.main, ["models", "list"])
+    assert result.exit_code == 0
+    assert result.output.startswith("srn-compact\t")
+
+
+def test_a_photo_may_have_a_commands_name_or_begin_with_a_dash(tmp_path, monkeypatch, unblur):
+    monkeypatch.chdir(tmp_path)
+    for name in ("models", "-photo.jpg"):
+        Path(name).write_bytes(make_jpeg())
+    assert unblur("--output", "a.jpg", "./models").code == 0
+    for name in ("models", "-photo.jpg"):
+        result = CliRunner().invoke(cli.main, ["--dry-run", "--", name])
+        assert result.stderr.startswith(f"{name} -> ")
+
+
+def test_a_commands_help_names_the_command_alone():
+    result = CliRunner().invoke(cli.main, ["models", "--help"], prog_name="unblur")
+    assert result.output.startswith("Usage: unblur models [OPTIONS] COMMAND")
+
+
+def test_commands_and_files_complete_the_first_word(tmp_path, monkeypatch):
+    words = {"_UNBLUR_COMPLETE": "bash_complete", "COMP_WORDS": "unblur mod", "COMP_CWORD": "1"}
+    result = CliRunner(env=words).invoke(cli.main, prog_name="unblur")
+    assert result.output == "plain,models\nfile,mod\n"
+
+
+def test_the_options_of_photos_complete_after_a_photo():
+    words = {"_UNBLUR_COMPLETE": "bash_complete", "COMP_WORDS": "unblur a.jpg --suf"}
+    result = CliRunner(env=words | {"COMP_CWORD": "2"}).invoke(cli.main, prog_name="unblur")
+    assert result.output == "plain,--suffix\n"

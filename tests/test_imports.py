@@ -12,7 +12,7 @@ HEAVY = ("torch", "numpy", "PIL", "rich", "safetensors")
 
 LIBRARY_HOMES = {
     "torch": {"deblurrer", "devices", "memory", "published", "srn", "weights"},
-    "click": {"cli"},
+    "click": {"cli", "commands", "models_cli"},
     "rich": {"ui"},
 }
 """The only modules that may import these."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -13,22 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur import __version__
+from unblur import __version__, models_cli
+from unblur.commands import (
+    PhotosOrCommand,
+    complete_first_word,
+    exit_code_of,
+    interrupted_code,
+    orderly_signals,
+    verbosity_options,
+)
 from unblur.config import cache_folder, read_config
-from unblur.errors import ExitCode, UnblurError, UsageError
+from unblur.errors import ExitCode, UsageError
 from unblur.models import DEFAULT_MODEL, find_weights
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM, SUFFIX, Options
 from unblur.photo import CONVERSIONS
+from unblur.ui import Ui
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
     from typing import Literal
 
     from unblur.deblurrer import Deblurrer
     from unblur.plan import Plan
     from unblur.report import Report
-    from unblur.ui import Listing, Ui
+    from unblur.ui import Listing
 
 EPILOG = """\
 Exit codes: 0 all done or skipped, 1 a photo failed, 2 wrong usage, 3 no photo found,
@@ -72,11 +77,13 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     ctx.exit()
 
 
-@click.command(
+@click.group(
+    cls=PhotosOrCommand,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "UNBLUR"},
     epilog=EPILOG,
 )
-@click.argument("paths", nargs=-1, metavar="PATH...", envvar=[])
+@click.argument("paths", nargs=-1, metavar="PATH...", envvar=[], shell_complete=complete_first_word)
 @click.option("-r", "--recursive", is_flag=True, help="Take the photos below folders.")
 @click.option(
     "--files-from",
@@ -168,8 +175,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option("--json", "as_json", is_flag=True, help="List results as lines of JSON.")
 @click.option("-0", "--null", is_flag=True, help="End paths with NUL, in --files-from and results.")
-@click.option("-q", "--quiet", count=True, help="Say only what went wrong.")
-@click.option("-v", "--verbose", count=True, help="Say more; twice shows tracebacks.")
+@verbosity_options
 @click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -197,55 +203,16 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
     A second run does only what is not done: results that are there, whose
     originals and settings have not changed, are skipped.
     """
+    if not flags:
+        return  # a command was named, and runs next
     from unblur.files import claimed_stdout
-    from unblur.ui import DEBUG, Ui
 
     verbosity = flags["verbose"] - flags["quiet"]
-    with _orderly_signals(), claimed_stdout() as stdout:
+    with orderly_signals(), claimed_stdout() as stdout:
         settings = {name: flags[name] for name in ("model", "device", "tile")}
         ui = Ui(verbosity, _choose_listing(flags, stdout), stdout, settings)
-        try:
-            code = _deblur(flags, ui, stdout)
-        except UnblurError as error:
-            ui.error(str(error))
-            code = error.exit_code
-        except KeyboardInterrupt as interrupt:
-            ui.error("interrupted")
-            code = _interrupted_code(interrupt)
-        except BrokenPipeError:
-            code = ExitCode.FAILED  # whoever read the list has gone
-        except Exception as error:
-            if verbosity >= DEBUG:
-                raise
-            ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
-            code = ExitCode.FAILED
+        code = exit_code_of(lambda: _deblur(flags, ui, stdout), ui)
     sys.exit(code)
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which is to end a run as orderly as Ctrl-C does."""
-
-
-@contextlib.contextmanager
-def _orderly_signals() -> Iterator[None]:
-    """Let the first signal end the run in order, and the second at once."""
-    names = (signal.SIGINT, signal.SIGTERM)
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for name in names:
-            signal.signal(name, lambda number, frame: os._exit(128 + number))
-        raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
-
-    before = [signal.signal(name, stop) for name in names]
-    try:
-        yield
-    finally:
-        for name, handler in zip(names, before, strict=True):
-            signal.signal(name, handler)
-
-
-def _interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:
-    return ExitCode.TERMINATED if isinstance(interrupt, _Terminated) else ExitCode.INTERRUPTED
 
 
 def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
@@ -330,7 +297,7 @@ def _conclude(report: Report, ui: Ui) -> ExitCode:
     ui.summary(report)
     if report.interrupted_by:
         ui.error("interrupted")
-        return _interrupted_code(report.interrupted_by)
+        return interrupted_code(report.interrupted_by)
     if report.exit_code is ExitCode.NOTHING_TO_DO:
         ui.error("found no photo")
     return report.exit_code
@@ -346,3 +313,6 @@ def _make_deblurrer(weights: Path, device: str, tile: int | Literal["auto"], ui:
     deblurrer = Deblurrer(load_network(weights), device, tile, warn=ui.say)
     ui.settings |= {"device": deblurrer.device.type, "tile": deblurrer.tile}
     return deblurrer
+
+
+main.add_command(models_cli.models)

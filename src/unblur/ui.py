@@ -49,11 +49,15 @@ class Ui:
     """
 
     def __init__(
-        self, verbosity: int, listing: Listing, stdout: int, settings: dict[str, Any]
+        self,
+        verbosity: int = NORMAL,
+        listing: Listing = "none",
+        stdout: int = 1,
+        settings: dict[str, Any] | None = None,
     ) -> None:
         self.verbosity = verbosity
         self._listing, self._stdout = listing, stdout
-        self.settings = settings
+        self.settings = settings or {}
         self._bar: Progress | None = None
         self._megapixels = 0.0
         self._lock = threading.Lock()
@@ -68,6 +72,10 @@ class Ui:
                 self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
             else:
                 print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def answer(self, text: str) -> None:
+        """Print a line on standard output: what a command was asked for."""
+        print(text, flush=True)  # noqa: T201
 
     def error(self, text: str) -> None:
         """Print an error, however quiet."""

@@ -1,0 +1,110 @@
+"""What all commands share: how one is found, and how what went wrong becomes an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from unblur.errors import ExitCode, UnblurError
+from unblur.ui import DEBUG, Ui
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class PhotosOrCommand(click.Group):
+    """Takes photos, unless its first word is the name of a command.
+
+    A photo of that name is ``./models``. The package click-default-group does
+    the same but swallows ``--``, after which names may begin with a dash.
+    """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the options for photos; none when a command is named."""
+        named = ctx.invoked_subcommand or ctx.command is not self
+        return [] if named else super().get_params(ctx)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Leave the words after a command's name to that command."""
+        if args and args[0] in self.commands:
+            ctx.invoked_subcommand = args[0]
+        else:
+            ctx.allow_extra_args, ctx.allow_interspersed_args = False, True
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return the usage of photos, without the words for commands."""
+        return click.Command.collect_usage_pieces(self, ctx)
+
+
+def complete_first_word(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the name of a file, or as the first word that of a command."""
+    commands = ctx.command.commands if isinstance(ctx.command, click.Group) else {}
+    names = () if ctx.params.get("paths") or not incomplete else sorted(commands)
+    items = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return [*items, CompletionItem(incomplete, type="file")]
+
+
+def verbosity_options(command: F) -> F:
+    """Add ``--quiet`` and ``--verbose`` to a command."""
+    quiet = click.option("-q", "--quiet", count=True, help="Say only what went wrong.")
+    verbose = click.option("-v", "--verbose", count=True, help="Say more; twice shows tracebacks.")
+    return quiet(verbose(command))
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which is to end a run as orderly as Ctrl-C does."""
+
+
+@contextlib.contextmanager
+def orderly_signals() -> Iterator[None]:
+    """Let the first signal end the run in order, and the second at once."""
+    names = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for name in names:
+            signal.signal(name, lambda number, frame: os._exit(128 + number))
+        raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    before = [signal.signal(name, stop) for name in names]
+    try:
+        yield
+    finally:
+        for name, handler in zip(names, before, strict=True):
+            signal.signal(name, handler)
+
+
+def interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:
+    """Return the exit code that tells which signal ended the run."""
+    return ExitCode.TERMINATED if isinstance(interrupt, _Terminated) else ExitCode.INTERRUPTED
+
+
+def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
+    """Act, and tell the user in one line whatever goes wrong.
+
+    Raises:
+        Exception: What nobody foresaw, if the user asked for tracebacks.
+    """
+    try:
+        return act()
+    except UnblurError as error:
+        ui.error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt as interrupt:
+        ui.error("interrupted")
+        return interrupted_code(interrupt)
+    except BrokenPipeError:
+        return ExitCode.FAILED  # whoever read the list has gone
+    except Exception as error:
+        if ui.verbosity >= DEBUG:
+            raise
+        ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
+        return ExitCode.FAILED
