@@ -38,7 +38,7 @@ HELD_OUT_PAIRS = "reds_street_"
 BLUR_LENGTHS = {"short": 8.0, "medium": 16.0, "long": 30.0}
 """Upper bounds in pixels of the motion in the synthetic validation sets."""
 
-SHARP_SHARE_OF_PAIRS = 0.15
+SHARP_SHARE_OF_PAIRS = 0.2
 """How often a real pair's sharp photo stands for both: it must stay as it is."""
 
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")

@@ -2,7 +2,8 @@
 
 ``python -m training.train --minutes 120`` goes on where the last training of
 the same folder stopped, or else starts anew; ``--start-from WEIGHTS`` starts
-from shipped weights. See ``training/README.md`` for the recipe and its reasons.
+from shipped weights, with the second half of the schedule. The recipe and its
+reasons are told in ``training/README.md``.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ class Trainer:
     step: int = 0
     pixels: int = 0
     seconds: float = 0.0
+    begin: float = 0.0
+    """Progress at which this training began."""
 
     def __post_init__(self) -> None:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -115,7 +118,8 @@ class Trainer:
     @property
     def progress(self) -> float:
         """How much of the training is done, from 0 to 1."""
-        return min(1.0, self.seconds / (60 * self.minutes))
+        share = self.seconds / (60 * self.minutes)
+        return min(1.0, self.begin + (1 - self.begin) * share)
 
     def train_on(self, blurred: Tensor, sharp: Tensor) -> tuple[float, float]:
         """Take one step.
@@ -249,7 +253,8 @@ def main() -> None:
     else:
         network = SRN(COMPACT)
         initialise(network)
-    trainer = Trainer(network, options.minutes, options.lr)
+    begin = SQUARED_ERROR_UNTIL if options.start_from else 0.0
+    trainer = Trainer(network, options.minutes, options.lr, begin=begin)
     options.folder.mkdir(parents=True, exist_ok=True)
     state = options.folder / "state.pt"
     if state.exists():
