@@ -7,7 +7,7 @@ import pytest
 from conftest import encode_image, make_pixels
 from PIL import Image
 
-from unblur import codecs
+from unblur import codecs, ycbcr
 from unblur.ycbcr import averaged, move_colors, sharpened
 
 
@@ -55,8 +55,19 @@ def test_a_change_of_the_pixels_arrives(sampling):
 def test_nothing_is_moved_where_no_pixel_changed():
     stored = make_pixels(50, 60, seed=1)
     before = make_pixels(50, 60)
-    moved = move_colors(stored.copy(), before, before, (1, 1))
-    assert np.array_equal(moved, stored)
+    image = Image.frombytes("YCbCr", (60, 50), stored.data)
+    move_colors(image, before, before, (1, 1))
+    assert np.array_equal(np.asarray(image), stored)
+
+
+@pytest.mark.parametrize("subsampling", [(1, 1), (1, 2), (2, 2)])
+def test_strips_of_rows_leave_no_trace(subsampling, monkeypatch):
+    stored, before, after = (make_pixels(101, 60, seed=seed) for seed in range(3))
+    images = [Image.frombytes("YCbCr", (60, 101), stored.data) for _ in range(2)]
+    move_colors(images[0], before, after, subsampling)
+    monkeypatch.setattr(ycbcr, "STRIP_BYTES", 24 * 60 * 3)
+    move_colors(images[1], before, after, subsampling)
+    assert np.array_equal(images[0], images[1])
 
 
 @pytest.mark.parametrize("subsampling", [(1, 2), (2, 2)])

@@ -154,8 +154,15 @@ def _through_network(loaded: Loaded | Outcome, deblurrer: Deblurrer, run: Run) -
     """Deblur a photo; one that already has its outcome keeps it."""
     if isinstance(loaded, Outcome):
         return loaded
-    photo = loaded.photo
-    return _attempt(loaded.job, run, lambda job, run: deblurrer(photo.pixels, run.ui.follow(job)))
+
+    def deblur(job: Job, run: Run) -> Pixels:
+        from unblur.memory import return_freed_memory
+
+        pixels = deblurrer(loaded.photo.pixels, run.ui.follow(job))
+        return_freed_memory()
+        return pixels
+
+    return _attempt(loaded.job, run, deblur)
 
 
 def _attempt(job: Job, run: Run, act: Callable[[Job, Run], T]) -> T | Outcome:
@@ -175,6 +182,7 @@ def _attempt(job: Job, run: Run, act: Callable[[Job, Run], T]) -> T | Outcome:
 
 def _load(job: Job, run: Run) -> Loaded | Outcome:
     from unblur import codecs
+    from unblur.memory import return_freed_memory
 
     started = time.monotonic()
     if _is_done_meanwhile(job, run):
@@ -184,6 +192,7 @@ def _load(job: Job, run: Run) -> Loaded | Outcome:
     else:
         data, status = files.read_photo_bytes(job.source)
     photo = codecs.decode(data, run.options.max_pixels)
+    return_freed_memory()
     _check_target(job, photo.format, run.options)
     return Loaded(job, photo, status, started)
 

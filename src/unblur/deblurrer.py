@@ -256,12 +256,12 @@ class _Work:
 
     def _write_output(self, start: int, values: Floats) -> None:
         """Round finished rows to the photo's own depth, without the padding."""
-        values = values[:, : max(0, self.height - start), : self.width]
         top = np.iinfo(self.image.dtype).max
-        if self.channels == 1:
-            values = values.mean(axis=0, keepdims=True)
-        rounded = np.rint(np.clip(values, 0, 1) * top).transpose(1, 2, 0)
-        self.output[start : start + values.shape[1]] = rounded
+        for row, line in enumerate(values[:, : self.height - start].swapaxes(0, 1), start):
+            line = line[:, : self.width]  # (3, width); a row at a time needs no further memory
+            if self.channels == 1:
+                line = line.mean(axis=0, keepdims=True)
+            self.output[row] = np.rint(np.clip(line, 0, 1) * top).T
 
     def _run_tile(
         self, scale: int, region: tuple[Span, Span], previous: ScaleResult | None

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from unblur.errors import PhotoError
@@ -116,11 +115,10 @@ def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
         return splice(photo.container, code_pixels(pixels, None, "JPEG", **photo.coding))
     image = open_image(without_metadata(photo.container), ["JPEG"], pixels.size)
     image.draft("YCbCr", image.size)
-    subsampling = _BLOCKS[photo.coding["subsampling"]]
-    colors = move_colors(to_array(image), photo.pixels, pixels, subsampling)
+    image.load()
+    move_colors(image, photo.pixels, pixels, _BLOCKS[photo.coding["subsampling"]])
     buffer = io.BytesIO()
-    coded = Image.frombytes("YCbCr", image.size, colors.data)
-    coded.save(buffer, "JPEG", **{**photo.coding, "keep_rgb": False})
+    image.save(buffer, "JPEG", **{**photo.coding, "keep_rgb": False})
     return splice(photo.container, buffer.getvalue())
 
 

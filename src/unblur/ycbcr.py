@@ -9,10 +9,12 @@ chroma sharpened by what the decoder will smooth.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from unblur.pixels import STRIP_BYTES
 from unblur.tiles import Floats
@@ -23,42 +25,67 @@ FROM_RGB = np.array(
 """Differences of Y, Cb and Cr from those of red, green and blue (JFIF 1.02, page 3)."""
 SHARPENINGS = 6
 """Steps to the chroma whose smoothed form is wanted; each halves what is left, or better."""
+FIXED_POINT = 64
+"""Steps per level of stored chroma: what is moved stays within 16 bits, from -255 to 510."""
 
 
 def move_colors(
-    stored: NDArray[np.uint8],
+    stored: Image.Image,
     before: NDArray[Any],
     after: NDArray[Any],
     subsampling: tuple[int, int],
-) -> NDArray[np.uint8]:
-    """Change YCbCr by as much as RGB changed.
+) -> None:
+    """Change YCbCr by as much as RGB changed, in strips: a large photo is there thrice already.
 
     Args:
-        stored: (H, W, 3), YCbCr as decoded; changed in place.
+        stored: Pillow's YCbCr, H x W, as decoded; changed in place. Where
+            chroma is coarser, all pixels of a sample become alike.
         before: (H, W, 3) uint8, RGB as decoded.
         after: (H, W, 3) uint8, the RGB to be shown.
         subsampling: Luma samples per chroma sample, down and across, each 1 or 2.
-
-    Returns:
-        ``stored``; where chroma is coarser, all pixels of a sample are alike.
     """
-    height, width, _ = stored.shape
     down, across = subsampling
-    coarse = np.empty((2, -(-height // down), -(-width // across)), np.float32)
-    step = 2 * max(1, STRIP_BYTES // (24 * width))
-    for top in range(0, height, step):
-        rows = slice(top, top + step)
-        change = after[rows].astype(np.float32) - before[rows]
-        moved = stored[rows] + change @ FROM_RGB.T
-        stored[rows] = _rounded(moved)
-        for plane, values in zip(coarse, moved[..., 1:].transpose(2, 0, 1), strict=True):
-            average = averaged(values, down, across)
-            plane[top // down : top // down + len(average)] = average
-    if (down, across) != (1, 1):
+    coarse = np.empty((2, -(-stored.height // down), -(-stored.width // across)), np.int16)
+    for top, strip in _strips(stored):
+        rows = slice(top, top + len(strip))
+        moved = strip + (after[rows].astype(np.float32) - before[rows]) @ FROM_RGB.T
+        _paste(stored, top, moved)
+        if subsampling != (1, 1):
+            for plane, values in zip(coarse, moved[..., 1:].transpose(2, 0, 1), strict=True):
+                average = averaged(values, down, across)
+                plane[top // down : top // down + len(average)] = np.rint(average * FIXED_POINT)
+    if subsampling == (1, 1):
+        return
+    for top, strip in _strips(stored):
+        moved = strip.astype(np.float32)
         for index, plane in enumerate(coarse, start=1):
-            sharp = _rounded(sharpened(plane, down, across))
-            stored[..., index] = sharp.repeat(down, 0).repeat(across, 1)[:height, :width]
-    return stored
+            sharp = _sharpened_rows(plane, top // down, -(-len(strip) // down), down, across)
+            moved[..., index] = sharp.repeat(down, 0).repeat(across, 1)[
+                : len(strip), : stored.width
+            ]
+        _paste(stored, top, moved)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield the first row and the pixels of strips of an even number of rows."""
+    step = 2 * max(1, STRIP_BYTES // (24 * image.width))
+    for top in range(0, image.height, step):
+        box = (0, top, image.width, min(top + step, image.height))
+        yield top, np.asarray(image.crop(box))
+
+
+def _paste(image: Image.Image, top: int, values: Floats) -> None:
+    size = (values.shape[1], values.shape[0])
+    image.paste(Image.frombytes(image.mode, size, _rounded(values).data), (0, top))
+
+
+def _sharpened_rows(
+    plane: NDArray[np.int16], top: int, rows: int, down: int, across: int
+) -> Floats:
+    """Sharpen some rows of a plane as if all of them had been."""
+    start = max(0, top - SHARPENINGS)  # each step looks one row further
+    context = plane[start : top + rows + SHARPENINGS].astype(np.float32) / np.float32(FIXED_POINT)
+    return sharpened(context, down, across)[top - start :][:rows]
 
 
 def averaged(plane: Floats, down: int, across: int) -> Floats:
