@@ -42,6 +42,16 @@ class OutOfMemoryAbove(Identity):
         return blurred, None
 
 
+class TileSizes(Identity):
+    """Remembers the longest side that it was given."""
+
+    largest = 0
+
+    def run_scale(self, blurred, previous, state):
+        self.largest = max(self.largest, *blurred.shape[2:])
+        return blurred, None
+
+
 class Brighter(Identity):
     """Adds a constant, far enough that values leave the range."""
 

@@ -287,3 +287,31 @@ def test_the_options_of_photos_complete_after_a_photo():
     words = {"_UNBLUR_COMPLETE": "bash_complete", "COMP_WORDS": "unblur a.jpg --suf"}
     result = CliRunner(env=words | {"COMP_CWORD": "2"}).invoke(cli.main, prog_name="unblur")
     assert result.output == "plain,--suffix\n"
+
+
+def test_strength_reaches_the_photo_and_counts_as_a_setting(tmp_path, unblur, png):
+    first, again = unblur(png, "--strength", "0.5"), unblur(png, "--strength", "0.5")
+    assert (first.code, again.code) == (0, 0)
+    assert "-> " in first.stderr
+    assert "-> " not in again.stderr
+    assert unblur(png, "--overwrite").stderr.count("-> ") == 1
+
+
+@pytest.mark.parametrize("size", ["2", "G", "2 gigabytes", "-1G"])
+def test_a_size_that_is_none_is_refused(png, unblur, size):
+    result = unblur(png, "--max-memory", size)
+    assert result.code == 2
+    assert "no size such as 800M or 2G" in result.stderr
+
+
+def test_too_little_memory_fails_the_photo_in_one_line(png, unblur):
+    result = unblur(png, "--max-memory", "100M", "--threads", "1")
+    assert result.code == 1
+    assert "photo.png: with tiles of 128 pixels it takes about" in result.stderr
+    assert unblur(png, "--max-memory", "1G").code == 0
+
+
+def test_bounded_memory_does_one_photo_at_a_time(png, unblur):
+    result = unblur(png, "--max-memory", "1G", "--jobs", "2")
+    assert result.code == 2
+    assert "one photo at a time" in result.stderr

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from conftest import make_pixels
 
 from unblur.deblurrer import SMALLEST_TILE_PX, Deblurrer
-from unblur.errors import DeviceError, UsageError
+from unblur.errors import DeviceError, PhotoError, UsageError
 from unblur.srn import SRN, SRNConfig
 
 NETWORKS = {
@@ -47,7 +47,7 @@ def test_the_identity_network_returns_every_bit(size, channels, dtype):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("tile", [SMALLEST_TILE_PX, 256])
+@pytest.mark.parametrize("tile", [SMALLEST_TILE_PX, 192, 256, 1024])
 def test_tiles_compute_what_one_whole_pass_computes(name, tile):
     network = random_network(NETWORKS[name])
     image = make_pixels(403, 517)
@@ -78,6 +78,45 @@ def test_a_tile_that_overflows_is_redone_in_full_precision():
     image = make_pixels(40, 40)
     result = Deblurrer(fakes.NotANumberInHalf(), "cpu", precision=torch.bfloat16)(image)
     assert np.array_equal(result, image)
+
+
+@pytest.mark.parametrize(("strength", "value"), [(0.0, 20), (0.5, 84), (1.0, 148)])
+def test_strength_is_the_share_of_the_change_that_is_made(strength, value):
+    image = np.full((8, 9, 3), 20, np.uint8)
+    assert np.all(Deblurrer(fakes.Brighter(), "cpu", strength=strength)(image) == value)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_no_strength_leaves_every_bit(dtype):
+    image = make_pixels(40, 50, 3, dtype)
+    assert np.array_equal(Deblurrer(fakes.Brighter(), "cpu", strength=0)(image), image)
+
+
+def test_a_strength_that_is_no_share_is_refused():
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        Deblurrer(fakes.Identity(), "cpu", strength=1.5)
+
+
+def test_less_memory_makes_smaller_tiles():
+    tiles = fakes.TileSizes()
+    image, sides = make_pixels(700, 900), []
+    for gigabytes in (2, 0.55, 0.5):
+        tiles.largest = 0
+        deblurrer = Deblurrer(tiles, "cpu", max_memory=int(gigabytes * (1 << 30)))
+        assert np.array_equal(deblurrer(image), image)
+        sides.append(tiles.largest)
+    assert sides == sorted(sides, reverse=True)
+    assert len(set(sides)) == 3
+
+
+def test_a_photo_that_needs_more_memory_than_allowed_is_refused():
+    with pytest.raises(PhotoError, match=r"takes about 0\.\d GB, more than --max-memory"):
+        Deblurrer(fakes.Identity(), "cpu", max_memory=300 << 20)(make_pixels(64, 64))
+
+
+def test_a_tile_that_the_user_typed_is_refused_rather_than_changed():
+    with pytest.raises(PhotoError, match="with tiles of 1024 pixels"):
+        Deblurrer(fakes.Identity(), "cpu", tile=1024, max_memory=500 << 20)(make_pixels(64, 64))
 
 
 def test_progress_rises_to_one():

@@ -9,6 +9,8 @@ from unblur.memory import (
     fitting_tile,
     free_memory,
     is_out_of_memory,
+    photo_bytes,
+    return_freed_memory,
     tile_bytes_per_pixel,
 )
 from unblur.srn import SRNConfig
@@ -47,6 +49,20 @@ def test_a_tile_fits_its_budget():
 def test_no_budget_gives_no_tile_and_plenty_gives_the_largest():
     assert fitting_tile(CONFIG, torch.float32, -1) == 0
     assert fitting_tile(CONFIG, torch.float32, 1 << 50) == LARGEST_TILE_PX
+
+
+def test_deeper_photos_and_recurrent_networks_take_more():
+    recurrent = SRNConfig(channels=1, recurrent=True)
+    plain, deep, heavy = (
+        photo_bytes(3000, 4000, itemsize, config)
+        for itemsize, config in ((1, CONFIG), (2, CONFIG), (1, recurrent))
+    )
+    assert 12e6 * 6 < plain < deep
+    assert plain < heavy
+
+
+def test_freed_memory_can_be_returned_anywhere():
+    return_freed_memory()
 
 
 @pytest.mark.parametrize(

@@ -109,9 +109,9 @@ def _run_pipeline(jobs: list[Job], deblurrer: Deblurrer, run: Run, report: Repor
     However it ends, photos that are through the network are still written, and
     no temporary file is left.
     """
-    ahead = run.options.jobs
-    decoding = ThreadPoolExecutor(ahead, "decode")
-    writing = ThreadPoolExecutor(ahead, "write")
+    ahead = 0 if run.options.max_memory else run.options.jobs
+    decoding = ThreadPoolExecutor(run.options.jobs, "decode")
+    writing = ThreadPoolExecutor(run.options.jobs, "write")
     pending: deque[Future[None]] = deque()
 
     def store(loaded: Loaded, pixels: Pixels) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -56,6 +57,21 @@ class TileSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             return int(value)
         except ValueError:
             self.fail(f"{value!r} is neither auto nor a number of pixels", param, ctx)
+
+
+class MemorySize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number of bytes, such as ``800M`` or ``1.5G``."""
+
+    name = "size"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Read the option's text."""
+        match = re.fullmatch(r"([0-9]*\.?[0-9]+)([MG])B?", str(value).strip().upper())
+        if match is None:
+            self.fail(f"{value!r} is no size such as 800M or 2G", param, ctx)
+        return int(float(match[1]) * (1 << (20 if match[2] == "M" else 30)))
 
 
 def _use_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
@@ -166,6 +182,27 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help="Side of the tiles that large photos are cut into; smaller needs less memory.",
 )
 @click.option(
+    "--strength",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    metavar="0-1",
+    help="How much of the change is made: half of it with 0.5.",
+)
+@click.option(
+    "--max-memory",
+    type=MemorySize(),
+    metavar="SIZE",
+    help="Take no more main memory than this, such as 2G: tiles shrink, photos are done one by "
+    "one, and one that needs more fails.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compute with this many threads instead of one for each core that may be used.",
+)
+@click.option(
     "-j",
     "--jobs",
     type=int,
@@ -209,7 +246,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
 
     verbosity = flags["verbose"] - flags["quiet"]
     with orderly_signals(), claimed_stdout() as stdout:
-        settings = {name: flags[name] for name in ("model", "device", "tile")}
+        settings = {name: flags[name] for name in ("model", "device", "tile", "strength")}
         ui = Ui(verbosity, _choose_listing(flags, stdout), stdout, settings)
         code = exit_code_of(lambda: _deblur(flags, ui, stdout), ui)
     sys.exit(code)
@@ -242,7 +279,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         else:
 
             def make_deblurrer() -> Deblurrer:
-                return _make_deblurrer(weights, flags["device"], flags["tile"], ui)
+                return _make_deblurrer(weights, flags, ui)
 
             run = Run(options, history, settings, ui, stdout)
             report = run_plan(plan, make_deblurrer, run)
@@ -303,14 +340,17 @@ def _conclude(report: Report, ui: Ui) -> ExitCode:
     return report.exit_code
 
 
-def _make_deblurrer(weights: Path, device: str, tile: int | Literal["auto"], ui: Ui) -> Deblurrer:
+def _make_deblurrer(weights: Path, flags: dict[str, Any], ui: Ui) -> Deblurrer:
     # Threads that spin while they wait make a busy machine several times slower.
     # OpenMP reads this when PyTorch is imported, which is why imports are late.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from unblur.deblurrer import Deblurrer
+    from unblur.devices import use_threads
     from unblur.weights import load_network
 
-    deblurrer = Deblurrer(load_network(weights), device, tile, warn=ui.say)
+    use_threads(flags["threads"])
+    chosen = {name: flags[name] for name in ("device", "tile", "strength", "max_memory")}
+    deblurrer = Deblurrer(load_network(weights), warn=ui.say, **chosen)
     ui.settings |= {"device": deblurrer.device.type, "tile": deblurrer.tile}
     return deblurrer
 

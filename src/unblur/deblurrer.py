@@ -7,6 +7,7 @@ scales four times less context than the network needs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
@@ -17,8 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unblur.devices import choose_device, choose_precision
-from unblur.errors import UsageError
-from unblur.memory import automatic_tile, is_out_of_memory
+from unblur.errors import PhotoError, UsageError
+from unblur.memory import (
+    PROGRAM_BYTES,
+    automatic_tile,
+    fitting_tile,
+    is_out_of_memory,
+    photo_bytes,
+    tile_bytes_per_pixel,
+)
 from unblur.srn import SCALES, SRNConfig, State, enlarge, shrink
 from unblur.tiles import Floats, Joiner, Span, plan_spans
 
@@ -28,8 +36,8 @@ Write: TypeAlias = Callable[[int, Floats], None]
 """Takes finished rows, as `Joiner` hands them out."""
 
 OVERLAP_PX = 64
-"""What neighbouring tiles share, in pixels of their own scale."""
-SMALLEST_TILE_PX = 2 * OVERLAP_PX + 64
+"""What neighbouring tiles share, in pixels of their own scale; a little less if they are small."""
+SMALLEST_TILE_PX = 128
 
 
 class Network(Protocol):
@@ -64,11 +72,13 @@ class Deblurrer:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         tile: Side of the largest tile in pixels, or ``auto``.
         precision: Type that convolutions compute in; by default the device's fastest.
+        strength: Share of the change that is made, from 0 to 1.
+        max_memory: Bytes of main memory that the program may take.
         warn: Told in a sentence when memory ran out and what is done about it.
 
     Raises:
         DeviceError: If the device is not there.
-        UsageError: If the tile is too small.
+        UsageError: If the tile is too small, or the strength no share.
     """
 
     def __init__(
@@ -77,13 +87,16 @@ class Deblurrer:
         device: str = "auto",
         tile: int | Literal["auto"] = "auto",
         precision: torch.dtype | None = None,
+        strength: float = 1.0,
+        max_memory: int | None = None,
         warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.device = choose_device(device)
         self.precision = precision or choose_precision(self.device)
         self.network = network.to(self.device)
         self.config = network.config
-        self.warn = warn
+        self.strength, self.max_memory, self.warn = strength, max_memory, warn
+        self.is_automatic = tile == "auto"
         if tile == "auto":
             fitting = automatic_tile(self.config, self.precision, self.device)
             self.tile = max(SMALLEST_TILE_PX, fitting)
@@ -91,6 +104,8 @@ class Deblurrer:
             self.tile = tile
         if self.tile < SMALLEST_TILE_PX:
             raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
+        if not 0 <= strength <= 1:
+            raise UsageError(f"strength is from 0 to 1, not {strength}")
 
     def __call__(self, image: Pixels, on_progress: Callable[[float], None] | None = None) -> Pixels:
         """Deblur a photo.
@@ -102,8 +117,12 @@ class Deblurrer:
 
         Returns:
             A new array of the same shape and type.
+
+        Raises:
+            PhotoError: If the photo needs more than ``max_memory``.
+            MemoryError: If memory runs out even with the smallest tiles on the CPU.
         """
-        work = _Work(self, image)
+        work = _Work(self, image, self._largest_tile(image))
         previous: ScaleResult | None = None
         done, total = 0.0, sum(1 / scale**2 for scale in SCALES)
         for scale in SCALES:
@@ -113,6 +132,23 @@ class Deblurrer:
             done += 1 / scale**2
             previous = work.result
         return work.output
+
+    def _largest_tile(self, image: Pixels) -> int:
+        """Return the largest tile that leaves a photo within ``max_memory``."""
+        if self.max_memory is None or self.device.type != "cpu":
+            return self.tile
+        needed = PROGRAM_BYTES + photo_bytes(
+            image.shape[0], image.shape[1], image.itemsize, self.config
+        )
+        fitting = fitting_tile(self.config, self.precision, self.max_memory - needed)
+        smallest = SMALLEST_TILE_PX if self.is_automatic else self.tile
+        if fitting < smallest:
+            needed += math.ceil(smallest**2 * tile_bytes_per_pixel(self.config, self.precision))
+            raise PhotoError(
+                f"with tiles of {smallest} pixels it takes about {needed / 1e9:.1f} GB, "
+                f"more than --max-memory allows"
+            )
+        return min(self.tile, fitting)
 
     def infer(
         self, blurred: Tensor, previous: Tensor, state: State | None
@@ -134,16 +170,19 @@ class Deblurrer:
             new_state = image.new_zeros(image.shape[0], 0, *image.shape[2:])
         return image.float().cpu(), new_state.float().cpu()
 
-    def make_room(self) -> None:
+    def make_room(self, tile: int) -> None:
         """Go on with less memory: with smaller tiles, or else on the CPU.
+
+        Args:
+            tile: The size with which memory ran out.
 
         Raises:
             MemoryError: If there is nothing left to try.
         """
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        if self.tile > SMALLEST_TILE_PX:
-            self.tile = max(SMALLEST_TILE_PX, self.tile // 2)
+        if tile > SMALLEST_TILE_PX:
+            self.tile = max(SMALLEST_TILE_PX, tile // 2)
             self.warn(f"out of memory: going on with tiles of {self.tile} pixels")
         elif self.device.type != "cpu":
             self.warn(f"out of memory on {self.device.type}: going on with the CPU")
@@ -166,13 +205,18 @@ def _writer_to(target: NDArray[Any]) -> Write:
 class _Work:
     """One photo on its way through the scales."""
 
-    def __init__(self, deblurrer: Deblurrer, image: Pixels) -> None:
-        self.deblurrer, self.image = deblurrer, image
+    def __init__(self, deblurrer: Deblurrer, image: Pixels, largest_tile: int) -> None:
+        self.deblurrer, self.image, self.largest_tile = deblurrer, image, largest_tile
         self.config = deblurrer.config
         self.height, self.width, self.channels = image.shape
         self.output = np.empty_like(image)
         self.planes = 3 // self.config.channels
         self.result: ScaleResult | None = None
+
+    @property
+    def tile(self) -> int:
+        """Side of the largest tile in pixels; it shrinks when memory runs out."""
+        return min(self.largest_tile, self.deblurrer.tile)
 
     def run(self, scale: int, previous: ScaleResult | None) -> Iterator[float]:
         """Deblur the photo at one scale, yielding the share that is done.
@@ -209,9 +253,8 @@ class _Work:
         Finished rows are written from the region's top to its bottom.
         """
         stride, depth = self.config.stride, self.planes * self.config.state_channels
-        rows, columns = (
-            plan_spans(span.length, self.deblurrer.tile, OVERLAP_PX, stride) for span in region
-        )
+        overlap = min(OVERLAP_PX, (self.tile - 2 * stride) // 2)
+        rows, columns = (plan_spans(span.length, self.tile, overlap, stride) for span in region)
         images = Joiner(rows, columns, 3, write_image)
         states = None
         if write_state:
@@ -231,14 +274,14 @@ class _Work:
     ) -> tuple[Floats, Floats]:
         """Deblur a tile; in parts, if it does not fit into memory."""
         deblurrer = self.deblurrer
-        while max(span.length for span in region) <= deblurrer.tile:
+        while max(span.length for span in region) <= (tile := self.tile):
             try:
                 return self._run_tile(scale, region, previous)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
             # Past the handler the failed attempt's tensors are free.
-            deblurrer.make_room()
+            deblurrer.make_room(tile)
         return self._run_in_parts(scale, region, previous)
 
     def _run_in_parts(
@@ -256,12 +299,15 @@ class _Work:
 
     def _write_output(self, start: int, values: Floats) -> None:
         """Round finished rows to the photo's own depth, without the padding."""
-        top = np.iinfo(self.image.dtype).max
+        top, strength = np.iinfo(self.image.dtype).max, self.deblurrer.strength
         for row, line in enumerate(values[:, : self.height - start].swapaxes(0, 1), start):
             line = line[:, : self.width]  # (3, width); a row at a time needs no further memory
             if self.channels == 1:
                 line = line.mean(axis=0, keepdims=True)
-            self.output[row] = np.rint(np.clip(line, 0, 1) * top).T
+            line = np.clip(line, 0, 1) * top
+            if strength < 1:
+                line = self.image[row].T + strength * (line - self.image[row].T)
+            self.output[row] = np.rint(line).T
 
     def _run_tile(
         self, scale: int, region: tuple[Span, Span], previous: ScaleResult | None

@@ -19,6 +19,10 @@ LARGEST_TILE_PX = 1024
 TILE_STEP_PX = 64
 MAPS_ALIVE = 18
 """Feature maps of the first level's size that are alive at once, measured at the peak."""
+PROGRAM_BYTES = 400 << 20
+"""What Python, PyTorch and a network's weights take before the first photo, from above."""
+CODING_BYTES_PER_PIXEL = 8
+"""What coding a result takes at its peak besides the photo and the result themselves."""
 
 _CGROUP_FILES = (
     ("memory.max", "memory.current"),  # version 2
@@ -67,6 +71,21 @@ def tile_bytes_per_pixel(config: SRNConfig, precision: torch.dtype) -> float:
     planes = 3 // config.channels
     features = planes * config.width / config.unshuffle**2
     return MAPS_ALIVE * features * precision.itemsize
+
+
+def photo_bytes(height: int, width: int, itemsize: int, config: SRNConfig) -> int:
+    """Estimate the memory that a photo takes besides a tile, from above.
+
+    Args:
+        height: In pixels.
+        width: In pixels.
+        itemsize: Bytes of a sample: 1 or 2.
+        config: The network's; its state and image at half size are kept in half precision.
+    """
+    halved = (2 * 3 + 2 * (3 // config.channels) * config.state_channels / config.stride**2) / 4
+    joined_rows = 4 * 3 * LARGEST_TILE_PX * width
+    per_pixel = 2 * 3 * itemsize + max(halved, CODING_BYTES_PER_PIXEL * itemsize)
+    return math.ceil(height * width * per_pixel) + joined_rows
 
 
 def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float) -> int:

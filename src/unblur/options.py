@@ -45,7 +45,11 @@ class Options:
     """Keep only what is needed to show the photo as before."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     """Larger photos are refused."""
+    strength: float = 1.0
+    """Share of the change that is made, from 0 to 1."""
     fail_fast: bool = False
+    max_memory: int | None = None
+    """Bytes that the program may take; photos are then done one after the other."""
     jobs: int = 1
     """Photos that are decoded ahead of the network, and that wait to be written after it."""
 
@@ -57,6 +61,7 @@ class Options:
             f" format={self.format}": self.format,
             f" quality={self.quality}": self.quality,
             " strip-metadata": self.strip_metadata,
+            f" strength={self.strength}": self.strength != 1,
         }
         return "".join(text for text, is_set in parts.items() if is_set)
 
@@ -78,3 +83,5 @@ class Options:
             raise UsageError(f"{self.suffix!r} cannot be a suffix of file names")
         if self.jobs < 1:
             raise UsageError("--jobs needs at least 1")
+        if self.max_memory and self.jobs > 1:
+            raise UsageError("--max-memory does one photo at a time: leave --jobs out")

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import psutil
+import pytest
+import torch
+
+from unblur.devices import available_cores, use_threads
+
+
+@pytest.fixture
+def affinity(monkeypatch):
+    """Let this process be allowed on eight cores."""
+    monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda self: list(range(8)), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "5000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "6400000 100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({}, 8),
+    ],
+)
+def test_a_containers_quota_and_the_affinity_limit_the_cores(tmp_path, affinity, files, cores):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert available_cores(tmp_path) == cores
+
+
+def test_the_user_may_choose_the_threads():
+    before = torch.get_num_threads()
+    try:
+        use_threads(3)
+        assert torch.get_num_threads() == 3
+        use_threads()
+        assert 1 <= torch.get_num_threads() <= 3
+    finally:
+        torch.set_num_threads(before)
