@@ -19,23 +19,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 NETWORKS = ("srn-compact", "srn-color", "srn-lstm")
+PEERS = ("NAFNet", "Restormer", "Richardson-Lucy")
 WAYS = ("unblur", "bare", "eager")
 """The tool's own tiles and precision; one untiled pass with the same precision; one plain pass of
 PyTorch in float32 as it comes."""
-PUBLISHED_SIDE, COMPACT_SIDE = 512, 1536
-"""Sides of the photo in pixels: the published networks are ten times as slow."""
+SIDES = {"srn-compact": 1536, "Restormer": 256, "matrix": 4096}
+"""Sides of the photo in pixels; the other networks are ten times as slow."""
+DEFAULT_SIDE = 512
 
 
 @dataclass(frozen=True)
 class Measurement:
     """What one process found."""
 
-    seconds_per_megapixel: float
+    seconds: float
+    """Per megapixel; of a matrix product altogether."""
     peak_mb: float
+    multiply_adds: float = 0.0
+    """Per second, where they are counted."""
 
 
 def make_network(name: str):  # noqa: ANN201 (torch is imported late)
-    """Build a network; the published ones with random weights, which take as long."""
+    """Build a network; all but ours with random weights, which take as long."""
+    from benchmarks import peers
     from unblur.models import find_weights
     from unblur.published import CONFIGS
     from unblur.srn import SRN
@@ -43,25 +49,36 @@ def make_network(name: str):  # noqa: ANN201 (torch is imported late)
 
     if name in CONFIGS:
         return SRN(CONFIGS[name]).eval().requires_grad_(False)
+    if name == "NAFNet":
+        return peers.make_nafnet().eval().requires_grad_(False)
+    if name == "Restormer":
+        return peers.make_restormer().eval().requires_grad_(False)
     return load_network(find_weights(name))
 
 
-def make_way(network_name: str, way: str, side: int) -> Callable[[], object]:
+def make_way(name: str, way: str, side: int) -> Callable[[], object]:
     """Return what is to be timed."""
     import numpy as np
     import torch
 
+    from benchmarks import peers
     from unblur.deblurrer import Deblurrer
     from unblur.devices import choose_precision
 
-    network = make_network(network_name)
+    precision = choose_precision(torch.device("cpu"))
+    if name == "matrix":
+        left, right = (torch.randn(side, side, dtype=precision) for _ in range(2))
+        return lambda: left @ right
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    if name == "Richardson-Lucy":
+        return peers.make_richardson_lucy(pixels)
+    network = make_network(name)
     if way == "unblur":
         deblurrer = Deblurrer(network, "cpu")
         return lambda: deblurrer(pixels)
     image = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
-    batch = image.reshape(-1, network.config.channels, side, side)
-    precision = choose_precision(torch.device("cpu"))
+    channels = 3 if name in PEERS else network.config.channels
+    batch = image.reshape(-1, channels, side, side)
     if way == "bare":
         batch = batch.contiguous(memory_format=torch.channels_last)
 
@@ -73,50 +90,69 @@ def make_way(network_name: str, way: str, side: int) -> Callable[[], object]:
     return run
 
 
-def measure(network: str, way: str, side: int) -> Measurement:
+def count_multiply_adds(name: str, way: str, side: int) -> float:
+    """Count what one pass of the whole photo takes."""
+    if name == "matrix":
+        return float(side**3)
+    if way != "bare":
+        return 0.0
+    from torch.utils.flop_counter import FlopCounterMode
+
+    run = make_way(name, way, 128)
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / 2 * (side / 128) ** 2
+
+
+def measure(name: str, way: str) -> Measurement:
     """Time one way in this process, after a warm-up."""
-    run = make_way(network, way, side)
+    side = SIDES.get(name, DEFAULT_SIDE)
+    run = make_way(name, way, side)
     run()
     start = time.perf_counter()
     run()
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Measurement(seconds / (side * side / 1e6), peak)
+    rate = count_multiply_adds(name, way, side) / seconds
+    return Measurement(seconds / (side * side / 1e6), peak, rate)
 
 
-def measure_apart(network: str, way: str) -> Measurement:
+def measure_apart(name: str, way: str) -> Measurement:
     """Measure in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.run", "--one", network, way]
+    command = [sys.executable, "-m", "benchmarks.run", "--one", name, way]
     environment = {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)
-    run = subprocess.run(command, capture_output=True, check=True, text=True, env=environment)
-    return Measurement(**json.loads(run.stdout))
+    run = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment)
+    return Measurement(**json.loads(run.stdout.splitlines()[-1]))
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", nargs=2, metavar=("NETWORK", "WAY"), help="one figure, as JSON")
+    parser.add_argument("--one", nargs=2, metavar=("NAME", "WAY"), help="one figure, as JSON")
     options = parser.parse_args()
     if options.one:
-        network, way = options.one
-        side = COMPACT_SIDE if network == "srn-compact" else PUBLISHED_SIDE
-        print(json.dumps(vars(measure(network, way, side))))
+        print(json.dumps(vars(measure(*options.one))))
         return
-    print("| network | way | seconds per megapixel | of eager | peak memory |")
-    print("|---|---|--:|--:|--:|")
-    for network in NETWORKS:
-        found: dict[str, list[Measurement]] = {way: [] for way in WAYS}
-        for _ in range(options.rounds):
-            for way in WAYS:
-                found[way].append(measure_apart(network, way))
-        seconds = {
-            way: statistics.median(m.seconds_per_megapixel for m in found[way]) for way in WAYS
-        }
-        for way in WAYS:
-            peak = max(m.peak_mb for m in found[way])
-            ratio = seconds[way] / seconds["eager"]
-            print(f"| {network} | {way} | {seconds[way]:.2f} | {ratio:.2f} | {peak:.0f} MB |")
+    ways = [(name, way) for name in NETWORKS for way in WAYS]
+    ways += [(name, "eager") for name in PEERS] + [("matrix", "product")]
+    found: dict[tuple[str, str], list[Measurement]] = {way: [] for way in ways}
+    for _ in range(options.rounds):
+        for way in ways:
+            found[way].append(measure_apart(*way))
+    seconds = {way: statistics.median(m.seconds for m in found[way]) for way in ways}
+    product = statistics.median(m.multiply_adds for m in found["matrix", "product"])
+    print(
+        "| network | way | seconds per megapixel | of eager | of a matrix product | peak memory |"
+    )
+    print("|---|---|--:|--:|--:|--:|")
+    for name, way in ways[:-1]:
+        ratio = seconds[name, way] / seconds[name, "eager"]
+        rate = statistics.median(m.multiply_adds for m in found[name, way]) / product
+        share = f"{rate:.2f}" if rate else ""
+        peak = max(m.peak_mb for m in found[name, way])
+        row = (name, way, f"{seconds[name, way]:.2f}", f"{ratio:.2f}", share, f"{peak:.0f} MB")
+        print(f"| {' | '.join(row)} |")
 
 
 if __name__ == "__main__":
