@@ -7,13 +7,18 @@ import sys
 import pytest
 
 from unblur.errors import PhotoError
-from unblur.files import read_header, read_photo_bytes, write_atomically
+from unblur.files import FileDraft, read_header, read_photo_bytes
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and pipes")
 
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def write_atomically(path, data, replaces):
+    with FileDraft(path, data) as draft:
+        draft.publish(replaces)
 
 
 def test_a_file_appears_whole_and_alone(tmp_path):

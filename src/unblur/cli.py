@@ -261,9 +261,10 @@ def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
 
 
 def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
-    from unblur.batch import Run, run_plan
+    from unblur.batch import LocalRunner
     from unblur.history import History
     from unblur.plan import make_plan
+    from unblur.runner import Run, run_plan
 
     options = _read_options(flags)
     paths = _read_paths(flags)
@@ -282,7 +283,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
                 return _make_deblurrer(weights, flags, ui)
 
             run = Run(options, history, settings, ui, stdout)
-            report = run_plan(plan, make_deblurrer, run)
+            report = run_plan(plan, LocalRunner(make_deblurrer), run)
     return _conclude(report, ui)
 
 

@@ -12,9 +12,10 @@ import secrets
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from unblur.errors import PhotoError
 
@@ -22,6 +23,27 @@ LONGEST_NAME_BYTES = 255
 TEMPORARY_FILES = ".*.unblur-??????.tmp"
 """Matches every file that is not finished yet."""
 ABANDONED_AFTER_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What tells a file from the same file changed: its size and time of modification."""
+
+    size: int
+    time_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileState:
+        """Take it from what `os.stat` says."""
+        return cls(status.st_size, status.st_mtime_ns)
+
+    @classmethod
+    def at(cls, path: Path) -> FileState | None:
+        """Return the state of a file, or ``None`` if there is none."""
+        try:
+            return cls.of(path.stat())
+        except OSError:
+            return None
 
 
 def read_photo_bytes(path: Path) -> tuple[bytes, os.stat_result]:
@@ -70,41 +92,111 @@ def _open_regular(path: Path) -> BinaryIO:
     return file
 
 
-def write_atomically(
-    path: Path,
-    data: bytes,
-    replaces: bool,
-    like: os.stat_result | None = None,
-    keep_time: bool = False,
-    before_rename: Callable[[os.stat_result], None] | None = None,
-) -> None:
-    """Write a file so that it appears whole or not at all.
+class Draft(Protocol):
+    """A whole result that only needs its name; it is discarded unless it is published."""
+
+    @property
+    def state(self) -> FileState | None:
+        """What tells it from another one, as far as known before it is published."""
+
+    def publish(self, replaces: bool) -> FileState | None:
+        """Give it its name in one step, and return its state then.
+
+        Args:
+            replaces: Replace what is there; otherwise that stays, even if it appeared only now.
+
+        Raises:
+            PhotoError: If something is there that must stay, or it cannot be written.
+        """
+
+    def __enter__(self) -> object:
+        """Begin to use it."""
+
+    def __exit__(self, *unused: object) -> None:
+        """Discard it if it was not published."""
+
+
+class FileDraft:
+    """A whole file beside its place, under a name of its own.
+
+    It is locked as long as it is open, so that `sweep` of another run can tell
+    it from one whose run was killed.
 
     Args:
-        path: The file to write.
+        path: The file that it is to become.
         data: Its content.
-        replaces: Replace a file that is there; otherwise it stays, even if it
-            appeared only now.
-        like: A file whose permissions the new one gets; the umask's by default.
+        like: A file whose permissions it gets; the umask's by default.
         keep_time: Give it the time of modification of ``like``, too.
-        before_rename: Called with the finished file's state just before it gets its name.
 
     Raises:
-        PhotoError: If it cannot be written, or is there and must stay.
+        PhotoError: If it cannot be written.
     """
-    try:
-        with _temporary_beside(path) as (descriptor, scratch):
-            write_all(descriptor, data)
+
+    def __init__(
+        self,
+        path: Path,
+        data: bytes,
+        like: os.stat_result | None = None,
+        keep_time: bool = False,
+    ) -> None:
+        self.path = path
+        ending = f".unblur-{secrets.token_hex(3)}.tmp"
+        room = LONGEST_NAME_BYTES - len(ending) - 1
+        self._scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with contextlib.ExitStack() as stack, _told_as_unwritten(path):
+            self._descriptor = os.open(self._scratch, flags, 0o666)
+            stack.push(self.__exit__)
+            _lock(self._descriptor)
+            write_all(self._descriptor, data)
             if like is not None:
-                _copy_attributes(descriptor, scratch, like, keep_time)
-            os.fsync(descriptor)
-            if before_rename:
-                before_rename(os.fstat(descriptor))
+                _copy_attributes(self._descriptor, self._scratch, like, keep_time)
+            os.fsync(self._descriptor)
+            self.state = FileState.of(os.fstat(self._descriptor))
+            stack.pop_all()
+
+    def __enter__(self) -> FileDraft:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        os.close(self._descriptor)
+        self._scratch.unlink(missing_ok=True)
+
+    def publish(self, replaces: bool) -> FileState:
+        """Rename it; see `Draft`."""
+        with _told_as_unwritten(self.path):
             if replaces:
-                scratch.replace(path)
+                self._scratch.replace(self.path)
             else:
-                _rename_to_new(scratch, path)
-        _flush_folder(path.parent)
+                _rename_to_new(self._scratch, self.path)
+            _flush_folder(self.path.parent)
+        return self.state
+
+
+class StreamDraft:
+    """A result on its way to a descriptor, which needs no name."""
+
+    state = None
+
+    def __init__(self, descriptor: int, data: bytes) -> None:
+        self._descriptor, self._data = descriptor, data
+
+    def __enter__(self) -> StreamDraft:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        pass
+
+    def publish(self, replaces: bool) -> None:
+        """Write it; see `Draft`."""
+        write_all(self._descriptor, self._data)
+
+
+@contextlib.contextmanager
+def _told_as_unwritten(path: Path) -> Iterator[None]:
+    """Turn the system's errors into ones for the user."""
+    try:
+        yield
     except FileExistsError as error:
         raise PhotoError(f"{path} exists; --overwrite replaces it") from error
     except OSError as error:
@@ -116,26 +208,6 @@ def _copy_attributes(descriptor: int, scratch: Path, like: os.stat_result, keep_
         scratch.chmod(stat.S_IMODE(like.st_mode))
     if keep_time:
         os.utime(scratch, ns=(like.st_atime_ns, like.st_mtime_ns))
-
-
-@contextlib.contextmanager
-def _temporary_beside(path: Path) -> Iterator[tuple[int, Path]]:
-    """Open a file of its own name in the target's folder, and remove what is left of it.
-
-    It is locked as long as it is open, so that `sweep` of another run can tell
-    it from one whose run was killed.
-    """
-    ending = f".unblur-{secrets.token_hex(3)}.tmp"
-    room = LONGEST_NAME_BYTES - len(ending) - 1
-    scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(scratch, flags, 0o666)
-    try:
-        _lock(descriptor)
-        yield descriptor, scratch
-    finally:
-        os.close(descriptor)
-        scratch.unlink(missing_ok=True)
 
 
 def shortened(name: str, most_bytes: int) -> str:
@@ -196,7 +268,8 @@ def keep_backup(path: Path, backup: Path) -> None:
         os.link(path, backup)
     except OSError:  # file systems without hard links
         data, status = read_photo_bytes(path)
-        write_atomically(backup, data, replaces=False, like=status, keep_time=True)
+        with FileDraft(backup, data, status, keep_time=True) as draft:
+            draft.publish(replaces=False)
 
 
 def _rename_to_new(scratch: Path, path: Path) -> None:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from unblur.files import FileState
+
 WAIT_SECONDS = 60.0
 """How long to wait for another run that is writing."""
 
@@ -26,27 +28,6 @@ CREATE TABLE IF NOT EXISTS results (
     PRIMARY KEY (target, target_size, target_time)
 ) WITHOUT ROWID
 """
-
-
-@dataclass(frozen=True)
-class FileState:
-    """What tells a file from the same file changed: its size and time of modification."""
-
-    size: int
-    time_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> FileState:
-        """Take it from what `os.stat` says."""
-        return cls(status.st_size, status.st_mtime_ns)
-
-    @classmethod
-    def at(cls, path: Path) -> FileState | None:
-        """Return the state of a file, or ``None`` if there is none."""
-        try:
-            return cls.of(path.stat())
-        except OSError:
-            return None
 
 
 class History:

@@ -40,6 +40,8 @@ class Outcome:
     """What the user should know of it."""
     details: tuple[str, ...] = ()
     """What only the curious want to know."""
+    trace: str = ""
+    """Where an error came from that nobody foresaw."""
 
     def to_json(self, settings: dict[str, Any]) -> str:
         """Return one line of JSON, the form of ``--json``."""

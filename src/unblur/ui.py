@@ -132,6 +132,8 @@ class Ui:
         if self._bar:
             self._advance(outcome)
         if outcome.status is Status.FAILED:
+            if outcome.trace and self.verbosity >= DEBUG:
+                self.error(outcome.trace)
             self.error(f"{name}: {outcome.reason}")
         elif outcome.status is Status.SKIPPED:
             self.say(f"{name}: skipped: {outcome.reason}", VERBOSE)

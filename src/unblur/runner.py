@@ -1,0 +1,116 @@
+"""A run: the jobs of a plan are done somewhere, and settled and remembered here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from unblur import files
+from unblur.history import History
+from unblur.options import Options
+from unblur.plan import Job, Plan
+from unblur.report import Outcome, Report, Status
+from unblur.ui import Ui
+from unblur.work import Result
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all photos of a run share."""
+
+    options: Options
+    history: History
+    settings: str
+    """What a result depends on besides its photo; see `History`."""
+    ui: Ui
+    stdout: int
+    """Descriptor for a photo that goes to standard output."""
+    report: Report = field(default_factory=Report)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further photo is to be begun."""
+        return self.options.fail_fast and bool(self.report.failures)
+
+    def done_meanwhile(self, job: Job) -> Outcome | None:
+        """Return the outcome of a job that another run has done since it was planned."""
+        if job.source is None or job.target is None or self.options.on_existing == "overwrite":
+            return None
+        if not self.history.is_done(job.source, job.target, self.settings):
+            return None
+        return Outcome(job, Status.SKIPPED, "done by another run meanwhile")
+
+    def remember(self, result: Result) -> None:
+        """Record a result: before it is published, and after that if it has changed."""
+        job = result.outcome.job
+        if job.source and job.target and result.source and result.target:
+            self.history.record(job.source, result.source, job.target, result.target, self.settings)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Take in what became of a photo, and tell it."""
+        if outcome.status is Status.FAILED and not outcome.job.problem:
+            outcome = self.done_meanwhile(outcome.job) or outcome
+        with self.report.lock:
+            self.report.add(outcome)
+            self.ui.outcome(outcome)
+
+
+class Runner(Protocol):
+    """Does jobs, wherever that is."""
+
+    def __enter__(self) -> object:
+        """Get ready: called once, and only if a job can be tried at all.
+
+        Raises:
+            UnblurError: If no photo can be done.
+        """
+
+    def __exit__(self, *unused: object) -> None:
+        """Let go of what was taken."""
+
+    def do(self, jobs: list[Job], run: Run) -> None:
+        """Settle each job as soon as it is done, until there is none or the run is over.
+
+        A result is remembered by the run before it is published. However it
+        ends, no temporary file is left.
+        """
+
+
+def run_plan(plan: Plan, runner: Runner, run: Run) -> Report:
+    """Do the jobs; one that fails does not stop the rest, unless asked for.
+
+    Args:
+        plan: What to do.
+        runner: Who does it.
+        run: What all photos share.
+
+    Returns:
+        What became of each photo; on an interrupt, of those until then.
+
+    Raises:
+        UnblurError: If the runner can do no photo.
+    """
+    todo = list(_settle_beforehand(plan.jobs, run))
+    if not todo or run.is_over:
+        return run.report
+    with runner:
+        for folder in {job.target.parent for job in todo if job.target is not None}:
+            files.sweep(folder)
+        with run.ui.progress(len(todo)):
+            try:
+                runner.do(todo, run)
+            except KeyboardInterrupt as interrupt:
+                run.report.interrupted_by = interrupt
+    return run.report
+
+
+def _settle_beforehand(jobs: Iterable[Job], run: Run) -> Iterator[Job]:
+    """Settle the jobs that need no work, and yield the others."""
+    for job in jobs:
+        if job.problem:
+            run.settle(Outcome(job, Status.FAILED, job.problem))
+        elif job.skip:
+            run.settle(Outcome(job, Status.SKIPPED, job.skip))
+        else:
+            yield job

@@ -1,0 +1,192 @@
+"""What is done with one photo: load it, finish its result, give the result its name.
+
+Nothing here knows where it runs, or of other photos. Between `finish` and
+`publish` whoever runs it records the result, so that no crash can leave one
+that nobody knows.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from unblur import files
+from unblur.errors import PhotoError
+from unblur.files import FileState
+from unblur.options import Options
+from unblur.photo import CONVERSIONS, Format
+from unblur.plan import BACKUP_ENDING, Job, has_other_links
+from unblur.report import Outcome, Status
+
+if TYPE_CHECKING:
+    from unblur.deblurrer import Deblurrer, Pixels
+    from unblur.photo import Photo
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A photo that is ready for the network."""
+
+    job: Job
+    photo: Photo
+    status: os.stat_result | None
+    """The state of its file when it was read; ``None`` for standard input."""
+    started: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is to be remembered of a photo that is done."""
+
+    outcome: Outcome
+    source: FileState | None
+    """What it was made from; ``None`` for standard input."""
+    target: FileState | None
+    """What it became; ``None`` for standard output."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A result that only needs its name."""
+
+    result: Result
+    draft: files.Draft
+    started: float
+
+
+def attempt(job: Job, act: Callable[[], T]) -> T | Outcome:
+    """Do a part of a job; whatever goes wrong with it becomes its outcome."""
+    trace = ""
+    try:
+        return act()
+    except PhotoError as error:
+        reason = str(error)
+    except MemoryError:
+        reason = "out of memory; a smaller --tile or --jobs 1 needs less"
+    except Exception as error:  # the boundary: a bug with one photo must not lose the others
+        trace = traceback.format_exc()
+        reason = f"unexpected {type(error).__name__}: {error}; -vv shows where"
+    return Outcome(job, Status.FAILED, reason, trace=trace)
+
+
+def load(job: Job, options: Options) -> Loaded:
+    """Read and decode a photo.
+
+    Raises:
+        PhotoError: If it cannot be processed as asked for.
+    """
+    from unblur import codecs
+    from unblur.memory import return_freed_memory
+
+    started = time.monotonic()
+    if job.source is None:
+        data, status = sys.stdin.buffer.read(), None
+    else:
+        data, status = files.read_photo_bytes(job.source)
+    photo = codecs.decode(data, options.max_pixels)
+    return_freed_memory()
+    _check_target(job, photo.format, options)
+    return Loaded(job, photo, status, started)
+
+
+def _check_target(job: Job, form: Format, options: Options) -> None:
+    """Refuse to write a format over another one, or under another one's ending."""
+    result = _result_format(options) or form.result
+    if options.in_place:
+        if result is not form:
+            raise PhotoError(f"a {form.name} file becomes {result.name}, and is never replaced")
+    elif job.target is not None and job.target.suffix.lower() not in result.suffixes:
+        verb = "stays one" if result is form else f"becomes {result.name}"
+        raise PhotoError(
+            f"is a {form.name} file and {verb}, "
+            f"but {job.target.name} does not end in {result.suffixes[0]}; see --format"
+        )
+
+
+def _result_format(options: Options) -> Format | None:
+    return CONVERSIONS[options.format] if options.format else None
+
+
+def deblur(
+    loaded: Loaded, deblurrer: Deblurrer, on_progress: Callable[[float], None] | None = None
+) -> Pixels:
+    """Return a photo's new pixels.
+
+    Raises:
+        PhotoError: If it needs more memory than it may take.
+        MemoryError: If memory ran out.
+    """
+    from unblur.memory import return_freed_memory
+
+    pixels = deblurrer(loaded.photo.pixels, on_progress)
+    return_freed_memory()
+    return pixels
+
+
+def finish(loaded: Loaded, pixels: Pixels, options: Options, stdout: int) -> Finished:
+    """Encode new pixels, and write the result beside its place.
+
+    Args:
+        loaded: The photo.
+        pixels: Of the same shape and type as the photo's.
+        options: What the user asked for.
+        stdout: Descriptor for a photo that goes to standard output.
+
+    Raises:
+        PhotoError: If it cannot be encoded or written.
+    """
+    from unblur import codecs
+
+    job, photo, status = loaded.job, loaded.photo, loaded.status
+    encoded = codecs.encode(
+        photo,
+        pixels,
+        options.refresh_thumbnail,
+        form=_result_format(options),
+        quality=options.quality,
+        strip_metadata=options.strip_metadata,
+    )
+    notes = encoded.notes + _prepare_place(job, options)
+    draft: files.Draft
+    if job.target is None:
+        draft = files.StreamDraft(stdout, encoded.data)
+    else:
+        draft = files.FileDraft(job.target, encoded.data, status, options.preserve_times)
+    height, width = photo.pixels.shape[:2]
+    outcome = Outcome(job, Status.DONE, "", width, height, 0.0, notes, photo.notes)
+    source = None if status is None else FileState.of(status)
+    return Finished(Result(outcome, source, draft.state), draft, loaded.started)
+
+
+def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
+    """Make the folder or the backup, and return what the user should know of that."""
+    if job.target is None:
+        return ()
+    if not options.in_place:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        return ()
+    if options.backup:
+        files.keep_backup(job.target, job.target.with_name(job.target.name + BACKUP_ENDING))
+    if has_other_links(job.target):
+        return ("other names of the file (hard links) keep the original",)
+    return ()
+
+
+def publish(finished: Finished) -> Result:
+    """Give a result its name, in one step.
+
+    Raises:
+        PhotoError: If a file is there that must stay, or the name cannot be given.
+    """
+    result = finished.result
+    with finished.draft:
+        target = finished.draft.publish(result.outcome.job.replaces)
+    seconds = time.monotonic() - finished.started
+    return replace(result, outcome=replace(result.outcome, seconds=seconds), target=target)
