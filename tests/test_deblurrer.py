@@ -176,6 +176,35 @@ def test_a_tile_in_parts_computes_what_a_whole_one_does(name):
     assert deblurrer.tile == 256
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_device_that_computes_on_its_own_gets_one_tile_ahead(name, monkeypatch):
+    network = random_network(NETWORKS[name])
+    image = make_pixels(300, 420)
+    deblurrer = Deblurrer(network, "cpu", 192, torch.float32)
+    expected, events, launch = deblurrer(image), [], deblurrer._launch
+
+    def launch_later(*inputs):
+        number = sum(event[0] == "begun" for event in events)
+        events.append(("begun", number))
+
+        def finish():
+            events.append(("finished", number))
+            return result()
+
+        result = launch(*inputs)
+        return finish
+
+    monkeypatch.setattr(deblurrer, "_launch", launch_later)
+    monkeypatch.setattr(Deblurrer, "is_asynchronous", True)
+    monkeypatch.setattr(deblurrer, "upload", torch.from_numpy)
+    assert np.array_equal(deblurrer(image), expected)
+    last_of_scales = 0
+    for number in range(1, sum(event[0] == "begun" for event in events)):
+        ahead = events.index(("begun", number)) < events.index(("finished", number - 1))
+        last_of_scales += not ahead
+    assert last_of_scales == 2  # a scale waits for the whole of the one before
+
+
 def test_memory_that_is_never_enough_is_an_error():
     with pytest.raises(MemoryError):
         Deblurrer(fakes.OutOfMemoryAbove(0), "cpu")(make_pixels(64, 64))

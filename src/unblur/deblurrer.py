@@ -7,10 +7,11 @@ scales four times less context than the network needs.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -30,10 +31,14 @@ from unblur.memory import (
 from unblur.srn import SCALES, SRNConfig, State, enlarge, shrink
 from unblur.tiles import Floats, Joiner, Span, plan_spans
 
+T = TypeVar("T")
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 Write: TypeAlias = Callable[[int, Floats], None]
 """Takes finished rows, as `Joiner` hands them out."""
+
+Finish: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
+"""Waits for a tile's image and state."""
 
 OVERLAP_PX = 64
 """What neighbouring tiles share, in pixels of their own scale; a little less if they are small."""
@@ -150,25 +155,50 @@ class Deblurrer:
             )
         return min(self.tile, fitting)
 
-    def infer(
-        self, blurred: Tensor, previous: Tensor, state: State | None
-    ) -> tuple[Tensor, Tensor]:
-        """Run the network on one tile, and once more in float32 if that gave no numbers.
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether the device computes on while the next tile is prepared."""
+        return self.device.type == "cuda"
+
+    def upload(self, array: NDArray[Any]) -> Tensor:
+        """Bring an array to the device, without waiting for it where that can be."""
+        tensor = torch.from_numpy(array)
+        if self.is_asynchronous:
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+    def infer(self, blurred: Tensor, previous: Tensor, state: State | None) -> Finish:
+        """Run the network on one tile.
 
         Returns:
-            The image (N, C, H, W) and the state (N, S, h, w) in float32 on the CPU.
+            What waits for the image (N, C, H, W) and the state (N, S, h, w), in
+            float32 on the CPU. If the image has values that are no numbers, the
+            tile is computed once more in float32.
         """
-        for precision in (self.precision, torch.float32):
-            with (
-                torch.inference_mode(),
-                torch.autocast(self.device.type, precision, precision != torch.float32),
-            ):
-                image, new_state = self.network.run_scale(blurred, previous, state)
-            if bool(image.isfinite().all()):
-                break
+        download = self._launch(self.precision, blurred, previous, state)
+
+        def finish() -> tuple[Tensor, Tensor]:
+            image, new_state = download()
+            if self.precision == torch.float32 or bool(image.isfinite().all()):
+                return image, new_state
+            return self._launch(torch.float32, blurred, previous, state)()
+
+        if self.is_asynchronous:
+            return finish
+        result = finish()  # here, where running out of memory is looked for
+        return lambda: result
+
+    def _launch(
+        self, precision: torch.dtype, blurred: Tensor, previous: Tensor, state: State | None
+    ) -> Finish:
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, precision, precision != torch.float32),
+        ):
+            image, new_state = self.network.run_scale(blurred, previous, state)
         if new_state is None:
             new_state = image.new_zeros(image.shape[0], 0, *image.shape[2:])
-        return image.float().cpu(), new_state.float().cpu()
+        return _download(image, new_state)
 
     def make_room(self, tile: int) -> None:
         """Go on with less memory: with smaller tiles, or else on the CPU.
@@ -191,6 +221,33 @@ class Deblurrer:
             self.network = self.network.to(self.device)
         else:
             raise MemoryError
+
+
+def _download(image: Tensor, state: Tensor) -> Finish:
+    """Begin to copy results to main memory, and return what waits for them."""
+    if not image.is_cuda:
+        return lambda: (image.float().cpu(), state.float().cpu())
+    copies = [torch.empty(t.shape, dtype=torch.float32, pin_memory=True) for t in (image, state)]
+    for copy, tensor in zip(copies, (image, state), strict=True):
+        copy.copy_(tensor, non_blocking=True)
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call, unused-ignore]
+    done.record()
+
+    def finish() -> tuple[Tensor, Tensor]:
+        done.synchronize()
+        return copies[0], copies[1]
+
+    return finish
+
+
+def _one_ahead(started: Iterable[T]) -> Iterator[T]:
+    """Yield each item when the next one has been taken."""
+    items = iter(started)
+    waiting = list(itertools.islice(items, 1))
+    for item in items:
+        yield waiting.pop()
+        waiting.append(item)
+    yield from waiting
 
 
 def _writer_to(target: NDArray[Any]) -> Write:
@@ -260,33 +317,40 @@ class _Work:
         if write_state:
             coarse = [[span.divided(stride) for span in spans] for spans in (rows, columns)]
             states = Joiner(coarse[0], coarse[1], depth, write_state)
-        for row, y in enumerate(rows):
-            for column, x in enumerate(columns):
-                tile = y.shifted(region[0].start), x.shifted(region[1].start)
-                image, state = self._run_region(scale, tile, previous)
-                images.add(row, column, image)
-                if states:
-                    states.add(row, column, state)
-                yield (row * len(columns) + column + 1) / (len(rows) * len(columns))
+        places = [(row, column) for row in range(len(rows)) for column in range(len(columns))]
+        regions = (
+            (rows[row].shifted(region[0].start), columns[column].shifted(region[1].start))
+            for row, column in places
+        )
+        started: Iterator[Finish] = (self._start_region(scale, tile, previous) for tile in regions)
+        if self.deblurrer.is_asynchronous:
+            started = _one_ahead(started)
+        for done, ((row, column), finish) in enumerate(zip(places, started, strict=True), start=1):
+            image, state = finish()
+            images.add(row, column, image.flatten(0, 1).numpy())
+            if states:
+                states.add(row, column, state.flatten(0, 1).numpy())
+            yield done / len(places)
 
-    def _run_region(
+    def _start_region(
         self, scale: int, region: tuple[Span, Span], previous: ScaleResult | None
-    ) -> tuple[Floats, Floats]:
-        """Deblur a tile; in parts, if it does not fit into memory."""
+    ) -> Finish:
+        """Begin to deblur a tile; do it in parts, if it does not fit into memory."""
         deblurrer = self.deblurrer
         while max(span.length for span in region) <= (tile := self.tile):
             try:
-                return self._run_tile(scale, region, previous)
+                return self._start_tile(scale, region, previous)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
             # Past the handler the failed attempt's tensors are free.
             deblurrer.make_room(tile)
-        return self._run_in_parts(scale, region, previous)
+        image, state = self._run_in_parts(scale, region, previous)
+        return lambda: (image, state)
 
     def _run_in_parts(
         self, scale: int, region: tuple[Span, Span], previous: ScaleResult | None
-    ) -> tuple[Floats, Floats]:
+    ) -> tuple[Tensor, Tensor]:
         """Deblur a region in tiles, into memory of its own."""
         height, width = (span.length for span in region)
         stride, depth = self.config.stride, self.planes * self.config.state_channels
@@ -295,7 +359,7 @@ class _Work:
         write_state = _writer_to(state) if depth else None
         for _ in self._join_tiles(scale, region, previous, _writer_to(image), write_state):
             pass
-        return image, state
+        return torch.from_numpy(image)[None], torch.from_numpy(state)[None]
 
     def _write_output(self, start: int, values: Floats) -> None:
         """Round finished rows to the photo's own depth, without the padding."""
@@ -309,10 +373,10 @@ class _Work:
                 line = self.image[row].T + strength * (line - self.image[row].T)
             self.output[row] = np.rint(line).T
 
-    def _run_tile(
+    def _start_tile(
         self, scale: int, region: tuple[Span, Span], previous: ScaleResult | None
-    ) -> tuple[Floats, Floats]:
-        """Run the network once, on a tile of a scale."""
+    ) -> Finish:
+        """Begin to run the network once, on a tile of a scale."""
         y, x = region
         blurred = self._planes(self._read_blurred(scale, y, x))
         if previous is None:
@@ -325,8 +389,7 @@ class _Work:
                 state = self._planes(
                     self._enlarged(previous.state, y.divided(stride), x.divided(stride))
                 )
-        image, new_state = self.deblurrer.infer(blurred, before, state)
-        return image.flatten(0, 1).numpy(), new_state.flatten(0, 1).numpy()
+        return self.deblurrer.infer(blurred, before, state)
 
     def _planes(self, tile: Tensor) -> Tensor:
         """Split (planes * C, H, W) into a batch (planes, C, H, W) laid out channels-last."""
@@ -345,9 +408,11 @@ class _Work:
         missing = (y.stop * scale - bottom, x.stop * scale - right)
         if any(missing):
             tile = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-        # Copied as int32, which every PyTorch can hold: uint16 has hardly any operators.
-        raw = torch.from_numpy(np.ascontiguousarray(tile.transpose(2, 0, 1)).astype(np.int32))
-        values = raw.to(self.deblurrer.device).float() / np.iinfo(self.image.dtype).max
+        # PyTorch's uint16 has hardly any operators.
+        whole = np.ascontiguousarray(
+            tile.transpose(2, 0, 1), np.uint8 if tile.itemsize == 1 else np.int32
+        )
+        values = self.deblurrer.upload(whole).float() / np.iinfo(self.image.dtype).max
         return shrink(values[None], scale, self.config)[0].expand(3, -1, -1)
 
     def _enlarged(self, coarse: NDArray[np.float16], y: Span, x: Span) -> Tensor:
@@ -361,5 +426,5 @@ class _Work:
             start, stop = max(0, span.start // 2 - 1), min(side, span.stop // 2 + 1 + span.stop % 2)
             cuts.append(slice(start, stop))
             insides.append(slice(span.start - 2 * start, span.stop - 2 * start))
-        cut = torch.from_numpy(coarse[:, cuts[0], cuts[1]]).to(self.deblurrer.device).float()
+        cut = self.deblurrer.upload(coarse[:, cuts[0], cuts[1]]).float()
         return enlarge(cut[None], self.config)[0][:, insides[0], insides[1]]
