@@ -145,7 +145,20 @@ def test_a_network_that_returns_its_input_gains_nothing_and_harms_nothing():
     pixels = make_pixels(40, 50)
     score = evaluate(network, [Pair("a", pixels, make_pixels(40, 50, seed=1))])
     assert score.gain == pytest.approx(0, abs=1e-6)
-    assert score.harm == 0
+    assert score.ssim == score.blurred_ssim < 1
+    assert (score.tint, score.harm) == (0, 0)
+
+
+def test_a_network_that_reddens_gains_nothing_and_moves_the_colours():
+    network = SRN(SRNConfig(width=1, blocks=1, kernel=1, residual=True))
+    for weight in network.output.parameters():
+        weight.data.zero_()
+    network.output.bias.data[0] = 0.1
+    sharp = make_pixels(40, 50)
+    score = evaluate(network, [Pair("a", sharp // 2, sharp)])
+    assert score.gain < 1
+    assert score.tint > 5
+    assert score.harm == pytest.approx(0.1 * 255 / 3, rel=0.2)
 
 
 def test_a_sheet_shows_the_middle_of_every_picture():

@@ -2,7 +2,9 @@
 
 ``python -m training.evaluate weights/srn-compact.safetensors`` prints, for
 synthetic blur of three lengths and for real blurred video frames, the gain in
-decibels over the blurred photos, and the harm done to sharp ones.
+decibels over the blurred photos, the structural similarity, whether colours
+move, and the harm done to sharp photos. LPIPS is not among them: its package
+downloads the network that it is built on.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from skimage.color import rgb2lab
+from skimage.metrics import structural_similarity
 
 from training.data import BLUR_LENGTHS, Pair, Pixels, read_pairs, synthetic_pairs
 from unblur.srn import SRN
@@ -34,6 +38,13 @@ class Score:
     """Mean over the photos of the result's peak signal-to-noise ratio, in decibels."""
     blurred_psnr: float
     """The same of the blurred photos."""
+    ssim: float
+    """Mean structural similarity of the result and the sharp photo, 1 if they are alike."""
+    blurred_ssim: float
+    """The same of the blurred photos."""
+    tint: float
+    """Mean distance of the photos' mean colours after and before, in a* and b* of CIE Lab; their
+    L* is left out, since blur itself makes photos brighter."""
     harm: float
     """Mean absolute change of the sharp photos when deblurred, of 255."""
 
@@ -41,6 +52,7 @@ class Score:
         """Format as one row."""
         return (
             f"gain {self.gain:+.2f} dB, PSNR {self.blurred_psnr:.2f} -> {self.psnr:.2f} dB, "
+            f"SSIM {self.blurred_ssim:.3f} -> {self.ssim:.3f}, colours moved by {self.tint:.2f}, "
             f"sharp photos changed by {self.harm:.2f} of 255"
         )
 
@@ -59,18 +71,37 @@ def deblur(network: SRN, pixels: Pixels, bf16: bool = True) -> NDArray[np.float3
 
 def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True) -> Score:
     """Score a network on pairs of blurred and sharp photos."""
-    before, after, harm = [], [], []
-    for pair in pairs:
-        sharp = pair.sharp.astype(np.float32)
-        before.append(np.square(pair.blurred - sharp).mean())
-        after.append(np.square(deblur(network, pair.blurred, bf16) - sharp).mean())
-        harm.append(np.abs(deblur(network, pair.sharp, bf16) - sharp).mean())
+    rows = [_judge(network, pair, bf16) for pair in pairs]
+    before, after, blurred_ssim, ssim, tint, harm = np.array(rows).T
 
-    def psnr(errors: list[np.float32]) -> float:
+    def psnr(errors: NDArray[np.float64]) -> float:
         return float(np.mean(10 * np.log10(255**2 / np.maximum(errors, 1e-6))))
 
-    gain = 10 * np.log10(np.mean(before) / np.mean(after))
-    return Score(float(gain), psnr(after), psnr(before), float(np.mean(harm)))
+    return Score(
+        gain=float(10 * np.log10(before.mean() / after.mean())),
+        psnr=psnr(after),
+        blurred_psnr=psnr(before),
+        ssim=float(ssim.mean()),
+        blurred_ssim=float(blurred_ssim.mean()),
+        tint=float(tint.mean()),
+        harm=float(harm.mean()),
+    )
+
+
+def _judge(network: SRN, pair: Pair, bf16: bool) -> tuple[float, ...]:
+    """Return squared errors and similarities before and after, tint, and harm."""
+    sharp = pair.sharp.astype(np.float32)
+    result = deblur(network, pair.blurred, bf16)
+    photos = (pair.blurred.astype(np.float32), result)
+    errors = (float(np.square(photo - sharp).mean()) for photo in photos)
+    similarities = (
+        float(structural_similarity(photo, sharp, channel_axis=2, data_range=255))
+        for photo in photos
+    )
+    colours = [rgb2lab(photo / 255)[..., 1:].mean(axis=(0, 1)) for photo in photos]
+    tint = float(np.linalg.norm(colours[1] - colours[0]))
+    harm = float(np.abs(deblur(network, pair.sharp, bf16) - sharp).mean())
+    return (*errors, *similarities, tint, harm)
 
 
 def validation_sets(photos: Path, pairs: Path) -> dict[str, list[Pair]]:
