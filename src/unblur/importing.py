@@ -23,7 +23,7 @@ from torch import Tensor
 
 from unblur.config import MODELS_VARIABLE
 from unblur.errors import PhotoError, UsageError, WeightsError
-from unblur.files import describe_os_error, write_atomically
+from unblur.files import FileDraft, describe_os_error
 from unblur.models import MODELS, installed_path, is_model_name
 from unblur.published import load_published, recognise
 from unblur.srn import SRN
@@ -128,7 +128,8 @@ def keep(network: SRN, name: str, source: str, checksum: str | None) -> Path:
     make_folder(path.parent)
     check_room(path.parent, len(data))
     try:
-        write_atomically(path, data, replaces=True)
+        with FileDraft(path, data) as draft:
+            draft.publish(replaces=True)
         stored = decode_network(path.read_bytes())
     except (PhotoError, OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be written: {error}") from error
