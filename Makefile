@@ -48,7 +48,7 @@ FUZZ_SECONDS ?= 60
 
 fuzz: $(READY) ## Feed damaged files to the parsers, FUZZ_SECONDS (60) for each
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
-	for target in jpeg png webp avif tiff thumbnail checkpoint; do \
+	for target in jpeg png webp avif tiff thumbnail checkpoint weights archive; do \
 		$(BIN)/python -m fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 

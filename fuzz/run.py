@@ -12,20 +12,34 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import atheris
+import numpy as np
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
 
 with atheris.instrument_imports(include=["unblur"]):
-    from unblur import codecs, jpeg, png, tensorflow_checkpoint, thumbnail
-    from unblur.errors import PhotoError
+    from unblur import (
+        codecs,
+        importing,
+        jpeg,
+        png,
+        published,
+        tensorflow_checkpoint,
+        thumbnail,
+        weights,
+    )
+    from unblur.errors import PhotoError, WeightsError
+    from unblur.srn import SRN
+    from unblur.srn_config import SRNConfig
 
 sys.path.append(str(TESTS))
-import test_avif  # noqa: E402 (the tests' folder had to be made known first)
+import published_files  # noqa: E402 (the tests' folder had to be made known first)
+import test_avif  # noqa: E402
 import test_jpeg  # noqa: E402
 import test_png  # noqa: E402
 import test_tensorflow_checkpoint  # noqa: E402
@@ -34,6 +48,11 @@ import test_tiff  # noqa: E402
 import test_webp  # noqa: E402
 
 CHECKPOINT_INDEX = test_tensorflow_checkpoint.make_table([(b"a/weights", b"\x08\x01")])
+CHECKPOINT_ENTRY = test_tensorflow_checkpoint.make_entry(np.ones((2, 3), np.float32), 4)
+WEIGHTS = weights.encode_network(SRN(SRNConfig(width=1, blocks=1, kernel=1)))
+UNCHECKED_WEIGHTS = WEIGHTS.replace(weights.CHECKSUM_KEY.encode(), b"unblur.nobody")
+"""Past the checksum chance never comes."""
+SCRATCH = HERE / "corpus" / "scratch"
 MAX_PIXELS = 100_000
 """Enough for the seeds, and little enough for thousands of photos a second."""
 
@@ -70,10 +89,34 @@ def fuzz_png(data: bytes) -> None:
 
 
 def fuzz_checkpoint(data: bytes) -> None:
-    """Any bytes are the index of a checkpoint, or raise what the reader catches."""
+    """Any bytes are the index of a checkpoint, and what it tells of a variable, or are refused."""
     with contextlib.suppress(ValueError, IndexError):
         for _, value in tensorflow_checkpoint.read_table(data):
             tensorflow_checkpoint.read_fields(value)
+    # As an entry of an index whose checksums are right, which chance never finds.
+    items = [(b"", test_tensorflow_checkpoint.HEADER), (b"a", data)]
+    index = test_tensorflow_checkpoint.make_table(items)
+    (SCRATCH / "checkpoint.index").write_bytes(index)
+    (SCRATCH / "checkpoint.data-00000-of-00001").write_bytes(bytes(64))
+    with contextlib.suppress(WeightsError):
+        checkpoint = tensorflow_checkpoint.TensorFlowCheckpoint(SCRATCH / "checkpoint")
+        array = checkpoint.read("a")
+        assert array.nbytes <= 64
+
+
+def fuzz_weights(data: bytes) -> None:
+    """Any bytes are a weights file of finite numbers, or are refused."""
+    with contextlib.suppress(ValueError):
+        network = weights.decode_network(data)
+        assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
+
+
+def fuzz_archive(data: bytes) -> None:
+    """Any bytes are an archive of a published network, or are refused."""
+    path = SCRATCH / "archive.zip"
+    path.write_bytes(data)
+    with contextlib.suppress(WeightsError):
+        assert {one.name for one in importing.read_networks(path)} <= published.CONFIGS.keys()
 
 
 def fuzz_thumbnail(data: bytes) -> None:
@@ -85,13 +128,23 @@ def fuzz_thumbnail(data: bytes) -> None:
     assert result[place.stop :] == data[place.stop :]
 
 
+def make_small_archive() -> bytes:
+    """Make the authors' archive, as if their networks were small."""
+    for name, config in published.CONFIGS.items():
+        published.CONFIGS[name] = replace(config, width=1, blocks=1)
+    arrays = published_files.make_arrays("srn-color")
+    return published_files.make_zip(published_files.checkpoint_members("color", arrays))
+
+
 TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "jpeg": (fuzz_jpeg, test_jpeg.PHOTOS),
     "png": (fuzz_png, test_png.PHOTOS),
     "webp": (check_codec, [test_webp.SAMPLE, test_webp.make_webp(lossless=True)]),
     "avif": (check_codec, [test_avif.SAMPLE]),
     "tiff": (check_codec, list(test_tiff.SMALL)),
-    "checkpoint": (fuzz_checkpoint, [CHECKPOINT_INDEX]),
+    "checkpoint": (fuzz_checkpoint, [CHECKPOINT_INDEX, CHECKPOINT_ENTRY]),
+    "weights": (fuzz_weights, [WEIGHTS, UNCHECKED_WEIGHTS]),
+    "archive": (fuzz_archive, [make_small_archive()]),
     "thumbnail": (fuzz_thumbnail, test_thumbnail.EXIFS),
 }
 
@@ -100,7 +153,7 @@ def main(name: str, *options: str) -> None:
     """Fuzz one target."""
     target, seeds = TARGETS[name]
     corpus, findings = HERE / "corpus" / name, HERE / "findings"
-    for folder in (corpus, findings):
+    for folder in (corpus, findings, SCRATCH):
         folder.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds):
         (corpus / f"seed-{number}").write_bytes(seed)

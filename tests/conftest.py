@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from servers import Server
 
 SHARED = Path(__file__).parents[2] / "shared"
 """Reference files beside the repository; tests that need them are skipped without."""
@@ -31,7 +32,13 @@ def pytest_collection_modifyitems(items):
 def _clean_environment(monkeypatch, tmp_path_factory):
     for name in [name for name in os.environ if name.startswith("UNBLUR_")]:
         monkeypatch.delenv(name)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("UNBLUR_MODELS_DIR", str(tmp_path_factory.mktemp("models") / "models"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
 
 
@@ -86,7 +93,8 @@ def png(tmp_path):
 @pytest.fixture(scope="session")
 def identity_weights(tmp_path_factory):
     """Weights of a tiny real network that adds nothing to its input."""
-    from unblur.srn import SRN, SRNConfig
+    from unblur.srn import SRN
+    from unblur.srn_config import SRNConfig
     from unblur.weights import save_network
 
     config = SRNConfig(width=1, blocks=1, kernel=1, residual=True, resample="area")
@@ -96,6 +104,14 @@ def identity_weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
     save_network(network, path)
     return path
+
+
+@pytest.fixture
+def server():
+    """A local HTTP server; see `servers`."""
+    running = Server()
+    yield running
+    running.close()
 
 
 @dataclass(frozen=True)

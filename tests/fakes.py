@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from unblur.srn import SRNConfig
+from unblur.srn_config import SRNConfig
 
 
 class Identity:

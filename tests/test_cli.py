@@ -64,7 +64,7 @@ def test_a_stray_print_does_not_get_into_the_photo(jpeg, identity_weights):
         [sys.executable, "-c", program],
         input=jpeg.read_bytes(),
         capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
     )
     assert run.returncode == 0
     assert run.stdout.startswith(b"\xff\xd8")

@@ -9,7 +9,8 @@ from conftest import make_pixels
 
 from unblur.deblurrer import SMALLEST_TILE_PX, Deblurrer
 from unblur.errors import DeviceError, PhotoError, UsageError
-from unblur.srn import SRN, SRNConfig
+from unblur.srn import SRN
+from unblur.srn_config import SRNConfig
 
 NETWORKS = {
     "color": SRNConfig(width=2, blocks=1),

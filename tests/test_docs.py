@@ -11,12 +11,14 @@ import click
 import pytest
 from conftest import make_jpeg
 
+from unblur import models
 from unblur.cli import main
 from unblur.errors import ExitCode
 
 ROOT = Path(__file__).parents[1]
 SCRIPTING = (ROOT / "docs" / "scripting.md").read_text()
 README = (ROOT / "README.md").read_text()
+MODELS = (ROOT / "docs" / "models.md").read_text()
 
 
 def test_every_exit_code_is_documented():
@@ -28,7 +30,7 @@ def test_every_option_that_the_docs_name_exists():
     params = [param for command in commands() for param in command.params]
     known = {name for option in params for name in option.opts + option.secondary_opts}
     known |= {"--help", "--recursive"}
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README + SCRIPTING))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README + SCRIPTING + MODELS))
     others = {"--pipe"}  # of other programs in the examples
     assert named - known - others == set()
 
@@ -137,6 +139,17 @@ def test_the_makefile_example_makes_a_result(shell, tmp_path):
     (tmp_path / "Makefile").write_text(rule)
     shell("make in-unblurred.jpg")
     assert (tmp_path / "in-unblurred.jpg").exists()
+
+
+def test_every_variable_that_the_docs_name_is_read_somewhere():
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    options = {f"UNBLUR_{p.name.upper()}" for p in main.params}
+    for name in set(re.findall(r"UNBLUR_[A-Z_]+", README + SCRIPTING + MODELS)):
+        assert f'"{name}"' in source or name in options
+
+
+def test_every_model_is_documented():
+    assert all(f"`{name}`" in MODELS for name in models.MODELS)
 
 
 def test_the_readmes_python_and_shell_name_only_files_that_exist():

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "unblur"
-HEAVY = ("torch", "numpy", "PIL", "rich", "safetensors")
+HEAVY = ("torch", "numpy", "PIL", "rich", "safetensors", "requests")
 
 LIBRARY_HOMES = {
-    "torch": {"deblurrer", "devices", "memory", "published", "srn", "weights"},
+    "torch": {"deblurrer", "devices", "importing", "memory", "published", "srn", "weights"},
+    "requests": {"fetch"},
     "click": {"cli", "commands", "models_cli"},
     "rich": {"ui"},
 }

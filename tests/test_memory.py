@@ -13,7 +13,7 @@ from unblur.memory import (
     return_freed_memory,
     tile_bytes_per_pixel,
 )
-from unblur.srn import SRNConfig
+from unblur.srn_config import SRNConfig
 
 CONFIG = SRNConfig()
 

@@ -6,7 +6,8 @@ import torch
 from conftest import SHARED
 
 from unblur.published import CONFIGS, load_published
-from unblur.srn import SRN, SRNConfig, enlarge, shrink
+from unblur.srn import SRN, enlarge, shrink
+from unblur.srn_config import SRNConfig
 
 COMPACT = SRNConfig(
     width=4, blocks=1, kernel=3, recurrent=True, unshuffle=2, residual=True, resample="area"

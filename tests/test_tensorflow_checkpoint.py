@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from unblur.errors import WeightsError
 from unblur.published import load_published, variable_names
-from unblur.srn import SRNConfig
+from unblur.srn_config import SRNConfig
 from unblur.tensorflow_checkpoint import TABLE_MAGIC, TensorFlowCheckpoint, read_fields, read_table
 
 
@@ -60,16 +60,22 @@ HEADER = field(1, 1)
 """One shard, little-endian."""
 
 
+def make_checkpoint(arrays, header=HEADER):
+    """The bytes of an index and of its one shard."""
+    items, data = [(b"", header)], bytearray()
+    for name, array in sorted(arrays.items()):
+        items.append((name.encode(), make_entry(array, len(data))))
+        data += array.tobytes()
+    return make_table(items), bytes(data)
+
+
 @pytest.fixture
 def write_checkpoint(tmp_path):
     """Write a checkpoint of named arrays and return its prefix."""
 
     def write(arrays, header=HEADER):
-        items, data = [(b"", header)], b""
-        for name, array in sorted(arrays.items()):
-            items.append((name.encode(), make_entry(array, len(data))))
-            data += array.tobytes()
-        (tmp_path / "model-1.index").write_bytes(make_table(items))
+        index, data = make_checkpoint(arrays, header)
+        (tmp_path / "model-1.index").write_bytes(index)
         (tmp_path / "model-1.data-00000-of-00001").write_bytes(data)
         return tmp_path / "model-1"
 
@@ -132,9 +138,35 @@ def test_a_missing_checkpoint_is_named(tmp_path):
         TensorFlowCheckpoint(tmp_path / "none")
 
 
+def test_an_impossible_shape_is_refused(write_checkpoint):
+    prefix = write_checkpoint(ARRAYS)
+    sides = b"".join(field(2, field(1, side)) for side in (0, 1 << 40, 1 << 40))
+    entry = field(1, 1) + field(2, sides) + varint(6 << 3 | 5) + struct.pack("<I", masked(b""))
+    prefix.with_name("model-1.index").write_bytes(make_table([(b"", HEADER), (b"a", entry)]))
+    with pytest.raises(WeightsError, match="a has an impossible shape"):
+        TensorFlowCheckpoint(prefix).read("a")
+
+
+def test_a_small_index_cannot_keep_the_reader_busy():
+    data, meta = make_block([(b"", HEADER)]), make_block([])
+    handle = varint(0) + varint(len(data) - 5)
+    index = make_block([(bytes([number]), handle) for number in range(100)])
+    footer = varint(len(data)) + varint(len(meta) - 5)
+    footer += varint(len(data) + len(meta)) + varint(len(index) - 5)
+    table = data + meta + index + footer.ljust(40, b"\0") + struct.pack("<Q", TABLE_MAGIC)
+    with pytest.raises(ValueError, match="overlap"):
+        list(read_table(table + b""))
+
+
 def test_a_checkpoint_of_another_network_is_refused(write_checkpoint):
-    with pytest.raises(WeightsError, match="not a checkpoint of a published SRN"):
+    with pytest.raises(WeightsError, match="published SRN network: it has no g_net/dec1_0/biases"):
         load_published(write_checkpoint(ARRAYS))
+
+
+def test_a_network_that_is_none_of_the_published_is_told_by_its_shape(write_checkpoint):
+    arrays = {"g_net/dec1_0/biases": np.zeros(7, np.float32)}
+    with pytest.raises(WeightsError, match=r"biases has shape \(7,\), without LSTM"):
+        load_published(write_checkpoint(arrays))
 
 
 @given(st.binary(max_size=300))

@@ -14,7 +14,8 @@ from training.evaluate import evaluate
 from training.muon import orthogonalise
 from training.sheet import draw
 from training.train import COMPACT, Trainer, initialise
-from unblur.srn import SRN, SRNConfig
+from unblur.srn import SRN
+from unblur.srn_config import SRNConfig
 
 
 def centre_of_mass(kernel):

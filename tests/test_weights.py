@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from unblur.errors import WeightsError
-from unblur.models import MODELS, find_weights
-from unblur.srn import SRN, SRNConfig
-from unblur.weights import CONFIG_KEY, load_network, save_network
+from unblur.models import DEFAULT_MODEL, find_weights
+from unblur.srn import SRN
+from unblur.srn_config import SRNConfig
+from unblur.weights import (
+    CONFIG_KEY,
+    decode_network,
+    encode_network,
+    load_network,
+    save_network,
+)
 
 CONFIG = SRNConfig(width=2, blocks=1, recurrent=True)
 
@@ -70,7 +80,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path, tensors, save):
     ("name", "value", "words"),
     [
         ("output.bias", None, "output.bias is missing"),
-        ("extra", torch.zeros(1), "extra does not belong"),
+        ("extra", torch.zeros(1), "'extra' does not belong"),
         ("output.bias", torch.zeros(4), "has shape"),
         ("output.bias", torch.full((3,), torch.nan), "not finite"),
     ],
@@ -95,14 +105,53 @@ def test_a_header_that_describes_no_network_is_refused(tensors, save, header):
         load_network(save(tensors, header))
 
 
-def test_an_unknown_model_is_refused_with_those_that_are_known():
-    with pytest.raises(WeightsError, match="srn-compact"):
-        find_weights("srn-huge")
-
-
 @pytest.mark.weights
-@pytest.mark.parametrize("name", MODELS)
-def test_shipped_weights_load(name):
-    path = find_weights(name)
+def test_shipped_weights_load():
+    path = find_weights(DEFAULT_MODEL)
     assert path.stat().st_size < 12e6
     assert load_network(path).config.recurrent
+
+
+def test_weights_without_a_checksum_load(tensors, save):
+    assert load_network(save(tensors)).config == CONFIG
+
+
+@pytest.mark.parametrize("position", [-1, -1000])
+def test_a_changed_number_is_found(tmp_path, position):
+    save_network(SRN(CONFIG), tmp_path / "a.safetensors")
+    data = bytearray((tmp_path / "a.safetensors").read_bytes())
+    data[position] ^= 1
+    (tmp_path / "a.safetensors").write_bytes(data)
+    with pytest.raises(WeightsError, match="its checksum is wrong"):
+        load_network(tmp_path / "a.safetensors")
+
+
+def test_two_arrays_that_changed_places_are_found(tmp_path):
+    save_network(SRN(CONFIG), tmp_path / "a.safetensors")
+    data = (tmp_path / "a.safetensors").read_bytes()
+    first, second = b"encoders.0.0.conv1.bias", b"encoders.0.0.conv2.bias"
+    swapped = second.join(part.replace(second, first) for part in data.split(first))
+    assert swapped != data
+    (tmp_path / "a.safetensors").write_bytes(swapped)
+    with pytest.raises(WeightsError, match="its checksum is wrong"):
+        load_network(tmp_path / "a.safetensors")
+
+
+WHOLE = encode_network(SRN(SRNConfig(width=1, blocks=1, kernel=1)))
+
+
+@given(st.integers(0, len(WHOLE) - 1), st.integers(0, 255))
+def test_any_changed_byte_is_refused_or_changes_nothing(position, value):
+    data = bytearray(WHOLE)
+    data[position] = value
+    with contextlib.suppress(ValueError):
+        changed, network = decode_network(bytes(data)), decode_network(WHOLE)
+        assert changed.config == network.config
+        for name, tensor in network.state_dict().items():
+            assert torch.equal(changed.state_dict()[name], tensor)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_refused_in_words(data):
+    with pytest.raises(ValueError, match=r"safetensors|weights"):
+        decode_network(data)

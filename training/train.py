@@ -26,19 +26,12 @@ from torch.utils.data import DataLoader
 from training.data import BlurredCrops, Pair
 from training.evaluate import SHARED, evaluate, validation_sets
 from training.muon import Muon
-from unblur.srn import SCALES, SRN, SRNConfig
+from unblur.models import DEFAULT_MODEL, MODELS
+from unblur.srn import SRN
+from unblur.srn_config import SCALES
 from unblur.weights import load_network, save_network
 
-COMPACT = SRNConfig(
-    channels=3,
-    width=32,
-    blocks=3,
-    kernel=3,
-    recurrent=True,
-    unshuffle=2,
-    residual=True,
-    resample="area",
-)
+COMPACT = MODELS[DEFAULT_MODEL].config
 """The embedded default network, as chosen by experiment."""
 
 SQUARED_ERROR_UNTIL = 0.5

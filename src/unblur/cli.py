@@ -165,7 +165,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     default=DEFAULT_MODEL,
     show_default=True,
     metavar="NAME|FILE",
-    help="The network: a name, or a weights file.",
+    help="The network: a name that unblur models list shows, or a weights file.",
 )
 @click.option(
     "--device",

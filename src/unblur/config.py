@@ -1,4 +1,4 @@
-"""Where the user's configuration and the program's cache are, and what the former says."""
+"""Where configuration, cache and models are, and what the configuration says."""
 
 from __future__ import annotations
 
@@ -12,11 +12,21 @@ import platformdirs
 from unblur.errors import UsageError
 
 CACHE_VARIABLE = "UNBLUR_CACHE_DIR"
+MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
 
 
 def cache_folder() -> Path:
     """Return the folder for what can be made again; it may be missing."""
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_path("unblur"))
+
+
+def models_folder() -> Path:
+    """Return the folder for downloaded and imported weights; it may be missing.
+
+    It is data and no cache: weights that a user brought cannot be made again.
+    """
+    chosen = os.environ.get(MODELS_VARIABLE)
+    return Path(chosen) if chosen else platformdirs.user_data_path("unblur") / "models"
 
 
 def config_file() -> Path:

@@ -28,7 +28,8 @@ from unblur.memory import (
     photo_bytes,
     tile_bytes_per_pixel,
 )
-from unblur.srn import SCALES, SRNConfig, State, enlarge, shrink
+from unblur.srn import State, enlarge, shrink
+from unblur.srn_config import SCALES, SRNConfig
 from unblur.tiles import Floats, Joiner, Span, plan_spans
 
 T = TypeVar("T")

@@ -117,10 +117,7 @@ class Draft(Protocol):
 
 
 class FileDraft:
-    """A whole file beside its place, under a name of its own.
-
-    It is locked as long as it is open, so that `sweep` of another run can tell
-    it from one whose run was killed.
+    """A whole file beside its place, under a name of its own; see `temporary_beside`.
 
     Args:
         path: The file that it is to become.
@@ -140,27 +137,20 @@ class FileDraft:
         keep_time: bool = False,
     ) -> None:
         self.path = path
-        ending = f".unblur-{secrets.token_hex(3)}.tmp"
-        room = LONGEST_NAME_BYTES - len(ending) - 1
-        self._scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         with contextlib.ExitStack() as stack, _told_as_unwritten(path):
-            self._descriptor = os.open(self._scratch, flags, 0o666)
-            stack.push(self.__exit__)
-            _lock(self._descriptor)
-            write_all(self._descriptor, data)
+            descriptor, self._scratch = stack.enter_context(temporary_beside(path))
+            write_all(descriptor, data)
             if like is not None:
-                _copy_attributes(self._descriptor, self._scratch, like, keep_time)
-            os.fsync(self._descriptor)
-            self.state = FileState.of(os.fstat(self._descriptor))
-            stack.pop_all()
+                _copy_attributes(descriptor, self._scratch, like, keep_time)
+            os.fsync(descriptor)
+            self.state = FileState.of(os.fstat(descriptor))
+            self._open = stack.pop_all()
 
     def __enter__(self) -> FileDraft:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        os.close(self._descriptor)
-        self._scratch.unlink(missing_ok=True)
+        self._open.close()
 
     def publish(self, replaces: bool) -> FileState:
         """Rename it; see `Draft`."""
@@ -210,6 +200,26 @@ def _copy_attributes(descriptor: int, scratch: Path, like: os.stat_result, keep_
         os.utime(scratch, ns=(like.st_atime_ns, like.st_mtime_ns))
 
 
+@contextlib.contextmanager
+def temporary_beside(path: Path) -> Iterator[tuple[int, Path]]:
+    """Open a file of its own name in the target's folder, and remove what is left of it.
+
+    It is locked as long as it is open, so that `sweep` of another run can tell
+    it from one whose run was killed.
+    """
+    ending = f".unblur-{secrets.token_hex(3)}.tmp"
+    room = LONGEST_NAME_BYTES - len(ending) - 1
+    scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(scratch, flags, 0o666)
+    try:
+        _lock(descriptor)
+        yield descriptor, scratch
+    finally:
+        os.close(descriptor)
+        scratch.unlink(missing_ok=True)
+
+
 def shortened(name: str, most_bytes: int) -> str:
     """Return a name, or as much of its beginning as fits into some bytes."""
     while len(os.fsencode(name)) > most_bytes:
@@ -217,25 +227,30 @@ def shortened(name: str, most_bytes: int) -> str:
     return name
 
 
-def sweep(folder: Path) -> int:
+def sweep(folder: Path, trust_locks: bool = True) -> int:
     """Remove temporary files of runs that were killed, and return how many.
 
     One that a living run holds is locked and stays. Where files cannot be
     locked, only those older than an hour are removed.
+
+    Args:
+        folder: Where to look.
+        trust_locks: Whether a file that is not locked is held by nobody; on some
+            network file systems every lock succeeds.
     """
     removed = 0
     with contextlib.suppress(OSError):
         for scratch in folder.glob(TEMPORARY_FILES):
             with contextlib.suppress(OSError):
-                removed += _remove_if_abandoned(scratch)
+                removed += _remove_if_abandoned(scratch, trust_locks)
     return removed
 
 
-def _remove_if_abandoned(scratch: Path) -> bool:
+def _remove_if_abandoned(scratch: Path, trust_locks: bool) -> bool:
     descriptor = os.open(scratch, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
         is_old = time.time() - os.fstat(descriptor).st_mtime > ABANDONED_AFTER_SECONDS
-        if not (_lock(descriptor) or is_old):
+        if not (is_old or (trust_locks and _lock(descriptor))):
             return False
         scratch.unlink()
         return True

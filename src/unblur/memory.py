@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from unblur.srn import SRNConfig
+from unblur.srn_config import SRNConfig
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of what is free that a tile may take: too much RAM freezes the whole machine."""

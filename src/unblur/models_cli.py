@@ -1,15 +1,23 @@
-"""``unblur models``: the networks that there are."""
+"""``unblur models``: show, bring, check and remove the networks."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from unblur.commands import exit_code_of, verbosity_options
-from unblur.errors import ExitCode
-from unblur.models import MODELS, find_weights
-from unblur.ui import Ui
+from unblur.commands import exit_code_of, orderly_signals, verbosity_options
+from unblur.config import models_folder
+from unblur.errors import ExitCode, UsageError, WeightsError
+from unblur.files import describe_os_error
+from unblur.models import MODELS, Model, find_weights, imported_models, installed_path
+from unblur.ui import VERBOSE, Ui, printable
+
+if TYPE_CHECKING:
+    from unblur.download import Downloaded
 
 
 @click.group()
@@ -17,23 +25,284 @@ def models() -> None:
     """Show and keep the networks that photos can be sharpened with."""
 
 
-@models.command()
-@click.argument("model", metavar="NAME|FILE")
-@verbosity_options
-def path(model: str, quiet: int, verbose: int) -> None:
-    """Print where the weights of a model are."""
+def _run(act: Callable[[Ui], None], quiet: int, verbose: int) -> None:
+    """Act, and exit with the code for what came of it."""
     ui = Ui(verbose - quiet)
 
-    def act() -> ExitCode:
-        ui.answer(str(find_weights(model)))
+    def done() -> ExitCode:
+        act(ui)
         return ExitCode.OK
 
-    sys.exit(exit_code_of(act, ui))
+    with orderly_signals():
+        code = exit_code_of(done, ui)
+    sys.exit(code)
 
 
 @models.command("list")
 def list_models() -> None:
-    """List the models by name, with what they are good and bad at."""
-    ui = Ui()
-    for model in MODELS.values():
-        ui.answer(f"{model.name}\t{model.license}\t{model.summary}")
+    """List the models.
+
+    One line each: name, size, licence, where it is, what it is good and bad at.
+    """
+    names = [*MODELS, *imported_models()]
+    _run(lambda ui: ui.table([_row(name) for name in names]), quiet=0, verbose=0)
+
+
+def _row(name: str) -> tuple[str, ...]:
+    model = MODELS.get(name)
+    purpose = f"good at {model.good_at}; bad at {model.bad_at}" if model else "imported by you"
+    return name, _size(name), model.license if model else "not known", _place(name), purpose
+
+
+def _is_here(name: str) -> bool:
+    model = MODELS.get(name)
+    return (model is not None and model.is_embedded) or installed_path(name).is_file()
+
+
+def _size(name: str) -> str:
+    path = installed_path(name)
+    model = MODELS.get(name)
+    if path.is_file():
+        size = path.stat().st_size
+    else:
+        assert model is not None
+        size = model.size or 4 * model.parameters
+    return f"{size / 1e6:.1f} MB"
+
+
+def _place(name: str) -> str:
+    model = MODELS.get(name)
+    if model and model.is_embedded:
+        return "in the program"
+    return printable(installed_path(name)) if _is_here(name) else "not downloaded"
+
+
+@models.command()
+@click.argument("model", metavar="NAME|FILE")
+@verbosity_options
+def info(model: str, quiet: int, verbose: int) -> None:
+    """Tell all that is known of a model.
+
+    Its licence and training data, who made it, and what its weights file holds.
+    """
+
+    def act(ui: Ui) -> None:
+        ui.table([*_describe_known(model), *_describe_file(model)])
+
+    _run(act, quiet, verbose)
+
+
+def _describe_known(name: str) -> list[tuple[str, ...]]:
+    """Return what `MODELS` tells."""
+    model = MODELS.get(name)
+    if model is None:
+        return []
+    unknown = "not told by its publisher"
+    return [
+        ("name", model.name),
+        ("good at", model.good_at),
+        ("bad at", model.bad_at),
+        ("licence", model.license),
+        ("trained on", model.training_data),
+        ("source", model.source),
+        ("published as", model.file),
+        ("size", f"{model.size} bytes" if model.size else unknown),
+        ("sha256", model.sha256 or unknown),
+        *(("address", url) for url in model.urls),
+        ("parameters", f"{model.parameters / 1e6:.2f} million"),
+    ]
+
+
+def _describe_file(name: str) -> list[tuple[str, ...]]:
+    """Return what the weights file tells of itself.
+
+    Raises:
+        WeightsError: If the name is not known, or the file is damaged.
+    """
+    from unblur.weights import CONFIG_KEY, SOURCE_CHECKSUM_KEY, SOURCE_KEY, read_notes
+
+    if name in MODELS and not _is_here(name):
+        return [("weights", f"not downloaded; they would be at {installed_path(name)}")]
+    path = find_weights(name)
+    notes = read_notes(path)
+    labels = {
+        CONFIG_KEY: "network",
+        SOURCE_KEY: "read from",
+        SOURCE_CHECKSUM_KEY: "that file's sha256",
+    }
+    told = [(label, printable(notes[key])) for key, label in labels.items() if key in notes]
+    return [("weights", printable(path)), *told]
+
+
+@models.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option(
+    "--offline",
+    is_flag=True,
+    envvar="UNBLUR_OFFLINE",
+    show_envvar=True,
+    help="Never use the network; tell which file to put where.",
+)
+@verbosity_options
+def download(names: tuple[str, ...], offline: bool, quiet: int, verbose: int) -> None:
+    """Fetch models from their publishers.
+
+    Models that are published in one file are fetched together. A file whose
+    publisher tells no checksum must be the same each time.
+    """
+
+    def act(ui: Ui) -> None:
+        missing = [MODELS[name] for name in _known(names) if not _is_whole(name, ui)]
+        if offline and missing:
+            from unblur.download import offline_recipe
+
+            raise WeightsError(offline_recipe(missing[0]))
+        for file in dict.fromkeys(model.file for model in missing):
+            _download_file([model for model in missing if model.file == file], ui)
+
+    _run(act, quiet, verbose)
+
+
+def _known(names: tuple[str, ...]) -> list[str]:
+    for name in names:
+        if name not in MODELS:
+            raise WeightsError(
+                f"{name} is no model that can be downloaded: {', '.join(MODELS)} are"
+            )
+    return list(dict.fromkeys(names))
+
+
+def _is_whole(name: str, ui: Ui) -> bool:
+    """Tell whether a model needs no download, and tell the user, too."""
+    if not _is_here(name):
+        return False
+    from unblur.weights import load_network
+
+    try:
+        load_network(find_weights(name))
+    except WeightsError as error:
+        if MODELS[name].is_embedded:
+            raise
+        ui.say(f"{name} is downloaded again: {error}")
+        return False
+    ui.say(f"{name} is here: {_place(name)}")
+    return True
+
+
+def _download_file(wanted: list[Model], ui: Ui) -> None:
+    """Fetch the file that models are published in."""
+    from unblur.download import addresses, download
+    from unblur.fetch import Watch, without_password
+
+    file = wanted[0].file
+    ui.say(f"fetching {file} from {without_password(addresses(wanted[0])[0])}")
+    with ui.transfer(file) as progress:
+        brought = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
+    _tell_trust(wanted[0], brought, ui)
+    for path in brought.paths:
+        ui.answer(str(path))
+
+
+def _tell_trust(model: Model, brought: Downloaded, ui: Ui) -> None:
+    if model.sha256:
+        return
+    if brought.is_first:
+        ui.say(
+            f"the publisher of {model.file} tells no checksum, so nobody can tell whether this is "
+            f"the file that was published; its sha256 {brought.checksum} is recorded, and later "
+            "downloads must match it"
+        )
+    else:
+        ui.say(f"{model.file} is the file of the first download: sha256 {brought.checksum}")
+
+
+@models.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="What the model is to be called; by default as its file.")
+@verbosity_options
+def import_model(file: Path, name: str | None, quiet: int, verbose: int) -> None:
+    """Keep weights that you have.
+
+    FILE is the authors' archive, a TensorFlow checkpoint, a PyTorch state dict
+    or safetensors. It is read as data; nothing in it is executed.
+    """
+
+    def act(ui: Ui) -> None:
+        from unblur.importing import file_checksum, keep, read_networks
+
+        found = read_networks(file)
+        if name and len(found) > 1:
+            names = ", ".join(one.name for one in found)
+            raise UsageError(f"{file} holds several networks ({names}): --name names only one")
+        checksum = file_checksum(file)
+        for one in found:
+            path = keep(one.network, name or one.name, file.name, checksum)
+            ui.say(f"{file} is kept as {name or one.name}")
+            ui.answer(str(path))
+
+    _run(act, quiet, verbose)
+
+
+@models.command()
+@click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
+@verbosity_options
+def verify(names: tuple[str, ...], quiet: int, verbose: int) -> None:
+    """Check that weights are whole.
+
+    By default those of all models that are here.
+    """
+
+    def act(ui: Ui) -> None:
+        from unblur.weights import load_network
+
+        damaged = 0
+        for name in names or [n for n in [*MODELS, *imported_models()] if _is_here(n)]:
+            try:
+                load_network(find_weights(name))
+            except WeightsError as error:
+                damaged += 1
+                ui.error(str(error))
+            else:
+                ui.answer(f"{name}\twhole")
+        if damaged:
+            raise WeightsError(f"{damaged} of the models cannot be used")
+
+    _run(act, quiet, verbose)
+
+
+@models.command()
+@click.argument("model", metavar="[NAME|FILE]", required=False)
+@verbosity_options
+def path(model: str | None, quiet: int, verbose: int) -> None:
+    """Print where weights are.
+
+    Without a name, the folder of those that were downloaded or imported.
+    """
+
+    def act(ui: Ui) -> None:
+        ui.answer(str(find_weights(model) if model else models_folder()))
+
+    _run(act, quiet, verbose)
+
+
+@models.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@verbosity_options
+def remove(names: tuple[str, ...], quiet: int, verbose: int) -> None:
+    """Delete downloaded or imported weights."""
+
+    def act(ui: Ui) -> None:
+        for name in names:
+            if name in MODELS and MODELS[name].is_embedded:
+                raise UsageError(f"{name} is part of the program and stays")
+            if name not in MODELS and name not in imported_models():
+                raise WeightsError(f"{name}: no such model here")
+            if not _is_here(name):
+                raise WeightsError(f"{name} is not on this machine")
+            try:
+                installed_path(name).unlink()
+            except OSError as error:
+                raise WeightsError(f"{installed_path(name)}: {describe_os_error(error)}") from error
+            ui.say(f"removed {installed_path(name)}")
+
+    _run(act, quiet, verbose)

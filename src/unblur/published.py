@@ -12,14 +12,13 @@ import numpy as np
 import torch
 
 from unblur.errors import WeightsError
-from unblur.srn import LEVELS, SRN, SRNConfig
+from unblur.models import MODELS
+from unblur.srn import SRN
+from unblur.srn_config import LEVELS, SRNConfig
 from unblur.tensorflow_checkpoint import TensorFlowCheckpoint
+from unblur.weights import build_network
 
-CONFIGS = {
-    "srn-color": SRNConfig(channels=3),
-    "srn-gray": SRNConfig(channels=1),
-    "srn-lstm": SRNConfig(channels=1, recurrent=True),
-}
+CONFIGS = {name: MODELS[name].config for name in ("srn-color", "srn-gray", "srn-lstm")}
 """Configurations of the published models by name."""
 
 SCOPE = "g_net/"
@@ -53,36 +52,55 @@ def load_published(prefix: Path) -> SRN:
         prefix: Path of the checkpoint without ``.index``.
 
     Raises:
-        WeightsError: If the checkpoint is damaged or of another network.
+        WeightsError: With the first difference, if the checkpoint is damaged or
+            of another network.
     """
     checkpoint = TensorFlowCheckpoint(prefix)
-    config = _recognise(checkpoint)
-    with torch.device("meta"):
-        network = SRN(config)
+    config = CONFIGS[recognise(checkpoint)]
+    layers = variable_names(config)
+    _refuse_surplus(checkpoint, set(layers.values()))
     weights = {}
-    for layer, scope in variable_names(config).items():
+    for layer, scope in layers.items():
         kernel = checkpoint.read(f"{scope}/weights")  # (kh, kw, in, out); transposed: out, in
+        if kernel.ndim != 4:
+            raise WeightsError(
+                f"{prefix}: {scope}/weights has shape {kernel.shape}, not four sides"
+            )
         weights[f"{layer}.weight"] = torch.from_numpy(
             np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
         )
         weights[f"{layer}.bias"] = torch.from_numpy(checkpoint.read(f"{scope}/biases"))
-    for name, parameter in network.named_parameters():
-        if weights[name].shape != parameter.shape:
-            raise WeightsError(
-                f"{prefix}: {name} has shape {tuple(weights[name].shape)}, "
-                f"the network needs {tuple(parameter.shape)}"
-            )
-        if not weights[name].isfinite().all():
-            raise WeightsError(f"{prefix}: {name} holds values that are not finite")
-    network.load_state_dict(weights, assign=True)
-    return network.eval().requires_grad_(False)
+    try:
+        return build_network(config, weights)
+    except ValueError as error:
+        raise WeightsError(f"{prefix}: {error}") from error
 
 
-def _recognise(checkpoint: TensorFlowCheckpoint) -> SRNConfig:
+def recognise(checkpoint: TensorFlowCheckpoint) -> str:
+    """Return the name of the published network that a checkpoint is of.
+
+    Raises:
+        WeightsError: If it is of none.
+    """
     entry = checkpoint.entries.get(f"{SCOPE}dec1_0/biases")
     channels = entry.shape[0] if entry and entry.shape else 0
     recurrent = f"{SCOPE}convLSTM/LSTM_conv/weights" in checkpoint.entries
-    for config in CONFIGS.values():
+    for name, config in CONFIGS.items():
         if (config.channels, config.recurrent) == (channels, recurrent):
-            return config
-    raise WeightsError(f"{checkpoint.prefix}: not a checkpoint of a published SRN network")
+            return name
+    reason = (
+        f"it has no {SCOPE}dec1_0/biases"
+        if entry is None
+        else f"{SCOPE}dec1_0/biases has shape {entry.shape}, with{'' if recurrent else 'out'} LSTM"
+    )
+    raise WeightsError(
+        f"{checkpoint.prefix}: not a checkpoint of a published SRN network: {reason}"
+    )
+
+
+def _refuse_surplus(checkpoint: TensorFlowCheckpoint, scopes: set[str]) -> None:
+    """Refuse layers that the network does not have; what else there is, is the optimiser's."""
+    for name in sorted(checkpoint.entries):
+        scope, _, kind = name.rpartition("/")
+        if name.startswith(SCOPE) and kind in ("weights", "biases") and scope not in scopes:
+            raise WeightsError(f"{checkpoint.prefix}: {name!r} does not belong to this network")

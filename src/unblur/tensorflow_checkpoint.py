@@ -99,7 +99,10 @@ class TensorFlowCheckpoint:
             raise WeightsError(f"{path}: {error.strerror}") from error
         if _masked_crc32c(data) != entry.checksum:
             raise WeightsError(f"{path}: the checksum of {name} is wrong: the file is damaged")
-        return np.frombuffer(data, "<f4").reshape(entry.shape).astype(np.float32)
+        try:
+            return np.frombuffer(data, "<f4").reshape(entry.shape).astype(np.float32)
+        except ValueError as error:  # more dimensions, or longer ones, than there can be
+            raise WeightsError(f"{self._index}: {name} has an impossible shape") from error
 
 
 def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -113,8 +116,13 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise ValueError("no table's magic number at its end")
     footer = data[-FOOTER_BYTES:]
     position = _skip_handle(footer, 0)  # the metaindex, which holds no variables
+    unread = len(data)
     for _, handle in _read_block(data, *_read_handle(footer, position)):
-        yield from _read_block(data, *_read_handle(handle, 0))
+        offset, size = _read_handle(handle, 0)
+        unread -= size
+        if unread < 0:  # else a small file could keep the reader busy for days
+            raise ValueError("its blocks overlap")
+        yield from _read_block(data, offset, size)
 
 
 def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,6 +77,16 @@ class Ui:
         """Print a line on standard output: what a command was asked for."""
         print(text, flush=True)  # noqa: T201
 
+    def table(self, rows: Sequence[tuple[str, ...]]) -> None:
+        """Print rows on standard output: aligned in a terminal, parted by tabs for scripts."""
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            if sys.stdout.isatty():
+                padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                self.answer("  ".join(padded).rstrip())
+            else:
+                self.answer("\t".join(row))
+
     def error(self, text: str) -> None:
         """Print an error, however quiet."""
         self.say(f"unblur: error: {text}", level=self.verbosity)
@@ -114,6 +124,41 @@ class Ui:
             bar.add_task("", total=100, size="%")
             try:
                 yield
+            finally:
+                self._bar = None
+
+    @contextlib.contextmanager
+    def transfer(self, name: str) -> Iterator[Callable[[int, int | None], None]]:
+        """Show a bar of bytes while it lasts, if standard error is a terminal.
+
+        Yields:
+            What is to be told the bytes that are here, and all that there will be.
+        """
+        if self.verbosity < NORMAL or not sys.stderr.isatty():
+            yield lambda done, total: None
+            return
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            self._bar = bar
+            task = bar.add_task(printable(name), total=None)
+            try:
+                yield lambda done, total: bar.update(task, completed=done, total=total)
             finally:
                 self._bar = None
 

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED
+from published_files import STEP, checkpoint_members, make_arrays, make_zip
+from safetensors.torch import save_file
+from test_tensorflow_checkpoint import make_checkpoint
+
+from unblur import importing
+from unblur.errors import UsageError, WeightsError
+from unblur.importing import keep, read_networks
+from unblur.models import MODELS, find_weights, installed_path
+from unblur.published import CONFIGS, load_published
+from unblur.srn import SRN
+from unblur.srn_config import SRNConfig
+from unblur.weights import decode_network, load_network, read_notes, save_network
+
+COMPACT = MODELS["srn-compact"].config
+
+
+@pytest.fixture
+def color(monkeypatch):
+    """The variables of a published network of colour; as if the authors' were small."""
+    for name, config in CONFIGS.items():
+        monkeypatch.setitem(CONFIGS, name, replace(config, width=2, blocks=1))
+    return make_arrays("srn-color")
+
+
+@pytest.fixture(scope="module")
+def compact():
+    """A network of the embedded one's configuration."""
+    torch.manual_seed(0)
+    return SRN(COMPACT)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write an archive of members and return its path."""
+
+    def write(members, name="weights.zip"):
+        (tmp_path / name).write_bytes(make_zip(members))
+        return tmp_path / name
+
+    return write
+
+
+def write_files(folder, arrays):
+    for name, data in zip(("index", "data-00000-of-00001"), make_checkpoint(arrays), strict=True):
+        (folder / f"{STEP}.{name}").write_bytes(data)
+    return folder / STEP
+
+
+def same(first, second):
+    pairs = zip(first.state_dict().items(), second.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+
+
+@pytest.mark.parametrize("ending", ["", ".index", ".data-00000-of-00001", ".meta"])
+def test_a_checkpoint_is_found_by_its_prefix_or_any_of_its_files(tmp_path, color, ending):
+    prefix = write_files(tmp_path, color)
+    (found,) = read_networks(prefix.with_name(prefix.name + ending))
+    assert found.name == "srn-color"
+    assert same(found.network, load_published(prefix))
+
+
+@pytest.mark.parametrize(
+    "folder", ["checkpoints/color", "color/checkpoints", "a\\b", "x/y/../../z"]
+)
+def test_an_archive_is_read_wherever_its_checkpoint_lies(tmp_path, write, color, folder):
+    (found,) = read_networks(write(checkpoint_members(folder, color)))
+    assert found.name == "srn-color"
+    assert same(found.network, load_published(write_files(tmp_path, color)))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "weights.zip", f"{STEP}.index", f"{STEP}.data-00000-of-00001",
+    }  # fmt: skip
+
+
+def test_of_several_checkpoints_the_authors_step_is_taken(tmp_path, write, color):
+    other = make_arrays("srn-color", seed=1)
+    members = checkpoint_members("a", other, "deblur.model-600000")
+    members |= checkpoint_members("b", color) | checkpoint_members("c", other, "deblur.model-9")
+    (found,) = read_networks(write(members))
+    assert same(found.network, load_published(write_files(tmp_path, color)))
+
+
+def test_files_that_macos_adds_are_passed_over(write, color):
+    members = {"__MACOSX/a/._deblur.model-523000.index": b"junk"}
+    assert read_networks(write(members | checkpoint_members("a", color)))
+
+
+def test_only_the_wanted_networks_are_read(write, color):
+    gray = checkpoint_members("gray", make_arrays("srn-gray"))
+    gray[f"gray/{STEP}.data-00000-of-00001"] = b"damaged"
+    path = write(checkpoint_members("color", color) | gray)
+    assert [one.name for one in read_networks(path, {"srn-color"})] == ["srn-color"]
+    with pytest.raises(WeightsError, match=f"gray/{STEP}.*cut off"):
+        read_networks(path)
+
+
+def without(arrays, name):
+    return {key: value for key, value in arrays.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda a: without(a, "g_net/enc2_2/conv1/biases"),
+            "no variable g_net/enc2_2/conv1/biases",
+        ),
+        (
+            lambda a: a | {"g_net/enc9_1/weights": np.ones(1, np.float32)},
+            "'g_net/enc9_1/weights' do",
+        ),
+        (
+            lambda a: a | {"g_net/enc2_1/biases": np.ones(63, np.float32)},
+            r"entries.1.bias .*\(63,\)",
+        ),
+        (
+            lambda a: a | {"g_net/enc2_1/weights": np.ones(9, np.float32)},
+            r"enc2_1/weights .*\(9,\)",
+        ),
+        (
+            lambda a: a | {"g_net/dec1_0/biases": np.full(3, np.nan, np.float32)},
+            "output.bias holds values that are not finite",
+        ),
+        (lambda a: {"generator/w": np.ones(1, np.float32)}, "not a checkpoint of a published SRN"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_with_the_first_difference(
+    write, color, change, words
+):
+    with pytest.raises(WeightsError, match=rf"weights\.zip: folder/{STEP}.*{words}"):
+        read_networks(write(checkpoint_members("folder", change(color))))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "neither"),
+        (b"<html>not found</html>", "neither"),
+        (b"PK\3\4 and then nothing", "damaged or incomplete archive"),
+        (make_zip({"readme.txt": b"hello"}), "holds no TensorFlow checkpoints"),
+        (make_zip({"a.index": b"junk"}), r"a\.index: damaged or not a checkpoint"),
+        (make_zip({f"{n}.index": b"" for n in range(17)}), "holds 17 TensorFlow checkpoints"),
+        (make_zip({"\x1b[2J.index": b"junk"}), r"\\x1b\[2J\.index: damaged"),
+        (b"\x80\2junk", "damaged, or holds more than weights"),
+        (b"\x10\0\0\0\0\0\0\0{ and then nothing", "header"),
+    ],
+)
+def test_what_is_no_weights_is_refused_by_name(tmp_path, data, words):
+    path = tmp_path / "bad"
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=rf"bad: .*{words}"):
+        read_networks(path)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(WeightsError, match="none: no such file"):
+        read_networks(tmp_path / "none")
+
+
+def test_an_archive_that_was_cut_off_is_refused(write, color):
+    path = write(checkpoint_members("a", color))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="incomplete archive"):
+        read_networks(path)
+
+
+def test_a_member_that_was_damaged_is_named(write, color):
+    path = write(checkpoint_members("a", color))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=rf"a/{STEP}\.data-00000-of-00001 is damaged"):
+        read_networks(path)
+
+
+def test_an_archive_cannot_unpack_to_more_than_weights_need(write, monkeypatch):
+    monkeypatch.setattr(importing, "LARGEST_INDEX_BYTES", 1000)
+    with pytest.raises(WeightsError, match=r"a\.index is too large"):
+        read_networks(write({"a.index": bytes(10_000)}))
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("a file ran code",)
+
+
+def test_a_pytorch_file_cannot_run_code(tmp_path, capsys):
+    torch.save({"output.weight": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(WeightsError, match="holds more than weights, which is not loaded"):
+        read_networks(tmp_path / "evil.pt")
+    assert "ran code" not in capsys.readouterr().out
+
+
+def test_an_old_pytorch_reads_no_pytorch_files(tmp_path, compact, monkeypatch):
+    torch.save(compact.state_dict(), tmp_path / "net.pt")
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    with pytest.raises(WeightsError, match="from version 2.10"):
+        read_networks(tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: weights,
+        lambda weights: {"state_dict": weights, "epoch": 3},
+        lambda weights: {"model": {f"module.{name}": value for name, value in weights.items()}},
+        lambda weights: {name: value.double() for name, value in weights.items()},
+    ],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_state_dict_of_this_network_is_read(tmp_path, compact, wrap, zipped):
+    path = tmp_path / "mine.pth"
+    torch.save(wrap(compact.state_dict()), path, _use_new_zipfile_serialization=zipped)
+    (found,) = read_networks(path)
+    assert (found.name, found.network.config) == ("mine", COMPACT)
+    assert same(found.network, compact)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([1, 2], "holds no state dict"),
+        ({"output.weight": 3}, "'output.weight' is no plain array"),
+        ({"output.weight": torch.ones(2, 2).to_sparse()}, "no plain array"),
+        ({"output.weight": torch.empty(3, 3, device="meta")}, "no plain array"),
+        ({"conv.weight": torch.ones(1)}, "output.weight is missing"),
+        ({"output.weight": torch.ones(5, 32, 3, 3)}, r"shape \(5, 32, 3, 3\), without LSTM"),
+        ({"output.weight": torch.tensor(1.0)}, r"shape \(\), without LSTM"),
+        ({"output.weight": torch.ones(3, 32, 5, 5)}, "decoders.0.0.conv1.bias is missing"),
+    ],
+)
+def test_a_state_dict_of_another_network_is_refused(tmp_path, content, words):
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match=words):
+        read_networks(tmp_path / "other.pt")
+
+
+def test_whole_numbers_are_no_weights(tmp_path, compact):
+    weights = compact.state_dict() | {"output.bias": torch.zeros(12, dtype=torch.int32)}
+    torch.save(weights, tmp_path / "ints.pt")
+    with pytest.raises(WeightsError, match=r"output.bias holds torch.int32"):
+        read_networks(tmp_path / "ints.pt")
+
+
+def test_arrays_that_share_memory_are_kept_apart(tmp_path, compact):
+    weights = compact.state_dict()
+    weights["encoders.0.0.conv2.bias"] = weights["encoders.0.0.conv1.bias"]
+    torch.save(weights, tmp_path / "tied.pt")
+    (found,) = read_networks(tmp_path / "tied.pt")
+    assert same(load_network(keep(found.network, "tied", "tied.pt", None)), found.network)
+
+
+def test_a_safetensors_file_keeps_its_configuration_and_precision(tmp_path):
+    network = SRN(SRNConfig(width=2, blocks=1))
+    save_network(network, tmp_path / "small.safetensors", torch.float16)
+    (found,) = read_networks(tmp_path / "small.safetensors")
+    assert found.network.config == network.config
+    kept = keep(found.network, "small", "small.safetensors", None)
+    assert {p.dtype for p in decode_network(kept.read_bytes()).parameters()} == {torch.float16}
+
+
+def test_a_safetensors_file_of_another_program_is_recognised_by_its_shapes(tmp_path, compact):
+    save_file(compact.state_dict(), tmp_path / "bare.safetensors")
+    (found,) = read_networks(tmp_path / "bare.safetensors")
+    assert same(found.network, compact)
+
+
+def test_what_is_kept_is_known_by_its_name_and_tells_where_it_is_from(compact):
+    path = keep(compact, "mine", "mine.pt", "c0ffee")
+    assert find_weights("mine") == path == installed_path("mine")
+    assert same(load_network(path), compact)
+    notes = read_notes(path)
+    assert (notes["unblur.source"], notes["unblur.source-sha256"]) == ("mine.pt", "c0ffee")
+    assert [other.name for other in path.parent.iterdir()] == ["mine.safetensors"]
+
+
+def test_keeping_the_same_weights_again_changes_nothing(compact):
+    path = keep(compact, "mine", "mine.pt", None)
+    before = path.stat().st_mtime_ns
+    assert keep(compact, "mine", "elsewhere.pt", None).stat().st_mtime_ns == before
+
+
+def test_other_weights_of_a_name_are_not_replaced(compact):
+    path = keep(compact, "mine", "mine.pt", None)
+    with pytest.raises(WeightsError, match="run: unblur models remove mine"):
+        keep(SRN(COMPACT), "mine", "mine.pt", None)
+    assert same(load_network(path), compact)
+
+
+def test_damaged_weights_are_replaced(compact):
+    path = keep(compact, "mine", "mine.pt", None)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert same(load_network(keep(compact, "mine", "mine.pt", None)), compact)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("../mine", "cannot be a model's name"),
+        ("", "cannot be a model's name"),
+        (".hidden", "cannot be a model's name"),
+        ("srn-compact", "comes with the program"),
+        ("srn-color", "srn-color is another network: its kernel is 5, not 3"),
+    ],
+)
+def test_a_name_that_is_taken_or_none_is_refused(compact, name, words):
+    with pytest.raises(UsageError, match=words):
+        keep(compact, name, "mine.pt", None)
+
+
+def test_a_full_disk_is_told_beforehand(compact, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 10**6))
+    with pytest.raises(WeightsError, match="15 MB are needed, 1 MB are free"):
+        keep(compact, "mine", "mine.pt", None)
+    assert list(installed_path("mine").parent.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(compact, monkeypatch, jpeg):
+    monkeypatch.setenv("UNBLUR_MODELS_DIR", str(jpeg / "models"))
+    with pytest.raises(WeightsError, match="UNBLUR_MODELS_DIR names another"):
+        keep(compact, "mine", "mine.pt", None)
+
+
+@pytest.mark.shared
+def test_the_authors_graph_is_computed_by_what_was_imported(tmp_path):
+    golden = SHARED / "srn-golden"
+    members = {
+        f"checkpoints/lstm/{path.name}": path.read_bytes() for path in golden.glob("deblur.model-*")
+    }
+    (tmp_path / "srndeblur_models.zip").write_bytes(make_zip(members))
+    (found,) = read_networks(tmp_path / "srndeblur_models.zip")
+    network = load_network(keep(found.network, found.name, "srndeblur_models.zip", None))
+    sample = np.load(golden / "lstm_noise64x96.npz")
+    with torch.inference_mode():
+        results = network(torch.from_numpy(sample["input"]).permute(0, 3, 1, 2))
+    for scale, result in enumerate(results):
+        wanted = sample[f"out{scale}"].transpose(0, 3, 1, 2)
+        assert np.abs(result.numpy() - wanted).max() < 1e-4
