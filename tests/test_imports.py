@@ -14,6 +14,7 @@ LIBRARY_HOMES = {
     "torch": {"deblurrer", "devices", "memory", "published", "srn", "weights"},
     "click": {"cli", "commands", "models_cli"},
     "rich": {"ui"},
+    "fsspec": {"stores"},
 }
 """The only modules that may import these."""
 

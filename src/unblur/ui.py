@@ -28,7 +28,7 @@ Listing = Literal["lines", "nul", "json", "none"]
 """How results are listed on standard output."""
 
 
-def printable(text: str | Path) -> str:
+def printable(text: str | os.PathLike[str]) -> str:
     """Return text that a terminal shows as it is, whatever bytes a file name holds."""
     decoded = os.fsencode(text).decode("utf-8", "replace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
