@@ -15,6 +15,7 @@ LIBRARY_HOMES = {
     "click": {"cli", "commands", "models_cli"},
     "rich": {"ui"},
     "fsspec": {"stores"},
+    "ray": {"cluster", "dispatch", "worker"},
 }
 """The only modules that may import these."""
 

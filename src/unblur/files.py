@@ -210,6 +210,11 @@ def sweep(folder: Path) -> int:
     return removed
 
 
+def has_unfinished(folder: Path) -> bool:
+    """Tell whether a folder holds temporary files, whosever they are."""
+    return any(folder.glob(TEMPORARY_FILES))
+
+
 def _remove_if_abandoned(scratch: Path) -> bool:
     descriptor = os.open(scratch, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:

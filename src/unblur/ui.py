@@ -111,7 +111,7 @@ class Ui:
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             self._bar = bar
             bar.add_task("photos", total=total, size="")
-            bar.add_task("", total=100, size="%")
+            bar.add_task("", total=100, size="%", visible=False)  # until a photo is followed
             try:
                 yield
             finally:
@@ -123,7 +123,7 @@ class Ui:
         if bar is None:
             return lambda share: None
         photo = bar.task_ids[1]
-        bar.reset(photo, description=printable(Path(job.name).name), total=100)
+        bar.reset(photo, description=printable(Path(job.name).name), total=100, visible=True)
         return lambda share: bar.update(photo, completed=round(100 * share))
 
     def outcome(self, outcome: Outcome) -> None:
