@@ -153,3 +153,35 @@ def unblur_process(identity_weights):
         return Result(process.returncode, process.stdout, process.stderr.decode())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """A server that speaks S3, in this process."""
+    server = pytest.importorskip("moto.server", reason="moto is not installed")
+    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    thread = server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    thread.start()
+    host, port = thread.get_host_and_port()
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in variables.items():
+            environment.setenv(name, value)
+        yield
+    thread.stop()
+
+
+@pytest.fixture
+def s3_bucket(s3_server):
+    """The address of an empty bucket on a server."""
+    import fsspec
+
+    store = fsspec.filesystem("s3", use_listings_cache=False)
+    bucket = f"bucket-{os.urandom(4).hex()}"
+    store.mkdir(bucket)
+    return f"s3://{bucket}"

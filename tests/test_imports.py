@@ -15,6 +15,8 @@ LIBRARY_HOMES = {
     "requests": {"fetch"},
     "click": {"cli", "commands", "models_cli"},
     "rich": {"ui"},
+    "fsspec": {"stores"},
+    "ray": {"cluster", "dispatch", "worker"},
 }
 """The only modules that may import these."""
 

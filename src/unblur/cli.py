@@ -23,6 +23,7 @@ from unblur.commands import (
 )
 from unblur.config import cache_folder, read_config
 from unblur.errors import ExitCode, UsageError
+from unblur.extras import load_extra
 from unblur.models import DEFAULT_MODEL, find_weights
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM, SUFFIX, Options
 from unblur.photo import CONVERSIONS
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from unblur.deblurrer import Deblurrer
     from unblur.plan import Plan
     from unblur.report import Report
+    from unblur.runner import Runner
     from unblur.ui import Listing
 
 EPILOG = """\
@@ -210,6 +212,19 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     show_default=True,
     help="Photos decoded ahead of the network, and waiting to be written after it.",
 )
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Spread the photos over a Ray cluster: auto, host:port, ray://host:port, or local for "
+    "one of this machine.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --ray, this many workers instead of one for each GPU, or each 4 (or --threads) "
+    "cores.",
+)
 @click.option("--json", "as_json", is_flag=True, help="List results as lines of JSON.")
 @click.option("-0", "--null", is_flag=True, help="End paths with NUL, in --files-from and results.")
 @verbosity_options
@@ -261,7 +276,6 @@ def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
 
 
 def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
-    from unblur.batch import LocalRunner
     from unblur.history import History
     from unblur.plan import make_plan
     from unblur.runner import Run, run_plan
@@ -272,18 +286,17 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     settings = hashlib.sha256(weights.read_bytes()).hexdigest() + options.settings
     with History(cache_folder() / "history.sqlite3") as history:
         plan = make_plan(paths, options, history, settings)
-        if any(job.target is None for job in plan.jobs):
+        todo = [job for job in plan.jobs if not job.problem]
+        if any(job.target is None for job in todo):
             _claim_for_photo(flags, stdout)
+        if flags["ray"] and any(None in (job.source, job.target) for job in todo):
+            raise UsageError("--ray needs files: a cluster reaches no standard input or output")
         ui.passed_over(plan)
         if flags["dry_run"]:
             report = _only_plan(plan, ui)
         else:
-
-            def make_deblurrer() -> Deblurrer:
-                return _make_deblurrer(weights, flags, ui)
-
             run = Run(options, history, settings, ui, stdout)
-            report = run_plan(plan, LocalRunner(make_deblurrer), run)
+            report = run_plan(plan, _make_runner(weights, flags, ui), run)
     return _conclude(report, ui)
 
 
@@ -339,6 +352,20 @@ def _conclude(report: Report, ui: Ui) -> ExitCode:
     if report.exit_code is ExitCode.NOTHING_TO_DO:
         ui.error("found no photo")
     return report.exit_code
+
+
+def _make_runner(weights: Path, flags: dict[str, Any], ui: Ui) -> Runner:
+    if flags["ray"] is None:
+        from unblur.batch import LocalRunner
+
+        return LocalRunner(lambda: _make_deblurrer(weights, flags, ui))
+    load_extra("ray", "cluster", "runs on a cluster", UsageError)
+    from unblur.cluster import RayRunner
+    from unblur.weights import load_network
+    from unblur.worker import Choices
+
+    choices = Choices(**{field.name: flags[field.name] for field in fields(Choices)})
+    return RayRunner(flags["ray"], lambda: load_network(weights), choices)
 
 
 def _make_deblurrer(weights: Path, flags: dict[str, Any], ui: Ui) -> Deblurrer:

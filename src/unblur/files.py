@@ -13,37 +13,16 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from unblur.errors import PhotoError
+from unblur.places import FileState
 
 LONGEST_NAME_BYTES = 255
 TEMPORARY_FILES = ".*.unblur-??????.tmp"
 """Matches every file that is not finished yet."""
 ABANDONED_AFTER_SECONDS = 3600.0
-
-
-@dataclass(frozen=True)
-class FileState:
-    """What tells a file from the same file changed: its size and time of modification."""
-
-    size: int
-    time_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> FileState:
-        """Take it from what `os.stat` says."""
-        return cls(status.st_size, status.st_mtime_ns)
-
-    @classmethod
-    def at(cls, path: Path) -> FileState | None:
-        """Return the state of a file, or ``None`` if there is none."""
-        try:
-            return cls.of(path.stat())
-        except OSError:
-            return None
 
 
 def read_photo_bytes(path: Path) -> tuple[bytes, os.stat_result]:
@@ -244,6 +223,11 @@ def sweep(folder: Path, trust_locks: bool = True) -> int:
             with contextlib.suppress(OSError):
                 removed += _remove_if_abandoned(scratch, trust_locks)
     return removed
+
+
+def has_unfinished(folder: Path) -> bool:
+    """Tell whether a folder holds temporary files, whosever they are."""
+    return any(folder.glob(TEMPORARY_FILES))
 
 
 def _remove_if_abandoned(scratch: Path, trust_locks: bool) -> bool:

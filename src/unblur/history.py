@@ -1,7 +1,7 @@
 """What earlier runs have done, so that a second run does only the rest.
 
-A result counts as done when the file is the one that was written, its original
-has not changed since, and the settings are the same. This is kept in one SQLite
+A result counts as done when the file or object is the one that was written, its
+original has not changed since, and the settings are the same. This is kept in one SQLite
 file in the user's cache folder: it can be deleted at any time, SQLite lets
 several runs share it, and nothing is added to the photos or their folders.
 """
@@ -12,11 +12,17 @@ import contextlib
 import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from unblur.files import FileState
+from unblur import stores
+from unblur.places import FileState, Place, Url
+
+Look = Callable[[Place], FileState | None]
+"""Tells the state of what lies at a place."""
 
 WAIT_SECONDS = 60.0
 """How long to wait for another run that is writing."""
@@ -28,6 +34,12 @@ CREATE TABLE IF NOT EXISTS results (
     PRIMARY KEY (target, target_size, target_time)
 ) WITHOUT ROWID
 """
+_KNOWN = (
+    "SELECT source, source_size, source_time, settings, target_time FROM results "
+    "WHERE target = ? AND target_size = ? AND target_time = ?"
+)
+_PROMISED = _KNOWN.replace("target_time = ?", "target_time LIKE ?")
+_FORGET_PROMISES = "DELETE FROM results WHERE target = ? AND target_time LIKE ?"
 
 
 class History:
@@ -58,51 +70,62 @@ class History:
         if self._database:
             self._database.close()
 
-    def is_ours(self, target: Path) -> bool:
+    def is_ours(self, target: Place, look: Look = stores.state_of) -> bool:
         """Tell whether a file is a result, unchanged since it was written."""
-        return self._row(target) is not None
+        return self._row(target, look) is not None
 
-    def is_done(self, source: Path, target: Path, settings: str) -> bool:
+    def is_done(
+        self, source: Place, target: Place, settings: str, look: Look = stores.state_of
+    ) -> bool:
         """Tell whether a result is there and what it was made from is as it was."""
-        row = self._row(target)
+        row = self._row(target, look)
         if row is None or row.settings != settings:
             return False
         # A photo that was replaced by its result is its own original now.
-        same_file = source.resolve() == target.resolve()
-        return same_file or (row.source == _key(source) and row.state == FileState.at(source))
+        same_file = _key(source) == _key(target)
+        return same_file or (row.source == _key(source) and row.state == look(source))
 
     def record(
-        self, source: Path, before: FileState, target: Path, after: FileState, settings: str
+        self, source: Place, before: FileState, target: Place, after: FileState, settings: str
     ) -> None:
-        """Remember a result; called just before it gets its name.
+        """Remember a result; called just before it is published.
 
         Called after, a crash in between would leave a result that nobody
         knows; called before, it leaves a record of a file that is not there.
+        An object's version is known only after, so it is recorded twice, first
+        by its content.
         """
         if self._database is None:
             return
-        row = (_key(target), after.size, after.time_ns, _key(source), before.size, before.time_ns)
+        row = (_key(target), after.size, after.mark, _key(source), before.size, before.mark)
         with contextlib.suppress(sqlite3.Error), self._lock, self._database:
+            if isinstance(target, Url):
+                self._database.execute(_FORGET_PROMISES, (_key(target), stores.DIGEST + "%"))
             self._database.execute(
                 "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, settings)
             )
 
-    def _row(self, target: Path) -> _Row | None:
+    def _row(self, target: Place, look: Look) -> _Row | None:
         """Return what is recorded of a result as it is now."""
-        state = FileState.at(target)
+        state = look(target)
         if self._database is None or state is None:
             return None
-        query = (
-            "SELECT source, source_size, source_time, settings FROM results "
-            "WHERE target = ? AND target_size = ? AND target_time = ?"
-        )
+        key = (_key(target), state.size)
+        row = self._fetch(_KNOWN, (*key, state.mark))
+        if row is None and isinstance(target, Url):
+            # A run may have been killed between writing it and learning its version.
+            row = self._fetch(_PROMISED, (*key, stores.DIGEST + "%"))
+            if row and not stores.holds(target, FileState(state.size, row[4])):
+                return None
+        return _Row(row[0], FileState(row[1], row[2]), row[3]) if row else None
+
+    def _fetch(self, query: str, values: tuple[str | int, ...]) -> Any:  # noqa: ANN401
+        assert self._database
         try:
             with self._lock:
-                found = self._database.execute(query, (_key(target), state.size, state.time_ns))
-                row = found.fetchone()
+                return self._database.execute(query, values).fetchone()
         except sqlite3.Error:
             return None
-        return _Row(row[0], FileState(row[1], row[2]), row[3]) if row else None
 
 
 @dataclass(frozen=True)
@@ -114,6 +137,7 @@ class _Row:
     settings: str
 
 
-def _key(path: Path) -> str:
-    """Return a path's text; SQLite takes no lone surrogates, which odd names hold."""
-    return os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
+def _key(place: Place) -> str:
+    """Return a place's text; SQLite takes no lone surrogates, which odd names hold."""
+    text = place if isinstance(place, Url) else place.resolve()
+    return os.fsencode(text).decode("utf-8", "backslashreplace")

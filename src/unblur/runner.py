@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from unblur import files
@@ -95,7 +96,7 @@ def run_plan(plan: Plan, runner: Runner, run: Run) -> Report:
     if not todo or run.is_over:
         return run.report
     with runner:
-        for folder in {job.target.parent for job in todo if job.target is not None}:
+        for folder in {job.target.parent for job in todo if isinstance(job.target, Path)}:
             files.sweep(folder)
         with run.ui.progress(len(todo)):
             try:

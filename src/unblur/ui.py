@@ -28,7 +28,7 @@ Listing = Literal["lines", "nul", "json", "none"]
 """How results are listed on standard output."""
 
 
-def printable(text: str | Path) -> str:
+def printable(text: str | os.PathLike[str]) -> str:
     """Return text that a terminal shows as it is, whatever bytes a file name holds."""
     decoded = os.fsencode(text).decode("utf-8", "replace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
@@ -121,7 +121,7 @@ class Ui:
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             self._bar = bar
             bar.add_task("photos", total=total, size="")
-            bar.add_task("", total=100, size="%")
+            bar.add_task("", total=100, size="%", visible=False)  # until a photo is followed
             try:
                 yield
             finally:
@@ -168,7 +168,7 @@ class Ui:
         if bar is None:
             return lambda share: None
         photo = bar.task_ids[1]
-        bar.reset(photo, description=printable(Path(job.name).name), total=100)
+        bar.reset(photo, description=printable(Path(job.name).name), total=100, visible=True)
         return lambda share: bar.update(photo, completed=round(100 * share))
 
     def outcome(self, outcome: Outcome) -> None:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from unblur import files
-from unblur.errors import PhotoError
-from unblur.files import FileState
+from unblur import files, stores
+from unblur.errors import PhotoError, UnblurError
 from unblur.options import Options
 from unblur.photo import CONVERSIONS, Format
-from unblur.plan import BACKUP_ENDING, Job, has_other_links
+from unblur.places import FileState, Url
+from unblur.plan import Job, backup_of, has_other_links
 from unblur.report import Outcome, Status
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ class Loaded:
 
     job: Job
     photo: Photo
+    state: FileState | None
+    """What tells its file from a changed one; ``None`` for standard input."""
     status: os.stat_result | None
-    """The state of its file when it was read; ``None`` for standard input."""
+    """Permissions and times of its file; ``None`` if it lies in no file."""
     started: float
 
 
@@ -66,7 +68,7 @@ def attempt(job: Job, act: Callable[[], T]) -> T | Outcome:
     trace = ""
     try:
         return act()
-    except PhotoError as error:
+    except UnblurError as error:
         reason = str(error)
     except MemoryError:
         reason = "out of memory; a smaller --tile or --jobs 1 needs less"
@@ -86,14 +88,20 @@ def load(job: Job, options: Options) -> Loaded:
     from unblur.memory import return_freed_memory
 
     started = time.monotonic()
-    if job.source is None:
-        data, status = sys.stdin.buffer.read(), None
-    else:
-        data, status = files.read_photo_bytes(job.source)
+    data, state, status = _read(job)
     photo = codecs.decode(data, options.max_pixels)
     return_freed_memory()
     _check_target(job, photo.format, options)
-    return Loaded(job, photo, status, started)
+    return Loaded(job, photo, state, status, started)
+
+
+def _read(job: Job) -> tuple[bytes, FileState | None, os.stat_result | None]:
+    if job.source is None:
+        return sys.stdin.buffer.read(), None, None
+    if isinstance(job.source, Url):
+        return *stores.read(job.source), None
+    data, status = files.read_photo_bytes(job.source)
+    return data, FileState.of(status), status
 
 
 def _check_target(job: Job, form: Format, options: Options) -> None:
@@ -144,7 +152,7 @@ def finish(loaded: Loaded, pixels: Pixels, options: Options, stdout: int) -> Fin
     """
     from unblur import codecs
 
-    job, photo, status = loaded.job, loaded.photo, loaded.status
+    job, photo = loaded.job, loaded.photo
     encoded = codecs.encode(
         photo,
         pixels,
@@ -157,26 +165,31 @@ def finish(loaded: Loaded, pixels: Pixels, options: Options, stdout: int) -> Fin
     draft: files.Draft
     if job.target is None:
         draft = files.StreamDraft(stdout, encoded.data)
+    elif isinstance(job.target, Url):
+        draft = stores.Upload(job.target, encoded.data)
     else:
-        draft = files.FileDraft(job.target, encoded.data, status, options.preserve_times)
+        times = options.preserve_times
+        draft = files.FileDraft(job.target, encoded.data, loaded.status, times)
     height, width = photo.pixels.shape[:2]
     outcome = Outcome(job, Status.DONE, "", width, height, 0.0, notes, photo.notes)
-    source = None if status is None else FileState.of(status)
-    return Finished(Result(outcome, source, draft.state), draft, loaded.started)
+    return Finished(Result(outcome, loaded.state, draft.state), draft, loaded.started)
 
 
 def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     """Make the folder or the backup, and return what the user should know of that."""
     if job.target is None:
         return ()
+    if isinstance(job.target, Url):
+        if options.backup:
+            stores.copy(job.target, backup_of(job.target))
+        return ()
     if not options.in_place:
         job.target.parent.mkdir(parents=True, exist_ok=True)
         return ()
+    is_shared = has_other_links(job.target)  # besides the backup, which is one
     if options.backup:
-        files.keep_backup(job.target, job.target.with_name(job.target.name + BACKUP_ENDING))
-    if has_other_links(job.target):
-        return ("other names of the file (hard links) keep the original",)
-    return ()
+        files.keep_backup(job.target, backup_of(job.target))
+    return ("other names of the file (hard links) keep the original",) if is_shared else ()
 
 
 def publish(finished: Finished) -> Result:

@@ -1,0 +1,331 @@
+"""Hand photos to workers of a cluster, and take what comes back.
+
+A worker does with a photo what a run on one machine does, in two calls: the
+first finishes the result under a name of its own, the second publishes it when
+the driver has recorded it. So whatever dies, and whenever, a result is either
+published and known, or it is not there and its photo is tried again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
+
+from unblur import __version__, files, stores
+from unblur.errors import DeviceError, PhotoError, UnblurError
+from unblur.places import FileState, Place
+from unblur.plan import Job
+from unblur.report import Outcome, Status
+from unblur.runner import Run
+from unblur.ui import VERBOSE
+from unblur.work import Result
+from unblur.worker import Choices, Shape, Worker
+
+if TYPE_CHECKING:
+    from unblur.srn import SRN
+
+TRIES = 3
+"""Workers that a photo may lose before it is given up, and that may fail in a row to start."""
+PATIENCE_SECONDS = 30.0
+"""How long to wait for a first worker without a word, and after an interrupt for results."""
+SWEEP_SECONDS = 3.0
+"""How long workers may take to die, so that what they leave can be removed."""
+
+
+@dataclass(eq=False)
+class Try:
+    """A photo on its way through the cluster."""
+
+    job: Job
+    number: int
+    lost_workers: int = 0
+    source: FileState | None = None
+    """What its original must be: set when a result of it may have been published."""
+    result: Result | None = None
+    """Finished and recorded, and being published."""
+
+
+@dataclass(eq=False)
+class Member:
+    """A worker as the driver knows it."""
+
+    shape: Shape
+    actor: Any = None
+    settings: dict[str, Any] | None = None
+    """What it said when it was ready."""
+    failed_starts: int = 0
+    tries: set[Try] = field(default_factory=set)
+    """What it is doing."""
+
+    @property
+    def is_examining(self) -> bool:
+        """Whether it is alone with a photo that may have killed a worker."""
+        return any(photo.lost_workers for photo in self.tries)
+
+
+class Dispatch:
+    """The photos of a run, and the workers that do them.
+
+    A worker has few photos at a time, so that those that wait take no memory
+    anywhere. One that is lost is replaced, and its photos are tried again, each
+    alone with a worker: one that kills it can then be told from the others, and
+    has failed after `TRIES`.
+
+    Args:
+        jobs: What to do.
+        run: What all photos share.
+        network: The network's place in Ray's object store.
+        choices: What the user chose for the network.
+        shapes: What each worker takes of a node.
+    """
+
+    def __init__(
+        self,
+        jobs: list[Job],
+        run: Run,
+        network: ray.ObjectRef[SRN],
+        choices: Choices,
+        shapes: list[Shape],
+    ) -> None:
+        self._run, self._network, self._choices = run, network, choices
+        self._depth = 1 if run.options.max_memory else 1 + 2 * run.options.jobs
+        self._waiting = deque(Try(job, number) for number, job in enumerate(jobs))
+        self._suspects: deque[Try] = deque()
+        self._pending: dict[Any, tuple[Member, Try | None]] = {}
+        """Who is to answer; without a photo, that a worker is ready."""
+        self._samples = _sample(job.source for job in jobs)
+        self._actors = ray.remote(Worker)
+        self._names = (f"unblur-{secrets.token_hex(3)}-{number}" for number in count(1))
+        self._members = [Member(shape) for shape in shapes]
+        self._folders = {job.target.parent for job in jobs if isinstance(job.target, Path)}
+        self._has_litter = False
+        self._is_ending = False
+
+    def work_off(self) -> None:
+        """Do all jobs.
+
+        Raises:
+            UnblurError: If no worker can be used.
+        """
+        for member in self._members:
+            self._hire(member)
+        patience_ends = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            self._hand_out()
+            if not self._is_more and not any(member.tries for member in self._members):
+                return
+            self._take_answers(timeout=1.0)
+            if time.monotonic() > patience_ends:
+                patience_ends = float("inf")
+                if not any(member.settings for member in self._members):
+                    self._run.ui.say("waiting for the cluster to have room for a worker")
+
+    def end(self) -> None:
+        """Publish what is finished, let the workers go, and remove what they leave."""
+        self._is_ending = True
+        self._has_litter |= any(member.tries for member in self._members)
+        ends = time.monotonic() + PATIENCE_SECONDS
+        while self._publishing and time.monotonic() < ends:
+            self._take_answers(timeout=1.0, of=self._publishing)
+        for member in self._members:
+            _kill(member)
+        if self._has_litter:
+            self._sweep()
+
+    @property
+    def _is_more(self) -> bool:
+        """Whether there is a photo to hand out."""
+        return bool(self._waiting or self._suspects) and not self._run.is_over
+
+    @property
+    def _publishing(self) -> list[Any]:
+        return [ref for ref, (_, photo) in self._pending.items() if photo and photo.result]
+
+    def _hire(self, member: Member) -> None:
+        """Ask the cluster for a worker; it comes when there is room."""
+        options: dict[str, Any] = {
+            "name": next(self._names),
+            "max_concurrency": self._depth,
+            "scheduling_strategy": "SPREAD",
+        }
+        actor = self._actors.options(**member.shape, **options)
+        member.settings = None
+        member.actor = actor.remote([self._network], self._choices, self._run.options, member.shape)
+        answer = member.actor.prepare.remote(__version__, self._samples)
+        self._pending[answer] = (member, None)
+
+    def _hand_out(self) -> None:
+        """Give photos to the workers that have fewest, as long as there are both."""
+        while takers := [member for member in self._members if self._may_take(member)]:
+            member = min(takers, key=lambda member: len(member.tries))
+            queue = self._suspects if self._suspects and not member.tries else self._waiting
+            photo = queue.popleft()
+            # Elsewhere it shows when the worker looks: its result would be in the way.
+            done = self._run.done_meanwhile(photo.job) if photo.job.replaces else None
+            if done:
+                self._run.settle(done)
+                continue
+            member.tries.add(photo)
+            job = _absolute(photo.job)
+            answer = member.actor.start.remote(photo.number, job, photo.source)
+            self._pending[answer] = (member, photo)
+
+    def _may_take(self, member: Member) -> bool:
+        if member.settings is None or member.is_examining or self._run.is_over:
+            return False
+        if self._suspects and not member.tries:
+            return True
+        return bool(self._waiting) and len(member.tries) < self._depth
+
+    def _take_answers(self, timeout: float, of: Iterable[Any] | None = None) -> None:
+        """Wait for an answer, and act on it."""
+        answers, _ = ray.wait(list(of or self._pending), num_returns=1, timeout=timeout)
+        for answer in answers:
+            member, photo = self._pending.pop(answer)
+            try:
+                said = ray.get(answer)
+            except RayError as error:
+                self._lose(member, error)
+                continue
+            if photo is None:
+                self._welcome(member, said)
+            elif isinstance(said, Result) and photo.result is None:
+                self._publish(member, photo, said)
+            else:
+                self._settle(member, photo, said)
+
+    def _welcome(self, member: Member, said: dict[str, Any] | UnblurError) -> None:
+        """Let a worker take photos, or let it go if it cannot.
+
+        Raises:
+            UnblurError: If it was the last.
+        """
+        if isinstance(said, UnblurError):
+            self._dismiss(member, said)
+            return
+        member.settings, member.failed_starts = said, 0
+        ready = sum(member.settings is not None for member in self._members)
+        self._run.ui.say(f"{ready} of {len(self._members)} workers are ready", VERBOSE)
+
+    def _publish(self, member: Member, photo: Try, result: Result) -> None:
+        """Record a result that is finished, and let its worker publish it."""
+        photo.result = _of(photo.job, result)
+        self._run.remember(photo.result)
+        self._pending[member.actor.publish.remote(photo.number)] = (member, photo)
+
+    def _settle(self, member: Member, photo: Try, said: Result | Outcome) -> None:
+        """Tell what became of a photo."""
+        member.tries.discard(photo)
+        if isinstance(said, Result):
+            said = _of(photo.job, said)
+            if photo.result and photo.result.target != said.target:
+                self._run.remember(said)
+            said = said.outcome
+        self._run.ui.settings |= member.settings or {}
+        self._run.settle(replace(said, job=photo.job))
+
+    def _lose(self, member: Member, error: RayError) -> None:
+        """Settle what a lost worker had published, try its other photos again, and replace it."""
+        self._has_litter = True
+        _kill(member)
+        self._pending = {ref: who for ref, who in self._pending.items() if who[0] is not member}
+        reason = _last_line(error)
+        if member.settings is None:
+            member.failed_starts += 1
+        self._run.ui.say(f"a worker was lost: {reason}", VERBOSE)
+        for photo in tuple(member.tries):
+            self._try_again(member, photo, error)
+        if member.failed_starts == TRIES:
+            self._dismiss(member, DeviceError(f"no worker can be started: {reason}"))
+        elif not self._is_ending:
+            self._hire(member)
+
+    def _try_again(self, member: Member, photo: Try, error: RayError) -> None:
+        if photo.result:
+            published = _published(photo.result)
+            if published:
+                self._settle(member, photo, published)
+                return
+            photo.source, photo.result = photo.result.source, None
+        member.tries.discard(photo)
+        photo.lost_workers += 1
+        if photo.lost_workers < TRIES:
+            self._suspects.append(photo)
+            return
+        reason = (
+            f"{TRIES} workers died while they had it, as when memory runs out; "
+            "a smaller --tile or --max-memory may help, -vv tells more"
+        )
+        self._run.settle(Outcome(photo.job, Status.FAILED, reason, trace=str(error)))
+
+    def _dismiss(self, member: Member, reason: UnblurError) -> None:
+        """Go on without a worker.
+
+        Raises:
+            UnblurError: The reason, if it was the last.
+        """
+        _kill(member)
+        self._members.remove(member)
+        if not self._members:
+            raise reason
+        self._run.ui.say(f"goes on with fewer workers: {reason}")
+
+    def _sweep(self) -> None:
+        """Remove unfinished files of workers as soon as those are dead, which unlocks them."""
+        ends = time.monotonic() + SWEEP_SECONDS
+        for folder in self._folders:
+            while files.has_unfinished(folder) and not files.sweep(folder):
+                if time.monotonic() > ends:
+                    return  # left to the next run
+                time.sleep(0.05)
+
+
+def _sample(sources: Iterable[Place | None]) -> list[Path]:
+    """Return a few files, which a node must see to be of use."""
+    paths = [source.absolute() for source in sources if isinstance(source, Path)]
+    return [paths[0], paths[len(paths) // 2], paths[-1]] if paths else []
+
+
+def _absolute(job: Job) -> Job:
+    """Return a job for a process that runs in another folder."""
+    source, target = (
+        place.absolute() if isinstance(place, Path) else place for place in (job.source, job.target)
+    )
+    return replace(job, source=source, target=target)
+
+
+def _of(job: Job, result: Result) -> Result:
+    """Return a worker's result, as one of the job that the user knows."""
+    return replace(result, outcome=replace(result.outcome, job=job))
+
+
+def _published(result: Result) -> Result | None:
+    """Return a result with its state if it is in its place, although nobody said so."""
+    target = result.outcome.job.target
+    assert target is not None
+    assert result.target is not None
+    try:
+        if stores.holds(target, result.target):
+            return replace(result, target=stores.state_of(target))
+    except PhotoError:  # of a store that does not tell; whoever tries again will
+        pass
+    return None
+
+
+def _kill(member: Member) -> None:
+    if member.actor is not None:
+        ray.kill(member.actor)
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,262 @@
+"""Runs on a real cluster of two nodes on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import fsspec
+import pytest
+from click.testing import CliRunner
+from conftest import make_jpeg
+
+ray = pytest.importorskip("ray", reason="ray is not installed")
+
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from unblur import __version__, dispatch  # noqa: E402
+from unblur.cli import main  # noqa: E402
+from unblur.cluster import choose_shapes  # noqa: E402
+from unblur.errors import DeviceError, UsageError  # noqa: E402
+from unblur.options import Options  # noqa: E402
+from unblur.report import Status  # noqa: E402
+from unblur.ui import Ui  # noqa: E402
+from unblur.worker import Choices, Worker  # noqa: E402
+
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope="module")
+def cluster(s3_server):
+    """Two nodes, whose workers reach the server for objects."""
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+    yield cluster
+    cluster.shutdown()
+
+
+def write_library(folder, *names):
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_bytes(make_jpeg(200, 200))
+    return folder
+
+
+def files_in(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def statuses(result):
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    return {Path(line["input"]).name: (line["status"], line["reason"]) for line in lines}
+
+
+def test_a_cluster_does_what_one_machine_does(cluster, tmp_path, unblur, monkeypatch):
+    library = write_library(tmp_path / "library", *(f"{n}.jpg" for n in range(5)))
+    (library / "cut.jpg").write_bytes(make_jpeg()[:200])
+    monkeypatch.chdir(tmp_path)  # the workers are elsewhere
+    here = unblur("-r", "library", "-o", "here/", "--json")
+    there = unblur("-r", "library", "-o", "there/", "--json", "--ray", cluster.address)
+    assert (here.code, statuses(here)) == (there.code, statuses(there))
+    assert there.code == 1
+    assert files_in(Path("here")) == files_in(Path("there"))
+    again = unblur("-r", "library", "-o", "there/", "--json")
+    assert Counter(status for status, _ in statuses(again).values()) == {"skipped": 5, "failed": 1}
+
+
+class Doomed(Worker):
+    """Dies of some photos, always or once, and keeps a diary of what it does."""
+
+    diary = Path()
+
+    def note(self, act, job):
+        with self.diary.open("a") as diary:
+            print(act, job.source.name, file=diary)
+
+    def is_first(self, name):
+        try:
+            (self.diary.parent / f"died-{name}").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def start(self, number, job, source):
+        self.note("start", job)
+        if job.source.name == "deadly.jpg":
+            os._exit(1)
+        return super().start(number, job, source)
+
+    def publish(self, number):
+        job = self._finished[number].result.outcome.job
+        if job.source.name == "before.jpg" and self.is_first("before"):
+            os._exit(1)
+        self.note("publish", job)
+        said = super().publish(number)
+        if job.source.name == "after.jpg" and self.is_first("after"):
+            os._exit(1)
+        return said
+
+
+def kill_a_worker():
+    name = ray.util.list_named_actors()[0]
+    ray.kill(ray.get_actor(name))
+
+
+@pytest.fixture(scope="module")
+def eventful(cluster, tmp_path_factory, identity_weights):
+    """A run that loses workers in every way, and a node; its library, report and diary."""
+    folder = tmp_path_factory.mktemp("eventful")
+    names = [f"{n}.jpg" for n in range(10)] + ["after.jpg", "before.jpg", "deadly.jpg"]
+    library = write_library(folder / "library", *names)
+    node = next(iter(cluster.worker_nodes))
+    events = {1: kill_a_worker, 4: lambda: cluster.remove_node(node)}
+    outcomes = []
+
+    def note(self, outcome):
+        outcomes.append(outcome)
+        events.get(len(outcomes), lambda: None)()
+
+    options = ["-r", str(library), "--in-place", "--ray", cluster.address, "--device", "cpu"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNBLUR_CACHE_DIR", str(folder / "cache"))
+        patch.setattr(Ui, "outcome", note)
+        patch.setattr(Doomed, "diary", folder / "diary")
+        patch.setattr(dispatch, "Worker", Doomed)
+        result = CliRunner().invoke(main, [*options, "--model", str(identity_weights)])
+    assert result.exit_code == 1
+    cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+    return library, outcomes, (folder / "diary").read_text().splitlines()
+
+
+def test_lost_workers_and_nodes_lose_no_photo(eventful):
+    _, outcomes, _ = eventful
+    done = [o.job.source.name for o in outcomes if o.status is Status.DONE]
+    assert sorted(done) == sorted([f"{n}.jpg" for n in range(10)] + ["after.jpg", "before.jpg"])
+
+
+def test_a_photo_that_kills_its_workers_fails_in_the_end(eventful):
+    _, outcomes, diary = eventful
+    (failed,) = [o for o in outcomes if o.status is Status.FAILED]
+    assert failed.job.source.name == "deadly.jpg"
+    assert "3 workers died while they had it" in failed.reason
+    assert diary.count("start deadly.jpg") <= 3
+
+
+def test_a_result_that_was_published_by_a_lost_worker_is_not_made_again(eventful):
+    _, _, diary = eventful
+    assert diary.count("publish after.jpg") == 1
+    assert diary[diary.index("publish after.jpg") :].count("start after.jpg") == 0
+
+
+def test_a_result_that_was_not_published_by_a_lost_worker_is_made_again(eventful):
+    _, _, diary = eventful
+    assert diary.count("start before.jpg") >= 2
+    assert diary.count("publish before.jpg") == 1
+
+
+def test_lost_workers_leave_no_unfinished_files(eventful):
+    library, outcomes, _ = eventful
+    assert len(files_in(library)) == len(outcomes) == 13
+
+
+def test_an_interrupted_run_leaves_whole_results_that_the_next_one_skips(
+    cluster, tmp_path, unblur, monkeypatch
+):
+    library = write_library(tmp_path / "library", *(f"{n:02}.jpg" for n in range(40)))
+    settled = []
+    real = Ui.outcome
+
+    def interrupt_after_two(self, outcome):
+        real(self, outcome)
+        settled.append(outcome)
+        if len(settled) == 2:
+            threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    options = ["-r", library, "-o", f"{tmp_path}/out/"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Ui, "outcome", interrupt_after_two)
+        result = unblur(*options, "--ray", cluster.address)
+    assert (result.code, result.stderr.splitlines()[-1]) == (130, "unblur: error: interrupted")
+    results = files_in(tmp_path / "out")
+    assert 2 <= len(results) < 40
+    assert all(data.endswith(b"\xff\xd9") for data in results.values())
+    assert f"{40 - len(results)} done, {len(results)} skipped, 0 failed" in unblur(*options).stderr
+
+
+def test_workers_read_and_write_objects(cluster, s3_bucket, unblur):
+    store = fsspec.filesystem("s3", use_listings_cache=False)
+    for number in range(3):
+        store.pipe_file(f"{s3_bucket}/in/{number}.jpg", make_jpeg())
+    result = unblur("-r", f"{s3_bucket}/in", "-o", f"{s3_bucket}/out/", "--ray", cluster.address)
+    assert result.code == 0
+    listed = sorted(result.stdout.decode().splitlines())
+    assert listed == [f"{s3_bucket}/out/{number}-unblurred.jpg" for number in range(3)]
+    assert all(store.cat_file(url).endswith(b"\xff\xd9") for url in listed)
+    again = unblur("-r", f"{s3_bucket}/in", "-o", f"{s3_bucket}/out/", "--ray", cluster.address)
+    assert "0 done, 3 skipped" in again.stderr
+
+
+class Blind(Worker):
+    """Is on a node that does not see the driver's files."""
+
+    def prepare(self, version, samples):
+        return super().prepare(version, [Path("/nowhere/photo.jpg")])
+
+
+def test_a_run_whose_workers_see_no_photo_ends_with_one_line(cluster, jpeg, unblur, monkeypatch):
+    monkeypatch.setattr(dispatch, "Worker", Blind)
+    result = unblur(jpeg, "--ray", cluster.address, "--workers", "1")
+    assert (result.code, len(result.stderr.splitlines())) == (2, 1)
+    assert "does not see /nowhere/photo.jpg: all nodes need" in result.stderr
+
+
+def test_a_cluster_without_the_device_is_exit_code_5(cluster, jpeg, identity_weights):
+    options = [str(jpeg), "--ray", cluster.address, "--device", "cuda"]
+    result = CliRunner().invoke(main, [*options, "--model", str(identity_weights)])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (5, 1)
+    assert "has no GPU" in result.stderr
+
+
+def test_a_cluster_that_is_not_there_is_exit_code_5(jpeg, unblur):
+    result = unblur(jpeg, "--ray", "no-such-host.invalid:6379")
+    assert (result.code, len(result.stderr.splitlines())) == (5, 1)
+    assert "no-such-host.invalid:6379 cannot be used" in result.stderr
+
+
+def test_a_worker_of_another_version_is_refused():
+    worker = Worker([], Choices(), Options(), {"num_cpus": 1})
+    refusal = worker.prepare("0.0.1", [])
+    assert isinstance(refusal, UsageError)
+    assert f"has unblur {__version__}, not 0.0.1" in str(refusal)
+
+
+def test_there_is_a_worker_for_each_gpu():
+    nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 2.0, "GPU": 1.0}, {"CPU": 8.0}, {"memory": 1.0}]
+    four, two = {"num_gpus": 1.0, "num_cpus": 4.0}, {"num_gpus": 1.0, "num_cpus": 2.0}
+    assert choose_shapes(nodes, Choices()) == [four, four, two]
+
+
+def test_there_is_a_worker_for_each_group_of_cores():
+    nodes = [{"CPU": 9.0, "GPU": 1.0}, {"CPU": 2.0}]
+    assert choose_shapes(nodes, Choices("cpu")) == [{"num_cpus": 4.0}] * 2 + [{"num_cpus": 2.0}]
+    assert len(choose_shapes(nodes, Choices("cpu", threads=1))) == 11
+
+
+def test_more_workers_than_there_is_room_for_wait_for_nodes():
+    assert choose_shapes([{"CPU": 4.0}], Choices(workers=3)) == [{"num_cpus": 4.0}] * 3
+    gpu = {"num_gpus": 1.0, "num_cpus": 4.0}
+    assert choose_shapes([], Choices("cuda", workers=2)) == [gpu] * 2
+
+
+def test_a_cluster_with_no_room_at_all_is_told():
+    with pytest.raises(DeviceError, match="no GPU"):
+        choose_shapes([{"CPU": 4.0}], Choices("cuda"))
+    with pytest.raises(DeviceError, match="no cores"):
+        choose_shapes([], Choices())

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+
+import fsspec
+import pytest
+from conftest import make_jpeg
+
+from unblur import stores
+from unblur.errors import PhotoError
+from unblur.history import History
+from unblur.options import Options
+from unblur.places import FileState, Url, place
+from unblur.plan import make_plan
+
+
+@pytest.fixture(params=["memory", "s3"])
+def bucket(request):
+    """The address of an empty bucket, in memory or on a server."""
+    if request.param == "s3":
+        return request.getfixturevalue("s3_bucket")
+    fsspec.filesystem("memory").store.clear()
+    return "memory://bucket"
+
+
+def put(url, data):
+    store, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    store.pipe_file(path, data)
+
+
+def get(url):
+    store, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    return store.cat_file(path)
+
+
+def names(bucket):
+    store, path = fsspec.core.url_to_fs(bucket, use_listings_cache=False)
+    return sorted(name.removeprefix(path).lstrip("/") for name in store.find(path))
+
+
+@pytest.fixture
+def library(bucket):
+    for key in ("a.jpg", "trip//b.jpg", "trip/c.JPG", ".trash/d.jpg", "trip/notes.txt"):
+        put(f"{bucket}/in/{key}", make_jpeg())
+    return f"{bucket}/in"
+
+
+def test_an_object_is_deblurred_beside_itself(bucket, unblur):
+    put(f"{bucket}/a photo #1?.jpg", make_jpeg())
+    result = unblur(f"{bucket}/a photo #1?.jpg", "--json")
+    line = json.loads(result.stdout)
+    assert (result.code, line["status"]) == (0, "done")
+    assert line["output"] == f"{bucket}/a photo #1?-unblurred.jpg"
+    assert get(line["output"]).endswith(b"\xff\xd9")
+
+
+def test_an_object_without_an_ending_is_told_by_its_content(bucket, unblur):
+    put(f"{bucket}/photo", make_jpeg())
+    assert unblur(f"{bucket}/photo").stdout.decode() == f"{bucket}/photo-unblurred.jpg\n"
+
+
+def test_a_prefix_is_mirrored_below_another(bucket, library, unblur):
+    result = unblur("-r", library, "-o", f"{bucket}/out")
+    assert result.code == 0
+    assert [name for name in names(bucket) if name.startswith("out")] == [
+        "out/a-unblurred.jpg",
+        "out/trip/b-unblurred.jpg",
+        "out/trip/c-unblurred.JPG",
+    ]
+
+
+def test_results_below_the_photos_are_not_taken_for_photos(bucket, library, unblur):
+    unblur("-r", library, "-o", f"{library}/out/")
+    assert (
+        "3 done, 0 skipped" in unblur("-r", library, "-o", f"{library}/out/", "--overwrite").stderr
+    )
+
+
+def test_a_second_run_does_only_what_is_not_done_or_has_changed(library, unblur):
+    unblur("-r", library)
+    put(f"{library}/a.jpg", make_jpeg(32, 32))
+    result = unblur("-r", library)
+    assert result.stdout.decode() == f"{library}/a-unblurred.jpg\n"
+    assert "1 done, 2 skipped, 0 failed" in result.stderr
+
+
+def test_a_result_that_somebody_changed_is_not_replaced(bucket, unblur):
+    put(f"{bucket}/a.jpg", make_jpeg())
+    unblur(f"{bucket}/a.jpg")
+    put(f"{bucket}/a-unblurred.jpg", b"retouched by hand")
+    result = unblur(f"{bucket}/a.jpg")
+    assert result.code == 1
+    assert "exists; --overwrite replaces it" in result.stderr
+    assert get(f"{bucket}/a-unblurred.jpg") == b"retouched by hand"
+
+
+def test_in_place_the_original_is_kept_and_a_second_run_does_nothing(bucket, unblur):
+    put(f"{bucket}/a.jpg", make_jpeg())
+    assert unblur(f"{bucket}/a.jpg", "--in-place", "--backup").code == 0
+    assert get(f"{bucket}/a.jpg.orig") == make_jpeg()
+    once = stores.state_of(place(f"{bucket}/a.jpg"))
+    assert unblur(f"{bucket}/a.jpg", "--in-place").stdout == b""
+    assert stores.state_of(place(f"{bucket}/a.jpg")) == once
+
+
+def test_photos_go_from_a_store_to_a_folder_and_back(bucket, library, tmp_path, unblur):
+    assert unblur("-r", library, "-o", f"{tmp_path}/").code == 0
+    found = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
+    assert found == ["a-unblurred.jpg", "trip/b-unblurred.jpg", "trip/c-unblurred.JPG"]
+    options = ["--suffix", "-again", "-o", f"{bucket}/back/"]
+    assert unblur("-r", tmp_path, *options).code == 0
+    assert "back/trip/b-unblurred-again.jpg" in names(bucket)
+
+
+def test_a_key_cannot_lead_out_of_the_folder_for_results(bucket, tmp_path, unblur):
+    put(f"{bucket}/in/../../evil.jpg", make_jpeg())
+    result = unblur("-r", f"{bucket}/in", "-o", f"{tmp_path}/out/", "-v")
+    assert "lead out of the folder" in result.stderr
+    assert list(tmp_path.rglob("*.jpg")) == []
+
+
+def test_what_is_not_there_is_told_in_a_line(bucket, unblur):
+    put(f"{bucket}/cut.jpg", make_jpeg()[:200])
+    result = unblur(f"{bucket}/cut.jpg", f"{bucket}/missing.jpg")
+    assert result.code == 1
+    assert f"{bucket}/missing.jpg: no such object" in result.stderr
+    assert f"{bucket}/cut.jpg: damaged" in result.stderr
+
+
+def test_a_missing_bucket_is_told_in_a_line(s3_bucket, unblur):
+    result = unblur("-r", "s3://there-is-none/photos")
+    assert result.code == 1
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_object_that_appeared_meanwhile_is_not_replaced(bucket, monkeypatch):
+    url = place(f"{bucket}/a.jpg")
+    put(str(url), b"somebody's")
+    real = stores.state_of
+    states = iter([None])  # what it was just before
+    monkeypatch.setattr(stores, "state_of", lambda url: next(states, real(url)))
+    with pytest.raises(PhotoError, match="exists"):
+        stores.write(url, b"new", replaces=False)
+    assert get(str(url)) == b"somebody's"
+
+
+def test_a_write_that_was_repeated_finds_its_own_work(bucket, monkeypatch):
+    url = place(f"{bucket}/a.jpg")
+    put(str(url), b"new")
+    real = stores.state_of
+    states = iter([None])
+    monkeypatch.setattr(stores, "state_of", lambda url: next(states, real(url)))
+    assert stores.write(url, b"new", replaces=False) == real(url)
+
+
+def test_a_run_that_was_killed_before_it_knew_the_version_is_resumed(bucket, tmp_path):
+    source, target = place(f"{bucket}/a.jpg"), place(f"{bucket}/b.jpg")
+    put(str(source), b"photo")
+    with History(tmp_path / "history.sqlite3") as history:
+        upload = stores.Upload(target, b"sharp")
+        history.record(source, stores.state_of(source), target, upload.state, "settings")
+        assert not history.is_done(source, target, "settings")
+        upload.publish(replaces=False)
+        assert history.is_done(source, target, "settings")
+        put(str(target), b"other")  # as long as the result was
+        assert not history.is_done(source, target, "settings")
+        assert not history.is_ours(target)
+
+
+def test_below_a_prefix_no_object_costs_a_request_of_its_own(
+    library, bucket, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(stores, "state_of", pytest.fail)
+    monkeypatch.setattr(stores, "read_header", pytest.fail)
+    options = Options(recursive=True, output=f"{bucket}/out/")
+    with History(tmp_path / "history.sqlite3") as history:
+        plan = make_plan([library], options, history, "settings")
+    assert [job.problem for job in plan.jobs] == [None] * 3
+
+
+def test_objects_bear_the_type_of_their_content(s3_bucket, unblur):
+    put(f"{s3_bucket}/a.jpg", make_jpeg())
+    unblur(f"{s3_bucket}/a.jpg", "--format", "webp")
+    store, path = fsspec.core.url_to_fs(f"{s3_bucket}/a-unblurred.webp")
+    assert (
+        store.call_s3("head_object", **dict(zip(("Bucket", "Key"), path.split("/"), strict=True)))[
+            "ContentType"
+        ]
+        == "image/webp"
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("nowhere://a/b.jpg", "no kind of store"),
+        ("abfs://a/b.jpg", "abfs://"),
+        ("gs://a/b.jpg", "'unblur[gs]'"),
+    ],
+)
+def test_a_kind_of_store_that_cannot_be_used_is_wrong_usage(address, told, unblur, monkeypatch):
+    def get_class(scheme):
+        if scheme == "nowhere":
+            raise ValueError("Protocol not known")
+        raise ImportError("Install a library")
+
+    stores._store_class.cache_clear()
+    monkeypatch.setattr(fsspec, "get_filesystem_class", get_class)
+    result = unblur(address)
+    stores._store_class.cache_clear()
+    assert (result.code, len(result.stderr.splitlines())) == (2, 1)
+    assert told in result.stderr
+
+
+@pytest.mark.parametrize("paths", [["memory://a.jpg"], ["a.jpg", "-o", "memory://b/"]])
+def test_objects_cannot_have_a_photos_time(paths, unblur):
+    result = unblur(*paths, "--preserve-times")
+    assert result.code == 2
+    assert "--preserve-times is for files" in result.stderr
+
+
+def test_addresses_are_taken_as_they_are():
+    url = place("S3://bucket/a//b%20c.d.jpg/")
+    assert url == Url("s3", "bucket/a//b%20c.d.jpg")
+    assert (url.name, url.stem, url.suffix) == ("b%20c.d.jpg", "b%20c.d", ".jpg")
+    assert str(url.with_name("e.jpg")) == "s3://bucket/a//e.jpg"
+
+
+def test_a_state_is_the_same_from_a_list_and_by_itself(bucket):
+    put(f"{bucket}/a/b.jpg", b"photo")
+    listing = stores.Listing()
+    (url,) = listing.add(place(bucket))
+    assert listing.state_of(url) == stores.state_of(url) != FileState(5, "")
