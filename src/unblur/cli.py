@@ -374,11 +374,14 @@ def _make_deblurrer(weights: Path, flags: dict[str, Any], ui: Ui) -> Deblurrer:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from unblur.deblurrer import Deblurrer
     from unblur.devices import use_threads
+    from unblur.self_test import working_device
     from unblur.weights import load_network
 
     use_threads(flags["threads"])
-    chosen = {name: flags[name] for name in ("device", "tile", "strength", "max_memory")}
-    deblurrer = Deblurrer(load_network(weights), warn=ui.say, **chosen)
+    network = load_network(weights)
+    device = working_device(network, flags["device"], ui.say).type
+    chosen = {name: flags[name] for name in ("tile", "strength", "max_memory")}
+    deblurrer = Deblurrer(network, device, warn=ui.say, **chosen)
     ui.settings |= {"device": deblurrer.device.type, "tile": deblurrer.tile}
     return deblurrer
 
