@@ -14,6 +14,7 @@ LIBRARY_HOMES = {
     "torch": {
         "deblurrer",
         "devices",
+        "doctor",
         "importing",
         "memory",
         "published",
@@ -22,7 +23,7 @@ LIBRARY_HOMES = {
         "weights",
     },
     "requests": {"fetch"},
-    "click": {"cli", "commands", "models_cli"},
+    "click": {"cli", "commands", "doctor_cli", "models_cli"},
     "rich": {"ui"},
     "fsspec": {"stores"},
     "ray": {"cluster", "dispatch", "worker"},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur import __version__, models_cli
+from unblur import __version__, doctor_cli, models_cli
 from unblur.commands import (
     PhotosOrCommand,
     complete_first_word,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 Exit codes: 0 all done or skipped, 1 a photo failed, 2 wrong usage, 3 no photo found,
-4 no weights, 5 no such device, 130 or 143 interrupted.
+4 no weights, 5 no such device or a wrong one, 130 or 143 interrupted.
 """
 
 
@@ -387,3 +387,4 @@ def _make_deblurrer(weights: Path, flags: dict[str, Any], ui: Ui) -> Deblurrer:
 
 
 main.add_command(models_cli.models)
+main.add_command(doctor_cli.doctor)
