@@ -43,7 +43,7 @@ def test_a_machine_with_nothing_has_no_gpu(nvidia_smi, root, monkeypatch):
 def test_nvidias_own_program_tells_of_every_gpu(nvidia_smi, root):
     nvidia_smi("echo 'NVIDIA GeForce RTX 4090, 580.95, 8.9'; echo 'Tesla K80, 470.1, [N/A]'")
     assert find_gpus(root)[:2] == (
-        Gpu("NVIDIA", "NVIDIA GeForce RTX 4090", "580.95", 8.9),
+        Gpu("NVIDIA", "GeForce RTX 4090", "580.95", 8.9),
         Gpu("NVIDIA", "Tesla K80", "470.1", None),
     )
 

@@ -79,6 +79,7 @@ def _ask_nvidia_smi() -> tuple[Gpu, ...]:
 
 def _parse_line(line: str) -> Gpu:
     name, driver, compute = (part.strip() for part in line.split(","))
+    name = name.removeprefix("NVIDIA ")
     is_number = re.fullmatch(r"\d+\.\d+", compute)
     return Gpu("NVIDIA", name, driver, float(compute) if is_number else None)
 
