@@ -7,10 +7,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from unblur import __version__
 from unblur import self_test as module
 from unblur.cli import main
 from unblur.errors import DeviceError
 from unblur.models import DEFAULT_MODEL, find_weights
+from unblur.options import Options
 from unblur.self_test import self_test, working_device
 from unblur.srn import SRN, SRNConfig
 from unblur.weights import load_network
@@ -133,3 +135,17 @@ def test_no_photo_is_written_with_a_wrong_device(broken_gpu, jpeg, identity_weig
     assert result.exit_code == 5
     assert result.stderr.startswith("unblur: error: device cuda failed its self-test")
     assert [path.name for path in jpeg.parent.iterdir()] == ["photo.jpg"]
+
+
+def test_a_clusters_node_with_a_wrong_gpu_does_no_photo(broken_gpu, identity_weights, monkeypatch):
+    pytest.importorskip("ray", reason="ray is not installed")
+    from unblur.worker import Choices, Worker
+
+    monkeypatch.setattr("ray.get", lambda network: network)
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "a node")
+    choices = Choices(threads=torch.get_num_threads())
+    shape = {"num_cpus": 1, "num_gpus": 1}
+    worker = Worker([load_network(identity_weights)], choices, Options(), shape)
+    reason = worker.prepare(__version__, [])
+    assert isinstance(reason, DeviceError)
+    assert str(reason).startswith("the worker on a node device cuda failed its self-test")
