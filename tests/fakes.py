@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from unblur.srn_config import SRNConfig
@@ -72,3 +74,25 @@ class Broken(Identity):
 
     def run_scale(self, blurred, previous, state):
         raise RuntimeError("sizes do not match")
+
+
+class Elsewhere:
+    """Sharpens on the CPU; on another device, which a CPU may play, it does as it is told.
+
+    Args:
+        act: Takes the picture and the right result, and returns the device's.
+    """
+
+    config = SRNConfig()
+
+    def __init__(self, act):
+        self.act, self.is_moved = act, False
+
+    def to(self, device):
+        moved = copy.copy(self)
+        moved.is_moved = True
+        return moved
+
+    def __call__(self, picture):
+        right = picture + (picture - picture.mean()) / 2
+        return [self.act(picture, right) if self.is_moved else right]

@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 SCRIPTING = (ROOT / "docs" / "scripting.md").read_text()
 README = (ROOT / "README.md").read_text()
 MODELS = (ROOT / "docs" / "models.md").read_text()
+TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
+DOCS = README + SCRIPTING + MODELS + TROUBLESHOOTING
 
 
 def test_every_exit_code_is_documented():
@@ -30,7 +32,7 @@ def test_every_option_that_the_docs_name_exists():
     params = [param for command in commands() for param in command.params]
     known = {name for option in params for name in option.opts + option.secondary_opts}
     known |= {"--help", "--recursive"}
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README + SCRIPTING + MODELS))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", DOCS))
     others = {"--pipe"}  # of other programs in the examples
     assert named - known - others == set()
 
@@ -144,7 +146,7 @@ def test_the_makefile_example_makes_a_result(shell, tmp_path):
 def test_every_variable_that_the_docs_name_is_read_somewhere():
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     options = {f"UNBLUR_{p.name.upper()}" for p in main.params}
-    for name in set(re.findall(r"UNBLUR_[A-Z_]+", README + SCRIPTING + MODELS)):
+    for name in set(re.findall(r"UNBLUR_[A-Z_]+", DOCS)):
         assert f'"{name}"' in source or name in options
 
 
@@ -155,3 +157,12 @@ def test_every_model_is_documented():
 def test_the_readmes_python_and_shell_name_only_files_that_exist():
     for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / path).exists(), path
+
+
+def test_every_message_that_troubleshooting_explains_is_still_said():
+    sources = "".join(path.read_text() for path in (ROOT / "src" / "unblur").glob("*.py"))
+    said = re.sub(r'"\s+f?"', "", sources)  # strings that go on in the next line
+    messages = re.findall(r"^\| `(.+?)`", TROUBLESHOOTING, re.MULTILINE)
+    assert len(messages) > 15
+    for part in (part.strip() for message in messages for part in message.split("…")):
+        assert part in said

@@ -11,9 +11,19 @@ PACKAGE = Path(__file__).parents[1] / "src" / "unblur"
 HEAVY = ("torch", "numpy", "PIL", "rich", "safetensors", "requests")
 
 LIBRARY_HOMES = {
-    "torch": {"deblurrer", "devices", "importing", "memory", "published", "srn", "weights"},
+    "torch": {
+        "deblurrer",
+        "devices",
+        "doctor",
+        "importing",
+        "memory",
+        "published",
+        "self_test",
+        "srn",
+        "weights",
+    },
     "requests": {"fetch"},
-    "click": {"cli", "commands", "models_cli"},
+    "click": {"cli", "commands", "doctor_cli", "models_cli"},
     "rich": {"ui"},
     "fsspec": {"stores"},
     "ray": {"cluster", "dispatch", "worker"},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur import __version__, models_cli
+from unblur import __version__, doctor_cli, models_cli
 from unblur.commands import (
     PhotosOrCommand,
     complete_first_word,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 Exit codes: 0 all done or skipped, 1 a photo failed, 2 wrong usage, 3 no photo found,
-4 no weights, 5 no such device, 130 or 143 interrupted.
+4 no weights, 5 no such device or a wrong one, 130 or 143 interrupted.
 """
 
 
@@ -374,13 +374,17 @@ def _make_deblurrer(weights: Path, flags: dict[str, Any], ui: Ui) -> Deblurrer:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from unblur.deblurrer import Deblurrer
     from unblur.devices import use_threads
+    from unblur.self_test import working_device
     from unblur.weights import load_network
 
     use_threads(flags["threads"])
-    chosen = {name: flags[name] for name in ("device", "tile", "strength", "max_memory")}
-    deblurrer = Deblurrer(load_network(weights), warn=ui.say, **chosen)
+    network = load_network(weights)
+    device = working_device(network, flags["device"], ui.say).type
+    chosen = {name: flags[name] for name in ("tile", "strength", "max_memory")}
+    deblurrer = Deblurrer(network, device, warn=ui.say, **chosen)
     ui.settings |= {"device": deblurrer.device.type, "tile": deblurrer.tile}
     return deblurrer
 
 
 main.add_command(models_cli.models)
+main.add_command(doctor_cli.doctor)

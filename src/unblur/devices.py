@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from unblur.errors import DeviceError
+from unblur.gpus import find_gpus, install_command
 
 
 def choose_device(name: str) -> torch.device:
@@ -18,22 +19,34 @@ def choose_device(name: str) -> torch.device:
         DeviceError: If a device was asked for and is not there; there is no
             silent fallback.
     """
-    available = {
+    available = available_devices()
+    if name == "auto":
+        return torch.device(available[0])
+    if name not in available:
+        raise DeviceError(
+            f"device {name} is not available: {_why_missing(name)}; use --device auto or cpu"
+        )
+    return torch.device(name)
+
+
+def available_devices() -> list[str]:
+    """Return the names of the devices that PyTorch sees, the fastest first."""
+    there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
-    if name == "auto":
-        return torch.device(next(kind for kind, there in available.items() if there))
-    if not available[name]:
-        reason = {
-            "cuda": "this PyTorch is a build without CUDA"
-            if torch.version.cuda is None
-            else "PyTorch sees no NVIDIA GPU or driver",
-            "mps": "PyTorch sees no Apple GPU",
-        }[name]
-        raise DeviceError(f"device {name} is not available: {reason}; use --device auto or cpu")
-    return torch.device(name)
+    return [name for name, is_there in there.items() if is_there]
+
+
+def _why_missing(name: str) -> str:
+    if name == "mps":
+        return "PyTorch sees no Apple GPU"
+    if torch.version.cuda or torch.version.hip:
+        return "PyTorch sees no GPU or driver"
+    reason = "this PyTorch is a build without CUDA"
+    gpu = next((gpu for gpu in find_gpus() if gpu.maker != "Apple"), None)
+    return f"{reason} (for one with it, run: {install_command(gpu)})" if gpu else reason
 
 
 def choose_precision(device: torch.device) -> torch.dtype:
@@ -44,18 +57,30 @@ def choose_precision(device: torch.device) -> torch.dtype:
     narrow range turns whole pictures black.
     """
     if device.type == "cpu":
-        # PyTorch 2.10 and newer tell; older ones get the precision that always works.
-        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-        fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if any(bf16_instructions().values()) else torch.float32
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float32
 
 
+def bf16_instructions() -> dict[str, bool]:
+    """Return which of the CPU's sets of instructions for bfloat16 are there, by name.
+
+    PyTorch 2.10 and newer tell; with an older one there is none.
+    """
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    names = {"AVX512-BF16": "avx512_bf16", "AMX-BF16": "amx_bf16"}
+    return {name: bool(capabilities.get(key)) for name, key in names.items()}
+
+
 def use_threads(count: int | None = None) -> None:
     """Let PyTorch compute with a number of threads, or with as many as there are cores for it."""
-    torch.set_num_threads(count or min(torch.get_num_threads(), available_cores()))
+    torch.set_num_threads(count or automatic_threads())
+
+
+def automatic_threads() -> int:
+    """Return how many threads to use: PyTorch's own choice, but no more than cores."""
+    return min(torch.get_num_threads(), available_cores())
 
 
 def available_cores(root: Path = Path("/sys/fs/cgroup")) -> int:
@@ -64,14 +89,19 @@ def available_cores(root: Path = Path("/sys/fs/cgroup")) -> int:
     Threads beyond a quota do not compute faster: the kernel stops all of them
     for the rest of each period.
     """
+    cores, quota = affinity_cores(), cgroup_cores(root)
+    return max(1, min(cores, math.ceil(quota))) if quota else cores
+
+
+def affinity_cores() -> int:
+    """Return the logical cores that the system lets this process run on."""
     process = psutil.Process()
     # macOS has no affinity.
     cores = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count()
-    quota = _cgroup_cores(root)
-    return max(1, min(cores or 1, math.ceil(quota))) if quota else cores or 1
+    return cores or 1
 
 
-def _cgroup_cores(root: Path) -> float | None:
+def cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> float | None:
     """Return how many cores' time a container may use, or ``None`` without a limit."""
     for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:

@@ -4,7 +4,7 @@ UnblurError                 1   one photo could not be deblurred
 ├─ PhotoError               1   the file is no photo that can be processed
 ├─ UsageError               2   the request contradicts itself
 ├─ WeightsError             4   the weights are missing or damaged
-└─ DeviceError              5   the requested device is not there
+└─ DeviceError              5   the requested device is not there, or computes wrongly
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
     WEIGHTS = 4
     """The weights are missing or damaged."""
     DEVICE = 5
-    """The requested device is not available."""
+    """The requested device is not available, or computes wrongly."""
     INTERRUPTED = 130
     """Stopped by Ctrl-C (128 + SIGINT)."""
     TERMINATED = 143
@@ -56,6 +56,6 @@ class WeightsError(UnblurError):
 
 
 class DeviceError(UnblurError):
-    """A device that was asked for and is not there."""
+    """A device that was asked for and is not there, or computes wrongly."""
 
     exit_code = ExitCode.DEVICE

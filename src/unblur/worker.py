@@ -88,11 +88,14 @@ class Worker:
     def _load_network(self) -> dict[str, Any]:
         from unblur.deblurrer import Deblurrer
         from unblur.devices import use_threads
+        from unblur.self_test import working_device
 
         use_threads(self._choices.threads or int(self._shape["num_cpus"]) or None)
+        network = ray.get(self._network[0])
+        device = "cuda" if self._shape.get("num_gpus") else "cpu"
         self._deblurrer = Deblurrer(
-            ray.get(self._network[0]),
-            device="cuda" if self._shape.get("num_gpus") else "cpu",
+            network,
+            device=working_device(network, device, self._warnings.append).type,
             tile=self._choices.tile,
             strength=self._choices.strength,
             max_memory=self._options.max_memory,

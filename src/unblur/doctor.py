@@ -1,0 +1,396 @@
+"""What `unblur doctor` finds out about an installation and its machine; nothing here prints."""
+
+from __future__ import annotations
+
+import copy
+import importlib.metadata
+import os
+import platform
+import re
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from unblur import __version__
+from unblur.config import cache_folder, config_file, models_folder, read_config
+from unblur.errors import ExitCode, UsageError, WeightsError
+from unblur.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
+from unblur.models import DEFAULT_MODEL, MODELS, find_weights, imported_models
+
+if TYPE_CHECKING:
+    import torch
+
+    from unblur.srn import SRN
+
+LIBRARIES = {"torch": "torch", "Pillow": "pillow", "numpy": "numpy"}
+"""What results depend on most: names for people, and those of the packages."""
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+).*extra\s*==\s*['\"]([A-Za-z0-9._-]+)['\"]")
+_TELLING_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "PYTORCH_ENABLE_MPS_FALLBACK",
+)
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A package that only some photos or runs need."""
+
+    name: str
+    """What is asked for in ``unblur[name]``."""
+    package: str
+    version: str | None
+    """``None`` if it is not installed."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """What can compute, and whether it does so rightly."""
+
+    name: str
+    """As ``--device`` takes it."""
+    hardware: str
+    precision: str
+    """What convolutions compute in."""
+    free_bytes: int
+    """Free memory, within the container's limit."""
+    tile: int | None
+    """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without weights."""
+    problem: str | None
+    """What its self-test found; ``None`` if it is right, or was not tested."""
+    seconds: float | None
+    """What the self-test took; ``None`` if there were no weights to test with."""
+
+
+@dataclass(frozen=True)
+class PyTorch:
+    """What PyTorch is, sees and would do."""
+
+    build: str
+    """What it was built for."""
+    warning: str
+    """What it says of a driver that it cannot use."""
+    devices: tuple[Device, ...]
+    """The fastest first."""
+    chosen: str
+    """What ``--device auto`` takes."""
+    threads: int
+    threads_reason: str
+    bf16_instructions: dict[str, bool]
+    """Which of the CPU's sets of instructions for bfloat16 are there."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """Where a model's weights are."""
+
+    name: str
+    path: str | None
+    """``None`` if they are not on this machine."""
+    size: int | None
+    """In bytes."""
+    problem: str | None
+    """Why they cannot be used."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder and what is in it."""
+
+    path: str
+    sizes: dict[str, int]
+    """Bytes of what lies in it, by name."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """All that was found out."""
+
+    unblur: str
+    """Its version."""
+    installed_in: str
+    python: str
+    system: str
+    libraries: dict[str, str | None]
+    extras: tuple[Extra, ...]
+    environment: dict[str, str]
+    """Variables that change what is done."""
+    gpus: tuple[Gpu, ...]
+    """What the system knows of, whether PyTorch does or not."""
+    pytorch: PyTorch | None
+    """``None`` if it cannot be imported."""
+    pytorch_problem: str | None
+    """Why it cannot be imported."""
+    models: tuple[ModelFile, ...]
+    """None were looked at if PyTorch is missing."""
+    models_folder: str
+    """Where downloaded and imported ones are; it may be missing."""
+    cache: Folder
+    configuration: str
+    """Path of the file; it may be missing."""
+    has_configuration: bool
+    configuration_problem: str | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the user can do something about."""
+
+    text: str
+    command: str = ""
+    """What to run."""
+    exit_code: ExitCode = ExitCode.OK
+    """`ExitCode.OK` if it is only advice."""
+
+
+def examine(options: set[str]) -> Examination:
+    """Look at everything, and test each device.
+
+    Args:
+        options: The names that a configuration file may set.
+    """
+    pytorch, pytorch_problem = _import_and_examine_pytorch()
+    names = [*MODELS, *imported_models()] if pytorch else []
+    return Examination(
+        unblur=__version__,
+        installed_in=str(Path(__file__).parent),
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        system=f"{platform.system()} {platform.release()} ({platform.machine()})",
+        libraries={name: _version(package) for name, package in LIBRARIES.items()},
+        extras=find_extras(),
+        environment=_environment(),
+        gpus=find_gpus(),
+        pytorch=pytorch,
+        pytorch_problem=pytorch_problem,
+        models=tuple(_examine_model(name) for name in names),
+        models_folder=str(models_folder()),
+        cache=Folder(str(cache_folder()), _sizes(cache_folder())),
+        configuration=str(config_file()),
+        has_configuration=config_file().exists(),
+        configuration_problem=_configuration_problem(options),
+    )
+
+
+def find_extras(package: str = "unblur") -> tuple[Extra, ...]:
+    """Return the extras of an installed package, as its metadata name them."""
+    try:
+        requirements = importlib.metadata.requires(package) or []
+    except importlib.metadata.PackageNotFoundError:  # run from its source
+        return ()
+    matches = [match for text in requirements if (match := _REQUIREMENT.match(text))]
+    return tuple(Extra(match[2], match[1], _version(match[1])) for match in matches)
+
+
+def findings(examination: Examination) -> list[Finding]:
+    """Return what is wrong, then what could be better."""
+    found = [*_pytorch_problems(examination), *_other_problems(examination)]
+    return sorted(found, key=lambda finding: finding.exit_code is ExitCode.OK)
+
+
+def _pytorch_problems(examination: Examination) -> list[Finding]:
+    pytorch = examination.pytorch
+    if pytorch is None:
+        text = f"torch cannot be imported: {examination.pytorch_problem}"
+        return [Finding(text, "pip install --force-reinstall torch", ExitCode.FAILED)]
+    wrong = [
+        Finding(
+            f"device {device.name} failed its self-test: {device.problem}. "
+            + ("Install torch anew." if device.name == "cpu" else "Use --device cpu, and update "
+               f"the driver and torch: {INSTALL_PAGE}"),
+            exit_code=ExitCode.DEVICE,
+        )
+        for device in pytorch.devices
+        if device.problem
+    ]  # fmt: skip
+    return wrong + _unused_gpu(examination, pytorch)
+
+
+def _unused_gpu(examination: Examination, pytorch: PyTorch) -> list[Finding]:
+    """Return how to make use of a GPU that PyTorch does not see."""
+    if not examination.gpus or any(device.name != "cpu" for device in pytorch.devices):
+        return []
+    gpu = examination.gpus[0]
+    hiding = [name for name in examination.environment if name.endswith("VISIBLE_DEVICES")]
+    if hiding and pytorch.build != "CPU":
+        text = f"There is an {gpu.maker} GPU, but torch sees none: {hiding[0]} may hide it."
+        return [Finding(text)]
+    if pytorch.warning:
+        why = f"torch sees no GPU: {pytorch.warning}"
+    elif pytorch.build == "CPU":
+        why = "torch is a build for CPUs"
+    else:
+        why = f"torch, built for {pytorch.build}, does not see it"
+    text = f"There is an {gpu.maker} GPU, but {why}. To use it, see {INSTALL_PAGE} or run:"
+    return [Finding(text, install_command(gpu))]
+
+
+def _other_problems(examination: Examination) -> list[Finding]:
+    found = [
+        Finding(str(model.problem), exit_code=ExitCode.WEIGHTS)
+        for model in examination.models
+        if model.problem
+    ]
+    if examination.configuration_problem:
+        found.append(Finding(examination.configuration_problem, exit_code=ExitCode.USAGE))
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables that change what is done; an address may hold a password."""
+    names = [name for name in sorted(os.environ) if name.startswith("UNBLUR_")]
+    names += [name for name in _TELLING_VARIABLES if name in os.environ]
+    return {name: "..." if "://" in os.environ[name] else os.environ[name] for name in names}
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Return the bytes of what lies in a folder, by name; nothing if it cannot be read."""
+    try:
+        return {path.name: _size(path) for path in sorted(folder.iterdir())}
+    except OSError:
+        return {}
+
+
+def _size(path: Path) -> int:
+    paths = path.rglob("*") if path.is_dir() else [path]
+    return sum(path.lstat().st_size for path in paths if path.is_file())
+
+
+def _configuration_problem(options: set[str]) -> str | None:
+    try:
+        read_config(None, options)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def _examine_model(name: str) -> ModelFile:
+    try:
+        path = find_weights(name)
+    except WeightsError as error:
+        has_to_be_here = name in MODELS and MODELS[name].is_embedded
+        return ModelFile(name, None, None, str(error) if has_to_be_here else None)
+    network = _load(path)
+    problem = network if isinstance(network, str) else None
+    return ModelFile(name, str(path), path.stat().st_size, problem)
+
+
+def _load(path: Path) -> SRN | str:
+    """Return the network of a weights file, or why there is none."""
+    from unblur.weights import load_network
+
+    try:
+        return load_network(path)
+    except WeightsError as error:
+        return str(error)
+
+
+def _import_and_examine_pytorch() -> tuple[PyTorch | None, str | None]:
+    """Return what PyTorch is, or why it cannot be imported."""
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:  # on Windows, a DLL that cannot be loaded
+        return None, " ".join(str(error).split())
+    return _examine_pytorch(), None
+
+
+def _examine_pytorch() -> PyTorch:
+    import torch
+
+    from unblur.devices import automatic_threads, available_devices, bf16_instructions
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        names = available_devices()
+    try:
+        network = _load(find_weights(DEFAULT_MODEL))
+    except WeightsError as error:
+        network = str(error)
+    usable = None if isinstance(network, str) else network
+    devices = tuple(_examine_device(torch.device(name), usable) for name in names)
+    return PyTorch(
+        build=_build(),
+        warning=" ".join(str(caught[0].message).split()) if caught else "",
+        devices=devices,
+        # As unblur.self_test.working_device does.
+        chosen="cpu" if devices[0].problem else devices[0].name,
+        threads=automatic_threads(),
+        threads_reason=_threads_reason(),
+        bf16_instructions=bf16_instructions(),
+    )
+
+
+def _build() -> str:
+    import torch
+
+    if torch.version.cuda:
+        return f"CUDA {torch.version.cuda}"
+    if torch.version.hip:
+        return f"ROCm {torch.version.hip}"
+    return "CPU and Apple GPU (MPS)" if torch.backends.mps.is_built() else "CPU"
+
+
+def _examine_device(device: torch.device, network: SRN | None) -> Device:
+    from unblur.deblurrer import Deblurrer
+    from unblur.devices import choose_precision
+    from unblur.memory import free_memory
+    from unblur.self_test import self_test
+
+    tile, problem, seconds = None, None, None
+    if network is not None:
+        started = time.perf_counter()
+        problem = self_test(network, device)
+        seconds = round(time.perf_counter() - started, 3)
+        if not problem:
+            tile = Deblurrer(copy.deepcopy(network), device.type).tile
+    return Device(
+        name=device.type,
+        hardware=_hardware(device),
+        precision=str(choose_precision(device)).removeprefix("torch."),
+        free_bytes=free_memory(device),
+        tile=tile,
+        problem=problem,
+        seconds=seconds,
+    )
+
+
+def _hardware(device: torch.device) -> str:
+    import torch
+
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        others = f", the first of {count}" if count > 1 else ""
+        return torch.cuda.get_device_name(0) + others
+    if device.type == "mps":
+        return "Apple GPU"
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
+
+
+def _threads_reason() -> str:
+    """Return why there are as many threads as `unblur.devices.automatic_threads` says."""
+    import torch
+
+    from unblur.devices import affinity_cores, available_cores, cgroup_cores
+
+    affinity, quota, there = affinity_cores(), cgroup_cores(), psutil.cpu_count() or 1
+    reasons = [f"{affinity} of {there} logical cores may be used"]
+    if quota and quota < affinity:
+        reasons.append(f"the container's quota is {quota:g} cores")
+    if torch.get_num_threads() < available_cores():
+        chosen = os.environ.get("OMP_NUM_THREADS")
+        reasons.append(
+            f"OMP_NUM_THREADS is {chosen}" if chosen else "torch counts only physical cores"
+        )
+    return "; ".join(reasons)

@@ -1,0 +1,99 @@
+"""Which GPUs a machine has, whether PyTorch can use them or not, and which PyTorch could."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+INSTALL_PAGE = "https://pytorch.org/get-started/locally/"
+_WHEELS = "https://download.pytorch.org/whl"
+_NEW_DRIVER, _NEW_COMPUTE = 580, 7.5
+"""What CUDA 13 needs: this driver, and at least this compute capability (Turing).
+https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/"""
+_ANSWER_SECONDS = 10
+"""How long a driver may take to wake its GPUs."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that the system knows of."""
+
+    maker: Literal["NVIDIA", "AMD", "Apple"]
+    name: str
+    """Its model, as far as that can be told."""
+    driver: str = ""
+    """Version of NVIDIA's driver, such as ``580.95``; empty if unknown."""
+    compute: float | None = None
+    """NVIDIA's compute capability."""
+
+
+def find_gpus(root: Path = Path("/")) -> tuple[Gpu, ...]:
+    """Return the machine's GPUs, found without PyTorch.
+
+    Args:
+        root: Where ``proc`` and ``dev`` are.
+    """
+    gpus = _ask_nvidia_smi() or _read_nvidia_driver(root)
+    if (root / "dev" / "kfd").exists():  # what ROCm computes through
+        gpus += (Gpu("AMD", "GPU"),)
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        gpus += (Gpu("Apple", "GPU"),)
+    return gpus
+
+
+def install_command(gpu: Gpu) -> str:
+    """Return what installs a PyTorch that uses a GPU; see `INSTALL_PAGE`.
+
+    A newer PyTorch may be there for newer drivers; these builds are published
+    with each release, and are the oldest that fit.
+    """
+    command = "pip install --force-reinstall torch"
+    if gpu.maker == "Apple":
+        return command
+    if gpu.maker == "AMD":
+        return f"{command} -i {_WHEELS}/rocm7.2"
+    is_old = _major(gpu.driver) < _NEW_DRIVER or (gpu.compute or _NEW_COMPUTE) < _NEW_COMPUTE
+    return f"{command} -i {_WHEELS}/{'cu126' if is_old else 'cu130'}"
+
+
+def _ask_nvidia_smi() -> tuple[Gpu, ...]:
+    """Return what NVIDIA's own program tells; nothing if it is missing or fails."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    query = [program, "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
+    try:
+        run = subprocess.run(query, capture_output=True, text=True, timeout=_ANSWER_SECONDS)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return ()
+    if run.returncode:
+        return ()
+    return tuple(_parse_line(line) for line in run.stdout.splitlines() if line.count(",") == 2)
+
+
+def _parse_line(line: str) -> Gpu:
+    name, driver, compute = (part.strip() for part in line.split(","))
+    name = name.removeprefix("NVIDIA ")
+    is_number = re.fullmatch(r"\d+\.\d+", compute)
+    return Gpu("NVIDIA", name, driver, float(compute) if is_number else None)
+
+
+def _read_nvidia_driver(root: Path) -> tuple[Gpu, ...]:
+    """Return one GPU if NVIDIA's driver is loaded; it tells only its own version."""
+    try:
+        text = (root / "proc" / "driver" / "nvidia" / "version").read_text()
+    except OSError:
+        return ()
+    version = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", text)
+    return (Gpu("NVIDIA", "GPU", version[0] if version else ""),)
+
+
+def _major(version: str) -> int:
+    match = re.match(r"\d+", version)
+    return int(match[0]) if match else 0
