@@ -25,7 +25,8 @@ from PIL import Image
 from training.blur import Array, convolve, motion_kernel, trajectory
 from training.data import photo_paths, read_pairs, read_pixels
 from unblur.codecs import decode_reduced
-from unblur.score import DEFAULT_LEVEL, blur_score
+from unblur.options import BLURRY_LEVEL
+from unblur.score import blur_score
 
 SHARED = Path(__file__).parents[2] / "shared"
 GAMMA = 2.2
@@ -362,7 +363,7 @@ def main() -> None:
             table.add(key, pixels[..., 0].astype(np.float32))
     print(f"{len(paths[:: options.every])} photos, ROC area:\n")
     table.print_areas()
-    table.print_rates("`blur_score`", DEFAULT_LEVEL)
+    table.print_rates("`blur_score`", BLURRY_LEVEL)
     sharp = table.take("`blur_score`", CONDITIONS, (SHARP,))
     level = float(np.quantile(sharp, 1 - WANTED_FALSE_ALARMS))
     print(f"\n{WANTED_FALSE_ALARMS:.0%} of the sharp photos have {level:.2f} or more")

@@ -13,7 +13,7 @@ HEAVY = ("torch", "numpy", "PIL", "rich", "safetensors", "requests")
 LIBRARY_HOMES = {
     "torch": {"deblurrer", "devices", "importing", "memory", "published", "srn", "weights"},
     "requests": {"fetch"},
-    "click": {"cli", "commands", "models_cli"},
+    "click": {"cli", "commands", "models_cli", "score_cli"},
     "rich": {"ui"},
     "fsspec": {"stores"},
     "ray": {"cluster", "dispatch", "worker"},

@@ -20,9 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DEFAULT_LEVEL = 0.5
-"""Photos of lower scores count as sharp; see ``docs/score.md`` for what that catches and misses."""
-
 MOST_PIXELS = 4_500_000
 """Larger photos are halved until they have no more: blur that is lost by that is not seen in the
 whole picture."""
@@ -62,8 +59,8 @@ def blur_score(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> float:
     Returns:
         How much wider they are than contours that could not be sharper, in
         thousandths of the photo's diagonal, in the direction where that is most;
-        0 at least. A photo without strong contours, or smaller than 64 pixels,
-        has 0: nothing in it tells of blur.
+        0 at least, and rounded to hundredths. A photo without strong contours, or
+        smaller than 64 pixels, has 0: nothing in it tells of blur.
     """
     luma = _read_luma(pixels)
     diagonal = float(np.hypot(*luma.shape))
@@ -79,7 +76,7 @@ def blur_score(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> float:
         _width(contrast, direction, enough) or _width(contrast, direction, least)
         for contrast, direction in zip(contrasts, _DIRECTIONS, strict=True)
     )
-    return 1000 * max(0.0, widest - _SHARP_WIDTH_PX) / diagonal
+    return round(1000 * max(0.0, widest - _SHARP_WIDTH_PX) / diagonal, 2)
 
 
 def reduction(width: int, height: int) -> int:
@@ -101,14 +98,16 @@ def _read_luma(pixels: NDArray[Any]) -> NDArray[np.int16]:
             total += pixels[y:rows:factor, x:columns:factor]
     # ITU-R BT.601, as in JPEG, so that JPEG's own luma gives the same score.
     weights = np.array([0.299, 0.587, 0.114] if channels == 3 else [1], np.float32)
-    luma = total @ (weights * (_WHITE / np.iinfo(pixels.dtype).max / factor**2))
-    return np.rint(luma).astype(np.int16)
+    white = np.iinfo(pixels.dtype).max * factor**2
+    luma: NDArray[np.int16] = np.rint(total @ weights * (_WHITE / white)).astype(np.int16)
+    return luma
 
 
 def _smooth(luma: NDArray[np.int16]) -> NDArray[np.int16]:
     """Weigh each pixel and its neighbours 1-2-1, down and across; white becomes 16 times."""
     down = luma[:-2] + 2 * luma[1:-1] + luma[2:]
-    return down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]
+    smooth: NDArray[np.int16] = down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]
+    return smooth
 
 
 def _contrasts(luma: NDArray[np.int16]) -> NDArray[np.int16]:
