@@ -23,7 +23,7 @@ LIBRARY_HOMES = {
         "weights",
     },
     "requests": {"fetch"},
-    "click": {"cli", "commands", "doctor_cli", "models_cli"},
+    "click": {"cli", "commands", "doctor_cli", "models_cli", "score_cli"},
     "rich": {"ui"},
     "fsspec": {"stores"},
     "ray": {"cluster", "dispatch", "worker"},

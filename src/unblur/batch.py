@@ -47,7 +47,7 @@ class LocalRunner:
         writing = ThreadPoolExecutor(run.options.jobs, "write")
         pending: deque[Future[None]] = deque()
         try:
-            for loaded in _ahead(decoding, jobs, lambda job: _load(job, run), ahead):
+            for loaded in load_ahead(decoding, jobs, lambda job: _load(job, run), ahead):
                 result = self._through_network(loaded, run)
                 if isinstance(result, Outcome):
                     run.settle(result)
@@ -72,7 +72,7 @@ class LocalRunner:
         return attempt(loaded.job, lambda: work.deblur(loaded, self._deblurrer, follow))
 
 
-def _ahead(
+def load_ahead(
     executor: ThreadPoolExecutor, jobs: list[Job], load: Callable[[Job], T], depth: int
 ) -> Iterator[T]:
     """Load jobs in threads and yield them in order, never more than ``depth`` ahead."""

@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur import __version__, doctor_cli, models_cli
+from unblur import __version__, doctor_cli, models_cli, score_cli
 from unblur.commands import (
     PhotosOrCommand,
-    complete_first_word,
     exit_code_of,
     interrupted_code,
+    listing_options,
+    max_pixels_option,
     orderly_signals,
+    path_options,
+    read_paths,
     verbosity_options,
 )
 from unblur.config import cache_folder, read_config
 from unblur.errors import ExitCode, UsageError
 from unblur.extras import load_extra
 from unblur.models import DEFAULT_MODEL, find_weights
-from unblur.options import DEFAULT_MAX_PIXELS, STREAM, SUFFIX, Options
+from unblur.options import BLURRY_LEVEL, SUFFIX, Options
 from unblur.photo import CONVERSIONS
 from unblur.ui import Ui
 
@@ -76,6 +79,30 @@ class MemorySize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return int(float(match[1]) * (1 << (20 if match[2] == "M" else 30)))
 
 
+class BlurLevel(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A blur score; in a configuration file also ``true`` or ``false``."""
+
+    name = "level"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Show that the level may be left out, but not the sign before it."""
+        return "[=LEVEL]"
+
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | None:
+        """Read the option's text."""
+        if isinstance(value, bool):
+            return BLURRY_LEVEL if value else None
+        try:
+            level = float(value)
+        except ValueError:
+            level = -1.0
+        if not 0 <= level < float("inf"):
+            self.fail(f"{value!r} is no blur score, which is 0 or more", param, ctx)
+        return level
+
+
 def _use_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
     known = {p.name for p in ctx.command.params if p.name} - {"paths", "config"}
     try:
@@ -101,15 +128,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "UNBLUR"},
     epilog=EPILOG,
 )
-@click.argument("paths", nargs=-1, metavar="PATH...", envvar=[], shell_complete=complete_first_word)
-@click.option("-r", "--recursive", is_flag=True, help="Take the photos below folders.")
-@click.option(
-    "--files-from",
-    metavar="FILE",
-    help="Take the paths in this file, one per line; - is standard input.",
-)
-@click.option("--include", multiple=True, metavar="GLOB", help="Below folders, only these photos.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Below folders, not these photos.")
+@path_options
 @click.option(
     "-o",
     "--output",
@@ -152,13 +171,14 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     is_flag=True,
     help="Keep only what is needed to show the photo as before: profile and orientation.",
 )
+@max_pixels_option
 @click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    default=DEFAULT_MAX_PIXELS,
-    show_default=True,
-    metavar="N",
-    help="Refuse photos of more pixels, before they take memory.",
+    "--only-blurry",
+    type=BlurLevel(),
+    is_flag=False,
+    flag_value=BLURRY_LEVEL,
+    help=f"Leave photos alone whose blur score is below LEVEL, or {BLURRY_LEVEL} if none is "
+    "given; unblur score tells scores.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
@@ -225,8 +245,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help="With --ray, this many workers instead of one for each GPU, or each 4 (or --threads) "
     "cores.",
 )
-@click.option("--json", "as_json", is_flag=True, help="List results as lines of JSON.")
-@click.option("-0", "--null", is_flag=True, help="End paths with NUL, in --files-from and results.")
+@listing_options
 @verbosity_options
 @click.option(
     "--config",
@@ -281,7 +300,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     from unblur.runner import Run, run_plan
 
     options = _read_options(flags)
-    paths = _read_paths(flags)
+    paths = read_paths(flags)
     weights = find_weights(flags["model"])
     settings = hashlib.sha256(weights.read_bytes()).hexdigest() + options.settings
     with History(cache_folder() / "history.sqlite3") as history:
@@ -307,25 +326,12 @@ def _read_options(flags: dict[str, Any]) -> Options:
     return Options(**values)
 
 
-def _read_paths(flags: dict[str, Any]) -> list[str]:
-    """Return the paths of the command line, then those of ``--files-from``."""
-    paths = list(flags["paths"])
-    source = flags["files_from"]
-    if source is None:
-        if not paths:
-            raise UsageError("name at least one photo; --help tells more")
-        return paths
-    if source == STREAM and STREAM in paths:
-        raise UsageError("standard input cannot hold both a photo and a list of paths")
-    try:
-        data = sys.stdin.buffer.read() if source == STREAM else Path(source).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{source}: {error.strerror}") from error
-    lines = data.split(b"\0") if flags["null"] else data.splitlines()
-    return paths + [os.fsdecode(line) for line in lines if line]
-
-
 def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
+    if flags["only_blurry"] is not None:
+        raise UsageError(
+            "--only-blurry writes nothing for a sharp photo, and standard output cannot tell: "
+            "add -o FILE"
+        )
     if flags["as_json"]:
         raise UsageError("standard output cannot hold both a photo and --json")
     if os.isatty(stdout):
@@ -388,3 +394,4 @@ def _make_deblurrer(weights: Path, flags: dict[str, Any], ui: Ui) -> Deblurrer:
 
 main.add_command(models_cli.models)
 main.add_command(doctor_cli.doctor)
+main.add_command(score_cli.score)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from unblur.errors import ExitCode, UnblurError
+from unblur.errors import ExitCode, UnblurError, UsageError
+from unblur.options import DEFAULT_MAX_PIXELS, STREAM
 from unblur.ui import DEBUG, Ui
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,7 +39,19 @@ class PhotosOrCommand(click.Group):
             ctx.invoked_subcommand = args[0]
         else:
             ctx.allow_extra_args, ctx.allow_interspersed_args = False, True
+            args = self._with_values(args)
         return super().parse_args(ctx, args)
+
+    def _with_values(self, args: list[str]) -> list[str]:
+        """Give options whose value may be left out theirs, or they would take the next word."""
+        optional = {
+            name: f"{name}={option.flag_value}"
+            for option in self.params
+            if isinstance(option, click.Option) and not option.is_flag and option.flag_value
+            for name in option.opts
+        }
+        end = args.index("--") if "--" in args else len(args)
+        return [optional.get(word, word) for word in args[:end]] + args[end:]
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Return the usage of photos, without the words for commands."""
@@ -58,6 +73,74 @@ def verbosity_options(command: F) -> F:
     quiet = click.option("-q", "--quiet", count=True, help="Say only what went wrong.")
     verbose = click.option("-v", "--verbose", count=True, help="Say more; twice shows tracebacks.")
     return quiet(verbose(command))
+
+
+def path_options(command: F) -> F:
+    """Add what says which photos are meant; see `read_paths`."""
+    options = (
+        click.argument(
+            "paths", nargs=-1, metavar="PATH...", envvar=[], shell_complete=complete_first_word
+        ),
+        click.option("-r", "--recursive", is_flag=True, help="Take the photos below folders."),
+        click.option(
+            "--files-from",
+            metavar="FILE",
+            help="Take the paths in this file, one per line; - is standard input.",
+        ),
+        click.option(
+            "--include", multiple=True, metavar="GLOB", help="Below folders, only these photos."
+        ),
+        click.option(
+            "--exclude", multiple=True, metavar="GLOB", help="Below folders, not these photos."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=DEFAULT_MAX_PIXELS,
+    show_default=True,
+    metavar="N",
+    help="Refuse photos of more pixels, before they take memory.",
+)
+
+
+def listing_options(command: F) -> F:
+    """Add ``--json`` and ``--null``, the forms of a list on standard output."""
+    as_json = click.option("--json", "as_json", is_flag=True, help="List results as lines of JSON.")
+    null = click.option(
+        "-0", "--null", is_flag=True, help="End paths with NUL, in --files-from and results."
+    )
+    return as_json(null(command))
+
+
+def read_paths(flags: dict[str, Any]) -> list[str]:
+    """Return the paths of the command line, then those of ``--files-from``.
+
+    Args:
+        flags: The values of `path_options` and `listing_options`.
+
+    Raises:
+        UsageError: If there is none, or the list cannot be read.
+    """
+    paths = list(flags["paths"])
+    source = flags["files_from"]
+    if source is None:
+        if not paths:
+            raise UsageError("name at least one photo; --help tells more")
+        return paths
+    if source == STREAM and STREAM in paths:
+        raise UsageError("standard input cannot hold both a photo and a list of paths")
+    try:
+        data = sys.stdin.buffer.read() if source == STREAM else Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{source}: {error.strerror}") from error
+    lines = data.split(b"\0") if flags["null"] else data.splitlines()
+    return paths + [os.fsdecode(line) for line in lines if line]
 
 
 class _Terminated(KeyboardInterrupt):

@@ -21,6 +21,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from unblur.errors import PhotoError
 from unblur.photo import JPEG, Encoded, Photo
 from unblur.pixels import code_pixels, open_image, to_array
+from unblur.score import reduction
 from unblur.ycbcr import move_colors
 
 SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
@@ -73,11 +74,35 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         PhotoError: If it is too large, or neither grey nor RGB.
         Exception: Whatever Pillow raises for damaged files.
     """
+    image = _open(data, max_pixels)
+    return Photo(to_array(image), None, JPEG, data, _read_coding(image, is_rgb_coded(data)))
+
+
+def decode_reduced(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """Decode the luma of the first image as finely as `unblur.score` measures it.
+
+    libjpeg takes a half, a quarter or an eighth of each side out of the coded
+    frequencies, in a fraction of the time.
+
+    Returns:
+        (H, W, 1).
+
+    Raises:
+        PhotoError: If it is too large, or neither grey nor RGB.
+        Exception: Whatever Pillow raises for damaged files.
+    """
+    image = _open(data, max_pixels)
+    factor = reduction(*image.size)
+    image.draft("L", (image.width // factor, image.height // factor))
+    return to_array(image.convert("L"))
+
+
+def _open(data: bytes, max_pixels: int) -> JpegImageFile:
     image = open_image(without_metadata(data), ["JPEG"], max_pixels)
     assert isinstance(image, JpegImageFile)
     if image.mode not in ("L", "RGB"):
         raise PhotoError(f"{image.mode} colour cannot be processed; grey and RGB can")
-    return Photo(to_array(image), None, JPEG, data, _read_coding(image, is_rgb_coded(data)))
+    return image
 
 
 def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:

@@ -13,6 +13,8 @@ STREAM = "-"
 
 
 DEFAULT_MAX_PIXELS = 500_000_000
+BLURRY_LEVEL = 0.5
+"""Photos of lower scores count as sharp; ``docs/score.md`` tells what that catches and misses."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Options:
     """Keep only what is needed to show the photo as before."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     """Larger photos are refused."""
+    only_blurry: float | None = None
+    """Photos whose `unblur.score.blur_score` is lower are left alone."""
     strength: float = 1.0
     """Share of the change that is made, from 0 to 1."""
     fail_fast: bool = False

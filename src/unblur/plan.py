@@ -81,19 +81,42 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         if path == STREAM:
             plan.jobs.append(_plan_stream(options, into_folder))
             continue
-        for found in find(place(path), options, listing):
-            if found.passed_over:
-                plan.passed_over.append((found.place, found.passed_over))
-            elif found.problem:
-                plan.jobs.append(Job(found.place, None, problem=found.problem))
-            else:
-                job = Job(found.place, _target(found, options, into_folder))
-                plan.jobs.append(_judge(job, options, history, settings, listing))
+        for found in _photos_at(path, options, listing, plan):
+            job = Job(found.place, _target(found, options, into_folder))
+            plan.jobs.append(_judge(job, options, history, settings, listing))
     to_stdout = [job for job in plan.jobs if job.target is None and not job.problem]
     if to_stdout and len(plan.jobs) > 1:
         raise UsageError("only one photo fits into standard output")
     plan.jobs[:] = _mark_collisions(plan.jobs)
     return plan
+
+
+def find_photos(paths: Iterable[str], options: Options) -> Plan:
+    """List the photos that paths lead to, as `make_plan` finds them, to be looked at only.
+
+    Args:
+        paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
+        options: What the user asked for.
+    """
+    plan, listing = Plan(), Listing()
+    for path in dict.fromkeys(paths):
+        if path == STREAM:
+            plan.jobs.append(Job(None, None))
+        else:
+            photos = _photos_at(path, options, listing, plan)
+            plan.jobs.extend(Job(found.place, None) for found in photos)
+    return plan
+
+
+def _photos_at(path: str, options: Options, listing: Listing, plan: Plan) -> Iterator[Found]:
+    """Yield the photos that a path leads to; the plan takes in what is left alone or wrong."""
+    for found in find(place(path), options, listing):
+        if found.passed_over:
+            plan.passed_over.append((found.place, found.passed_over))
+        elif found.problem:
+            plan.jobs.append(Job(found.place, None, problem=found.problem))
+        else:
+            yield found
 
 
 def _refuse_times_of_objects(paths: list[str], options: Options) -> None:

@@ -73,9 +73,11 @@ class Ui:
             else:
                 print(text, file=sys.stderr, flush=True)  # noqa: T201
 
-    def answer(self, text: str) -> None:
+    def answer(self, text: str, end: str = "\n") -> None:
         """Print a line on standard output: what a command was asked for."""
-        print(text, flush=True)  # noqa: T201
+        # Names may hold bytes that are no text, and go out as they are.
+        sys.stdout.buffer.write(os.fsencode(text + end))
+        sys.stdout.flush()
 
     def table(self, rows: Sequence[tuple[str, ...]]) -> None:
         """Print rows on standard output: aligned in a terminal, parted by tabs for scripts."""

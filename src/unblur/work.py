@@ -78,8 +78,8 @@ def attempt(job: Job, act: Callable[[], T]) -> T | Outcome:
     return Outcome(job, Status.FAILED, reason, trace=trace)
 
 
-def load(job: Job, options: Options) -> Loaded:
-    """Read and decode a photo.
+def load(job: Job, options: Options) -> Loaded | Outcome:
+    """Read and decode a photo; one that is to be left alone gets its outcome.
 
     Raises:
         PhotoError: If it cannot be processed as asked for.
@@ -89,7 +89,13 @@ def load(job: Job, options: Options) -> Loaded:
 
     started = time.monotonic()
     data, state, status = _read(job)
-    photo = codecs.decode(data, options.max_pixels)
+    photo = None
+    if options.only_blurry is not None:
+        score, photo = _score(data, options)
+        if score < options.only_blurry:
+            reason = f"sharp: its blur score {score:.2f} is below {options.only_blurry:g}"
+            return Outcome(job, Status.SKIPPED, reason)
+    photo = photo or codecs.decode(data, options.max_pixels)
     return_freed_memory()
     _check_target(job, photo.format, options)
     return Loaded(job, photo, state, status, started)
@@ -102,6 +108,24 @@ def _read(job: Job) -> tuple[bytes, FileState | None, os.stat_result | None]:
         return *stores.read(job.source), None
     data, status = files.read_photo_bytes(job.source)
     return data, FileState.of(status), status
+
+
+def score(job: Job, options: Options) -> float:
+    """Read a photo and return its `unblur.score.blur_score`.
+
+    Raises:
+        PhotoError: If it cannot be read or decoded.
+    """
+    return _score(_read(job)[0], options)[0]
+
+
+def _score(data: bytes, options: Options) -> tuple[float, Photo | None]:
+    """Return the score, and the photo if it had to be decoded as a whole."""
+    from unblur import codecs
+    from unblur.score import blur_score
+
+    pixels, photo = codecs.decode_reduced(data, options.max_pixels)
+    return blur_score(pixels), photo
 
 
 def _check_target(job: Job, form: Format, options: Options) -> None:

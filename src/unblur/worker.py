@@ -120,11 +120,13 @@ class Worker:
         self._finished[number] = finished
         return finished.result
 
-    def _finish(self, job: Job, source: FileState | None) -> Finished:
+    def _finish(self, job: Job, source: FileState | None) -> Finished | Outcome:
         assert job.target is not None
         if not job.replaces and stores.state_of(job.target):
             raise PhotoError(f"{job.target} exists; --overwrite replaces it")
         loaded = work.load(job, self._options)
+        if isinstance(loaded, Outcome):
+            return loaded
         if source is not None and loaded.state != source:
             raise PhotoError("changed when its worker was lost: its result may be there")
         pixels = self._computing.submit(work.deblur, loaded, self._deblurrer).result()

@@ -1,0 +1,112 @@
+"""``unblur score``: which photos are blurred."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unblur.commands import (
+    exit_code_of,
+    listing_options,
+    max_pixels_option,
+    path_options,
+    read_paths,
+    verbosity_options,
+)
+from unblur.errors import ExitCode
+from unblur.options import STREAM, Options
+from unblur.ui import Ui
+
+if TYPE_CHECKING:
+    from unblur.plan import Job
+    from unblur.report import Outcome, Report
+
+MOST_THREADS = 4
+"""By default: more decode no faster from one disk, and each holds a photo."""
+
+
+@click.command()
+@path_options
+@max_pixels_option
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"Photos scored at once; one for each core, and at most {MOST_THREADS}, by default.",
+)
+@listing_options
+@verbosity_options
+def score(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option above)
+    """Tell how blurred photos are, the most blurred first.
+
+    A score is by how much the sharpest contours of a photo are too wide, in
+    thousandths of its diagonal. Sharp photos have less than 0.5, whatever their
+    size; a soft background does not count. Each line is a score, a tab and a
+    path. No photo is changed.
+    """
+    ui = Ui(flags["verbose"] - flags["quiet"])
+    sys.exit(exit_code_of(lambda: _score(flags, ui), ui))
+
+
+def _score(flags: dict[str, Any], ui: Ui) -> ExitCode:
+    from unblur.batch import load_ahead
+    from unblur.plan import find_photos
+    from unblur.report import Outcome, Report, Status
+
+    chosen = ("recursive", "include", "exclude", "max_pixels")
+    options = Options(**{name: flags[name] for name in chosen})
+    plan = find_photos(read_paths(flags), options)
+    ui.passed_over(plan)
+    report = Report()
+    scores: list[tuple[float, Job]] = []
+    threads = flags["jobs"] or min(MOST_THREADS, os.cpu_count() or 1)
+    executor = ThreadPoolExecutor(threads, "score")
+    try:
+        with ui.progress(len(plan.jobs)):
+            scored = load_ahead(executor, plan.jobs, lambda job: _measure(job, options), threads)
+            for job, found in zip(plan.jobs, scored, strict=True):
+                outcome = found if isinstance(found, Outcome) else Outcome(job, Status.DONE)
+                report.add(outcome)
+                ui.outcome(outcome)
+                if not isinstance(found, Outcome):
+                    scores.append((found, job))
+    finally:
+        executor.shutdown(cancel_futures=True)
+    _list(scores, report, flags, ui)
+    if report.exit_code is ExitCode.NOTHING_TO_DO:
+        ui.error("found no photo")
+    return report.exit_code
+
+
+def _measure(job: Job, options: Options) -> float | Outcome:
+    from unblur import work
+    from unblur.report import Outcome, Status
+
+    if job.problem:
+        return Outcome(job, Status.FAILED, job.problem)
+    return work.attempt(job, lambda: work.score(job, options))
+
+
+def _list(scores: list[tuple[float, Job]], report: Report, flags: dict[str, Any], ui: Ui) -> None:
+    """Print the scores, the highest first; as JSON, also what has none."""
+    scores.sort(key=lambda found: -found[0])
+    if flags["as_json"]:
+        for score, job in scores:
+            ui.answer(_to_json(job, score, ""))
+        for outcome in report.failures:
+            ui.answer(_to_json(outcome.job, None, outcome.reason))
+        return
+    for score, job in scores:
+        path = STREAM if job.source is None else job.source
+        ui.answer(f"{score:.2f}\t{path}", end="\0" if flags["null"] else "\n")
+
+
+def _to_json(job: Job, score: float | None, reason: str) -> str:
+    path = None if job.source is None else str(job.source)
+    return json.dumps({"input": path, "score": score, "reason": reason})
