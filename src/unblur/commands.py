@@ -47,7 +47,9 @@ class PhotosOrCommand(click.Group):
         optional = {
             name: f"{name}={option.flag_value}"
             for option in self.params
-            if isinstance(option, click.Option) and not option.is_flag and option.flag_value
+            if isinstance(option, click.Option)
+            and not option.is_flag
+            and isinstance(option.flag_value, str | float)
             for name in option.opts
         }
         end = args.index("--") if "--" in args else len(args)
