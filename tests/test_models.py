@@ -105,11 +105,11 @@ def test_a_path_is_a_model_too(mine, unblur, jpeg, tmp_path):
     assert unblur(jpeg, model=copy).code == 0
 
 
-@pytest.mark.parametrize("position", [-1, 60])
+@pytest.mark.parametrize("changed", [b"conv1.bias", b"F32", b"mine.pt"])
 def test_imported_weights_that_were_changed_are_refused_with_the_repair(
-    mine, models, unblur, jpeg, position
+    mine, models, unblur, jpeg, changed
 ):
-    flip(mine, position)
+    flip(mine, mine.read_bytes().index(changed))
     for result in (models("verify", "mine"), unblur(jpeg, model="mine")):
         assert result.code == 4
         assert "mine.safetensors: " in result.stderr
@@ -243,7 +243,8 @@ def test_list_and_help_import_nothing_heavy():
     heavy = ("torch", "numpy", "requests", "safetensors")
     program = (
         "import sys\nfrom unblur.cli import main\n"
-        "main(['models', 'list'], standalone_mode=False)\n"
+        "try: main(['models', 'list'])\n"
+        "except SystemExit: "
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
