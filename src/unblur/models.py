@@ -82,8 +82,8 @@ MODELS = {
             ),
             parameters=3_771_980,
             file="srn-compact.safetensors",
-            size=7_551_928,
-            sha256="ede3253f54efe6b608f113d8db80baca8b6823f70fdeadcfac7949ce3cf80086",
+            size=7_552_008,
+            sha256="a079510ceb53e3ec9b8ddd7f1ed0c0f7e4453e94ee1cf4d5e32fd5386cdd6092",
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
