@@ -1,20 +1,29 @@
 # Everything works from a bare clone: the first target that needs it sets up .venv.
 
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+SCRIPTS := Scripts
+else
 PYTHON ?= python3
+SCRIPTS := bin
+endif
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(SCRIPTS)
 READY := $(VENV)/.ready
+# Which versions are installed: constraints-oldest.txt for the oldest, nothing for the newest.
+CONSTRAINTS ?= constraints.txt
+INSTALL := -m pip install --quiet --disable-pip-version-check
+CONSTRAINED := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
-.PHONY: help demo test check fix man fuzz bench package
+.PHONY: help demo test check fix man docs package fuzz bench
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --group dev --editable .
+	$(BIN)/python $(INSTALL) "pip>=25.1"
+	$(BIN)/python $(INSTALL) $(CONSTRAINED) --group dev --editable .
 	touch $@
 
 demo: $(READY) ## Set up, and deblur the sample photo
@@ -35,19 +44,27 @@ fix: $(READY) ## Repair format and style where that can be done
 man: $(READY) ## Write the man page anew, from the parser
 	$(BIN)/click-man unblur --target man
 
-package: $(READY) ## Build the wheel, and run it where there is nothing else
+docs: $(READY) ## Build the documentation: site/index.html
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs site
+
+package: $(READY) ## Build sdist and wheel, check them, and run the wheel where there is nothing else
+	$(BIN)/python $(INSTALL) --group package
 	rm -rf dist
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	# The second time the wheel is built from the source tree, not from the sdist: it is the same.
+	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	$(BIN)/python -m build --no-isolation --outdir dist/again --sdist --wheel . >/dev/null
+	for file in dist/*.whl dist/*.tar.gz; do cmp $$file dist/again/$${file#dist/} || exit 1; done
+	$(BIN)/python -m twine check --strict dist/*.whl dist/*.tar.gz
+	$(BIN)/check-wheel-contents dist/*.whl
 	$(PYTHON) -m venv --clear dist/venv
-	dist/venv/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt dist/*.whl
+	dist/venv/$(SCRIPTS)/python $(INSTALL) $(CONSTRAINED) dist/*.whl
 	cp examples/street.jpg dist/photo.jpg
-	cd dist && venv/bin/unblur photo.jpg
+	cd dist && venv/$(SCRIPTS)/unblur photo.jpg
 
 FUZZ_SECONDS ?= 60
 
 fuzz: $(READY) ## Feed damaged files to the parsers, FUZZ_SECONDS (60) for each
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
+	$(BIN)/python $(INSTALL) --group fuzz
 	for target in jpeg png webp avif tiff thumbnail checkpoint weights archive; do \
 		$(BIN)/python -m fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done

@@ -134,6 +134,7 @@ def test_a_damaged_history_only_costs_its_memory(jpeg, unblur, monkeypatch, tmp_
     assert unblur(jpeg).code == 0
 
 
+@pytest.mark.posix
 def test_in_place_replaces_the_photo_and_keeps_its_mode(jpeg, unblur):
     jpeg.chmod(0o600)
     before, file_before = jpeg.read_bytes(), jpeg.stat().st_ino
@@ -181,6 +182,7 @@ def test_times_can_be_preserved(jpeg, unblur):
     assert jpeg.with_name("photo-unblurred.jpg").stat().st_mtime_ns == 10**18
 
 
+@pytest.mark.posix
 def test_a_result_is_as_private_as_its_photo(jpeg, unblur):
     jpeg.chmod(0o600)
     unblur(jpeg)
@@ -302,6 +304,7 @@ def wait_for_results(process):
     assert process.stdout.readline()
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_batch_leaves_whole_photos_and_goes_on_later(slow_run, number, code):
     library, start = slow_run
@@ -321,6 +324,7 @@ def test_a_stopped_batch_leaves_whole_photos_and_goes_on_later(slow_run, number,
     assert len(stdout.splitlines()) == 60 - len(results)
 
 
+@pytest.mark.posix
 def test_a_second_interrupt_stops_at_once(slow_run):
     library, start = slow_run
     process = start()
@@ -333,6 +337,7 @@ def test_a_second_interrupt_stops_at_once(slow_run):
     assert all(whole)
 
 
+@pytest.mark.posix
 def test_a_killed_batch_loses_nothing(slow_run):
     library, start = slow_run
     originals = {path: path.read_bytes() for path in library.iterdir()}

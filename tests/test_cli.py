@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -229,6 +228,7 @@ def test_a_photo_is_not_poured_into_a_terminal(jpeg, unblur, monkeypatch):
     assert "terminal" in result.stderr
 
 
+@pytest.mark.posix
 def test_an_interrupted_run_leaves_no_litter_and_says_130(tmp_path, identity_weights):
     small, large = tmp_path / "small.jpg", tmp_path / "large.jpg"
     small.write_bytes(make_jpeg())
@@ -246,6 +246,7 @@ def test_an_interrupted_run_leaves_no_litter_and_says_130(tmp_path, identity_wei
 
 
 def test_a_terminal_sees_a_progress_bar_and_a_file_does_not(jpeg, identity_weights):
+    pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "unblur", str(jpeg), "--model", str(identity_weights)]
     subprocess.run(command, stderr=follower, check=True, env={**os.environ, "TERM": "xterm"})

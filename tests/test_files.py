@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 
 import pytest
 
 from unblur.errors import PhotoError
 from unblur.files import FileDraft, read_header, read_photo_bytes
-
-posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and pipes")
 
 
 def names(folder):
@@ -73,7 +70,7 @@ def test_a_name_of_the_longest_length_can_be_written(tmp_path):
     assert names(tmp_path) == [path.name]
 
 
-@posix
+@pytest.mark.posix
 def test_a_new_file_gets_the_permissions_of_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
@@ -83,7 +80,7 @@ def test_a_new_file_gets_the_permissions_of_the_umask(tmp_path):
     assert stat.S_IMODE((tmp_path / "a.jpg").stat().st_mode) == 0o640
 
 
-@posix
+@pytest.mark.posix
 def test_a_named_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(PhotoError, match="not a regular file"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import signal
@@ -141,8 +142,12 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
         data = sys.stdin.buffer.read() if source == STREAM else Path(source).read_bytes()
     except OSError as error:
         raise UsageError(f"{source}: {error.strerror}") from error
+    data = data.removeprefix(codecs.BOM_UTF8)  # which PowerShell writes
     lines = data.split(b"\0") if flags["null"] else data.splitlines()
-    return paths + [os.fsdecode(line) for line in lines if line]
+    try:
+        return paths + [os.fsdecode(line) for line in lines if line]
+    except UnicodeDecodeError as error:  # Windows takes no other bytes for names
+        raise UsageError(f"{source}: not a list of paths in UTF-8") from error
 
 
 class _Terminated(KeyboardInterrupt):
@@ -152,11 +157,13 @@ class _Terminated(KeyboardInterrupt):
 @contextlib.contextmanager
 def orderly_signals() -> Iterator[None]:
     """Let the first signal end the run in order, and the second at once."""
-    names = (signal.SIGINT, signal.SIGTERM)
+    names = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform == "win32":
+        names.append(signal.SIGBREAK)  # Ctrl-Break, which is Ctrl-C by another key
 
     def stop(number: int, frame: FrameType | None) -> None:
         for name in names:
-            signal.signal(name, lambda number, frame: os._exit(128 + number))
+            signal.signal(name, lambda number, frame: os._exit(_code_of(number)))
         raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     before = [signal.signal(name, stop) for name in names]
@@ -165,6 +172,10 @@ def orderly_signals() -> Iterator[None]:
     finally:
         for name, handler in zip(names, before, strict=True):
             signal.signal(name, handler)
+
+
+def _code_of(number: int) -> int:
+    return ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED
 
 
 def interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:

@@ -73,11 +73,11 @@ def download(models: Sequence[Model], watch: Watch) -> Downloaded:
     watch = replace(watch, begin=lambda size: check_room(folder, size + unpacked))
     try:
         with (
-            temporary_beside(folder / model.file) as (descriptor, scratch),
-            os.fdopen(descriptor, "wb", closefd=False) as file,
+            temporary_beside(folder / model.file) as temporary,
+            os.fdopen(temporary.descriptor, "wb", closefd=False) as file,
         ):
             checksum = fetch(addresses(model), file, model.size, expected, watch)
-            paths = _keep_all(models, scratch, checksum)
+            paths = _keep_all(models, temporary.path, checksum)
             if expected is None:
                 with FileDraft(record, f"{checksum}  {model.file}\n".encode()) as draft:
                     draft.publish(replaces=True)

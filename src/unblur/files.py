@@ -7,6 +7,7 @@ place under a name of its own, flushed to the disk, and renamed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -17,12 +18,15 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from unblur.errors import PhotoError
+from unblur.filesystems import is_in_use, unlimited
 from unblur.places import FileState
 
 LONGEST_NAME_BYTES = 255
 TEMPORARY_FILES = ".*.unblur-??????.tmp"
 """Matches every file that is not finished yet."""
 ABANDONED_AFTER_SECONDS = 3600.0
+PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Waits between attempts to rename to a name that another program may hold open."""
 
 
 def read_photo_bytes(path: Path) -> tuple[bytes, os.stat_result]:
@@ -64,7 +68,7 @@ def read_header(path: Path, size: int) -> bytes | None:
 def _open_regular(path: Path) -> BinaryIO:
     # Opening a named pipe without O_NONBLOCK would wait for a writer, perhaps for ever.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = os.fdopen(os.open(path, flags), "rb")
+    file = os.fdopen(os.open(unlimited(path), flags), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise PhotoError("not a regular file")
@@ -117,12 +121,15 @@ class FileDraft:
     ) -> None:
         self.path = path
         with contextlib.ExitStack() as stack, _told_as_unwritten(path):
-            descriptor, self._scratch = stack.enter_context(temporary_beside(path))
-            write_all(descriptor, data)
+            temporary = stack.enter_context(temporary_beside(path))
+            write_all(temporary.descriptor, data)
             if like is not None:
-                _copy_attributes(descriptor, self._scratch, like, keep_time)
-            os.fsync(descriptor)
-            self.state = FileState.of(os.fstat(descriptor))
+                _copy_attributes(temporary.path, like, keep_time)
+            _flush(temporary.descriptor)
+            self.state = FileState.of(os.fstat(temporary.descriptor))
+            if not temporary.is_locked:  # then nothing is lost, and Windows renames no open file
+                temporary.close()
+            self._scratch = temporary.path
             self._open = stack.pop_all()
 
     def __enter__(self) -> FileDraft:
@@ -135,7 +142,7 @@ class FileDraft:
         """Rename it; see `Draft`."""
         with _told_as_unwritten(self.path):
             if replaces:
-                self._scratch.replace(self.path)
+                _replace(self._scratch, self.path)
             else:
                 _rename_to_new(self._scratch, self.path)
             _flush_folder(self.path.parent)
@@ -169,18 +176,50 @@ def _told_as_unwritten(path: Path) -> Iterator[None]:
     except FileExistsError as error:
         raise PhotoError(f"{path} exists; --overwrite replaces it") from error
     except OSError as error:
-        raise PhotoError(f"cannot write {path}: {describe_os_error(error)}") from error
+        reason = describe_os_error(error)
+        if is_in_use(error):
+            reason += "; is it open in another program?"
+        raise PhotoError(f"cannot write {path}: {reason}") from error
 
 
-def _copy_attributes(descriptor: int, scratch: Path, like: os.stat_result, keep_time: bool) -> None:
-    with contextlib.suppress(OSError):  # file systems without permissions
-        scratch.chmod(stat.S_IMODE(like.st_mode))
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there.
+
+    Raises:
+        PhotoError: If that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PhotoError(f"cannot make {folder}: {describe_os_error(error)}") from error
+
+
+def _copy_attributes(scratch: Path, like: os.stat_result, keep_time: bool) -> None:
+    if sys.platform != "win32":  # which only knows read-only, and then removes no temporary file
+        with contextlib.suppress(OSError):  # file systems without permissions
+            scratch.chmod(stat.S_IMODE(like.st_mode))
     if keep_time:
         os.utime(scratch, ns=(like.st_atime_ns, like.st_mtime_ns))
 
 
+@dataclass
+class Temporary:
+    """A file that is being written."""
+
+    descriptor: int
+    path: Path
+    is_locked: bool
+    _is_open: bool = True
+
+    def close(self) -> None:
+        """Write no more, and give up the lock."""
+        if self._is_open:
+            self._is_open = False
+            os.close(self.descriptor)
+
+
 @contextlib.contextmanager
-def temporary_beside(path: Path) -> Iterator[tuple[int, Path]]:
+def temporary_beside(path: Path) -> Iterator[Temporary]:
     """Open a file of its own name in the target's folder, and remove what is left of it.
 
     It is locked as long as it is open, so that `sweep` of another run can tell
@@ -191,11 +230,11 @@ def temporary_beside(path: Path) -> Iterator[tuple[int, Path]]:
     scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     descriptor = os.open(scratch, flags, 0o666)
+    temporary = Temporary(descriptor, scratch, _lock(descriptor))
     try:
-        _lock(descriptor)
-        yield descriptor, scratch
+        yield temporary
     finally:
-        os.close(descriptor)
+        temporary.close()
         scratch.unlink(missing_ok=True)
 
 
@@ -234,19 +273,21 @@ def _remove_if_abandoned(scratch: Path, trust_locks: bool) -> bool:
     descriptor = os.open(scratch, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
         is_old = time.time() - os.fstat(descriptor).st_mtime > ABANDONED_AFTER_SECONDS
-        if not (is_old or (trust_locks and _lock(descriptor))):
-            return False
-        scratch.unlink()
-        return True
+        if trust_locks and _lock(descriptor):
+            scratch.unlink()
+            return True
     finally:
         os.close(descriptor)
+    if is_old:
+        scratch.unlink()  # closed: Windows removes no open file
+    return is_old
 
 
 def _lock(descriptor: int) -> bool:
     """Lock an open file until it is closed; return whether that was possible."""
     try:
         import fcntl
-    except ImportError:  # Windows, where an open file cannot be removed anyway
+    except ImportError:  # Windows
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -271,6 +312,19 @@ def keep_backup(path: Path, backup: Path) -> None:
             draft.publish(replaces=False)
 
 
+def _replace(scratch: Path, path: Path) -> None:
+    """Rename, waiting a little for a program that has the old file open, as Windows asks for."""
+    for seconds in PAUSES_SECONDS:
+        try:
+            scratch.replace(path)
+            return
+        except PermissionError as error:
+            if not is_in_use(error):
+                raise
+            time.sleep(seconds)
+    scratch.replace(path)
+
+
 def _rename_to_new(scratch: Path, path: Path) -> None:
     """Rename, unless the target exists: a rename alone would replace it."""
     try:
@@ -280,7 +334,18 @@ def _rename_to_new(scratch: Path, path: Path) -> None:
     except OSError:  # file systems without hard links
         if path.exists():
             raise FileExistsError(str(path)) from None
-        scratch.replace(path)
+        scratch.rename(path)  # on Windows this, too, fails if the name is taken
+
+
+def _flush(descriptor: int) -> None:
+    """Make a file's bytes survive a power cut."""
+    os.fsync(descriptor)
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        out_of_the_drives_cache = getattr(fcntl, "F_FULLFSYNC", None)  # macOS
+        if out_of_the_drives_cache is not None:
+            fcntl.fcntl(descriptor, out_of_the_drives_cache)
 
 
 def _flush_folder(folder: Path) -> None:
@@ -296,7 +361,7 @@ def _flush_folder(folder: Path) -> None:
 def exists(path: Path) -> bool:
     """Tell whether a path leads somewhere; not, if it may not be looked at."""
     try:
-        path.stat()
+        unlimited(path).stat()
     except OSError:
         return False
     return True
@@ -305,7 +370,7 @@ def exists(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Tell whether a path leads to a folder; not, if it may not be looked at."""
     try:
-        return stat.S_ISDIR(path.stat().st_mode)
+        return stat.S_ISDIR(unlimited(path).stat().st_mode)
     except OSError:
         return False
 
@@ -337,4 +402,9 @@ def write_all(descriptor: int, data: bytes) -> None:
     """Write every byte to a descriptor, however many at a time it takes."""
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        try:
+            view = view[os.write(descriptor, view) :]
+        except OSError as error:
+            if sys.platform == "win32" and error.errno == errno.EINVAL:
+                raise BrokenPipeError(errno.EPIPE, "nobody reads it any more") from error
+            raise

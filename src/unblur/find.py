@@ -12,6 +12,7 @@ from wcmatch import glob
 
 from unblur import files, stores
 from unblur.errors import PhotoError
+from unblur.filesystems import is_hidden, is_link, unlimited
 from unblur.options import Options
 from unblur.photo import FORMATS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
 from unblur.places import Place, Url, place
@@ -90,26 +91,26 @@ def _read_header(photo: Place) -> bytes | None:
 def _find_files(folder: Path, top: Path, options: Options) -> Iterator[Found]:
     """Yield what is below a folder, sorted."""
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        names = sorted(entry.name for entry in os.scandir(unlimited(folder)))
     except OSError as error:
         reason = f"cannot be listed: {files.describe_os_error(error)}"
         yield Found(folder, PurePath(), problem=reason)
         return
-    for entry in entries:
-        path = folder / entry.name
+    for name in names:
+        path = folder / name
         below = path.relative_to(top)
         if not files.is_folder(path):
             yield Found(path, below, passed_over=_reason_to_pass_over_file(path, below, options))
-        elif reason_not_to_enter := _reason_not_to_enter(path, entry.is_symlink(), options):
+        elif reason_not_to_enter := _reason_not_to_enter(path, options):
             yield Found(path, below, passed_over=reason_not_to_enter)
         else:
             yield from _find_files(path, top, options)
 
 
-def _reason_not_to_enter(folder: Path, is_link: bool, options: Options) -> str | None:
-    if is_link:
+def _reason_not_to_enter(folder: Path, options: Options) -> str | None:
+    if is_link(unlimited(folder)):
         return "a link to a folder"
-    if folder.name.startswith("."):
+    if is_hidden(unlimited(folder)):
         return "hidden"
     if options.output is not None and is_same(folder, place(options.output)):
         return "the folder for the results"
@@ -117,6 +118,8 @@ def _reason_not_to_enter(folder: Path, is_link: bool, options: Options) -> str |
 
 
 def _reason_to_pass_over_file(path: Path, below: PurePath, options: Options) -> str | None:
+    if is_hidden(unlimited(path)):
+        return "hidden"
     if reason := _reason_to_pass_over(path, below, options):
         return reason
     header = _read_header(path)
@@ -126,8 +129,6 @@ def _reason_to_pass_over_file(path: Path, below: PurePath, options: Options) -> 
 
 
 def _reason_to_pass_over(photo: Place, below: PurePath, options: Options) -> str | None:
-    if photo.name.startswith("."):
-        return "hidden"
     if photo.stem.endswith(options.suffix) and not options.in_place:
         return "a result of an earlier run"
     if photo.name.endswith(BACKUP_ENDING):

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from unblur import stores
+from unblur.filesystems import identity
 from unblur.places import FileState, Place, Url
 
 Look = Callable[[Place], FileState | None]
@@ -139,5 +140,5 @@ class _Row:
 
 def _key(place: Place) -> str:
     """Return a place's text; SQLite takes no lone surrogates, which odd names hold."""
-    text = place if isinstance(place, Url) else place.resolve()
+    text = place if isinstance(place, Url) else identity(place)
     return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -12,6 +12,7 @@ from typing import TypeVar
 from unblur import stores
 from unblur.errors import PhotoError, UsageError
 from unblur.files import LONGEST_NAME_BYTES, describe_os_error, exists, is_folder, shortened
+from unblur.filesystems import can_be_named, identity, unlimited
 from unblur.find import BACKUP_ENDING, Found, find, format_of, is_folder_at, is_same
 from unblur.history import History, Look
 from unblur.options import STREAM, Options
@@ -82,7 +83,8 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
             plan.jobs.append(_plan_stream(options, into_folder))
             continue
         for found in _photos_at(path, options, listing, plan):
-            job = Job(found.place, _target(found, options, into_folder))
+            target = _target(found, options, into_folder)
+            job = Job(found.place, target and _reachable(target))
             plan.jobs.append(_judge(job, options, history, settings, listing))
     to_stdout = [job for job in plan.jobs if job.target is None and not job.problem]
     if to_stdout and len(plan.jobs) > 1:
@@ -116,7 +118,11 @@ def _photos_at(path: str, options: Options, listing: Listing, plan: Plan) -> Ite
         elif found.problem:
             plan.jobs.append(Job(found.place, None, problem=found.problem))
         else:
-            yield found
+            yield replace(found, place=_reachable(found.place))
+
+
+def _reachable(there: Place) -> Place:
+    return there if isinstance(there, Url) else unlimited(there)
 
 
 def _refuse_times_of_objects(paths: list[str], options: Options) -> None:
@@ -240,6 +246,8 @@ def _problem_in_place(photo: Place, keeps_backup: bool) -> str | None:
 def _problem_of_target(target: Place, may_replace: bool, look: Look) -> str | None:
     if isinstance(target, Url):
         return _EXISTS.format(target) if look(target) and not may_replace else None
+    if not can_be_named(target.name):
+        return f"{target.name} cannot be the name of a file on Windows"
     if is_folder(target):
         return f"{target} is a folder"
     if exists(target) and not may_replace:
@@ -264,8 +272,7 @@ def _mark_collisions(jobs: Iterable[Job]) -> Iterator[Job]:
 
 
 def _identity(target: Place) -> Url | str:
-    # Where names differ only by case, some file systems see one file.
-    return target if isinstance(target, Url) else os.path.normcase(target.resolve())
+    return target if isinstance(target, Url) else identity(target)
 
 
 def has_other_links(path: Path) -> bool:

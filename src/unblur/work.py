@@ -208,7 +208,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
             stores.copy(job.target, backup_of(job.target))
         return ()
     if not options.in_place:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(job.target.parent)
         return ()
     is_shared = has_other_links(job.target)  # besides the backup, which is one
     if options.backup:

@@ -1,0 +1,109 @@
+"""In what Linux, macOS and Windows, and the file systems that they use, differ.
+
+Sources: Microsoft, *Naming Files, Paths, and Namespaces* and *Reparse Point
+Tags*; Apple, *Apple File System Reference* (names are compared without regard
+to normalisation, and to case unless the volume was made so).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import stat
+import sys
+import unicodedata
+from pathlib import Path
+
+LONGEST_PLAIN_PATH = 200
+"""Characters; Windows' limit of 260 less what names of results and temporary files add."""
+
+_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT, which `stat` names on Windows only
+_DEVICES = r"CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9\u00b9\u00b2\u00b3]"
+_NO_WINDOWS_NAME = re.compile(
+    rf"({_DEVICES})[ ]*(\..*)?"  # a device, whatever follows the first dot
+    r"|.*[\x00-\x1f<>:\"/\\|?*].*"
+    r"|.*[. ]",  # an end that Windows would cut off
+    re.IGNORECASE | re.DOTALL,
+)
+_ACCESS_DENIED, _SHARING_VIOLATION = 5, 32
+
+
+def identity(path: Path) -> str:
+    """Return a text that is the same for all paths of one file, which need not be there."""
+    resolved = path.resolve()
+    text = str(resolved)
+    if sys.platform == "darwin":
+        text = unicodedata.normalize("NFC", text)
+    return text.lower() if ignores_case(resolved.parent) else text
+
+
+@functools.lru_cache(maxsize=1024)
+def ignores_case(folder: Path) -> bool:
+    """Tell whether names that differ only by case are one file, in a folder that may be missing.
+
+    It is found out from names that are there: nothing is written.
+    """
+    for place in (folder, *folder.parents):
+        # A folder that is missing or may not be listed will be like the one above it.
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                if entry.name != entry.name.swapcase():
+                    return _is_one_file(place / entry.name, place / entry.name.swapcase())
+    return sys.platform in ("darwin", "win32")
+
+
+def _is_one_file(first: Path, second: Path) -> bool:
+    try:
+        return os.path.samestat(first.lstat(), second.lstat())
+    except OSError:
+        return False
+
+
+def unlimited(path: Path) -> Path:
+    r"""Return a path as Windows takes it at any length, with ``\\?\`` before a long one."""
+    if sys.platform != "win32":
+        return path
+    absolute = os.path.abspath(path)  # noqa: PTH100 (what follows the prefix is taken literally)
+    return Path(with_prefix(absolute)) if len(absolute) > LONGEST_PLAIN_PATH else path
+
+
+def with_prefix(absolute: str) -> str:
+    r"""Return an absolute Windows path with the prefix that lifts the limit of its length."""
+    if absolute.startswith("\\\\?\\"):
+        return absolute
+    if absolute.startswith("\\\\"):
+        return "\\\\?\\UNC" + absolute[1:]
+    return "\\\\?\\" + absolute
+
+
+def can_be_named(name: str) -> bool:
+    """Tell whether this system's files can have a name; Windows keeps some for devices."""
+    return sys.platform != "win32" or not _NO_WINDOWS_NAME.fullmatch(name)
+
+
+def is_hidden(path: Path) -> bool:
+    """Tell whether a file or folder is hidden, by its name or by a mark of Windows or macOS."""
+    if path.name.startswith("."):
+        return True
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    attributes, flags = getattr(status, "st_file_attributes", 0), getattr(status, "st_flags", 0)
+    return bool(attributes & stat.FILE_ATTRIBUTE_HIDDEN or flags & stat.UF_HIDDEN)
+
+
+def is_link(path: Path) -> bool:
+    """Tell whether a path is a link, or what Windows calls a junction."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION
+
+
+def is_in_use(error: OSError) -> bool:
+    """Tell whether Windows refused because another program may have the file open."""
+    return getattr(error, "winerror", None) in (_ACCESS_DENIED, _SHARING_VIOLATION)

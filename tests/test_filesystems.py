@@ -1,0 +1,419 @@
+"""What other systems do is simulated: calls are replaced by ones that behave as theirs."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import os
+import stat
+import sys
+import unicodedata
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import make_jpeg
+
+from unblur import files, filesystems
+from unblur.errors import PhotoError
+from unblur.files import FileDraft, sweep, write_all
+
+PACKAGE = Path(files.__file__).parent
+SHARING_VIOLATION = 32
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="simulates the other systems")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered():
+    filesystems.ignores_case.cache_clear()
+    yield
+    filesystems.ignores_case.cache_clear()
+
+
+@pytest.fixture
+def case_ignored(monkeypatch):
+    """A file system where names that differ by case are one."""
+    lstat = Path.lstat
+
+    def find(path):
+        if not os.path.lexists(path) and path.parent.is_dir():
+            twins = [p for p in path.parent.iterdir() if p.name.lower() == path.name.lower()]
+            path = twins[0] if twins else path
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", find)
+
+
+@pytest.fixture
+def windows_renames(monkeypatch):
+    """A system without locks that neither renames nor removes what is open."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    paths, real = {}, SimpleNamespace(open=os.open, close=os.close)
+
+    def refuse(path):
+        if os.fspath(path) in paths.values():
+            raise in_use()
+
+    def refusing(call):
+        return lambda path, *rest, **named: refuse(path) or call(path, *rest, **named)
+
+    def opened(path, *rest, **named):
+        descriptor = real.open(path, *rest, **named)
+        paths[descriptor] = os.fspath(path)
+        return descriptor
+
+    def closed(descriptor):
+        paths.pop(descriptor, None)
+        real.close(descriptor)
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(os, "close", closed)
+    for name in ("replace", "rename", "unlink"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+
+
+def in_use():
+    error = PermissionError(errno.EACCES, "The process cannot access the file")
+    error.winerror = SHARING_VIOLATION
+    return error
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_windows_is_never_asked_to_rename_an_open_file(tmp_path, windows_renames, replaces):
+    if replaces:
+        (tmp_path / "a.jpg").write_bytes(b"old")
+    with FileDraft(tmp_path / "a.jpg", b"new") as draft:
+        draft.publish(replaces)
+    assert names(tmp_path) == ["a.jpg"]
+    assert (tmp_path / "a.jpg").read_bytes() == b"new"
+
+
+def test_what_a_killed_run_left_is_removed_on_windows_after_an_hour(tmp_path, windows_renames):
+    left = tmp_path / ".a.jpg.unblur-abc123.tmp"
+    left.write_bytes(b"half a")
+    assert sweep(tmp_path) == 0
+    os.utime(left, (0, 0))
+    assert sweep(tmp_path) == 1
+    assert names(tmp_path) == []
+
+
+def test_what_a_running_run_writes_stays_on_windows(tmp_path, windows_renames):
+    left = tmp_path / ".a.jpg.unblur-abc123.tmp"
+    descriptor = os.open(left, os.O_CREAT | os.O_RDWR)
+    os.utime(left, (0, 0))
+    sweep(tmp_path)
+    os.close(descriptor)
+    assert names(tmp_path) == [left.name]
+
+
+def refusing_to_replace(monkeypatch, times, error):
+    """Let os.replace fail some times."""
+    real, calls, pauses = os.replace, [], []
+
+    def replace(*paths):
+        calls.append(paths)
+        if len(calls) <= times:
+            raise error
+        real(*paths)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    return calls, pauses
+
+
+def write(path, data):
+    with FileDraft(path, data) as draft:
+        draft.publish(replaces=True)
+
+
+def test_a_file_that_a_viewer_holds_for_a_moment_is_replaced_all_the_same(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"old")
+    calls, pauses = refusing_to_replace(monkeypatch, 2, in_use())
+    write(tmp_path / "a.jpg", b"new")
+    assert (len(calls), len(pauses)) == (3, 2)
+    assert (tmp_path / "a.jpg").read_bytes() == b"new"
+
+
+def test_a_file_that_stays_open_is_told_in_one_line_and_kept(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"old")
+    refusing_to_replace(monkeypatch, 1000, in_use())
+    with pytest.raises(PhotoError, match=r"a\.jpg: .*cannot access.*open in another program\?$"):
+        write(tmp_path / "a.jpg", b"new")
+    assert names(tmp_path) == ["a.jpg"]
+    assert (tmp_path / "a.jpg").read_bytes() == b"old"
+
+
+def test_a_refusal_that_will_not_pass_is_not_waited_for(tmp_path, monkeypatch):
+    error = PermissionError(errno.EPERM, "Operation not permitted")
+    calls, pauses = refusing_to_replace(monkeypatch, 1000, error)
+    with pytest.raises(PhotoError, match="operation not permitted$"):
+        write(tmp_path / "a.jpg", b"new")
+    assert (len(calls), len(pauses)) == (1, 0)
+
+
+def test_windows_is_not_asked_to_make_a_result_read_only(tmp_path, monkeypatch):
+    # It could not be renamed from its other name then.
+    (tmp_path / "photo.jpg").touch()
+    (tmp_path / "photo.jpg").chmod(0o444)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with FileDraft(tmp_path / "a.jpg", b"", (tmp_path / "photo.jpg").stat()) as draft:
+        draft.publish(replaces=False)
+    assert (tmp_path / "a.jpg").stat().st_mode & stat.S_IWUSR
+
+
+def test_macos_writes_through_the_drives_cache(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    commands = []
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", lambda descriptor, command: commands.append(command))
+    write(tmp_path / "a.jpg", b"photo")
+    assert commands == [51]
+
+
+def test_a_reader_that_has_gone_is_a_broken_pipe_on_windows_too(monkeypatch):
+    def write(descriptor, data):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match="Invalid argument"):
+        write_all(1, b"path")
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(BrokenPipeError):
+        write_all(1, b"path")
+
+
+@pytest.fixture
+def twins(tmp_path):
+    """Two photos whose results get names that differ only by case."""
+    for name in ("one/IMG.JPG", "two/img.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(make_jpeg())
+    return [tmp_path / "one/IMG.JPG", tmp_path / "two/img.jpg"]
+
+
+def test_twins_that_differ_by_case_are_both_done_where_case_counts(twins, tmp_path, unblur):
+    if filesystems.ignores_case(tmp_path):
+        pytest.skip("case does not count here")
+    assert unblur(*twins, "-o", f"{tmp_path}/out/").code == 0
+    assert names(tmp_path / "out") == ["IMG-unblurred.JPG", "img-unblurred.jpg"]
+
+
+def test_twins_that_differ_by_case_never_replace_each_other(twins, tmp_path, unblur, case_ignored):
+    result = unblur(*twins, "-o", f"{tmp_path}/out/", "--overwrite")
+    assert result.code == 1
+    assert f"{twins[0]} would also become {tmp_path}/out/img-unblurred.jpg" in result.stderr
+    assert names(tmp_path / "out") == ["IMG-unblurred.JPG"]
+
+
+def test_twins_that_differ_by_unicode_form_never_replace_each_other_on_macos(
+    tmp_path, unblur, monkeypatch
+):
+    photos = []
+    for form in ("NFC", "NFD"):
+        photos.append(tmp_path / form / unicodedata.normalize(form, "zdjęcie.jpg"))
+        photos[-1].parent.mkdir()
+        photos[-1].write_bytes(make_jpeg())
+    monkeypatch.setattr(filesystems.sys, "platform", "darwin")
+    result = unblur(*photos, "-o", f"{tmp_path}/out/", "--overwrite", "--dry-run")
+    assert "would also become" in result.stderr
+
+
+def test_a_photo_named_in_other_case_is_known_from_the_first_run(jpeg, unblur, case_ignored):
+    assert unblur(jpeg).code == 0
+    other = jpeg.with_name("PHOTO.jpg")
+    # As the system finds either by both names:
+    other.hardlink_to(jpeg)
+    other.with_name("PHOTO-unblurred.jpg").hardlink_to(jpeg.with_name("photo-unblurred.jpg"))
+    result = unblur(other)
+    assert (result.code, result.stdout) == (0, b"")
+
+
+def test_a_missing_folder_is_like_the_one_above_it(tmp_path, case_ignored):
+    (tmp_path / "Photos").mkdir()
+    assert filesystems.ignores_case(tmp_path / "new" / "newer")
+
+
+def test_a_dangling_link_does_not_hide_that_case_is_ignored(tmp_path, case_ignored):
+    (tmp_path / "link").symlink_to("nowhere")
+    assert filesystems.ignores_case(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "prefixed"),
+    [
+        ("C:\\photos\\a.jpg", "\\\\?\\C:\\photos\\a.jpg"),
+        ("\\\\server\\share\\a.jpg", "\\\\?\\UNC\\server\\share\\a.jpg"),
+        ("\\\\?\\C:\\a.jpg", "\\\\?\\C:\\a.jpg"),
+    ],
+)
+def test_long_paths_get_the_prefix_that_windows_wants(path, prefixed):
+    assert filesystems.with_prefix(path) == prefixed
+
+
+def test_only_long_paths_get_it_and_only_on_windows(tmp_path, monkeypatch):
+    short, long = tmp_path / "a.jpg", tmp_path / ("b" * 200) / ("c" * 100)
+    assert filesystems.unlimited(long) == long
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(filesystems, "with_prefix", lambda absolute: f"?{absolute}")
+    assert filesystems.unlimited(short) == short
+    assert filesystems.unlimited(long / ".." / "d") == Path(f"?{long.parent / 'd'}")
+
+
+def test_photos_deep_below_a_folder_are_found_by_their_long_paths(tmp_path, unblur, monkeypatch):
+    """The prefix is a link here, and what is longer than Windows takes cannot be opened."""
+    photo = tmp_path / "library" / ("b" * 100) / ("c" * 100) / "a.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(make_jpeg())
+    (tmp_path / "prefix").symlink_to("/")
+    stat_of, scandir, opened = Path.stat, os.scandir, os.open
+
+    def limited(call):
+        def checked(path, *rest, **named):
+            text = os.fspath(path)
+            if isinstance(text, str) and "c" * 100 in text and "/prefix/" not in text:
+                raise FileNotFoundError(errno.ENOENT, "The system cannot find the path")
+            return call(path, *rest, **named)
+
+        return checked
+
+    monkeypatch.setattr(Path, "stat", limited(stat_of))
+    monkeypatch.setattr(os, "scandir", limited(scandir))
+    monkeypatch.setattr(os, "open", limited(opened))
+    prefix = f"{tmp_path}/prefix"
+    monkeypatch.setattr(
+        filesystems,
+        "with_prefix",
+        lambda path: path if path.startswith(prefix) else prefix + path,
+    )
+    monkeypatch.setattr(filesystems, "LONGEST_PLAIN_PATH", len(str(tmp_path)) + 110)
+    assert unblur("-r", tmp_path / "library").code == 3  # without the prefix nothing is found
+    monkeypatch.setattr(filesystems, "sys", SimpleNamespace(platform="win32"))
+    assert unblur("-r", tmp_path / "library").code == 0
+    assert names(photo.parent) == ["a-unblurred.jpg", "a.jpg"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["con", "NUL.jpg", "aux.tar.jpg", "LPT1", "COM¹.png", "nul .jpg", "a:b.jpg", "a?.jpg",
+     "a.", "a ", "a\nb.jpg"],
+)  # fmt: skip
+def test_names_that_windows_keeps_for_itself_are_known(name, monkeypatch):
+    assert filesystems.can_be_named(name)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert not filesystems.can_be_named(name)
+
+
+@pytest.mark.parametrize("name", ["console.jpg", "a.con", "com10.jpg", "zdjęcie 图片.jpg", ".a"])
+def test_other_names_are_let_through(name, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert filesystems.can_be_named(name)
+
+
+def test_a_result_with_a_devices_name_is_a_problem_before_work_starts(
+    jpeg, unblur, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(filesystems, "sys", SimpleNamespace(platform="win32"))
+    result = unblur(jpeg, "-o", tmp_path / "aux.jpg")
+    assert result.code == 1
+    assert "aux.jpg cannot be the name of a file on Windows" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"st_file_attributes": stat.FILE_ATTRIBUTE_HIDDEN | stat.FILE_ATTRIBUTE_SYSTEM},
+        {"st_flags": stat.UF_HIDDEN},
+    ],
+    ids=["windows", "macos"],
+)
+def test_what_the_system_marks_as_hidden_is_passed_over(tmp_path, unblur, monkeypatch, status):
+    for folder in ("$RECYCLE.BIN", "trip"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jpg").write_bytes(make_jpeg())
+    lstat = Path.lstat
+
+    def marked(path):
+        real = lstat(path)
+        extra = status if path.name == "$RECYCLE.BIN" else {}
+        return SimpleNamespace(
+            st_mode=real.st_mode, st_ino=real.st_ino, st_dev=real.st_dev, **extra
+        )
+
+    monkeypatch.setattr(Path, "lstat", marked)
+    result = unblur("-r", tmp_path, "-v")
+    assert f"{tmp_path / '$RECYCLE.BIN'}: passed over: hidden" in result.stderr
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_junctions_are_not_followed(tmp_path, unblur, monkeypatch):
+    (tmp_path / "My Pictures").mkdir()
+    (tmp_path / "My Pictures" / "a.jpg").write_bytes(make_jpeg())
+    (tmp_path / "b.jpg").write_bytes(make_jpeg())
+    lstat = Path.lstat
+
+    def with_tag(path):
+        real = lstat(path)
+        tag = 0xA0000003 if path.name == "My Pictures" else 0
+        return SimpleNamespace(
+            st_mode=real.st_mode, st_ino=real.st_ino, st_dev=real.st_dev, st_reparse_tag=tag
+        )
+
+    monkeypatch.setattr(Path, "lstat", with_tag)
+    result = unblur("-r", tmp_path, "-v")
+    assert "My Pictures: passed over: a link to a folder" in result.stderr
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_a_list_from_powershell_may_begin_with_a_byte_order_mark(jpeg, unblur, tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(b"\xef\xbb\xbf" + os.fsencode(jpeg) + b"\r\n")
+    assert unblur("--files-from", listed).code == 0
+
+
+def test_a_list_in_another_encoding_is_told_where_names_are_utf_8(unblur, tmp_path, monkeypatch):
+    listed = tmp_path / "list.txt"
+    listed.write_bytes("zdjęcie.jpg".encode("utf-16"))
+    fsdecode = os.fsdecode
+    monkeypatch.setattr(
+        os, "fsdecode", lambda n: n.decode("utf-8") if isinstance(n, bytes) else fsdecode(n)
+    )
+    result = unblur("--files-from", listed)
+    assert result.code == 2
+    assert "not a list of paths in UTF-8" in result.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(jpeg, unblur, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    result = unblur(jpeg, "-o", f"{tmp_path}/new/")
+    assert f"cannot make {tmp_path / 'new'}: no space left on device" in result.stderr
+
+
+ONLY_POSIX_HAS = {
+    "os": "chown fchown fchmod fork getuid geteuid getpgid killpg lchown mkfifo nice pread pwrite "
+    "sched_getaffinity setsid statvfs sync uname O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK",
+    "signal": "SIGALRM SIGCHLD SIGHUP SIGKILL SIGQUIT SIGUSR1 SIGUSR2 SIGPIPE alarm setitimer",
+    "time": "tzset",
+}
+POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_nothing_that_only_posix_has_is_used_without_a_way_round(path):
+    """Such a module is imported in a function, such a name is taken by getattr or hasattr."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            assert not POSIX_MODULES & {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module not in POSIX_MODULES
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert node.attr not in ONLY_POSIX_HAS.get(node.value.id, "").split()

@@ -1,0 +1,86 @@
+"""What packagers and CI are told agrees with what pyproject.toml says."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from unblur import __version__
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+
+
+def read(path):
+    return (ROOT / path).read_text("utf-8")
+
+
+PYPROJECT = tomllib.loads(read("pyproject.toml"))
+PROJECT = PYPROJECT["project"]
+
+
+def bounds(requirements):
+    """Lower bounds by the packages' names."""
+    texts = [text for text in requirements if isinstance(text, str)]
+    parts = [re.match(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?>=([0-9.]+)", text) for text in texts]
+    assert all(parts), texts
+    return {part[1]: part[2] for part in parts}
+
+
+def test_the_oldest_versions_that_ci_tries_are_the_oldest_that_are_allowed():
+    extras = [one for extra in PROJECT["optional-dependencies"].values() for one in extra]
+    groups = PYPROJECT["dependency-groups"]
+    allowed = bounds(PROJECT["dependencies"] + extras + groups["test"] + groups["extras"])
+    tried = dict(re.findall(r"^([\w.-]+)==([0-9.]+)", read("constraints-oldest.txt"), re.MULTILINE))
+    assert tried.keys() == allowed.keys()
+    for name, lowest in allowed.items():
+        assert f"{tried[name]}.0.0".startswith(f"{lowest}."), name
+
+
+def test_the_conda_recipe_needs_what_the_package_needs():
+    run = read("packaging/conda/recipe.yaml").split("\n  run:\n")[1].split("\n\n")[0]
+    needed = dict(re.findall(r"- ([\w-]+) >=([0-9.]+)", run))
+    wanted = bounds(PROJECT["dependencies"]) | {"python": PROJECT["requires-python"].strip(">=")}
+    wanted["pytorch"] = wanted.pop("torch")
+    assert needed == wanted
+
+
+def test_the_homebrew_formula_names_every_dependency():
+    formula = read("packaging/homebrew/unblur.rb").replace('"pytorch"', '"torch"')
+    for name in bounds(PROJECT["dependencies"]):
+        assert re.search(rf"\b{name}\b", formula) or name == "tomli"  # which only Python 3.10 needs
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        ("CITATION.cff", r"^version: (.*)$"),
+        ("packaging/conda/recipe.yaml", r'^  version: "(.*)"$'),
+        ("packaging/homebrew/unblur.rb", r"unblur-(.*)\.tar\.gz"),
+    ],
+)
+def test_one_version_is_told_everywhere(path, pattern):
+    assert re.search(pattern, read(path), re.MULTILINE)[1] == __version__
+
+
+def test_ci_calls_targets_that_exist():
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    for path in (".ci/run", ".github/workflows/ci.yml"):
+        called = set(re.findall(r"\bmake ([a-z]+)", read(path)))
+        assert called
+        assert called <= targets
+
+
+def test_the_image_is_built_from_all_that_the_wheel_is_made_of():
+    sent = set(re.findall(r"^!(.+)$", read(".dockerignore"), re.MULTILINE))
+    wheel = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    parts = [*wheel["packages"], *wheel["force-include"], *wheel["shared-data"]]
+    needed = {Path(part).parts[0] for part in parts} | set(PROJECT["license-files"])
+    assert needed | {"pyproject.toml", PROJECT["readme"], "constraints.txt"} <= sent
