@@ -37,8 +37,8 @@ TRIES = 3
 """Workers that a photo may lose before it is given up, and that may fail in a row to start."""
 PATIENCE_SECONDS = 30.0
 """How long to wait for a first worker without a word, and after an interrupt for results."""
-SWEEP_SECONDS = 3.0
-"""How long workers may take to die, so that what they leave can be removed."""
+SWEEP_SECONDS = 5.0
+"""How long workers may take to die; what they leave later is left to the next run."""
 
 
 @dataclass(eq=False)
@@ -130,7 +130,7 @@ class Dispatch:
                     self._run.ui.say("waiting for the cluster to have room for a worker")
 
     def end(self) -> None:
-        """Publish what is finished, let the workers go, and remove what they leave."""
+        """Publish what is finished, and let the workers go."""
         self._is_ending = True
         self._has_litter |= any(member.tries for member in self._members)
         ends = time.monotonic() + PATIENCE_SECONDS
@@ -138,8 +138,6 @@ class Dispatch:
             self._take_answers(timeout=1.0, of=self._publishing)
         for member in self._members:
             _kill(member)
-        if self._has_litter:
-            self._sweep()
 
     @property
     def _is_more(self) -> bool:
@@ -279,14 +277,14 @@ class Dispatch:
             raise reason
         self._run.ui.say(f"goes on with fewer workers: {reason}")
 
-    def _sweep(self) -> None:
-        """Remove unfinished files of workers as soon as those are dead, which unlocks them."""
+    def sweep(self) -> None:
+        """Remove unfinished files of lost workers as soon as those are dead, which unlocks them."""
         ends = time.monotonic() + SWEEP_SECONDS
-        for folder in self._folders:
-            while files.has_unfinished(folder) and not files.sweep(folder):
-                if time.monotonic() > ends:
-                    return  # left to the next run
-                time.sleep(0.05)
+        for folder in self._folders if self._has_litter else ():
+            files.sweep(folder)
+            while files.has_unfinished(folder) and time.monotonic() < ends:
+                time.sleep(0.1)
+                files.sweep(folder)
 
 
 def _sample(sources: Iterable[Place | None]) -> list[Path]:
