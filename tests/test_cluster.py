@@ -36,10 +36,12 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 @pytest.fixture(scope="module")
 def cluster(s3_server):
     """Two nodes, whose workers reach the server for objects."""
-    cluster = Cluster(initialize_head=True, head_node_args=NODE)
-    cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
-    yield cluster
-    cluster.shutdown()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_AUTH_TOKEN", os.urandom(32).hex())  # or Ray would keep one
+        cluster = Cluster(initialize_head=True, head_node_args=NODE)
+        cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+        yield cluster
+        cluster.shutdown()
 
 
 def write_library(folder, *names):

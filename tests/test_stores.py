@@ -8,7 +8,7 @@ from conftest import make_jpeg
 
 from unblur import stores
 from unblur.errors import PhotoError
-from unblur.history import History
+from unblur.history import History, Record
 from unblur.options import Options
 from unblur.places import FileState, Url, place
 from unblur.plan import make_plan
@@ -158,7 +158,8 @@ def test_a_run_that_was_killed_before_it_knew_the_version_is_resumed(bucket, tmp
     put(str(source), b"photo")
     with History(tmp_path / "history.sqlite3") as history:
         upload = stores.Upload(target, b"sharp")
-        history.record(source, stores.state_of(source), target, upload.state, "settings")
+        before = stores.state_of(source)
+        history.record(Record(source, before, target, upload.state, "settings"))
         assert not history.is_done(source, target, "settings")
         upload.publish(replaces=False)
         assert history.is_done(source, target, "settings")

@@ -7,7 +7,9 @@ that the user started; `unblur.dispatch` tells what becomes of a photo.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -48,6 +50,7 @@ class RayRunner:
         if choices.device == "mps":
             raise UsageError("--device mps is not for clusters: Ray knows no Apple GPUs")
         self._address, self._load_network, self._choices = address, load_network, choices
+        self._dispatch: Dispatch | None = None
 
     def __enter__(self) -> RayRunner:
         self._network = self._load_network()
@@ -57,6 +60,8 @@ class RayRunner:
 
     def __exit__(self, *unused: object) -> None:
         ray.shutdown()
+        if self._dispatch:
+            self._dispatch.sweep()
 
     def do(self, jobs: list[Job], run: Run) -> None:
         """Do jobs; see `unblur.runner.Runner`.
@@ -67,11 +72,12 @@ class RayRunner:
         """
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         shapes = choose_shapes(nodes, self._choices)
-        dispatch = Dispatch(jobs, run, ray.put(self._network), self._choices, shapes)
+        network = ray.put(self._network)
+        self._dispatch = Dispatch(jobs, run, network, self._choices, shapes)
         try:
-            dispatch.work_off()
+            self._dispatch.work_off()
         finally:
-            dispatch.end()
+            self._dispatch.end()
 
 
 def choose_shapes(nodes: Iterable[Shape], choices: Choices) -> list[Shape]:
@@ -112,12 +118,15 @@ def _connect(address: str) -> None:
     Raises:
         DeviceError: If there is none.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"namespace": "unblur"}
     if not address.startswith("ray://"):
-        options |= {"log_to_driver": False, "logging_level": "ERROR"}
+        options |= {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent anywhere
+        # Or Ray would make one that lets others in, and keep it in the home folder.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         _knock(address)
         ray.init(address, **options)

@@ -37,8 +37,8 @@ TRIES = 3
 """Workers that a photo may lose before it is given up, and that may fail in a row to start."""
 PATIENCE_SECONDS = 30.0
 """How long to wait for a first worker without a word, and after an interrupt for results."""
-SWEEP_SECONDS = 3.0
-"""How long workers may take to die, so that what they leave can be removed."""
+SWEEP_SECONDS = 5.0
+"""How long workers may take to die; what they leave later is left to the next run."""
 
 
 @dataclass(eq=False)
@@ -52,6 +52,11 @@ class Try:
     """What its original must be: set when a result of it may have been published."""
     result: Result | None = None
     """Finished and recorded, and being published."""
+
+    @property
+    def recorded(self) -> FileState | None:
+        """What its result is known by."""
+        return self.result.target if self.result else None
 
 
 @dataclass(eq=False)
@@ -130,7 +135,7 @@ class Dispatch:
                     self._run.ui.say("waiting for the cluster to have room for a worker")
 
     def end(self) -> None:
-        """Publish what is finished, let the workers go, and remove what they leave."""
+        """Publish what is finished, and let the workers go."""
         self._is_ending = True
         self._has_litter |= any(member.tries for member in self._members)
         ends = time.monotonic() + PATIENCE_SECONDS
@@ -138,8 +143,6 @@ class Dispatch:
             self._take_answers(timeout=1.0, of=self._publishing)
         for member in self._members:
             _kill(member)
-        if self._has_litter:
-            self._sweep()
 
     @property
     def _is_more(self) -> bool:
@@ -187,21 +190,38 @@ class Dispatch:
         return bool(self._waiting) and len(member.tries) < self._depth
 
     def _take_answers(self, timeout: float, of: Iterable[Any] | None = None) -> None:
-        """Wait for an answer, and act on it."""
-        answers, _ = ray.wait(list(of or self._pending), num_returns=1, timeout=timeout)
-        for answer in answers:
-            member, photo = self._pending.pop(answer)
-            try:
-                said = ray.get(answer)
-            except RayError as error:
-                self._lose(member, error)
-                continue
-            if photo is None:
-                self._welcome(member, said)
-            elif isinstance(said, Result) and photo.result is None:
-                self._publish(member, photo, said)
+        """Wait for an answer, and act on it and on all others that are there.
+
+        Their results are recorded together: each record by itself waits for the disk.
+        """
+        answers, others = ray.wait(list(of or self._pending), num_returns=1, timeout=timeout)
+        if answers and others:
+            answers += ray.wait(others, num_returns=len(others), timeout=0)[0]
+        said = [heard for answer in answers if (heard := self._hear(answer))]
+        results = ((photo, what) for _, photo, what in said if isinstance(what, Result))
+        self._run.remember(*(r for photo, r in results if r.target != photo.recorded))
+        for member, photo, what in said:
+            if photo not in member.tries:
+                continue  # its worker was lost meanwhile
+            if isinstance(what, Result) and photo.result is None:
+                self._publish(member, photo, what)
             else:
-                self._settle(member, photo, said)
+                self._settle(member, photo, what)
+
+    def _hear(self, answer: Any) -> tuple[Member, Try, Result | Outcome] | None:  # noqa: ANN401
+        """Return what a worker said of a photo; act on what it said of itself."""
+        if answer not in self._pending:
+            return None  # its worker was lost meanwhile
+        member, photo = self._pending.pop(answer)
+        try:
+            said = ray.get(answer)
+        except RayError as error:
+            self._lose(member, error)
+            return None
+        if photo is None:
+            self._welcome(member, said)
+            return None
+        return member, photo, _of(photo.job, said)
 
     def _welcome(self, member: Member, said: dict[str, Any] | UnblurError) -> None:
         """Let a worker take photos, or let it go if it cannot.
@@ -217,21 +237,15 @@ class Dispatch:
         self._run.ui.say(f"{ready} of {len(self._members)} workers are ready", VERBOSE)
 
     def _publish(self, member: Member, photo: Try, result: Result) -> None:
-        """Record a result that is finished, and let its worker publish it."""
-        photo.result = _of(photo.job, result)
-        self._run.remember(photo.result)
+        """Let a worker publish a result that is finished and recorded."""
+        photo.result = result
         self._pending[member.actor.publish.remote(photo.number)] = (member, photo)
 
     def _settle(self, member: Member, photo: Try, said: Result | Outcome) -> None:
         """Tell what became of a photo."""
         member.tries.discard(photo)
-        if isinstance(said, Result):
-            said = _of(photo.job, said)
-            if photo.result and photo.result.target != said.target:
-                self._run.remember(said)
-            said = said.outcome
         self._run.ui.settings |= member.settings or {}
-        self._run.settle(replace(said, job=photo.job))
+        self._run.settle(said.outcome if isinstance(said, Result) else said)
 
     def _lose(self, member: Member, error: RayError) -> None:
         """Settle what a lost worker had published, try its other photos again, and replace it."""
@@ -253,6 +267,7 @@ class Dispatch:
         if photo.result:
             published = _published(photo.result)
             if published:
+                self._run.remember(published)
                 self._settle(member, photo, published)
                 return
             photo.source, photo.result = photo.result.source, None
@@ -279,14 +294,14 @@ class Dispatch:
             raise reason
         self._run.ui.say(f"goes on with fewer workers: {reason}")
 
-    def _sweep(self) -> None:
-        """Remove unfinished files of workers as soon as those are dead, which unlocks them."""
+    def sweep(self) -> None:
+        """Remove unfinished files of lost workers as soon as those are dead, which unlocks them."""
         ends = time.monotonic() + SWEEP_SECONDS
-        for folder in self._folders:
-            while files.has_unfinished(folder) and not files.sweep(folder):
-                if time.monotonic() > ends:
-                    return  # left to the next run
-                time.sleep(0.05)
+        for folder in self._folders if self._has_litter else ():
+            files.sweep(folder)
+            while files.has_unfinished(folder) and time.monotonic() < ends:
+                time.sleep(0.1)
+                files.sweep(folder)
 
 
 def _sample(sources: Iterable[Place | None]) -> list[Path]:
@@ -303,9 +318,11 @@ def _absolute(job: Job) -> Job:
     return replace(job, source=source, target=target)
 
 
-def _of(job: Job, result: Result) -> Result:
-    """Return a worker's result, as one of the job that the user knows."""
-    return replace(result, outcome=replace(result.outcome, job=job))
+def _of(job: Job, said: Result | Outcome) -> Result | Outcome:
+    """Return what a worker said, as said of the job that the user knows."""
+    if isinstance(said, Outcome):
+        return replace(said, job=job)
+    return replace(said, outcome=replace(said.outcome, job=job))
 
 
 def _published(result: Result) -> Result | None:

@@ -40,7 +40,24 @@ _KNOWN = (
     "WHERE target = ? AND target_size = ? AND target_time = ?"
 )
 _PROMISED = _KNOWN.replace("target_time = ?", "target_time LIKE ?")
+_RECORD = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)"
 _FORGET_PROMISES = "DELETE FROM results WHERE target = ? AND target_time LIKE ?"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A result, what it was made from, and how."""
+
+    source: Place
+    before: FileState
+    target: Place
+    after: FileState
+    settings: str
+
+    def to_row(self) -> tuple[str | int, ...]:
+        """Return the values of its row in the table."""
+        target = (_key(self.target), self.after.size, self.after.mark)
+        return *target, _key(self.source), self.before.size, self.before.mark, self.settings
 
 
 class History:
@@ -86,10 +103,8 @@ class History:
         same_file = _key(source) == _key(target)
         return same_file or (row.source == _key(source) and row.state == look(source))
 
-    def record(
-        self, source: Place, before: FileState, target: Place, after: FileState, settings: str
-    ) -> None:
-        """Remember a result; called just before it is published.
+    def record(self, *records: Record) -> None:
+        """Remember results in one transaction; called just before they are published.
 
         Called after, a crash in between would leave a result that nobody
         knows; called before, it leaves a record of a file that is not there.
@@ -98,13 +113,15 @@ class History:
         """
         if self._database is None:
             return
-        row = (_key(target), after.size, after.mark, _key(source), before.size, before.mark)
+        promised = [
+            (_key(record.target), stores.DIGEST + "%")
+            for record in records
+            if isinstance(record.target, Url)
+        ]
+        rows = [record.to_row() for record in records]
         with contextlib.suppress(sqlite3.Error), self._lock, self._database:
-            if isinstance(target, Url):
-                self._database.execute(_FORGET_PROMISES, (_key(target), stores.DIGEST + "%"))
-            self._database.execute(
-                "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, settings)
-            )
+            self._database.executemany(_FORGET_PROMISES, promised)
+            self._database.executemany(_RECORD, rows)
 
     def _row(self, target: Place, look: Look) -> _Row | None:
         """Return what is recorded of a result as it is now."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from unblur import files
-from unblur.history import History
+from unblur.history import History, Record
 from unblur.options import Options
 from unblur.plan import Job, Plan
 from unblur.report import Outcome, Report, Status
@@ -42,11 +42,16 @@ class Run:
             return None
         return Outcome(job, Status.SKIPPED, "done by another run meanwhile")
 
-    def remember(self, result: Result) -> None:
-        """Record a result: before it is published, and after that if it has changed."""
-        job = result.outcome.job
-        if job.source and job.target and result.source and result.target:
-            self.history.record(job.source, result.source, job.target, result.target, self.settings)
+    def remember(self, *results: Result) -> None:
+        """Record results: before they are published, and after that if they have changed."""
+        self.history.record(*self._records(results))
+
+    def _records(self, results: Iterable[Result]) -> Iterator[Record]:
+        for result in results:
+            job = result.outcome.job
+            if job.source and job.target and result.source and result.target:
+                before, after = result.source, result.target
+                yield Record(job.source, before, job.target, after, self.settings)
 
     def settle(self, outcome: Outcome) -> None:
         """Take in what became of a photo, and tell it."""

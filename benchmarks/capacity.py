@@ -1,0 +1,142 @@
+"""Work out hours and cost of large libraries on paper; docs/cluster.md shows the table.
+
+``python -m benchmarks.capacity`` computes it from the assumptions below, which
+are meant to be replaced; ``--measure`` finds anew what a photo costs beside the
+network. No GPU was measured: their figures follow from the network's
+multiplications, the maker's peak rate and a share of it that is guessed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import time
+from dataclasses import dataclass
+
+MEGAPIXELS = 12.0
+"""Of each photo."""
+OVERLAP = 1.14
+"""Pixels computed per pixel of the photo, with tiles of 1024 pixels; see README.md."""
+GPU_SHARE = 0.3
+"""Share of a GPU's peak rate that so small a network reaches: a guess."""
+NETWORK_CORE_SECONDS = 2.14
+"""Of the network, per megapixel: `make bench` on cores of an AMD EPYC with AVX512-BF16."""
+CODING_CORE_SECONDS = 0.07
+"""Of decoding and encoding JPEG, per megapixel, in threads beside the network: ``--measure``."""
+TILING_CORE_SECONDS = 0.07
+"""Of cutting and joining tiles, per megapixel, in the network's thread, while a GPU waits. Half of
+what ``--measure`` finds, for the other half is resampling, which a GPU does itself."""
+DRIVER_CORE_SECONDS = 0.0053
+"""Of the program that hands out photos, for each: ``python -m benchmarks.cluster``."""
+LIBRARIES = (1, 100, 10_000)
+"""Millions of photos."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is rented by the hour, with one worker for each GPU or group of cores."""
+
+    name: str
+    dollars_an_hour: float
+    """On demand, rounded."""
+    cores: int
+    gpu_teraflops: float = 0.0
+    """Dense peak in the precision that the tool computes in, by the maker's data sheet."""
+
+
+MACHINES = (
+    Machine("16 cores, AMD EPYC 4th gen.", 0.82, 16),
+    Machine("T4, 4 vCPU (float32)", 0.53, 4, 8.1),
+    Machine("L4, 4 vCPU", 0.80, 4, 121.0),
+    Machine("A10G, 4 vCPU", 1.01, 4, 70.0),
+    Machine("A100 40 GB, 12 vCPU", 3.70, 12, 312.0),
+    Machine("H100 80 GB, 24 vCPU", 6.90, 24, 989.0),
+)
+
+
+def count_multiplications() -> float:
+    """Return the network's multiply-accumulates per pixel at all three scales."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from unblur.models import DEFAULT_MODEL, find_weights
+    from unblur.weights import load_network
+
+    side = 256
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        load_network(find_weights(DEFAULT_MODEL))(torch.zeros(1, 3, side, side))
+    return float(counter.get_total_flops()) / 2 / side**2
+
+
+def seconds_per_photo(machine: Machine, multiplications: float) -> float:
+    """Return how long a machine takes for each photo, when it does many."""
+    coding, tiling = CODING_CORE_SECONDS * MEGAPIXELS, TILING_CORE_SECONDS * MEGAPIXELS
+    if not machine.gpu_teraflops:
+        return (NETWORK_CORE_SECONDS * MEGAPIXELS + coding) / machine.cores
+    operations = 2 * multiplications * MEGAPIXELS * 1e6 * OVERLAP
+    network = operations / (machine.gpu_teraflops * 1e12 * GPU_SHARE)
+    return max(network + tiling, (coding + tiling) / machine.cores)
+
+
+def measure() -> None:
+    """Print what a photo of noise and edges costs beside the network."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from unblur import codecs
+    from unblur.deblurrer import Deblurrer
+    from unblur.srn import SRNConfig
+
+    class Nothing:
+        config = SRNConfig(channels=3, unshuffle=2, recurrent=True, residual=True, resample="area")
+
+        def to(self, device: torch.device) -> Nothing:
+            return self
+
+        def run_scale(
+            self, blurred: torch.Tensor, previous: torch.Tensor, state: torch.Tensor | None
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            height, width = (side // self.config.stride for side in blurred.shape[2:])
+            return blurred, blurred.new_zeros(1, self.config.state_channels, height, width)
+
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (300, 400, 3), np.uint8))
+    buffer = io.BytesIO()
+    coarse.resize((4000, 3000), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+    deblurrer = Deblurrer(Nothing(), "cpu", 1024, torch.float32)
+    start = time.process_time()
+    photo = codecs.decode(buffer.getvalue())
+    decoded = time.process_time()
+    pixels = deblurrer(photo.pixels)
+    tiled = time.process_time()
+    codecs.encode(photo, pixels)
+    coding = decoded - start + time.process_time() - tiled
+    print(f"coding {coding / 12:.3f}, tiling {(tiled - decoded) / 12:.3f} seconds per megapixel")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--measure", action="store_true")
+    if parser.parse_args().measure:
+        measure()
+        return
+    multiplications = count_multiplications()
+    print(f"{multiplications / 1e3:.0f} GMAC per megapixel\n")
+    heads = [f"{millions:,} million" for millions in LIBRARIES]
+    print(f"| machine | $ an hour | seconds a photo | {' | '.join(heads)} |")
+    print(f"|---|--:|--:|{'--:|' * len(heads)}")
+    for machine in MACHINES:
+        seconds = seconds_per_photo(machine, multiplications)
+        cells = []
+        for millions in LIBRARIES:
+            hours = seconds * millions * 1e6 / 3600
+            cells.append(f"{hours:,.0f} h, ${hours * machine.dollars_an_hour:,.0f}")
+        dollars = f"{machine.dollars_an_hour:.2f}"
+        print(f"| {machine.name} | {dollars} | {seconds:.2f} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
