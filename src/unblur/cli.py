@@ -15,6 +15,7 @@ import click
 from unblur import __version__, doctor_cli, models_cli, score_cli
 from unblur.commands import (
     PhotosOrCommand,
+    ValueMayBeLeftOut,
     exit_code_of,
     interrupted_code,
     listing_options,
@@ -174,6 +175,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @max_pixels_option
 @click.option(
     "--only-blurry",
+    cls=ValueMayBeLeftOut,
     type=BlurLevel(),
     is_flag=False,
     flag_value=BLURRY_LEVEL,

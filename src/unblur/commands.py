@@ -22,6 +22,13 @@ from unblur.ui import DEBUG, Ui
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class ValueMayBeLeftOut(click.Option):
+    """An option whose value, if one is given, follows an equals sign.
+
+    Click alone would take the next word for it, which is a photo.
+    """
+
+
 class PhotosOrCommand(click.Group):
     """Takes photos, unless its first word is the name of a command.
 
@@ -44,13 +51,11 @@ class PhotosOrCommand(click.Group):
         return super().parse_args(ctx, args)
 
     def _with_values(self, args: list[str]) -> list[str]:
-        """Give options whose value may be left out theirs, or they would take the next word."""
+        """Give options whose value is left out the value that this means."""
         optional = {
             name: f"{name}={option.flag_value}"
             for option in self.params
-            if isinstance(option, click.Option)
-            and not option.is_flag
-            and isinstance(option.flag_value, str | float)
+            if isinstance(option, ValueMayBeLeftOut)
             for name in option.opts
         }
         end = args.index("--") if "--" in args else len(args)

@@ -25,6 +25,8 @@ from unblur.places import FileState, Place, Url
 Look = Callable[[Place], FileState | None]
 """Tells the state of what lies at a place."""
 
+FORGOTTEN = Path(":memory:")
+"""A history that knows nothing, and is gone when it is closed."""
 WAIT_SECONDS = 60.0
 """How long to wait for another run that is writing."""
 

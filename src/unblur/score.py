@@ -24,6 +24,9 @@ MOST_PIXELS = 4_500_000
 """Larger photos are halved until they have no more: blur that is lost by that is not seen in the
 whole picture."""
 
+SMALLEST_SIDE_PX = 98
+"""Of a photo that can be judged: a tile and what surrounds it."""
+
 _TILE_PX = 32
 _DISTANCES = (1, 2, 4, 8, 16, 32)
 """Between the pixels that are compared, in pixels."""
@@ -60,11 +63,11 @@ def blur_score(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> float:
         How much wider they are than contours that could not be sharper, in
         thousandths of the photo's diagonal, in the direction where that is most;
         0 at least, and rounded to hundredths. A photo without strong contours, or
-        smaller than 64 pixels, has 0: nothing in it tells of blur.
+        smaller than 98 pixels, has 0: nothing in it tells of blur.
     """
     luma = _read_luma(pixels)
     diagonal = float(np.hypot(*luma.shape))
-    if min(luma.shape) < 2 * _TILE_PX:
+    if min(luma.shape) < SMALLEST_SIDE_PX:
         return 0.0
     smooth = _smooth(luma)
     low, high = np.percentile(smooth[::8, ::8], (5, 95))
@@ -118,8 +121,7 @@ def _contrasts(luma: NDArray[np.int16]) -> NDArray[np.int16]:
         bottom border, and from the left one, for the longest distance.
     """
     height, width = luma.shape
-    rows = max(0, height - _REACH) // _TILE_PX
-    columns = max(0, width - 2 * _REACH) // _TILE_PX
+    rows, columns = (height - _REACH) // _TILE_PX, (width - 2 * _REACH) // _TILE_PX
     across = columns * _TILE_PX
     found = np.zeros((len(_DIRECTIONS), len(_DISTANCES), rows, columns), np.int16)
     difference = np.empty((_TILE_PX, across), np.int16)

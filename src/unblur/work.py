@@ -91,9 +91,9 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
     data, state, status = _read(job)
     photo = None
     if options.only_blurry is not None:
-        score, photo = _score(data, options)
-        if score < options.only_blurry:
-            reason = f"sharp: its blur score {score:.2f} is below {options.only_blurry:g}"
+        found, photo = _score(data, options)
+        if found < options.only_blurry:
+            reason = f"sharp: its blur score {found:.2f} is below {options.only_blurry:g}"
             return Outcome(job, Status.SKIPPED, reason)
     photo = photo or codecs.decode(data, options.max_pixels)
     return_freed_memory()

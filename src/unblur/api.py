@@ -1,0 +1,267 @@
+"""The Python interface: a photo in, a photo of the same kind out; see ``docs/api.md``.
+
+Nothing here prints or exits. What is worth knowing without being an error goes
+to the logger ``unblur``, which is silent unless the caller asks for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar, cast
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from unblur import codecs, score, work
+from unblur.errors import PhotoError, UsageError
+from unblur.history import FORGOTTEN, History
+from unblur.models import DEFAULT_MODEL, MODELS, Model, find_weights
+from unblur.options import STREAM, Options
+from unblur.pixels import to_array, to_samples
+from unblur.places import place
+from unblur.plan import Job, make_plan
+from unblur.report import Outcome
+
+Photo = TypeVar("Photo", str, Path, bytes, PIL.Image.Image, NDArray[np.uint8], NDArray[np.uint16])
+"""A file's path or an object's address, a file's content, a Pillow image, or (H, W, 3 or 1)
+pixels."""
+
+_log = logging.getLogger("unblur")
+_log.addHandler(logging.NullHandler())
+
+_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
+"""Of Pillow images: grey and RGB, both perhaps with opacity, and 16-bit grey."""
+
+
+class Deblurrer:
+    """Deblurs photos with one network, which is loaded once.
+
+    Not for several threads at once. Leaving its context, or `close`, lets go of
+    the network.
+
+    Args:
+        model: A model's name, or a weights file.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        tile: Side of the largest tile in pixels, or ``auto``.
+        strength: Share of the change that is made, from 0 to 1.
+        max_memory: Bytes of main memory that the program may take.
+
+    Raises:
+        WeightsError: If the weights are missing or damaged.
+        DeviceError: If the device is not there.
+        UsageError: If the tile is too small, or the strength no share.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        tile: int | Literal["auto"] = "auto",
+        strength: float = 1.0,
+        max_memory: int | None = None,
+    ) -> None:
+        weights = find_weights(str(model))
+        # As the program does, if PyTorch is not imported yet: threads that spin
+        # while they wait make a busy machine several times slower.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from unblur import deblurrer
+        from unblur.weights import load_network
+
+        self._network: deblurrer.Deblurrer | None = deblurrer.Deblurrer(
+            load_network(weights),
+            device,
+            tile,
+            strength=strength,
+            max_memory=max_memory,
+            warn=_log.warning,
+        )
+
+    def __enter__(self) -> Deblurrer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the network; photos are refused from now on."""
+        self._network = None
+
+    def __call__(
+        self, image: Photo, *, output: str | Path | None = None, overwrite: bool = False
+    ) -> Photo:
+        """Deblur a photo.
+
+        Args:
+            image: A path, a file's content, a Pillow image or an array.
+            output: For paths: the file, or the folder, that the result is written
+                to; by default ``<name>-unblurred.<ext>`` beside the photo.
+            overwrite: For paths: replace a file that is there.
+
+        Returns:
+            The same kind: the path of the result, the content of its file, an image
+            with the photo's ``info``, or an array of the same shape and type. The
+            photo that was handed in is never changed.
+
+        Raises:
+            PhotoError: If it is no photo, cannot be read or written, or needs more
+                memory than there is.
+            UsageError: If it is of no kind that is told above, or closed.
+        """
+        if self._network is None:
+            raise UsageError("the Deblurrer is closed")
+        if not isinstance(image, str | Path) and (output is not None or overwrite):
+            raise UsageError("output and overwrite are for paths: other results are returned")
+        with _named(image):
+            return cast("Photo", self._deblur_any(image, output, overwrite))
+
+    def _deblur_any(self, image: object, output: str | Path | None, overwrite: bool) -> object:
+        if isinstance(image, Path):
+            return Path(self._deblur_file(str(image), output, overwrite))
+        if isinstance(image, str):
+            return self._deblur_file(image, output, overwrite)
+        if isinstance(image, bytes):
+            return self._deblur_bytes(image)
+        pixels, alpha = _read(image)
+        return _like(image, self._deblur(pixels), alpha)
+
+    def _deblur(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        assert self._network is not None
+        try:
+            return self._network(pixels)
+        except MemoryError as error:
+            raise PhotoError("out of memory; a smaller tile needs less") from error
+
+    def _deblur_bytes(self, data: bytes) -> bytes:
+        photo = codecs.decode(data)
+        encoded = codecs.encode(photo, self._deblur(photo.pixels))
+        _tell(photo.notes + encoded.notes)
+        return encoded.data
+
+    def _deblur_file(self, path: str, output: str | Path | None, overwrite: bool) -> str:
+        options = Options(
+            output=None if output is None else _not_a_stream(str(output)),
+            on_existing="overwrite" if overwrite else "error",
+        )
+        with History(FORGOTTEN) as history:
+            (job,) = make_plan([_not_a_stream(path)], options, history, "").jobs
+        if job.problem:
+            raise PhotoError(job.problem)
+        loaded = work.load(job, options)
+        assert not isinstance(loaded, Outcome)  # which only sharp photos get, if that is asked for
+        finished = work.finish(loaded, self._deblur(loaded.photo.pixels), options, stdout=-1)
+        outcome = work.publish(finished).outcome
+        _tell(outcome.notes + outcome.details)
+        return str(job.target)
+
+
+def deblur(
+    image: Photo,
+    *,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    model: str | Path = DEFAULT_MODEL,
+    device: str = "auto",
+    tile: int | Literal["auto"] = "auto",
+    strength: float = 1.0,
+    max_memory: int | None = None,
+) -> Photo:
+    """Deblur one photo; see `Deblurrer`, which loads the network once for many.
+
+    Raises:
+        UnblurError: As `Deblurrer` does.
+    """
+    with Deblurrer(
+        model, device=device, tile=tile, strength=strength, max_memory=max_memory
+    ) as deblurrer:
+        return deblurrer(image, output=output, overwrite=overwrite)
+
+
+def blur_score(image: Photo) -> float:
+    """Return by how much the sharpest contours of a photo are too wide.
+
+    Args:
+        image: A path, a file's content, a Pillow image or an array.
+
+    Returns:
+        Thousandths of the photo's diagonal, 0 or more; see `unblur.score.blur_score`.
+
+    Raises:
+        PhotoError: If it is no photo, or cannot be read.
+        UsageError: If it is of no kind that is told above.
+    """
+    with _named(image):
+        if isinstance(image, str | Path):
+            return work.score(Job(place(str(image)), None), Options())
+        if isinstance(image, bytes):
+            return score.blur_score(codecs.decode_reduced(image)[0])
+        return score.blur_score(_read(image)[0])
+
+
+def list_models() -> tuple[Model, ...]:
+    """Return the models that are known by name, the default first."""
+    return tuple(MODELS.values())
+
+
+@contextlib.contextmanager
+def _named(image: object) -> Iterator[None]:
+    """Let errors with a file name it."""
+    try:
+        yield
+    except PhotoError as error:
+        if not isinstance(image, str | Path):
+            raise
+        raise PhotoError(f"{image}: {error}") from error
+
+
+def _not_a_stream(path: str) -> str:
+    """Return a path that cannot be taken for standard input or output."""
+    return str(Path.cwd() / path) if path == STREAM else path
+
+
+def _tell(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        _log.info(note)
+
+
+def _read(image: object) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return the pixels of a Pillow image or an array, and the opacity of an image."""
+    if isinstance(image, PIL.Image.Image):
+        if image.mode not in _MODES:
+            raise PhotoError(
+                f"Pillow's mode {image.mode} cannot be processed; convert it to RGB or L"
+            )
+        if image.mode == "I;16":
+            return np.asarray(image, np.uint16)[..., None], None
+        samples = to_array(image)
+        return (samples[..., :-1], samples[..., -1]) if image.mode[-1] == "A" else (samples, None)
+    if not isinstance(image, np.ndarray):
+        raise UsageError(
+            "a photo is a path, bytes, a Pillow image or an array, "
+            f"not of the type {type(image).__name__}"
+        )
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
+        raise UsageError(f"an array needs the shape (H, W, 3) or (H, W, 1), not {image.shape}")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UsageError(f"an array needs the type uint8 or uint16, not {image.dtype}")
+    return image, None
+
+
+def _like(image: object, pixels: NDArray[Any], alpha: NDArray[Any] | None) -> object:
+    """Return pixels as what they were read from, with an image's ``info``."""
+    if not isinstance(image, PIL.Image.Image):
+        return pixels
+    result = PIL.Image.fromarray(to_samples(pixels, alpha))
+    result.info = dict(image.info)
+    return result

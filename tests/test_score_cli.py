@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from conftest import encode_image
+from PIL import Image
+from scenes import make_scene, smeared
+
+from unblur import cli
+
+SHARP = make_scene(240, 320)
+BLURRED, MORE_BLURRED = smeared(SHARP, 6), smeared(SHARP, 12)
+
+
+def jpeg_of(pixels):
+    return encode_image(Image.fromarray(pixels), "JPEG", quality=95)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with a sharp photo, a blurred one, and one that is blurred more."""
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    (folder / "sharp.jpg").write_bytes(jpeg_of(SHARP))
+    (folder / "blurred.jpg").write_bytes(jpeg_of(BLURRED))
+    (folder / "trip" / "more.png").write_bytes(encode_image(Image.fromarray(MORE_BLURRED), "PNG"))
+    return folder
+
+
+def score(*arguments, stdin=b""):
+    return CliRunner().invoke(cli.main, ["score", *map(str, arguments)], input=stdin)
+
+
+def test_the_most_blurred_photo_comes_first(photos):
+    result = score("--recursive", photos)
+    lines = [line.split("\t") for line in result.stdout.splitlines()]
+    assert result.exit_code == 0
+    assert [path for _, path in lines] == [
+        str(photos / name) for name in ("trip/more.png", "blurred.jpg", "sharp.jpg")
+    ]
+    scores = [float(value) for value, _ in lines]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[1] > 0.5 > scores[2]
+
+
+def test_one_bad_photo_is_one_line_and_exit_code_1(photos):
+    (photos / "cut.jpg").write_bytes(jpeg_of(SHARP)[:200])
+    result = score(photos / "cut.jpg", photos / "sharp.jpg")
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 1
+    assert f"unblur: error: {photos / 'cut.jpg'}: damaged or cut off JPEG" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_json_tells_of_bad_photos_too(photos):
+    result = score("--json", photos / "blurred.jpg", photos / "missing.jpg")
+    blurred, missing = map(json.loads, result.stdout.splitlines())
+    assert blurred == {
+        "input": str(photos / "blurred.jpg"),
+        "score": blurred["score"],
+        "reason": "",
+    }
+    assert blurred["score"] > 0.5
+    assert (missing["score"], missing["reason"]) == (None, "no such file or directory")
+
+
+def test_a_folder_needs_recursive(photos):
+    result = score(photos)
+    assert (result.exit_code, "--recursive" in result.stderr) == (1, True)
+
+
+def test_photos_below_folders_are_found_as_a_run_finds_them(photos):
+    (photos / "sharp-unblurred.jpg").write_bytes(jpeg_of(SHARP))
+    (photos / "notes.txt").write_text("no photo")
+    assert len(score("-r", photos).stdout.splitlines()) == 3
+    assert len(score("-r", photos, "--include", "*.png").stdout.splitlines()) == 1
+    assert "a result of an earlier run" in score("-r", photos, "-v").stderr
+
+
+def test_a_result_that_is_named_is_scored(photos):
+    path = photos / "sharp-unblurred.jpg"
+    path.write_bytes(jpeg_of(SHARP))
+    assert score(path).stdout.endswith(f"\t{path}\n")
+
+
+def test_a_folder_without_photos_is_exit_code_3(tmp_path):
+    result = score("-r", tmp_path)
+    assert (result.exit_code, "found no photo" in result.stderr) == (3, True)
+
+
+def test_no_path_is_exit_code_2():
+    assert score().exit_code == 2
+
+
+def test_a_stream_is_scored(photos):
+    data = (photos / "blurred.jpg").read_bytes()
+    assert score("-", stdin=data).stdout.endswith("\t-\n")
+    assert json.loads(score("-", "--json", stdin=data).stdout)["input"] is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+def test_any_name_comes_from_a_list_and_goes_to_one(photos):
+    path = photos / os.fsdecode(b"new\nline \xff.jpg")
+    path.write_bytes(jpeg_of(SHARP))
+    result = score("--files-from", "-", "-0", stdin=os.fsencode(path) + b"\0")
+    assert result.stdout_bytes == b"0.00\t" + os.fsencode(path) + b"\0"
+
+
+def test_a_photo_of_too_many_pixels_is_refused(photos):
+    result = score("--max-pixels", "1000", photos / "sharp.jpg")
+    assert (result.exit_code, "more than the limit" in result.stderr) == (1, True)
+
+
+def test_scoring_needs_no_network(photos):
+    program = (
+        "import sys\nfrom unblur.cli import main\n"
+        f"try: main(['score', {str(photos / 'sharp.jpg')!r}])\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout.splitlines()[-1] == "False"
+
+
+def status_of(result):
+    return {
+        line["input"].rpartition("/")[2]: (line["status"], line["reason"])
+        for line in map(json.loads, result.stdout.splitlines())
+    }
+
+
+def test_only_blurry_leaves_sharp_photos_alone(photos, unblur):
+    result = unblur("-r", photos, "--only-blurry", "--json")
+    status = status_of(result)
+    assert (result.code, status["blurred.jpg"][0], status["more.png"][0]) == (0, "done", "done")
+    assert status["sharp.jpg"][0] == "skipped"
+    assert status["sharp.jpg"][1].startswith("sharp: its blur score 0.")
+    assert status["sharp.jpg"][1].endswith("is below 0.5")
+    assert "2 done, 1 skipped, 0 failed" in result.stderr
+    assert not (photos / "sharp-unblurred.jpg").exists()
+
+
+def test_only_blurry_takes_the_scores_that_are_listed(photos, unblur):
+    value = score(photos / "blurred.jpg").stdout.split("\t")[0]
+    above = f"{float(value) + 0.01:.2f}"
+    name = photos / "blurred.jpg"
+    assert status_of(unblur(name, f"--only-blurry={above}", "--json"))[name.name][0] == "skipped"
+    assert status_of(unblur(name, f"--only-blurry={value}", "--json"))[name.name][0] == "done"
+
+
+def test_only_blurry_does_not_take_a_photo_for_its_level(photos, unblur):
+    assert unblur("--only-blurry", photos / "blurred.jpg").stdout
+    assert unblur("--only-blurry", "--", photos / "sharp.jpg").stdout == b""
+
+
+def test_a_second_run_of_the_blurry_ones_does_nothing(photos, unblur):
+    unblur("-r", photos, "--only-blurry")
+    assert "0 done, 3 skipped" in unblur("-r", photos, "--only-blurry").stderr
+    assert "1 done, 2 skipped" in unblur("-r", photos).stderr
+
+
+def test_level_0_leaves_no_photo_alone(photos, unblur):
+    assert unblur(photos / "sharp.jpg", "--only-blurry=0").stdout
+
+
+def test_only_blurry_does_not_leave_standard_output_empty(photos, unblur):
+    result = unblur("-", "--only-blurry", stdin=(photos / "sharp.jpg").read_bytes())
+    assert (result.code, "-o FILE" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("value", "left_alone"), [("true", 1), ("false", 0), ("0.5", 1), ("0", 0)])
+def test_only_blurry_can_be_configured(photos, unblur, tmp_path, value, left_alone):
+    config = tmp_path / "unblur.toml"
+    config.write_text(f"only-blurry = {value}")
+    assert (
+        len(unblur("--config", config, photos / "sharp.jpg").stdout.splitlines()) == 1 - left_alone
+    )
+
+
+@pytest.mark.parametrize("level", ["-1", "many", "nan", "inf"])
+def test_a_level_that_is_none_is_refused(photos, unblur, level):
+    assert unblur(photos / "sharp.jpg", f"--only-blurry={level}").code == 2
