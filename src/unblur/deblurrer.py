@@ -41,9 +41,11 @@ Write: TypeAlias = Callable[[int, Floats], None]
 Finish: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
 """Waits for a tile's image and state."""
 
-OVERLAP_PX = 64
-"""What neighbouring tiles share, in pixels of their own scale; a little less if they are small."""
+OVERLAP_PX = 128
+"""What neighbouring tiles share, in pixels of their own scale; less if they are small."""
 SMALLEST_TILE_PX = 128
+SMALLEST_AUTOMATIC_TILE_PX = 320
+"""Smaller tiles have no room for the whole overlap, and are only taken when memory runs out."""
 
 
 class Network(Protocol):
@@ -105,7 +107,7 @@ class Deblurrer:
         self.is_automatic = tile == "auto"
         if tile == "auto":
             fitting = automatic_tile(self.config, self.precision, self.device)
-            self.tile = max(SMALLEST_TILE_PX, fitting)
+            self.tile = max(SMALLEST_AUTOMATIC_TILE_PX, fitting)
         else:
             self.tile = tile
         if self.tile < SMALLEST_TILE_PX:

@@ -1,9 +1,9 @@
 """Where tiles lie and how they are joined; plain geometry, no network.
 
 Along each axis an image is cut into spans of equal length that overlap. In the
-middle half of an overlap one span fades into the next; its outer quarters are
-only seen as context, because a network is least sure at a tile's border. There
-is no fade at the border of the image itself.
+middle quarter of an overlap one span fades into the next; the rest is only seen
+as context, because a network is least sure at a tile's border. There is no fade
+at the border of the image itself.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def plan_spans(length: int, tile: int, overlap: int, multiple: int) -> list[Span
 def fade(overlap: int) -> Floats:
     """Return the weight of the later of two spans over their overlap, from 0 to 1."""
     position = (np.arange(overlap, dtype=np.float32) + 0.5) / max(overlap, 1)
-    return np.clip(2 * position - 0.5, 0, 1)
+    return np.clip(4 * position - 1.5, 0, 1)
 
 
 class Joiner:
