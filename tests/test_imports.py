@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "unblur"
-HEAVY = ("torch", "numpy", "PIL", "rich", "safetensors", "requests")
+HEAVY = ("torch", "numpy", "PIL", "rich", "safetensors", "requests", "jinja2")
 
 LIBRARY_HOMES = {
     "torch": {
@@ -24,7 +24,8 @@ LIBRARY_HOMES = {
     },
     "requests": {"fetch"},
     "click": {"cli", "commands", "doctor_cli", "models_cli", "score_cli"},
-    "rich": {"ui"},
+    "rich": {"terminal", "ui"},
+    "jinja2": {"page"},
     "fsspec": {"stores"},
     "ray": {"cluster", "dispatch", "worker"},
 }

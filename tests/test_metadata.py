@@ -13,12 +13,12 @@ from PIL import Image, ImageOps
 
 from unblur import bmff, codecs, jpeg, metadata, png, webp
 from unblur.boxes import make_box
-from unblur.convert import rounded
 from unblur.errors import PhotoError
 from unblur.items import MIRROR, ROTATION, Property
 from unblur.metadata import Metadata, extract, insert, make_orientation, read_orientation
 from unblur.new_tiff import write_tiff
 from unblur.photo import AVIF, CONVERSIONS, JPEG, PNG, WEBP
+from unblur.pixels import rounded
 from unblur.tiff_directory import Tag, read_fields, read_tiff
 
 EXIF = make_exif(6).removeprefix(b"Exif\0\0")

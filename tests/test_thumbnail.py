@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur import codecs, jpeg, thumbnail
-from unblur.pixels import to_image
+from unblur import codecs, jpeg, pixels, thumbnail
+from unblur.pixels import to_8_bit_image
 
 ORDERS = {"<": b"II*\0", ">": b"MM\0*"}
 
@@ -61,6 +61,12 @@ def test_the_thumbnail_shows_the_new_photo(order, kind):
     exif = make_exif(make_thumbnail(SHARP), order, kind=kind)
     assert mean_difference(read(exif), shrink(NEW, 40, 30)) > 20
     assert mean_difference(read(thumbnail.refreshed(exif, NEW)), shrink(NEW, 40, 30)) < 6
+
+
+def test_a_photo_of_16_bits_is_drawn_as_one_of_8():
+    exif = make_exif(make_thumbnail(SHARP))
+    deep = NEW.astype(np.uint16) * 257
+    assert thumbnail.refreshed(exif, deep) == thumbnail.refreshed(exif, NEW) != exif
 
 
 def test_nothing_but_the_thumbnails_bytes_changes():
@@ -177,14 +183,14 @@ def test_a_thumbnail_of_too_many_pixels_is_not_decoded():
 def test_a_large_photo_is_made_smaller_in_strips(monkeypatch):
     strips = []
 
-    def record(pixels, alpha):
-        strips.append(pixels.shape[0])
-        return to_image(pixels, alpha)
+    def record(strip):
+        strips.append(strip.shape[0])
+        return to_8_bit_image(strip)
 
     exif = make_exif(make_thumbnail(SHARP))
     whole = thumbnail.refreshed(exif, NEW.repeat(2, axis=0).repeat(2, axis=1))
-    monkeypatch.setattr(thumbnail, "to_image", record)
-    monkeypatch.setattr(thumbnail, "STRIP_BYTES", 10_000)
+    monkeypatch.setattr(pixels, "to_8_bit_image", record)
+    monkeypatch.setattr(pixels, "STRIP_BYTES", 10_000)
     assert thumbnail.refreshed(exif, NEW.repeat(2, axis=0).repeat(2, axis=1)) == whole
     assert len(strips) > 10
     assert sum(strips) == 2 * len(NEW)

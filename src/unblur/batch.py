@@ -97,7 +97,7 @@ def _store(loaded: Loaded, pixels: Pixels, run: Run) -> None:
         finished = work.finish(loaded, pixels, run.options, run.stdout)
         run.remember(finished.result)
         result = work.publish(finished)
-        if result.target != finished.result.target:
+        if result.states != finished.result.states:
             run.remember(result)
         return result.outcome
 

@@ -6,7 +6,8 @@ import hashlib
 import os
 import re
 import sys
-from dataclasses import fields
+import time
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,12 @@ from unblur.commands import (
     verbosity_options,
 )
 from unblur.config import cache_folder, read_config
-from unblur.errors import ExitCode, UsageError
+from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
 from unblur.models import DEFAULT_MODEL, find_weights
 from unblur.options import BLURRY_LEVEL, SUFFIX, Options
 from unblur.photo import CONVERSIONS
-from unblur.ui import Ui
+from unblur.ui import NORMAL, Ui, printable
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -182,6 +183,21 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help=f"Leave photos alone whose blur score is below LEVEL, or {BLURRY_LEVEL} if none is "
     "given; unblur score tells scores.",
 )
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Also write NAME-compared.png: before, after, and what changed most, magnified.",
+)
+@click.option(
+    "--report",
+    metavar="FILE.html",
+    help="Write a page that shows each photo of this run before and after.",
+)
+@click.option(
+    "--preview",
+    is_flag=True,
+    help="Show each photo before and after, if standard error is a terminal.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
 @click.option(
@@ -299,9 +315,11 @@ def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
 def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     from unblur.history import History
     from unblur.plan import make_plan
+    from unblur.report import Report
     from unblur.runner import Run, run_plan
 
-    options = _read_options(flags)
+    started, options = time.monotonic(), _read_options(flags)
+    page = _read_page(flags)
     paths = read_paths(flags)
     weights = find_weights(flags["model"])
     settings = hashlib.sha256(weights.read_bytes()).hexdigest() + options.settings
@@ -313,19 +331,68 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         if flags["ray"] and any(None in (job.source, job.target) for job in todo):
             raise UsageError("--ray needs files: a cluster reaches no standard input or output")
         ui.passed_over(plan)
+        report = Report(keeps_outcomes=page is not None)
         if flags["dry_run"]:
-            report = _only_plan(plan, ui)
-        else:
-            run = Run(options, history, settings, ui, stdout)
-            report = run_plan(plan, _make_runner(weights, flags, ui), run)
-    return _conclude(report, ui)
+            _only_plan(plan, ui, report)
+            return _conclude(report, ui)
+        options = _with_ways_to_show(options, flags, plan, ui)
+        run = Run(options, history, settings, ui, stdout, report)
+        code = ExitCode.OK
+        try:
+            run_plan(plan, _make_runner(weights, flags, ui), run)
+        finally:  # also of a run that was cut short
+            if page and report.counts:
+                facts = len(plan.jobs), time.monotonic() - started, ui.settings
+                code = _write_page(report, page, options, facts, ui)
+    return _conclude(report, ui) or code
 
 
 def _read_options(flags: dict[str, Any]) -> Options:
-    values = {field.name: flags[field.name] for field in fields(Options)}
+    values = {field.name: flags[field.name] for field in fields(Options) if field.name in flags}
     if flags["overwrite"]:
         values["on_existing"] = "overwrite"
     return Options(**values)
+
+
+def _read_page(flags: dict[str, Any]) -> Path | None:
+    """Return where the page of the run goes, having looked what stands against that."""
+    if flags["report"] is None:
+        return None
+    from unblur.page import check_target
+
+    check_target(Path(flags["report"]))
+    return Path(flags["report"])
+
+
+def _with_ways_to_show(options: Options, flags: dict[str, Any], plan: Plan, ui: Ui) -> Options:
+    """Return options that also tell how photos are to be shown."""
+    if flags["report"] is not None:
+        from unblur.page import picture_side
+
+        options = replace(options, picture_side=picture_side(len(plan.jobs)))
+    if flags["preview"] and ui.verbosity >= NORMAL:
+        from unblur.terminal import find_screen
+
+        options = replace(options, screen=find_screen(sys.stderr))
+        if options.screen is None and sys.stderr.isatty():
+            ui.say("this terminal shows neither pictures nor enough colours for a preview")
+    return options
+
+
+def _write_page(
+    report: Report, path: Path, options: Options, facts: tuple[int, float, dict[str, Any]], ui: Ui
+) -> ExitCode:
+    from unblur import page
+
+    planned, seconds, settings = facts
+    told = {name: str(value) for name, value in settings.items()} | page.describe_options(options)
+    try:
+        page.write(report, path, options, page.Facts(planned, seconds, told))
+    except PhotoError as error:
+        ui.error(str(error))
+        return error.exit_code
+    ui.say(f"report: {printable(path)}")
+    return ExitCode.OK
 
 
 def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
@@ -340,16 +407,16 @@ def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
         raise UsageError("a photo cannot be shown in a terminal: add >FILE or -o FILE")
 
 
-def _only_plan(plan: Plan, ui: Ui) -> Report:
-    from unblur.report import Outcome, Report, Status
+def _only_plan(plan: Plan, ui: Ui, report: Report) -> None:
+    from unblur.report import Outcome, Status
 
-    report = Report()
     for job in plan.jobs:
         status = Status.FAILED if job.problem else Status.SKIPPED if job.skip else Status.PLANNED
         outcome = Outcome(job, status, job.problem or job.skip or "")
         report.add(outcome)
         ui.outcome(outcome)
-    return report
+    if report.keeps_outcomes:
+        ui.say("a dry run writes no report")
 
 
 def _conclude(report: Report, ui: Ui) -> ExitCode:

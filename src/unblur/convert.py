@@ -22,7 +22,7 @@ from unblur.items import CROP, MIRROR, ROTATION, Item
 from unblur.metadata import extract, insert, too_large
 from unblur.new_tiff import ASSOCIATED_ALPHA, write_tiff
 from unblur.photo import AVIF, HEIF, JPEG, PNG, TIFF, WEBP, Encoded, Format, Photo
-from unblur.pixels import code_pixels
+from unblur.pixels import code_pixels, rounded
 from unblur.tiff import read_page
 from unblur.tiff_directory import Tag, TiffFile, read_tiff
 
@@ -57,7 +57,8 @@ def convert(
     metadata = extract(photo.format, photo.container)
     alpha, notes = photo.alpha, []
     if photo.format in (AVIF, HEIF):
-        pixels = turned_upright(pixels, bmff.read(photo.container).primary)
+        turned = turned_upright(pixels, bmff.read(photo.container).primary)
+        pixels = np.ascontiguousarray(turned)
         metadata = metadata.upright()
     if photo.format is AVIF and bmff.read(photo.container).primary.find(CROP):
         notes.append("the crop was not applied")
@@ -106,16 +107,15 @@ def _code(
     return code_pixels(pixels, alpha, form.name.upper(), **options)
 
 
-def rounded(samples: NDArray[Any]) -> NDArray[np.uint8]:
-    """Round 16-bit samples to 8 bits; white stays white."""
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
 def turned_upright(pixels: NDArray[Any], image: Item) -> NDArray[Any]:
-    """Turn and mirror (H, W, C) pixels as an image's properties say (ISO/IEC 23008-12, 6.5)."""
+    """Turn and mirror (H, W, C) pixels as an image's properties say (ISO/IEC 23008-12, 6.5).
+
+    Returns:
+        A view: nothing is copied.
+    """
     for prop in image.properties:
         if prop.type == ROTATION:
             pixels = np.rot90(pixels, prop.body[0] & 3)  # anticlockwise, as irot is
         elif prop.type == MIRROR:
             pixels = np.flip(pixels, prop.body[0] & 1)  # 0 exchanges top and bottom
-    return np.ascontiguousarray(pixels)
+    return pixels

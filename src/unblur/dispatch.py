@@ -54,9 +54,9 @@ class Try:
     """Finished and recorded, and being published."""
 
     @property
-    def recorded(self) -> FileState | None:
+    def recorded(self) -> tuple[FileState | None, ...]:
         """What its result is known by."""
-        return self.result.target if self.result else None
+        return self.result.states if self.result else ()
 
 
 @dataclass(eq=False)
@@ -199,7 +199,7 @@ class Dispatch:
             answers += ray.wait(others, num_returns=len(others), timeout=0)[0]
         said = [heard for answer in answers if (heard := self._hear(answer))]
         results = ((photo, what) for _, photo, what in said if isinstance(what, Result))
-        self._run.remember(*(r for photo, r in results if r.target != photo.recorded))
+        self._run.remember(*(r for photo, r in results if r.states != photo.recorded))
         for member, photo, what in said:
             if photo not in member.tries:
                 continue  # its worker was lost meanwhile
@@ -271,6 +271,8 @@ class Dispatch:
                 self._settle(member, photo, published)
                 return
             photo.source, photo.result = photo.result.source, None
+            # What may be there of the first try is ours.
+            photo.job = replace(photo.job, replaces_comparison=True)
         member.tries.discard(photo)
         photo.lost_workers += 1
         if photo.lost_workers < TRIES:
@@ -312,10 +314,11 @@ def _sample(sources: Iterable[Place | None]) -> list[Path]:
 
 def _absolute(job: Job) -> Job:
     """Return a job for a process that runs in another folder."""
-    source, target = (
-        place.absolute() if isinstance(place, Path) else place for place in (job.source, job.target)
+    source, target, comparison = (
+        place.absolute() if isinstance(place, Path) else place
+        for place in (job.source, job.target, job.comparison)
     )
-    return replace(job, source=source, target=target)
+    return replace(job, source=source, target=target, comparison=comparison)
 
 
 def _of(job: Job, said: Result | Outcome) -> Result | Outcome:
@@ -332,7 +335,9 @@ def _published(result: Result) -> Result | None:
     assert result.target is not None
     try:
         if stores.holds(target, result.target):
-            return replace(result, target=stores.state_of(target))
+            place = result.outcome.job.comparison  # published before, if there is one
+            comparison = stores.state_of(place) if place and result.comparison else None
+            return replace(result, target=stores.state_of(target), comparison=comparison)
     except PhotoError:  # of a store that does not tell; whoever tries again will
         pass
     return None

@@ -108,6 +108,7 @@ class FileDraft:
         data: Its content.
         like: A file whose permissions it gets; the umask's by default.
         keep_time: Give it the time of modification of ``like``, too.
+        mode: Its permissions, instead of those of ``like``.
 
     Raises:
         PhotoError: If it cannot be written.
@@ -119,6 +120,7 @@ class FileDraft:
         data: bytes,
         like: os.stat_result | None = None,
         keep_time: bool = False,
+        mode: int | None = None,
     ) -> None:
         self.path = path
         with contextlib.ExitStack() as stack, _told_as_unwritten(path):
@@ -126,6 +128,9 @@ class FileDraft:
             write_all(temporary.descriptor, data)
             if like is not None:
                 _copy_attributes(temporary.path, like, keep_time)
+            if mode is not None:
+                with contextlib.suppress(OSError):  # file systems without permissions
+                    temporary.path.chmod(mode)
             _flush(temporary.descriptor)
             self.state = FileState.of(os.fstat(temporary.descriptor))
             if not temporary.is_locked:  # then nothing is lost, and Windows renames no open file

@@ -13,12 +13,13 @@ from wcmatch import glob
 from unblur import files, stores
 from unblur.errors import PhotoError
 from unblur.filesystems import is_hidden, is_link, unlimited
-from unblur.options import Options
+from unblur.options import COMPARED, Options
 from unblur.photo import FORMATS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
 from unblur.places import Place, Url, place
 from unblur.stores import Listing
 
 BACKUP_ENDING = ".orig"
+COMPARISON_ENDING = COMPARED + ".png"
 NO_PHOTO = "not a photo that can be processed"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
@@ -133,6 +134,8 @@ def _reason_to_pass_over(photo: Place, below: PurePath, options: Options) -> str
         return "a result of an earlier run"
     if photo.name.endswith(BACKUP_ENDING):
         return "a backup"
+    if photo.name.endswith(COMPARISON_ENDING):
+        return "a comparison of an earlier run"
     if options.include and not glob.globmatch(below, list(options.include), flags=_GLOB_FLAGS):
         return "not included"
     if options.exclude and glob.globmatch(below, list(options.exclude), flags=_GLOB_FLAGS):

@@ -7,6 +7,7 @@ kept byte for byte, and the index that points there is brought up to date.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import struct
@@ -277,6 +278,20 @@ def edit_exif(data: bytes, edit: Callable[[bytes], bytes]) -> bytes:
         if segment.marker == APP1 and segment.payload(data).startswith(EXIF):
             output[start : segment.stop] = edit(data[start : segment.stop])
     return bytes(output)
+
+
+def first_exif(data: bytes) -> bytes:
+    """Return a file's EXIF block from its byte order mark on, or nothing.
+
+    Args:
+        data: The file, or as much of its beginning as may hold the block.
+    """
+    with contextlib.suppress(ValueError):  # nothing but the block is looked at
+        for segment in segments(data):
+            payload = segment.payload(data)
+            if segment.marker == APP1 and payload.startswith(EXIF):
+                return payload[len(EXIF) :]
+    return b""
 
 
 def image_end(data: bytes) -> int:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from unblur.errors import UsageError
 
+if TYPE_CHECKING:
+    from unblur.terminal import Screen
+
 SUFFIX = "-unblurred"
+COMPARED = "-compared"
+"""Ends the names of comparisons, before their own ending."""
 STREAM = "-"
 """Stands for standard input or output."""
 
@@ -45,6 +50,12 @@ class Options:
     """1 to 100, of formats that are not lossless; ``None`` is each photo's own."""
     strip_metadata: bool = False
     """Keep only what is needed to show the photo as before."""
+    compare: bool = False
+    """Write a picture of before and after beside each result."""
+    picture_side: int = 0
+    """Of the small pictures of each photo, in pixels; 0 makes none."""
+    screen: Screen | None = None
+    """The terminal that shows each photo before and after; ``None`` shows none."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     """Larger photos are refused."""
     only_blurry: float | None = None
@@ -85,6 +96,8 @@ class Options:
             raise UsageError("--backup needs --in-place: otherwise originals are never changed")
         if not self.suffix or "/" in self.suffix or "\\" in self.suffix or "\0" in self.suffix:
             raise UsageError(f"{self.suffix!r} cannot be a suffix of file names")
+        if self.compare and self.suffix == COMPARED:
+            raise UsageError(f"--compare needs another --suffix than {COMPARED}, its own")
         if self.jobs < 1:
             raise UsageError("--jobs needs at least 1")
         if self.max_memory and self.jobs > 1:

@@ -84,3 +84,26 @@ def code_pixels(
     buffer = io.BytesIO()
     to_image(pixels, alpha).save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def rounded(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """Round 16-bit samples to 8 bits; white stays white."""
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def reduced(pixels: NDArray[Any], factor: int) -> Image.Image:
+    """Average squares of (H, W, 1 or 3) pixels to 8 bits, strip by strip.
+
+    Pillow would copy the whole photo first; an array that is turned is never copied whole.
+    """
+    height, width, channels = pixels.shape
+    rows = factor * max(1, STRIP_BYTES // (width * channels * factor))
+    strips = (pixels[top : top + rows] for top in range(0, height, rows))
+    return Image.fromarray(
+        np.concatenate([np.asarray(to_8_bit_image(strip).reduce(factor)) for strip in strips])
+    )
+
+
+def to_8_bit_image(pixels: NDArray[Any]) -> Image.Image:
+    """Make a Pillow image of (H, W, 1 or 3) pixels of 8 or 16 bits."""
+    return to_image(rounded(pixels) if pixels.dtype == np.uint16 else pixels, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,15 @@ from unblur import stores
 from unblur.errors import PhotoError, UsageError
 from unblur.files import LONGEST_NAME_BYTES, describe_os_error, exists, is_folder, shortened
 from unblur.filesystems import can_be_named, identity, unlimited
-from unblur.find import BACKUP_ENDING, Found, find, format_of, is_folder_at, is_same
+from unblur.find import (
+    BACKUP_ENDING,
+    COMPARISON_ENDING,
+    Found,
+    find,
+    format_of,
+    is_folder_at,
+    is_same,
+)
 from unblur.history import History, Look
 from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
@@ -38,6 +47,10 @@ class Job:
     """Why it cannot be done, found before work starts."""
     skip: str | None = None
     """Why it need not be done."""
+    comparison: Place | None = None
+    """Where before and after are shown side by side; ``None`` is nowhere."""
+    replaces_comparison: bool = False
+    """Whether a comparison that is there may be replaced."""
 
     @property
     def name(self) -> str:
@@ -84,12 +97,16 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
             continue
         for found in _photos_at(path, options, listing, plan):
             target = _target(found, options, into_folder)
-            job = Job(found.place, target and _reachable(target))
-            plan.jobs.append(_judge(job, options, history, settings, listing))
+            plan.jobs.append(Job(found.place, target and _reachable(target)))
     to_stdout = [job for job in plan.jobs if job.target is None and not job.problem]
     if to_stdout and len(plan.jobs) > 1:
         raise UsageError("only one photo fits into standard output")
-    plan.jobs[:] = _mark_collisions(plan.jobs)
+    if to_stdout and options.compare:
+        raise UsageError("--compare puts a file beside the result, which needs a name: use -o FILE")
+    if options.compare:
+        plan.jobs[:] = _with_comparisons(plan.jobs, options.suffix)
+    judged = [_judge(job, options, history, settings, listing) for job in plan.jobs]
+    plan.jobs[:] = _mark_collisions(judged)
     return plan
 
 
@@ -150,9 +167,7 @@ def _plan_stream(options: Options, into_folder: bool) -> Job:
         raise UsageError("standard input has no name to give to a file; use -o FILE")
     if options.output in (None, STREAM):
         return Job(None, None)
-    target = place(str(options.output))
-    job = Job(None, target, replaces=options.on_existing == "overwrite")
-    return replace(job, problem=_problem_of_target(target, job.replaces, stores.state_of))
+    return Job(None, place(str(options.output)))
 
 
 def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
@@ -193,8 +208,29 @@ def backup_of(photo: AnyPlace) -> AnyPlace:
     return photo.with_name(photo.name + BACKUP_ENDING)
 
 
+def _with_comparisons(jobs: list[Job], suffix: str) -> Iterator[Job]:
+    """Name the comparisons; where several results differ in their ending only, after that too."""
+    targets = [job.target for job in jobs if job.target is not None]
+    taken = Counter(_identity(_comparison(target, suffix)) for target in targets)
+    for job in jobs:
+        if job.target is not None:
+            comparison = _comparison(job.target, suffix)
+            if taken[_identity(comparison)] > 1:
+                comparison = _comparison(job.target, suffix, job.target.suffix)
+            job = replace(job, comparison=comparison)
+        yield job
+
+
+def _comparison(target: Place, suffix: str, ending: str = "") -> Place:
+    ending += COMPARISON_ENDING
+    room = LONGEST_NAME_BYTES - len(os.fsencode(ending))
+    return target.with_name(shortened(target.stem.removesuffix(suffix), room) + ending)
+
+
 def _judge(job: Job, options: Options, history: History, settings: str, listing: Listing) -> Job:
     """Find what stands against a job, or what makes it unnecessary."""
+    if job.problem:
+        return job
     try:
         return _judge_by_states(job, options, history, settings, listing)
     except PhotoError as error:  # of a store that does not tell
@@ -206,26 +242,49 @@ def _judge(job: Job, options: Options, history: History, settings: str, listing:
 def _judge_by_states(
     job: Job, options: Options, history: History, settings: str, listing: Listing
 ) -> Job:
-    source, target = job.source, job.target
-    assert source is not None
+    source, target, look = job.source, job.target, listing.state_of
     if isinstance(source, Path):
         source.stat()
-    elif listing.state_of(source) is None:
+    elif source is not None and look(source) is None:
         return replace(job, problem="no such object")
     if target is None:
         return job
-    look = listing.state_of
-    if options.on_existing != "overwrite" and history.is_done(source, target, settings, look):
+    if is_done(job, options, history, settings, look):
         return replace(job, skip="already done")
+    written = [file for file in (target, job.comparison) if file is not None]
+    problems = []
     if options.in_place:
-        return replace(job, replaces=True, problem=_problem_in_place(target, options.backup))
-    if is_same(source, target):
-        return replace(job, problem="the result would replace the original; see --in-place")
-    if options.on_existing == "skip" and look(target):
-        return replace(job, skip=f"{target} exists")
-    may_replace = options.on_existing == "overwrite" or history.is_ours(target, look)
-    problem = _problem_of_target(target, may_replace, look)
-    return replace(job, replaces=may_replace, problem=problem)
+        problems = [_problem_in_place(target, options.backup)]
+        written.remove(target)
+    for file in written:
+        if source is not None and is_same(source, file):
+            return replace(job, problem=f"{file} would replace the original; see --in-place")
+    if options.on_existing == "skip":
+        for file in written:
+            if look(file):
+                return replace(job, skip=f"{file} exists")
+
+    def may_replace(file: Place) -> bool:
+        return options.on_existing == "overwrite" or history.is_ours(file, look)
+
+    problems += [_problem_of_target(file, may_replace(file), look) for file in written]
+    return replace(
+        job,
+        replaces=options.in_place or may_replace(target),
+        replaces_comparison=job.comparison is not None and may_replace(job.comparison),
+        problem=next(filter(None, problems), None),
+    )
+
+
+def is_done(
+    job: Job, options: Options, history: History, settings: str, look: Look = stores.state_of
+) -> bool:
+    """Tell whether a job needs no work, because an earlier run has done all of it."""
+    if job.source is None or job.target is None or options.on_existing == "overwrite":
+        return False
+    # What was replaced by its result is there no more to be compared with.
+    wanted = [job.target] if options.in_place else [job.target, job.comparison]
+    return all(history.is_done(job.source, file, settings, look) for file in wanted if file)
 
 
 def _problem_in_place(photo: Place, keeps_backup: bool) -> str | None:
@@ -261,13 +320,14 @@ def _problem_of_target(target: Place, may_replace: bool, look: Look) -> str | No
 
 
 def _mark_collisions(jobs: Iterable[Job]) -> Iterator[Job]:
-    """Mark every job whose result another one would write too."""
+    """Mark every job that would write what another one would write too."""
     first: dict[Url | str, Job] = {}
     for job in jobs:
-        if job.target is not None and not job.problem:
-            taken = first.setdefault(_identity(job.target), job)
-            if taken is not job and not job.skip:
-                job = replace(job, problem=f"{taken.name} would also become {job.target}")
+        for file in (job.target, job.comparison):
+            if file is not None and not job.problem:
+                taken = first.setdefault(_identity(file), job)
+                if taken is not job and not job.skip:
+                    job = replace(job, problem=f"{taken.name} would also become {file}")
         yield job
 
 

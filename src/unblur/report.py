@@ -6,12 +6,15 @@ import json
 import os
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unblur.errors import ExitCode
 from unblur.plan import Job
+
+if TYPE_CHECKING:
+    from unblur.terminal import Preview
 
 
 class Status(Enum):
@@ -22,6 +25,25 @@ class Status(Enum):
     FAILED = "failed"
     PLANNED = "planned"
     """Would be done, had this been no dry run."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Small pictures of a photo for a page, upright and coded as WebP; and what is told of it."""
+
+    before: bytes
+    after: bytes
+    detail_before: bytes
+    """The part that changed most, pixel by pixel."""
+    detail_after: bytes
+    size: tuple[int, int]
+    """Width and height of the upright photo."""
+    focus: tuple[float, float]
+    """Where the middle of that part lies, as shares of the width and the height."""
+    change: float
+    """Mean difference of the result from the photo, from 0 to 1."""
+    scores: tuple[float, float]
+    """The `unblur.score.blur_score` of both."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +64,16 @@ class Outcome:
     """What only the curious want to know."""
     trace: str = ""
     """Where an error came from that nobody foresaw."""
+    pictures: Pictures | None = None
+    preview: Preview | None = None
+    """What a terminal shows of it; not kept once it is shown."""
 
     def to_json(self, settings: dict[str, Any]) -> str:
         """Return one line of JSON, the form of ``--json``."""
         values = {
             "input": _text(self.job.source),
             "output": _text(self.job.target),
+            "comparison": _text(self.job.comparison),
             "status": self.status.value,
             "reason": self.reason,
             "seconds": round(self.seconds, 3),
@@ -65,8 +91,13 @@ def _text(path: os.PathLike[str] | None) -> str | None:
 
 @dataclass
 class Report:
-    """What became of all photos; its size does not grow with those that went well."""
+    """What became of all photos; its size does not grow with those that went well.
 
+    Unless outcomes are kept, which a page needs.
+    """
+
+    keeps_outcomes: bool = False
+    outcomes: list[Outcome] = field(default_factory=list)
     counts: Counter[Status] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
     interrupted_by: KeyboardInterrupt | None = None
@@ -76,6 +107,8 @@ class Report:
     def add(self, outcome: Outcome) -> None:
         """Take in one photo."""
         self.counts[outcome.status] += 1
+        if self.keeps_outcomes:
+            self.outcomes.append(replace(outcome, preview=None))
         if outcome.status is Status.FAILED:
             self.failures.append(outcome)
 

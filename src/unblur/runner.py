@@ -10,7 +10,7 @@ from typing import Protocol
 from unblur import files
 from unblur.history import History, Record
 from unblur.options import Options
-from unblur.plan import Job, Plan
+from unblur.plan import Job, Plan, is_done
 from unblur.report import Outcome, Report, Status
 from unblur.ui import Ui
 from unblur.work import Result
@@ -36,9 +36,7 @@ class Run:
 
     def done_meanwhile(self, job: Job) -> Outcome | None:
         """Return the outcome of a job that another run has done since it was planned."""
-        if job.source is None or job.target is None or self.options.on_existing == "overwrite":
-            return None
-        if not self.history.is_done(job.source, job.target, self.settings):
+        if not is_done(job, self.options, self.history, self.settings):
             return None
         return Outcome(job, Status.SKIPPED, "done by another run meanwhile")
 
@@ -49,9 +47,9 @@ class Run:
     def _records(self, results: Iterable[Result]) -> Iterator[Record]:
         for result in results:
             job = result.outcome.job
-            if job.source and job.target and result.source and result.target:
-                before, after = result.source, result.target
-                yield Record(job.source, before, job.target, after, self.settings)
+            for file, state in zip((job.target, job.comparison), result.states, strict=True):
+                if job.source and file and result.source and state:
+                    yield Record(job.source, result.source, file, state, self.settings)
 
     def settle(self, outcome: Outcome) -> None:
         """Take in what became of a photo, and tell it."""
@@ -83,23 +81,21 @@ class Runner(Protocol):
         """
 
 
-def run_plan(plan: Plan, runner: Runner, run: Run) -> Report:
+def run_plan(plan: Plan, runner: Runner, run: Run) -> None:
     """Do the jobs; one that fails does not stop the rest, unless asked for.
 
     Args:
         plan: What to do.
         runner: Who does it.
-        run: What all photos share.
-
-    Returns:
-        What became of each photo; on an interrupt, of those until then.
+        run: What all photos share. Its report takes in what became of each photo, on an
+            interrupt of those until then.
 
     Raises:
         UnblurError: If the runner can do no photo.
     """
     todo = list(_settle_beforehand(plan.jobs, run))
     if not todo or run.is_over:
-        return run.report
+        return
     with runner:
         for folder in {job.target.parent for job in todo if isinstance(job.target, Path)}:
             files.sweep(folder)
@@ -108,7 +104,6 @@ def run_plan(plan: Plan, runner: Runner, run: Run) -> Report:
                 runner.do(todo, run)
             except KeyboardInterrupt as interrupt:
                 run.report.interrupted_by = interrupt
-    return run.report
 
 
 def _settle_beforehand(jobs: Iterable[Job], run: Run) -> Iterator[Job]:

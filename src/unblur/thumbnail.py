@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from PIL import Image
 
 from unblur import jpeg
 from unblur.photo import Photo
-from unblur.pixels import STRIP_BYTES, to_image
+from unblur.pixels import reduced
 
 BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 SHORT, LONG = 3, 4
@@ -43,7 +44,7 @@ class Placement:
     """The same in the thumbnail; what lies outside, such as black bars, stays."""
 
 
-def refreshed(exif: bytes, pixels: NDArray[np.uint8]) -> bytes:
+def refreshed(exif: bytes, pixels: NDArray[Any]) -> bytes:
     """Draw an EXIF block's thumbnail anew.
 
     It keeps its size, its quantisation tables and sampling, and its bars where
@@ -53,7 +54,7 @@ def refreshed(exif: bytes, pixels: NDArray[np.uint8]) -> bytes:
 
     Args:
         exif: The block from its byte order mark on; any bytes are allowed.
-        pixels: (H, W, 1 or 3), the photo as stored.
+        pixels: (H, W, 1 or 3), the photo as stored, of 8 or 16 bits.
 
     Returns:
         A block of the same length, which differs at most in the thumbnail.
@@ -109,7 +110,7 @@ def _read_directory(exif: bytes, order: str, position: int) -> tuple[dict[int, i
     return fields, following
 
 
-def _draw(old: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+def _draw(old: NDArray[np.uint8], pixels: NDArray[Any]) -> NDArray[np.uint8] | None:
     """Draw the photo as the old thumbnail shows it; ``None`` if it shows something else.
 
     Args:
@@ -119,7 +120,7 @@ def _draw(old: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> NDArray[np.uint8
     height, width = pixels.shape[:2]
     rows, columns, channels = old.shape
     factor = max(1, min(width // columns, height // rows) // SAMPLES)
-    photo = _reduce(pixels, factor).convert("L" if channels == 1 else "RGB")
+    photo = reduced(pixels, factor).convert("L" if channels == 1 else "RGB")
     placements = _placements((width, height), (columns, rows))
     drawings = [_place(photo, factor, placement, old) for placement in placements]
     likeness, drawn = max(drawings, key=lambda drawing: drawing[0])
@@ -142,17 +143,6 @@ def _place(
     drawn = old.copy()
     drawn[top:bottom, left:right] = np.asarray(part).reshape(bottom - top, right - left, -1)
     return _likeness(drawn[top:bottom, left:right], old[top:bottom, left:right]), drawn
-
-
-def _reduce(pixels: NDArray[np.uint8], factor: int) -> Image.Image:
-    """Average squares of pixels, strip by strip: Pillow would copy the whole photo first."""
-    height, width, channels = pixels.shape
-    rows = factor * max(1, STRIP_BYTES // (width * channels * factor))
-    strips = [
-        np.asarray(to_image(pixels[top : top + rows], None).reduce(factor))
-        for top in range(0, height, rows)
-    ]
-    return Image.fromarray(np.concatenate(strips))
 
 
 def _placements(photo: tuple[int, int], thumbnail: tuple[int, int]) -> Iterator[Placement]:

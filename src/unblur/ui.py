@@ -21,6 +21,8 @@ from unblur.report import Outcome, Report, Status
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from unblur.terminal import Preview
+
 NORMAL, VERBOSE, DEBUG = 0, 1, 2
 """How much is said; below NORMAL only errors."""
 
@@ -178,9 +180,9 @@ class Ui:
         job, name = outcome.job, printable(outcome.job.name)
         if self._bar:
             self._advance(outcome)
+        if outcome.trace and self.verbosity >= DEBUG:
+            self.error(outcome.trace)
         if outcome.status is Status.FAILED:
-            if outcome.trace and self.verbosity >= DEBUG:
-                self.error(outcome.trace)
             self.error(f"{name}: {outcome.reason}")
         elif outcome.status is Status.SKIPPED:
             self.say(f"{name}: skipped: {outcome.reason}", VERBOSE)
@@ -189,11 +191,23 @@ class Ui:
         elif job.target is not None:
             size = f"{outcome.width}x{outcome.height}, {outcome.seconds:.1f} s"
             self.say(f"{name} -> {printable(job.target)} ({size})")
+        if outcome.status is Status.DONE and job.comparison is not None:
+            self.say(f"{name} -> {printable(job.comparison)} (before and after)")
         for note in outcome.notes:
             self.say(f"{name}: {note}")
         for detail in outcome.details:
             self.say(f"{name}: {detail}", VERBOSE)
+        if outcome.preview is not None and self.verbosity >= NORMAL:
+            self._show(outcome.preview)
         self._list(outcome)
+
+    def _show(self, preview: Preview) -> None:
+        """Print a picture."""
+        from rich.console import Console
+
+        with self._lock:
+            console = self._bar.console if self._bar else Console(stderr=True)
+            console.print(preview, crop=False)
 
     def _advance(self, outcome: Outcome) -> None:
         assert self._bar

@@ -7,6 +7,7 @@ that nobody knows.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -19,7 +20,7 @@ from unblur import files, stores
 from unblur.errors import PhotoError, UnblurError
 from unblur.options import Options
 from unblur.photo import CONVERSIONS, Format
-from unblur.places import FileState, Url
+from unblur.places import FileState, Place, Url
 from unblur.plan import Job, backup_of, has_other_links
 from unblur.report import Outcome, Status
 
@@ -52,6 +53,12 @@ class Result:
     """What it was made from; ``None`` for standard input."""
     target: FileState | None
     """What it became; ``None`` for standard output."""
+    comparison: FileState | None = None
+
+    @property
+    def states(self) -> tuple[FileState | None, FileState | None]:
+        """What was written: the result, and its comparison with the photo."""
+        return self.target, self.comparison
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class Finished:
     result: Result
     draft: files.Draft
     started: float
+    comparison: files.Draft | None = None
 
 
 def attempt(job: Job, act: Callable[[], T]) -> T | Outcome:
@@ -186,17 +194,60 @@ def finish(loaded: Loaded, pixels: Pixels, options: Options, stdout: int) -> Fin
         strip_metadata=options.strip_metadata,
     )
     notes = encoded.notes + _prepare_place(job, options)
-    draft: files.Draft
-    if job.target is None:
-        draft = files.StreamDraft(stdout, encoded.data)
-    elif isinstance(job.target, Url):
-        draft = stores.Upload(job.target, encoded.data)
-    else:
-        times = options.preserve_times
-        draft = files.FileDraft(job.target, encoded.data, loaded.status, times)
     height, width = photo.pixels.shape[:2]
     outcome = Outcome(job, Status.DONE, "", width, height, 0.0, notes, photo.notes)
-    return Finished(Result(outcome, loaded.state, draft.state), draft, loaded.started)
+    outcome, picture = _show(outcome, loaded, pixels, options)
+    if job.target is None:
+        stream = files.StreamDraft(stdout, encoded.data)
+        return Finished(Result(outcome, loaded.state, None), stream, loaded.started)
+    draft = _draft(job.target, encoded.data, loaded, options.preserve_times)
+    if job.comparison is None or picture is None:
+        return Finished(Result(outcome, loaded.state, draft.state), draft, loaded.started)
+    try:
+        comparison = _draft(job.comparison, picture, loaded)
+    except PhotoError:
+        with draft:  # which is thrown away
+            raise
+    result = Result(outcome, loaded.state, draft.state, comparison.state)
+    return Finished(result, draft, loaded.started, comparison)
+
+
+def _draft(place: Place, data: bytes, loaded: Loaded, keep_time: bool = False) -> files.Draft:
+    """Write a file as private as the photo, or get an object ready, without its name yet."""
+    if isinstance(place, Url):
+        return stores.Upload(place, data)
+    return files.FileDraft(place, data, loaded.status, keep_time)
+
+
+def _show(
+    outcome: Outcome, loaded: Loaded, pixels: Pixels, options: Options
+) -> tuple[Outcome, bytes | None]:
+    """Draw what shows a photo before and after, as far as it is asked for.
+
+    Returns:
+        The outcome with its pictures, and the comparison as a PNG file.
+    """
+    if not (outcome.job.comparison or options.picture_side or options.screen):
+        return outcome, None
+
+    def draw() -> tuple[Outcome, bytes | None]:
+        from unblur import compare
+
+        pair = compare.make_pair(loaded.photo, pixels)
+        side, screen = options.picture_side, options.screen
+        shown = replace(
+            outcome,
+            pictures=compare.make_pictures(pair, side) if side else None,
+            preview=screen.draw(pair) if screen else None,
+        )
+        return shown, compare.code_comparison(pair) if outcome.job.comparison else None
+
+    drawn = attempt(outcome.job, draw)
+    if isinstance(drawn, Outcome):  # no reason to lose the result
+        notes = (*outcome.notes, f"could not be drawn before and after: {drawn.reason}")
+        job = replace(outcome.job, comparison=None)
+        return replace(outcome, job=job, notes=notes, trace=drawn.trace), None
+    return drawn
 
 
 def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
@@ -217,13 +268,17 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
 
 
 def publish(finished: Finished) -> Result:
-    """Give a result its name, in one step.
+    """Give a result its name, in one step; and before that its comparison.
 
     Raises:
         PhotoError: If a file is there that must stay, or the name cannot be given.
     """
     result = finished.result
-    with finished.draft:
-        target = finished.draft.publish(result.outcome.job.replaces)
+    job, comparison = result.outcome.job, None
+    with finished.draft, finished.comparison or contextlib.nullcontext():
+        if finished.comparison:
+            comparison = finished.comparison.publish(job.replaces_comparison)
+        target = finished.draft.publish(job.replaces)
     seconds = time.monotonic() - finished.started
-    return replace(result, outcome=replace(result.outcome, seconds=seconds), target=target)
+    outcome = replace(result.outcome, seconds=seconds)
+    return Result(outcome, result.source, target, comparison)
