@@ -15,7 +15,7 @@ class Unblur < Formula
   depends_on "pytorch"
 
   # FILL IN: `brew update-python-resources unblur` writes what is not a formula of its own:
-  # click, google-crc32c, platformdirs, psutil, requests, rich, safetensors, urllib3, wcmatch.
+  # click, fsspec, google-crc32c, jinja2, platformdirs, psutil, requests, rich, safetensors, urllib3, wcmatch.
 
   def install
     virtualenv_install_with_resources
