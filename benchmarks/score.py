@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import statistics
 import time
 import zlib
 from collections import defaultdict
@@ -24,9 +25,12 @@ from PIL import Image
 
 from training.blur import Array, convolve, motion_kernel, trajectory
 from training.data import photo_paths, read_pairs, read_pixels
-from unblur.codecs import decode_reduced
+from unblur.codecs import decode, decode_reduced
+from unblur.deblurrer import Deblurrer
+from unblur.models import DEFAULT_MODEL, find_weights
 from unblur.options import BLURRY_LEVEL
 from unblur.score import blur_score
+from unblur.weights import load_network
 
 SHARED = Path(__file__).parents[2] / "shared"
 GAMMA = 2.2
@@ -202,13 +206,14 @@ def own(luma: Array) -> float:
     return blur_score(np.round(luma)[..., None].astype(np.uint8))
 
 
-def make_network_change() -> Callable[[Array], float]:
-    """Return a measure of what `srn-compact` changes in the middle 512 pixels."""
-    from unblur.deblurrer import Deblurrer
-    from unblur.models import DEFAULT_MODEL, find_weights
-    from unblur.weights import load_network
+def make_deblurrer() -> Deblurrer:
+    """Load the default network."""
+    return Deblurrer(load_network(find_weights(DEFAULT_MODEL)), "cpu")
 
-    deblurrer = Deblurrer(load_network(find_weights(DEFAULT_MODEL)), "cpu")
+
+def make_network_change() -> Callable[[Array], float]:
+    """Return a measure of what the default network changes in the middle 512 pixels."""
+    deblurrer = make_deblurrer()
 
     def network_change(luma: Array) -> float:
         y, x = (max(0, length - 512) // 2 for length in luma.shape)
@@ -331,6 +336,27 @@ class Table:
         print(f"\nreal frames: {real[0]:.0%} of the sharp ones, {real[1]:.0%} of the blurred ones")
 
 
+def print_cost(path: Path, rounds: int = 3) -> None:
+    """Time scoring and deblurring of one photo in turn, at three sizes."""
+    deblurrer = make_deblurrer()
+    light = to_light(read_pixels(path).astype(np.float32) / 255)
+    print("| photo | score | deblur | share |\n|---|--:|--:|--:|")
+    for scale in (0.5, 1, 2):
+        data = to_photo(resized(light, scale))
+        pixels = decode(data).pixels
+        seconds: dict[str, list[float]] = defaultdict(list)
+        for _ in range(rounds):
+            started = time.process_time()
+            blur_score(decode_reduced(data)[0])
+            scored = time.process_time()
+            deblurrer(pixels)
+            seconds["score"].append(scored - started)
+            seconds["deblur"].append(time.process_time() - scored)
+        score, deblur = (statistics.median(seconds[name]) for name in ("score", "deblur"))
+        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        print(f"| {size} | {1000 * score:.0f} ms | {deblur:.1f} s | {score / deblur:.1%} |")
+
+
 def luma_of(pixels: NDArray[np.uint8]) -> Array:
     """Return Pillow's luma of RGB pixels."""
     return np.asarray(Image.fromarray(pixels).convert("L"), np.float32)
@@ -344,7 +370,11 @@ def main() -> None:
     parser.add_argument("--training", action="store_true", help="the photos it was chosen on")
     parser.add_argument("--every", type=int, default=1, help="take every nth photo")
     parser.add_argument("--network", action="store_true", help="measure what it changes, too")
+    parser.add_argument("--cost", action="store_true", help="only time it beside deblurring")
     options = parser.parse_args()
+    if options.cost:
+        print_cost(photo_paths(options.photos, held_out=True)[0])
+        return
     measures = dict(MEASURES)
     if options.network:
         measures["what the network changes"] = make_network_change()

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 import PIL.Image
@@ -21,12 +20,16 @@ from numpy.typing import NDArray
 from unblur import codecs, score, work
 from unblur.errors import PhotoError, UsageError
 from unblur.history import FORGOTTEN, History
+from unblur.loading import load_deblurrer
 from unblur.models import DEFAULT_MODEL, MODELS, Model, find_weights
 from unblur.options import STREAM, Options
 from unblur.pixels import to_array, to_samples
 from unblur.places import place
 from unblur.plan import Job, make_plan
 from unblur.report import Outcome
+
+if TYPE_CHECKING:
+    from unblur.deblurrer import Deblurrer as Engine
 
 Photo = TypeVar("Photo", str, Path, bytes, PIL.Image.Image, NDArray[np.uint8], NDArray[np.uint16])
 """A file's path or an object's address, a file's content, a Pillow image, or (H, W, 3 or 1)
@@ -54,7 +57,7 @@ class Deblurrer:
 
     Raises:
         WeightsError: If the weights are missing or damaged.
-        DeviceError: If the device is not there.
+        DeviceError: If the device is not there, or computes wrongly.
         UsageError: If the tile is too small, or the strength no share.
     """
 
@@ -67,17 +70,10 @@ class Deblurrer:
         strength: float = 1.0,
         max_memory: int | None = None,
     ) -> None:
-        weights = find_weights(str(model))
-        # As the program does, if PyTorch is not imported yet: threads that spin
-        # while they wait make a busy machine several times slower.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from unblur import deblurrer
-        from unblur.weights import load_network
-
-        self._network: deblurrer.Deblurrer | None = deblurrer.Deblurrer(
-            load_network(weights),
-            device,
-            tile,
+        self._network: Engine | None = load_deblurrer(
+            find_weights(str(model)),
+            device=device,
+            tile=tile,
             strength=strength,
             max_memory=max_memory,
             warn=_log.warning,

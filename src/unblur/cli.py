@@ -86,10 +86,6 @@ class BlurLevel(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
     name = "level"
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Show that the level may be left out, but not the sign before it."""
-        return "[=LEVEL]"
-
     def convert(
         self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float | None:
@@ -178,6 +174,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "--only-blurry",
     cls=ValueMayBeLeftOut,
     type=BlurLevel(),
+    metavar="[=LEVEL]",
     is_flag=False,
     flag_value=BLURRY_LEVEL,
     help=f"Leave photos alone whose blur score is below LEVEL, or {BLURRY_LEVEL} if none is "
@@ -444,19 +441,10 @@ def _make_runner(weights: Path, flags: dict[str, Any], ui: Ui) -> Runner:
 
 
 def _make_deblurrer(weights: Path, flags: dict[str, Any], ui: Ui) -> Deblurrer:
-    # Threads that spin while they wait make a busy machine several times slower.
-    # OpenMP reads this when PyTorch is imported, which is why imports are late.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from unblur.deblurrer import Deblurrer
-    from unblur.devices import use_threads
-    from unblur.self_test import working_device
-    from unblur.weights import load_network
+    from unblur.loading import load_deblurrer
 
-    use_threads(flags["threads"])
-    network = load_network(weights)
-    device = working_device(network, flags["device"], ui.say).type
-    chosen = {name: flags[name] for name in ("tile", "strength", "max_memory")}
-    deblurrer = Deblurrer(network, device, warn=ui.say, **chosen)
+    chosen = {name: flags[name] for name in ("device", "tile", "strength", "max_memory")}
+    deblurrer = load_deblurrer(weights, threads=flags["threads"] or "auto", warn=ui.say, **chosen)
     ui.settings |= {"device": deblurrer.device.type, "tile": deblurrer.tile}
     return deblurrer
 
