@@ -21,7 +21,7 @@ from unblur.models import find_weights
 from unblur.tiles import Floats, Joiner, plan_spans
 from unblur.weights import load_network
 
-OVERLAPS = (16, 32, 48, 64, 96, 128)
+OVERLAPS = (32, 64, 96, 128, 160)
 
 
 def in_tiles(deblurrer: Deblurrer, pixels: NDArray[np.uint8], overlap: int) -> NDArray[np.uint8]:
