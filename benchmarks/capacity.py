@@ -40,17 +40,18 @@ class Machine:
     dollars_an_hour: float
     """On demand, rounded."""
     cores: int
+    """Of which two vCPU are one, unless the machine says otherwise."""
     gpu_teraflops: float = 0.0
     """Dense peak in the precision that the tool computes in, by the maker's data sheet."""
 
 
 MACHINES = (
     Machine("16 cores, AMD EPYC 4th gen.", 0.82, 16),
-    Machine("T4, 4 vCPU (float32)", 0.53, 4, 8.1),
-    Machine("L4, 4 vCPU", 0.80, 4, 121.0),
-    Machine("A10G, 4 vCPU", 1.01, 4, 70.0),
-    Machine("A100 40 GB, 12 vCPU", 3.70, 12, 312.0),
-    Machine("H100 80 GB, 24 vCPU", 6.90, 24, 989.0),
+    Machine("T4, 4 vCPU (float32)", 0.53, 2, 8.1),
+    Machine("L4, 4 vCPU", 0.80, 2, 121.0),
+    Machine("A10G, 4 vCPU", 1.01, 2, 70.0),
+    Machine("A100 40 GB, 12 vCPU", 3.70, 6, 312.0),
+    Machine("H100 80 GB, 24 vCPU", 6.90, 12, 989.0),
 )
 
 
@@ -116,6 +117,24 @@ def measure() -> None:
     print(f"coding {coding / 12:.3f}, tiling {(tiled - decoded) / 12:.3f} seconds per megapixel")
 
 
+def table(multiplications: float) -> str:
+    """Return hours and cost on each machine, as Markdown."""
+    heads = [f"{millions:,} million" for millions in LIBRARIES]
+    lines = [
+        f"| machine | $ an hour | seconds a photo | {' | '.join(heads)} |",
+        f"|---|--:|--:|{'--:|' * len(heads)}",
+    ]
+    for machine in MACHINES:
+        seconds = seconds_per_photo(machine, multiplications)
+        cells = []
+        for millions in LIBRARIES:
+            hours = seconds * millions * 1e6 / 3600
+            cells.append(f"{hours:,.0f} h, ${hours * machine.dollars_an_hour:,.0f}")
+        dollars = f"{machine.dollars_an_hour:.2f}"
+        lines.append(f"| {machine.name} | {dollars} | {seconds:.2f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -124,18 +143,7 @@ def main() -> None:
         measure()
         return
     multiplications = count_multiplications()
-    print(f"{multiplications / 1e3:.0f} GMAC per megapixel\n")
-    heads = [f"{millions:,} million" for millions in LIBRARIES]
-    print(f"| machine | $ an hour | seconds a photo | {' | '.join(heads)} |")
-    print(f"|---|--:|--:|{'--:|' * len(heads)}")
-    for machine in MACHINES:
-        seconds = seconds_per_photo(machine, multiplications)
-        cells = []
-        for millions in LIBRARIES:
-            hours = seconds * millions * 1e6 / 3600
-            cells.append(f"{hours:,.0f} h, ${hours * machine.dollars_an_hour:,.0f}")
-        dollars = f"{machine.dollars_an_hour:.2f}"
-        print(f"| {machine.name} | {dollars} | {seconds:.2f} | {' | '.join(cells)} |")
+    print(f"{multiplications / 1e3:.0f} GMAC per megapixel\n\n{table(multiplications)}")
 
 
 if __name__ == "__main__":

@@ -65,6 +65,11 @@ def test_a_folder_needs_recursive(library, unblur):
     assert "--recursive" in result.stderr
 
 
+def test_a_folder_that_is_refused_is_a_line_of_json(library, unblur):
+    result = unblur(library, "--json")
+    assert (result.code, json.loads(result.stdout)["status"]) == (1, "failed")
+
+
 def test_a_folder_without_photos_is_exit_code_3(tmp_path, unblur):
     result = unblur("-r", tmp_path)
     assert result.code == 3

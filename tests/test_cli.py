@@ -188,12 +188,22 @@ def test_the_result_is_not_larger_than_a_recoded_photo_must_be(jpeg, unblur):
         (["photo.jpg", "--in-place", "--format", "png"], 2, "contradict"),
         (["photo.jpg", "--quality", "101"], 2, "1<=x<=100"),
         (["photo.jpg", "--max-pixels", "0"], 2, "x>=1"),
+        (["photo.jpg", "-o", "-", "--ray", "auto"], 2, "--ray needs files"),
+        (["photo.jpg", "--workers", "0"], 2, "x>=1"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(jpeg, monkeypatch, unblur, arguments, code, words):
     monkeypatch.chdir(jpeg.parent)
     result = unblur(*arguments)
     assert (result.code, words in result.stderr) == (code, True)
+
+
+def test_a_cluster_without_its_library_is_told_how_to_install_it(jpeg, unblur, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = unblur(jpeg, "--ray", "auto")
+    assert result.code == 2
+    told = "runs on a cluster need the extra cluster: pip install 'unblur[cluster]'"
+    assert result.stderr == f"unblur: error: {told}\n"
 
 
 def test_missing_weights_are_exit_code_4(jpeg, unblur):

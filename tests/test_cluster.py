@@ -15,6 +15,8 @@ import pytest
 from click.testing import CliRunner
 from conftest import make_jpeg
 
+if sys.platform == "win32":
+    pytest.skip("Ray's clusters of several nodes are for Linux and macOS", allow_module_level=True)
 ray = pytest.importorskip("ray", reason="ray is not installed")
 
 from ray.cluster_utils import Cluster  # noqa: E402

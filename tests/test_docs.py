@@ -11,6 +11,7 @@ import click
 import pytest
 from conftest import make_jpeg
 
+from benchmarks import capacity
 from unblur import models
 from unblur.cli import main
 from unblur.errors import ExitCode
@@ -20,7 +21,8 @@ SCRIPTING = (ROOT / "docs" / "scripting.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
 MODELS = (ROOT / "docs" / "models.md").read_text()
 TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
-DOCS = README + SCRIPTING + MODELS + TROUBLESHOOTING
+CLUSTER = (ROOT / "docs" / "cluster.md").read_text()
+DOCS = README + SCRIPTING + MODELS + TROUBLESHOOTING + CLUSTER
 
 
 def test_every_exit_code_is_documented():
@@ -33,7 +35,9 @@ def test_every_option_that_the_docs_name_exists():
     known = {name for option in params for name in option.opts + option.secondary_opts}
     known |= {"--help", "--recursive"}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", DOCS))
-    others = {"--pipe"}  # of other programs in the examples
+    # Those of other programs in the examples, too.
+    others = {"--pipe", "--no-cache-dir", "--job-name", "--nodes", "--ntasks-per-node", "--time"}
+    others |= {"--exclusive", "--gpus-per-task", "--signal", "--address", "--min-nodes"}
     assert named - known - others == set()
 
 
@@ -152,6 +156,23 @@ def test_the_web_example_makes_webp_files(shell, tmp_path):
 
 def test_the_list_example_hands_on_every_name(shell):
     assert shell(example("ls -l")).stdout.count(b"unblurred.jpg") == 3
+
+
+@pytest.mark.weights
+def test_the_capacity_plan_is_what_its_program_says():
+    assert capacity.table(capacity.count_multiplications()) in CLUSTER
+
+
+def test_the_kubernetes_example_is_a_job_with_a_head_and_workers():
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    spec = yaml.safe_load(re.search(r"```yaml\n(.*?)```", CLUSTER, re.DOTALL)[1])["spec"]
+    assert spec["entrypoint"].startswith("unblur ")
+    assert set(spec["rayClusterSpec"]) >= {"headGroupSpec", "workerGroupSpecs"}
+
+
+def test_the_slurm_example_is_a_script():
+    script = re.search(r"```sh\n(#!/bin/bash.*?)```", CLUSTER, re.DOTALL)[1]
+    subprocess.run(["bash", "-n"], input=script.encode(), check=True)
 
 
 @pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not there")

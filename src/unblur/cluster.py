@@ -104,7 +104,7 @@ def choose_shapes(nodes: Iterable[Shape], choices: Choices) -> list[Shape]:
     shapes = with_gpu if use_gpus else without
     if choices.workers is None:
         if not shapes:
-            raise DeviceError(f"the cluster has no {'GPU' if use_gpus else 'cores'}")
+            raise DeviceError("the cluster has no GPU" if use_gpus else "the cluster has no cores")
         return shapes
     # More than there is room for: they wait, and make an autoscaler add nodes.
     usual: Shape = {"num_gpus": 1.0} if use_gpus else {}

@@ -225,8 +225,10 @@ def _store_class(scheme: str) -> type[AbstractFileSystem]:
         raise UsageError(f"{scheme}:// is no kind of store that is known") from error
     except ImportError as error:
         extra = EXTRAS.get(scheme)
-        line = f"the extra {extra}: pip install 'unblur[{extra}]'" if extra else str(error)
-        raise UsageError(f"{scheme}:// addresses need {line}") from error
+        if extra is None:
+            raise UsageError(f"{scheme}:// addresses cannot be used: {error}") from error
+        line = f"addresses need the extra {extra}: pip install 'unblur[{extra}]'"
+        raise UsageError(f"{scheme}:// {line}") from error
 
 
 def _open(url: Url) -> tuple[AbstractFileSystem, str]:
