@@ -1,0 +1,316 @@
+"""The page of a run in a real browser: Chromium, as the system has it."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+
+import fakes
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import encode_image, make_jpeg, make_pixels
+from PIL import Image
+
+from unblur import cli
+from unblur.deblurrer import Deblurrer
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+NOT_WORD_FOR_WORD = "<img src=x onerror=\"document.title='broken'\"> 100%.jpg"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not there"),
+]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory, identity_weights):
+    """A page of photos that were done, skipped and failed."""
+    root = tmp_path_factory.mktemp("report")
+    folder = root / "photos"
+    folder.mkdir()
+    (folder / "done before.jpg").write_bytes(make_jpeg())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNBLUR_CACHE_DIR", str(root / "cache"))
+        patch.setattr(cli, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
+        run = ["-r", str(folder), "--model", str(identity_weights)]
+        assert CliRunner().invoke(cli.main, run).exit_code == 0
+        dark = make_pixels(1200, 1600) // 4
+        (folder / NOT_WORD_FOR_WORD).write_bytes(encode_image(Image.fromarray(dark), "JPEG"))
+        bright = np.full((300, 400, 3), 220, np.uint8)
+        (folder / "bright.png").write_bytes(encode_image(Image.fromarray(bright), "PNG"))
+        (folder / "deep.tif").write_bytes(encode_image(Image.fromarray(dark[:300, :400]), "TIFF"))
+        (folder / "cut.jpg").write_bytes(make_jpeg()[:300])
+        run += ["--report", str(root / "report.html")]
+        assert CliRunner().invoke(cli.main, run).exit_code == 1
+    return root / "report.html"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # A new empty profile is made for it, and removed.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def browse(chromium):
+    """Open a page; whatever it asks of a network, and each error it tells, is a failure."""
+    wrong, contexts = [], []
+
+    def open_page(path, allowed="nothing", **options):
+        def note(text):
+            if not re.search(allowed, text):
+                wrong.append(text[:300])
+
+        def note_request(request):
+            if not request.url.startswith(("file:", "data:")):
+                note(request.url)
+
+        context = chromium.new_context(**{"viewport": {"width": 1000, "height": 800}} | options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: note(message.text))
+        page.on("pageerror", lambda error: note(str(error)))
+        page.on("request", note_request)
+        page.on("requestfailed", lambda request: note(f"failed {request.url}"))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def names(page):
+    return page.locator(".card h2").all_inner_texts()
+
+
+def share_shown_before(page):
+    """Where the picture before ends, as a share of the canvas."""
+    return page.evaluate(
+        "() => { const clip = getComputedStyle(document.getElementById('before')).clipPath;"
+        " const canvas = document.getElementById('canvas');"
+        " const split = parseFloat(canvas.style.getPropertyValue('--split'));"
+        " if (!clip.startsWith('inset(')) throw clip; return split / canvas.offsetWidth; }"
+    )
+
+
+def open_viewer(page, name=NOT_WORD_FOR_WORD):
+    page.get_by_role("button", name=f"Compare {name}", exact=True).click()
+    page.locator("#viewer[open]").wait_for()
+
+
+def wait_for_files(page):
+    page.wait_for_function("() => document.getElementById('after').src.startsWith('file:')")
+
+
+def test_names_are_text(report, browse):
+    page = browse(report)
+    assert NOT_WORD_FOR_WORD in names(page)
+    assert re.fullmatch("3 done, 1 skipped, 1 failed . unblur", page.title())
+
+
+def test_filters_filter(report, browse):
+    page = browse(report)
+    assert len(names(page)) == 5
+    for label, expected in [
+        ("Done", ["bright.png", "deep.tif", NOT_WORD_FOR_WORD]),
+        ("Skipped", ["done before.jpg"]),
+        ("Failed", ["cut.jpg"]),
+        ("Most changed", [NOT_WORD_FOR_WORD, "deep.tif", "bright.png"]),
+    ]:
+        page.get_by_role("radio", name=label).check(force=True)
+        shown = names(page)
+        assert sorted(shown) == sorted(expected)
+        assert page.get_by_role("status").first.inner_text() == f"{len(expected)} of 5 photos"
+    assert shown[-1] == "bright.png"  # which could hardly become brighter
+    page.get_by_role("radio", name="All").check(force=True)
+    page.get_by_role("searchbox").fill("CUT")
+    assert names(page) == ["cut.jpg"]
+    assert "damaged" in page.locator(".reason").inner_text()
+    page.get_by_role("searchbox").fill("nothing of that name")
+    assert page.get_by_text("No photo is left").is_visible()
+
+
+def test_photos_are_sorted(report, browse):
+    page = browse(report)
+    page.get_by_role("combobox").select_option("name")
+    assert names(page)[1:] == ["bright.png", "cut.jpg", "deep.tif", "done before.jpg"]
+    page.get_by_role("combobox").select_option("change")
+    assert names(page)[2] == "bright.png"
+
+
+def test_the_slider_moves_by_mouse_and_by_keyboard(report, browse):
+    page = browse(report)
+    open_viewer(page)
+    wait_for_files(page)
+    assert share_shown_before(page) == pytest.approx(0.5, abs=0.01)
+    box = page.locator("#canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 120, steps=5)
+    page.mouse.up()
+    assert share_shown_before(page) == pytest.approx(0.8, abs=0.01)
+    slider = page.get_by_role("slider", name="How much is shown as it was before")
+    assert slider.input_value() == "80"
+    slider.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    assert share_shown_before(page) == pytest.approx(0.75, abs=0.01)
+    assert slider.get_attribute("aria-valuetext") == "75 % before"
+    page.keyboard.press("Home")
+    assert share_shown_before(page) == pytest.approx(0, abs=0.001)
+
+
+def test_the_slider_moves_by_touch(report, browse):
+    page = browse(report, viewport={"width": 390, "height": 800}, has_touch=True)
+    open_viewer(page)
+    wait_for_files(page)
+    handle = page.locator("#handle i").bounding_box()
+    assert min(handle["width"], handle["height"]) >= 44
+    x, y = handle["x"] + 22, handle["y"] + 22
+    session = page.context.new_cdp_session(page)
+    for kind, dx in [("touchStart", 0), ("touchMove", 30), ("touchMove", 78), ("touchEnd", None)]:
+        points = [] if dx is None else [{"x": x + dx, "y": y}]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    assert share_shown_before(page) == pytest.approx(0.7, abs=0.02)
+
+
+def test_before_and_after_are_shown_on_their_sides(report, browse):
+    page = browse(report)
+    open_viewer(page)
+    wait_for_files(page)
+    box = page.locator("#canvas").bounding_box()
+    picture = page.screenshot(clip=box)
+    with Image.open(io.BytesIO(picture)) as shown:
+        pixels = np.asarray(shown.convert("L"), int)
+    third = pixels.shape[1] // 3
+    assert pixels[:, -third:].mean() > pixels[:, :third].mean() + 80
+
+
+@pytest.mark.parametrize("density", [1, 2])
+def test_the_photo_is_zoomed_to_its_pixels_and_scrolls(report, browse, density):
+    page = browse(report, device_scale_factor=density)
+    open_viewer(page)
+    wait_for_files(page)
+    assert page.locator("#canvas").bounding_box()["width"] < 1000
+    for label, scale in (("1:1", 1), ("2:1", 2)):
+        page.get_by_role("radio", name=label).check(force=True)
+        width = page.evaluate("() => document.getElementById('canvas').offsetWidth")
+        assert width == 1600 * scale / density
+    before = page.evaluate("() => document.getElementById('stage').scrollLeft")
+    page.mouse.move(300, 300)
+    page.mouse.down()
+    page.mouse.move(250, 300, steps=3)
+    page.mouse.up()
+    after = page.evaluate("() => document.getElementById('stage').scrollLeft")
+    assert after == min(before + 50, 3200 / density - 1000)
+    assert 0 <= share_shown_before(page) <= 1
+
+
+def test_what_browsers_cannot_show_has_its_small_pictures(report, browse):
+    page = browse(report)
+    open_viewer(page, "deep.tif")
+    page.get_by_text("This is a small copy").wait_for()
+    assert page.locator("#after").get_attribute("src").startswith("data:image/webp")
+    page.get_by_role("radio", name="1:1").check(force=True)
+    page.get_by_text("the part that changed most, pixel by pixel").wait_for()
+    assert page.evaluate("() => document.getElementById('canvas').offsetWidth") == 192
+
+
+def test_when_files_have_gone_small_pictures_are_shown_and_it_is_told(report, browse, tmp_path):
+    shutil.copy(report, tmp_path)
+    page = browse(tmp_path / report.name, allowed="ERR_FILE_NOT_FOUND|failed file:")
+    open_viewer(page, "bright.png")
+    page.get_by_text("is not where it was when this page was made").wait_for()
+    assert page.locator("#after").get_attribute("src").startswith("data:image/webp")
+
+
+def test_the_viewer_is_left_and_walked_through_by_keyboard(report, browse):
+    page = browse(report)
+    page.get_by_role("radio", name="Done").check(force=True)
+    shown = names(page)
+    open_viewer(page, shown[0])
+    title = page.locator("#viewer-name")
+    assert page.evaluate("() => document.activeElement.id") == "split"
+    page.keyboard.press("n")
+    assert title.inner_text() == shown[1]
+    page.keyboard.press("p")
+    assert title.inner_text() == shown[0]
+    assert page.get_by_role("button", name="Previous photo").is_disabled()
+    page.keyboard.press("Escape")
+    assert not page.locator("#viewer").is_visible()
+    label = page.evaluate("() => document.activeElement.getAttribute('aria-label')")
+    assert label == f"Compare {shown[0]}"
+
+
+def test_without_scripts_the_page_is_a_plain_list(report, browse):
+    page = browse(report, java_script_enabled=False)
+    assert len(names(page)) == 5
+    assert not page.get_by_role("search").is_visible()
+    first = page.locator(".card.done").first
+    left, right = (first.locator(f".pair .{kind}").bounding_box() for kind in ("before", "after"))
+    assert left["x"] + left["width"] <= right["x"]
+    assert first.get_by_role("link", name="Result").is_visible()
+
+
+def relative_luminance(color):
+    """As WCAG 2.2 defines it, of CSS's rgb(...)."""
+    values = [int(value) / 255 for value in re.findall(r"\d+", color)[:3]]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(report, browse, scheme):
+    page = browse(report, color_scheme=scheme)
+    texts = page.evaluate(
+        """() => [...document.querySelectorAll('body *')].filter((element) =>
+          element.checkVisibility() && [...element.childNodes].some((node) =>
+            node.nodeType === 3 && node.textContent.trim())).map((element) => {
+          let ground = element, color;
+          do { color = getComputedStyle(ground).backgroundColor; ground = ground.parentElement; }
+          while (ground && /, 0\\)|transparent/.test(color));
+          return [element.className + ' ' + element.textContent.trim().slice(0, 30),
+                  getComputedStyle(element).color, color]; })"""
+    )
+    assert len(texts) > 30
+    for text, ink, ground in texts:
+        if "color(" in ground:
+            continue  # a mixture, of which the plain ground is a part
+        high, low = sorted(map(relative_luminance, (ink, ground)), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 4.5, (text, ink, ground)
+
+
+def test_every_control_has_a_name(report, browse):
+    page = browse(report)
+    for role in ("button", "radio", "searchbox", "combobox", "slider", "link", "img"):
+        for control in page.get_by_role(role).all():
+            assert control.evaluate("(e) => (e.getAttribute('aria-label') || e.alt || e.innerText "
+                                    "|| e.labels?.[0]?.innerText || '').trim()")  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [320, 390, 1600])
+def test_nothing_is_wider_than_the_window(report, browse, width):
+    page = browse(report, viewport={"width": width, "height": 700})
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    open_viewer(page)
+    assert page.evaluate("() => document.getElementById('viewer').scrollWidth") <= width
