@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from sphinx.application import Sphinx
+
 from unblur import __version__
 
 project = "unblur"
@@ -17,3 +21,15 @@ html_theme = "furo"
 html_title = f"unblur {release}"
 html_copy_source = False
 html_show_sphinx = False
+
+
+def setup(app: Sphinx) -> None:
+    """Let Sphinx call what is below."""
+    app.connect("source-read", name_files_outside)
+
+
+def name_files_outside(app: Sphinx, page: str, source: list[str]) -> None:
+    """Name the files of the repository that pages link to, but that the site does not hold."""
+    source[0] = re.sub(
+        r"(?<!!)\[([^\]]+)\]\(\.\./([^)#]+\.md)[^)]*\)", r"\1 (`\2` in the source)", source[0]
+    )
