@@ -21,8 +21,9 @@ SCRIPTING = (ROOT / "docs" / "scripting.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
 MODELS = (ROOT / "docs" / "models.md").read_text()
 TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
-CLUSTER = (ROOT / "docs" / "cluster.md").read_text()
-DOCS = README + SCRIPTING + MODELS + TROUBLESHOOTING + CLUSTER
+CLUSTER = (ROOT / "docs" / "cluster.md").read_text("utf-8")
+SCORE = (ROOT / "docs" / "score.md").read_text("utf-8")
+DOCS = README + SCRIPTING + MODELS + TROUBLESHOOTING + CLUSTER + SCORE
 
 
 def test_every_exit_code_is_documented():
@@ -38,6 +39,7 @@ def test_every_option_that_the_docs_name_exists():
     # Those of other programs in the examples, too.
     others = {"--pipe", "--no-cache-dir", "--job-name", "--nodes", "--ntasks-per-node", "--time"}
     others |= {"--exclusive", "--gpus-per-task", "--signal", "--address", "--min-nodes"}
+    others |= {"--network", "--training", "--cost"}
     assert named - known - others == set()
 
 
@@ -173,6 +175,11 @@ def test_the_kubernetes_example_is_a_job_with_a_head_and_workers():
 def test_the_slurm_example_is_a_script():
     script = re.search(r"```sh\n(#!/bin/bash.*?)```", CLUSTER, re.DOTALL)[1]
     subprocess.run(["bash", "-n"], input=script.encode(), check=True)
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not there")
+def test_the_score_example_lists_photos(shell):
+    assert shell(example("unblur score")).stdout.count(b".jpg") == 3
 
 
 @pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not there")
