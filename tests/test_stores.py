@@ -40,7 +40,7 @@ def names(bucket):
 
 @pytest.fixture
 def library(bucket):
-    for key in ("a.jpg", "trip//b.jpg", "trip/c.JPG", ".trash/d.jpg", "trip/notes.txt"):
+    for key in ("a.jpg", "trip/b.jpg", "trip/c.JPG", ".trash/d.jpg", "trip/notes.txt"):
         put(f"{bucket}/in/{key}", make_jpeg())
     return f"{bucket}/in"
 
@@ -67,6 +67,12 @@ def test_a_prefix_is_mirrored_below_another(bucket, library, unblur):
         "out/trip/b-unblurred.jpg",
         "out/trip/c-unblurred.JPG",
     ]
+
+
+def test_a_name_with_an_empty_part_is_taken_as_it_is(s3_bucket, unblur):
+    put(f"{s3_bucket}/in//a.jpg", make_jpeg())
+    assert unblur("-r", f"{s3_bucket}/in").code == 0
+    assert names(s3_bucket) == ["in//a-unblurred.jpg", "in//a.jpg"]
 
 
 def test_results_below_the_photos_are_not_taken_for_photos(bucket, library, unblur):
