@@ -59,7 +59,7 @@ package: $(READY) ## Build sdist and wheel, check them, and run the wheel where 
 	$(PYTHON) -m venv --clear dist/venv
 	dist/venv/$(SCRIPTS)/python $(INSTALL) $(CONSTRAINED) dist/*.whl
 	cp examples/street.jpg dist/photo.jpg
-	cd dist && venv/$(SCRIPTS)/unblur photo.jpg
+	cd dist && venv/$(SCRIPTS)/unblur --report report.html photo.jpg
 
 FUZZ_SECONDS ?= 60
 
