@@ -79,6 +79,22 @@ def test_a_cluster_does_what_one_machine_does(cluster, tmp_path, unblur, monkeyp
     assert Counter(status for status, _ in statuses(again).values()) == {"skipped": 5, "failed": 1}
 
 
+def test_what_workers_draw_is_on_the_page_and_beside_the_results(
+    cluster, tmp_path, unblur, monkeypatch
+):
+    write_library(tmp_path / "library", "a.jpg", "b.jpg")
+    monkeypatch.chdir(tmp_path)
+    run = ("-r", "library", "--compare", "--ray", cluster.address)
+    assert unblur(*run, "--report", "page.html").code == 0
+    assert Path("page.html").read_text("utf-8").count('data-status="done"') == 2
+    assert Path("page.html").read_text("utf-8").count("data:image/webp") == 8
+    assert sorted(p.name for p in Path("library").glob("*.png")) == [
+        "a-compared.png",
+        "b-compared.png",
+    ]
+    assert "2 skipped" in unblur(*run).stderr
+
+
 class Doomed(Worker):
     """Dies of some photos, always or once, and keeps a diary of what it does."""
 
@@ -104,6 +120,7 @@ class Doomed(Worker):
     def publish(self, number):
         job = self._finished[number].result.outcome.job
         if job.source.name == "before.jpg" and self.is_first("before"):
+            self._finished[number].comparison.publish(replaces=False)  # which comes first
             os._exit(1)
         self.note("publish", job)
         said = super().publish(number)
@@ -136,7 +153,16 @@ def eventful(cluster, tmp_path_factory, identity_weights):
         outcomes.append(outcome)
         events.get(len(outcomes), lambda: None)()
 
-    options = ["-r", str(library), "--in-place", "--ray", cluster.address, "--device", "cpu"]
+    options = [
+        "-r",
+        str(library),
+        "--in-place",
+        "--compare",
+        "--ray",
+        cluster.address,
+        "--device",
+        "cpu",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNBLUR_CACHE_DIR", str(folder / "cache"))
         patch.setattr(Ui, "outcome", note)
@@ -176,7 +202,8 @@ def test_a_result_that_was_not_published_by_a_lost_worker_is_made_again(eventful
 
 def test_lost_workers_leave_no_unfinished_files(eventful):
     library, outcomes, _ = eventful
-    assert len(files_in(library)) == len(outcomes) == 13
+    assert len(outcomes) == 13
+    assert len(files_in(library)) == 13 + 12  # with the comparisons of what is done
 
 
 def test_an_interrupted_run_leaves_whole_results_that_the_next_one_skips(
