@@ -100,7 +100,7 @@ def browse(chromium):
 
 
 def names(page):
-    return page.locator(".card h2").all_inner_texts()
+    return page.locator(".card h2").all_text_contents()
 
 
 def share_shown_before(page):
