@@ -57,11 +57,14 @@ def measure(workers: int, options: argparse.Namespace) -> Measurement:
     """Run on a cluster of its own."""
     from ray.cluster_utils import Cluster
 
+    cores = sorted(os.sched_getaffinity(0))[:workers]
+    if len(cores) < workers:
+        raise SystemExit(f"{workers} workers need as many cores, and there are {len(cores)}")
     # What a driver does for a cluster is done beside the workers.
     node = {"num_cpus": 1, "object_store_memory": 80 << 20}
     cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
-        for core in sorted(os.sched_getaffinity(0))[:workers]:
+        for core in cores:
             bind(cluster.add_node(**node), core)
         with tempfile.TemporaryDirectory() as folder:
             photos = Path(folder) / "photos"
