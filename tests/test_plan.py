@@ -93,6 +93,22 @@ def test_two_photos_with_one_result_are_found_before_work_starts(tmp_path, plan)
     assert paths[0] in second.problem
 
 
+@pytest.mark.parametrize("source_first", [True, False])
+def test_a_photo_of_the_run_is_never_replaced_by_the_result_of_another(photo, plan, source_first):
+    other = photo.with_name("photo-unblurred.jpg")
+    other.write_bytes(JPEG_BYTES)
+    named = [photo, other] if source_first else [other, photo]
+    jobs = {job.source: job for job in plan(*named, on_existing="overwrite")}
+    assert jobs[photo].problem == f"{other} is itself to be deblurred, not replaced"
+    assert jobs[other].problem is None
+
+
+def test_photos_in_place_are_no_collision(photo, plan):
+    other = photo.with_name("other.jpg")
+    other.write_bytes(JPEG_BYTES)
+    assert [job.problem for job in plan(photo, other, in_place=True)] == [None, None]
+
+
 def test_an_existing_result_is_a_problem_unless_it_may_be_replaced(photo, plan):
     photo.with_name("photo-unblurred.jpg").write_bytes(b"earlier")
     assert "--overwrite" in plan(photo)[0].problem

@@ -263,15 +263,13 @@ def _judge_by_states(
         for file in written:
             if look(file):
                 return replace(job, skip=f"{file} exists")
-
-    def may_replace(file: Place) -> bool:
-        return options.on_existing == "overwrite" or history.is_ours(file, look)
-
-    problems += [_problem_of_target(file, may_replace(file), look) for file in written]
+    overwrites = options.on_existing == "overwrite"
+    replaceable = {file for file in written if overwrites or history.is_ours(file, look)}
+    problems += [_problem_of_target(file, file in replaceable, look) for file in written]
     return replace(
         job,
-        replaces=options.in_place or may_replace(target),
-        replaces_comparison=job.comparison is not None and may_replace(job.comparison),
+        replaces=options.in_place or target in replaceable,
+        replaces_comparison=job.comparison in replaceable,
         problem=next(filter(None, problems), None),
     )
 
@@ -319,16 +317,24 @@ def _problem_of_target(target: Place, may_replace: bool, look: Look) -> str | No
     return None
 
 
-def _mark_collisions(jobs: Iterable[Job]) -> Iterator[Job]:
-    """Mark every job that would write what another one would write too."""
-    first: dict[Url | str, Job] = {}
+def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
+    """Mark every job that would write what another one reads, or would write too."""
+    reader = {_identity(job.source): job for job in jobs if job.source is not None}
+    writer: dict[Url | str, Job] = {}
     for job in jobs:
+        marked = job
         for file in (job.target, job.comparison):
-            if file is not None and not job.problem:
-                taken = first.setdefault(_identity(file), job)
-                if taken is not job and not job.skip:
-                    job = replace(job, problem=f"{taken.name} would also become {file}")
-        yield job
+            if file is None or marked.problem:
+                continue
+            key = _identity(file)
+            other = writer.setdefault(key, job)
+            if job.skip:
+                continue
+            if reader.get(key, job) is not job:
+                marked = replace(job, problem=f"{file} is itself to be deblurred, not replaced")
+            elif other is not job:
+                marked = replace(job, problem=f"{other.name} would also become {file}")
+        yield marked
 
 
 def _identity(target: Place) -> Url | str:
