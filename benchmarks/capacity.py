@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 MEGAPIXELS = 12.0
 """Of each photo."""
-OVERLAP = 1.14
+OVERLAP = 1.31
 """Pixels computed per pixel of the photo, with tiles of 1024 pixels; see README.md."""
 GPU_SHARE = 0.3
 """Share of a GPU's peak rate that so small a network reaches: a guess."""

@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import torch
+from conftest import SHARED
 from test_tensorflow_checkpoint import make_checkpoint
 
 from unblur.published import CONFIGS, variable_names
@@ -48,3 +49,19 @@ def checkpoint_members(folder, arrays, step=STEP):
         f"{folder}/{step}.meta": b"the graph, which nobody reads",
         f"{folder}/checkpoint": f'model_checkpoint_path: "{step}"'.encode(),
     }
+
+
+def golden_members():
+    """The members of an archive that holds the original checkpoint."""
+    files = (SHARED / "srn-golden").glob("deblur.model-*")
+    return {f"checkpoints/lstm/{path.name}": path.read_bytes() for path in files}
+
+
+def assert_computes_as_the_original(network, sample="lstm_noise64x96.npz"):
+    """Compare a network with the results of the authors' graph, at all three scales."""
+    golden = np.load(SHARED / "srn-golden" / sample)
+    with torch.inference_mode():
+        results = network(torch.from_numpy(golden["input"]).permute(0, 3, 1, 2))
+    for scale, result in enumerate(results):
+        wanted = golden[f"out{scale}"].transpose(0, 3, 1, 2)
+        assert np.abs(result.numpy() - wanted).max() < 1e-4

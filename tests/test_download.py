@@ -13,9 +13,15 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import SHARED, Result
+from conftest import Result
 from PIL import Image
-from published_files import checkpoint_members, make_arrays, make_zip
+from published_files import (
+    assert_computes_as_the_original,
+    checkpoint_members,
+    golden_members,
+    make_arrays,
+    make_zip,
+)
 from servers import cut, stalled, status, whole
 
 from unblur import fetch
@@ -315,18 +321,8 @@ def test_a_terminal_shows_how_much_is_here_how_fast_and_how_long_yet(monkeypatch
 
 @pytest.mark.shared
 def test_the_original_checkpoint_goes_the_whole_way(mirror, folder, unblur, jpeg):
-    golden = SHARED / "srn-golden"
-    members = {
-        f"checkpoints/lstm/{path.name}": path.read_bytes() for path in golden.glob("deblur.model-*")
-    }
-    mirror.answers = [whole(make_zip(members), ETag='"one"')]
+    mirror.answers = [whole(make_zip(golden_members()), ETag='"one"')]
     assert download("srn-lstm").code == 0
-    network = load_network(installed_path("srn-lstm"))
-    sample = np.load(golden / "lstm_noise64x96.npz")
-    with torch.inference_mode():
-        results = network(torch.from_numpy(sample["input"]).permute(0, 3, 1, 2))
-    for scale, result in enumerate(results):
-        wanted = sample[f"out{scale}"].transpose(0, 3, 1, 2)
-        assert np.abs(result.numpy() - wanted).max() < 1e-4
+    assert_computes_as_the_original(load_network(installed_path("srn-lstm")))
     assert unblur(jpeg, model="srn-lstm").code == 0
     assert jpeg.with_name("photo-unblurred.jpg").exists()

@@ -6,8 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
-from published_files import STEP, checkpoint_members, make_arrays, make_zip
+from published_files import (
+    STEP,
+    assert_computes_as_the_original,
+    checkpoint_members,
+    golden_members,
+    make_arrays,
+    make_zip,
+)
 from safetensors.torch import save_file
 from test_tensorflow_checkpoint import make_checkpoint
 
@@ -331,16 +337,7 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(compact, monkeypa
 
 @pytest.mark.shared
 def test_the_authors_graph_is_computed_by_what_was_imported(tmp_path):
-    golden = SHARED / "srn-golden"
-    members = {
-        f"checkpoints/lstm/{path.name}": path.read_bytes() for path in golden.glob("deblur.model-*")
-    }
-    (tmp_path / "srndeblur_models.zip").write_bytes(make_zip(members))
+    (tmp_path / "srndeblur_models.zip").write_bytes(make_zip(golden_members()))
     (found,) = read_networks(tmp_path / "srndeblur_models.zip")
-    network = load_network(keep(found.network, found.name, "srndeblur_models.zip", None))
-    sample = np.load(golden / "lstm_noise64x96.npz")
-    with torch.inference_mode():
-        results = network(torch.from_numpy(sample["input"]).permute(0, 3, 1, 2))
-    for scale, result in enumerate(results):
-        wanted = sample[f"out{scale}"].transpose(0, 3, 1, 2)
-        assert np.abs(result.numpy() - wanted).max() < 1e-4
+    kept = keep(found.network, found.name, "srndeblur_models.zip", None)
+    assert_computes_as_the_original(load_network(kept))

@@ -45,7 +45,7 @@ def test_the_most_blurred_photo_comes_first(photos):
     ]
     scores = [float(value) for value, _ in lines]
     assert scores == sorted(scores, reverse=True)
-    assert scores[1] > 0.5 > scores[2]
+    assert scores[1] > 0.3 > scores[2]
 
 
 def test_one_bad_photo_is_one_line_and_exit_code_1(photos):
@@ -65,7 +65,7 @@ def test_json_tells_of_bad_photos_too(photos):
         "score": blurred["score"],
         "reason": "",
     }
-    assert blurred["score"] > 0.5
+    assert blurred["score"] > 0.3
     assert (missing["score"], missing["reason"]) == (None, "no such file or directory")
 
 
@@ -139,7 +139,7 @@ def test_only_blurry_leaves_sharp_photos_alone(photos, unblur):
     assert (result.code, status["blurred.jpg"][0], status["more.png"][0]) == (0, "done", "done")
     assert status["sharp.jpg"][0] == "skipped"
     assert status["sharp.jpg"][1].startswith("sharp: its blur score 0.")
-    assert status["sharp.jpg"][1].endswith("is below 0.5")
+    assert status["sharp.jpg"][1].endswith("is below 0.3")
     assert "2 done, 1 skipped, 0 failed" in result.stderr
     assert not (photos / "sharp-unblurred.jpg").exists()
 

@@ -148,4 +148,4 @@ def test_a_clusters_node_with_a_wrong_gpu_does_no_photo(broken_gpu, identity_wei
     worker = Worker([load_network(identity_weights)], choices, Options(), shape)
     reason = worker.prepare(__version__, [])
     assert isinstance(reason, DeviceError)
-    assert str(reason).startswith("the worker on a node device cuda failed its self-test")
+    assert str(reason).startswith("the worker on a node: device cuda failed its self-test")

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from conftest import SHARED
+from published_files import assert_computes_as_the_original
 
 from unblur.published import CONFIGS, load_published
 from unblur.srn import SRN, enlarge, shrink
@@ -30,12 +30,7 @@ def test_published_networks_have_the_published_number_of_parameters(name, millio
 @pytest.mark.parametrize("name", ["noise64x96", "crop256x256", "crop208x320"])
 def test_every_scale_computes_what_the_original_graph_computes(name):
     network = load_published(SHARED / "srn-golden" / "deblur.model-523000")
-    golden = np.load(SHARED / "srn-golden" / f"lstm_{name}.npz")
-    with torch.inference_mode():
-        results = network(torch.from_numpy(golden["input"]).permute(0, 3, 1, 2))
-    for scale, result in enumerate(results):
-        wanted = golden[f"out{scale}"].transpose(0, 3, 1, 2)
-        assert np.abs(result.numpy() - wanted).max() < 1e-4
+    assert_computes_as_the_original(network, f"lstm_{name}.npz")
 
 
 @pytest.mark.parametrize("config", [COMPACT, SRNConfig(width=2, blocks=1)])

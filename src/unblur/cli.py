@@ -405,11 +405,10 @@ def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
 
 
 def _only_plan(plan: Plan, ui: Ui, report: Report) -> None:
-    from unblur.report import Outcome, Status
+    from unblur.report import Outcome, Status, settled_beforehand
 
     for job in plan.jobs:
-        status = Status.FAILED if job.problem else Status.SKIPPED if job.skip else Status.PLANNED
-        outcome = Outcome(job, status, job.problem or job.skip or "")
+        outcome = settled_beforehand(job) or Outcome(job, Status.PLANNED)
         report.add(outcome)
         ui.outcome(outcome)
     if report.keeps_outcomes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import textwrap
@@ -15,6 +14,7 @@ import click
 
 from unblur.commands import exit_code_of, orderly_signals, verbosity_options
 from unblur.errors import ExitCode
+from unblur.loading import have_threads_wait_quietly
 from unblur.ui import NORMAL, Ui, printable
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def doctor(as_json: bool, quiet: int, verbose: int) -> None:
 
 
 def _act(ui: Ui, as_json: bool, options: set[str]) -> ExitCode:
-    # Read when PyTorch is imported; see unblur.cli.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    have_threads_wait_quietly()
     from unblur.doctor import examine, findings
 
     examination = examine(options)

@@ -16,7 +16,7 @@ from unblur.config import MODELS_VARIABLE, models_folder
 from unblur.errors import PhotoError, WeightsError
 from unblur.fetch import Watch, fetch, without_password
 from unblur.files import FileDraft, describe_os_error, sweep, temporary_beside
-from unblur.importing import check_room, keep, make_folder, read_networks
+from unblur.importing import check_room, keep, make_models_folder, read_networks
 from unblur.models import Model, installed_path
 
 MIRROR_VARIABLE = "UNBLUR_MIRROR"
@@ -66,7 +66,7 @@ def download(models: Sequence[Model], watch: Watch) -> Downloaded:
     record = folder / f"{model.file}.sha256"
     recorded = _read_record(record)
     expected = model.sha256 or recorded
-    make_folder(folder)
+    make_models_folder(folder)
     sweep(folder, trust_locks=False)
     # Each becomes a file of its own, in float32.
     unpacked = sum(4 * one.parameters for one in models)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from unblur.config import MODELS_VARIABLE
 from unblur.errors import PhotoError, UsageError, WeightsError
-from unblur.files import FileDraft, describe_os_error
+from unblur.files import FileDraft, describe_os_error, make_folder
 from unblur.models import MODELS, installed_path, is_model_name
 from unblur.published import load_published, recognise
 from unblur.srn import SRN
@@ -125,7 +125,7 @@ def keep(network: SRN, name: str, source: str, checksum: str | None) -> Path:
         )
     notes = {SOURCE_KEY: source} | ({SOURCE_CHECKSUM_KEY: checksum} if checksum else {})
     data = encode_network(network, notes=notes)
-    make_folder(path.parent)
+    make_models_folder(path.parent)
     check_room(path.parent, len(data))
     try:
         with FileDraft(path, data) as draft:
@@ -138,19 +138,16 @@ def keep(network: SRN, name: str, source: str, checksum: str | None) -> Path:
     return path
 
 
-def make_folder(folder: Path) -> None:
-    """Make the models folder.
+def make_models_folder(folder: Path) -> None:
+    """Make the folder of weights that did not come with the program.
 
     Raises:
         WeightsError: If that is not possible.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeightsError(
-            f"cannot make the folder {folder}: {describe_os_error(error)}; "
-            f"{MODELS_VARIABLE} names another one"
-        ) from error
+        make_folder(folder)
+    except PhotoError as error:
+        raise WeightsError(f"{error}; {MODELS_VARIABLE} names another folder") from error
 
 
 def check_room(folder: Path, size: int) -> None:

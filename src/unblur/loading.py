@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from unblur.deblurrer import Deblurrer
+    from unblur.srn import SRN
+
+
+def have_threads_wait_quietly() -> None:
+    """Let PyTorch's threads sleep while they wait; to be called before it is imported.
+
+    Those that spin make a busy machine several times slower.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def load_deblurrer(
-    weights: Path,
+    network: Path | SRN,
     *,
     device: str,
     tile: int | Literal["auto"],
@@ -24,7 +33,7 @@ def load_deblurrer(
     """Load a network onto a device, once that has shown that it computes rightly.
 
     Args:
-        weights: The file.
+        network: The file of its weights, or the network itself on the CPU.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         tile: See `Deblurrer`, as for what follows.
         strength: Share of the change that is made.
@@ -38,9 +47,7 @@ def load_deblurrer(
         DeviceError: If a device was asked for and is missing or wrong.
         UsageError: If the tile is too small, or the strength no share.
     """
-    # Threads that spin while they wait make a busy machine several times slower.
-    # OpenMP reads this when PyTorch is imported, which is why imports are late.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    have_threads_wait_quietly()
     from unblur.deblurrer import Deblurrer
     from unblur.devices import use_threads
     from unblur.self_test import working_device
@@ -48,6 +55,7 @@ def load_deblurrer(
 
     if threads:
         use_threads(None if threads == "auto" else threads)
-    network = load_network(weights)
+    if isinstance(network, Path):
+        network = load_network(network)
     chosen = working_device(network, device, warn).type
     return Deblurrer(network, chosen, tile, strength=strength, max_memory=max_memory, warn=warn)

@@ -18,7 +18,7 @@ STREAM = "-"
 
 
 DEFAULT_MAX_PIXELS = 500_000_000
-BLURRY_LEVEL = 0.5
+BLURRY_LEVEL = 0.3
 """Photos of lower scores count as sharp; ``docs/score.md`` tells what that catches and misses."""
 
 

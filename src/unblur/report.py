@@ -84,6 +84,13 @@ class Outcome:
         return json.dumps(values | settings)
 
 
+def settled_beforehand(job: Job) -> Outcome | None:
+    """Return the outcome of a job that the plan has found impossible or needless."""
+    if job.problem:
+        return Outcome(job, Status.FAILED, job.problem)
+    return Outcome(job, Status.SKIPPED, job.skip) if job.skip else None
+
+
 def _text(path: os.PathLike[str] | None) -> str | None:
     # Bytes of a name that are no text come out as lone surrogates, as os.fsencode takes them.
     return None if path is None else os.fspath(path)

@@ -11,7 +11,7 @@ from unblur import files
 from unblur.history import History, Record
 from unblur.options import Options
 from unblur.plan import Job, Plan, is_done
-from unblur.report import Outcome, Report, Status
+from unblur.report import Outcome, Report, Status, settled_beforehand
 from unblur.ui import Ui
 from unblur.work import Result
 
@@ -109,9 +109,7 @@ def run_plan(plan: Plan, runner: Runner, run: Run) -> None:
 def _settle_beforehand(jobs: Iterable[Job], run: Run) -> Iterator[Job]:
     """Settle the jobs that need no work, and yield the others."""
     for job in jobs:
-        if job.problem:
-            run.settle(Outcome(job, Status.FAILED, job.problem))
-        elif job.skip:
-            run.settle(Outcome(job, Status.SKIPPED, job.skip))
+        if outcome := settled_beforehand(job):
+            run.settle(outcome)
         else:
             yield job

@@ -46,7 +46,7 @@ def score(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option 
     """Tell how blurred photos are, the most blurred first.
 
     A score is by how much the sharpest contours of a photo are too wide, in
-    thousandths of its diagonal. Sharp photos have less than 0.5, whatever their
+    thousandths of its diagonal. Most sharp photos have less than 0.3, whatever their
     size; a soft background does not count. Each line is a score, a tab and a
     path. No photo is changed.
     """
@@ -86,11 +86,10 @@ def _score(flags: dict[str, Any], ui: Ui) -> ExitCode:
 
 def _measure(job: Job, options: Options) -> float | Outcome:
     from unblur import work
-    from unblur.report import Outcome, Status
+    from unblur.report import settled_beforehand
 
-    if job.problem:
-        return Outcome(job, Status.FAILED, job.problem)
-    return work.attempt(job, lambda: work.score(job, options))
+    settled = settled_beforehand(job)
+    return settled if settled else work.attempt(job, lambda: work.score(job, options))
 
 
 def _list(scores: list[tuple[float, Job]], report: Report, flags: dict[str, Any], ui: Ui) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import ray
 
 from unblur import __version__, files, stores, work
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
+from unblur.loading import have_threads_wait_quietly, load_deblurrer
 from unblur.options import Options
 from unblur.places import FileState
 from unblur.plan import Job
@@ -52,7 +52,7 @@ class Worker:
     def __init__(
         self, network: list[ray.ObjectRef[SRN]], choices: Choices, options: Options, shape: Shape
     ) -> None:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        have_threads_wait_quietly()
         self._network, self._choices, self._options = network, choices, options
         self._shape = shape
         # One thread computes: PyTorch starts threads anew for each one that does.
@@ -72,10 +72,10 @@ class Worker:
         """
         try:
             if version != __version__:
-                raise UsageError(f"has unblur {__version__}, not {version}")
+                raise UsageError(f"it has unblur {__version__}, not {version}")
             if samples and not any(map(files.exists, samples)):
                 raise UsageError(
-                    f"does not see {samples[0]}: all nodes need the same shared file system, "
+                    f"it does not see {samples[0]}: all nodes need the same shared file system, "
                     "or photos in an object store"
                 )
             return self._computing.submit(self._load_network).result()
@@ -83,22 +83,16 @@ class Worker:
             reason: UnblurError = error
         except Exception as error:  # such as a library that is missing there
             reason = DeviceError(f"{type(error).__name__}: {error}")
-        return type(reason)(f"the worker on {ray.util.get_node_ip_address()} {reason}")
+        return type(reason)(f"the worker on {ray.util.get_node_ip_address()}: {reason}")
 
     def _load_network(self) -> dict[str, Any]:
-        from unblur.deblurrer import Deblurrer
-        from unblur.devices import use_threads
-        from unblur.self_test import working_device
-
-        use_threads(self._choices.threads or int(self._shape["num_cpus"]) or None)
-        network = ray.get(self._network[0])
-        device = "cuda" if self._shape.get("num_gpus") else "cpu"
-        self._deblurrer = Deblurrer(
-            network,
-            device=working_device(network, device, self._warnings.append).type,
+        self._deblurrer = load_deblurrer(
+            ray.get(self._network[0]),
+            device="cuda" if self._shape.get("num_gpus") else "cpu",
             tile=self._choices.tile,
             strength=self._choices.strength,
             max_memory=self._options.max_memory,
+            threads=self._choices.threads or int(self._shape["num_cpus"]) or "auto",
             warn=self._warnings.append,
         )
         return {"device": self._deblurrer.device.type, "tile": self._deblurrer.tile}
