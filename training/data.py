@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -153,6 +153,7 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
         real_share: float = 0.2,
         seed: int = 0,
         first_batch: int = 0,
+        curriculum: Callable[[float], Curriculum] = Curriculum.at,
     ) -> None:
         self.photos = [read_pixels(path) for path in photo_paths(photos, held_out=False)]
         self.pairs = read_pairs(pairs, held_out=False)
@@ -160,12 +161,13 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
         self.real_share = real_share
         self.seed = seed
         self.first_batch = first_batch
+        self.curriculum = curriculum
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches for ever."""
         number = self.first_batch
         while True:
-            yield self.batch(number, Curriculum.at(self.progress.value))
+            yield self.batch(number, self.curriculum(self.progress.value))
             number += 1
 
     def batch(self, number: int, stage: Curriculum) -> tuple[Tensor, Tensor]:

@@ -68,9 +68,9 @@ def robust_error(result: Tensor, wanted: Tensor) -> Tensor:
     return charbonnier + 0.02 * torch.view_as_real(spectrum).abs().mean()
 
 
-def training_loss(results: list[Tensor], sharp: Tensor, progress: float) -> Tensor:
+def training_loss(results: list[Tensor], sharp: Tensor, is_robust: bool) -> Tensor:
     """Sum the error over the three scales (equation 7 of the SRN paper)."""
-    error = squared_error if progress < SQUARED_ERROR_UNTIL else robust_error
+    error = robust_error if is_robust else squared_error
     losses = [
         error(result.float(), F.avg_pool2d(sharp, scale))
         for result, scale in zip(results, SCALES, strict=True)
@@ -92,6 +92,8 @@ class Trainer:
     seconds: float = 0.0
     begin: float = 0.0
     """Progress at which this training began."""
+    robust_from: float = SQUARED_ERROR_UNTIL
+    """Progress at which the loss changes."""
 
     def __post_init__(self) -> None:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -123,7 +125,7 @@ class Trainer:
         blurred = blurred.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             results = self.network(blurred)
-        loss = training_loss(results, sharp, self.progress)
+        loss = training_loss(results, sharp, self.progress >= self.robust_from)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         rate = min(1.0, (self.step + 1) / WARM_UP_STEPS)

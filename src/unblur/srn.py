@@ -53,8 +53,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, width, H, W) to the same shape."""
-        change: Tensor = self.conv2(F.relu(self.conv1(x)))
-        return x + change
+        change: Tensor = self.conv2(F.relu_(self.conv1(x)))
+        return change.add_(x)
 
 
 class ConvLSTM(nn.Module):
@@ -116,7 +116,7 @@ class SRN(nn.Module):
     def _between_levels(self, x: Tensor) -> Tensor:
         # A network that predicts a residual finds silence its cheapest first
         # improvement: with a ReLU here, every activation dies within 150 steps.
-        return x if self.config.residual else F.relu(x)
+        return x if self.config.residual else F.relu_(x)
 
     def forward(self, blurred: Tensor) -> list[Tensor]:
         """Deblur whole images in one pass over the three scales.
@@ -164,8 +164,10 @@ class SRN(nn.Module):
 
         skips: list[Tensor] = []
         for entry, encoder in zip(self.entries, self.encoders, strict=True):
-            x = encoder(self._between_levels(entry(x)))
+            x = self._between_levels(entry(x))
+            x = encoder(x)
             skips.append(x)
+        skips.pop()  # the deepest features go on as they are
 
         if self.lstm is not None:
             if state is None:
@@ -174,7 +176,7 @@ class SRN(nn.Module):
 
         x = self.decoders[-1](x)
         for level in reversed(range(LEVELS - 1)):
-            x = self._between_levels(self.exits[level](x)) + skips[level]
+            x = self._between_levels(self.exits[level](x)).add_(skips.pop())
             x = self.decoders[level](x)
 
         x = F.pixel_shuffle(self.output(x), self.config.unshuffle)  # (B, c, H, W)
