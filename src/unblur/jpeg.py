@@ -23,6 +23,7 @@ from unblur.errors import PhotoError
 from unblur.photo import JPEG, Encoded, Photo
 from unblur.pixels import code_pixels, open_image, to_array
 from unblur.score import reduction
+from unblur.tiff_directory import TiffFile, read_tiff
 from unblur.ycbcr import move_colors
 
 SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
@@ -350,30 +351,29 @@ def _move_index(
         new_base: Where it lies in the output.
         ends: Where the first image ends, in the original and in the output.
     """
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(index[:4])
-    if order is None:
-        return
     moved = ends[1] - ends[0]
     corrected = bytearray(index)
     try:
-        for position in _index_entries(index, order):
-            size, offset = struct.unpack_from(order + "II", index, position + 4)
+        file = read_tiff(index)
+        for position in _index_entries(file):
+            size, offset = file.unpack("II", position + 4)
             if offset == 0:  # the first image itself
                 size += moved
             elif old_base + offset >= ends[0]:
                 offset += moved + old_base - new_base
-            struct.pack_into(order + "II", corrected, position + 4, size, offset)
-    except struct.error:
+            struct.pack_into(file.order + "II", corrected, position + 4, size, offset)
+    except (ValueError, struct.error):
         return
     output[new_base : new_base + len(index)] = corrected
 
 
-def _index_entries(index: bytes, order: str) -> range:
-    """Return the positions of the 16-byte entries in a multi-picture index."""
-    (directory,) = struct.unpack_from(order + "I", index, 4)
-    (count,) = struct.unpack_from(order + "H", index, directory)
-    for field in range(count):
-        tag, _, size, value = struct.unpack_from(order + "HHII", index, directory + 2 + 12 * field)
-        if tag == MPF_ENTRIES_TAG and value + size <= len(index):
-            return range(value, value + size - MPF_ENTRY_BYTES + 1, MPF_ENTRY_BYTES)
-    return range(0)
+def _index_entries(index: TiffFile) -> range:
+    """Return the positions of the 16-byte entries in a multi-picture index.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    entries = index.directory(index.first).entries.get(MPF_ENTRIES_TAG)
+    if entries is None:
+        raise ValueError("lists no images")
+    return range(entries.start, entries.start + entries.size - MPF_ENTRY_BYTES + 1, MPF_ENTRY_BYTES)

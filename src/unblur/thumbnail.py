@@ -7,9 +7,9 @@ padded with zeros, so that no offset and no other tag changes.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,8 @@ from PIL import Image
 from unblur import jpeg
 from unblur.photo import Photo
 from unblur.pixels import reduced
+from unblur.tiff_directory import Tag, read_tiff
 
-BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
-SHORT, LONG = 3, 4
-COMPRESSION, OFFSET, LENGTH = 0x0103, 0x0201, 0x0202
 JPEG_COMPRESSION = 6
 
 MAX_PIXELS = 1_000_000
@@ -76,38 +74,16 @@ def refreshed(exif: bytes, pixels: NDArray[Any]) -> bytes:
 
 def find(exif: bytes) -> slice | None:
     """Return where an EXIF block holds a thumbnail in JPEG, or ``None`` if it holds none."""
-    order = BYTE_ORDERS.get(exif[:4])
-    if order is None:
-        return None
     try:
-        (first,) = struct.unpack_from(order + "I", exif, 4)
-        _, second = _read_directory(exif, order, first)
-        if second == 0:
+        file = read_tiff(exif)
+        _, second = islice(file.pages(), 2)
+        if file.value(second, Tag.COMPRESSION) != JPEG_COMPRESSION:
             return None
-        fields, _ = _read_directory(exif, order, second)
-    except struct.error:  # an offset beyond the end
+        start = file.value(second, Tag.JPEG_OFFSET)
+        stop = start + file.value(second, Tag.JPEG_BYTE_COUNT)
+    except ValueError:  # damaged, or of one directory only
         return None
-    start, length = fields.get(OFFSET, 0), fields.get(LENGTH, 0)
-    if fields.get(COMPRESSION) != JPEG_COMPRESSION or start + length > len(exif):
-        return None
-    return slice(start, start + length)
-
-
-def _read_directory(exif: bytes, order: str, position: int) -> tuple[dict[int, int], int]:
-    """Return the single integers among a directory's fields, and where the next directory is.
-
-    Raises:
-        struct.error: If it does not lie in the block.
-    """
-    (count,) = struct.unpack_from(order + "H", exif, position)
-    fields = {}
-    for start in range(position + 2, position + 2 + 12 * count, 12):
-        tag, kind, length = struct.unpack_from(order + "HHI", exif, start)
-        if kind in (SHORT, LONG) and length == 1:
-            form = order + ("H" if kind == SHORT else "I")
-            (fields[tag],) = struct.unpack_from(form, exif, start + 8)
-    (following,) = struct.unpack_from(order + "I", exif, position + 2 + 12 * count)
-    return fields, following
+    return slice(start, stop) if 0 <= start <= stop <= len(exif) else None
 
 
 def _draw(old: NDArray[np.uint8], pixels: NDArray[Any]) -> NDArray[np.uint8] | None:
