@@ -19,15 +19,14 @@ from unblur.items import COLOR, ItemFile
 from unblur.photo import JPEG, PNG, TIFF, WEBP, Format
 from unblur.tiff import read_page
 from unblur.tiff_directory import (
-    LONG,
     SHORT,
     Field,
     Tag,
     TiffFile,
     read_fields,
+    read_linked,
     read_tiff,
-    write_directory,
-    write_header,
+    write_block,
     write_numbers,
 )
 
@@ -158,7 +157,7 @@ def upright_xmp(xmp: bytes) -> bytes:
 def make_orientation(orientation: int) -> bytes:
     """Make an EXIF block that says nothing but the orientation."""
     field = write_numbers(Tag.ORIENTATION, ">", SHORT, orientation)
-    return write_header(">", 8) + write_directory([field], ">", 8)
+    return write_block([field], {}, ">")
 
 
 def _find_orientation(exif: bytes) -> tuple[str, int] | None:
@@ -366,18 +365,13 @@ def _make_exif(file: TiffFile, fields: dict[int, Field]) -> tuple[bytes, bool]:
 
     Those stay behind: their offsets are true only where they are.
     """
-    order, has_notes = file.order, False
     first = [field for tag, field in fields.items() if tag in EXIF_IN_FIRST]
-    output = bytearray(8)
+    linked, has_notes = {}, False
     for tag in (Tag.EXIF_IFD, Tag.GPS_IFD):
-        start = int.from_bytes(fields[tag].values, file.byte_order) if tag in fields else 0
-        inner = read_fields(file, start)
+        inner = read_linked(file, fields, tag)
         has_notes |= inner.pop(Tag.MAKER_NOTE, None) is not None
         inner.pop(Tag.INTEROPERABILITY_IFD, None)
-        if inner:
-            first.append(write_numbers(tag, order, LONG, len(output)))
-            output += write_directory(list(inner.values()), order, len(output))
-    if not first:
+        linked[tag] = list(inner.values())
+    if not first and not any(linked.values()):
         return b"", has_notes
-    output[:8] = write_header(order, len(output))
-    return bytes(output + write_directory(first, order, len(output))), has_notes
+    return write_block(first, linked, file.order), has_notes

@@ -4,7 +4,7 @@ The block stays where it is, at the beginning, so that every offset in it goes o
 being true, those of maker notes among them. Pixels follow, then a first directory
 that takes the place of the block's own (TIFF 6.0, sections 2, 8, 14 and 18). The
 block's thumbnail is not listed any more: readers would take it for a page.
-Pixels are deflated, 8 or 16 bits as they are.
+Pixels are of 8 or 16 bits as they are, and deflated unless told otherwise.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from unblur.errors import PhotoError
 from unblur.tiff_coding import (
     HORIZONTAL_DIFFERENCING,
+    NO_PREDICTOR,
     Coding,
     Compression,
     Samples,
@@ -59,13 +60,19 @@ ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
 """Values of ExtraSamples: colours are multiplied by opacity, or not."""
 
 
-def write_tiff(pixels: Samples, alpha: Samples | None, metadata: Metadata) -> bytes:
+def write_tiff(
+    pixels: Samples,
+    alpha: Samples | None,
+    metadata: Metadata,
+    compression: Compression = Compression.DEFLATE,
+) -> bytes:
     """Write a TIFF of one page.
 
     Args:
         pixels: (H, W, 1 or 3).
         alpha: (H, W), of the same type.
         metadata: What to write besides; a damaged EXIF block is left out.
+        compression: ``DEFLATE`` or ``NONE``.
 
     Raises:
         PhotoError: If the file would become larger than its offsets can tell.
@@ -75,22 +82,32 @@ def write_tiff(pixels: Samples, alpha: Samples | None, metadata: Metadata) -> by
     output = bytearray(exif.data + bytes(len(exif.data) % 2))
     fields = read_fields(exif, exif.first)
     fields = {tag: field for tag, field in fields.items() if tag not in _ABOUT_OTHER_PIXELS}
-    fields |= _describe(samples, pixels.shape[2], exif.order)
-    fields |= _append_strips(output, samples, exif.order)
+    coding = _choose_coding(samples, compression, exif.order)
+    fields |= _describe(samples, pixels.shape[2], coding, exif.order)
+    fields |= _append_strips(output, samples, coding, exif.order)
     if metadata.xmp:
         fields[Tag.XMP] = Field(Tag.XMP, BYTE, len(metadata.xmp), metadata.xmp)
     if metadata.icc:
         fields[Tag.ICC_PROFILE] = Field(Tag.ICC_PROFILE, UNDEFINED, len(metadata.icc), metadata.icc)
     output[:8] = write_header(exif.order, len(output))
-    return bytes(output + write_directory(list(fields.values()), exif.order, len(output)))
+    output += write_directory(list(fields.values()), exif.order, len(output))
+    return bytes(output)
 
 
-def _append_strips(output: bytearray, samples: Samples, order: str) -> dict[int, Field]:
-    """Code pixels to the end of a file; return the fields that tell where."""
-    height, width, depth = samples.shape
+def _choose_coding(samples: Samples, compression: Compression, order: str) -> Coding:
+    _, width, depth = samples.shape
     rows = max(1, STRIP_BYTES // (width * depth * samples.itemsize))
+    predictor = NO_PREDICTOR if compression is Compression.NONE else HORIZONTAL_DIFFERENCING
     kind = np.dtype(f"{order}u{samples.itemsize}")
-    coding = Coding(Compression.DEFLATE, HORIZONTAL_DIFFERENCING, kind, False, rows * width)
+    return Coding(compression, predictor, kind, False, rows * width)
+
+
+def _append_strips(
+    output: bytearray, samples: Samples, coding: Coding, order: str
+) -> dict[int, Field]:
+    """Code pixels to the end of a file; return the fields that tell where."""
+    height, width, _ = samples.shape
+    rows = coding.segment_pixels // width
     offsets, sizes = [], []
     for top in range(0, height, rows):
         strip = encode_segment(samples[top : top + rows], coding, b"")
@@ -117,18 +134,18 @@ def _read_exif(exif: bytes) -> TiffFile:
     return file
 
 
-def _describe(samples: Samples, channels: int, order: str) -> dict[int, Field]:
+def _describe(samples: Samples, channels: int, coding: Coding, order: str) -> dict[int, Field]:
     """Return the fields that tell how pixels are stored, but for their strips."""
     height, width, depth = samples.shape
     numbers: dict[Tag, tuple[int, ...]] = {
         Tag.IMAGE_WIDTH: (width,),
         Tag.IMAGE_LENGTH: (height,),
         Tag.BITS_PER_SAMPLE: (8 * samples.itemsize,) * depth,
-        Tag.COMPRESSION: (Compression.DEFLATE,),
+        Tag.COMPRESSION: (coding.compression,),
         Tag.PHOTOMETRIC_INTERPRETATION: (2 if channels == 3 else 1,),
         Tag.SAMPLES_PER_PIXEL: (depth,),
         Tag.PLANAR_CONFIGURATION: (1,),
-        Tag.PREDICTOR: (HORIZONTAL_DIFFERENCING,),
+        Tag.PREDICTOR: (coding.predictor,),
     }
     if depth > channels:
         numbers[Tag.EXTRA_SAMPLES] = (UNASSOCIATED_ALPHA,)

@@ -13,21 +13,20 @@ import contextlib
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from unblur import jpeg
+from unblur import jpeg, new_tiff
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
-from unblur.metadata import upright_xmp
+from unblur.metadata import Metadata, upright_xmp
 from unblur.photo import RAW, Photo
 from unblur.pixels import refuse_large
+from unblur.tiff_coding import Compression
 from unblur.tiff_directory import (
-    LONG,
     RATIONAL,
     SHORT,
     UNDEFINED,
@@ -35,16 +34,15 @@ from unblur.tiff_directory import (
     Tag,
     TiffFile,
     read_fields,
+    read_linked,
     read_tiff,
-    write_directory,
+    write_block,
     write_header,
     write_numbers,
 )
 
 SRGB_GAMMA = (2.4, 12.92)
 """Exponent, and slope near black, of the sRGB transfer function; LibRaw's own default is BT.709."""
-
-STRIP_BYTES = 1 << 20
 
 _KEPT = frozenset(
     {
@@ -54,7 +52,6 @@ _KEPT = frozenset(
         Tag.DATE_TIME,
         Tag.ARTIST,
         Tag.COPYRIGHT,
-        Tag.XMP,
         Tag.IPTC,
     }
 )
@@ -157,68 +154,32 @@ def write_tiff(pixels: NDArray[np.uint16], metadata: TiffFile) -> bytes:
         metadata: A file whose first directory tells it; its byte order is kept,
             so that values can be copied.
     """
-    order = metadata.order
-    first, exif, gps = _read_metadata(metadata)
-    output = bytearray(8)
-    for tag, fields in ((Tag.EXIF_IFD, exif), (Tag.GPS_IFD, gps)):
-        if fields:
-            first.append(write_numbers(tag, order, LONG, len(output)))
-            output += write_directory(fields, order, len(output))
-    first += _describe_pixels(pixels, order, len(output))
-    output += pixels.astype(f"{order}u2").data.cast("B")
-    output[:8] = write_header(order, len(output))
-    return bytes(output + write_directory(first, order, len(output)))
-
-
-def _read_metadata(file: TiffFile) -> tuple[list[Field], list[Field], list[Field]]:
-    """Return the fields for the first, the Exif and the GPS directory."""
-    first = read_fields(file, file.first)
-    exif, gps = (
-        read_fields(file, int.from_bytes(first[tag].values[:4], file.byte_order))
-        if tag in first
-        else {}
-        for tag in (Tag.EXIF_IFD, Tag.GPS_IFD)
+    first = read_fields(metadata, metadata.first)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    told = Metadata(
+        exif=_make_exif(metadata, first),
+        xmp=upright_xmp(first[Tag.XMP].values) if Tag.XMP in first else b"",
+        icc=profile if pixels.shape[2] == 3 else b"",
     )
+    return new_tiff.write_tiff(pixels, None, told, Compression.NONE)
+
+
+def _make_exif(file: TiffFile, first: dict[int, Field]) -> bytes:
+    """Make an EXIF block of what is known of the photo, which developing has turned upright."""
+    order = file.order
+    exif, gps = (read_linked(file, first, tag) for tag in (Tag.EXIF_IFD, Tag.GPS_IFD))
     exif = {tag: first[tag] for tag in _EXIF_IN_FIRST & first.keys()} | exif
     exif.setdefault(Tag.EXIF_VERSION, Field(Tag.EXIF_VERSION, UNDEFINED, 4, b"0232"))
-    exif[Tag.COLOR_SPACE] = write_numbers(Tag.COLOR_SPACE, file.order, SHORT, 1)
-    return (
-        [_upright(item) for tag, item in first.items() if tag in _KEPT],
-        [item for tag, item in exif.items() if tag not in _LEFT_OUT],
-        list(gps.values()),
-    )
-
-
-def _upright(item: Field) -> Field:
-    """Let XMP say that the picture is upright, as developing made it."""
-    if item.tag != Tag.XMP:
-        return item
-    return replace(item, values=upright_xmp(item.values))
-
-
-def _describe_pixels(pixels: NDArray[np.uint16], order: str, start: int) -> list[Field]:
-    """Return the fields that baseline TIFF requires (TIFF 6.0, sections 4 and 6), and a profile."""
-    height, width, channels = pixels.shape
-    row_bytes = width * channels * 2
-    rows = max(1, STRIP_BYTES // row_bytes)
-    tops = range(0, height, rows)
-    counts = [min(rows, height - top) * row_bytes for top in tops]
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    fields = [
-        write_numbers(Tag.IMAGE_WIDTH, order, LONG, width),
-        write_numbers(Tag.IMAGE_LENGTH, order, LONG, height),
-        write_numbers(Tag.BITS_PER_SAMPLE, order, SHORT, *[16] * channels),
-        write_numbers(Tag.COMPRESSION, order, SHORT, 1),
-        write_numbers(Tag.PHOTOMETRIC_INTERPRETATION, order, SHORT, 2 if channels == 3 else 1),
-        write_numbers(Tag.STRIP_OFFSETS, order, LONG, *(start + top * row_bytes for top in tops)),
+    exif[Tag.COLOR_SPACE] = write_numbers(Tag.COLOR_SPACE, order, SHORT, 1)
+    linked = {
+        Tag.EXIF_IFD: [item for tag, item in exif.items() if tag not in _LEFT_OUT],
+        Tag.GPS_IFD: list(gps.values()),
+    }
+    kept = [item for tag, item in first.items() if tag in _KEPT]
+    about_pixels = [
         write_numbers(Tag.ORIENTATION, order, SHORT, 1),
-        write_numbers(Tag.SAMPLES_PER_PIXEL, order, SHORT, channels),
-        write_numbers(Tag.ROWS_PER_STRIP, order, LONG, rows),
-        write_numbers(Tag.STRIP_BYTE_COUNTS, order, LONG, *counts),
         write_numbers(Tag.X_RESOLUTION, order, RATIONAL, 300, 1),
         write_numbers(Tag.Y_RESOLUTION, order, RATIONAL, 300, 1),
         write_numbers(Tag.RESOLUTION_UNIT, order, SHORT, 2),
     ]
-    if channels == 3:
-        fields.append(Field(Tag.ICC_PROFILE, UNDEFINED, len(profile), profile))
-    return fields
+    return write_block(kept + about_pixels, linked, order)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import chain
@@ -356,6 +356,15 @@ def read_fields(file: TiffFile, start: int) -> dict[int, Field]:
     return fields
 
 
+def read_linked(file: TiffFile, fields: Mapping[int, Field], tag: int) -> dict[int, Field]:
+    """Return the fields of the directory that a field points to; none without such a field."""
+    if tag not in fields:
+        return {}
+    pointer = fields[tag]
+    first = pointer.values[: len(pointer.values) // pointer.count]
+    return read_fields(file, int.from_bytes(first, file.byte_order))
+
+
 def write_numbers(tag: int, order: str, kind: int, *numbers: int) -> Field:
     """Make a field of whole numbers; a rational is two of them."""
     code = _FORMATS[kind]
@@ -390,3 +399,21 @@ def write_directory(fields: Sequence[Field], order: str, start: int) -> bytes:
             values = struct.pack(order + "I", position + len(beyond) - len(values))
         table += struct.pack(order + "HHI", item.tag, item.type, item.count) + values
     return table + bytes(4) + beyond
+
+
+def write_block(first: Sequence[Field], linked: Mapping[Tag, Sequence[Field]], order: str) -> bytes:
+    """Write a classic TIFF without pixels, such as an EXIF block.
+
+    Args:
+        first: Fields of the first directory; it may have none only if there are linked ones.
+        linked: Fields of the directories that it points to, by the tag that does so; one
+            without fields is not written.
+        order: ``<`` or ``>``.
+    """
+    output, pointers = bytearray(8), []
+    for tag, fields in linked.items():
+        if fields:
+            pointers.append(write_numbers(tag, order, LONG, len(output)))
+            output += write_directory(fields, order, len(output))
+    output[:8] = write_header(order, len(output))
+    return bytes(output + write_directory([*first, *pointers], order, len(output)))
