@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from unblur import files
 from unblur.errors import UsageError
 from unblur.history import History
 from unblur.options import Options
@@ -48,6 +49,24 @@ def test_a_result_lies_beside_its_photo(photo, plan):
 def test_the_ending_of_a_result_tells_its_content(tmp_path, name, content, result, plan):
     (tmp_path / name).write_bytes(content)
     assert plan(tmp_path / name)[0].target == tmp_path / result
+
+
+def test_below_a_folder_each_photo_is_opened_once(tmp_path, plan, monkeypatch):
+    opened = []
+
+    def record(path, size):
+        opened.append(path.name)
+        return read_header(path, size)
+
+    read_header = files.read_header
+    monkeypatch.setattr(files, "read_header", record)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.jpg", "lies.png"):
+        (folder / name).write_bytes(JPEG_BYTES)
+    jobs = plan(folder, recursive=True)
+    assert [job.target.name for job in jobs] == ["a-unblurred.jpg", "lies-unblurred.jpg"]
+    assert opened == ["a.jpg", "lies.png"]
 
 
 def test_into_a_folder_results_keep_their_names(photo, tmp_path, plan):

@@ -11,8 +11,10 @@ from PIL import Image, ImageCms
 
 from unblur import codecs, raw
 from unblur.errors import PhotoError
+from unblur.history import History
+from unblur.options import Options
 from unblur.photo import HEADER_BYTES, RAW, TIFF, identify
-from unblur.plan import output_name
+from unblur.plan import make_plan
 from unblur.tiff_directory import (
     LONG,
     RATIONAL,
@@ -175,11 +177,17 @@ def test_raw_that_is_built_like_a_tiff_is_told_by_what_it_holds(fields):
     assert identify(make_tiff("<", text(Tag.MAKE, "NIKON"))) is TIFF
 
 
+def planned_name(source):
+    """What the result of a photo would be called."""
+    with History(source.with_name("history.sqlite3")) as history:
+        return make_plan([str(source)], Options(), history, "settings").jobs[0].target.name
+
+
 @pytest.mark.parametrize("name", ["IMG.dng", "IMG.NEF", "IMG.tif"])
 def test_the_result_never_has_a_raw_files_ending(name, tmp_path):
     source = tmp_path / name
     source.write_bytes(make_dng())
-    assert output_name(source, "-unblurred") == "IMG-unblurred.tif"
+    assert planned_name(source) == "IMG-unblurred.tif"
 
 
 @pytest.mark.parametrize("name", ["IMG.dng", "IMG.tif"])
@@ -235,4 +243,4 @@ def test_without_the_extra_it_is_named(monkeypatch):
 def test_a_jpeg_that_is_named_like_a_raw_file_stays_a_jpeg(tmp_path):
     source = tmp_path / "IMG.nef"
     source.write_bytes(make_jpeg())
-    assert output_name(source, "-unblurred") == "IMG-unblurred.jpg"
+    assert planned_name(source) == "IMG-unblurred.jpg"

@@ -35,6 +35,8 @@ class Found:
     """Why it cannot be done."""
     passed_over: str | None = None
     """Why it is left alone."""
+    form: Format | None = None
+    """What its first bytes tell, where they were looked at to recognise it."""
 
 
 def find(named: Place, options: Options, listing: Listing) -> Iterator[Found]:
@@ -101,7 +103,7 @@ def _find_files(folder: Path, top: Path, options: Options) -> Iterator[Found]:
         path = folder / name
         below = path.relative_to(top)
         if not files.is_folder(path):
-            yield Found(path, below, passed_over=_reason_to_pass_over_file(path, below, options))
+            yield _look_at_file(path, below, options)
         elif reason_not_to_enter := _reason_not_to_enter(path, options):
             yield Found(path, below, passed_over=reason_not_to_enter)
         else:
@@ -118,15 +120,15 @@ def _reason_not_to_enter(folder: Path, options: Options) -> str | None:
     return None
 
 
-def _reason_to_pass_over_file(path: Path, below: PurePath, options: Options) -> str | None:
-    if is_hidden(unlimited(path)):
-        return "hidden"
-    if reason := _reason_to_pass_over(path, below, options):
-        return reason
+def _look_at_file(path: Path, below: PurePath, options: Options) -> Found:
+    hidden = "hidden" if is_hidden(unlimited(path)) else None
+    if reason := hidden or _reason_to_pass_over(path, below, options):
+        return Found(path, below, passed_over=reason)
     header = _read_header(path)
-    if header is None and path.suffix.lower() in PHOTO_SUFFIXES:
-        return None  # tried all the same, to be told as an error
-    return None if identify(header or b"") else NO_PHOTO
+    form = identify(header or b"")
+    # One that cannot be read is tried all the same, to be told as an error.
+    may_be_photo = form or (header is None and path.suffix.lower() in PHOTO_SUFFIXES)
+    return Found(path, below, passed_over=None if may_be_photo else NO_PHOTO, form=form)
 
 
 def _reason_to_pass_over(photo: Place, below: PurePath, options: Options) -> str | None:

@@ -178,13 +178,20 @@ def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
         return None
     if options.output is not None and not into_folder:
         return place(options.output)
-    name = output_name(photo, options.suffix, CONVERSIONS.get(options.format or ""))
+    name = output_name(photo, options.suffix, _result_format(found, options))
     if options.output is None:
         return photo.with_name(name)
     return place(options.output) / found.below.with_name(name)
 
 
-def output_name(source: Place, suffix: str, result: Format | None = None) -> str:
+def _result_format(found: Found, options: Options) -> Format | None:
+    if options.format:
+        return CONVERSIONS[options.format]
+    form = found.form or format_of(found.place)
+    return form and form.result
+
+
+def output_name(source: Place, suffix: str, result: Format | None) -> str:
     """Return the name of a photo's result, whose ending tells what is inside.
 
     A name that would be longer than file systems allow is shortened.
@@ -192,10 +199,8 @@ def output_name(source: Place, suffix: str, result: Format | None = None) -> str
     Args:
         source: The photo.
         suffix: Put between its name and its ending.
-        result: What it becomes; ``None`` is what its own format does.
+        result: What it becomes; ``None`` if that is not known.
     """
-    form = format_of(source)
-    result = result or (form and form.result)
     ending = source.suffix
     if result and ending.lower() not in result.suffixes:
         ending = result.suffixes[0]
