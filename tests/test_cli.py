@@ -322,6 +322,13 @@ def test_too_little_memory_fails_the_photo_in_one_line(png, unblur):
     assert unblur(png, "--max-memory", "1G").code == 0
 
 
+def test_what_pictures_take_counts_as_memory(png, unblur):
+    assert unblur(png, "--max-memory", "430M").code == 0
+    result = unblur(png, "--max-memory", "430M", "--overwrite", "--compare")
+    assert result.code == 1
+    assert "more than --max-memory allows" in result.stderr
+
+
 def test_bounded_memory_does_one_photo_at_a_time(png, unblur):
     result = unblur(png, "--max-memory", "1G", "--jobs", "2")
     assert result.code == 2

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import struct
+import tracemalloc
 
 import fakes
 import numpy as np
@@ -13,15 +14,19 @@ from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
 from unblur import cli, codecs, files
+from unblur.change import measure_change
 from unblur.compare import (
+    DRAWING_BYTES,
     LABEL_PX,
     MAGNIFIED,
+    Pair,
     code_comparison,
     code_thumbnail,
     make_pair,
     make_pictures,
 )
 from unblur.deblurrer import Deblurrer
+from unblur.display import View, turned
 from unblur.errors import PhotoError
 
 NAME = "photo-compared.png"
@@ -47,6 +52,21 @@ def pair_of(height, width, orientation=1, square=None):
     if square:
         after[square][::2, ::2] += 100
     return make_pair(photo, after)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_drawing_a_large_photo_takes_no_more_memory_than_it_is_given(dtype):
+    pixels = turned(np.zeros((2000, 4000, 3), dtype), 6)
+    view = View(pixels, None, b"")
+    tracemalloc.start()  # sees arrays, not Pillow's images, which are copies of 8 bits
+    try:
+        pair = Pair(view, view, measure_change(pixels, pixels))
+        code_comparison(pair)
+        make_pictures(pair, 64)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < DRAWING_BYTES
 
 
 def test_a_comparison_shows_both_photos_and_the_changed_part_magnified():

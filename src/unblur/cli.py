@@ -336,7 +336,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         run = Run(options, history, settings, ui, stdout, report)
         code = ExitCode.OK
         try:
-            run_plan(plan, _make_runner(weights, flags, ui), run)
+            run_plan(plan, _make_runner(weights, flags, options, ui), run)
         finally:  # also of a run that was cut short
             if page and report.counts:
                 facts = len(plan.jobs), time.monotonic() - started, ui.settings
@@ -425,11 +425,11 @@ def _conclude(report: Report, ui: Ui) -> ExitCode:
     return report.exit_code
 
 
-def _make_runner(weights: Path, flags: dict[str, Any], ui: Ui) -> Runner:
+def _make_runner(weights: Path, flags: dict[str, Any], options: Options, ui: Ui) -> Runner:
     if flags["ray"] is None:
         from unblur.batch import LocalRunner
 
-        return LocalRunner(lambda: _make_deblurrer(weights, flags, ui))
+        return LocalRunner(lambda: _make_deblurrer(weights, flags, options, ui))
     load_extra("ray", "cluster", "runs on a cluster", UsageError)
     from unblur.cluster import RayRunner
     from unblur.weights import load_network
@@ -439,11 +439,13 @@ def _make_runner(weights: Path, flags: dict[str, Any], ui: Ui) -> Runner:
     return RayRunner(flags["ray"], lambda: load_network(weights), choices)
 
 
-def _make_deblurrer(weights: Path, flags: dict[str, Any], ui: Ui) -> Deblurrer:
+def _make_deblurrer(weights: Path, flags: dict[str, Any], options: Options, ui: Ui) -> Deblurrer:
     from unblur.loading import load_deblurrer
+    from unblur.work import drawing_bytes
 
     chosen = {name: flags[name] for name in ("device", "tile", "strength", "max_memory")}
-    deblurrer = load_deblurrer(weights, threads=flags["threads"] or "auto", warn=ui.say, **chosen)
+    chosen |= {"threads": flags["threads"] or "auto", "reserved": drawing_bytes(options)}
+    deblurrer = load_deblurrer(weights, warn=ui.say, **chosen)
     ui.settings |= {"device": deblurrer.device.type, "tile": deblurrer.tile}
     return deblurrer
 

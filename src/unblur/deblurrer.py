@@ -82,6 +82,7 @@ class Deblurrer:
         precision: Type that convolutions compute in; by default the device's fastest.
         strength: Share of the change that is made, from 0 to 1.
         max_memory: Bytes of main memory that the program may take.
+        reserved: Of these, what is needed besides the network, the photo and its result.
         warn: Told in a sentence when memory ran out and what is done about it.
 
     Raises:
@@ -97,13 +98,15 @@ class Deblurrer:
         precision: torch.dtype | None = None,
         strength: float = 1.0,
         max_memory: int | None = None,
+        reserved: int = 0,
         warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.device = choose_device(device)
         self.precision = precision or choose_precision(self.device)
         self.network = network.to(self.device)
         self.config = network.config
-        self.strength, self.max_memory, self.warn = strength, max_memory, warn
+        self.strength, self.warn = strength, warn
+        self.max_memory, self.reserved = max_memory, reserved
         self.is_automatic = tile == "auto"
         if tile == "auto":
             fitting = automatic_tile(self.config, self.precision, self.device)
@@ -145,9 +148,9 @@ class Deblurrer:
         """Return the largest tile that leaves a photo within ``max_memory``."""
         if self.max_memory is None or self.device.type != "cpu":
             return self.tile
-        needed = PROGRAM_BYTES + photo_bytes(
-            image.shape[0], image.shape[1], image.itemsize, self.config
-        )
+        height, width = image.shape[:2]
+        needed = PROGRAM_BYTES + self.reserved
+        needed += photo_bytes(height, width, image.itemsize, self.config)
         fitting = fitting_tile(self.config, self.precision, self.max_memory - needed)
         smallest = SMALLEST_TILE_PX if self.is_automatic else self.tile
         if fitting < smallest:

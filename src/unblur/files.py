@@ -117,7 +117,7 @@ class FileDraft:
     def __init__(
         self,
         path: Path,
-        data: bytes,
+        data: bytes | bytearray,
         like: os.stat_result | None = None,
         keep_time: bool = False,
         mode: int | None = None,
@@ -404,7 +404,7 @@ def claimed_stdout() -> Iterator[int]:
         os.close(claimed)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | bytearray) -> None:
     """Write every byte to a descriptor, however many at a time it takes."""
     view = memoryview(data)
     while view:

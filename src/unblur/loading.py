@@ -27,6 +27,7 @@ def load_deblurrer(
     tile: int | Literal["auto"],
     strength: float,
     max_memory: int | None,
+    reserved: int = 0,
     threads: int | Literal["auto"] | None = None,
     warn: Callable[[str], None],
 ) -> Deblurrer:
@@ -38,6 +39,7 @@ def load_deblurrer(
         tile: See `Deblurrer`, as for what follows.
         strength: Share of the change that is made.
         max_memory: Bytes of main memory that the program may take.
+        reserved: Of these, what is needed for something else.
         threads: How many threads compute; ``auto`` for one for each core that may be
             used, ``None`` to leave it as it is.
         warn: Told in a sentence what the user should know, now or later.
@@ -58,4 +60,12 @@ def load_deblurrer(
     if isinstance(network, Path):
         network = load_network(network)
     chosen = working_device(network, device, warn).type
-    return Deblurrer(network, chosen, tile, strength=strength, max_memory=max_memory, warn=warn)
+    return Deblurrer(
+        network,
+        chosen,
+        tile,
+        strength=strength,
+        max_memory=max_memory,
+        reserved=reserved,
+        warn=warn,
+    )

@@ -131,7 +131,9 @@ def write(report: Report, path: Path, options: Options, facts: Facts) -> None:
         now=datetime.now().astimezone(),
         generator=f"{GENERATOR} {__version__}",
     )
-    data = b"".join(piece.encode() for piece in pieces)
+    data = bytearray()  # pieces to be joined would take as much again
+    for piece in pieces:
+        data += piece.encode()
     files.sweep(folder)
     with files.FileDraft(path, data, mode=_mode(report.outcomes)) as draft:
         draft.publish(replaces=True)

@@ -88,7 +88,10 @@ def code_pixels(
 
 def rounded(samples: NDArray[Any]) -> NDArray[np.uint8]:
     """Round 16-bit samples to 8 bits; white stays white."""
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    wide = samples.astype(np.uint32)
+    wide += 128  # in place: a whole photo in 32 bits is large enough once
+    wide //= 257
+    return wide.astype(np.uint8)
 
 
 def reduced(pixels: NDArray[Any], factor: int) -> Image.Image:
@@ -97,7 +100,7 @@ def reduced(pixels: NDArray[Any], factor: int) -> Image.Image:
     Pillow would copy the whole photo first; an array that is turned is never copied whole.
     """
     height, width, channels = pixels.shape
-    rows = factor * max(1, STRIP_BYTES // (width * channels * factor))
+    rows = factor * max(1, STRIP_BYTES // (width * channels * pixels.itemsize * factor))
     strips = (pixels[top : top + rows] for top in range(0, height, rows))
     return Image.fromarray(
         np.concatenate([np.asarray(to_8_bit_image(strip).reduce(factor)) for strip in strips])

@@ -250,6 +250,13 @@ def _show(
     return drawn
 
 
+def drawing_bytes(options: Options) -> int:
+    """Return the memory that drawing a photo before and after takes, if that is asked for."""
+    from unblur.compare import DRAWING_BYTES
+
+    return DRAWING_BYTES if options.compare or options.picture_side or options.screen else 0
+
+
 def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     """Make the folder or the backup, and return what the user should know of that."""
     if job.target is None:

@@ -93,6 +93,7 @@ class Worker:
             strength=self._choices.strength,
             max_memory=self._options.max_memory,
             threads=self._choices.threads or int(self._shape["num_cpus"]) or "auto",
+            reserved=work.drawing_bytes(self._options),
             warn=self._warnings.append,
         )
         return {"device": self._deblurrer.device.type, "tile": self._deblurrer.tile}
