@@ -21,7 +21,7 @@ ray = pytest.importorskip("ray", reason="ray is not installed")
 
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from unblur import __version__, dispatch  # noqa: E402
+from unblur import __version__, compare, dispatch  # noqa: E402
 from unblur.cli import main  # noqa: E402
 from unblur.cluster import choose_shapes  # noqa: E402
 from unblur.errors import DeviceError, UsageError  # noqa: E402
@@ -93,6 +93,31 @@ def test_what_workers_draw_is_on_the_page_and_beside_the_results(
         "b-compared.png",
     ]
     assert "2 skipped" in unblur(*run).stderr
+
+
+class Clumsy(Worker):
+    """Cannot draw."""
+
+    def start(self, number, job, source):
+        def fail(pair):
+            raise MemoryError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(compare, "code_comparison", fail)
+            return super().start(number, job, source)
+
+
+def test_a_comparison_that_a_worker_cannot_draw_is_not_listed(
+    cluster, tmp_path, unblur, monkeypatch
+):
+    library = write_library(tmp_path / "library", "a.jpg")
+    monkeypatch.setattr(dispatch, "Worker", Clumsy)
+    result = unblur("-r", library, "--compare", "--json", "--ray", cluster.address)
+    assert result.code == 0
+    assert json.loads(result.stdout)["comparison"] is None
+    assert "could not be drawn before and after" in result.stderr
+    assert "compared.png" not in result.stderr
+    assert sorted(files_in(library)) == ["a-unblurred.jpg", "a.jpg"]
 
 
 class Doomed(Worker):

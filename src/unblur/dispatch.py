@@ -323,9 +323,11 @@ def _absolute(job: Job) -> Job:
 
 def _of(job: Job, said: Result | Outcome) -> Result | Outcome:
     """Return what a worker said, as said of the job that the user knows."""
-    if isinstance(said, Outcome):
-        return replace(said, job=job)
-    return replace(said, outcome=replace(said.outcome, job=job))
+    outcome = said if isinstance(said, Outcome) else said.outcome
+    if outcome.job.comparison is None:  # or none any more: it could not be drawn
+        job = replace(job, comparison=None)
+    outcome = replace(outcome, job=job)
+    return outcome if isinstance(said, Outcome) else replace(said, outcome=outcome)
 
 
 def _published(result: Result) -> Result | None:
