@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,6 +147,17 @@ def unblur(identity_weights, capfdbinary):
         return Result(result.exit_code, result.stdout_bytes + listed, result.stderr)
 
     return run
+
+
+@pytest.fixture
+def pass_hours(monkeypatch):
+    """Put the clock forward: no file can be made older than it is."""
+    clock = time.time
+
+    def pass_hours(hours):
+        monkeypatch.setattr(time, "time", lambda: clock() + 3600 * hours)
+
+    return pass_hours
 
 
 @pytest.fixture

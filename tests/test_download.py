@@ -291,15 +291,16 @@ def test_an_interrupted_download_leaves_nothing_behind(mirror, archive, folder):
     assert names(folder) == []
 
 
-def test_what_a_killed_download_left_is_removed_after_an_hour(mirror, archive, folder):
+def test_what_a_killed_download_left_is_removed_after_an_hour(mirror, archive, folder, pass_hours):
     folder.mkdir()
-    for name, age in (("old", 4000), ("new", 0)):
-        path = folder / f".{name}.zip.unblur-abcdef.tmp"
-        path.touch()
-        os.utime(path, (time.time() - age,) * 2)
+    old, new = (folder / f".{name}.zip.unblur-abcdef.tmp" for name in ("old", "new"))
+    old.touch()
+    pass_hours(1.1)
+    new.touch()
+    os.utime(new, (time.time(),) * 2)
     mirror.answers = [whole(archive)]
     assert download("srn-color").code == 0
-    assert list(folder.glob(TEMPORARY_FILES)) == [folder / ".new.zip.unblur-abcdef.tmp"]
+    assert list(folder.glob(TEMPORARY_FILES)) == [new]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")

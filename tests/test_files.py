@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from unblur.errors import PhotoError
-from unblur.files import FileDraft, read_header, read_photo_bytes
+from unblur.files import FileDraft, read_header, read_photo_bytes, sweep
 
 
 def names(folder):
@@ -113,3 +113,14 @@ def test_a_missing_file_has_no_header(tmp_path):
 def test_a_missing_file_is_named_as_missing(tmp_path):
     with pytest.raises(PhotoError, match="no such file"):
         read_photo_bytes(tmp_path / "missing.jpg")
+
+
+def test_what_another_run_writes_stays_though_it_has_its_photos_old_time(tmp_path):
+    (tmp_path / "old.jpg").touch()
+    os.utime(tmp_path / "old.jpg", (0, 0))
+    old = (tmp_path / "old.jpg").stat()
+    with FileDraft(tmp_path / "a.jpg", b"new", like=old, keep_time=True) as draft:
+        assert sweep(tmp_path) == 0
+        assert sweep(tmp_path, trust_locks=False) == 0
+        draft.publish(replaces=False)
+    assert (tmp_path / "a.jpg").stat().st_mtime == 0

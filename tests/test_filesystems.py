@@ -93,19 +93,21 @@ def test_windows_is_never_asked_to_rename_an_open_file(tmp_path, windows_renames
     assert (tmp_path / "a.jpg").read_bytes() == b"new"
 
 
-def test_what_a_killed_run_left_is_removed_on_windows_after_an_hour(tmp_path, windows_renames):
+def test_what_a_killed_run_left_is_removed_on_windows_after_an_hour(
+    tmp_path, windows_renames, pass_hours
+):
     left = tmp_path / ".a.jpg.unblur-abc123.tmp"
     left.write_bytes(b"half a")
     assert sweep(tmp_path) == 0
-    os.utime(left, (0, 0))
+    pass_hours(1.1)
     assert sweep(tmp_path) == 1
     assert names(tmp_path) == []
 
 
-def test_what_a_running_run_writes_stays_on_windows(tmp_path, windows_renames):
+def test_what_a_running_run_writes_stays_on_windows(tmp_path, windows_renames, pass_hours):
     left = tmp_path / ".a.jpg.unblur-abc123.tmp"
     descriptor = os.open(left, os.O_CREAT | os.O_RDWR)
-    os.utime(left, (0, 0))
+    pass_hours(1.1)
     sweep(tmp_path)
     os.close(descriptor)
     assert names(tmp_path) == [left.name]

@@ -278,7 +278,11 @@ def has_unfinished(folder: Path) -> bool:
 def _remove_if_abandoned(scratch: Path, trust_locks: bool) -> bool:
     descriptor = os.open(scratch, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
-        is_old = time.time() - os.fstat(descriptor).st_mtime > ABANDONED_AFTER_SECONDS
+        status = os.fstat(descriptor)
+        # Time of modification is set back by --preserve-times. The other one, of creation on
+        # Windows and of any change elsewhere, cannot be.
+        changed = max(status.st_mtime, status.st_ctime)
+        is_old = time.time() - changed > ABANDONED_AFTER_SECONDS
         if trust_locks and _lock(descriptor):
             scratch.unlink()
             return True
