@@ -82,6 +82,28 @@ def make_jpeg(height=48, width=64, channels=3, **options):
     return encode_image(image, "JPEG", **{"quality": 90, "exif": make_exif()} | options)
 
 
+def check_recoding(data, max_pixels=1_000_000):
+    """Any bytes are refused, or a photo that is coded again with its size; return both if so."""
+    from unblur import codecs
+    from unblur.errors import PhotoError
+
+    try:
+        photo = codecs.decode(data, max_pixels)
+    except PhotoError:
+        return None
+    again = codecs.decode(codecs.encode(photo, photo.pixels).data)
+    assert again.pixels.shape == photo.pixels.shape
+    return photo, again
+
+
+def check_only_the_picture_changed(before, after):
+    """Two AVIF or HEIF files hold the same items, but for the data of the first picture."""
+    assert before.items.keys() == after.items.keys()
+    changed = [key for key in before.items if before.items[key].data != after.items[key].data]
+    assert changed == [before.primary_id]
+    assert before.references == after.references
+
+
 @pytest.fixture
 def jpeg(tmp_path):
     """A JPEG photo with EXIF and a colour profile."""

@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.conftest import encode_image, make_exif, make_pixels
+from tests.conftest import (
+    check_only_the_picture_changed,
+    check_recoding,
+    encode_image,
+    make_exif,
+    make_pixels,
+)
 from unblur import bmff, codecs
 from unblur.errors import PhotoError
 from unblur.items import MIRROR, ROTATION
@@ -34,10 +40,7 @@ def test_metadata_and_alpha_stay_byte_for_byte():
     after = bmff.read(recode(make_avif(4, **options), 1).data)
     types = [item.type for item in before.items.values()]
     assert sorted(types) == [b"Exif", b"av01", b"av01", b"mime"]
-    assert before.items.keys() == after.items.keys()
-    changed = [key for key in before.items if before.items[key].data != after.items[key].data]
-    assert changed == [before.primary_id]
-    assert before.references == after.references
+    check_only_the_picture_changed(before, after)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -135,8 +138,4 @@ SAMPLE = make_avif(size=(16, 16))
 @given(st.integers(0, len(SAMPLE) - 1), st.integers(0, 255))
 def test_a_changed_byte_gives_a_photo_or_an_error(position, value):
     data = SAMPLE[:position] + bytes([value]) + SAMPLE[position + 1 :]
-    try:
-        photo = codecs.decode(data)
-    except PhotoError:
-        return
-    assert codecs.encode(photo, photo.pixels).data[4:8] == b"ftyp"
+    check_recoding(data)
