@@ -4,17 +4,17 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
-
-from tests.conftest import (
+from conftest import (
     check_only_the_picture_changed,
     check_recoding,
     encode_image,
     make_exif,
     make_pixels,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
 from unblur import bmff, codecs
 from unblur.errors import PhotoError
 from unblur.items import MIRROR, ROTATION

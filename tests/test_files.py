@@ -115,6 +115,15 @@ def test_a_missing_file_is_named_as_missing(tmp_path):
         read_photo_bytes(tmp_path / "missing.jpg")
 
 
+def test_what_another_run_writes_stays_however_long_that_takes(tmp_path, pass_hours):
+    pytest.importorskip("fcntl", reason="files cannot be locked here")
+    with FileDraft(tmp_path / "a.jpg", b"new") as draft:
+        pass_hours(2)
+        assert sweep(tmp_path) == 0
+        draft.publish(replaces=False)
+    assert (tmp_path / "a.jpg").read_bytes() == b"new"
+
+
 def test_what_another_run_writes_stays_though_it_has_its_photos_old_time(tmp_path):
     (tmp_path / "old.jpg").touch()
     os.utime(tmp_path / "old.jpg", (0, 0))

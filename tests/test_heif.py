@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import check_only_the_picture_changed, make_exif, make_pixels
 from PIL import Image
 
-from tests.conftest import check_only_the_picture_changed, make_exif, make_pixels
 from unblur import bmff, codecs
 from unblur.errors import PhotoError
 from unblur.items import CROP, ROTATION

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import make_pixels
 
-from tests.conftest import make_pixels
 from unblur.quality import QUALITIES, match_quality, sample_blocks
 
 

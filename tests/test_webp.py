@@ -4,11 +4,11 @@ import struct
 
 import numpy as np
 import pytest
+from conftest import check_recoding, encode_image, make_exif, make_pixels
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.conftest import check_recoding, encode_image, make_exif, make_pixels
 from unblur import codecs, webp
 from unblur.errors import PhotoError
 

@@ -294,13 +294,19 @@ def _remove_if_abandoned(scratch: Path, trust_locks: bool) -> bool:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed; return whether that was possible."""
+    """Lock an open file until it is closed; return whether files can be locked here.
+
+    Raises:
+        BlockingIOError: If another run holds it.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
     except OSError:
         return False
     return True
