@@ -38,8 +38,9 @@ def naively(deblurrer: Deblurrer, pixels: NDArray[np.uint8], overlap: int) -> ND
     rows, columns = (plan_spans(n, deblurrer.tile, overlap, multiple) for n in padded.shape[:2])
     result = np.empty_like(padded)
 
-    def write(start: int, values: Floats) -> None:
-        result[start : start + values.shape[1]] = np.rint(values).transpose(1, 2, 0)
+    def write(top: int, left: int, values: Floats) -> None:
+        place = result[top : top + values.shape[1], left : left + values.shape[2]]
+        place[...] = np.rint(values).transpose(1, 2, 0)
 
     joiner = Joiner(rows, columns, 3, write)
     for row, y in enumerate(rows):

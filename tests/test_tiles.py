@@ -41,13 +41,15 @@ def test_joined_tiles_of_an_image_are_the_image(vertical, horizontal):
     image = rng.random((2, vertical[0], horizontal[0]), dtype=np.float32)
     joined = np.full_like(image, np.nan)
 
-    def write(start, values):
-        joined[:, start : start + values.shape[1]] = values
+    def write(top, left, values):
+        place = joined[:, top : top + values.shape[1], left : left + values.shape[2]]
+        assert np.isnan(place).all()  # nothing is written twice
+        place[...] = values
 
     joiner = Joiner(rows, columns, 2, write)
     for row, y in enumerate(rows):
         for column, x in enumerate(columns):
-            joiner.add(row, column, image[:, y.start : y.stop, x.start : x.stop])
+            joiner.add(row, column, image[:, y.start : y.stop, x.start : x.stop].copy())
     assert np.array_equal(joined, image)
 
 
@@ -58,8 +60,8 @@ def test_the_weights_of_all_tiles_sum_to_one_everywhere(plan):
     for chosen in range(len(rows)):  # joining ones for one tile, zeros for others, gives its weight
         weight = np.zeros((1, plan[0], 1), np.float32)
 
-        def write(start, values, weight=weight):
-            weight[:, start : start + values.shape[1]] = values
+        def write(top, left, values, weight=weight):
+            weight[:, top : top + values.shape[1]] = values
 
         joiner = Joiner(rows, plan_spans(1, 1, 0, 1), 1, write)
         for row, span in enumerate(rows):

@@ -30,19 +30,19 @@ from unblur.memory import (
 )
 from unblur.srn import State, enlarge, shrink
 from unblur.srn_config import SCALES, SRNConfig
-from unblur.tiles import Floats, Joiner, Span, plan_spans
+from unblur.tiles import OVERLAP_PX, Floats, Joiner, Span, plan_spans
 
 T = TypeVar("T")
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
-Write: TypeAlias = Callable[[int, Floats], None]
-"""Takes finished rows, as `Joiner` hands them out."""
+Write: TypeAlias = Callable[[int, int, Floats], None]
+"""Takes finished values, as `Joiner` hands them out."""
 
 Finish: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
 """Waits for a tile's image and state."""
 
-OVERLAP_PX = 128
-"""What neighbouring tiles share, in pixels of their own scale; less if they are small."""
+ROWS_AT_ONCE = 32
+"""Rows of a tile that are rounded together, in the processor's cache."""
 SMALLEST_TILE_PX = 128
 SMALLEST_AUTOMATIC_TILE_PX = 320
 """Smaller tiles have no room for the whole overlap, and are only taken when memory runs out."""
@@ -257,10 +257,10 @@ def _one_ahead(started: Iterable[T]) -> Iterator[T]:
 
 
 def _writer_to(target: NDArray[Any]) -> Write:
-    """Return what writes finished rows into (C, H, W)."""
+    """Return what writes finished values into (C, H, W)."""
 
-    def write(start: int, values: Floats) -> None:
-        target[:, start : start + values.shape[1]] = values
+    def write(top: int, left: int, values: Floats) -> None:
+        target[:, top : top + values.shape[1], left : left + values.shape[2]] = values
 
     return write
 
@@ -311,10 +311,7 @@ class _Work:
         write_image: Write,
         write_state: Write | None,
     ) -> Iterator[float]:
-        """Deblur a region tile by tile, yielding the share that is done.
-
-        Finished rows are written from the region's top to its bottom.
-        """
+        """Deblur a region tile by tile, yielding the share that is done."""
         stride, depth = self.config.stride, self.planes * self.config.state_channels
         overlap = min(OVERLAP_PX, (self.tile - 2 * stride) // 2)
         rows, columns = (plan_spans(span.length, self.tile, overlap, stride) for span in region)
@@ -367,17 +364,22 @@ class _Work:
             pass
         return torch.from_numpy(image)[None], torch.from_numpy(state)[None]
 
-    def _write_output(self, start: int, values: Floats) -> None:
-        """Round finished rows to the photo's own depth, without the padding."""
-        top, strength = np.iinfo(self.image.dtype).max, self.deblurrer.strength
-        for row, line in enumerate(values[:, : self.height - start].swapaxes(0, 1), start):
-            line = line[:, : self.width]  # (3, width); a row at a time needs no further memory
-            if self.channels == 1:
-                line = line.mean(axis=0, keepdims=True)
-            line = np.clip(line, 0, 1) * top
-            if strength < 1:
-                line = self.image[row].T + strength * (line - self.image[row].T)
-            self.output[row] = np.rint(line).T
+    def _write_output(self, top: int, left: int, values: Floats) -> None:
+        """Round finished values to the photo's own depth, without the padding."""
+        whole = values[:, : self.height - top, : self.width - left].transpose(1, 2, 0)
+        for start in range(0, len(whole), ROWS_AT_ONCE):
+            rows = whole[start : start + ROWS_AT_ONCE]
+            place = np.s_[top + start : top + start + len(rows), left : left + rows.shape[1]]
+            self.output[place] = self._rounded(rows, self.image[place])
+
+    def _rounded(self, rows: Floats, original: Pixels) -> Floats:
+        """Return (h, w, 3) in [0, 1] as whole numbers (h, w, channels), blended by strength."""
+        if self.channels == 1:
+            rows = rows.mean(axis=2, keepdims=True)
+        rows = np.clip(rows, 0, 1) * np.float32(np.iinfo(original.dtype).max)
+        if self.deblurrer.strength < 1:
+            rows = original + self.deblurrer.strength * (rows - original)
+        return np.rint(rows)
 
     def _start_tile(
         self, scale: int, region: tuple[Span, Span], previous: ScaleResult | None

@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from unblur.srn_config import SRNConfig
+from unblur.tiles import OVERLAP_PX
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of what is free that a tile may take: too much RAM freezes the whole machine."""
@@ -83,9 +84,9 @@ def photo_bytes(height: int, width: int, itemsize: int, config: SRNConfig) -> in
         config: The network's; its state and image at half size are kept in half precision.
     """
     halved = (2 * 3 + 2 * (3 // config.channels) * config.state_channels / config.stride**2) / 4
-    joined_rows = 4 * 3 * LARGEST_TILE_PX * width
+    shared_rows = 4 * 3 * OVERLAP_PX * width
     per_pixel = 2 * 3 * itemsize + max(halved, CODING_BYTES_PER_PIXEL * itemsize)
-    return math.ceil(height * width * per_pixel) + joined_rows
+    return math.ceil(height * width * per_pixel) + shared_rows
 
 
 def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float) -> int:

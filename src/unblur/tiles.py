@@ -8,6 +8,7 @@ at the border of the image itself.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float32]
+
+OVERLAP_PX = 128
+"""What neighbouring tiles share, in pixels of their own scale; less if they are small."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +85,15 @@ def fade(overlap: int) -> Floats:
 
 
 class Joiner:
-    """Puts tiles together that arrive in reading order, one row of tiles in memory.
+    """Puts tiles together that arrive in reading order; only what is still to be faded is kept.
 
     Args:
         rows: Spans along the height.
         columns: Spans along the width.
         channels: Channels of every tile.
-        write: Called with the first row's number and finished rows, (channels,
-            rows, width) float32, from top to bottom without gaps.
+        write: Called with the first row, the first column and finished values,
+            (channels, height, width) float32, once for each tile; together they
+            are the whole image.
     """
 
     def __init__(
@@ -96,34 +101,39 @@ class Joiner:
         rows: list[Span],
         columns: list[Span],
         channels: int,
-        write: Callable[[int, Floats], None],
+        write: Callable[[int, int, Floats], None],
     ) -> None:
         self._rows, self._columns, self._write = rows, columns, write
-        self._band = np.empty((channels, rows[0].length, columns[-1].stop), np.float32)
-        self._above = np.empty((channels, 0, columns[-1].stop), np.float32)
+        shared = max((a.stop - b.start for a, b in itertools.pairwise(rows)), default=0)
+        self._above = np.empty((channels, shared, columns[-1].stop), np.float32)
+        self._left = np.empty((channels, 0, 0), np.float32)
 
     def add(self, row: int, column: int, tile: Floats) -> None:
-        """Add the tile of a row and column of spans, (channels, height, width).
+        """Add the tile of a row and column of spans, (channels, height, width); it is changed."""
+        y, bottom, top = _place(self._rows, row)
+        x, right, left = _place(self._columns, column)
+        if left:
+            _fade_in(tile[..., :left], self._left, fade(left))
+        self._left = tile[..., right:].copy()
+        tile = tile[..., :right]
+        above = self._above[..., x : x + right]
+        _fade_in(tile[:, :top], above[:, :top], fade(top)[:, None])
+        above[:, : tile.shape[1] - bottom] = tile[:, bottom:]
+        self._write(y, x, tile[:, :bottom])
 
-        ``a + (b - a) * w`` rather than ``a * (1 - w) + b * w``: where two tiles
-        agree, the result is theirs to the last bit.
-        """
-        span = self._columns[column]
-        left = self._columns[column - 1].stop if column else 0
-        shared = max(0, left - span.start)
-        before = self._band[..., span.start : span.start + shared]
-        before += (tile[..., :shared] - before) * fade(shared)
-        self._band[..., span.start + shared : span.stop] = tile[..., shared:]
-        if column == len(self._columns) - 1:
-            self._finish(row)
 
-    def _finish(self, row: int) -> None:
-        """Fade the row above into this one, and write what no later row touches."""
-        shared = self._above.shape[1]
-        top = self._band[:, :shared]
-        top[...] = self._above + (top - self._above) * fade(shared)[:, None]
-        start = self._rows[row].start
-        last = row == len(self._rows) - 1
-        end = self._rows[row].stop if last else self._rows[row + 1].start
-        self._write(start, self._band[:, : end - start])
-        self._above = self._band[:, end - start :].copy()
+def _place(spans: list[Span], index: int) -> tuple[int, int, int]:
+    """Return a span's start, the length that no later one touches, and what it shares before."""
+    span = spans[index]
+    stop = spans[index + 1].start if index + 1 < len(spans) else span.stop
+    shared = spans[index - 1].stop - span.start if index else 0
+    return span.start, stop - span.start, max(0, shared)
+
+
+def _fade_in(later: Floats, earlier: Floats, weight: Floats) -> None:
+    """Fade from the earlier of two tiles into the later one, in place.
+
+    ``a + (b - a) * w`` rather than ``a * (1 - w) + b * w``: where two tiles
+    agree, the result is theirs to the last bit.
+    """
+    later[...] = earlier + (later - earlier) * weight
