@@ -128,6 +128,13 @@ def test_photos_in_place_are_no_collision(photo, plan):
     assert [job.problem for job in plan(photo, other, in_place=True)] == [None, None]
 
 
+def test_a_photo_that_is_named_twice_is_done_once_in_place(photo, plan):
+    again = photo.parent / ".." / photo.parent.name / photo.name
+    first, second = plan(photo, again, in_place=True)
+    assert first.problem is None
+    assert second.problem == f"{photo} would also become {photo}"
+
+
 def test_an_existing_result_is_a_problem_unless_it_may_be_replaced(photo, plan):
     photo.with_name("photo-unblurred.jpg").write_bytes(b"earlier")
     assert "--overwrite" in plan(photo)[0].problem

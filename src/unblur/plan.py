@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -324,22 +324,33 @@ def _problem_of_target(target: Place, may_replace: bool, look: Look) -> str | No
 
 def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
     """Mark every job that would write what another one reads, or would write too."""
-    reader = {_identity(job.source): job for job in jobs if job.source is not None}
-    writer: dict[Url | str, Job] = {}
-    for job in jobs:
-        marked = job
-        for file in (job.target, job.comparison):
-            if file is None or marked.problem:
-                continue
-            key = _identity(file)
-            other = writer.setdefault(key, job)
-            if job.skip:
-                continue
-            if reader.get(key, job) is not job:
-                marked = replace(job, problem=f"{file} is itself to be deblurred, not replaced")
-            elif other is not job:
-                marked = replace(job, problem=f"{other.name} would also become {file}")
-        yield marked
+    sources = [None if job.source is None else _identity(job.source) for job in jobs]
+    read = frozenset(sources)
+    writers: dict[Url | str, Job] = {}
+    for job, source in zip(jobs, sources, strict=True):
+        problem = None if job.problem else _collision(job, source, read, writers)
+        yield replace(job, problem=problem) if problem else job
+
+
+def _collision(
+    job: Job,
+    source: Url | str | None,
+    sources: Container[Url | str | None],
+    writers: dict[Url | str, Job],
+) -> str | None:
+    """Return what stands against a job that is not skipped, and take in what it writes."""
+    for file in (job.target, job.comparison):
+        if file is None:
+            continue
+        key = _identity(file)
+        writer = writers.setdefault(key, job)
+        if job.skip:
+            continue
+        if key != source and key in sources:
+            return f"{file} is itself to be deblurred, not replaced"
+        if writer is not job:
+            return f"{writer.name} would also become {file}"
+    return None
 
 
 def _identity(target: Place) -> Url | str:
