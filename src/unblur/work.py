@@ -252,9 +252,11 @@ def _show(
 
 def drawing_bytes(options: Options) -> int:
     """Return the memory that drawing a photo before and after takes, if that is asked for."""
+    if not (options.compare or options.picture_side or options.screen):
+        return 0
     from unblur.compare import DRAWING_BYTES
 
-    return DRAWING_BYTES if options.compare or options.picture_side or options.screen else 0
+    return DRAWING_BYTES
 
 
 def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
