@@ -236,8 +236,9 @@ def temporary_beside(path: Path) -> Iterator[Temporary]:
     scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     descriptor = os.open(scratch, flags, 0o666)
-    temporary = Temporary(descriptor, scratch, _lock(descriptor))
+    temporary = Temporary(descriptor, scratch, is_locked=False)
     try:
+        temporary.is_locked = _lock(descriptor)
         yield temporary
     finally:
         temporary.close()
