@@ -13,7 +13,7 @@ from training.data import BlurredCrops, Curriculum, Pair, photo_paths, read_pair
 from training.evaluate import evaluate
 from training.muon import orthogonalise
 from training.sheet import draw
-from training.train import COMPACT, Trainer, initialise
+from training.train import COMPACT, Trainer, balanced_error, initialise
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
 
@@ -132,11 +132,29 @@ def test_training_learns_and_can_go_on_from_its_state(trainer):
     assert resumed.train_on(blurred, sharp) == trainer.train_on(blurred, sharp)
 
 
-def test_the_robust_error_takes_over_in_the_second_half(trainer):
-    trainer.seconds = 0.9 * 3600
+def test_another_error_takes_over_in_the_second_half(trainer):
+    called = []
+
+    def error(result, wanted):
+        called.append(result.shape[-1])
+        return balanced_error(result, wanted)
+
+    trainer.later_error = error
     image = torch.rand(1, 3, 32, 32)
     trainer.train_on(image, image.flip(3))
-    assert trainer.step == 1
+    assert not called
+    trainer.seconds = 0.9 * 3600
+    trainer.train_on(image, image.flip(3))
+    assert called == [8, 16, 32]
+
+
+def test_the_balanced_error_pulls_harder_at_what_is_nearly_right():
+    wanted = torch.full((2, 3, 8, 8), 0.5)
+    off = torch.tensor([0.01, 0.1]).reshape(2, 1, 1, 1)
+    result = (wanted + off).requires_grad_(True)
+    balanced_error(result, wanted).backward()
+    per_level = result.grad.mean((1, 2, 3)) / off.flatten()
+    assert per_level[0] > 4 * per_level[1]  # the squared error pulls in proportion
 
 
 def test_a_network_that_returns_its_input_gains_nothing_and_harms_nothing():

@@ -13,10 +13,11 @@ import copy
 import math
 import multiprocessing
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,9 @@ from unblur.models import DEFAULT_MODEL, MODELS
 from unblur.srn import SRN
 from unblur.srn_config import SCALES
 from unblur.weights import load_network, save_network
+
+Error: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Takes what a network made and what was wanted, (B, C, H, W) in [0, 1], and returns a scalar."""
 
 COMPACT = MODELS[DEFAULT_MODEL].config
 """The embedded default network, as chosen by experiment."""
@@ -68,9 +72,23 @@ def robust_error(result: Tensor, wanted: Tensor) -> Tensor:
     return charbonnier + 0.02 * torch.view_as_real(spectrum).abs().mean()
 
 
-def training_loss(results: list[Tensor], sharp: Tensor, is_robust: bool) -> Tensor:
+def balanced_error(result: Tensor, wanted: Tensor) -> Tensor:
+    """Squared error plus its logarithm, crop by crop.
+
+    The logarithm is what decibels measure (as in Chen et al., "Simple Baselines
+    for Image Restoration", ECCV 2022) and weighs a crop by how good it is
+    already, so that sharp photos stay as they are; the squared error keeps the
+    network at work on what is badly blurred.
+    """
+    squared = (result - wanted).square().mean((1, 2, 3))
+    return (0.02 * torch.log(squared + 1e-5) + 20 * squared).mean()
+
+
+LATER_ERRORS = {"robust": robust_error, "balanced": balanced_error}
+
+
+def training_loss(results: list[Tensor], sharp: Tensor, error: Error) -> Tensor:
     """Sum the error over the three scales (equation 7 of the SRN paper)."""
-    error = robust_error if is_robust else squared_error
     losses = [
         error(result.float(), F.avg_pool2d(sharp, scale))
         for result, scale in zip(results, SCALES, strict=True)
@@ -92,8 +110,10 @@ class Trainer:
     seconds: float = 0.0
     begin: float = 0.0
     """Progress at which this training began."""
-    robust_from: float = SQUARED_ERROR_UNTIL
+    squared_until: float = SQUARED_ERROR_UNTIL
     """Progress at which the loss changes."""
+    later_error: Error = balanced_error
+    """The loss from then on."""
 
     def __post_init__(self) -> None:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -125,7 +145,8 @@ class Trainer:
         blurred = blurred.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             results = self.network(blurred)
-        loss = training_loss(results, sharp, self.progress >= self.robust_from)
+        error = self.later_error if self.progress >= self.squared_until else squared_error
+        loss = training_loss(results, sharp, error)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         rate = min(1.0, (self.step + 1) / WARM_UP_STEPS)
@@ -229,6 +250,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("training/runs/compact"))
     parser.add_argument("--minutes", type=float, default=120, help="length of the whole training")
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--later-error", choices=LATER_ERRORS, default="balanced")
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
     parser.add_argument("--real-share", type=float, default=0.2, help="share of real pairs")
@@ -249,7 +271,8 @@ def main() -> None:
         network = SRN(COMPACT)
         initialise(network)
     begin = SQUARED_ERROR_UNTIL if options.start_from else 0.0
-    trainer = Trainer(network, options.minutes, options.lr, begin=begin)
+    later_error = LATER_ERRORS[options.later_error]
+    trainer = Trainer(network, options.minutes, options.lr, begin=begin, later_error=later_error)
     options.folder.mkdir(parents=True, exist_ok=True)
     state = options.folder / "state.pt"
     if state.exists():
