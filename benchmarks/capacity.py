@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 MEGAPIXELS = 12.0
 """Of each photo."""
-OVERLAP = 1.23
-"""Pixels computed per pixel of the photo, in tiles of at most 1024 x 1024; see README.md."""
+OVERLAP = 1.31
+"""Pixels computed per pixel of the photo, with tiles of 1024 pixels; see README.md."""
 GPU_SHARE = 0.3
 """Share of a GPU's peak rate that so small a network reaches: a guess."""
 NETWORK_CORE_SECONDS = 2.14

@@ -18,7 +18,7 @@ from PIL import Image
 from unblur import deblurrer as engine
 from unblur.deblurrer import Deblurrer
 from unblur.models import find_weights
-from unblur.tiles import Floats, Joiner, plan_tiles
+from unblur.tiles import Floats, Joiner, plan_spans
 from unblur.weights import load_network
 
 OVERLAPS = (32, 64, 96, 128, 160)
@@ -35,7 +35,7 @@ def naively(deblurrer: Deblurrer, pixels: NDArray[np.uint8], overlap: int) -> ND
     multiple = deblurrer.config.multiple
     padding = [(0, -side % multiple) for side in pixels.shape[:2]]
     padded = np.pad(pixels, [*padding, (0, 0)], mode="edge")
-    rows, columns = plan_tiles(*padded.shape[:2], deblurrer.tile, overlap, multiple)
+    rows, columns = (plan_spans(n, deblurrer.tile, overlap, multiple) for n in padded.shape[:2])
     result = np.empty_like(padded)
 
     def write(top: int, left: int, values: Floats) -> None:
@@ -69,9 +69,8 @@ def main() -> None:
             difference = way(tiled, pixels, overlap) - whole
             psnr = 10 * np.log10(255**2 / max(np.square(difference).mean(), 1e-9))
             cells.append(f"{psnr:.1f} dB, at most {np.abs(difference).max():.0f}")
-        height, width = (n + -n % 32 for n in pixels.shape[:2])
-        axes = plan_tiles(height, width, options.tile, overlap, 32)
-        cost = np.prod([sum(s.length for s in axis) / axis[-1].stop for axis in axes])
+        spans = [plan_spans(n + -n % 32, options.tile, overlap, 32) for n in pixels.shape[:2]]
+        cost = np.prod([sum(s.length for s in axis) / axis[-1].stop for axis in spans])
         print(f"| {overlap} | {cost:.2f} | {' | '.join(cells)} |")
 
 

@@ -45,12 +45,12 @@ class OutOfMemoryAbove(Identity):
 
 
 class TileSizes(Identity):
-    """Remembers the most pixels that it was given at once."""
+    """Remembers the longest side that it was given."""
 
     largest = 0
 
     def run_scale(self, blurred, previous, state):
-        self.largest = max(self.largest, blurred.shape[2] * blurred.shape[3])
+        self.largest = max(self.largest, *blurred.shape[2:])
         return blurred, None
 
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from training.data import BlurredCrops, Curriculum, Pair
 from training.evaluate import SHARED, evaluate, validation_sets
-from training.train import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise, robust_error
+from training.train import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
 from unblur.srn import SRN
 
 
@@ -69,13 +69,7 @@ def make_trainer(choice: Choice, minutes: float) -> Trainer:
     torch.manual_seed(0)
     network = SRN(replace(COMPACT, **choice.config))
     initialise(network)
-    trainer = Trainer(
-        network,
-        minutes,
-        choice.lr,
-        squared_until=choice.squared_until,
-        later_error=robust_error,
-    )
+    trainer = Trainer(network, minutes, choice.lr, squared_until=choice.squared_until)
     if not choice.muon:
         trainer.optimisers = [
             torch.optim.AdamW(network.parameters(), choice.lr, betas=(0.9, 0.99), weight_decay=0.0)

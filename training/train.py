@@ -112,7 +112,7 @@ class Trainer:
     """Progress at which this training began."""
     squared_until: float = SQUARED_ERROR_UNTIL
     """Progress at which the loss changes."""
-    later_error: Error = balanced_error
+    later_error: Error = robust_error
     """The loss from then on."""
 
     def __post_init__(self) -> None:
@@ -250,7 +250,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("training/runs/compact"))
     parser.add_argument("--minutes", type=float, default=120, help="length of the whole training")
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--later-error", choices=LATER_ERRORS, default="balanced")
+    parser.add_argument("--later-error", choices=LATER_ERRORS, default="robust")
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
     parser.add_argument("--real-share", type=float, default=0.2, help="share of real pairs")

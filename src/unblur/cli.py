@@ -216,8 +216,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=TileSize(),
     default="auto",
     show_default=True,
-    help="Side of the tiles that large photos are cut into, or of a square of as many pixels; "
-    "smaller needs less memory.",
+    help="Side of the tiles that large photos are cut into; smaller needs less memory.",
 )
 @click.option(
     "--strength",

@@ -30,7 +30,7 @@ from unblur.memory import (
 )
 from unblur.srn import State, enlarge, shrink
 from unblur.srn_config import SCALES, SRNConfig
-from unblur.tiles import OVERLAP_PX, Floats, Joiner, Span, plan_tiles
+from unblur.tiles import OVERLAP_PX, Floats, Joiner, Span, plan_spans
 
 T = TypeVar("T")
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
@@ -78,7 +78,7 @@ class Deblurrer:
     Args:
         network: The network; moved to the device.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        tile: No tile has more pixels than a square of this side; or ``auto``.
+        tile: Side of the largest tile in pixels, or ``auto``.
         precision: Type that convolutions compute in; by default the device's fastest.
         strength: Share of the change that is made, from 0 to 1.
         max_memory: Bytes of main memory that the program may take.
@@ -278,7 +278,7 @@ class _Work:
 
     @property
     def tile(self) -> int:
-        """Side of the square that bounds a tile's pixels; it shrinks when memory runs out."""
+        """Side of the largest tile in pixels; it shrinks when memory runs out."""
         return min(self.largest_tile, self.deblurrer.tile)
 
     def run(self, scale: int, previous: ScaleResult | None) -> Iterator[float]:
@@ -314,8 +314,7 @@ class _Work:
         """Deblur a region tile by tile, yielding the share that is done."""
         stride, depth = self.config.stride, self.planes * self.config.state_channels
         overlap = min(OVERLAP_PX, (self.tile - 2 * stride) // 2)
-        height, width = (span.length for span in region)
-        rows, columns = plan_tiles(height, width, self.tile, overlap, stride)
+        rows, columns = (plan_spans(span.length, self.tile, overlap, stride) for span in region)
         images = Joiner(rows, columns, 3, write_image)
         states = None
         if write_state:
@@ -341,8 +340,7 @@ class _Work:
     ) -> Finish:
         """Begin to deblur a tile; do it in parts, if it does not fit into memory."""
         deblurrer = self.deblurrer
-        pixels = math.prod(span.length for span in region)
-        while pixels <= (tile := self.tile) ** 2:
+        while max(span.length for span in region) <= (tile := self.tile):
             try:
                 return self._start_tile(scale, region, previous)
             except Exception as error:

@@ -83,7 +83,7 @@ MODELS = {
             parameters=3_771_980,
             file="srn-compact.safetensors",
             size=7_552_008,
-            sha256="4c9af0b0f57fed71bd7e65cc2d11000bd03f931569e779ced9beee48ff045da1",
+            sha256="20f3ef61db7e2d82d0ddbb04e94daeda708278ba11626b69103a8ab0e59c91d2",
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",

@@ -44,7 +44,7 @@ class Span:
         return Span(self.start + offset, self.stop + offset)
 
 
-def plan_spans(length: int, count: int, overlap: int, multiple: int) -> list[Span]:
+def plan_spans(length: int, tile: int, overlap: int, multiple: int) -> list[Span]:
     """Cut an axis into spans of equal length.
 
     Equal spans rather than a thin remainder, because a network sees less
@@ -52,63 +52,30 @@ def plan_spans(length: int, count: int, overlap: int, multiple: int) -> list[Spa
 
     Args:
         length: Length of the axis; a multiple of ``multiple``.
-        count: Number of spans.
-        overlap: Lower bound of what two neighbours share; a multiple of ``multiple``.
+        tile: Upper bound of a span's length, overlaps included.
+        overlap: Lower bound of what two neighbours share.
         multiple: Every start and stop is a multiple of it.
 
     Returns:
         Spans in order; the first starts at 0, the last stops at ``length``.
-    """
-    side = math.ceil((length + (count - 1) * overlap) / count / multiple) * multiple
-    room = (length - side) // multiple
-    starts = [room * index // max(1, count - 1) * multiple for index in range(count)]
-    return [Span(start, start + side) for start in starts]
-
-
-def plan_tiles(
-    height: int, width: int, tile: int, overlap: int, multiple: int
-) -> tuple[list[Span], list[Span]]:
-    """Cut an image into equal tiles such that as few pixels as possible are computed twice.
-
-    What bounds a tile is memory, hence its number of pixels: a panorama may be
-    one tile, and tiles need not be square where other shapes share less.
-
-    Args:
-        height: A multiple of ``multiple``.
-        width: A multiple of ``multiple``.
-        tile: No tile has more pixels than a square of this side, overlaps included.
-        overlap: Lower bound of what two neighbours share.
-        multiple: Every border of a tile is a multiple of it.
-
-    Returns:
-        Spans along the height and along the width.
 
     Raises:
-        ValueError: If a side is not a positive multiple, or ``tile`` is shorter
-            than two overlaps and one multiple.
+        ValueError: If ``length`` is not a positive multiple, or ``tile`` is
+            shorter than two overlaps and one multiple.
     """
-    for length in (height, width):
-        if length <= 0 or length % multiple:
-            raise ValueError(f"length {length} is not a positive multiple of {multiple}")
+    if length <= 0 or length % multiple:
+        raise ValueError(f"length {length} is not a positive multiple of {multiple}")
     tile -= tile % multiple
     overlap += -overlap % multiple
-    shortest = 2 * overlap + multiple
-    if tile < shortest:
+    if tile < 2 * overlap + multiple:
         raise ValueError(f"a tile of {tile} is too short for overlaps of {overlap}")
-
-    plans = []
-    for row_count in range(1, _count(height, shortest, overlap) + 1):
-        rows = plan_spans(height, row_count, overlap, multiple)
-        widest = tile**2 // rows[0].length // multiple * multiple
-        if widest >= min(width, shortest):
-            column_count = _count(width, widest, overlap)
-            plans.append((rows, plan_spans(width, column_count, overlap, multiple)))
-    return min(plans, key=lambda plan: math.prod(len(axis) * axis[0].length for axis in plan))
-
-
-def _count(length: int, longest: int, overlap: int) -> int:
-    """Return how many overlapping spans an axis needs, none longer than ``longest``."""
-    return 1 if length <= longest else math.ceil((length - overlap) / (longest - overlap))
+    if length <= tile:
+        return [Span(0, length)]
+    count = math.ceil((length - overlap) / (tile - overlap))
+    side = math.ceil((length + (count - 1) * overlap) / count / multiple) * multiple
+    room = (length - side) // multiple
+    starts = [room * index // (count - 1) * multiple for index in range(count)]
+    return [Span(start, start + side) for start in starts]
 
 
 def fade(overlap: int) -> Floats:
