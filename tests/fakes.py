@@ -17,17 +17,24 @@ class Identity:
     def to(self, device):
         return self
 
-    def run_scale(self, blurred, previous, state):
+    def run_scale(self, blurred, previous, state, buffers):
         return blurred, None
 
 
 class NotANumberInHalf(Identity):
     """Overflows wherever autocast is on."""
 
-    def run_scale(self, blurred, previous, state):
+    def run_scale(self, blurred, previous, state, buffers):
         if torch.is_autocast_enabled("cpu"):
             return torch.full_like(blurred, torch.nan), None
         return blurred, None
+
+
+class NotANumber(Identity):
+    """Makes nothing of use in any precision."""
+
+    def run_scale(self, blurred, previous, state, buffers):
+        return torch.full_like(blurred, torch.nan), None
 
 
 class OutOfMemoryAbove(Identity):
@@ -37,7 +44,7 @@ class OutOfMemoryAbove(Identity):
         self.pixels, self.error = pixels, error
         self.finished = 0
 
-    def run_scale(self, blurred, previous, state):
+    def run_scale(self, blurred, previous, state, buffers):
         if blurred.shape[2] * blurred.shape[3] > self.pixels:
             raise self.error("CUDA out of memory. Tried to allocate 110 GiB")
         self.finished += blurred.shape[2] * blurred.shape[3]
@@ -45,26 +52,26 @@ class OutOfMemoryAbove(Identity):
 
 
 class TileSizes(Identity):
-    """Remembers the longest side that it was given."""
+    """Remembers the pixels of the largest tile that it was given."""
 
     largest = 0
 
-    def run_scale(self, blurred, previous, state):
-        self.largest = max(self.largest, *blurred.shape[2:])
+    def run_scale(self, blurred, previous, state, buffers):
+        self.largest = max(self.largest, blurred.shape[2] * blurred.shape[3])
         return blurred, None
 
 
 class Brighter(Identity):
     """Adds a constant, far enough that values leave the range."""
 
-    def run_scale(self, blurred, previous, state):
+    def run_scale(self, blurred, previous, state, buffers):
         return blurred + 0.5, None
 
 
 class Printing(Identity):
     """Prints like a careless library."""
 
-    def run_scale(self, blurred, previous, state):
+    def run_scale(self, blurred, previous, state, buffers):
         print("a stray print")
         return blurred, None
 
@@ -72,7 +79,7 @@ class Printing(Identity):
 class Broken(Identity):
     """Has a bug."""
 
-    def run_scale(self, blurred, previous, state):
+    def run_scale(self, blurred, previous, state, buffers):
         raise RuntimeError("sizes do not match")
 
 

@@ -380,7 +380,7 @@ def test_a_photo_that_fails_in_the_network_is_told_and_the_rest_goes_on(
     class BrokenOnce(fakes.Identity):
         calls = 0
 
-        def run_scale(self, blurred, previous, state):
+        def run_scale(self, blurred, previous, state, buffers):
             BrokenOnce.calls += 1
             if BrokenOnce.calls == 1:
                 raise RuntimeError("sizes do not match")

@@ -12,6 +12,7 @@ HEAVY = ("torch", "numpy", "PIL", "rich", "safetensors", "requests", "jinja2")
 
 LIBRARY_HOMES = {
     "torch": {
+        "bands",
         "deblurrer",
         "devices",
         "doctor",

@@ -233,7 +233,7 @@ def test_a_run_that_is_interrupted_still_writes_its_page(tmp_path, report, monke
     class Interrupted(fakes.Identity):
         calls = 0
 
-        def run_scale(self, blurred, previous, state):
+        def run_scale(self, blurred, previous, state, buffers):
             Interrupted.calls += 1
             if Interrupted.calls > 6:  # three scales of two photos
                 raise KeyboardInterrupt

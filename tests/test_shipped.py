@@ -89,7 +89,7 @@ def test_half_precision_is_close_to_full(network, scene):
 def test_tiles_leave_no_seams(network, scene):
     large = np.tile(blurred(scene, 7), (2, 2, 1))
     tiled, whole = (Deblurrer(network, "cpu", t, torch.float32)(large) for t in (320, 1024))
-    assert np.abs(tiled.astype(int) - whole).max() <= 2
+    assert np.abs(tiled.astype(int) - whole).max() <= 1  # where two roundings differ
 
 
 @pytest.mark.shared

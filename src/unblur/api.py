@@ -51,7 +51,7 @@ class Deblurrer:
     Args:
         model: A model's name, or a weights file.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        tile: Side of the largest tile in pixels, or ``auto``.
+        tile: Side in pixels of a square as large as the largest tile, or ``auto``.
         strength: Share of the change that is made, from 0 to 1.
         max_memory: Bytes of main memory that the program may take.
 

@@ -216,7 +216,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=TileSize(),
     default="auto",
     show_default=True,
-    help="Side of the tiles that large photos are cut into; smaller needs less memory.",
+    help="Work on at most N x N pixels at once; less needs less memory.",
 )
 @click.option(
     "--strength",

@@ -1,23 +1,24 @@
 """Deblur arrays of any size: one network, one device, bounded memory.
 
-Each scale is finished for the whole photo before the next begins. Cutting the
-photo first and running all scales inside each tile would show the coarse
-scales four times less context than the network needs.
+Each scale is finished for the whole photo before the next begins, in tiles that
+are bands: as wide as the photo, and exact (see `unblur.bands`). Cutting the photo
+first and running all scales inside each tile would show the coarse scales four
+times less context than the network needs.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unblur.bands import LineBuffers, RowQueue, Span, next_band
 from unblur.devices import choose_device, choose_precision
 from unblur.errors import PhotoError, UsageError
 from unblur.memory import (
@@ -25,27 +26,24 @@ from unblur.memory import (
     automatic_tile,
     fitting_tile,
     is_out_of_memory,
+    line_buffer_bytes,
     photo_bytes,
+    return_freed_memory,
     tile_bytes_per_pixel,
 )
+from unblur.pixels import Floats
 from unblur.srn import State, enlarge, shrink
 from unblur.srn_config import SCALES, SRNConfig
-from unblur.tiles import OVERLAP_PX, Floats, Joiner, Span, plan_spans
 
-T = TypeVar("T")
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
-Write: TypeAlias = Callable[[int, int, Floats], None]
-"""Takes finished values, as `Joiner` hands them out."""
-
 Finish: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
-"""Waits for a tile's image and state."""
+"""Waits for a band's image (N, C, H, W) and state (N, S, h, w), in float32 on the CPU."""
 
 ROWS_AT_ONCE = 32
-"""Rows of a tile that are rounded together, in the processor's cache."""
+"""Rows of a band that are rounded together, in the processor's cache."""
 SMALLEST_TILE_PX = 128
-SMALLEST_AUTOMATIC_TILE_PX = 320
-"""Smaller tiles have no room for the whole overlap, and are only taken when memory runs out."""
+"""Smaller tiles save hardly any memory."""
 
 
 class Network(Protocol):
@@ -54,7 +52,7 @@ class Network(Protocol):
     config: SRNConfig
 
     def run_scale(
-        self, blurred: Tensor, previous: Tensor, state: State | None
+        self, blurred: Tensor, previous: Tensor, state: State | None, buffers: LineBuffers
     ) -> tuple[Tensor, State | None]:
         """See `unblur.srn.SRN.run_scale`."""
 
@@ -64,12 +62,12 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class ScaleResult:
-    """What one scale leaves for the next, in half precision."""
+    """What one scale leaves for the next."""
 
-    image: NDArray[np.float16]
-    """The deblurred photo at this scale, (C, H, W)."""
-    state: NDArray[np.float16]
-    """The recurrent state, (planes * S, H / stride, W / stride); S may be 0."""
+    image: RowQueue = field(default_factory=RowQueue)
+    """The deblurred photo at this scale, (3, H, W)."""
+    state: RowQueue = field(default_factory=RowQueue)
+    """The recurrent state, (planes * S, H / stride, W / stride), if there is one."""
 
 
 class Deblurrer:
@@ -78,7 +76,7 @@ class Deblurrer:
     Args:
         network: The network; moved to the device.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        tile: Side of the largest tile in pixels, or ``auto``.
+        tile: Side in pixels of a square as large as the largest tile, or ``auto``.
         precision: Type that convolutions compute in; by default the device's fastest.
         strength: Share of the change that is made, from 0 to 1.
         max_memory: Bytes of main memory that the program may take.
@@ -110,7 +108,7 @@ class Deblurrer:
         self.is_automatic = tile == "auto"
         if tile == "auto":
             fitting = automatic_tile(self.config, self.precision, self.device)
-            self.tile = max(SMALLEST_AUTOMATIC_TILE_PX, fitting)
+            self.tile = max(SMALLEST_TILE_PX, fitting)
         else:
             self.tile = tile
         if self.tile < SMALLEST_TILE_PX:
@@ -130,19 +128,39 @@ class Deblurrer:
             A new array of the same shape and type.
 
         Raises:
-            PhotoError: If the photo needs more than ``max_memory``.
+            PhotoError: If the photo needs more than ``max_memory``, or the
+                network's result has values that are no numbers.
             MemoryError: If memory runs out even with the smallest tiles on the CPU.
         """
-        work = _Work(self, image, self._largest_tile(image))
+        photo = _Photo(image, self.config, self.strength)
+        largest = self._largest_tile(image)
+        for full_precision in (False, True):
+            try:
+                self._run_scales(photo, largest, full_precision, on_progress)
+                break
+            except FloatingPointError:
+                pass  # layers may have kept what overflowed long before it showed
+        return photo.output
+
+    def _run_scales(
+        self,
+        photo: _Photo,
+        largest_tile: int,
+        full_precision: bool,
+        on_progress: Callable[[float], None] | None,
+    ) -> None:
+        """Fill a photo's output, from the coarsest scale to the finest."""
         previous: ScaleResult | None = None
         done, total = 0.0, sum(1 / scale**2 for scale in SCALES)
         for scale in SCALES:
-            for finished in work.run(scale, previous):
+            run = _Run(self, photo, scale, previous, largest_tile, full_precision)
+            for finished in run.all_bands():
                 if on_progress:
                     on_progress((done + finished / scale**2) / total)
             done += 1 / scale**2
-            previous = work.result
-        return work.output
+            previous = run.result
+            del run  # and with it the line buffers
+            return_freed_memory()
 
     def _largest_tile(self, image: Pixels) -> int:
         """Return the largest tile that leaves a photo within ``max_memory``."""
@@ -151,6 +169,7 @@ class Deblurrer:
         height, width = image.shape[:2]
         needed = PROGRAM_BYTES + self.reserved
         needed += photo_bytes(height, width, image.itemsize, self.config)
+        needed += line_buffer_bytes(width, self.config, self.precision)
         fitting = fitting_tile(self.config, self.precision, self.max_memory - needed)
         smallest = SMALLEST_TILE_PX if self.is_automatic else self.tile
         if fitting < smallest:
@@ -173,38 +192,26 @@ class Deblurrer:
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
 
-    def infer(self, blurred: Tensor, previous: Tensor, state: State | None) -> Finish:
-        """Run the network on one tile.
+    def launch(
+        self,
+        precision: torch.dtype,
+        blurred: Tensor,
+        previous: Tensor,
+        state: State | None,
+        buffers: LineBuffers,
+        wants_state: bool,
+    ) -> Finish:
+        """Begin to run the network on a band; on a CPU, do it.
 
         Returns:
-            What waits for the image (N, C, H, W) and the state (N, S, h, w), in
-            float32 on the CPU. If the image has values that are no numbers, the
-            tile is computed once more in float32.
+            What waits for those rows of the image and the state that are finished.
         """
-        download = self._launch(self.precision, blurred, previous, state)
-
-        def finish() -> tuple[Tensor, Tensor]:
-            image, new_state = download()
-            if self.precision == torch.float32 or bool(image.isfinite().all()):
-                return image, new_state
-            return self._launch(torch.float32, blurred, previous, state)()
-
-        if self.is_asynchronous:
-            return finish
-        result = finish()  # here, where running out of memory is looked for
-        return lambda: result
-
-    def _launch(
-        self, precision: torch.dtype, blurred: Tensor, previous: Tensor, state: State | None
-    ) -> Finish:
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, precision, precision != torch.float32),
         ):
-            image, new_state = self.network.run_scale(blurred, previous, state)
-        if new_state is None:
-            new_state = image.new_zeros(image.shape[0], 0, *image.shape[2:])
-        return _download(image, new_state)
+            image, new_state = self.network.run_scale(blurred, previous, state, buffers)
+        return _download(image, new_state if wants_state else None)
 
     def make_room(self, tile: int) -> None:
         """Go on with less memory: with smaller tiles, or else on the CPU.
@@ -219,7 +226,7 @@ class Deblurrer:
             torch.cuda.empty_cache()
         if tile > SMALLEST_TILE_PX:
             self.tile = max(SMALLEST_TILE_PX, tile // 2)
-            self.warn(f"out of memory: going on with tiles of {self.tile} pixels")
+            self.warn(f"out of memory: going on with smaller tiles (--tile {self.tile})")
         elif self.device.type != "cpu":
             self.warn(f"out of memory on {self.device.type}: going on with the CPU")
             self.device = torch.device("cpu")
@@ -229,8 +236,10 @@ class Deblurrer:
             raise MemoryError
 
 
-def _download(image: Tensor, state: Tensor) -> Finish:
+def _download(image: Tensor, state: Tensor | None) -> Finish:
     """Begin to copy results to main memory, and return what waits for them."""
+    if state is None:
+        state = image.new_empty(image.shape[0], 0, 0, 0)
     if not image.is_cuda:
         return lambda: (image.float().cpu(), state.float().cpu())
     copies = [torch.empty(t.shape, dtype=torch.float32, pin_memory=True) for t in (image, state)]
@@ -246,130 +255,44 @@ def _download(image: Tensor, state: Tensor) -> Finish:
     return finish
 
 
-def _one_ahead(started: Iterable[T]) -> Iterator[T]:
-    """Yield each item when the next one has been taken."""
-    items = iter(started)
-    waiting = list(itertools.islice(items, 1))
-    for item in items:
-        yield waiting.pop()
-        waiting.append(item)
-    yield from waiting
+class _Photo:
+    """A photo, its result, and how the network sees the one and fills the other."""
 
-
-def _writer_to(target: NDArray[Any]) -> Write:
-    """Return what writes finished values into (C, H, W)."""
-
-    def write(top: int, left: int, values: Floats) -> None:
-        target[:, top : top + values.shape[1], left : left + values.shape[2]] = values
-
-    return write
-
-
-class _Work:
-    """One photo on its way through the scales."""
-
-    def __init__(self, deblurrer: Deblurrer, image: Pixels, largest_tile: int) -> None:
-        self.deblurrer, self.image, self.largest_tile = deblurrer, image, largest_tile
-        self.config = deblurrer.config
+    def __init__(self, image: Pixels, config: SRNConfig, strength: float) -> None:
+        self.image, self.config, self.strength = image, config, strength
         self.height, self.width, self.channels = image.shape
         self.output = np.empty_like(image)
-        self.planes = 3 // self.config.channels
-        self.result: ScaleResult | None = None
+        self.planes = 3 // config.channels
 
-    @property
-    def tile(self) -> int:
-        """Side of the largest tile in pixels; it shrinks when memory runs out."""
-        return min(self.largest_tile, self.deblurrer.tile)
+    def padded(self, scale: int) -> tuple[int, int]:
+        """Return height and width of what the network sees at a scale."""
+        height, width = (side + -side % self.config.multiple for side in (self.height, self.width))
+        return height // scale, width // scale
 
-    def run(self, scale: int, previous: ScaleResult | None) -> Iterator[float]:
-        """Deblur the photo at one scale, yielding the share that is done.
+    def split(self, band: Tensor) -> Tensor:
+        """Split (planes * C, H, W) into a batch (planes, C, H, W) laid out channels-last."""
+        batch = band.reshape(self.planes, -1, *band.shape[1:])
+        return batch.contiguous(memory_format=torch.channels_last)
 
-        Leaves `result`, or at the finest scale writes to `output`.
+    def read(self, rows: Span) -> NDArray[Any]:
+        """Return rows of the padded photo, (C, H, W), in whole numbers that PyTorch knows.
+
+        Beyond the bottom and right border the photo's edge is repeated.
         """
-        height, width = (
-            (side + -side % self.config.multiple) // scale for side in (self.height, self.width)
-        )
-        if scale == min(SCALES):
-            write_image: Write = self._write_output
-            write_state = None
-        else:
-            stride, depth = self.config.stride, self.planes * self.config.state_channels
-            self.result = ScaleResult(
-                np.empty((3, height, width), np.float16),
-                np.empty((depth, height // stride, width // stride), np.float16),
-            )
-            write_image = _writer_to(self.result.image)
-            write_state = _writer_to(self.result.state) if depth else None
-        region = (Span(0, height), Span(0, width))
-        yield from self._join_tiles(scale, region, previous, write_image, write_state)
+        band: NDArray[Any] = self.image[min(rows.start, self.height - 1) : rows.stop]
+        missing = (rows.stop - rows.start - len(band), -self.width % self.config.multiple)
+        if any(missing):
+            band = np.pad(band, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+        # PyTorch's uint16 has hardly any operators.
+        kind = np.uint8 if band.itemsize == 1 else np.int32
+        return np.ascontiguousarray(band.transpose(2, 0, 1), kind)
 
-    def _join_tiles(
-        self,
-        scale: int,
-        region: tuple[Span, Span],
-        previous: ScaleResult | None,
-        write_image: Write,
-        write_state: Write | None,
-    ) -> Iterator[float]:
-        """Deblur a region tile by tile, yielding the share that is done."""
-        stride, depth = self.config.stride, self.planes * self.config.state_channels
-        overlap = min(OVERLAP_PX, (self.tile - 2 * stride) // 2)
-        rows, columns = (plan_spans(span.length, self.tile, overlap, stride) for span in region)
-        images = Joiner(rows, columns, 3, write_image)
-        states = None
-        if write_state:
-            coarse = [[span.divided(stride) for span in spans] for spans in (rows, columns)]
-            states = Joiner(coarse[0], coarse[1], depth, write_state)
-        places = [(row, column) for row in range(len(rows)) for column in range(len(columns))]
-        regions = (
-            (rows[row].shifted(region[0].start), columns[column].shifted(region[1].start))
-            for row, column in places
-        )
-        started: Iterator[Finish] = (self._start_region(scale, tile, previous) for tile in regions)
-        if self.deblurrer.is_asynchronous:
-            started = _one_ahead(started)
-        for done, ((row, column), finish) in enumerate(zip(places, started, strict=True), start=1):
-            image, state = finish()
-            images.add(row, column, image.flatten(0, 1).numpy())
-            if states:
-                states.add(row, column, state.flatten(0, 1).numpy())
-            yield done / len(places)
-
-    def _start_region(
-        self, scale: int, region: tuple[Span, Span], previous: ScaleResult | None
-    ) -> Finish:
-        """Begin to deblur a tile; do it in parts, if it does not fit into memory."""
-        deblurrer = self.deblurrer
-        while max(span.length for span in region) <= (tile := self.tile):
-            try:
-                return self._start_tile(scale, region, previous)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-            # Past the handler the failed attempt's tensors are free.
-            deblurrer.make_room(tile)
-        image, state = self._run_in_parts(scale, region, previous)
-        return lambda: (image, state)
-
-    def _run_in_parts(
-        self, scale: int, region: tuple[Span, Span], previous: ScaleResult | None
-    ) -> tuple[Tensor, Tensor]:
-        """Deblur a region in tiles, into memory of its own."""
-        height, width = (span.length for span in region)
-        stride, depth = self.config.stride, self.planes * self.config.state_channels
-        image = np.empty((3, height, width), np.float32)
-        state = np.empty((depth, height // stride, width // stride), np.float32)
-        write_state = _writer_to(state) if depth else None
-        for _ in self._join_tiles(scale, region, previous, _writer_to(image), write_state):
-            pass
-        return torch.from_numpy(image)[None], torch.from_numpy(state)[None]
-
-    def _write_output(self, top: int, left: int, values: Floats) -> None:
-        """Round finished values to the photo's own depth, without the padding."""
-        whole = values[:, : self.height - top, : self.width - left].transpose(1, 2, 0)
+    def write(self, top: int, values: Floats) -> None:
+        """Round finished rows (3, H, W) to the photo's own depth, without the padding."""
+        whole = values[:, : max(0, self.height - top), : self.width].transpose(1, 2, 0)
         for start in range(0, len(whole), ROWS_AT_ONCE):
             rows = whole[start : start + ROWS_AT_ONCE]
-            place = np.s_[top + start : top + start + len(rows), left : left + rows.shape[1]]
+            place = np.s_[top + start : top + start + len(rows)]
             self.output[place] = self._rounded(rows, self.image[place])
 
     def _rounded(self, rows: Floats, original: Pixels) -> Floats:
@@ -377,62 +300,126 @@ class _Work:
         if self.channels == 1:
             rows = rows.mean(axis=2, keepdims=True)
         rows = np.clip(rows, 0, 1) * np.float32(np.iinfo(original.dtype).max)
-        if self.deblurrer.strength < 1:
-            rows = original + self.deblurrer.strength * (rows - original)
+        if self.strength < 1:
+            rows = original + self.strength * (rows - original)
         return np.rint(rows)
 
-    def _start_tile(
-        self, scale: int, region: tuple[Span, Span], previous: ScaleResult | None
-    ) -> Finish:
-        """Begin to run the network once, on a tile of a scale."""
-        y, x = region
-        blurred = self._planes(self._read_blurred(scale, y, x))
-        if previous is None:
-            before, state = blurred, None
+
+class _Run:
+    """One scale of a photo, on its way through the network band by band."""
+
+    def __init__(
+        self,
+        deblurrer: Deblurrer,
+        photo: _Photo,
+        scale: int,
+        previous: ScaleResult | None,
+        largest_tile: int,
+        full_precision: bool,
+    ) -> None:
+        self.deblurrer, self.photo, self.config = deblurrer, photo, deblurrer.config
+        self.scale, self.previous, self.largest_tile = scale, previous, largest_tile
+        self.full_precision = full_precision
+        self.height, self.width = photo.padded(scale)
+        self.result = None if scale == min(SCALES) else ScaleResult()
+        self.top = 0
+        """First row that has not been put in."""
+        self.finished_top = 0
+        """First row of the image that has not come out."""
+        self.buffers: LineBuffers | None = None
+        self.pending: Finish | None = None
+
+    def all_bands(self) -> Iterator[float]:
+        """Deblur the photo at this scale, yielding the share that is done.
+
+        Raises:
+            FloatingPointError: If values overflowed that may not in full precision.
+        """
+        while self.top < self.height:
+            tile = min(self.largest_tile, self.deblurrer.tile)
+            band = next_band(self.top, self.height, tile**2 // self.width, self.config.stride)
+            try:
+                self._advance(band)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                self.top = band.stop
+                yield self.top / self.height
+                continue
+            # Past the handler the failed attempt's tensors are free.
+            self.deblurrer.make_room(tile)
+        self._write(self._collect())
+
+    def _advance(self, band: Span) -> None:
+        """Put a band in; the one before is waited for and written while the device is at work."""
+        inputs = self._inputs(band)
+        finished = self._collect()
+        is_last = band.stop == self.height
+        buffers = self.buffers.next(is_last) if self.buffers else LineBuffers(is_last=is_last)
+        try:
+            wants_state = self.result is not None and self.config.recurrent
+            self.pending = self.deblurrer.launch(self.precision, *inputs, buffers, wants_state)
+            self.buffers = buffers
+        finally:
+            self._write(finished)
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Type that convolutions compute in."""
+        return torch.float32 if self.full_precision else self.deblurrer.precision
+
+    def _collect(self) -> tuple[Tensor, Tensor] | None:
+        """Wait for the band that is being computed, if any.
+
+        Raises:
+            FloatingPointError: If values overflowed that may not in float32.
+            PhotoError: If there is no such hope.
+        """
+        if self.pending is None:
+            return None
+        image, state = self.pending()
+        self.pending = None
+        if not bool(image.isfinite().all()):
+            if self.precision != torch.float32:
+                raise FloatingPointError
+            raise PhotoError("the network's result has values that are no numbers")
+        return image, state
+
+    def _write(self, finished: tuple[Tensor, Tensor] | None) -> None:
+        """Store rows of the image and of the state that have come out."""
+        if finished is None:
+            return
+        image, state = (tensor.flatten(0, 1).numpy() for tensor in finished)
+        if self.result is None:
+            self.photo.write(self.finished_top, image)
         else:
-            before = self._planes(self._enlarged(previous.image, y, x))
-            state = None
-            if self.config.recurrent:
-                stride = self.config.stride
-                state = self._planes(
-                    self._enlarged(previous.state, y.divided(stride), x.divided(stride))
-                )
-        return self.deblurrer.infer(blurred, before, state)
+            self.result.image.append(image)
+            self.result.state.append(state)
+        self.finished_top += image.shape[1]
 
-    def _planes(self, tile: Tensor) -> Tensor:
-        """Split (planes * C, H, W) into a batch (planes, C, H, W) laid out channels-last."""
-        batch = tile.reshape(self.planes, -1, *tile.shape[1:])
-        return batch.contiguous(memory_format=torch.channels_last)
+    def _inputs(self, band: Span) -> tuple[Tensor, Tensor, State | None]:
+        """Return a band of the blurred photo, of the result before, and of the state."""
+        full_size = Span(band.start * self.scale, band.stop * self.scale)
+        whole = self.deblurrer.upload(self.photo.read(full_size)).float()
+        values = whole / np.iinfo(self.photo.image.dtype).max
+        blurred = shrink(values[None], self.scale, self.config)[0].expand(3, -1, -1)
+        blurred = self.photo.split(blurred)
+        if self.previous is None:
+            return blurred, blurred, None
+        before = self.photo.split(self._enlarged(self.previous.image, band))
+        if not self.config.recurrent:
+            return blurred, before, None
+        state = self._enlarged(self.previous.state, band.divided(self.config.stride))
+        return blurred, before, self.photo.split(state)
 
-    def _read_blurred(self, scale: int, y: Span, x: Span) -> Tensor:
-        """Cut a tile out of the blurred photo at a scale, (3, H, W) in [0, 1].
+    def _enlarged(self, coarse: RowQueue, rows: Span) -> Tensor:
+        """Take rows out of a coarser map, enlarged by 2 as if the whole map had been.
 
-        Beyond the bottom and right border the photo's edge is repeated.
+        One row more than needed is read above and below: linear interpolation
+        looks at its neighbours.
         """
-        bottom, right = (
-            min(span.stop * scale, side) for span, side in ((y, self.height), (x, self.width))
-        )
-        tile: NDArray[Any] = self.image[y.start * scale : bottom, x.start * scale : right]
-        missing = (y.stop * scale - bottom, x.stop * scale - right)
-        if any(missing):
-            tile = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-        # PyTorch's uint16 has hardly any operators.
-        whole = np.ascontiguousarray(
-            tile.transpose(2, 0, 1), np.uint8 if tile.itemsize == 1 else np.int32
-        )
-        values = self.deblurrer.upload(whole).float() / np.iinfo(self.image.dtype).max
-        return shrink(values[None], scale, self.config)[0].expand(3, -1, -1)
-
-    def _enlarged(self, coarse: NDArray[np.float16], y: Span, x: Span) -> Tensor:
-        """Cut a tile out of a coarser map, enlarged by 2 as if the whole map had been.
-
-        One position more than needed is read on each side: linear
-        interpolation looks at its neighbours.
-        """
-        cuts, insides = [], []
-        for span, side in ((y, coarse.shape[1]), (x, coarse.shape[2])):
-            start, stop = max(0, span.start // 2 - 1), min(side, span.stop // 2 + 1 + span.stop % 2)
-            cuts.append(slice(start, stop))
-            insides.append(slice(span.start - 2 * start, span.stop - 2 * start))
-        cut = self.deblurrer.upload(coarse[:, cuts[0], cuts[1]]).float()
-        return enlarge(cut[None], self.config)[0][:, insides[0], insides[1]]
+        start = max(0, rows.start // 2 - 1)
+        cut = self.deblurrer.upload(coarse.read(start, rows.stop // 2 + 1 + rows.stop % 2)).float()
+        inside = slice(rows.start - 2 * start, rows.stop - 2 * start)
+        return enlarge(cut[None], self.config)[0][:, inside]

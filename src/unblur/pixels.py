@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from unblur.errors import PhotoError
+
+Floats: TypeAlias = NDArray[np.float32]
 
 STRIP_BYTES = 16 << 20
 

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unblur.bands import LineBuffers
 from unblur.srn_config import LEVELS, SCALES, SRNConfig
 
 State: TypeAlias = Tensor
@@ -33,14 +34,41 @@ class SameConv(nn.Conv2d):
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
-        padding = kernel // 2 if stride == 1 else 0
-        super().__init__(inputs, outputs, kernel, stride, padding)
-        before = (kernel - stride) // 2
-        self.surplus = (before, kernel - stride - before) * 2 if stride > 1 else None
+        super().__init__(inputs, outputs, kernel, stride)
+        padding = max(0, kernel - stride)
+        self.before = padding // 2
+        self.after = padding - self.before
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve (B, I, H, W) to (B, O, H / stride, W / stride)."""
-        return super().forward(F.pad(x, self.surplus) if self.surplus else x)
+    def forward(self, x: Tensor, buffers: LineBuffers) -> Tensor:  # type: ignore[override]
+        """Convolve (B, I, H, W) to (B, O, H / stride, W / stride); a band's rows lag behind."""
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        above, below = self.before, self.after
+        if not buffers.is_whole:
+            x = buffers.window(self, x, kernel, stride, above, below)
+            above = below = 0
+            if x.shape[2] < kernel:
+                return x.new_empty(x.shape[0], self.out_channels, 0, x.shape[3] // stride)
+        if self.before == self.after and above == below:
+            return F.conv2d(x, self.weight, self.bias, stride, (above, self.before))
+        padded = F.pad(x, (self.before, self.after, above, below))
+        return F.conv2d(padded, self.weight, self.bias, stride)
+
+
+class Doubling(nn.ConvTranspose2d):
+    """A transposed convolution that doubles height and width."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, kernel_size=4, stride=2, padding=1)
+
+    def forward(self, x: Tensor, buffers: LineBuffers) -> Tensor:  # type: ignore[override]
+        """Map (B, I, H, W) to (B, O, 2 * H, 2 * W); a band's rows lag behind."""
+        if buffers.is_whole:
+            return super().forward(x)
+        # Each pair of rows comes of the row they lie in and its two neighbours.
+        x = buffers.window(self, x, kernel=3, stride=1, before=1, after=1)
+        if x.shape[2] < 3:
+            return x.new_empty(x.shape[0], self.out_channels, 0, 2 * x.shape[3])
+        return super().forward(x)[:, :, 2:-2]
 
 
 class ResidualBlock(nn.Module):
@@ -51,10 +79,23 @@ class ResidualBlock(nn.Module):
         self.conv1 = SameConv(width, width, kernel)
         self.conv2 = SameConv(width, width, kernel)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, width, H, W) to the same shape."""
-        change: Tensor = self.conv2(F.relu_(self.conv1(x)))
-        return change.add_(x)
+    def forward(self, x: Tensor, buffers: LineBuffers) -> Tensor:
+        """Map (B, width, H, W) to the same shape; a band's rows lag behind."""
+        change: Tensor = self.conv2(F.relu_(self.conv1(x, buffers)), buffers)
+        return buffers.add_delayed(self, change, x)
+
+
+class ResidualBlocks(nn.ModuleList):
+    """Some blocks in a row."""
+
+    def __init__(self, width: int, config: SRNConfig) -> None:
+        super().__init__(ResidualBlock(width, config.kernel) for _ in range(config.blocks))
+
+    def forward(self, x: Tensor, buffers: LineBuffers) -> Tensor:
+        """Map (B, width, H, W) to the same shape; a band's rows lag behind."""
+        for block in self:
+            x = block(x, buffers)
+        return x
 
 
 class ConvLSTM(nn.Module):
@@ -68,18 +109,22 @@ class ConvLSTM(nn.Module):
         super().__init__()
         self.gates = SameConv(2 * width, 4 * width, 3)
 
-    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: State, buffers: LineBuffers) -> tuple[Tensor, State]:
         """Update the state.
 
         Args:
             x: Features, (B, width, H, W).
             state: Cell and hidden maps, (B, 2 * width, H, W); zeros at first.
+            buffers: What the band above left.
 
         Returns:
-            The new hidden map, (B, width, H, W), and the new state.
+            The new hidden map, (B, width, H, W), and the new state; a band's
+            rows lag behind.
         """
         cell, hidden = state.chunk(2, dim=1)
-        i, j, f, o = self.gates(torch.cat([x, hidden], dim=1)).chunk(4, dim=1)
+        gates = self.gates(torch.cat([x, hidden.to(x)], dim=1), buffers)
+        i, j, f, o = gates.chunk(4, dim=1)
+        cell = buffers.delay(self, cell, gates.shape[2])
         cell = cell * torch.sigmoid(f + 1) + torch.sigmoid(i) * torch.tanh(j)
         hidden = torch.tanh(cell) * torch.sigmoid(o)
         return hidden, torch.cat([cell, hidden], dim=1)
@@ -99,19 +144,13 @@ class SRN(nn.Module):
             SameConv(i, w, config.kernel, stride=1 if level == 0 else 2)
             for level, (i, w) in enumerate(zip(inputs, widths, strict=True))
         )
-        self.encoders = nn.ModuleList(self._residual_blocks(w) for w in widths)
+        self.encoders = nn.ModuleList(ResidualBlocks(w, config) for w in widths)
         self.lstm = ConvLSTM(widths[-1]) if config.recurrent else None
-        self.decoders = nn.ModuleList(self._residual_blocks(w) for w in widths)
+        self.decoders = nn.ModuleList(ResidualBlocks(w, config) for w in widths)
         self.exits = nn.ModuleList(
-            nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1)
-            for narrow, wide in itertools.pairwise(widths)
+            Doubling(wide, narrow) for narrow, wide in itertools.pairwise(widths)
         )
         self.output = SameConv(config.width, folded, config.kernel)
-
-    def _residual_blocks(self, width: int) -> nn.Sequential:
-        return nn.Sequential(
-            *(ResidualBlock(width, self.config.kernel) for _ in range(self.config.blocks))
-        )
 
     def _between_levels(self, x: Tensor) -> Tensor:
         # A network that predicts a residual finds silence its cheapest first
@@ -143,9 +182,13 @@ class SRN(nn.Module):
         return results
 
     def run_scale(
-        self, blurred: Tensor, previous: Tensor, state: State | None
+        self,
+        blurred: Tensor,
+        previous: Tensor,
+        state: State | None,
+        buffers: LineBuffers | None = None,
     ) -> tuple[Tensor, State | None]:
-        """Run the encoder-decoder once, at one scale.
+        """Run the encoder-decoder once, at one scale, on an image or on a band of its rows.
 
         Args:
             blurred: The blurred image at this scale, (B, channels, H, W);
@@ -153,34 +196,53 @@ class SRN(nn.Module):
             previous: The coarser result enlarged to this scale, of the same
                 shape; at the coarsest scale ``blurred`` itself.
             state: The coarser state, enlarged; ``None`` at the coarsest scale.
+            buffers: For a band, what the one above left, and where this one
+                leaves what the next needs.
 
         Returns:
             The result, (B, channels, H, W), and the new state,
             (B, ``state_channels``, H / stride, W / stride), or ``None`` if the
-            network is not recurrent.
+            network is not recurrent. Of a band, those rows that are finished.
         """
+        buffers = buffers or LineBuffers()
         x = torch.cat([blurred, previous], dim=1)
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # as the first convolution would
         x = F.pixel_unshuffle(x, self.config.unshuffle)  # (B, 2cu², H/u, W/u)
 
         skips: list[Tensor] = []
         for entry, encoder in zip(self.entries, self.encoders, strict=True):
-            x = self._between_levels(entry(x))
-            x = encoder(x)
+            x = encoder(self._between_levels(entry(x, buffers)), buffers)
             skips.append(x)
         skips.pop()  # the deepest features go on as they are
 
         if self.lstm is not None:
             if state is None:
                 state = x.new_zeros(x.shape[0], self.config.state_channels, *x.shape[2:])
-            x, state = self.lstm(x, state)  # (B, 4w, H/stride, W/stride)
+            else:
+                state = buffers.delay("state", state, x.shape[2])
+            x, state = self.lstm(x, state, buffers)  # (B, 4w, H/stride, W/stride)
 
-        x = self.decoders[-1](x)
-        for level in reversed(range(LEVELS - 1)):
-            x = self._between_levels(self.exits[level](x)).add_(skips.pop())
-            x = self.decoders[level](x)
+        x = self.decoders[-1](x, buffers)
+        for level in reversed(range(1, LEVELS - 1)):
+            x = self._decode(level, x, skips.pop(), buffers)
 
-        x = F.pixel_shuffle(self.output(x), self.config.unshuffle)  # (B, c, H, W)
-        return (blurred + x if self.config.residual else x), state
+        skip, pieces = skips.pop(), []
+        for piece, inner in buffers.pieces(x):
+            y = self.output(self._decode(0, piece, skip, inner), inner)
+            y = F.pixel_shuffle(y, self.config.unshuffle)  # (B, c, H, W)
+            if self.config.residual:
+                y = inner.add_delayed("blurred", y.to(blurred), blurred)
+            pieces.append(y)
+            skip, blurred = skip[:, :, :0], blurred[:, :, :0]  # all taken by the first
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2), state
+
+    def _decode(self, level: int, x: Tensor, skip: Tensor, buffers: LineBuffers) -> Tensor:
+        """Bring the features of a deeper level, (B, 2 * width, h, w), to (B, width, 2h, 2w)."""
+        x = self._between_levels(self.exits[level](x, buffers))
+        x = buffers.add_delayed(f"skip {level}", x, skip)
+        decoded: Tensor = self.decoders[level](x, buffers)
+        return decoded
 
 
 def shrink(image: Tensor, factor: int, config: SRNConfig) -> Tensor:
