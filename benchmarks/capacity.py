@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 MEGAPIXELS = 12.0
 """Of each photo."""
-OVERLAP = 1.31
-"""Pixels computed per pixel of the photo, with tiles of 1024 pixels; see README.md."""
 GPU_SHARE = 0.3
 """Share of a GPU's peak rate that so small a network reaches: a guess."""
 NETWORK_CORE_SECONDS = 2.14
@@ -24,8 +22,9 @@ NETWORK_CORE_SECONDS = 2.14
 CODING_CORE_SECONDS = 0.07
 """Of decoding and encoding JPEG, per megapixel, in threads beside the network: ``--measure``."""
 TILING_CORE_SECONDS = 0.07
-"""Of cutting and joining tiles, per megapixel, in the network's thread, while a GPU waits. Half of
-what ``--measure`` finds, for the other half is resampling, which a GPU does itself."""
+"""Of what is done to bands before and after the network, per megapixel, in the network's thread,
+while a GPU waits. Half of what ``--measure`` finds, for the other half is resampling, which a GPU
+does itself."""
 DRIVER_CORE_SECONDS = 0.0053
 """Of the program that hands out photos, for each: ``python -m benchmarks.cluster``."""
 LIBRARIES = (1, 100, 10_000)
@@ -74,7 +73,7 @@ def seconds_per_photo(machine: Machine, multiplications: float) -> float:
     coding, tiling = CODING_CORE_SECONDS * MEGAPIXELS, TILING_CORE_SECONDS * MEGAPIXELS
     if not machine.gpu_teraflops:
         return (NETWORK_CORE_SECONDS * MEGAPIXELS + coding) / machine.cores
-    operations = 2 * multiplications * MEGAPIXELS * 1e6 * OVERLAP
+    operations = 2 * multiplications * MEGAPIXELS * 1e6
     network = operations / (machine.gpu_teraflops * 1e12 * GPU_SHARE)
     return max(network + tiling, (coding + tiling) / machine.cores)
 
@@ -86,8 +85,9 @@ def measure() -> None:
     from PIL import Image
 
     from unblur import codecs
+    from unblur.bands import LineBuffers
     from unblur.deblurrer import Deblurrer
-    from unblur.srn import SRNConfig
+    from unblur.srn_config import SRNConfig
 
     class Nothing:
         config = SRNConfig(channels=3, unshuffle=2, recurrent=True, residual=True, resample="area")
@@ -96,7 +96,11 @@ def measure() -> None:
             return self
 
         def run_scale(
-            self, blurred: torch.Tensor, previous: torch.Tensor, state: torch.Tensor | None
+            self,
+            blurred: torch.Tensor,
+            previous: torch.Tensor,
+            state: torch.Tensor | None,
+            buffers: LineBuffers,
         ) -> tuple[torch.Tensor, torch.Tensor]:
             height, width = (side // self.config.stride for side in blurred.shape[2:])
             return blurred, blurred.new_zeros(1, self.config.state_channels, height, width)
@@ -106,7 +110,7 @@ def measure() -> None:
     coarse = Image.fromarray(rng.integers(0, 256, (300, 400, 3), np.uint8))
     buffer = io.BytesIO()
     coarse.resize((4000, 3000), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-    deblurrer = Deblurrer(Nothing(), "cpu", 1024, torch.float32)
+    deblurrer = Deblurrer(Nothing(), "cpu", precision=torch.float32)
     start = time.process_time()
     photo = codecs.decode(buffer.getvalue())
     decoded = time.process_time()

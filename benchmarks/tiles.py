@@ -1,13 +1,14 @@
-"""Measure what tiles cost and what they change, for several overlaps.
+"""Measure what tiles change, and what the naive way would.
 
 ``python -m benchmarks.tiles PHOTO`` compares, in float32, the photo deblurred
-in tiles with the photo deblurred in one piece: scale by scale as the tool does
-it, and the naive way, with all three scales inside each tile.
+in tiles with the photo deblurred in one piece: as the tool does it, and the
+naive way, with all three scales inside each of overlapping square tiles.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,63 +16,63 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from unblur import deblurrer as engine
 from unblur.deblurrer import Deblurrer
 from unblur.models import find_weights
-from unblur.tiles import Floats, Joiner, plan_spans
 from unblur.weights import load_network
 
-OVERLAPS = (32, 64, 96, 128, 160)
+TILES = (128, 256, 512, 1024)
+OVERLAPS = (32, 64, 128, 256)
+WHOLE = 1 << 16
+"""Side of a tile that any photo fits into."""
 
 
-def in_tiles(deblurrer: Deblurrer, pixels: NDArray[np.uint8], overlap: int) -> NDArray[np.uint8]:
-    """Deblur scale by scale."""
-    engine.OVERLAP_PX = overlap
-    return deblurrer(pixels)
+def naively(
+    whole: Deblurrer, pixels: NDArray[np.uint8], tile: int, overlap: int
+) -> tuple[NDArray[np.uint8], float]:
+    """Deblur tiles by themselves, and keep the middle of each.
+
+    Returns:
+        The result, and the pixels computed per pixel of the photo.
+    """
+    result, computed = np.empty_like(pixels), 0
+    height, width = pixels.shape[:2]
+    margin, step = overlap // 2, tile - overlap
+    for top, left in itertools.product(range(0, height, step), range(0, width, step)):
+        y, x = max(0, top - margin), max(0, left - margin)
+        deblurred = whole(np.ascontiguousarray(pixels[y : y + tile, x : x + tile]))
+        middle = deblurred[top - y : top - y + step, left - x : left - x + step]
+        result[top : top + step, left : left + step] = middle
+        computed += deblurred.shape[0] * deblurred.shape[1]
+    return result, computed / (height * width)
 
 
-def naively(deblurrer: Deblurrer, pixels: NDArray[np.uint8], overlap: int) -> NDArray[np.uint8]:
-    """Cut first, and run all scales inside each tile."""
-    multiple = deblurrer.config.multiple
-    padding = [(0, -side % multiple) for side in pixels.shape[:2]]
-    padded = np.pad(pixels, [*padding, (0, 0)], mode="edge")
-    rows, columns = (plan_spans(n, deblurrer.tile, overlap, multiple) for n in padded.shape[:2])
-    result = np.empty_like(padded)
-
-    def write(top: int, left: int, values: Floats) -> None:
-        place = result[top : top + values.shape[1], left : left + values.shape[2]]
-        place[...] = np.rint(values).transpose(1, 2, 0)
-
-    joiner = Joiner(rows, columns, 3, write)
-    for row, y in enumerate(rows):
-        for column, x in enumerate(columns):
-            tile = np.ascontiguousarray(padded[y.start : y.stop, x.start : x.stop])
-            joiner.add(row, column, deblurrer(tile).transpose(2, 0, 1).astype(np.float32))
-    return result[: pixels.shape[0], : pixels.shape[1]]
+def difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> str:
+    """Tell how far two results are apart."""
+    apart = np.abs(first.astype(float) - second)
+    if not apart.any():
+        return "none"
+    psnr = 10 * np.log10(255**2 / np.square(apart).mean())
+    return f"{psnr:.1f} dB, at most {apart.max():.0f}"
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", type=Path)
     parser.add_argument("--model", default="srn-compact")
-    parser.add_argument("--tile", type=int, default=384)
     options = parser.parse_args()
     network = load_network(find_weights(options.model))
     pixels = np.asarray(Image.open(options.photo).convert("RGB"))
-    whole = Deblurrer(network, "cpu", 1 << 16, torch.float32)(pixels).astype(float)
-    tiled = Deblurrer(network, "cpu", options.tile, torch.float32)
-    print("| overlap | pixels computed | scale by scale | naive |")
-    print("|--:|--:|--:|--:|")
+    whole = Deblurrer(network, "cpu", WHOLE, torch.float32)
+    expected = whole(pixels)
+    print("| tile | difference |\n|--:|--:|")
+    for tile in TILES:
+        result = Deblurrer(network, "cpu", tile, torch.float32)(pixels)
+        print(f"| {tile} | {difference(result, expected)} |")
+    print("\n| naive: overlap of tiles of 512 | pixels computed | difference |\n|--:|--:|--:|")
     for overlap in OVERLAPS:
-        cells = []
-        for way in (in_tiles, naively):
-            difference = way(tiled, pixels, overlap) - whole
-            psnr = 10 * np.log10(255**2 / max(np.square(difference).mean(), 1e-9))
-            cells.append(f"{psnr:.1f} dB, at most {np.abs(difference).max():.0f}")
-        spans = [plan_spans(n + -n % 32, options.tile, overlap, 32) for n in pixels.shape[:2]]
-        cost = np.prod([sum(s.length for s in axis) / axis[-1].stop for axis in spans])
-        print(f"| {overlap} | {cost:.2f} | {' | '.join(cells)} |")
+        result, computed = naively(whole, pixels, 512, overlap)
+        print(f"| {overlap} | {computed:.2f} | {difference(result, expected)} |")
 
 
 if __name__ == "__main__":
