@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from unblur.loading import have_threads_wait_briefly
+
 MEGAPIXELS = (1, 3, 10, 30, 100)
 PIECE_PX = 1024
 
@@ -114,7 +116,7 @@ def main() -> None:
     if options.bare:
         print(json.dumps(bare_network_seconds(options.photo)))
         return
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    have_threads_wait_briefly()
     rows = []
     print("| megapixels | seconds | of the bare network | peak memory |")
     print("|--:|--:|--:|--:|")

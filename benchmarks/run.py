@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -17,6 +16,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from unblur.loading import have_threads_wait_briefly
 
 NETWORKS = ("srn-compact", "srn-color", "srn-lstm")
 PEERS = ("NAFNet", "Restormer", "Richardson-Lucy")
@@ -120,8 +121,7 @@ def measure(name: str, way: str) -> Measurement:
 def measure_apart(name: str, way: str) -> Measurement:
     """Measure in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.run", "--one", name, way]
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)
-    run = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment)
+    run = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return Measurement(**json.loads(run.stdout.splitlines()[-1]))
 
 
@@ -134,6 +134,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(vars(measure(*options.one))))
         return
+    have_threads_wait_briefly()
     ways = [(name, way) for name in NETWORKS for way in WAYS]
     ways += [(name, "eager") for name in PEERS] + [("matrix", "product")]
     found: dict[tuple[str, str], list[Measurement]] = {way: [] for way in ways}

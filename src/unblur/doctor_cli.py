@@ -14,7 +14,7 @@ import click
 
 from unblur.commands import exit_code_of, orderly_signals, verbosity_options
 from unblur.errors import ExitCode
-from unblur.loading import have_threads_wait_quietly
+from unblur.loading import have_threads_wait_briefly
 from unblur.ui import NORMAL, Ui, printable
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def doctor(as_json: bool, quiet: int, verbose: int) -> None:
 
 
 def _act(ui: Ui, as_json: bool, options: set[str]) -> ExitCode:
-    have_threads_wait_quietly()
+    have_threads_wait_briefly()
     from unblur.doctor import examine, findings
 
     examination = examine(options)

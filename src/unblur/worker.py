@@ -11,7 +11,7 @@ import ray
 
 from unblur import __version__, files, stores, work
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
-from unblur.loading import have_threads_wait_quietly, load_deblurrer
+from unblur.loading import have_threads_wait_briefly, load_deblurrer
 from unblur.options import Options
 from unblur.places import FileState
 from unblur.plan import Job
@@ -52,7 +52,7 @@ class Worker:
     def __init__(
         self, network: list[ray.ObjectRef[SRN]], choices: Choices, options: Options, shape: Shape
     ) -> None:
-        have_threads_wait_quietly()
+        have_threads_wait_briefly()
         self._network, self._choices, self._options = network, choices, options
         self._shape = shape
         # One thread computes: PyTorch starts threads anew for each one that does.
