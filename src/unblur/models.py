@@ -83,7 +83,7 @@ MODELS = {
             parameters=3_771_980,
             file="srn-compact.safetensors",
             size=7_552_008,
-            sha256="20f3ef61db7e2d82d0ddbb04e94daeda708278ba11626b69103a8ab0e59c91d2",
+            sha256="79d56468f39689bc0120ad6eff58ae15c45a086bdeeb03dea6c7beb321449226",
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
