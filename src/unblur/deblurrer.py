@@ -402,7 +402,7 @@ class _Run:
         """Return a band of the blurred photo, of the result before, and of the state."""
         full_size = Span(band.start * self.scale, band.stop * self.scale)
         whole = self.deblurrer.upload(self.photo.read(full_size)).float()
-        values = whole / np.iinfo(self.photo.image.dtype).max
+        values = whole.div_(np.iinfo(self.photo.image.dtype).max)
         blurred = shrink(values[None], self.scale, self.config)[0].expand(3, -1, -1)
         blurred = self.photo.split(blurred)
         if self.previous is None:
