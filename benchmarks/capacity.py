@@ -17,11 +17,11 @@ MEGAPIXELS = 12.0
 """Of each photo."""
 GPU_SHARE = 0.3
 """Share of a GPU's peak rate that so small a network reaches: a guess."""
-NETWORK_CORE_SECONDS = 2.14
+NETWORK_CORE_SECONDS = 2.02
 """Of the network, per megapixel: `make bench` on cores of an AMD EPYC with AVX512-BF16."""
-CODING_CORE_SECONDS = 0.07
+CODING_CORE_SECONDS = 0.08
 """Of decoding and encoding JPEG, per megapixel, in threads beside the network: ``--measure``."""
-TILING_CORE_SECONDS = 0.07
+TILING_CORE_SECONDS = 0.06
 """Of what is done to bands before and after the network, per megapixel, in the network's thread,
 while a GPU waits. Half of what ``--measure`` finds, for the other half is resampling, which a GPU
 does itself."""

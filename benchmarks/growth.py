@@ -40,7 +40,8 @@ def lay_out(photo: Path, megapixels: float, target: Path) -> None:
 def run_command(photo: Path) -> tuple[float, float]:
     """Deblur a photo with the command; return seconds and the peak of memory in MB."""
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "unblur", "-qq", "--overwrite", photo])
+    command = [sys.executable, "-m", "unblur", "-q", "--overwrite", photo]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise RuntimeError(f"unblur failed on {photo}")
