@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
+
 import psutil
 import pytest
 import torch
 
 from unblur.devices import available_cores, use_threads
+from unblur.loading import have_threads_wait_briefly
 
 
 @pytest.fixture
@@ -42,3 +45,10 @@ def test_the_user_may_choose_the_threads():
         assert 1 <= torch.get_num_threads() <= 3
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("chosen", "turns"), [({}, "30000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_threads_that_wait_spin_briefly_unless_the_user_says_otherwise(chosen, turns, monkeypatch):
+    monkeypatch.setattr(os, "environ", chosen)
+    have_threads_wait_briefly()
+    assert chosen == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": turns}
