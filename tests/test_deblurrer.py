@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import fakes
 import numpy as np
 import pytest
@@ -210,26 +212,20 @@ def test_a_tile_is_written_while_the_device_computes_the_next(name, monkeypatch)
     network = random_network(NETWORKS[name])
     image = make_pixels(300, 420)
     deblurrer = Deblurrer(network, "cpu", 192, torch.float32)
-    expected, events, launch = deblurrer(image), [], deblurrer.launch
-    write = _Photo.write
+    expected, events, launch, write = deblurrer(image), [], deblurrer.launch, _Photo.write
 
     def launch_and_tell(*inputs):
-        events.append("launched")
+        events.append("launch ")
         return launch(*inputs)
 
     def write_and_tell(*finished):
-        events.append("written")
+        events.append("write ")
         write(*finished)
 
     monkeypatch.setattr(deblurrer, "launch", launch_and_tell)
     monkeypatch.setattr(_Photo, "write", write_and_tell)
     assert np.array_equal(deblurrer(image), expected)
-    last_scale = events[events.index("written") - 2 :]
-    assert last_scale == [
-        *["launched"],
-        *["launched", "written"] * (len(last_scale) // 2 - 1),
-        "written",
-    ]
+    assert re.search(r"launch (launch write )+write $", "".join(events))
 
 
 def test_memory_that_is_never_enough_is_an_error():

@@ -69,7 +69,7 @@ class LocalRunner:
         if isinstance(loaded, Outcome):
             return loaded
         follow = run.ui.follow(loaded.job)
-        return attempt(loaded.job, lambda: work.deblur(loaded, self._deblurrer, follow))
+        return attempt(loaded.job, lambda: self._deblurrer(loaded.photo.pixels, follow))
 
 
 def load_ahead(

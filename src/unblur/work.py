@@ -25,7 +25,7 @@ from unblur.plan import Job, backup_of, has_other_links
 from unblur.report import Outcome, Status
 
 if TYPE_CHECKING:
-    from unblur.deblurrer import Deblurrer, Pixels
+    from unblur.deblurrer import Pixels
     from unblur.photo import Photo
 
 T = TypeVar("T")
@@ -152,22 +152,6 @@ def _check_target(job: Job, form: Format, options: Options) -> None:
 
 def _result_format(options: Options) -> Format | None:
     return CONVERSIONS[options.format] if options.format else None
-
-
-def deblur(
-    loaded: Loaded, deblurrer: Deblurrer, on_progress: Callable[[float], None] | None = None
-) -> Pixels:
-    """Return a photo's new pixels.
-
-    Raises:
-        PhotoError: If it needs more memory than it may take.
-        MemoryError: If memory ran out.
-    """
-    from unblur.memory import return_freed_memory
-
-    pixels = deblurrer(loaded.photo.pixels, on_progress)
-    return_freed_memory()
-    return pixels
 
 
 def finish(loaded: Loaded, pixels: Pixels, options: Options, stdout: int) -> Finished:

@@ -124,7 +124,7 @@ class Worker:
             return loaded
         if source is not None and loaded.state != source:
             raise PhotoError("changed when its worker was lost: its result may be there")
-        pixels = self._computing.submit(work.deblur, loaded, self._deblurrer).result()
+        pixels = self._computing.submit(self._deblurrer, loaded.photo.pixels).result()
         finished = work.finish(loaded, pixels, self._options, stdout=-1)
         warnings, self._warnings[:] = tuple(self._warnings), []
         result = finished.result
