@@ -9,7 +9,14 @@ from conftest import SHARED, encode_image, make_pixels
 from PIL import Image
 
 from training import blur
-from training.data import BlurredCrops, Curriculum, Pair, photo_paths, read_pairs
+from training.data import (
+    BlurredCrops,
+    Curriculum,
+    Pair,
+    photo_paths,
+    read_pairs,
+    synthetic_pairs,
+)
 from training.evaluate import evaluate
 from training.muon import orthogonalise
 from training.sheet import draw
@@ -90,6 +97,14 @@ def test_every_held_out_photo_and_pair_is_there():
     assert len(read_pairs(SHARED / "pairs", held_out=True)) == 5
 
 
+def test_more_crops_of_each_photo_leave_the_first_as_it_was(crops, tmp_path):
+    one = synthetic_pairs(tmp_path / "photos", 8, size=64)
+    three = synthetic_pairs(tmp_path / "photos", 8, size=64, crops=3)
+    assert [pair.name for pair in three] == ["lxqt_valendas"] * 3
+    assert np.array_equal(three[0].blurred, one[0].blurred)
+    assert not np.array_equal(three[0].sharp, three[1].sharp)
+
+
 def test_a_batch_depends_on_its_number_alone(crops):
     stage = Curriculum(crop=64, batch=2, longest=10)
     first, again, other = (crops.batch(number, stage) for number in (3, 3, 4))
@@ -165,7 +180,7 @@ def test_a_network_that_returns_its_input_gains_nothing_and_harms_nothing():
     score = evaluate(network, [Pair("a", pixels, make_pixels(40, 50, seed=1))])
     assert score.gain == pytest.approx(0, abs=1e-6)
     assert score.ssim == score.blurred_ssim < 1
-    assert (score.tint, score.harm) == (0, 0)
+    assert (score.worse, score.tint, score.harm) == (0, 0, 0)
 
 
 def test_a_network_that_reddens_gains_nothing_and_moves_the_colours():
@@ -178,6 +193,16 @@ def test_a_network_that_reddens_gains_nothing_and_moves_the_colours():
     assert score.gain < 1
     assert score.tint > 5
     assert score.harm == pytest.approx(0.1 * 255 / 3, rel=0.2)
+
+
+def test_photos_that_a_network_spoils_are_counted():
+    network = SRN(SRNConfig(width=1, blocks=1, kernel=1, residual=True))
+    for weight in network.output.parameters():
+        weight.data.zero_()
+    network.output.bias.data[:] = 0.1
+    grey = np.full((40, 50, 3), 128, np.uint8)
+    score = evaluate(network, [Pair("bright", grey, grey + 40), Pair("dark", grey, grey - 40)])
+    assert score.worse == 0.5
 
 
 def test_a_sheet_shows_the_middle_of_every_picture():

@@ -82,23 +82,25 @@ def read_pairs(folder: Path, held_out: bool | None = None) -> list[Pair]:
     ]
 
 
-def synthetic_pairs(photos: Path, longest: float, size: int = 256) -> list[Pair]:
-    """Make the fixed validation set: one blurred crop per held-out photo.
+def synthetic_pairs(photos: Path, longest: float, size: int = 256, crops: int = 1) -> list[Pair]:
+    """Make the fixed validation set: blurred crops of the held-out photos.
 
     Args:
         photos: The folder of photos.
         longest: Upper bound of the motion's length in pixels; lengths are
             drawn from the upper two thirds.
         size: Side of the crops in pixels.
+        crops: Number of crops of each photo; the first is the same for any number.
     """
     margin = 40
     pairs = []
     for index, path in enumerate(photo_paths(photos, held_out=True)):
-        rng = np.random.default_rng([20181, index, int(longest)])
         pixels = read_pixels(path)
-        crop = random_crop(pixels, size + 2 * margin, rng)
-        photo = make_blurred(crop.astype(np.float32) / 255, margin, longest, rng, kind=MOTION)
-        pairs.append(Pair(path.stem, to_uint8(photo.blurred), to_uint8(photo.sharp)))
+        for number in range(crops):
+            rng = np.random.default_rng([20181, index, int(longest), number])
+            crop = random_crop(pixels, size + 2 * margin, rng)
+            photo = make_blurred(crop.astype(np.float32) / 255, margin, longest, rng, kind=MOTION)
+            pairs.append(Pair(path.stem, to_uint8(photo.blurred), to_uint8(photo.sharp)))
     return pairs
 
 

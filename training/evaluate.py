@@ -27,6 +27,9 @@ from unblur.weights import load_network
 SHARED = Path(__file__).parents[2] / "shared"
 REAL = "real"
 
+NOTICEABLY_WORSE = 0.1
+"""Decibels that a photo has to lose to be counted as worse."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -34,6 +37,8 @@ class Score:
 
     gain: float
     """Decibels gained over the blurred photos, from mean squared errors pooled over the set."""
+    worse: float
+    """Share of the photos that lost `NOTICEABLY_WORSE` or more, in [0, 1]."""
     psnr: float
     """Mean over the photos of the result's peak signal-to-noise ratio, in decibels."""
     blurred_psnr: float
@@ -51,7 +56,8 @@ class Score:
     def __str__(self) -> str:
         """Format as one row."""
         return (
-            f"gain {self.gain:+.2f} dB, PSNR {self.blurred_psnr:.2f} -> {self.psnr:.2f} dB, "
+            f"gain {self.gain:+.2f} dB, {self.worse:.0%} worse, "
+            f"PSNR {self.blurred_psnr:.2f} -> {self.psnr:.2f} dB, "
             f"SSIM {self.blurred_ssim:.3f} -> {self.ssim:.3f}, colours moved by {self.tint:.2f}, "
             f"sharp photos changed by {self.harm:.2f} of 255"
         )
@@ -77,8 +83,10 @@ def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True) -> Score:
     def psnr(errors: NDArray[np.float64]) -> float:
         return float(np.mean(10 * np.log10(255**2 / np.maximum(errors, 1e-6))))
 
+    decibels = 10 * np.log10(np.maximum(before, 1e-6) / np.maximum(after, 1e-6))
     return Score(
         gain=float(10 * np.log10(before.mean() / after.mean())),
+        worse=float((decibels < -NOTICEABLY_WORSE).mean()),
         psnr=psnr(after),
         blurred_psnr=psnr(before),
         ssim=float(ssim.mean()),
@@ -104,9 +112,18 @@ def _judge(network: SRN, pair: Pair, bf16: bool) -> tuple[float, ...]:
     return (*errors, *similarities, tint, harm)
 
 
-def validation_sets(photos: Path, pairs: Path) -> dict[str, list[Pair]]:
-    """Return the fixed validation sets by name: three blur lengths, and real blur."""
-    sets = {name: synthetic_pairs(photos, longest) for name, longest in BLUR_LENGTHS.items()}
+def validation_sets(photos: Path, pairs: Path, crops: int = 1) -> dict[str, list[Pair]]:
+    """Return the fixed validation sets by name: three blur lengths, and real blur.
+
+    Args:
+        photos: The folder of photos.
+        pairs: The folder of real pairs.
+        crops: Number of crops of each photo.
+    """
+    sets = {
+        name: synthetic_pairs(photos, longest, crops=crops)
+        for name, longest in BLUR_LENGTHS.items()
+    }
     return sets | {REAL: read_pairs(pairs, held_out=True)}
 
 
@@ -116,10 +133,11 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
+    parser.add_argument("--crops", type=int, default=1, help="crops of each photo (1)")
     parser.add_argument("--fp32", action="store_true", help="compute in fp32 instead of bf16")
     options = parser.parse_args()
     network = load_network(options.weights)
-    for name, pairs in validation_sets(options.photos, options.pairs).items():
+    for name, pairs in validation_sets(options.photos, options.pairs, options.crops).items():
         print(f"{name:>8}: {evaluate(network, pairs, not options.fp32)}")
 
 
