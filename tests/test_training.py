@@ -105,6 +105,16 @@ def test_more_crops_of_each_photo_leave_the_first_as_it_was(crops, tmp_path):
     assert not np.array_equal(three[0].sharp, three[1].sharp)
 
 
+def test_shrinking_photos_makes_what_is_wanted_of_them_sharper(crops, tmp_path):
+    smooth = Image.fromarray(make_pixels(640, 640)).resize((1280, 1280))
+    smooth.save(tmp_path / "photos" / "lxqt_valendas.png")
+    soft, sharp = (
+        synthetic_pairs(tmp_path / "photos", 8, size=64, shrink=shrink)[0].sharp.astype(int)
+        for shrink in (1, 2)
+    )
+    assert np.abs(np.diff(sharp, axis=1)).mean() > 1.3 * np.abs(np.diff(soft, axis=1)).mean()
+
+
 def test_a_batch_depends_on_its_number_alone(crops):
     stage = Curriculum(crop=64, batch=2, longest=10)
     first, again, other = (crops.batch(number, stage) for number in (3, 3, 4))

@@ -53,10 +53,10 @@ class Pair:
     sharp: Pixels
 
 
-def read_pixels(path: Path) -> Pixels:
-    """Read a photo as HWC uint8 RGB."""
+def read_pixels(path: Path, shrink: int = 1) -> Pixels:
+    """Read a photo as HWC uint8 RGB, each side divided by a whole number."""
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image.convert("RGB").reduce(shrink))
 
 
 def photo_paths(folder: Path, held_out: bool) -> list[Path]:
@@ -82,7 +82,9 @@ def read_pairs(folder: Path, held_out: bool | None = None) -> list[Pair]:
     ]
 
 
-def synthetic_pairs(photos: Path, longest: float, size: int = 256, crops: int = 1) -> list[Pair]:
+def synthetic_pairs(
+    photos: Path, longest: float, size: int = 256, crops: int = 1, shrink: int = 1
+) -> list[Pair]:
     """Make the fixed validation set: blurred crops of the held-out photos.
 
     Args:
@@ -91,11 +93,12 @@ def synthetic_pairs(photos: Path, longest: float, size: int = 256, crops: int = 
             drawn from the upper two thirds.
         size: Side of the crops in pixels.
         crops: Number of crops of each photo; the first is the same for any number.
+        shrink: Photos are shrunk by as much first, which makes soft ones sharp.
     """
     margin = 40
     pairs = []
     for index, path in enumerate(photo_paths(photos, held_out=True)):
-        pixels = read_pixels(path)
+        pixels = read_pixels(path, shrink)
         for number in range(crops):
             rng = np.random.default_rng([20181, index, int(longest), number])
             crop = random_crop(pixels, size + 2 * margin, rng)

@@ -112,16 +112,19 @@ def _judge(network: SRN, pair: Pair, bf16: bool) -> tuple[float, ...]:
     return (*errors, *similarities, tint, harm)
 
 
-def validation_sets(photos: Path, pairs: Path, crops: int = 1) -> dict[str, list[Pair]]:
+def validation_sets(
+    photos: Path, pairs: Path, crops: int = 1, shrink: int = 1
+) -> dict[str, list[Pair]]:
     """Return the fixed validation sets by name: three blur lengths, and real blur.
 
     Args:
         photos: The folder of photos.
         pairs: The folder of real pairs.
-        crops: Number of crops of each photo.
+        crops: See `synthetic_pairs`.
+        shrink: See `synthetic_pairs`.
     """
     sets = {
-        name: synthetic_pairs(photos, longest, crops=crops)
+        name: synthetic_pairs(photos, longest, crops=crops, shrink=shrink)
         for name, longest in BLUR_LENGTHS.items()
     }
     return sets | {REAL: read_pairs(pairs, held_out=True)}
@@ -134,10 +137,12 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
     parser.add_argument("--crops", type=int, default=1, help="crops of each photo (1)")
+    parser.add_argument("--shrink", type=int, default=1, help="shrink photos by as much first (1)")
     parser.add_argument("--fp32", action="store_true", help="compute in fp32 instead of bf16")
     options = parser.parse_args()
     network = load_network(options.weights)
-    for name, pairs in validation_sets(options.photos, options.pairs, options.crops).items():
+    sets = validation_sets(options.photos, options.pairs, options.crops, options.shrink)
+    for name, pairs in sets.items():
         print(f"{name:>8}: {evaluate(network, pairs, not options.fp32)}")
 
 
