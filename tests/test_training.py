@@ -66,6 +66,19 @@ def test_a_sharp_photo_is_wanted_back_as_it_was_recorded():
     assert np.array_equal(photo.blurred, photo.sharp)
 
 
+@pytest.mark.parametrize("contrast", [0.0, 0.6])
+def test_what_a_camera_stores_of_light_gives_the_light_back(contrast):
+    response = blur.Response(2.2, contrast)
+    stored = np.linspace(0, 1, 256, dtype=np.float32)
+    assert response.encode(response.decode(stored)) == pytest.approx(stored, abs=1e-4)
+
+
+def test_contrast_darkens_the_dark_and_brightens_the_bright():
+    light = np.float32([0.05, 0.8])
+    plain, bent = blur.Response(2.2).encode(light), blur.Response(2.2, 0.5).encode(light)
+    assert bent[0] < plain[0] < plain[1] < bent[1]
+
+
 def test_a_moved_photo_is_wanted_back_sharp():
     sharp = make_pixels(80, 80).astype(np.float32) / 255
     photo = blur.make_blurred(sharp, 8, 20, np.random.default_rng(0), kind=blur.MOTION)

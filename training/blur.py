@@ -31,6 +31,33 @@ class BlurredPhoto:
     sharp: Array
 
 
+@dataclass(frozen=True)
+class Response:
+    """How a camera turns light into stored numbers: a gamma, then an S-curve.
+
+    A stand-in for measured responses (Grossberg and Nayar, "What is the Space of
+    Camera Response Functions?", CVPR 2003).
+    """
+
+    gamma: float
+    contrast: float = 0.0
+    """Share of the S-curve 3 y^2 - 2 y^3, from 0 to less than 1."""
+
+    def encode(self, linear: Array) -> Array:
+        """Turn light of any range into stored numbers."""
+        return self._bend(np.clip(linear, 0, 1) ** (1 / self.gamma)).astype(np.float32)
+
+    def decode(self, encoded: Array) -> Array:
+        """Turn stored numbers into light in [0, 1]."""
+        if self.contrast:
+            straight = np.linspace(0, 1, 1024)
+            encoded = np.interp(encoded, self._bend(straight), straight)
+        return (encoded**self.gamma).astype(np.float32)
+
+    def _bend(self, y: Array) -> Array:
+        return y + self.contrast * (y * y * (3 - 2 * y) - y)
+
+
 def trajectory(length: float, rng: np.random.Generator, points: int = 96) -> Array:
     """Draw the path of a shaken camera during one exposure.
 
@@ -128,17 +155,17 @@ def blur(linear: Array, kind: str, longest: float, rng: np.random.Generator) -> 
     return first + mask * (second - first)
 
 
-def expose(encoded: Array, gamma: float, rng: np.random.Generator) -> Array:
+def expose(encoded: Array, response: Response, rng: np.random.Generator) -> Array:
     """Undo the camera's response, and push some highlights above white.
 
     A lamp clipped at white was brighter than white when the shutter was open:
     its streak stays white, which no blur of the clipped photo would show.
     """
-    linear = encoded**gamma
+    linear = response.decode(encoded)
     if rng.random() < 0.3:
         bright = np.clip((linear.min(axis=2, keepdims=True) - 0.75) / 0.25, 0, 1)
         linear = linear * (1 + rng.uniform(0, 6) * bright**2)
-    return linear.astype(np.float32)
+    return linear
 
 
 def add_sensor_noise(linear: Array, rng: np.random.Generator) -> Array:
@@ -168,22 +195,24 @@ def make_blurred(
         margin: Pixels around the result that only feed the blur.
         longest: Upper bound of the motion's length in pixels.
         rng: Source of randomness.
-        kind: One of the kinds of `KIND_SHARES`, or drawn by its share.
+        kind: One of the kinds of `KIND_SHARES`, for a camera without an S-curve; by
+            default both are drawn.
 
     Returns:
         Photos of the scene without the margin. For the kind "sharp" the wanted
         answer is the recorded photo itself, noise and all.
     """
+    contrast = 0.0
     if kind is None:
         kind = str(rng.choice(list(KIND_SHARES), p=list(KIND_SHARES.values())))
-    gamma = rng.uniform(1.8, 2.4)
-    recorded = blur(expose(sharp, gamma, rng), kind, longest, rng)
+        contrast = max(0.0, rng.uniform(-0.6, 0.6))
+    response = Response(rng.uniform(1.8, 2.4), contrast)
+    recorded = blur(expose(sharp, response, rng), kind, longest, rng)
     recorded = recorded[margin:-margin, margin:-margin]
     if rng.random() < 0.8:
         recorded = add_sensor_noise(recorded, rng)
-    encoded = np.clip(recorded, 0, 1) ** (1 / gamma)
+    encoded = response.encode(recorded)
     if rng.random() < 0.85:
         encoded = jpeg_roundtrip(encoded, rng)
-    encoded = encoded.astype(np.float32)
     wanted = encoded if kind == SHARP else sharp[margin:-margin, margin:-margin]
     return BlurredPhoto(blurred=encoded, sharp=wanted)
