@@ -5,6 +5,7 @@ import stat
 
 import pytest
 
+from unblur import files
 from unblur.errors import PhotoError
 from unblur.files import FileDraft, read_header, read_photo_bytes, sweep
 
@@ -133,3 +134,23 @@ def test_what_another_run_writes_stays_though_it_has_its_photos_old_time(tmp_pat
         assert sweep(tmp_path, trust_locks=False) == 0
         draft.publish(replaces=False)
     assert (tmp_path / "a.jpg").stat().st_mtime == 0
+
+
+@pytest.mark.parametrize("still_holds_it", [True, False])
+def test_a_file_that_another_run_sweeps_before_it_is_locked_is_written_anew(
+    tmp_path, monkeypatch, still_holds_it
+):
+    pytest.importorskip("fcntl", reason="files cannot be locked here")
+    lock = files._lock
+
+    def be_too_late(descriptor):
+        monkeypatch.setattr(files, "_lock", lock)
+        (scratch,) = tmp_path.iterdir()
+        scratch.unlink()
+        if still_holds_it:
+            raise BlockingIOError
+        return lock(descriptor)
+
+    monkeypatch.setattr(files, "_lock", be_too_late)
+    write_atomically(tmp_path / "a.jpg", b"photo", replaces=False)
+    assert names(tmp_path) == ["a.jpg"]

@@ -231,18 +231,28 @@ def temporary_beside(path: Path) -> Iterator[Temporary]:
     It is locked as long as it is open, so that `sweep` of another run can tell
     it from one whose run was killed.
     """
-    ending = f".unblur-{secrets.token_hex(3)}.tmp"
-    room = LONGEST_NAME_BYTES - len(ending) - 1
-    scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(scratch, flags, 0o666)
-    temporary = Temporary(descriptor, scratch, is_locked=False)
+    temporary = _create_temporary(path)
     try:
-        temporary.is_locked = _lock(descriptor)
         yield temporary
     finally:
         temporary.close()
-        scratch.unlink(missing_ok=True)
+        temporary.path.unlink(missing_ok=True)
+
+
+def _create_temporary(path: Path) -> Temporary:
+    """Create a locked file in the target's folder."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    while True:
+        ending = f".unblur-{secrets.token_hex(3)}.tmp"
+        room = LONGEST_NAME_BYTES - len(ending) - 1
+        scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
+        temporary = Temporary(os.open(scratch, flags, 0o666), scratch, is_locked=False)
+        # Until it is locked, `sweep` of another run takes it for abandoned.
+        with contextlib.suppress(BlockingIOError):
+            temporary.is_locked = _lock(temporary.descriptor)
+            if not temporary.is_locked or scratch.exists():
+                return temporary
+        temporary.close()
 
 
 def shortened(name: str, most_bytes: int) -> str:
