@@ -17,6 +17,7 @@ from training.data import (
     read_pairs,
     synthetic_pairs,
 )
+from training.drawn import draw_over
 from training.evaluate import evaluate
 from training.muon import orthogonalise
 from training.sheet import draw
@@ -126,6 +127,24 @@ def test_shrinking_photos_makes_what_is_wanted_of_them_sharper(crops, tmp_path):
         for shrink in (1, 2)
     )
     assert np.abs(np.diff(sharp, axis=1)).mean() > 1.3 * np.abs(np.diff(soft, axis=1)).mean()
+
+
+def test_what_is_drawn_depends_on_the_seed_alone_and_leaves_the_photo_as_it_was():
+    photo = make_pixels(90, 120)
+    untouched = photo.copy()
+    first, again, other = (draw_over(photo, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert np.array_equal(photo, untouched)
+    assert first.shape == photo.shape
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_drawn_scenes_have_edges_that_photos_lack(crops, tmp_path):
+    plain, drawn = (
+        synthetic_pairs(tmp_path / "photos", 8, size=64, is_drawn=is_drawn)[0].sharp.astype(int)
+        for is_drawn in (False, True)
+    )
+    assert np.abs(np.diff(drawn, axis=1)).max() > 2 * np.abs(np.diff(plain, axis=1)).max()
 
 
 def test_a_batch_depends_on_its_number_alone(crops):

@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from training.blur import MOTION, make_blurred
-
-Pixels = NDArray[np.uint8]
+from training.drawn import Pixels, draw_over
 
 HELD_OUT_PHOTOS = (
     "budgie_casa-mila",
@@ -40,6 +39,9 @@ BLUR_LENGTHS = {"short": 8.0, "medium": 16.0, "long": 30.0}
 
 SHARP_SHARE_OF_PAIRS = 0.2
 """How often a real pair's sharp photo stands for both: it must stay as it is."""
+
+DRAWN_SHARE = 0.15
+"""How many of the crops that are not of real pairs have shapes and text drawn over them."""
 
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -83,9 +85,14 @@ def read_pairs(folder: Path, held_out: bool | None = None) -> list[Pair]:
 
 
 def synthetic_pairs(
-    photos: Path, longest: float, size: int = 256, crops: int = 1, shrink: int = 1
+    photos: Path,
+    longest: float,
+    size: int = 256,
+    crops: int = 1,
+    shrink: int = 1,
+    is_drawn: bool = False,
 ) -> list[Pair]:
-    """Make the fixed validation set: blurred crops of the held-out photos.
+    """Make a fixed validation set: blurred crops of the held-out photos.
 
     Args:
         photos: The folder of photos.
@@ -94,6 +101,7 @@ def synthetic_pairs(
         size: Side of the crops in pixels.
         crops: Number of crops of each photo; the first is the same for any number.
         shrink: Photos are shrunk by as much first, which makes soft ones sharp.
+        is_drawn: Draw shapes and text over the crops.
     """
     margin = 40
     pairs = []
@@ -102,6 +110,8 @@ def synthetic_pairs(
         for number in range(crops):
             rng = np.random.default_rng([20181, index, int(longest), number])
             crop = random_crop(pixels, size + 2 * margin, rng)
+            if is_drawn:
+                crop = draw_over(crop, rng)
             photo = make_blurred(crop.astype(np.float32) / 255, margin, longest, rng, kind=MOTION)
             pairs.append(Pair(path.stem, to_uint8(photo.blurred), to_uint8(photo.sharp)))
     return pairs
@@ -205,7 +215,8 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
     def _sharp_crop(self, stage: Curriculum, rng: np.random.Generator) -> NDArray[np.float32]:
         """Cut a crop with its margin, sharpened half of the time by shrinking.
 
-        Of two places the busier one is taken: flat sky teaches nothing.
+        Of two places the busier one is taken: flat sky teaches nothing. Some
+        crops are drawn over.
         """
         size = stage.crop + 2 * self._margin(stage)
         pixels = self.photos[rng.integers(len(self.photos))]
@@ -219,4 +230,6 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
         if shrink > 1:
             image = Image.fromarray(crop).resize((size, size), Image.Resampling.BOX)
             crop = np.asarray(image)
+        if rng.random() < DRAWN_SHARE:
+            crop = draw_over(crop, rng)
         return crop.astype(np.float32) / 255

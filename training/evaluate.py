@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 from skimage.metrics import structural_similarity
 
-from training.data import BLUR_LENGTHS, Pair, Pixels, read_pairs, synthetic_pairs
+from training.data import BLUR_LENGTHS, Pair, read_pairs, synthetic_pairs
+from training.drawn import Pixels
 from unblur.srn import SRN
 from unblur.weights import load_network
 
 SHARED = Path(__file__).parents[2] / "shared"
-REAL = "real"
+REAL, DRAWN = "real", "drawn"
 
 NOTICEABLY_WORSE = 0.1
 """Decibels that a photo has to lose to be counted as worse."""
@@ -115,7 +116,7 @@ def _judge(network: SRN, pair: Pair, bf16: bool) -> tuple[float, ...]:
 def validation_sets(
     photos: Path, pairs: Path, crops: int = 1, shrink: int = 1
 ) -> dict[str, list[Pair]]:
-    """Return the fixed validation sets by name: three blur lengths, and real blur.
+    """Return the fixed validation sets by name: three blur lengths, drawn scenes, and real blur.
 
     Args:
         photos: The folder of photos.
@@ -127,7 +128,9 @@ def validation_sets(
         name: synthetic_pairs(photos, longest, crops=crops, shrink=shrink)
         for name, longest in BLUR_LENGTHS.items()
     }
-    return sets | {REAL: read_pairs(pairs, held_out=True)}
+    longest = BLUR_LENGTHS["medium"]
+    drawn = synthetic_pairs(photos, longest, crops=crops, shrink=shrink, is_drawn=True)
+    return sets | {DRAWN: drawn, REAL: read_pairs(pairs, held_out=True)}
 
 
 def main() -> None:
