@@ -250,7 +250,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("training/runs/compact"))
     parser.add_argument("--minutes", type=float, default=120, help="length of the whole training")
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--later-error", choices=LATER_ERRORS, default="robust")
+    parser.add_argument("--later-error", choices=LATER_ERRORS, default="balanced")
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
     parser.add_argument("--real-share", type=float, default=0.2, help="share of real pairs")
