@@ -231,28 +231,36 @@ def temporary_beside(path: Path) -> Iterator[Temporary]:
     It is locked as long as it is open, so that `sweep` of another run can tell
     it from one whose run was killed.
     """
-    temporary = _create_temporary(path)
-    try:
-        yield temporary
-    finally:
-        temporary.close()
-        temporary.path.unlink(missing_ok=True)
+    is_ours = False
+    while not is_ours:
+        temporary = _create_temporary(path)
+        try:
+            is_ours = _claim(temporary)
+            if is_ours:
+                yield temporary
+        finally:
+            temporary.close()
+            temporary.path.unlink(missing_ok=True)
 
 
 def _create_temporary(path: Path) -> Temporary:
-    """Create a locked file in the target's folder."""
+    ending = f".unblur-{secrets.token_hex(3)}.tmp"
+    room = LONGEST_NAME_BYTES - len(ending) - 1
+    scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    while True:
-        ending = f".unblur-{secrets.token_hex(3)}.tmp"
-        room = LONGEST_NAME_BYTES - len(ending) - 1
-        scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
-        temporary = Temporary(os.open(scratch, flags, 0o666), scratch, is_locked=False)
-        # Until it is locked, `sweep` of another run takes it for abandoned.
-        with contextlib.suppress(BlockingIOError):
-            temporary.is_locked = _lock(temporary.descriptor)
-            if not temporary.is_locked or scratch.exists():
-                return temporary
-        temporary.close()
+    return Temporary(os.open(scratch, flags, 0o666), scratch, is_locked=False)
+
+
+def _claim(temporary: Temporary) -> bool:
+    """Lock a new file, and tell whether it is still there.
+
+    Until it is locked, `sweep` of another run takes it for abandoned.
+    """
+    try:
+        temporary.is_locked = _lock(temporary.descriptor)
+    except BlockingIOError:
+        return False
+    return temporary.path.exists()
 
 
 def shortened(name: str, most_bytes: int) -> str:
