@@ -4,7 +4,8 @@ What is synthesised, and why, is told in ``training/README.md``. Nothing here
 shifts the picture: every kernel is centred on its centre of mass, otherwise a
 network would learn to move edges.
 
-Arrays are HWC float32 in [0, 1] unless said otherwise.
+An `Array` is HWC float32 in [0, 1] unless said otherwise; `Pixels` are HWC uint8,
+as photos store them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 
 MOTION, MOVING_OBJECT, FOCUS, SHARP = "motion", "moving object", "focus", "sharp"
 KIND_SHARES = {MOTION: 0.53, MOVING_OBJECT: 0.26, FOCUS: 0.09, SHARP: 0.12}

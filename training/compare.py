@@ -21,7 +21,15 @@ from torch.utils.data import DataLoader
 
 from training.data import BlurredCrops, Curriculum, Pair
 from training.evaluate import SHARED, evaluate, validation_sets
-from training.train import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
+from training.train import (
+    COMPACT,
+    SQUARED_ERROR_UNTIL,
+    Error,
+    Trainer,
+    balanced_error,
+    initialise,
+    robust_error,
+)
 from unblur.srn import SRN
 
 
@@ -39,6 +47,7 @@ class Choice:
     muon: bool = True
     lr: float = 1e-3
     squared_until: float = SQUARED_ERROR_UNTIL
+    later_error: Error = balanced_error
     real_share: float = 0.2
     curriculum: Callable[[float], Curriculum] = Curriculum.at
 
@@ -53,7 +62,7 @@ CHOICES = {
     "blocks 4": Choice({"blocks": 4}),
     "AdamW only": Choice(muon=False),
     "squared error to the end": Choice(squared_until=1.0),
-    "robust error from the start": Choice(squared_until=0.0),
+    "robust error from the start": Choice(squared_until=0.0, later_error=robust_error),
     "no real pairs": Choice(real_share=0.0),
     "half real pairs": Choice(real_share=0.5),
     "up to 35 px from the start": Choice(
@@ -69,7 +78,13 @@ def make_trainer(choice: Choice, minutes: float) -> Trainer:
     torch.manual_seed(0)
     network = SRN(replace(COMPACT, **choice.config))
     initialise(network)
-    trainer = Trainer(network, minutes, choice.lr, squared_until=choice.squared_until)
+    trainer = Trainer(
+        network,
+        minutes,
+        choice.lr,
+        squared_until=choice.squared_until,
+        later_error=choice.later_error,
+    )
     if not choice.muon:
         trainer.optimisers = [
             torch.optim.AdamW(network.parameters(), choice.lr, betas=(0.9, 0.99), weight_decay=0.0)

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from training.blur import MOTION, make_blurred
-from training.drawn import Pixels, draw_over
+from training.blur import MOTION, Pixels, make_blurred
+from training.drawn import draw_over
 
 HELD_OUT_PHOTOS = (
     "budgie_casa-mila",

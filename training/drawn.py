@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-Pixels = NDArray[np.uint8]
+from training.blur import Pixels
 
 SUPERSAMPLING = 2
 """Everything is drawn as much larger and shrunk, so that slanted edges have no steps."""
@@ -49,7 +49,7 @@ def _colour(rng: np.random.Generator) -> Colour:
 
 
 def _draw_shape(image: Image.Image, rng: np.random.Generator) -> None:
-    """Draw a polygon, an ellipse or a line, of 4 pixels up to a third of the picture."""
+    """Draw a polygon or an ellipse, from 4 pixels to two thirds of the picture wide, or a line."""
     middle = rng.uniform(0, image.size)
     reach = np.exp(rng.uniform(np.log(4), np.log(max(image.size) / 3), 2))
     draw = ImageDraw.Draw(image)
@@ -57,7 +57,7 @@ def _draw_shape(image: Image.Image, rng: np.random.Generator) -> None:
     if kind == 0:
         angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 7)))
         corners = middle + reach * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        draw.polygon([(float(x), float(y)) for x, y in corners], fill=_colour(rng))
+        draw.polygon(corners.ravel().tolist(), fill=_colour(rng))
     elif kind == 1:
         draw.ellipse([*(middle - reach), *(middle + reach)], fill=_colour(rng))
     else:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 from skimage.metrics import structural_similarity
 
+from training.blur import Pixels
 from training.data import BLUR_LENGTHS, Pair, read_pairs, synthetic_pairs
-from training.drawn import Pixels
 from unblur.srn import SRN
 from unblur.weights import load_network
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from training.blur import Pixels
 from training.data import read_pixels
-from training.drawn import Pixels
 from training.evaluate import SHARED, deblur, validation_sets
 from unblur.srn import SRN
 from unblur.weights import load_network

@@ -112,7 +112,7 @@ class Trainer:
     """Progress at which this training began."""
     squared_until: float = SQUARED_ERROR_UNTIL
     """Progress at which the loss changes."""
-    later_error: Error = robust_error
+    later_error: Error = balanced_error
     """The loss from then on."""
 
     def __post_init__(self) -> None:
