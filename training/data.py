@@ -40,7 +40,7 @@ BLUR_LENGTHS = {"short": 8.0, "medium": 16.0, "long": 30.0}
 SHARP_SHARE_OF_PAIRS = 0.2
 """How often a real pair's sharp photo stands for both: it must stay as it is."""
 
-DRAWN_SHARE = 0.15
+DRAWN_SHARE = 0.3
 """How many of the crops that are not of real pairs have shapes and text drawn over them."""
 
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")

@@ -83,7 +83,7 @@ MODELS = {
             parameters=3_771_980,
             file="srn-compact.safetensors",
             size=7_552_008,
-            sha256="00073d9b65a2b1a209d813f0c49a00d5e17768800a53a5ac23d13d240ee4fe05",
+            sha256="0e49f9c037dcf5e3a49ff4e1ee8ffb0e041f8a90b4d8f8b53c555d9f6c3926e1",
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
