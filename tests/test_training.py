@@ -5,6 +5,7 @@ import multiprocessing
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from conftest import SHARED, encode_image, make_pixels
 from PIL import Image
 
@@ -187,6 +188,27 @@ def test_training_learns_and_can_go_on_from_its_state(trainer):
     resumed.load_state_dict(trainer.state_dict())
     assert resumed.step == 40
     assert resumed.train_on(blurred, sharp) == trainer.train_on(blurred, sharp)
+
+
+def agree_with_another(rank, folder):
+    """Run in a process of its own: become ``rank`` + 1 everywhere, then agree."""
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    network = SRN(SRNConfig(width=1, blocks=1, kernel=1))
+    trainer = Trainer(network, minutes=1, lr=1e-3, seconds=10.0 * rank, processes=2)
+    for weight in [*trainer.network.parameters(), *trainer.average.parameters()]:
+        weight.data.fill_(rank + 1)
+    trainer.agree()
+    torch.save(trainer.state_dict(), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_meet_half_way(tmp_path):
+    torch.multiprocessing.spawn(agree_with_another, (tmp_path,), nprocs=2)
+    for rank in range(2):
+        state = torch.load(tmp_path / f"{rank}.pt")
+        assert state["seconds"] == 5
+        for weights in (state["network"], state["average"]):
+            assert all((weight == 1.5).all() for weight in weights.values())
 
 
 def test_another_error_takes_over_in_the_second_half(trainer):

@@ -2,8 +2,9 @@
 
 ``python -m training.train --minutes 120`` goes on where the last training of
 the same folder stopped, or else starts anew; ``--start-from WEIGHTS`` starts
-from shipped weights, with the second half of the schedule. The recipe and its
-reasons are told in ``training/README.md``.
+from shipped weights, with the second half of the schedule. ``torchrun
+--nproc-per-node 2 -m training.train`` uses two cores, one for each process.
+The recipe and its reasons are told in ``training/README.md``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -42,6 +44,9 @@ SQUARED_ERROR_UNTIL = 0.5
 """Progress at which the loss changes; a robust loss learns nothing from a network that is new."""
 
 WARM_UP_STEPS = 150
+
+AGREE_STEPS = 100
+"""How long processes train apart. Meeting more often would only cost time."""
 
 
 def initialise(network: SRN) -> None:
@@ -114,6 +119,8 @@ class Trainer:
     """Progress at which the loss changes."""
     later_error: Error = balanced_error
     """The loss from then on."""
+    processes: int = 1
+    """How many train together; see `agree`."""
 
     def __post_init__(self) -> None:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -157,7 +164,7 @@ class Trainer:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         self.step += 1
-        self.pixels += blurred.shape[0] * blurred.shape[2] * blurred.shape[3]
+        self.pixels += self.processes * blurred.shape[0] * blurred.shape[2] * blurred.shape[3]
         self._update_average()
         return (
             F.mse_loss(blurred, sharp).item(),
@@ -169,6 +176,26 @@ class Trainer:
         decay = min(0.999, (1 + self.step) / (10 + self.step))
         for mean, weight in zip(self.average.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(weight, 1 - decay)
+
+    @torch.no_grad()
+    def agree(self) -> None:
+        """Give every process the mean of all processes' weights, averages and times.
+
+        Networks that train apart and are averaged now and then learn about as much
+        as one from all their crops (local SGD; Stich, ICLR 2019), without waiting for
+        each other in every layer as threads do.
+        """
+        if self.processes == 1:
+            return
+        weights = [*self.network.parameters(), *self.average.parameters()]
+        values = torch.cat(
+            [*(weight.flatten() for weight in weights), torch.tensor([self.seconds])]
+        )
+        dist.all_reduce(values)
+        *means, seconds = (values / self.processes).split([*map(torch.numel, weights), 1])
+        for weight, mean in zip(weights, means, strict=True):
+            weight.copy_(mean.view_as(weight))
+        self.seconds = seconds.item()
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to go on."""
@@ -211,11 +238,15 @@ def report(trainer: Trainer, sets: dict[str, list[Pair]], log: Path) -> None:
 
 
 def train(
-    trainer: Trainer, batches: DataLoader[Any], shared_progress: Synchronized[float], folder: Path
+    trainer: Trainer,
+    batches: DataLoader[Any],
+    shared_progress: Synchronized[float],
+    folder: Path,
+    is_first: bool = True,
 ) -> None:
-    """Train until the minutes are over, saving and reporting on the way."""
-    sets = validation_sets(SHARED / "photos", SHARED / "pairs")
-    next_line, next_report = trainer.seconds + 60, trainer.seconds + 600
+    """Train until the minutes are over; the first process saves and reports on the way."""
+    sets = validation_sets(SHARED / "photos", SHARED / "pairs") if is_first else {}
+    next_report = trainer.seconds + 600
     before, after = 0.0, 0.0
     last = time.monotonic()
     for blurred, sharp in batches:
@@ -225,8 +256,11 @@ def train(
         trainer.seconds += now - last
         last = now
         shared_progress.value = trainer.progress
+        if trainer.step % AGREE_STEPS:
+            continue
+        trainer.agree()
         finished = trainer.progress >= 1
-        if trainer.seconds >= next_line or finished:
+        if is_first:
             print(
                 f"{trainer.seconds / 60:6.1f} min  step {trainer.step}  "
                 f"{trainer.pixels / 1e6:.0f} Mpx  "
@@ -234,14 +268,14 @@ def train(
                 f"training gain {10 * math.log10(before / after):+.3f} dB",
                 flush=True,
             )
-            next_line, before, after = trainer.seconds + 60, 0.0, 0.0
-        if trainer.seconds >= next_report or finished:
+        if is_first and (trainer.seconds >= next_report or finished):
             save(trainer, folder)
             report(trainer, sets, folder / "curve.tsv")
             next_report = trainer.seconds + 600
-            last = time.monotonic()
         if finished:
             return
+        before, after = 0.0, 0.0
+        last = time.monotonic()  # waiting and reporting are no training
 
 
 def parse_options() -> argparse.Namespace:
@@ -255,7 +289,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
     parser.add_argument("--real-share", type=float, default=0.2, help="share of real pairs")
     parser.add_argument("--start-from", type=Path, help="weights to start from")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -263,8 +296,12 @@ def parse_options() -> argparse.Namespace:
 def main() -> None:
     """Train from the command line."""
     options = parse_options()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     torch.manual_seed(options.seed)
+    rank, processes = 0, 1
+    if dist.is_torchelastic_launched():
+        dist.init_process_group("gloo")
+        rank, processes = dist.get_rank(), dist.get_world_size()
     if options.start_from:
         network = load_network(options.start_from).train().requires_grad_(True)
     else:
@@ -272,17 +309,25 @@ def main() -> None:
         initialise(network)
     begin = SQUARED_ERROR_UNTIL if options.start_from else 0.0
     later_error = LATER_ERRORS[options.later_error]
-    trainer = Trainer(network, options.minutes, options.lr, begin=begin, later_error=later_error)
+    trainer = Trainer(
+        network,
+        options.minutes,
+        options.lr,
+        begin=begin,
+        later_error=later_error,
+        processes=processes,
+    )
     options.folder.mkdir(parents=True, exist_ok=True)
     state = options.folder / "state.pt"
     if state.exists():
         trainer.load_state_dict(torch.load(state, weights_only=True))
     progress = multiprocessing.Value("d", trainer.progress)
+    seed = options.seed + 1000 * rank
     crops = BlurredCrops(
-        options.photos, options.pairs, progress, options.real_share, options.seed, trainer.step
+        options.photos, options.pairs, progress, options.real_share, seed, trainer.step
     )
     batches = DataLoader(crops, batch_size=None, num_workers=1, prefetch_factor=8)
-    train(trainer, batches, progress, options.folder)
+    train(trainer, batches, progress, options.folder, is_first=rank == 0)
 
 
 if __name__ == "__main__":
