@@ -18,7 +18,7 @@ from training.data import (
     read_pairs,
     synthetic_pairs,
 )
-from training.drawn import draw_over
+from training.drawn import draw_caption, draw_over
 from training.evaluate import evaluate
 from training.muon import orthogonalise
 from training.sheet import draw
@@ -138,6 +138,30 @@ def test_what_is_drawn_depends_on_the_seed_alone_and_leaves_the_photo_as_it_was(
     assert first.shape == photo.shape
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_a_caption_covers_photos_alike_and_leaves_the_rest_as_it_was():
+    caption = draw_caption(120, np.random.default_rng(3))
+    photo = make_pixels(120, 120).astype(np.float32) / 255
+    printed = caption.over(photo)
+    opaque, clear = caption.transparency == 0, caption.transparency == 1
+    assert opaque.any()
+    assert clear.any()
+    assert np.array_equal(printed[opaque], caption.over(1 - photo)[opaque])
+    assert np.array_equal(printed[clear], photo[clear])
+    assert printed.min() >= 0
+    assert printed.max() <= 1
+
+
+def test_a_caption_stays_sharp_on_a_moved_photo(monkeypatch):
+    monkeypatch.setattr(blur, "jpeg_roundtrip", lambda encoded, rng: encoded)
+    sharp = make_pixels(136, 136).astype(np.float32) / 255
+    caption = draw_caption(120, np.random.default_rng(3))
+    rng = np.random.default_rng(4)
+    photo = blur.make_blurred(sharp, 8, 20, rng, kind=blur.MOTION, caption=caption)
+    opaque = caption.transparency == 0
+    assert np.array_equal(photo.blurred[opaque], photo.sharp[opaque])
+    assert np.abs(photo.blurred - photo.sharp)[~opaque].mean() > 0.01
 
 
 def test_drawn_scenes_have_edges_that_photos_lack(crops, tmp_path):

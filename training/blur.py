@@ -34,6 +34,20 @@ class BlurredPhoto:
 
 
 @dataclass(frozen=True)
+class Caption:
+    """What was printed on a photo after it was taken, and so is sharp."""
+
+    ink: Array
+    """What it adds, HWC."""
+    transparency: Array
+    """The share of the photo that is seen through it, HWC."""
+
+    def over(self, image: Array) -> Array:
+        """Print it on a photo of its size."""
+        return image * self.transparency + self.ink
+
+
+@dataclass(frozen=True)
 class Response:
     """How a camera turns light into stored numbers: a gamma, then an S-curve.
 
@@ -187,7 +201,12 @@ def jpeg_roundtrip(encoded: Array, rng: np.random.Generator) -> Array:
 
 
 def make_blurred(
-    sharp: Array, margin: int, longest: float, rng: np.random.Generator, kind: str | None = None
+    sharp: Array,
+    margin: int,
+    longest: float,
+    rng: np.random.Generator,
+    kind: str | None = None,
+    caption: Caption | None = None,
 ) -> BlurredPhoto:
     """Make what a camera would have recorded of a sharp scene, had it moved.
 
@@ -199,6 +218,7 @@ def make_blurred(
         rng: Source of randomness.
         kind: One of the kinds of `KIND_SHARES`, for a camera without an S-curve; by
             default both are drawn.
+        caption: What is printed on the photo, of the size of the result.
 
     Returns:
         Photos of the scene without the margin. For the kind "sharp" the wanted
@@ -213,8 +233,9 @@ def make_blurred(
     recorded = recorded[margin:-margin, margin:-margin]
     if rng.random() < 0.8:
         recorded = add_sensor_noise(recorded, rng)
-    encoded = response.encode(recorded)
+    encoded, scene = response.encode(recorded), sharp[margin:-margin, margin:-margin]
+    if caption:
+        encoded, scene = caption.over(encoded), caption.over(scene)
     if rng.random() < 0.85:
         encoded = jpeg_roundtrip(encoded, rng)
-    wanted = encoded if kind == SHARP else sharp[margin:-margin, margin:-margin]
-    return BlurredPhoto(blurred=encoded, sharp=wanted)
+    return BlurredPhoto(blurred=encoded, sharp=encoded if kind == SHARP else scene)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from training.blur import MOTION, Pixels, make_blurred
-from training.drawn import draw_over
+from training.drawn import draw_caption, draw_over
 
 HELD_OUT_PHOTOS = (
     "budgie_casa-mila",
@@ -42,6 +42,9 @@ SHARP_SHARE_OF_PAIRS = 0.2
 
 DRAWN_SHARE = 0.3
 """How many of the crops that are not of real pairs have shapes and text drawn over them."""
+
+CAPTION_SHARE = 0.1
+"""How many of the crops that are not of real pairs have text printed on them after the blur."""
 
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -197,7 +200,10 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
     def _crop(self, stage: Curriculum, rng: np.random.Generator) -> list[NDArray[np.float32]]:
         if self.pairs and rng.random() < self.real_share:
             return random_turn(rng, *self._real_crop(stage.crop, rng))
-        photo = make_blurred(self._sharp_crop(stage, rng), self._margin(stage), stage.longest, rng)
+        caption = draw_caption(stage.crop, rng) if rng.random() < CAPTION_SHARE else None
+        photo = make_blurred(
+            self._sharp_crop(stage, rng), self._margin(stage), stage.longest, rng, caption=caption
+        )
         return random_turn(rng, photo.blurred, photo.sharp)
 
     def _margin(self, stage: Curriculum) -> int:

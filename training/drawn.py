@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from training.blur import Pixels
+from training.blur import Caption, Pixels
 
 SUPERSAMPLING = 2
 """Everything is drawn as much larger and shrunk, so that slanted edges have no steps."""
@@ -36,6 +36,23 @@ def draw_over(background: Pixels, rng: np.random.Generator) -> Pixels:
         draw = _draw_text if rng.random() < 0.4 else _draw_shape
         draw(image, rng)
     return np.asarray(image.reduce(SUPERSAMPLING))
+
+
+def draw_caption(size: int, rng: np.random.Generator) -> Caption:
+    """Draw 1 to 3 blocks of text to print on a photo, a square of so many pixels.
+
+    What is drawn alike on black and on white shows its ink and where it is opaque.
+    """
+    seed, blocks = rng.integers(2**32), rng.integers(1, 4)
+    drawn = []
+    for background in ("black", "white"):
+        image = Image.new("RGB", (size * SUPERSAMPLING, size * SUPERSAMPLING), background)
+        same = np.random.default_rng(seed)
+        for _ in range(blocks):
+            _draw_text(image, same)
+        drawn.append(np.asarray(image.reduce(SUPERSAMPLING), np.float32) / 255)
+    on_black, on_white = drawn
+    return Caption(ink=on_black, transparency=on_white - on_black)
 
 
 def _colour(rng: np.random.Generator) -> Colour:
