@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from conftest import make_pixels
 
 from unblur.deblurrer import SMALLEST_TILE_PX, Deblurrer, _Photo
+from unblur.devices import available_devices
 from unblur.errors import DeviceError, PhotoError, UsageError
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
@@ -58,6 +59,18 @@ def test_tiles_compute_what_one_whole_pass_computes(name, tile):
     difference = result.astype(float) - deblur_whole(network, image)
     assert np.abs(difference).max() <= 1  # where two roundings differ
     assert np.square(difference).mean() <= 255**2 / 10**7  # 70 dB
+
+
+@pytest.mark.skipif(available_devices() == ["cpu"], reason="PyTorch sees no GPU")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_gpu_computes_what_the_cpu_does(name, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # 10 bits are too few here
+    image = make_pixels(403, 517)
+    on_gpu, on_cpu = (
+        Deblurrer(random_network(NETWORKS[name]), device, 192, torch.float32)(image)
+        for device in (available_devices()[0], "cpu")
+    )
+    assert np.abs(on_gpu.astype(int) - on_cpu).max() <= 1  # where two roundings differ
 
 
 def test_the_original_is_not_changed():
