@@ -172,6 +172,23 @@ def unblur(identity_weights, capfdbinary):
 
 
 @pytest.fixture
+def meanwhile(monkeypatch):
+    """Let something happen while the network is at work on a photo."""
+    from unblur.deblurrer import Deblurrer
+
+    def meanwhile(act):
+        deblur = Deblurrer.__call__
+
+        def deblur_slowly(*inputs):
+            act()
+            return deblur(*inputs)
+
+        monkeypatch.setattr(Deblurrer, "__call__", deblur_slowly)
+
+    return meanwhile
+
+
+@pytest.fixture
 def pass_hours(monkeypatch):
     """Put the clock forward: no file can be made older than it is."""
     clock = time.time

@@ -157,6 +157,25 @@ def test_in_place_a_second_run_does_not_deblur_twice(jpeg, unblur):
     assert (result.code, result.stdout, jpeg.read_bytes()) == (0, b"", once)
 
 
+@pytest.mark.parametrize("options", [[], ["--backup"], ["--overwrite"]])
+def test_a_photo_that_is_edited_meanwhile_is_not_replaced(jpeg, unblur, meanwhile, options):
+    meanwhile(lambda: jpeg.write_bytes(make_jpeg(32, 32)))
+    result = unblur(jpeg, "--in-place", *options)
+    assert result.code == 1
+    assert f"{jpeg} was changed meanwhile, and stays; run again" in result.stderr
+    assert jpeg.read_bytes() == make_jpeg(32, 32)
+    assert not list(jpeg.parent.glob(".*.tmp"))
+
+
+def test_a_result_that_is_edited_meanwhile_is_not_replaced(jpeg, unblur, meanwhile):
+    unblur(jpeg)
+    result = jpeg.with_name("photo-unblurred.jpg")
+    meanwhile(lambda: result.write_bytes(b"retouched by hand"))
+    assert unblur(jpeg, "--strength", "0.5").code == 1
+    assert result.read_bytes() == b"retouched by hand"
+    assert unblur(jpeg, "--strength", "0.5", "--overwrite").code == 0
+
+
 def test_in_place_through_a_link_changes_the_photo_not_the_link(jpeg, unblur):
     link = jpeg.with_name("link.jpg")
     link.symlink_to(jpeg)

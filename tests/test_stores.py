@@ -109,6 +109,15 @@ def test_in_place_the_original_is_kept_and_a_second_run_does_nothing(bucket, unb
     assert stores.state_of(place(f"{bucket}/a.jpg")) == once
 
 
+def test_an_object_that_changes_meanwhile_is_not_replaced(bucket, unblur, meanwhile):
+    put(f"{bucket}/a.jpg", make_jpeg())
+    meanwhile(lambda: put(f"{bucket}/a.jpg", make_jpeg(32, 32)))
+    result = unblur(f"{bucket}/a.jpg", "--in-place")
+    assert result.code == 1
+    assert "was changed meanwhile, and stays; run again" in result.stderr
+    assert get(f"{bucket}/a.jpg") == make_jpeg(32, 32)
+
+
 def test_photos_go_from_a_store_to_a_folder_and_back(bucket, library, tmp_path, unblur):
     assert unblur("-r", library, "-o", f"{tmp_path}/").code == 0
     found = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())

@@ -26,7 +26,7 @@ from unblur.find import (
 from unblur.history import History, Look
 from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
-from unblur.places import Place, Url, place
+from unblur.places import FileState, Place, Url, place
 from unblur.stores import Listing
 
 AnyPlace = TypeVar("AnyPlace", Path, Url)
@@ -43,6 +43,8 @@ class Job:
     """Where the result goes; ``None`` is standard output."""
     replaces: bool = False
     """Whether a file that is there may be replaced."""
+    replaced: FileState | None = None
+    """The state that file must be in, so that nobody's newer work is lost; ``None`` is any."""
     problem: str | None = None
     """Why it cannot be done, found before work starts."""
     skip: str | None = None
@@ -274,6 +276,7 @@ def _judge_by_states(
     return replace(
         job,
         replaces=options.in_place or target in replaceable,
+        replaced=look(target) if target in replaceable and not overwrites else None,
         replaces_comparison=job.comparison in replaceable,
         problem=next(filter(None, problems), None),
     )

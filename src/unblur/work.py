@@ -106,6 +106,8 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
     photo = photo or codecs.decode(data, options.max_pixels)
     return_freed_memory()
     _check_target(job, photo.format, options)
+    if options.in_place:
+        job = replace(job, replaced=state)
     return Loaded(job, photo, state, status, started)
 
 
@@ -269,6 +271,8 @@ def publish(finished: Finished) -> Result:
     result = finished.result
     job, comparison = result.outcome.job, None
     with finished.draft, finished.comparison or contextlib.nullcontext():
+        if job.target and job.replaced and stores.state_of(job.target) != job.replaced:
+            raise PhotoError(f"{job.target} was changed meanwhile, and stays; run again")
         if finished.comparison:
             comparison = finished.comparison.publish(job.replaces_comparison)
         target = finished.draft.publish(job.replaces)
