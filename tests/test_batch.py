@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -45,6 +46,25 @@ def test_a_library_is_deblurred_beside_its_photos(library, unblur):
     assert sorted(set(names(library)) - set(before)) == RESULTS
     listed = result.stdout.decode().splitlines()
     assert sorted(listed) == sorted(str(library / name) for name in RESULTS)
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("options", [[], ["--in-place"]])
+def test_a_link_that_leads_in_circles_fails_alone(library, unblur, options):
+    (library / "circle.jpg").symlink_to("circle.jpg")
+    result = unblur("-r", library, *options)
+    assert result.code == 1
+    assert "3 done, 0 skipped, 1 failed" in result.stderr
+    assert "circle.jpg: too many levels of symbolic links" in result.stderr
+
+
+@pytest.mark.posix
+def test_a_socket_is_no_photo(tmp_path, unblur, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # sockets' paths are short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.jpg")
+        assert "not a regular file" in unblur("socket.jpg").stderr
+        assert "socket.jpg: passed over: not a photo" in unblur("-r", ".", "-v").stderr
 
 
 def test_what_is_passed_over_is_told_with_its_reason(library, unblur):

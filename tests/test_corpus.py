@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,3 +88,21 @@ def test_coding_a_camera_photo_again_loses_next_to_nothing(row):
     again = codecs.decode(codecs.encode(photo, photo.pixels).data)
     loss = np.abs(photo.pixels.astype(np.int16) - again.pixels).mean()
     assert loss < GENERATION_LOSS
+
+
+@pytest.mark.shared
+@pytest.mark.posix
+def test_of_awkward_names_and_places_only_links_that_lead_nowhere_fail(jpeg, tmp_path, unblur):
+    folder = tmp_path / "names"
+    make_names = ["bash", SHARED / "make_names.sh", folder, jpeg]
+    subprocess.run(make_names, check=True, capture_output=True)
+    # Root may read what nobody else may.
+    subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)
+    found = (Path(top) / name for top, _, names in os.walk(folder) for name in names)
+    photos = [str(path) for path in found if path.is_file() and not path.name.startswith(".")]
+    outcomes = {"done": [], "failed": []}
+    for line in unblur("-r", folder, "--json").stdout.splitlines():
+        outcome = json.loads(line)
+        outcomes[outcome["status"]].append(outcome["input"])
+    assert sorted(outcomes["done"]) == sorted(photos)
+    assert sorted(outcomes["failed"]) == [f"{folder}/dangling.jpg", f"{folder}/self.jpg"]

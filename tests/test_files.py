@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import struct
 
 import pytest
+from conftest import make_jpeg
 
 from unblur import files
 from unblur.errors import PhotoError
@@ -12,6 +15,10 @@ from unblur.files import FileDraft, read_header, read_photo_bytes, sweep
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def refuse(*unused):
+    raise OSError(errno.EPERM, "Operation not permitted")
 
 
 def write_atomically(path, data, replaces):
@@ -51,7 +58,7 @@ def test_an_interrupted_write_leaves_no_litter(tmp_path, monkeypatch):
 @pytest.mark.parametrize("hard_links", [True, False])
 def test_a_file_that_appeared_meanwhile_is_not_replaced(tmp_path, monkeypatch, hard_links):
     if not hard_links:
-        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no links")))
+        monkeypatch.setattr(os, "link", refuse)
     (tmp_path / "a.jpg").write_bytes(b"somebody's")
     with pytest.raises(PhotoError, match="exists"):
         write_atomically(tmp_path / "a.jpg", b"new", replaces=False)
@@ -60,7 +67,7 @@ def test_a_file_that_appeared_meanwhile_is_not_replaced(tmp_path, monkeypatch, h
 
 
 def test_without_hard_links_a_new_file_is_still_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no links")))
+    monkeypatch.setattr(os, "link", refuse)
     write_atomically(tmp_path / "a.jpg", b"new", replaces=False)
     assert (tmp_path / "a.jpg").read_bytes() == b"new"
 
@@ -128,12 +135,63 @@ def test_what_another_run_writes_stays_however_long_that_takes(tmp_path, pass_ho
 def test_what_another_run_writes_stays_though_it_has_its_photos_old_time(tmp_path):
     (tmp_path / "old.jpg").touch()
     os.utime(tmp_path / "old.jpg", (0, 0))
-    old = (tmp_path / "old.jpg").stat()
+    _, old = read_photo_bytes(tmp_path / "old.jpg")
     with FileDraft(tmp_path / "a.jpg", b"new", like=old, keep_time=True) as draft:
         assert sweep(tmp_path) == 0
         assert sweep(tmp_path, trust_locks=False) == 0
         draft.publish(replaces=False)
     assert (tmp_path / "a.jpg").stat().st_mtime == 0
+
+
+@pytest.fixture
+def tagged(tmp_path):
+    """A file with a comment of the user's, as `setfattr` makes it."""
+    path = tmp_path / "tagged.jpg"
+    path.write_bytes(make_jpeg())
+    try:
+        os.setxattr(path, "user.xdg.comment", b"the harbour")
+    except (AttributeError, OSError):
+        pytest.skip("files have no extended attributes here")
+    return path
+
+
+def extended_attributes(path):
+    return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+
+
+@pytest.mark.parametrize("options", [[], ["--in-place", "--compare"]])
+def test_a_result_has_its_photos_extended_attributes(tagged, unblur, options):
+    assert unblur(tagged, *options).code == 0
+    result = tagged if options else tagged.with_name("tagged-unblurred.jpg")
+    assert extended_attributes(result)["user.xdg.comment"] == b"the harbour"
+    assert all(extended_attributes(path) == {} for path in tagged.parent.glob("*-compared.png"))
+
+
+def test_stripped_of_metadata_a_result_has_no_extended_attributes(tagged, unblur):
+    assert unblur(tagged, "--strip-metadata").code == 0
+    assert extended_attributes(tagged.with_name("tagged-unblurred.jpg")) == {}
+
+
+def test_a_backup_on_a_disk_without_hard_links_has_them_too(tagged, monkeypatch):
+    monkeypatch.setattr(os, "link", refuse)
+    backup = tagged.with_name("backup.jpg")
+    files.keep_backup(tagged, backup)
+    assert backup.read_bytes() == make_jpeg()
+    assert extended_attributes(backup) == {"user.xdg.comment": b"the harbour"}
+
+
+def test_a_result_can_be_read_by_those_who_can_read_its_photo(tagged, unblur):
+    # In Linux' own form: version 2; owner rw-, user 1 r--, group ---, mask r--, others ---.
+    entries = [(1, 6, 2**32 - 1), (2, 4, 1), (4, 0, 2**32 - 1), (16, 4, 2**32 - 1)]
+    entries.append((32, 0, 2**32 - 1))
+    access = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(tagged, files.ACCESS_LIST, access)
+    except OSError:
+        pytest.skip("files have no access lists here")
+    unblur(tagged, "--strip-metadata")
+    result = tagged.with_name("tagged-unblurred.jpg")
+    assert extended_attributes(result) == {files.ACCESS_LIST: access}
 
 
 @pytest.mark.parametrize("still_holds_it", [True, False])

@@ -16,7 +16,7 @@ from conftest import make_jpeg
 
 from unblur import files, filesystems
 from unblur.errors import PhotoError
-from unblur.files import FileDraft, sweep, write_all
+from unblur.files import FileDraft, read_photo_bytes, sweep, write_all
 
 PACKAGE = Path(files.__file__).parent
 SHARING_VIOLATION = 32
@@ -162,8 +162,9 @@ def test_windows_is_not_asked_to_make_a_result_read_only(tmp_path, monkeypatch):
     # It could not be renamed from its other name then.
     (tmp_path / "photo.jpg").touch()
     (tmp_path / "photo.jpg").chmod(0o444)
+    _, read_only = read_photo_bytes(tmp_path / "photo.jpg")
     monkeypatch.setattr(sys, "platform", "win32")
-    with FileDraft(tmp_path / "a.jpg", b"", (tmp_path / "photo.jpg").stat()) as draft:
+    with FileDraft(tmp_path / "a.jpg", b"", read_only) as draft:
         draft.publish(replaces=False)
     assert (tmp_path / "a.jpg").stat().st_mode & stat.S_IWUSR
 

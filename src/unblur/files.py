@@ -26,15 +26,47 @@ LONGEST_NAME_BYTES = 255
 TEMPORARY_FILES = ".*.unblur-??????.tmp"
 """Matches every file that is not finished yet."""
 ABANDONED_AFTER_SECONDS = 3600.0
+_NOT_REGULAR = "not a regular file"
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits between attempts to rename to a name that another program may hold open."""
 
 
-def read_photo_bytes(path: Path) -> tuple[bytes, os.stat_result]:
+ACCESS_LIST = "system.posix_acl_access"
+"""Extended attribute in which Linux keeps permissions beyond the file's mode, see acl(5)."""
+USERS_OWN = "user."
+"""Begins the names of extended attributes that hold tags, ratings and comments, see xattr(7)."""
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What a file system knows of a file besides its content."""
+
+    status: os.stat_result
+    extended: dict[str, bytes]
+    """Extended attributes that go along with a copy; Python knows them on Linux only."""
+
+    @classmethod
+    def of(cls, descriptor: int) -> Attributes:
+        """Read those of an open file."""
+        extended = {}
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # file systems without them
+                for name in os.listxattr(descriptor):
+                    if name == ACCESS_LIST or name.startswith(USERS_OWN):
+                        extended[name] = os.getxattr(descriptor, name)
+        return cls(os.fstat(descriptor), extended)
+
+    def stripped(self) -> Attributes:
+        """Return only what tells who may do what with the file."""
+        kept = {name: value for name, value in self.extended.items() if name == ACCESS_LIST}
+        return Attributes(self.status, kept)
+
+
+def read_photo_bytes(path: Path) -> tuple[bytes, Attributes]:
     """Read a whole regular file.
 
     Returns:
-        Its content, and its state at the time.
+        Its content, and its attributes at the time.
 
     Raises:
         PhotoError: If it is none, cannot be read, or changes meanwhile.
@@ -43,12 +75,12 @@ def read_photo_bytes(path: Path) -> tuple[bytes, os.stat_result]:
         with _open_regular(path) as file:
             before = os.fstat(file.fileno())
             data = file.read()
-            after = os.fstat(file.fileno())
+            attributes = Attributes.of(file.fileno())
     except OSError as error:
         raise PhotoError(describe_os_error(error)) from error
-    if (before.st_size, before.st_mtime_ns) != (len(data), after.st_mtime_ns):
+    if (before.st_size, before.st_mtime_ns) != (len(data), attributes.status.st_mtime_ns):
         raise PhotoError("changed while it was read; run again when it is whole")
-    return data, after
+    return data, attributes
 
 
 def read_header(path: Path, size: int) -> bytes | None:
@@ -69,10 +101,15 @@ def read_header(path: Path, size: int) -> bytes | None:
 def _open_regular(path: Path) -> BinaryIO:
     # Opening a named pipe without O_NONBLOCK would wait for a writer, perhaps for ever.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = os.fdopen(os.open(unlimited(path), flags), "rb")
+    try:
+        file = os.fdopen(os.open(unlimited(path), flags), "rb")
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):  # sockets on Linux, on macOS
+            raise PhotoError(_NOT_REGULAR) from error
+        raise
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise PhotoError("not a regular file")
+        raise PhotoError(_NOT_REGULAR)
     return file
 
 
@@ -106,7 +143,8 @@ class FileDraft:
     Args:
         path: The file that it is to become.
         data: Its content.
-        like: A file whose permissions it gets; the umask's by default.
+        like: Of a file whose permissions and extended attributes it gets; by default it has
+            those that the umask allows, and none.
         keep_time: Give it the time of modification of ``like``, too.
         mode: Its permissions, instead of those of ``like``.
 
@@ -118,7 +156,7 @@ class FileDraft:
         self,
         path: Path,
         data: bytes | bytearray,
-        like: os.stat_result | None = None,
+        like: Attributes | None = None,
         keep_time: bool = False,
         mode: int | None = None,
     ) -> None:
@@ -200,12 +238,17 @@ def make_folder(folder: Path) -> None:
         raise PhotoError(f"cannot make {folder}: {describe_os_error(error)}") from error
 
 
-def _copy_attributes(scratch: Path, like: os.stat_result, keep_time: bool) -> None:
+def _copy_attributes(scratch: Path, like: Attributes, keep_time: bool) -> None:
+    status = like.status
     if sys.platform != "win32":  # which only knows read-only, and then removes no temporary file
         with contextlib.suppress(OSError):  # file systems without permissions
-            scratch.chmod(stat.S_IMODE(like.st_mode))
+            scratch.chmod(stat.S_IMODE(status.st_mode))
+    if sys.platform == "linux":
+        for name, value in like.extended.items():
+            with contextlib.suppress(OSError):  # file systems without room for them
+                os.setxattr(scratch, name, value)
     if keep_time:
-        os.utime(scratch, ns=(like.st_atime_ns, like.st_mtime_ns))
+        os.utime(scratch, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 @dataclass
@@ -342,8 +385,8 @@ def keep_backup(path: Path, backup: Path) -> None:
     try:
         os.link(path, backup)
     except OSError:  # file systems without hard links
-        data, status = read_photo_bytes(path)
-        with FileDraft(backup, data, status, keep_time=True) as draft:
+        data, attributes = read_photo_bytes(path)
+        with FileDraft(backup, data, attributes, keep_time=True) as draft:
             draft.publish(replaces=False)
 
 

@@ -32,11 +32,16 @@ _ACCESS_DENIED, _SHARING_VIOLATION = 5, 32
 
 def identity(path: Path) -> str:
     """Return a text that is the same for all paths of one file, which need not be there."""
-    resolved = path.resolve()
-    text = str(resolved)
+    followed = follow_links(path)
+    text = str(followed)
     if sys.platform == "darwin":
         text = unicodedata.normalize("NFC", text)
-    return text.lower() if ignores_case(resolved.parent) else text
+    return text.lower() if ignores_case(followed.parent) else text
+
+
+def follow_links(path: Path) -> Path:
+    """Return where a path leads; `Path.resolve` fails where links lead in circles."""
+    return Path(os.path.realpath(path))
 
 
 @functools.lru_cache(maxsize=1024)

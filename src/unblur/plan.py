@@ -13,7 +13,7 @@ from typing import TypeVar
 from unblur import stores
 from unblur.errors import PhotoError, UsageError
 from unblur.files import LONGEST_NAME_BYTES, describe_os_error, exists, is_folder, shortened
-from unblur.filesystems import can_be_named, identity, unlimited
+from unblur.filesystems import can_be_named, follow_links, identity, unlimited
 from unblur.find import (
     BACKUP_ENDING,
     COMPARISON_ENDING,
@@ -175,7 +175,7 @@ def _plan_stream(options: Options, into_folder: bool) -> Job:
 def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
     photo = found.place
     if options.in_place:  # the photo itself, not a link to it
-        return photo if isinstance(photo, Url) else photo.resolve()
+        return photo if isinstance(photo, Url) else follow_links(photo)
     if options.output == STREAM:
         return None
     if options.output is not None and not into_folder:

@@ -8,7 +8,6 @@ that nobody knows.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 import traceback
@@ -39,8 +38,8 @@ class Loaded:
     photo: Photo
     state: FileState | None
     """What tells its file from a changed one; ``None`` for standard input."""
-    status: os.stat_result | None
-    """Permissions and times of its file; ``None`` if it lies in no file."""
+    attributes: files.Attributes | None
+    """What its file system knows of its file; ``None`` if it lies in no file."""
     started: float
 
 
@@ -96,7 +95,7 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
     from unblur.memory import return_freed_memory
 
     started = time.monotonic()
-    data, state, status = _read(job)
+    data, state, attributes = _read(job)
     photo = None
     if options.only_blurry is not None:
         found, photo = _score(data, options)
@@ -108,16 +107,16 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
     _check_target(job, photo.format, options)
     if options.in_place:
         job = replace(job, replaced=state)
-    return Loaded(job, photo, state, status, started)
+    return Loaded(job, photo, state, attributes, started)
 
 
-def _read(job: Job) -> tuple[bytes, FileState | None, os.stat_result | None]:
+def _read(job: Job) -> tuple[bytes, FileState | None, files.Attributes | None]:
     if job.source is None:
         return sys.stdin.buffer.read(), None, None
     if isinstance(job.source, Url):
         return *stores.read(job.source), None
-    data, status = files.read_photo_bytes(job.source)
-    return data, FileState.of(status), status
+    data, attributes = files.read_photo_bytes(job.source)
+    return data, FileState.of(attributes.status), attributes
 
 
 def score(job: Job, options: Options) -> float:
@@ -186,11 +185,14 @@ def finish(loaded: Loaded, pixels: Pixels, options: Options, stdout: int) -> Fin
     if job.target is None:
         stream = files.StreamDraft(stdout, encoded.data)
         return Finished(Result(outcome, loaded.state, None), stream, loaded.started)
-    draft = _draft(job.target, encoded.data, loaded, options.preserve_times)
+    attributes = loaded.attributes
+    if attributes and options.strip_metadata:
+        attributes = attributes.stripped()
+    draft = _draft(job.target, encoded.data, attributes, options.preserve_times)
     if job.comparison is None or picture is None:
         return Finished(Result(outcome, loaded.state, draft.state), draft, loaded.started)
     try:
-        comparison = _draft(job.comparison, picture, loaded)
+        comparison = _draft(job.comparison, picture, attributes and attributes.stripped())
     except PhotoError:
         with draft:  # which is thrown away
             raise
@@ -198,11 +200,13 @@ def finish(loaded: Loaded, pixels: Pixels, options: Options, stdout: int) -> Fin
     return Finished(result, draft, loaded.started, comparison)
 
 
-def _draft(place: Place, data: bytes, loaded: Loaded, keep_time: bool = False) -> files.Draft:
+def _draft(
+    place: Place, data: bytes, like: files.Attributes | None, keep_time: bool = False
+) -> files.Draft:
     """Write a file as private as the photo, or get an object ready, without its name yet."""
     if isinstance(place, Url):
         return stores.Upload(place, data)
-    return files.FileDraft(place, data, loaded.status, keep_time)
+    return files.FileDraft(place, data, like, keep_time)
 
 
 def _show(
