@@ -53,6 +53,50 @@ def test_a_stream_goes_through_a_pipe(jpeg, unblur_process):
     assert result.stdout == jpeg.with_name("photo-unblurred.jpg").read_bytes()
 
 
+@pytest.fixture
+def unblur_in_shell(identity_weights, monkeypatch):
+    """Run the tool as a shell does that redirects its streams."""
+    monkeypatch.setenv("UNBLUR_MODEL", str(identity_weights))
+
+    def run(arguments, redirections):
+        command = f"{sys.executable} -m unblur {arguments} {redirections}"
+        return subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+
+    return run
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize(
+    ("arguments", "redirections", "code", "words"),
+    [
+        ("photo.jpg", ">&-", 0, "photo.jpg -> photo-unblurred.jpg"),
+        ("photo.jpg", "2>&-", 0, ""),
+        ("photo.jpg", "<&- >&- 2>&-", 0, ""),
+        ("missing.jpg", "<&- >&- 2>&-", 1, ""),
+        ("photo.jpg -o -", ">&-", 2, "standard output is closed, and takes no photo"),
+        ("- -o new.jpg", "<&-", 1, "standard input: cannot be read: bad file descriptor"),
+        ("models list", ">&-", 0, ""),
+    ],
+)
+def test_streams_that_the_caller_closed_are_no_trap(
+    jpeg, monkeypatch, unblur_in_shell, arguments, redirections, code, words
+):
+    monkeypatch.chdir(jpeg.parent)
+    result = unblur_in_shell(arguments, redirections)
+    assert result.returncode == code
+    assert words in result.stderr
+    assert "Error" not in result.stderr
+    assert jpeg.with_name("photo-unblurred.jpg").exists() == (arguments == "photo.jpg")
+
+
+@pytest.mark.posix
+def test_a_photo_that_nobody_reads_is_one_line_of_error(jpeg, unblur_in_shell):
+    result = unblur_in_shell(f"- <{jpeg} -o -", "| true; exit $?")
+    assert result.stderr == (
+        "unblur: error: standard input: cannot write to standard output: broken pipe\n"
+    )
+
+
 def test_a_stray_print_does_not_get_into_the_photo(jpeg, identity_weights):
     program = (
         "import fakes, sys; from unblur import cli; from unblur.deblurrer import Deblurrer\n"

@@ -128,11 +128,19 @@ def test_photos_in_place_are_no_collision(photo, plan):
     assert [job.problem for job in plan(photo, other, in_place=True)] == [None, None]
 
 
-def test_a_photo_that_is_named_twice_is_done_once_in_place(photo, plan):
+@pytest.mark.parametrize("options", [{}, {"in_place": True}, {"output": "out/"}])
+def test_a_photo_that_is_named_twice_is_done_once(photo, plan, options):
     again = photo.parent / ".." / photo.parent.name / photo.name
-    first, second = plan(photo, again, in_place=True)
-    assert first.problem is None
-    assert second.problem == f"{photo} would also become {photo}"
+    first, second = plan(photo, again, **options)
+    assert (first.problem, first.skip) == (None, None)
+    assert (second.problem, second.skip) == (None, "named twice")
+
+
+def test_a_path_that_is_empty_is_not_the_folder_where_one_is(plan):
+    with pytest.raises(UsageError, match="a path is empty"):
+        plan("", recursive=True)
+    with pytest.raises(UsageError, match="--output is empty"):
+        plan("photo.jpg", output="")
 
 
 def test_an_existing_result_is_a_problem_unless_it_may_be_replaced(photo, plan):

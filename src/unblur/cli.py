@@ -400,6 +400,8 @@ def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
         )
     if flags["as_json"]:
         raise UsageError("standard output cannot hold both a photo and --json")
+    if sys.__stdout__ is None:
+        raise UsageError("standard output is closed, and takes no photo: add -o FILE")
     if os.isatty(stdout):
         raise UsageError("a photo cannot be shown in a terminal: add >FILE or -o FILE")
 

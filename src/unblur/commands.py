@@ -36,6 +36,11 @@ class PhotosOrCommand(click.Group):
     the same but swallows ``--``, after which names may begin with a dash.
     """
 
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 (as Click has it)
+        """Run as a program."""
+        open_missing_streams()
+        return super().main(*args, **extra)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the options for photos; none when a command is named."""
         named = ctx.invoked_subcommand or ctx.command is not self
@@ -153,6 +158,23 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
         return paths + [os.fsdecode(line) for line in lines if line]
     except UnicodeDecodeError as error:  # Windows takes no other bytes for names
         raise UsageError(f"{source}: not a list of paths in UTF-8") from error
+
+
+def open_missing_streams() -> None:
+    """Put the null device in the place of standard streams that the caller has closed.
+
+    Otherwise the next file that is opened would get into the place of one, and
+    what is printed into that file.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        with contextlib.suppress(OSError):
+            os.fstat(descriptor)
+            continue
+        # Standard input is opened for writing, so that reading it fails.
+        os.open(os.devnull, os.O_WRONLY)
+        setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
 
 
 class _Terminated(KeyboardInterrupt):

@@ -209,11 +209,12 @@ class StreamDraft:
 
     def publish(self, replaces: bool) -> None:
         """Write it; see `Draft`."""
-        write_all(self._descriptor, self._data)
+        with _told_as_unwritten("to standard output"):
+            write_all(self._descriptor, self._data)
 
 
 @contextlib.contextmanager
-def _told_as_unwritten(path: Path) -> Iterator[None]:
+def _told_as_unwritten(path: Path | str) -> Iterator[None]:
     """Turn the system's errors into ones for the user."""
     try:
         yield

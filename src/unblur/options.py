@@ -86,6 +86,8 @@ class Options:
         Raises:
             UsageError: With the sentence for the user.
         """
+        if self.output == "":
+            raise UsageError("--output is empty: was a variable not set?")
         if self.in_place and self.output is not None:
             raise UsageError("--in-place and --output contradict each other")
         if self.in_place and self.format is not None:

@@ -87,7 +87,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         UsageError: If the paths and the options do not fit together.
     """
     plan, listing = Plan(), Listing()
-    named = list(dict.fromkeys(paths))
+    named = _read_names(paths)
     _refuse_times_of_objects(named, options)
     into_folder = _goes_into_folder(named, options)
     output = place(options.output or "")
@@ -120,13 +120,26 @@ def find_photos(paths: Iterable[str], options: Options) -> Plan:
         options: What the user asked for.
     """
     plan, listing = Plan(), Listing()
-    for path in dict.fromkeys(paths):
+    for path in _read_names(paths):
         if path == STREAM:
             plan.jobs.append(Job(None, None))
         else:
             photos = _photos_at(path, options, listing, plan)
             plan.jobs.extend(Job(found.place, None) for found in photos)
     return plan
+
+
+def _read_names(paths: Iterable[str]) -> list[str]:
+    """Return paths, each once.
+
+    Raises:
+        UsageError: If one is empty: that of a variable which was never set, and not the folder
+            where the program was started.
+    """
+    named = list(dict.fromkeys(paths))
+    if "" in named:
+        raise UsageError("a path is empty: was a variable not set?")
+    return named
 
 
 def _photos_at(path: str, options: Options, listing: Listing, plan: Plan) -> Iterator[Found]:
@@ -326,11 +339,20 @@ def _problem_of_target(target: Place, may_replace: bool, look: Look) -> str | No
 
 
 def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
-    """Mark every job that would write what another one reads, or would write too."""
+    """Mark every job that would write what another one reads, or would write too.
+
+    One whose photo goes to the same place already, by another spelling of its path, is skipped.
+    """
     sources = [None if job.source is None else _identity(job.source) for job in jobs]
     read = frozenset(sources)
     writers: dict[Url | str, Job] = {}
+    seen: set[tuple[Url | str | None, Url | str | None]] = set()
     for job, source in zip(jobs, sources, strict=True):
+        both = source, None if job.target is None else _identity(job.target)
+        if both in seen and not job.problem:
+            yield replace(job, skip="named twice")
+            continue
+        seen.add(both)
         problem = None if job.problem else _collision(job, source, read, writers)
         yield replace(job, problem=problem) if problem else job
 

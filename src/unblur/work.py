@@ -112,7 +112,10 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
 
 def _read(job: Job) -> tuple[bytes, FileState | None, files.Attributes | None]:
     if job.source is None:
-        return sys.stdin.buffer.read(), None, None
+        try:
+            return sys.stdin.buffer.read(), None, None
+        except OSError as error:
+            raise PhotoError(f"cannot be read: {files.describe_os_error(error)}") from error
     if isinstance(job.source, Url):
         return *stores.read(job.source), None
     data, attributes = files.read_photo_bytes(job.source)
