@@ -306,7 +306,17 @@ def test_the_users_configuration_is_found_by_itself(jpeg, tmp_path, unblur, monk
     assert (tmp_path / "photo-mine.jpg").exists()
 
 
-@pytest.mark.parametrize("text", ["colour = 1", "tile = ", "paths = ['a']"])
+def test_a_configuration_may_say_one_pattern_or_several(library, tmp_path, unblur):
+    config = tmp_path / "my.toml"
+    for text in ("include = 'a*'", "include = ['a*', 'x*']"):
+        config.write_text(text)
+        result = unblur("-r", library, "--config", config, "--dry-run")
+        assert result.stdout.decode() == f"{library}/a-unblurred.jpg\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["colour = 1", "tile = ", "paths = ['a']", "tile = [1]", "include = [1]", "help = true"]
+)
 def test_a_wrong_configuration_is_refused_by_name(jpeg, tmp_path, unblur, text):
     config = tmp_path / "my.toml"
     config.write_text(text)

@@ -89,6 +89,17 @@ def test_streams_that_the_caller_closed_are_no_trap(
     assert jpeg.with_name("photo-unblurred.jpg").exists() == (arguments == "photo.jpg")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device is always full here")
+@pytest.mark.parametrize("arguments", ["photo.jpg", "photo.jpg --json", "models list"])
+def test_a_full_disk_under_standard_output_is_one_line_of_error(
+    jpeg, monkeypatch, unblur_in_shell, arguments
+):
+    monkeypatch.chdir(jpeg.parent)
+    result = unblur_in_shell(arguments, ">/dev/full")
+    assert result.returncode == 1
+    assert result.stderr.endswith("cannot write to standard output: no space left on device\n")
+
+
 @pytest.mark.posix
 def test_a_photo_that_nobody_reads_is_one_line_of_error(jpeg, unblur_in_shell):
     result = unblur_in_shell(f"- <{jpeg} -o -", "| true; exit $?")

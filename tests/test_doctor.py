@@ -167,7 +167,7 @@ def healthy():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doctor, "find_gpus", lambda: ())
         patch.setattr(devices, "available_devices", lambda: ["cpu"])
-        return examine({"tile"})
+        return examine({"tile": False})
 
 
 def with_pytorch(healthy, **changes):

@@ -21,6 +21,7 @@ from unblur.commands import (
     interrupted_code,
     listing_options,
     max_pixels_option,
+    options_with_defaults,
     orderly_signals,
     path_options,
     read_paths,
@@ -102,9 +103,8 @@ class BlurLevel(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 
 def _use_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
-    known = {p.name for p in ctx.command.params if p.name} - {"paths", "config"}
     try:
-        ctx.default_map = read_config(path, known)
+        ctx.default_map = read_config(path, options_with_defaults(ctx.command))
     except UsageError as error:
         raise click.UsageError(str(error), ctx) from error
 

@@ -131,6 +131,15 @@ def listing_options(command: F) -> F:
     return as_json(null(command))
 
 
+def options_with_defaults(command: click.Command) -> dict[str, bool]:
+    """Return the options whose defaults a configuration file may set, and whether they take a list.
+
+    Eager ones are not among them: they act before there is any configuration.
+    """
+    options = (param for param in command.params if isinstance(param, click.Option))
+    return {o.name: o.multiple for o in options if o.name and not o.is_eager}
+
+
 def read_paths(flags: dict[str, Any]) -> list[str]:
     """Return the paths of the command line, then those of ``--files-from``.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,16 @@ def config_file() -> Path:
     return platformdirs.user_config_path("unblur") / "unblur.toml"
 
 
-def read_config(path: Path | None, known: set[str]) -> dict[str, Any]:
+def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
     """Read the defaults of options from TOML; ``tile = 512`` means ``--tile 512``.
 
     Args:
         path: The file, or ``None`` for `config_file`, which may be missing.
-        known: Names of options, with underscores.
+        known: Names of options, with underscores, and whether they take a list.
 
     Raises:
-        UsageError: If the file cannot be read, is no TOML, or names an unknown option.
+        UsageError: If the file cannot be read, is no TOML, names an unknown option, or gives
+            one what cannot be its value.
     """
     if sys.version_info >= (3, 11):
         import tomllib
@@ -59,7 +61,12 @@ def read_config(path: Path | None, known: set[str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{chosen}: cannot be read as TOML: {error}") from error
     options = {name.replace("-", "_"): value for name, value in values.items()}
-    unknown = sorted(options.keys() - known)
-    if unknown:
-        raise UsageError(f"{chosen}: unknown option {unknown[0]!r}")
+    for name, value in options.items():
+        if name not in known:
+            raise UsageError(f"{chosen}: unknown option {name!r}")
+        wanted = "a list of texts" if known[name] else "one value"
+        parts = value if known[name] and isinstance(value, list) else [value]
+        if not all(isinstance(part, str if known[name] else str | int | float) for part in parts):
+            raise UsageError(f"{chosen}: {name} takes {wanted}, not {value!r}")
+        options[name] = parts if known[name] else value
     return options

@@ -9,6 +9,7 @@ import platform
 import re
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,11 +149,11 @@ class Finding:
     """`ExitCode.OK` if it is only advice."""
 
 
-def examine(options: set[str]) -> Examination:
+def examine(options: Mapping[str, bool]) -> Examination:
     """Look at everything, and test each device.
 
     Args:
-        options: The names that a configuration file may set.
+        options: What a configuration file may set; see `read_config`.
     """
     pytorch, pytorch_problem = _import_and_examine_pytorch()
     names = [*MODELS, *imported_models()] if pytorch else []
@@ -267,7 +268,7 @@ def _size(path: Path) -> int:
     return sum(path.lstat().st_size for path in paths if path.is_file())
 
 
-def _configuration_problem(options: set[str]) -> str | None:
+def _configuration_problem(options: Mapping[str, bool]) -> str | None:
     try:
         read_config(None, options)
     except UsageError as error:

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unblur.commands import exit_code_of, orderly_signals, verbosity_options
+from unblur.commands import (
+    exit_code_of,
+    options_with_defaults,
+    orderly_signals,
+    verbosity_options,
+)
 from unblur.errors import ExitCode
 from unblur.loading import have_threads_wait_briefly
 from unblur.ui import NORMAL, Ui, printable
@@ -38,13 +43,13 @@ def doctor(as_json: bool, quiet: int, verbose: int) -> None:
     """
     ui = Ui(verbose - quiet)
     root = click.get_current_context().find_root().command
-    options = {option.name for option in root.params if option.name} - {"paths", "config"}
+    options = options_with_defaults(root)
     with orderly_signals():
         code = exit_code_of(lambda: _act(ui, as_json, options), ui)
     sys.exit(code)
 
 
-def _act(ui: Ui, as_json: bool, options: set[str]) -> ExitCode:
+def _act(ui: Ui, as_json: bool, options: dict[str, bool]) -> ExitCode:
     have_threads_wait_briefly()
     from unblur.doctor import examine, findings
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from unblur.files import write_all
+from unblur.errors import UnblurError
+from unblur.files import describe_os_error, write_all
 from unblur.plan import Job, Plan
 from unblur.report import Outcome, Report, Status
 
@@ -34,6 +35,17 @@ def printable(text: str | os.PathLike[str]) -> str:
     """Return text that a terminal shows as it is, whatever bytes a file name holds."""
     decoded = os.fsencode(text).decode("utf-8", "replace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+
+
+@contextlib.contextmanager
+def _output_told() -> Iterator[None]:
+    """Turn the system's errors into ones for the user; one who has gone is told nothing."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UnblurError(f"cannot write to standard output: {describe_os_error(error)}") from error
 
 
 def _target(job: Job) -> str:
@@ -77,9 +89,10 @@ class Ui:
 
     def answer(self, text: str, end: str = "\n") -> None:
         """Print a line on standard output: what a command was asked for."""
-        # Names may hold bytes that are no text, and go out as they are.
-        sys.stdout.buffer.write(os.fsencode(text + end))
-        sys.stdout.flush()
+        with _output_told():
+            # Names may hold bytes that are no text, and go out as they are.
+            sys.stdout.buffer.write(os.fsencode(text + end))
+            sys.stdout.flush()
 
     def table(self, rows: Sequence[tuple[str, ...]]) -> None:
         """Print rows on standard output: aligned in a terminal, parted by tabs for scripts."""
@@ -220,14 +233,18 @@ class Ui:
     def _list(self, outcome: Outcome) -> None:
         """Write one result to standard output."""
         if self._listing == "json":
-            write_all(self._stdout, outcome.to_json(self.settings).encode() + b"\n")
+            line = outcome.to_json(self.settings).encode() + b"\n"
         elif (
             self._listing != "none"
             and outcome.job.target
             and (outcome.status in (Status.DONE, Status.PLANNED))
         ):
             end = b"\0" if self._listing == "nul" else b"\n"
-            write_all(self._stdout, os.fsencode(outcome.job.target) + end)
+            line = os.fsencode(outcome.job.target) + end
+        else:
+            return
+        with _output_told():
+            write_all(self._stdout, line)
 
     def summary(self, report: Report) -> None:
         """Print the totals, and once more what failed, when there is more than one photo."""
