@@ -241,13 +241,13 @@ def make_folder(folder: Path) -> None:
 
 def _copy_attributes(scratch: Path, like: Attributes, keep_time: bool) -> None:
     status = like.status
-    if sys.platform != "win32":  # which only knows read-only, and then removes no temporary file
-        with contextlib.suppress(OSError):  # file systems without permissions
-            scratch.chmod(stat.S_IMODE(status.st_mode))
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # first, since a read-only file takes no more
         for name, value in like.extended.items():
             with contextlib.suppress(OSError):  # file systems without room for them
                 os.setxattr(scratch, name, value)
+    if sys.platform != "win32":  # which only knows read-only, and then removes no temporary file
+        with contextlib.suppress(OSError):  # file systems without permissions
+            scratch.chmod(stat.S_IMODE(status.st_mode))
     if keep_time:
         os.utime(scratch, ns=(status.st_atime_ns, status.st_mtime_ns))
 
