@@ -101,6 +101,20 @@ def test_a_full_disk_under_standard_output_is_one_line_of_error(
 
 
 @pytest.mark.posix
+def test_a_folder_that_was_removed_under_the_program_is_one_line_of_error(
+    jpeg, monkeypatch, unblur
+):
+    (jpeg.parent / "gone").mkdir()
+    monkeypatch.chdir(jpeg.parent / "gone")
+    (jpeg.parent / "gone").rmdir()
+    result = unblur(jpeg)
+    assert result.code == 2
+    assert result.stderr == (
+        "unblur: error: the folder where this was started is gone: change to another\n"
+    )
+
+
+@pytest.mark.posix
 def test_a_photo_that_nobody_reads_is_one_line_of_error(jpeg, unblur_in_shell):
     result = unblur_in_shell(f"- <{jpeg} -o -", "| true; exit $?")
     assert result.stderr == (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,15 @@ def test_a_path_that_is_empty_is_not_the_folder_where_one_is(plan):
         plan("", recursive=True)
     with pytest.raises(UsageError, match="--output is empty"):
         plan("photo.jpg", output="")
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("on_existing", ["error", "overwrite"])
+def test_a_device_is_never_replaced(photo, tmp_path, plan, on_existing):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for device in (tmp_path / "pipe.jpg", "/dev/null"):
+        problem = plan(photo, output=str(device), on_existing=on_existing)[0].problem
+        assert problem == f"{device} is no file that could be replaced; - is standard output"
 
 
 def test_an_existing_result_is_a_problem_unless_it_may_be_replaced(photo, plan):

@@ -219,6 +219,18 @@ def interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:
     return ExitCode.TERMINATED if isinstance(interrupt, _Terminated) else ExitCode.INTERRUPTED
 
 
+def _check_working_folder() -> None:
+    """Find out early what makes libraries fail in odd ways.
+
+    Raises:
+        UsageError: If the folder that paths are relative to has been removed.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UsageError("the folder where this was started is gone: change to another") from error
+
+
 def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
     """Act, and tell the user in one line whatever goes wrong.
 
@@ -226,6 +238,7 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
         Exception: What nobody foresaw, if the user asked for tracebacks.
     """
     try:
+        _check_working_folder()
         return act()
     except UnblurError as error:
         ui.error(str(error))

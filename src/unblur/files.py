@@ -446,6 +446,15 @@ def exists(path: Path) -> bool:
     return True
 
 
+def is_device(path: Path) -> bool:
+    """Tell whether a path leads to what is neither file nor folder, and must not be replaced."""
+    try:
+        mode = unlimited(path).stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def is_folder(path: Path) -> bool:
     """Tell whether a path leads to a folder; not, if it may not be looked at."""
     try:

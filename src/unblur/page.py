@@ -85,7 +85,7 @@ def check_target(path: Path) -> None:
         raise UsageError(f"a report is an HTML page: {path} does not end in .html")
     if files.is_folder(path):
         raise UsageError(f"{path} is a folder")
-    if files.exists(path) and not _is_ours(path):
+    if files.exists(path) and (files.is_device(path) or not _is_ours(path)):
         raise UsageError(f"{path} exists and is no report; it stays as it is")
     folder = path.absolute().parent
     if not files.is_folder(folder):

@@ -12,7 +12,14 @@ from typing import TypeVar
 
 from unblur import stores
 from unblur.errors import PhotoError, UsageError
-from unblur.files import LONGEST_NAME_BYTES, describe_os_error, exists, is_folder, shortened
+from unblur.files import (
+    LONGEST_NAME_BYTES,
+    describe_os_error,
+    exists,
+    is_device,
+    is_folder,
+    shortened,
+)
 from unblur.filesystems import can_be_named, follow_links, identity, unlimited
 from unblur.find import (
     BACKUP_ENDING,
@@ -328,6 +335,8 @@ def _problem_of_target(target: Place, may_replace: bool, look: Look) -> str | No
         return f"{target.name} cannot be the name of a file on Windows"
     if is_folder(target):
         return f"{target} is a folder"
+    if is_device(target):
+        return f"{target} is no file that could be replaced; - is standard output"
     if exists(target) and not may_replace:
         return _EXISTS.format(target)
     folder = next(parent for parent in target.absolute().parents if exists(parent))
