@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import fakes
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import make_exif, make_jpeg
+from conftest import encode_image, make_exif, make_jpeg
 from PIL import Image
 
 from unblur import __version__, cli
@@ -112,6 +114,27 @@ def test_a_folder_that_was_removed_under_the_program_is_one_line_of_error(
     assert result.stderr == (
         "unblur: error: the folder where this was started is gone: change to another\n"
     )
+
+
+@pytest.mark.posix
+def test_a_photo_goes_whole_through_pipes_that_do_not_wait(tmp_path, identity_weights):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    photo = encode_image(Image.fromarray(noise), "PNG")  # more than a pipe holds
+    (photo_out, photo_in), (result_out, result_in) = os.pipe(), os.pipe()
+    for descriptor in (photo_out, result_in):
+        os.set_blocking(descriptor, False)
+    command = [sys.executable, "-m", "unblur", "-", "--model", identity_weights]
+    with subprocess.Popen(command, stdin=photo_out, stdout=result_in):
+        os.close(photo_out)
+        os.close(result_in)
+        time.sleep(0.1)
+        with os.fdopen(photo_in, "wb") as file:
+            file.write(photo)
+        with os.fdopen(result_out, "rb") as file:
+            time.sleep(0.1)
+            result = file.read()
+    with Image.open(io.BytesIO(result)) as image:
+        assert np.array_equal(image, noise)
 
 
 @pytest.mark.posix

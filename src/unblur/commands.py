@@ -38,7 +38,7 @@ class PhotosOrCommand(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 (as Click has it)
         """Run as a program."""
-        open_missing_streams()
+        prepare_streams()
         return super().main(*args, **extra)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -169,14 +169,16 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
         raise UsageError(f"{source}: not a list of paths in UTF-8") from error
 
 
-def open_missing_streams() -> None:
-    """Put the null device in the place of standard streams that the caller has closed.
+def prepare_streams() -> None:
+    """Make sure that standard streams are there, and wait where they are slow.
 
-    Otherwise the next file that is opened would get into the place of one, and
-    what is printed into that file.
+    The null device takes the place of those that the caller has closed. Otherwise the
+    next file that is opened would get it, and what is printed would get into that file.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is not None:
+            with contextlib.suppress(AttributeError, OSError):  # Windows knows it of pipes at most
+                os.set_blocking(descriptor, True)
             continue
         with contextlib.suppress(OSError):
             os.fstat(descriptor)
