@@ -123,6 +123,27 @@ def test_a_missing_file_is_named_as_missing(tmp_path):
         read_photo_bytes(tmp_path / "missing.jpg")
 
 
+@pytest.mark.posix
+def test_a_private_photo_is_never_open_to_others_not_even_while_it_is_written(
+    tmp_path, monkeypatch
+):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"private")
+    photo.chmod(0o640)
+    _, private = read_photo_bytes(photo)
+    modes, write_all = [], files.write_all
+
+    def look_and_write(descriptor, data):
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        write_all(descriptor, data)
+
+    monkeypatch.setattr(files, "write_all", look_and_write)
+    with FileDraft(tmp_path / "a.jpg", b"new", private) as draft:
+        draft.publish(replaces=False)
+    assert modes == [0o600]
+    assert stat.S_IMODE((tmp_path / "a.jpg").stat().st_mode) == 0o640
+
+
 def test_what_another_run_writes_stays_however_long_that_takes(tmp_path, pass_hours):
     pytest.importorskip("fcntl", reason="files cannot be locked here")
     with FileDraft(tmp_path / "a.jpg", b"new") as draft:

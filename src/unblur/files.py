@@ -162,7 +162,8 @@ class FileDraft:
     ) -> None:
         self.path = path
         with contextlib.ExitStack() as stack, _told_as_unwritten(path):
-            temporary = stack.enter_context(temporary_beside(path))
+            is_private = like is not None or mode is not None  # until it has its permissions
+            temporary = stack.enter_context(temporary_beside(path, is_private))
             write_all(temporary.descriptor, data)
             if like is not None:
                 _copy_attributes(temporary.path, like, keep_time)
@@ -269,15 +270,19 @@ class Temporary:
 
 
 @contextlib.contextmanager
-def temporary_beside(path: Path) -> Iterator[Temporary]:
+def temporary_beside(path: Path, is_private: bool = False) -> Iterator[Temporary]:
     """Open a file of its own name in the target's folder, and remove what is left of it.
 
     It is locked as long as it is open, so that `sweep` of another run can tell
     it from one whose run was killed.
+
+    Args:
+        path: The target.
+        is_private: Let nobody but the user read it, whatever the umask says.
     """
     is_ours = False
     while not is_ours:
-        temporary = _create_temporary(path)
+        temporary = _create_temporary(path, 0o600 if is_private else 0o666)
         try:
             is_ours = _claim(temporary)
             if is_ours:
@@ -287,12 +292,12 @@ def temporary_beside(path: Path) -> Iterator[Temporary]:
             temporary.path.unlink(missing_ok=True)
 
 
-def _create_temporary(path: Path) -> Temporary:
+def _create_temporary(path: Path, mode: int) -> Temporary:
     ending = f".unblur-{secrets.token_hex(3)}.tmp"
     room = LONGEST_NAME_BYTES - len(ending) - 1
     scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    return Temporary(os.open(scratch, flags, 0o666), scratch, is_locked=False)
+    return Temporary(os.open(scratch, flags, mode), scratch, is_locked=False)
 
 
 def _claim(temporary: Temporary) -> bool:
