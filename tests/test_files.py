@@ -9,6 +9,7 @@ import pytest
 from conftest import make_jpeg
 
 from unblur import files
+from unblur.attributes import ACCESS_LIST
 from unblur.errors import PhotoError
 from unblur.files import FileDraft, read_header, read_photo_bytes, sweep
 
@@ -207,12 +208,12 @@ def test_a_result_can_be_read_by_those_who_can_read_its_photo(tagged, unblur):
     entries.append((32, 0, 2**32 - 1))
     access = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
     try:
-        os.setxattr(tagged, files.ACCESS_LIST, access)
+        os.setxattr(tagged, ACCESS_LIST, access)
     except OSError:
         pytest.skip("files have no access lists here")
     unblur(tagged, "--strip-metadata")
     result = tagged.with_name("tagged-unblurred.jpg")
-    assert extended_attributes(result) == {files.ACCESS_LIST: access}
+    assert extended_attributes(result) == {ACCESS_LIST: access}
 
 
 @pytest.mark.parametrize("still_holds_it", [True, False])

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from unblur.attributes import Attributes
 from unblur.errors import PhotoError
 from unblur.filesystems import is_in_use, unlimited
 from unblur.places import FileState
@@ -29,37 +30,6 @@ ABANDONED_AFTER_SECONDS = 3600.0
 _NOT_REGULAR = "not a regular file"
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits between attempts to rename to a name that another program may hold open."""
-
-
-ACCESS_LIST = "system.posix_acl_access"
-"""Extended attribute in which Linux keeps permissions beyond the file's mode, see acl(5)."""
-USERS_OWN = "user."
-"""Begins the names of extended attributes that hold tags, ratings and comments, see xattr(7)."""
-
-
-@dataclass(frozen=True)
-class Attributes:
-    """What a file system knows of a file besides its content."""
-
-    status: os.stat_result
-    extended: dict[str, bytes]
-    """Extended attributes that go along with a copy; Python knows them on Linux only."""
-
-    @classmethod
-    def of(cls, descriptor: int) -> Attributes:
-        """Read those of an open file."""
-        extended = {}
-        if sys.platform == "linux":
-            with contextlib.suppress(OSError):  # file systems without them
-                for name in os.listxattr(descriptor):
-                    if name == ACCESS_LIST or name.startswith(USERS_OWN):
-                        extended[name] = os.getxattr(descriptor, name)
-        return cls(os.fstat(descriptor), extended)
-
-    def stripped(self) -> Attributes:
-        """Return only what tells who may do what with the file."""
-        kept = {name: value for name, value in self.extended.items() if name == ACCESS_LIST}
-        return Attributes(self.status, kept)
 
 
 def read_photo_bytes(path: Path) -> tuple[bytes, Attributes]:
@@ -166,7 +136,7 @@ class FileDraft:
             temporary = stack.enter_context(temporary_beside(path, is_private))
             write_all(temporary.descriptor, data)
             if like is not None:
-                _copy_attributes(temporary.path, like, keep_time)
+                like.copy_to(temporary.path, keep_time)
             if mode is not None:
                 with contextlib.suppress(OSError):  # file systems without permissions
                     temporary.path.chmod(mode)
@@ -238,19 +208,6 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PhotoError(f"cannot make {folder}: {describe_os_error(error)}") from error
-
-
-def _copy_attributes(scratch: Path, like: Attributes, keep_time: bool) -> None:
-    status = like.status
-    if sys.platform == "linux":  # first, since a read-only file takes no more
-        for name, value in like.extended.items():
-            with contextlib.suppress(OSError):  # file systems without room for them
-                os.setxattr(scratch, name, value)
-    if sys.platform != "win32":  # which only knows read-only, and then removes no temporary file
-        with contextlib.suppress(OSError):  # file systems without permissions
-            scratch.chmod(stat.S_IMODE(status.st_mode))
-    if keep_time:
-        os.utime(scratch, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 @dataclass

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from unblur import files, stores
+from unblur.attributes import Attributes
 from unblur.errors import PhotoError, UnblurError
 from unblur.options import Options
 from unblur.photo import CONVERSIONS, Format
@@ -38,7 +39,7 @@ class Loaded:
     photo: Photo
     state: FileState | None
     """What tells its file from a changed one; ``None`` for standard input."""
-    attributes: files.Attributes | None
+    attributes: Attributes | None
     """What its file system knows of its file; ``None`` if it lies in no file."""
     started: float
 
@@ -110,7 +111,7 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
     return Loaded(job, photo, state, attributes, started)
 
 
-def _read(job: Job) -> tuple[bytes, FileState | None, files.Attributes | None]:
+def _read(job: Job) -> tuple[bytes, FileState | None, Attributes | None]:
     if job.source is None:
         try:
             return sys.stdin.buffer.read(), None, None
@@ -204,7 +205,7 @@ def finish(loaded: Loaded, pixels: Pixels, options: Options, stdout: int) -> Fin
 
 
 def _draft(
-    place: Place, data: bytes, like: files.Attributes | None, keep_time: bool = False
+    place: Place, data: bytes, like: Attributes | None, keep_time: bool = False
 ) -> files.Draft:
     """Write a file as private as the photo, or get an object ready, without its name yet."""
     if isinstance(place, Url):

@@ -1,0 +1,57 @@
+"""What a file system knows of a file besides its content, and goes along with a copy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ACCESS_LIST = "system.posix_acl_access"
+"""Extended attribute in which Linux keeps permissions beyond the file's mode, see acl(5)."""
+USERS_OWN = "user."
+"""Begins the names of extended attributes that hold tags, ratings and comments, see xattr(7)."""
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What a file system knows of a file besides its content."""
+
+    status: os.stat_result
+    extended: dict[str, bytes]
+    """Extended attributes that go along with a copy; Python knows them on Linux only."""
+
+    @classmethod
+    def of(cls, descriptor: int) -> Attributes:
+        """Read those of an open file."""
+        extended = {}
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # file systems without them
+                for name in os.listxattr(descriptor):
+                    if name == ACCESS_LIST or name.startswith(USERS_OWN):
+                        extended[name] = os.getxattr(descriptor, name)
+        return cls(os.fstat(descriptor), extended)
+
+    def stripped(self) -> Attributes:
+        """Return only what tells who may do what with the file."""
+        kept = {name: value for name, value in self.extended.items() if name == ACCESS_LIST}
+        return Attributes(self.status, kept)
+
+    def copy_to(self, path: Path, keep_time: bool) -> None:
+        """Give them to another file, as far as its file system has room for them.
+
+        Args:
+            path: The file.
+            keep_time: Whether its time of modification becomes that of this one, too.
+        """
+        if sys.platform == "linux":  # first, since a read-only file takes no more
+            for name, value in self.extended.items():
+                with contextlib.suppress(OSError):
+                    os.setxattr(path, name, value)
+        if sys.platform != "win32":  # which knows read-only alone, and removes no such file
+            with contextlib.suppress(OSError):
+                path.chmod(stat.S_IMODE(self.status.st_mode))
+        if keep_time:
+            os.utime(path, ns=(self.status.st_atime_ns, self.status.st_mtime_ns))
