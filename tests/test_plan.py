@@ -144,6 +144,26 @@ def test_a_path_that_is_empty_is_not_the_folder_where_one_is(plan):
         plan("photo.jpg", output="")
 
 
+def test_a_list_that_was_made_for_null_is_told_by_it(plan):
+    with pytest.raises(UsageError, match="-0 takes lists"):
+        plan("a.jpg\0b.jpg")
+
+
+def test_names_without_room_for_a_suffix_are_told_and_no_endless_task(tmp_path, plan):
+    with pytest.raises(UsageError, match="--suffix has more than 100 bytes"):
+        plan("photo.jpg", suffix="x" * 101)
+    path = tmp_path / ("a." + "b" * 250)
+    path.write_bytes(b"no photo")
+    assert plan(path)[0].source == path
+
+
+def test_the_address_of_a_file_is_its_path(tmp_path, plan):
+    path = tmp_path / "a photo #1.jpg"
+    path.write_bytes(JPEG_BYTES)
+    assert path.as_uri() != f"file://{path}"
+    assert plan(path.as_uri())[0].target == path.with_name("a photo #1-unblurred.jpg")
+
+
 @pytest.mark.posix
 @pytest.mark.parametrize("on_existing", ["error", "overwrite"])
 def test_a_device_is_never_replaced(photo, tmp_path, plan, on_existing):

@@ -271,7 +271,7 @@ def _claim(temporary: Temporary) -> bool:
 
 def shortened(name: str, most_bytes: int) -> str:
     """Return a name, or as much of its beginning as fits into some bytes."""
-    while len(os.fsencode(name)) > most_bytes:
+    while name and len(os.fsencode(name)) > most_bytes:
         name = name[:-1]
     return name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 SUFFIX = "-unblurred"
 COMPARED = "-compared"
 """Ends the names of comparisons, before their own ending."""
+LONGEST_SUFFIX_BYTES = 100
+"""Leaves room for the photo's own name within the 255 bytes that file systems allow."""
 STREAM = "-"
 """Stands for standard input or output."""
 
@@ -98,6 +101,8 @@ class Options:
             raise UsageError("--backup needs --in-place: otherwise originals are never changed")
         if not self.suffix or "/" in self.suffix or "\\" in self.suffix or "\0" in self.suffix:
             raise UsageError(f"{self.suffix!r} cannot be a suffix of file names")
+        if len(os.fsencode(self.suffix)) > LONGEST_SUFFIX_BYTES:
+            raise UsageError(f"--suffix has more than {LONGEST_SUFFIX_BYTES} bytes")
         if self.compare and self.suffix == COMPARED:
             raise UsageError(f"--compare needs another --suffix than {COMPARED}, its own")
         if self.jobs < 1:

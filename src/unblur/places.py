@@ -62,10 +62,18 @@ Place: TypeAlias = Path | Url
 
 
 def place(text: str) -> Place:
-    """Return the place that a user means: what begins with ``scheme://`` is an address."""
+    """Return the place that a user means: what begins with ``scheme://`` is an address.
+
+    That of a file, as file managers hand it over (RFC 8089), is its path.
+    """
     match = _SCHEME.match(text)
     if match is None:
         return Path(text)
+    if match[1].lower() == "file":
+        from urllib.parse import urlsplit
+        from urllib.request import url2pathname
+
+        return Path(url2pathname(urlsplit(text).path))
     return Url(match[1].lower(), text[match.end() :].strip("/"))
 
 

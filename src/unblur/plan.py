@@ -141,11 +141,13 @@ def _read_names(paths: Iterable[str]) -> list[str]:
 
     Raises:
         UsageError: If one is empty: that of a variable which was never set, and not the folder
-            where the program was started.
+            where the program was started. Or if one holds what no path can.
     """
     named = list(dict.fromkeys(paths))
     if "" in named:
         raise UsageError("a path is empty: was a variable not set?")
+    if any("\0" in path for path in named):
+        raise UsageError("a path holds a NUL character: -0 takes lists where that ends each path")
     return named
 
 
