@@ -372,15 +372,18 @@ def test_junctions_are_not_followed(tmp_path, unblur, monkeypatch):
     assert len(result.stdout.splitlines()) == 1
 
 
-def test_a_list_from_powershell_may_begin_with_a_byte_order_mark(jpeg, unblur, tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_from_powershell_begins_with_a_byte_order_mark(tmp_path, unblur, encoding):
+    photo = tmp_path / "zdjęcie.jpg"
+    photo.write_bytes(make_jpeg())
     listed = tmp_path / "list.txt"
-    listed.write_bytes(b"\xef\xbb\xbf" + os.fsencode(jpeg) + b"\r\n")
+    listed.write_bytes(f"{photo}\r\n".encode(encoding))
     assert unblur("--files-from", listed).code == 0
 
 
 def test_a_list_in_another_encoding_is_told_where_names_are_utf_8(unblur, tmp_path, monkeypatch):
     listed = tmp_path / "list.txt"
-    listed.write_bytes("zdjęcie.jpg".encode("utf-16"))
+    listed.write_bytes("zdjęcie.jpg".encode("cp1250"))
     fsdecode = os.fsdecode
     monkeypatch.setattr(
         os, "fsdecode", lambda n: n.decode("utf-8") if isinstance(n, bytes) else fsdecode(n)

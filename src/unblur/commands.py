@@ -161,7 +161,10 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
         data = sys.stdin.buffer.read() if source == STREAM else Path(source).read_bytes()
     except OSError as error:
         raise UsageError(f"{source}: {error.strerror}") from error
-    data = data.removeprefix(codecs.BOM_UTF8)  # which PowerShell writes
+    # PowerShell 5 writes UTF-16, and later ones a mark before UTF-8.
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = data.decode("utf-16", "replace").encode()
+    data = data.removeprefix(codecs.BOM_UTF8)
     lines = data.split(b"\0") if flags["null"] else data.splitlines()
     try:
         return paths + [os.fsdecode(line) for line in lines if line]
