@@ -257,6 +257,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     """Make the folder or the backup, and return what the user should know of that."""
     if job.target is None:
         return ()
+    _refuse_changed(job)  # of which a backup would be kept, too
     if isinstance(job.target, Url):
         if options.backup:
             stores.copy(job.target, backup_of(job.target))
@@ -270,6 +271,16 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     return ("other names of the file (hard links) keep the original",) if is_shared else ()
 
 
+def _refuse_changed(job: Job) -> None:
+    """Look whether what is to be replaced is still what it was.
+
+    Raises:
+        PhotoError: If not: somebody has edited it.
+    """
+    if job.target and job.replaced and stores.state_of(job.target) != job.replaced:
+        raise PhotoError(f"{job.target} was changed meanwhile, and stays; run again")
+
+
 def publish(finished: Finished) -> Result:
     """Give a result its name, in one step; and before that its comparison.
 
@@ -279,8 +290,7 @@ def publish(finished: Finished) -> Result:
     result = finished.result
     job, comparison = result.outcome.job, None
     with finished.draft, finished.comparison or contextlib.nullcontext():
-        if job.target and job.replaced and stores.state_of(job.target) != job.replaced:
-            raise PhotoError(f"{job.target} was changed meanwhile, and stays; run again")
+        _refuse_changed(job)
         if finished.comparison:
             comparison = finished.comparison.publish(job.replaces_comparison)
         target = finished.draft.publish(job.replaces)
