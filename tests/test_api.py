@@ -168,6 +168,11 @@ def test_an_image_of_another_mode_is_refused_with_advice(mode):
         unblur.deblur(Image.new(mode, (40, 30)))
 
 
+def test_an_image_without_pixels_is_refused():
+    with pytest.raises(PhotoError, match="the image has no pixels"):
+        unblur.deblur(Image.new("RGB", (0, 5)))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_array_keeps_its_shape_and_type_and_itself(dtype, channels, brighter):

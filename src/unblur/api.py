@@ -238,6 +238,8 @@ def _read(image: object) -> tuple[NDArray[Any], NDArray[Any] | None]:
             raise PhotoError(
                 f"Pillow's mode {image.mode} cannot be processed; convert it to RGB or L"
             )
+        if not (image.width and image.height):
+            raise PhotoError("the image has no pixels")
         if image.mode == "I;16":
             return np.asarray(image, np.uint16)[..., None], None
         samples = to_array(image)
