@@ -169,7 +169,7 @@ def test_an_image_of_another_mode_is_refused_with_advice(mode):
 
 
 def test_an_image_without_pixels_is_refused():
-    with pytest.raises(PhotoError, match="the image has no pixels"):
+    with pytest.raises(unblur.PhotoError, match="the image has no pixels"):
         unblur.deblur(Image.new("RGB", (0, 5)))
 
 
