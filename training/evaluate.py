@@ -2,8 +2,8 @@
 
 ``python -m training.evaluate weights/srn-compact.safetensors`` prints, for
 synthetic blur of three lengths and for real blurred video frames, the gain in
-decibels over the blurred photos, the structural similarity, whether colours
-move, and the harm done to sharp photos. LPIPS is not among them: its package
+decibels over the blurred photos, the structural similarity, how far mean colours
+are from the truth, and the harm done to sharp photos. LPIPS is not among them: its package
 downloads the network that it is built on.
 """
 
@@ -49,8 +49,10 @@ class Score:
     blurred_ssim: float
     """The same of the blurred photos."""
     tint: float
-    """Mean distance of the photos' mean colours after and before, in a* and b* of CIE Lab; their
+    """Mean distance of the result's mean colour from the sharp photo's, in a* and b* of CIE Lab;
     L* is left out, since blur itself makes photos brighter."""
+    blurred_tint: float
+    """The same of the blurred photos: cameras' curves and noise move colours, too."""
     harm: float
     """Mean absolute change of the sharp photos when deblurred, of 255."""
 
@@ -59,7 +61,8 @@ class Score:
         return (
             f"gain {self.gain:+.2f} dB, {self.worse:.0%} worse, "
             f"PSNR {self.blurred_psnr:.2f} -> {self.psnr:.2f} dB, "
-            f"SSIM {self.blurred_ssim:.3f} -> {self.ssim:.3f}, colours moved by {self.tint:.2f}, "
+            f"SSIM {self.blurred_ssim:.3f} -> {self.ssim:.3f}, "
+            f"tint {self.blurred_tint:.2f} -> {self.tint:.2f}, "
             f"sharp photos changed by {self.harm:.2f} of 255"
         )
 
@@ -79,7 +82,7 @@ def deblur(network: SRN, pixels: Pixels, bf16: bool = True) -> NDArray[np.float3
 def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True) -> Score:
     """Score a network on pairs of blurred and sharp photos."""
     rows = [_judge(network, pair, bf16) for pair in pairs]
-    before, after, blurred_ssim, ssim, tint, harm = np.array(rows).T
+    before, after, blurred_ssim, ssim, blurred_tint, tint, harm = np.array(rows).T
 
     def psnr(errors: NDArray[np.float64]) -> float:
         return float(np.mean(10 * np.log10(255**2 / np.maximum(errors, 1e-6))))
@@ -93,12 +96,13 @@ def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True) -> Score:
         ssim=float(ssim.mean()),
         blurred_ssim=float(blurred_ssim.mean()),
         tint=float(tint.mean()),
+        blurred_tint=float(blurred_tint.mean()),
         harm=float(harm.mean()),
     )
 
 
 def _judge(network: SRN, pair: Pair, bf16: bool) -> tuple[float, ...]:
-    """Return squared errors and similarities before and after, tint, and harm."""
+    """Return squared errors, similarities and tints, each before and after, and the harm."""
     sharp = pair.sharp.astype(np.float32)
     result = deblur(network, pair.blurred, bf16)
     photos = (pair.blurred.astype(np.float32), result)
@@ -107,10 +111,12 @@ def _judge(network: SRN, pair: Pair, bf16: bool) -> tuple[float, ...]:
         float(structural_similarity(photo, sharp, channel_axis=2, data_range=255))
         for photo in photos
     )
-    colours = [rgb2lab(photo / 255)[..., 1:].mean(axis=(0, 1)) for photo in photos]
-    tint = float(np.linalg.norm(colours[1] - colours[0]))
+    colour, *colours = (
+        rgb2lab(photo / 255)[..., 1:].mean(axis=(0, 1)) for photo in (sharp, *photos)
+    )
+    tints = (float(np.linalg.norm(c - colour)) for c in colours)
     harm = float(np.abs(deblur(network, pair.sharp, bf16) - sharp).mean())
-    return (*errors, *similarities, tint, harm)
+    return (*errors, *similarities, *tints, harm)
 
 
 def validation_sets(
