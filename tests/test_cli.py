@@ -59,6 +59,7 @@ def test_a_stream_goes_through_a_pipe(jpeg, unblur_process):
 def unblur_in_shell(identity_weights, monkeypatch):
     """Run the tool as a shell does that redirects its streams."""
     monkeypatch.setenv("UNBLUR_MODEL", str(identity_weights))
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # which few users set
 
     def run(arguments, redirections):
         command = f"{sys.executable} -m unblur {arguments} {redirections}"
@@ -135,6 +136,12 @@ def test_a_photo_goes_whole_through_pipes_that_do_not_wait(tmp_path, identity_we
             result = file.read()
     with Image.open(io.BytesIO(result)) as image:
         assert np.array_equal(image, noise)
+
+
+@pytest.mark.posix
+def test_a_list_that_nobody_reads_ends_silently(unblur_in_shell):
+    result = unblur_in_shell("models list", "| true")
+    assert result.stderr == ""
 
 
 @pytest.mark.posix

@@ -42,9 +42,12 @@ def _output_told() -> Iterator[None]:
     """Turn the system's errors into ones for the user; one who has gone is told nothing."""
     try:
         yield
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        # What is still in the buffer would fail once more when Python exits.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
         raise UnblurError(f"cannot write to standard output: {describe_os_error(error)}") from error
 
 
