@@ -401,28 +401,26 @@ def _flush_folder(folder: Path) -> None:
 
 def exists(path: Path) -> bool:
     """Tell whether a path leads somewhere; not, if it may not be looked at."""
-    try:
-        unlimited(path).stat()
-    except OSError:
-        return False
-    return True
+    return _mode_at(path) != 0
 
 
 def is_device(path: Path) -> bool:
     """Tell whether a path leads to what is neither file nor folder, and must not be replaced."""
-    try:
-        mode = unlimited(path).stat().st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    mode = _mode_at(path)
+    return mode != 0 and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def is_folder(path: Path) -> bool:
     """Tell whether a path leads to a folder; not, if it may not be looked at."""
+    return stat.S_ISDIR(_mode_at(path))
+
+
+def _mode_at(path: Path) -> int:
+    """Return the kind and permissions of what a path leads to; 0 is nothing."""
     try:
-        return stat.S_ISDIR(unlimited(path).stat().st_mode)
+        return unlimited(path).stat().st_mode
     except OSError:
-        return False
+        return 0
 
 
 def describe_os_error(error: OSError) -> str:
