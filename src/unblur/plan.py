@@ -125,6 +125,9 @@ def find_photos(paths: Iterable[str], options: Options) -> Plan:
     Args:
         paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
         options: What the user asked for.
+
+    Raises:
+        UsageError: If a path cannot be one.
     """
     plan, listing = Plan(), Listing()
     for path in _read_names(paths):
@@ -356,37 +359,39 @@ def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
     """
     sources = [None if job.source is None else _identity(job.source) for job in jobs]
     read = frozenset(sources)
-    writers: dict[Url | str, Job] = {}
-    seen: set[tuple[Url | str | None, Url | str | None]] = set()
+    writers: dict[Url | str, tuple[Job, Url | str | None]] = {}
     for job, source in zip(jobs, sources, strict=True):
-        both = source, None if job.target is None else _identity(job.target)
-        if both in seen and not job.problem:
-            yield replace(job, skip="named twice")
-            continue
-        seen.add(both)
-        problem = None if job.problem else _collision(job, source, read, writers)
-        yield replace(job, problem=problem) if problem else job
+        yield job if job.problem else _marked(job, source, read, writers)
 
 
-def _collision(
+def _marked(
     job: Job,
     source: Url | str | None,
     sources: Container[Url | str | None],
-    writers: dict[Url | str, Job],
-) -> str | None:
-    """Return what stands against a job that is not skipped, and take in what it writes."""
+    writers: dict[Url | str, tuple[Job, Url | str | None]],
+) -> Job:
+    """Mark a job if something stands against it, and take in what it writes.
+
+    Args:
+        job: The job.
+        source: The identity of its photo.
+        sources: Those of all photos.
+        writers: By what they write, the jobs so far and the identities of their photos.
+    """
     for file in (job.target, job.comparison):
         if file is None:
             continue
         key = _identity(file)
-        writer = writers.setdefault(key, job)
+        writer, its_source = writers.setdefault(key, (job, source))
+        if writer is not job and its_source == source and file is job.target:
+            return replace(job, skip="named twice")
         if job.skip:
             continue
         if key != source and key in sources:
-            return f"{file} is itself to be deblurred, not replaced"
+            return replace(job, problem=f"{file} is itself to be deblurred, not replaced")
         if writer is not job:
-            return f"{writer.name} would also become {file}"
-    return None
+            return replace(job, problem=f"{writer.name} would also become {file}")
+    return job
 
 
 def _identity(target: Place) -> Url | str:
