@@ -64,9 +64,11 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
     for name, value in options.items():
         if name not in known:
             raise UsageError(f"{chosen}: unknown option {name!r}")
-        wanted = "a list of texts" if known[name] else "one value"
-        parts = value if known[name] and isinstance(value, list) else [value]
-        if not all(isinstance(part, str if known[name] else str | int | float) for part in parts):
-            raise UsageError(f"{chosen}: {name} takes {wanted}, not {value!r}")
-        options[name] = parts if known[name] else value
+        if not known[name]:
+            if not isinstance(value, str | int | float):
+                raise UsageError(f"{chosen}: {name} takes one value, not {value!r}")
+            continue
+        options[name] = value if isinstance(value, list) else [value]
+        if not all(isinstance(part, str) for part in options[name]):
+            raise UsageError(f"{chosen}: {name} takes a list of texts, not {value!r}")
     return options
