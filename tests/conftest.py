@@ -123,16 +123,12 @@ def png(tmp_path):
 @pytest.fixture(scope="session")
 def identity_weights(tmp_path_factory):
     """Weights of a tiny real network that adds nothing to its input."""
-    from unblur.srn import SRN
-    from unblur.srn_config import SRNConfig
+    from fakes import unchanging_srn
+
     from unblur.weights import save_network
 
-    config = SRNConfig(width=1, blocks=1, kernel=1, residual=True, resample="area")
-    network = SRN(config)
-    for weight in network.output.parameters():
-        weight.data.zero_()
     path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
-    save_network(network, path)
+    save_network(unchanging_srn(), path)
     return path
 
 

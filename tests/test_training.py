@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from conftest import SHARED, encode_image, make_pixels
+from fakes import unchanging_srn
 from PIL import Image
 
 from training import blur
@@ -261,9 +262,7 @@ def test_the_balanced_error_pulls_harder_at_what_is_nearly_right():
 
 
 def test_a_network_that_returns_its_input_gains_nothing_and_harms_nothing():
-    network = SRN(SRNConfig(width=1, blocks=1, kernel=1, residual=True))
-    for weight in network.output.parameters():
-        weight.data.zero_()
+    network = unchanging_srn()
     pixels = make_pixels(40, 50)
     score = evaluate(network, [Pair("a", pixels, make_pixels(40, 50, seed=1))])
     assert score.gain == pytest.approx(0, abs=1e-6)
@@ -273,9 +272,7 @@ def test_a_network_that_returns_its_input_gains_nothing_and_harms_nothing():
 
 
 def test_a_network_that_reddens_gains_nothing_and_takes_colours_from_the_truth():
-    network = SRN(SRNConfig(width=1, blocks=1, kernel=1, residual=True))
-    for weight in network.output.parameters():
-        weight.data.zero_()
+    network = unchanging_srn()
     network.output.bias.data[0] = 0.1
     sharp = make_pixels(40, 50)
     score = evaluate(network, [Pair("a", sharp // 2, sharp)])
@@ -284,10 +281,20 @@ def test_a_network_that_reddens_gains_nothing_and_takes_colours_from_the_truth()
     assert score.harm == pytest.approx(0.1 * 255 / 3, rel=0.2)
 
 
+def test_a_network_that_makes_halos_is_said_to_overshoot():
+    network = unchanging_srn()
+    sharp = np.full((40, 50, 3), 100, np.uint8)
+    sharp[:, 25:] = 180
+    halo = sharp.copy()
+    halo[:, 25:27] = 200  # 20 brighter than anything near it
+    score = evaluate(network, [Pair("edge", halo, sharp)])
+    assert score.overshoot == score.blurred_overshoot == 2 / 50
+    moved = np.roll(sharp, 3, axis=1)  # what is left of blur within three pixels is none
+    assert evaluate(network, [Pair("edge", moved[:, 5:], sharp[:, 5:])]).overshoot == 0
+
+
 def test_photos_that_a_network_spoils_are_counted():
-    network = SRN(SRNConfig(width=1, blocks=1, kernel=1, residual=True))
-    for weight in network.output.parameters():
-        weight.data.zero_()
+    network = unchanging_srn()
     network.output.bias.data[:] = 0.1
     grey = np.full((40, 50, 3), 128, np.uint8)
     score = evaluate(network, [Pair("bright", grey, grey + 40), Pair("dark", grey, grey - 40)])

@@ -3,8 +3,9 @@
 ``python -m training.evaluate weights/srn-compact.safetensors`` prints, for
 synthetic blur of three lengths and for real blurred video frames, the gain in
 decibels over the blurred photos, the structural similarity, how far mean colours
-are from the truth, and the harm done to sharp photos. LPIPS is not among them: its package
-downloads the network that it is built on.
+are from the truth, how much is brighter or darker than all that is near it in truth,
+and the harm done to sharp photos. LPIPS is not among them: its package downloads the
+network that it is built on.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ REAL, DRAWN = "real", "drawn"
 
 NOTICEABLY_WORSE = 0.1
 """Decibels that a photo has to lose to be counted as worse."""
+NOTICEABLE_OVERSHOOT = 16
+"""How far, of 255, a value has to lie outside the truth's range nearby to be counted."""
+NEARBY = 7
+"""Side in pixels of the square that is nearby."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,11 @@ class Score:
     L* is left out, since blur itself makes photos brighter."""
     blurred_tint: float
     """The same of the blurred photos: cameras' curves and noise move colours, too."""
+    overshoot: float
+    """Share of the result's values that lie `NOTICEABLE_OVERSHOOT` or more outside the range that
+    the sharp photo has nearby, in [0, 1]: halos, ringing, and blur that is left."""
+    blurred_overshoot: float
+    """The same of the blurred photos."""
     harm: float
     """Mean absolute change of the sharp photos when deblurred, of 255."""
 
@@ -63,6 +73,7 @@ class Score:
             f"PSNR {self.blurred_psnr:.2f} -> {self.psnr:.2f} dB, "
             f"SSIM {self.blurred_ssim:.3f} -> {self.ssim:.3f}, "
             f"tint {self.blurred_tint:.2f} -> {self.tint:.2f}, "
+            f"overshoot {self.blurred_overshoot:.2%} -> {self.overshoot:.2%}, "
             f"sharp photos changed by {self.harm:.2f} of 255"
         )
 
@@ -82,7 +93,9 @@ def deblur(network: SRN, pixels: Pixels, bf16: bool = True) -> NDArray[np.float3
 def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True) -> Score:
     """Score a network on pairs of blurred and sharp photos."""
     rows = [_judge(network, pair, bf16) for pair in pairs]
-    before, after, blurred_ssim, ssim, blurred_tint, tint, harm = np.array(rows).T
+    before, after, blurred_ssim, ssim, blurred_tint, tint, blurred_over, over, harm = np.array(
+        rows
+    ).T
 
     def psnr(errors: NDArray[np.float64]) -> float:
         return float(np.mean(10 * np.log10(255**2 / np.maximum(errors, 1e-6))))
@@ -97,12 +110,14 @@ def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True) -> Score:
         blurred_ssim=float(blurred_ssim.mean()),
         tint=float(tint.mean()),
         blurred_tint=float(blurred_tint.mean()),
+        overshoot=float(over.mean()),
+        blurred_overshoot=float(blurred_over.mean()),
         harm=float(harm.mean()),
     )
 
 
 def _judge(network: SRN, pair: Pair, bf16: bool) -> tuple[float, ...]:
-    """Return squared errors, similarities and tints, each before and after, and the harm."""
+    """Return errors, similarities, tints and overshoots, each before and after, and the harm."""
     sharp = pair.sharp.astype(np.float32)
     result = deblur(network, pair.blurred, bf16)
     photos = (pair.blurred.astype(np.float32), result)
@@ -116,7 +131,20 @@ def _judge(network: SRN, pair: Pair, bf16: bool) -> tuple[float, ...]:
     )
     tints = (float(np.linalg.norm(c - colour)) for c in colours)
     harm = float(np.abs(deblur(network, pair.sharp, bf16) - sharp).mean())
-    return (*errors, *similarities, *tints, harm)
+    overshoots = (_overshoot(photo, sharp) for photo in photos)
+    return (*errors, *similarities, *tints, *overshoots, harm)
+
+
+def _overshoot(photo: NDArray[np.float32], sharp: NDArray[np.float32]) -> float:
+    """Return the share of a photo's values outside the range of what is nearby in truth."""
+
+    def highest_nearby(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        channels = torch.from_numpy(image.transpose(2, 0, 1))
+        highest = F.max_pool2d(channels, NEARBY, stride=1, padding=NEARBY // 2)
+        return highest.numpy().transpose(1, 2, 0)
+
+    above, below = photo - highest_nearby(sharp), -highest_nearby(-sharp) - photo
+    return float((np.maximum(above, below) >= NOTICEABLE_OVERSHOOT).mean())
 
 
 def validation_sets(
