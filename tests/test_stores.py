@@ -180,7 +180,7 @@ def test_a_run_that_was_killed_before_it_knew_the_version_is_resumed(bucket, tmp
         assert history.is_done(source, target, "settings")
         put(str(target), b"other")  # as long as the result was
         assert not history.is_done(source, target, "settings")
-        assert not history.is_ours(target)
+        assert not history.is_ours(target, source)
 
 
 def test_below_a_prefix_no_object_costs_a_request_of_its_own(

@@ -86,8 +86,13 @@ def load_ahead(
 
 
 def _load(job: Job, run: Run) -> Loaded | Outcome:
-    done = run.done_meanwhile(job)
-    return done if done else attempt(job, lambda: work.load(job, run.options))
+    if done := run.done_meanwhile(job):
+        return done
+    loaded = attempt(job, lambda: work.load(job, run.options))
+    if isinstance(loaded, Loaded) and run.options.in_place:
+        # What was read is no photo but its result if another run replaced it just before.
+        return run.done_meanwhile(job) or loaded
+    return loaded
 
 
 def _store(loaded: Loaded, pixels: Pixels, run: Run) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
@@ -27,7 +26,7 @@ from unblur.commands import (
     read_paths,
     verbosity_options,
 )
-from unblur.config import cache_folder, read_config
+from unblur.config import CACHE_VARIABLE, cache_folder, read_config
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
 from unblur.models import DEFAULT_MODEL, find_weights
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from unblur.deblurrer import Deblurrer
+    from unblur.history import History
     from unblur.plan import Plan
     from unblur.report import Report
     from unblur.runner import Runner
@@ -275,10 +275,17 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=click.Choice(["bash", "zsh", "fish"]),
     is_eager=True,
     expose_value=False,
+    allow_from_autoenv=False,
     callback=_print_completion,
     help="Print the completion script for a shell.",
 )
-@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+@click.version_option(
+    __version__,
+    "-V",
+    "--version",
+    message="%(prog)s %(version)s",
+    allow_from_autoenv=False,  # images are customarily given the variable UNBLUR_VERSION
+)
 def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option above)
     """Sharpen photos that are blurred by camera shake or motion.
 
@@ -302,7 +309,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
 
 
 def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
-    if flags["as_json"]:
+    if flags["json"]:
         return "json"
     if os.isatty(stdout):
         return "none"  # nobody reads the list, and standard error tells the same
@@ -314,13 +321,15 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     from unblur.plan import make_plan
     from unblur.report import Report
     from unblur.runner import Run, run_plan
+    from unblur.weights import fingerprint
 
     started, options = time.monotonic(), _read_options(flags)
     page = _read_page(flags)
     paths = read_paths(flags)
     weights = find_weights(flags["model"])
-    settings = hashlib.sha256(weights.read_bytes()).hexdigest() + options.settings
+    settings = fingerprint(weights) + options.settings
     with History(cache_folder() / "history.sqlite3") as history:
+        _require_memory_of_results(history, options)
         plan = make_plan(paths, options, history, settings)
         todo = [job for job in plan.jobs if not job.problem]
         if any(job.target is None for job in todo):
@@ -341,14 +350,46 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
             if page and report.counts:
                 facts = len(plan.jobs), time.monotonic() - started, ui.settings
                 code = _write_page(report, page, options, facts, ui)
+        if history.problem:
+            ui.say(f"a second run will not know these results: {history.problem}")
     return _conclude(report, ui) or code
+
+
+def _require_memory_of_results(history: History, options: Options) -> None:
+    """Refuse to replace originals if a second run could not tell that it has been done.
+
+    Raises:
+        UsageError: If it would deblur the results once more, and no backup would show it.
+    """
+    if history.problem and options.in_place and not options.backup:
+        raise UsageError(
+            f"--in-place cannot remember what it replaced: {history.problem}; set "
+            f"{CACHE_VARIABLE} to a folder that can be written to, or add --backup"
+        )
 
 
 def _read_options(flags: dict[str, Any]) -> Options:
     values = {field.name: flags[field.name] for field in fields(Options) if field.name in flags}
-    if flags["overwrite"]:
+    if flags["overwrite"] and values["on_existing"] != "overwrite" and _outranks_on_existing():
         values["on_existing"] = "overwrite"
     return Options(**values)
+
+
+def _outranks_on_existing() -> bool:
+    """Tell whether ``--overwrite`` was said in a place that wins over that of ``--on-existing``.
+
+    Raises:
+        UsageError: If both were said in one place.
+    """
+    ranks = ["DEFAULT", "DEFAULT_MAP", "ENVIRONMENT", "COMMANDLINE"]
+    context = click.get_current_context()
+    source = context.get_parameter_source("overwrite")
+    rival = context.get_parameter_source("on_existing")
+    assert source is not None
+    assert rival is not None
+    if source is rival:
+        raise UsageError("--overwrite and --on-existing contradict each other")
+    return ranks.index(source.name) > ranks.index(rival.name)
 
 
 def _read_page(flags: dict[str, Any]) -> Path | None:
@@ -398,7 +439,7 @@ def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
             "--only-blurry writes nothing for a sharp photo, and standard output cannot tell: "
             "add -o FILE"
         )
-    if flags["as_json"]:
+    if flags["json"]:
         raise UsageError("standard output cannot hold both a photo and --json")
     if sys.__stdout__ is None:
         raise UsageError("standard output is closed, and takes no photo: add -o FILE")

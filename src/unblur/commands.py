@@ -19,6 +19,9 @@ from unblur.errors import ExitCode, UnblurError, UsageError
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
 from unblur.ui import DEBUG, Ui
 
+SHOW_CURSOR = b"\x1b[?25h"
+"""DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -124,7 +127,7 @@ max_pixels_option = click.option(
 
 def listing_options(command: F) -> F:
     """Add ``--json`` and ``--null``, the forms of a list on standard output."""
-    as_json = click.option("--json", "as_json", is_flag=True, help="List results as lines of JSON.")
+    as_json = click.option("--json", is_flag=True, help="List results as lines of JSON.")
     null = click.option(
         "-0", "--null", is_flag=True, help="End paths with NUL, in --files-from and results."
     )
@@ -204,7 +207,7 @@ def orderly_signals() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         for name in names:
-            signal.signal(name, lambda number, frame: os._exit(_code_of(number)))
+            signal.signal(name, lambda number, frame: _leave(_code_of(number)))
         raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     before = [signal.signal(name, stop) for name in names]
@@ -213,6 +216,14 @@ def orderly_signals() -> Iterator[None]:
     finally:
         for name, handler in zip(names, before, strict=True):
             signal.signal(name, handler)
+
+
+def _leave(code: int) -> None:
+    """End the program at once."""
+    stderr = 2
+    if os.isatty(stderr):
+        os.write(stderr, SHOW_CURSOR)  # which progress bars hide
+    os._exit(code)
 
 
 def _code_of(number: int) -> int:

@@ -20,11 +20,11 @@ from unblur import bmff, png
 from unblur.errors import PhotoError
 from unblur.items import CROP, MIRROR, ROTATION, Item
 from unblur.metadata import extract, insert, too_large
-from unblur.new_tiff import ASSOCIATED_ALPHA, write_tiff
+from unblur.new_tiff import write_tiff
 from unblur.photo import AVIF, HEIF, JPEG, PNG, TIFF, WEBP, Encoded, Format, Photo
 from unblur.pixels import code_pixels, rounded
 from unblur.tiff import read_page
-from unblur.tiff_directory import Tag, TiffFile, read_tiff
+from unblur.tiff_directory import ASSOCIATED_ALPHA, Tag, TiffFile, read_tiff
 
 NO_QUALITY = "the quality does not apply to this {} file"
 LONGEST_SIDE = {JPEG: 65_500, WEBP: 16_383}
@@ -55,7 +55,7 @@ def convert(
     """
     _refuse_unfit(photo, form)
     metadata = extract(photo.format, photo.container)
-    alpha, notes = photo.alpha, []
+    alpha, notes = photo.alpha if form is TIFF else photo.opacity, []
     if photo.format in (AVIF, HEIF):
         turned = turned_upright(pixels, bmff.read(photo.container).primary)
         pixels = np.ascontiguousarray(turned)
@@ -69,10 +69,14 @@ def convert(
         notes.append(NO_QUALITY.format(form.name))
     if strip_metadata:
         metadata = metadata.stripped()
-    if left_out := [*metadata.left_out, *too_large(form, metadata)]:
+    left_out = [*metadata.left_out, *too_large(form, metadata)]
+    if photo.alpha is not None and alpha is None:
+        left_out.append("a channel that is neither colour nor opacity")
+    if left_out:
         notes.append(f"not carried into {form.name}: {', '.join(left_out)}")
     if form is TIFF:
-        return Encoded(write_tiff(pixels, alpha, metadata), tuple(notes))
+        data = write_tiff(pixels, alpha, metadata, alpha_is_opacity=photo.alpha_is_opacity)
+        return Encoded(data, tuple(notes))
     coded = _code(pixels, alpha, form, quality)
     return Encoded(insert(form, coded, metadata), tuple(notes))
 
@@ -82,7 +86,7 @@ def _refuse_unfit(photo: Photo, form: Format) -> None:
     limit = LONGEST_SIDE.get(form, max(height, width))
     if max(height, width) > limit:
         raise PhotoError(f"{width}x{height} does not fit into {form.name}: {limit} is the most")
-    if form is JPEG and photo.alpha is not None:
+    if form is JPEG and photo.opacity is not None:
         raise PhotoError("JPEG has no transparency, which the photo has; PNG and WebP have")
     if photo.format in (AVIF, HEIF) and bmff.read(photo.container).alpha_ids:
         raise PhotoError(f"transparency cannot be taken from {photo.format.name} files")

@@ -172,6 +172,7 @@ class Dispatch:
             member = min(takers, key=lambda member: len(member.tries))
             queue = self._suspects if self._suspects and not member.tries else self._waiting
             photo = queue.popleft()
+            expected = photo.source or self._state_in_place(photo.job)
             # Elsewhere it shows when the worker looks: its result would be in the way.
             done = self._run.done_meanwhile(photo.job) if photo.job.replaces else None
             if done:
@@ -179,8 +180,17 @@ class Dispatch:
                 continue
             member.tries.add(photo)
             job = _absolute(photo.job)
-            answer = member.actor.start.remote(photo.number, job, photo.source)
+            answer = member.actor.start.remote(photo.number, job, expected)
             self._pending[answer] = (member, photo)
+
+    def _state_in_place(self, job: Job) -> FileState | None:
+        """Return the state of a photo that is to be replaced, in which it is no result yet."""
+        if not self._run.options.in_place or job.source is None:
+            return None
+        try:
+            return stores.state_of(job.source)
+        except PhotoError:  # of a store that does not tell: the worker will, if it goes on
+            return None
 
     def _may_take(self, member: Member) -> bool:
         if member.settings is None or member.is_examining or self._run.is_over:

@@ -93,7 +93,7 @@ def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[View, View]:
             return turned_upright(array, bmff.read(photo.container).primary)
         return turned(array, read_orientation(metadata.exif))
 
-    alpha = None if photo.alpha is None else upright(photo.alpha)
+    alpha = None if photo.opacity is None else upright(photo.opacity)
     before, after = (View(upright(array), alpha, metadata.icc) for array in (photo.pixels, pixels))
     return before, after
 

@@ -8,7 +8,6 @@ several runs share it, and nothing is added to the photos or their folders.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import threading
@@ -67,16 +66,22 @@ class History:
 
     Args:
         path: The SQLite file, created when missing. If it cannot be used, nothing
-            counts as done and nothing is recorded.
+            counts as done, nothing is recorded, and `problem` tells why.
     """
 
     def __init__(self, path: Path) -> None:
+        self.problem: str | None = None
         self._database: sqlite3.Connection | None = None
+        self._path = path
         self._lock = threading.Lock()
-        with contextlib.suppress(OSError, sqlite3.Error):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
             self._database.execute(_TABLE)
+            self._database.execute("BEGIN IMMEDIATE")  # fails if nothing can be written
+            self._database.rollback()
+        except (OSError, sqlite3.Error) as error:
+            self._note(error)
 
     def __enter__(self) -> History:
         return self
@@ -90,20 +95,21 @@ class History:
         if self._database:
             self._database.close()
 
-    def is_ours(self, target: Place, look: Look = stores.state_of) -> bool:
-        """Tell whether a file is a result, unchanged since it was written."""
-        return self._row(target, look) is not None
+    def is_ours(self, target: Place, source: Place | None, look: Look = stores.state_of) -> bool:
+        """Tell whether a file is what a photo became, unchanged since it was written."""
+        row = self._row(target, look)
+        return row is not None and source is not None and row.source == _key(source)
 
     def is_done(
         self, source: Place, target: Place, settings: str, look: Look = stores.state_of
     ) -> bool:
         """Tell whether a result is there and what it was made from is as it was."""
         row = self._row(target, look)
-        if row is None or row.settings != settings:
+        if row is None:
             return False
-        # A photo that was replaced by its result is its own original now.
-        same_file = _key(source) == _key(target)
-        return same_file or (row.source == _key(source) and row.state == look(source))
+        if _key(source) == _key(target):
+            return True  # Its original is gone: no settings could make anything but worse of it.
+        return row.settings == settings and row.source == _key(source) and row.state == look(source)
 
     def record(self, *records: Record) -> None:
         """Remember results in one transaction; called just before they are published.
@@ -121,9 +127,12 @@ class History:
             if isinstance(record.target, Url)
         ]
         rows = [record.to_row() for record in records]
-        with contextlib.suppress(sqlite3.Error), self._lock, self._database:
-            self._database.executemany(_FORGET_PROMISES, promised)
-            self._database.executemany(_RECORD, rows)
+        try:
+            with self._lock, self._database:
+                self._database.executemany(_FORGET_PROMISES, promised)
+                self._database.executemany(_RECORD, rows)
+        except (sqlite3.Error, OverflowError) as error:
+            self._note(error)
 
     def _row(self, target: Place, look: Look) -> _Row | None:
         """Return what is recorded of a result as it is now."""
@@ -144,8 +153,12 @@ class History:
         try:
             with self._lock:
                 return self._database.execute(query, values).fetchone()
-        except sqlite3.Error:
+        except (sqlite3.Error, OverflowError) as error:  # such as of a time in the year 2300
+            self._note(error)
             return None
+
+    def _note(self, error: Exception) -> None:
+        self.problem = self.problem or f"{self._path}: {error}"
 
 
 @dataclass(frozen=True)

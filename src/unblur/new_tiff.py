@@ -28,7 +28,9 @@ from unblur.tiff_directory import (
     DATA_TAGS,
     LONG,
     SHORT,
+    UNASSOCIATED_ALPHA,
     UNDEFINED,
+    UNSPECIFIED,
     Field,
     Tag,
     TiffFile,
@@ -56,8 +58,6 @@ _ABOUT_OTHER_PIXELS = frozenset(
     }
 )
 """Fields that do not belong into an EXIF block, and would not be true of the new pixels."""
-ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
-"""Values of ExtraSamples: colours are multiplied by opacity, or not."""
 
 
 def write_tiff(
@@ -65,6 +65,7 @@ def write_tiff(
     alpha: Samples | None,
     metadata: Metadata,
     compression: Compression = Compression.DEFLATE,
+    alpha_is_opacity: bool = True,
 ) -> bytes:
     """Write a TIFF of one page.
 
@@ -73,6 +74,7 @@ def write_tiff(
         alpha: (H, W), of the same type.
         metadata: What to write besides; a damaged EXIF block is left out.
         compression: ``DEFLATE`` or ``NONE``.
+        alpha_is_opacity: Whether ``alpha`` is, and no other channel.
 
     Raises:
         PhotoError: If the file would become larger than its offsets can tell.
@@ -84,6 +86,9 @@ def write_tiff(
     fields = {tag: field for tag, field in fields.items() if tag not in _ABOUT_OTHER_PIXELS}
     coding = _choose_coding(samples, compression, exif.order)
     fields |= _describe(samples, pixels.shape[2], coding, exif.order)
+    if alpha is not None:
+        kind = UNASSOCIATED_ALPHA if alpha_is_opacity else UNSPECIFIED
+        fields[Tag.EXTRA_SAMPLES] = write_numbers(Tag.EXTRA_SAMPLES, exif.order, SHORT, kind)
     fields |= _append_strips(output, samples, coding, exif.order)
     if metadata.xmp:
         fields[Tag.XMP] = Field(Tag.XMP, BYTE, len(metadata.xmp), metadata.xmp)
@@ -147,8 +152,6 @@ def _describe(samples: Samples, channels: int, coding: Coding, order: str) -> di
         Tag.PLANAR_CONFIGURATION: (1,),
         Tag.PREDICTOR: (coding.predictor,),
     }
-    if depth > channels:
-        numbers[Tag.EXTRA_SAMPLES] = (UNASSOCIATED_ALPHA,)
     numbers[Tag.SAMPLE_FORMAT] = (1,) * depth  # unsigned
     kinds = {Tag.IMAGE_WIDTH: LONG, Tag.IMAGE_LENGTH: LONG}
     return {

@@ -129,7 +129,7 @@ class Photo:
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
     """(H, W, 3), or (H, W, 1) for grey, as stored: not turned upright, not colour-managed."""
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None
-    """(H, W) opacity, which is never changed."""
+    """(H, W) opacity, or another channel besides the colours; never changed."""
     format: Format
     container: bytes
     """The original file, whose metadata the result keeps."""
@@ -137,3 +137,10 @@ class Photo:
     """Options that make Pillow code pixels as the original's are."""
     notes: tuple[str, ...] = ()
     """What the user should know of the decoding."""
+    alpha_is_opacity: bool = True
+    """Whether that channel is opacity, and no mask that somebody saved."""
+
+    @property
+    def opacity(self) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
+        """(H, W), or ``None`` if all of the photo is to be seen."""
+        return self.alpha if self.alpha_is_opacity else None

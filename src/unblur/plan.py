@@ -286,7 +286,7 @@ def _judge_by_states(
     written = [file for file in (target, job.comparison) if file is not None]
     problems = []
     if options.in_place:
-        problems = [_problem_in_place(target, options.backup)]
+        problems = [_problem_in_place(target, options.backup, look)]
         written.remove(target)
     for file in written:
         if source is not None and is_same(source, file):
@@ -296,7 +296,7 @@ def _judge_by_states(
             if look(file):
                 return replace(job, skip=f"{file} exists")
     overwrites = options.on_existing == "overwrite"
-    replaceable = {file for file in written if overwrites or history.is_ours(file, look)}
+    replaceable = {file for file in written if overwrites or history.is_ours(file, source, look)}
     problems += [_problem_of_target(file, file in replaceable, look) for file in written]
     return replace(
         job,
@@ -311,26 +311,40 @@ def is_done(
     job: Job, options: Options, history: History, settings: str, look: Look = stores.state_of
 ) -> bool:
     """Tell whether a job needs no work, because an earlier run has done all of it."""
-    if job.source is None or job.target is None or options.on_existing == "overwrite":
+    if job.source is None or job.target is None:
+        return False
+    if options.on_existing == "overwrite" and not options.in_place:
         return False
     # What was replaced by its result is there no more to be compared with.
     wanted = [job.target] if options.in_place else [job.target, job.comparison]
     return all(history.is_done(job.source, file, settings, look) for file in wanted if file)
 
 
-def _problem_in_place(photo: Place, keeps_backup: bool) -> str | None:
-    if isinstance(photo, Url):
-        return None  # only the store knows what may be written
-    if not os.access(photo, os.W_OK):
-        return "is read-only, and would be replaced"
-    if not os.access(photo.parent, os.W_OK):
-        return f"{photo.parent} cannot be written to"
-    if not keeps_backup:
-        return None
-    backup = backup_of(photo)
-    if exists(backup) and not is_same(photo, backup):
-        return f"{backup} exists; it would be replaced"
+def _problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None:
+    if isinstance(photo, Path):  # of an object only its store knows whether it may be replaced
+        if not os.access(photo, os.W_OK):
+            return "is read-only, and would be replaced"
+        if not os.access(photo.parent, os.W_OK):
+            return f"{photo.parent} cannot be written to"
+    if keeps_backup and (other := _other_backup(photo, look)):
+        return f"{other} exists; it would be replaced"
     return None
+
+
+def _other_backup(photo: Place, look: Look) -> Place | None:
+    """Return where the original of a photo is to be kept, if something else is there.
+
+    A run that was killed leaves a backup that is its photo still.
+    """
+    if isinstance(photo, Path):
+        backup = backup_of(photo)
+        return backup if exists(backup) and not is_same(photo, backup) else None
+    copy = backup_of(photo)
+    there, wanted = look(copy), look(photo)
+    if there is None or wanted is None:
+        return None
+    is_same_size = there.size == wanted.size
+    return None if is_same_size and stores.read(copy)[0] == stores.read(photo)[0] else copy
 
 
 def _problem_of_target(target: Place, may_replace: bool, look: Look) -> str | None:

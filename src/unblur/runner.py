@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from unblur import files
+from unblur.errors import PhotoError
 from unblur.history import History, Record
 from unblur.options import Options
 from unblur.plan import Job, Plan, is_done
@@ -36,7 +37,10 @@ class Run:
 
     def done_meanwhile(self, job: Job) -> Outcome | None:
         """Return the outcome of a job that another run has done since it was planned."""
-        if not is_done(job, self.options, self.history, self.settings):
+        try:
+            if not is_done(job, self.options, self.history, self.settings):
+                return None
+        except PhotoError:  # of a store that does not tell: the job itself will, if it goes on
             return None
         return Outcome(job, Status.SKIPPED, "done by another run meanwhile")
 

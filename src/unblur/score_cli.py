@@ -30,7 +30,7 @@ MOST_THREADS = 4
 """By default: more decode no faster from one disk, and each holds a photo."""
 
 
-@click.command()
+@click.command(context_settings={"auto_envvar_prefix": "UNBLUR"})
 @path_options
 @max_pixels_option
 @click.option(
@@ -95,7 +95,7 @@ def _measure(job: Job, options: Options) -> float | Outcome:
 def _list(scores: list[tuple[float, Job]], report: Report, flags: dict[str, Any], ui: Ui) -> None:
     """Print the scores, the highest first; as JSON, also what has none."""
     scores.sort(key=lambda found: -found[0])
-    if flags["as_json"]:
+    if flags["json"]:
         for score, job in scores:
             ui.answer(_to_json(job, score, ""))
         for outcome in report.failures:

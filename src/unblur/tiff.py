@@ -33,7 +33,17 @@ from unblur.tiff_coding import (
     decode_segment,
     encode_segment,
 )
-from unblur.tiff_directory import LONG, LONG8, Directory, Entry, Tag, TiffFile, read_tiff
+from unblur.tiff_directory import (
+    LONG,
+    LONG8,
+    UNASSOCIATED_ALPHA,
+    UNSPECIFIED,
+    Directory,
+    Entry,
+    Tag,
+    TiffFile,
+    read_tiff,
+)
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
 """Values of PhotometricInterpretation that are processed, YCbCr only inside JPEG."""
@@ -84,6 +94,8 @@ class Page:
     """1 or 3, alpha not counted."""
     samples: int
     """Channels, and alpha if there is one."""
+    alpha_is_opacity: bool
+    """Whether that one is not said to be something else."""
     is_planar: bool
     """Whether each sample has strips or tiles of its own."""
     is_white_zero: bool
@@ -139,7 +151,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     if page.samples > page.channels:
         alpha = np.ascontiguousarray(samples[..., page.channels])
     pixels = ~pixels if page.is_white_zero else np.ascontiguousarray(pixels)
-    return Photo(pixels, alpha, TIFF, data, {})
+    return Photo(pixels, alpha, TIFF, data, {}, alpha_is_opacity=page.alpha_is_opacity)
 
 
 def encode(photo: Photo, pixels: Samples) -> Encoded:
@@ -210,6 +222,8 @@ def read_page(file: TiffFile) -> Page:
         height=height,
         channels=channels,
         samples=samples,
+        alpha_is_opacity=file.value(directory, Tag.EXTRA_SAMPLES, UNASSOCIATED_ALPHA)
+        != UNSPECIFIED,
         is_planar=is_planar,
         is_white_zero=photometric == WHITE_IS_ZERO,
         is_tiled=Tag.TILE_OFFSETS in directory.entries,

@@ -71,6 +71,10 @@ class Tag(IntEnum):
     DNG_VERSION = 50706
 
 
+UNSPECIFIED, ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 0, 1, 2
+"""Values of ExtraSamples: no opacity, colours are multiplied by it, or not (TIFF 6.0, p. 31)."""
+
+
 BYTE, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 3, 4, 5, 7, 16
 """Field types that are written."""
 

@@ -52,6 +52,18 @@ def load_network(path: Path) -> SRN:
         raise WeightsError(f"{path}: {error}; {repair_hint(path)}") from error
 
 
+def fingerprint(path: Path) -> str:
+    """Return the sha256 of a weights file, as hexadecimal digits.
+
+    Raises:
+        WeightsError: If it is missing, cannot be read, or is too large for weights.
+    """
+    try:
+        return hashlib.sha256(read_weights(path)).hexdigest()
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
 def read_weights(path: Path) -> bytes:
     """Read a weights file whole.
 

@@ -123,7 +123,7 @@ class Worker:
         if isinstance(loaded, Outcome):
             return loaded
         if source is not None and loaded.state != source:
-            raise PhotoError("changed when its worker was lost: its result may be there")
+            raise PhotoError("changed meanwhile: a result may be there; run again")
         pixels = self._computing.submit(self._deblurrer, loaded.photo.pixels).result()
         finished = work.finish(loaded, pixels, self._options, stdout=-1)
         warnings, self._warnings[:] = tuple(self._warnings), []
