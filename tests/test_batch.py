@@ -170,11 +170,61 @@ def test_in_place_replaces_the_photo_and_keeps_its_mode(jpeg, unblur):
     assert stat.S_IMODE(jpeg.stat().st_mode) == 0o600
 
 
-def test_in_place_a_second_run_does_not_deblur_twice(jpeg, unblur):
+@pytest.mark.parametrize(
+    "options", [[], ["--overwrite"], ["--strip-metadata"], ["--strength", "0.5"]]
+)
+def test_in_place_a_second_run_does_not_deblur_twice(jpeg, unblur, options):
     unblur(jpeg, "--in-place")
     once = jpeg.read_bytes()
-    result = unblur(jpeg, "--in-place")
+    result = unblur(jpeg, "--in-place", *options)
     assert (result.code, result.stdout, jpeg.read_bytes()) == (0, b"", once)
+
+
+def test_in_place_nothing_is_replaced_that_could_not_be_remembered(
+    jpeg, unblur, monkeypatch, tmp_path
+):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    before = jpeg.read_bytes()
+    result = unblur(jpeg, "--in-place")
+    assert (result.code, jpeg.read_bytes()) == (2, before)
+    assert "set UNBLUR_CACHE_DIR" in result.stderr
+    result = unblur(jpeg)
+    assert result.code == 0
+    assert "a second run will not know these results" in result.stderr
+
+
+def test_the_result_of_another_photo_of_that_name_stays(jpeg, unblur, tmp_path):
+    other = tmp_path / "other" / jpeg.name
+    other.parent.mkdir()
+    other.write_bytes(make_jpeg(40, 32))
+    unblur("-o", f"{tmp_path}/done/", jpeg)
+    result = tmp_path / "done" / "photo-unblurred.jpg"
+    before = result.read_bytes()
+    assert unblur("-o", f"{tmp_path}/done/", other).code == 1
+    assert result.read_bytes() == before
+
+
+def test_a_photo_from_the_year_2300_does_not_end_the_run(jpeg, unblur):
+    other = jpeg.with_name("q.jpg")
+    other.write_bytes(make_jpeg())
+    future = 10_413_792_000  # seconds
+    os.utime(jpeg, (future, future))
+    assert unblur("-r", "--in-place", "--backup", jpeg.parent).code == 0
+    assert names(jpeg.parent) == ["photo.jpg", "photo.jpg.orig", "q.jpg", "q.jpg.orig"]
+
+
+def test_the_command_line_wins_on_what_exists(jpeg, unblur, monkeypatch):
+    mine = jpeg.with_name("photo-unblurred.jpg")
+    mine.write_bytes(b"mine")
+    assert unblur("--on-existing", "skip", "--overwrite", jpeg).code == 2
+    monkeypatch.setenv("UNBLUR_OVERWRITE", "1")
+    assert unblur("--on-existing", "skip", jpeg).code == 0
+    assert mine.read_bytes() == b"mine"
+    monkeypatch.setenv("UNBLUR_ON_EXISTING", "skip")
+    monkeypatch.delenv("UNBLUR_OVERWRITE")
+    assert unblur("--overwrite", jpeg).code == 0
+    assert mine.read_bytes() != b"mine"
 
 
 @pytest.mark.parametrize("options", [[], ["--backup"], ["--overwrite"]])
