@@ -109,6 +109,25 @@ def test_in_place_the_original_is_kept_and_a_second_run_does_nothing(bucket, unb
     assert stores.state_of(place(f"{bucket}/a.jpg")) == once
 
 
+def test_in_place_a_backup_of_another_photo_is_not_taken_for_this_one(bucket, unblur):
+    put(f"{bucket}/a.jpg", make_jpeg())
+    assert unblur(f"{bucket}/a.jpg", "--in-place", "--backup").code == 0
+    put(f"{bucket}/a.jpg", make_jpeg(32, 32))
+    result = unblur(f"{bucket}/a.jpg", "--in-place", "--backup")
+    assert (result.code, get(f"{bucket}/a.jpg")) == (1, make_jpeg(32, 32))
+    assert "a.jpg.orig exists; it would be replaced" in result.stderr
+    put(f"{bucket}/a.jpg.orig", make_jpeg(32, 32))  # as a run that was killed leaves it
+    assert unblur(f"{bucket}/a.jpg", "--in-place", "--backup").code == 0
+
+
+def test_a_store_that_does_not_tell_ends_no_run(library, unblur, monkeypatch):
+    def fail(*args):
+        raise PhotoError("connection reset")
+
+    monkeypatch.setattr("unblur.runner.is_done", fail)
+    assert unblur("-r", library).code == 0
+
+
 def test_an_object_that_changes_meanwhile_is_not_replaced(bucket, unblur, meanwhile):
     put(f"{bucket}/a.jpg", make_jpeg())
     meanwhile(lambda: put(f"{bucket}/a.jpg", make_jpeg(32, 32)))

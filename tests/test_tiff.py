@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unblur import codecs, tiff
+from unblur.convert import convert
 from unblur.errors import PhotoError
-from unblur.photo import PNG, RAW, TIFF, identify
+from unblur.photo import JPEG, PNG, RAW, TIFF, identify
 from unblur.tiff_directory import read_tiff
 
 tifffile = pytest.importorskip("tifffile")  # another reader, to judge by
@@ -142,6 +143,23 @@ def test_alpha_is_not_touched(kind, channels, dtype):
     _, pixels, result = deblur(data)
     assert np.array_equal(read(result.data)[..., -1], samples[..., -1])
     assert np.array_equal(read(result.data)[..., :-1], pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_mask_that_was_saved_as_a_channel_hides_nothing(dtype):
+    samples = make_pixels(40, 50, 4, dtype)
+    photo, pixels, _ = deblur(
+        make_tiff(samples, photometric="rgb", extrasamples=["unspecified"], planarconfig="contig")
+    )
+    assert photo.opacity is None
+    for form in (PNG, JPEG):
+        encoded = convert(photo, pixels, form, None, strip_metadata=False)
+        assert Image.open(io.BytesIO(encoded.data)).mode == "RGB"
+        assert "a channel that is neither colour nor opacity" in encoded.notes[-1]
+    bare = convert(photo, pixels, TIFF, None, strip_metadata=True)
+    with tifffile.TiffFile(io.BytesIO(bare.data)) as file:
+        assert file.pages[0].tags["ExtraSamples"].value == (0,)
+    assert np.array_equal(read(bare.data)[..., 3], samples[..., 3])
 
 
 def test_white_is_zero_shows_the_network_a_positive():
