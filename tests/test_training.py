@@ -181,6 +181,20 @@ def test_a_batch_depends_on_its_number_alone(crops):
     assert first[0].shape == first[1].shape == (2, 3, 64, 64)
 
 
+def test_short_motion_is_seen_more_often_than_long(crops, monkeypatch):
+    bounds = []
+
+    def remember(sharp, margin, longest, rng, **options):
+        bounds.append(longest)
+        return blur.BlurredPhoto(sharp, sharp)
+
+    monkeypatch.setattr("training.data.make_blurred", remember)
+    crops.real_share = 0.0
+    crops.batch(0, Curriculum(crop=32, batch=200, longest=35))
+    assert max(bounds) <= 35
+    assert np.quantile(bounds, [0.0, 0.5, 1.0]) == pytest.approx([4, 19.5, 35], abs=3)
+
+
 def test_orthogonalising_brings_all_singular_values_near_one():
     torch.manual_seed(0)
     values = torch.linalg.svdvals(orthogonalise(torch.randn(16, 40)))

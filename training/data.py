@@ -40,6 +40,10 @@ BLUR_LENGTHS = {"short": 8.0, "medium": 16.0, "long": 30.0}
 SHARP_SHARE_OF_PAIRS = 0.2
 """How often a real pair's sharp photo stands for both: it must stay as it is."""
 
+LEAST_BOUND = 4.0
+"""Pixels. The bound of a crop's motion is drawn from here up to the curriculum's, so that short
+blur, which is the most common, is seen more often than long."""
+
 DRAWN_SHARE = 0.3
 """How many of the crops that are not of real pairs have shapes and text drawn over them."""
 
@@ -201,8 +205,9 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
         if self.pairs and rng.random() < self.real_share:
             return random_turn(rng, *self._real_crop(stage.crop, rng))
         caption = draw_caption(stage.crop, rng) if rng.random() < CAPTION_SHARE else None
+        longest = rng.uniform(LEAST_BOUND, stage.longest)
         photo = make_blurred(
-            self._sharp_crop(stage, rng), self._margin(stage), stage.longest, rng, caption=caption
+            self._sharp_crop(stage, rng), self._margin(stage), longest, rng, caption=caption
         )
         return random_turn(rng, photo.blurred, photo.sharp)
 

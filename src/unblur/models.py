@@ -83,7 +83,7 @@ MODELS = {
             parameters=3_771_980,
             file="srn-compact.safetensors",
             size=7_552_008,
-            sha256="6a1217105a73fefe87314ae64eeade8e1541d5e9e5796b83d03a7895c7ad6665",
+            sha256="eca5052e5fdf5d10955d55976942eee43bb986474bc27a3f0e58958adaa51b39",
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
