@@ -21,6 +21,7 @@ from training.data import (
 )
 from training.drawn import draw_caption, draw_over
 from training.evaluate import evaluate
+from training.mean import mean_network
 from training.muon import orthogonalise
 from training.sheet import draw
 from training.train import COMPACT, Trainer, balanced_error, initialise
@@ -313,6 +314,23 @@ def test_photos_that_a_network_spoils_are_counted():
     grey = np.full((40, 50, 3), 128, np.uint8)
     score = evaluate(network, [Pair("bright", grey, grey + 40), Pair("dark", grey, grey - 40)])
     assert score.worse == 0.5
+
+
+def filled_network(value, width=1):
+    network = SRN(SRNConfig(width=width, blocks=1, kernel=1)).requires_grad_(False)
+    for weight in network.parameters():
+        weight.fill_(value)
+    return network
+
+
+def test_the_mean_of_three_networks_has_the_mean_of_their_weights():
+    mean = mean_network([filled_network(value) for value in (1, 2, 6)])
+    assert all((weight == 3).all() for weight in mean.parameters())
+
+
+def test_networks_of_different_widths_have_no_mean():
+    with pytest.raises(ValueError, match="different configurations"):
+        mean_network([filled_network(1), filled_network(1, width=2)])
 
 
 def test_a_sheet_shows_the_middle_of_every_picture():
