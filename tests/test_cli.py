@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,7 +94,19 @@ def test_streams_that_the_caller_closed_are_no_trap(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device is always full here")
-@pytest.mark.parametrize("arguments", ["photo.jpg", "photo.jpg --json", "models list"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "photo.jpg",
+        "photo.jpg --json",
+        "models list",
+        "--help",
+        "models --help",
+        "models list --help",
+        "--version",
+        "--completion bash",
+    ],
+)
 def test_a_full_disk_under_standard_output_is_one_line_of_error(
     jpeg, monkeypatch, unblur_in_shell, arguments
 ):
@@ -101,6 +114,15 @@ def test_a_full_disk_under_standard_output_is_one_line_of_error(
     result = unblur_in_shell(arguments, ">/dev/full")
     assert result.returncode == 1
     assert result.stderr.endswith("cannot write to standard output: no space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device is always full here")
+def test_a_full_disk_under_the_log_stops_no_photo(jpeg, monkeypatch, unblur_in_shell):
+    monkeypatch.chdir(jpeg.parent)
+    shutil.copy(jpeg, "second.jpg")
+    result = unblur_in_shell("photo.jpg missing.jpg second.jpg", "2>/dev/full")
+    assert result.returncode == 1  # of the missing one
+    assert jpeg.with_name("second-unblurred.jpg").exists()
 
 
 @pytest.mark.posix

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -17,7 +18,7 @@ from click.shell_completion import CompletionItem
 
 from unblur.errors import ExitCode, UnblurError, UsageError
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
-from unblur.ui import DEBUG, Ui
+from unblur.ui import DEBUG, Ui, output_told
 
 SHOW_CURSOR = b"\x1b[?25h"
 """DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
@@ -42,7 +43,12 @@ class PhotosOrCommand(click.Group):
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 (as Click has it)
         """Run as a program."""
         prepare_streams()
-        return super().main(*args, **extra)
+        try:
+            with output_told():  # what Click prints by itself, such as the help
+                return super().main(*args, **extra)
+        except UnblurError as error:
+            Ui().error(str(error))
+            sys.exit(error.exit_code)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the options for photos; none when a command is named."""
@@ -248,11 +254,7 @@ def _check_working_folder() -> None:
 
 
 def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
-    """Act, and tell the user in one line whatever goes wrong.
-
-    Raises:
-        Exception: What nobody foresaw, if the user asked for tracebacks.
-    """
+    """Act, and tell the user in one line whatever goes wrong, or by tracebacks if asked to."""
     try:
         _check_working_folder()
         return act()
@@ -266,6 +268,7 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
         return ExitCode.FAILED  # whoever read the list has gone
     except Exception as error:
         if ui.verbosity >= DEBUG:
-            raise
-        ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
+            traceback.print_exc()
+        else:
+            ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
         return ExitCode.FAILED

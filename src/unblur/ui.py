@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from unblur.errors import UnblurError
 from unblur.files import describe_os_error, write_all
@@ -38,17 +38,21 @@ def printable(text: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def _output_told() -> Iterator[None]:
+def output_told() -> Iterator[None]:
     """Turn the system's errors into ones for the user; one who has gone is told nothing."""
     try:
         yield
     except OSError as error:
-        # What is still in the buffer would fail once more when Python exits.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise
         raise UnblurError(f"cannot write to standard output: {describe_os_error(error)}") from error
+
+
+def _discard(stream: TextIO) -> None:
+    """Drop what is still in a stream's buffer: it would fail once more when Python exits."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _target(job: Job) -> str:
@@ -88,11 +92,14 @@ class Ui:
                 # Not as markup: a name may hold brackets.
                 self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
             else:
-                print(text, file=sys.stderr, flush=True)  # noqa: T201
+                try:
+                    print(text, file=sys.stderr, flush=True)  # noqa: T201
+                except OSError:  # a full log must not stop the photos
+                    _discard(sys.stderr)
 
     def answer(self, text: str, end: str = "\n") -> None:
         """Print a line on standard output: what a command was asked for."""
-        with _output_told():
+        with output_told():
             # Names may hold bytes that are no text, and go out as they are.
             sys.stdout.buffer.write(os.fsencode(text + end))
             sys.stdout.flush()
@@ -246,7 +253,7 @@ class Ui:
             line = os.fsencode(outcome.job.target) + end
         else:
             return
-        with _output_told():
+        with output_told():
             write_all(self._stdout, line)
 
     def summary(self, report: Report) -> None:
