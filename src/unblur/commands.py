@@ -17,6 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from unblur.errors import ExitCode, UnblurError, UsageError
+from unblur.files import describe_os_error
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
 from unblur.ui import DEBUG, Ui, output_told
 
@@ -169,7 +170,7 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
     try:
         data = sys.stdin.buffer.read() if source == STREAM else Path(source).read_bytes()
     except OSError as error:
-        raise UsageError(f"{source}: {error.strerror}") from error
+        raise UsageError(f"{source}: {describe_os_error(error)}") from error
     # PowerShell 5 writes UTF-16, and later ones a mark before UTF-8.
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = data.decode("utf-16", "replace").encode()

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import WeightsError
+from unblur.files import describe_os_error
 
 Fields: TypeAlias = dict[int, list[int | bytes]]
 
@@ -65,7 +66,7 @@ class TensorFlowCheckpoint:
                 raise WeightsError(f"{self._index}: too large for a checkpoint's index")
             data = self._index.read_bytes()
         except OSError as error:
-            raise WeightsError(f"{self._index}: {error.strerror}") from error
+            raise WeightsError(f"{self._index}: {describe_os_error(error)}") from error
         try:
             items = dict(read_table(data))
             header = read_fields(items.pop(b""))
@@ -96,7 +97,7 @@ class TensorFlowCheckpoint:
                 file.seek(entry.offset)
                 data = file.read(entry.size)
         except OSError as error:
-            raise WeightsError(f"{path}: {error.strerror}") from error
+            raise WeightsError(f"{path}: {describe_os_error(error)}") from error
         if _masked_crc32c(data) != entry.checksum:
             raise WeightsError(f"{path}: the checksum of {name} is wrong: the file is damaged")
         try:
