@@ -90,6 +90,29 @@ def test_a_moved_photo_is_wanted_back_sharp():
     assert np.abs(photo.blurred - photo.sharp).mean() > 0.01
 
 
+def sharpness(image):
+    return np.abs(np.diff(image, axis=0)).mean()
+
+
+def test_a_scene_that_is_partly_out_of_focus_keeps_detail_elsewhere():
+    scene = np.random.default_rng(1).random((100, 100, 3), np.float32)
+    rngs = map(np.random.default_rng, range(20))
+    far = [blur.put_out_of_focus(scene, blur.Response(2.2), rng) for rng in rngs]
+    kept = [sharpness(image) / sharpness(scene) for image in far]
+    assert 0.3 < np.mean(kept) < 0.8
+    assert max(kept) <= 1
+
+
+def test_a_moved_photo_is_wanted_back_with_what_was_out_of_focus(monkeypatch):
+    monkeypatch.setattr(blur, "KIND_SHARES", {blur.MOTION: 1.0})
+    sharp = make_pixels(80, 80).astype(np.float32) / 255
+    for share, is_as_it_was in ((0.0, True), (1.0, False)):
+        monkeypatch.setattr(blur, "OUT_OF_FOCUS_SHARE", share)
+        photo = blur.make_blurred(sharp, 8, 20, np.random.default_rng(0))
+        assert np.array_equal(photo.sharp, sharp[8:-8, 8:-8]) == is_as_it_was
+        assert np.abs(photo.blurred - photo.sharp).mean() > 0.01
+
+
 @pytest.fixture
 def crops(tmp_path):
     for folder in ("photos", "pairs/blur", "pairs/sharp"):

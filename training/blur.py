@@ -21,8 +21,11 @@ Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 MOTION, MOVING_OBJECT, FOCUS, SHARP = "motion", "moving object", "focus", "sharp"
-KIND_SHARES = {MOTION: 0.53, MOVING_OBJECT: 0.26, FOCUS: 0.09, SHARP: 0.12}
+KIND_SHARES = {MOTION: 0.53, MOVING_OBJECT: 0.26, FOCUS: 0.06, SHARP: 0.15}
 """How often each kind of photo is made; focus blur is a minority, sharp photos must stay sharp."""
+
+OUT_OF_FOCUS_SHARE = 0.3
+"""How many scenes are partly out of focus, and must stay so."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def blur(linear: Array, kind: str, longest: float, rng: np.random.Generator) -> 
     if kind == SHARP:
         return linear
     if kind == FOCUS:
-        return convolve(linear, focus_kernel(rng.uniform(0.6, 3.0), rng))
+        return convolve(linear, focus_kernel(rng.uniform(0.6, 1.8), rng))
     length = rng.uniform(1.5, longest)
     first = convolve(linear, motion_kernel(trajectory(length, rng)))
     if kind == MOTION:
@@ -169,6 +172,14 @@ def blur(linear: Array, kind: str, longest: float, rng: np.random.Generator) -> 
     second = convolve(linear, motion_kernel(trajectory(other, rng)))
     mask = soft_mask(linear.shape[0], linear.shape[1], rng)
     return first + mask * (second - first)
+
+
+def put_out_of_focus(encoded: Array, response: Response, rng: np.random.Generator) -> Array:
+    """Blur a part of a scene as a lens does what is nearer or farther than its focus."""
+    linear = response.decode(encoded)
+    far = convolve(linear, focus_kernel(rng.uniform(2.0, 7.0), rng))
+    mask = soft_mask(linear.shape[0], linear.shape[1], rng)
+    return response.encode(linear + mask * (far - linear))
 
 
 def expose(encoded: Array, response: Response, rng: np.random.Generator) -> Array:
@@ -216,19 +227,22 @@ def make_blurred(
         margin: Pixels around the result that only feed the blur.
         longest: Upper bound of the motion's length in pixels.
         rng: Source of randomness.
-        kind: One of the kinds of `KIND_SHARES`, for a camera without an S-curve; by
-            default both are drawn.
+        kind: One of the kinds of `KIND_SHARES`, for a camera without an S-curve and a
+            scene left as it is; by default all three are drawn.
         caption: What is printed on the photo, of the size of the result.
 
     Returns:
         Photos of the scene without the margin. For the kind "sharp" the wanted
         answer is the recorded photo itself, noise and all.
     """
-    contrast = 0.0
+    contrast, is_out_of_focus = 0.0, False
     if kind is None:
         kind = str(rng.choice(list(KIND_SHARES), p=list(KIND_SHARES.values())))
         contrast = max(0.0, rng.uniform(-0.6, 0.6))
+        is_out_of_focus = rng.random() < OUT_OF_FOCUS_SHARE
     response = Response(rng.uniform(1.8, 2.4), contrast)
+    if is_out_of_focus:
+        sharp = put_out_of_focus(sharp, response, rng)
     recorded = blur(expose(sharp, response, rng), kind, longest, rng)
     recorded = recorded[margin:-margin, margin:-margin]
     if rng.random() < 0.8:

@@ -83,7 +83,7 @@ MODELS = {
             parameters=3_771_980,
             file="srn-compact.safetensors",
             size=7_552_008,
-            sha256="eca5052e5fdf5d10955d55976942eee43bb986474bc27a3f0e58958adaa51b39",
+            sha256="7a1e9a24ffd20c58ccb2c61e2ffc68e62627d1525b16e7fcc2c7a8178df71692",
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
