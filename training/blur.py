@@ -144,11 +144,17 @@ def convolve(image: Array, kernel: Array) -> Array:
 
 
 def soft_mask(height: int, width: int, rng: np.random.Generator) -> Array:
-    """Draw a smooth random region, (height, width, 1): an object that moves by itself."""
+    """Draw a smooth random region, (height, width, 1): an object, or what is at one distance."""
     coarse = rng.normal(size=(rng.integers(2, 6), rng.integers(2, 6))).astype(np.float32)
     noise = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
     softness = rng.uniform(0.05, 0.6)
     return np.clip((noise - rng.normal(0, 0.3)) / softness + 0.5, 0, 1)[..., None]
+
+
+def blend(first: Array, second: Array, rng: np.random.Generator) -> Array:
+    """Put a second image of the same size, HWC, into a soft random region of a first one."""
+    mask = soft_mask(first.shape[0], first.shape[1], rng)
+    return first + mask * (second - first)
 
 
 def blur(linear: Array, kind: str, longest: float, rng: np.random.Generator) -> Array:
@@ -170,16 +176,14 @@ def blur(linear: Array, kind: str, longest: float, rng: np.random.Generator) -> 
         return first
     other = rng.uniform(0.0, longest)
     second = convolve(linear, motion_kernel(trajectory(other, rng)))
-    mask = soft_mask(linear.shape[0], linear.shape[1], rng)
-    return first + mask * (second - first)
+    return blend(first, second, rng)
 
 
 def put_out_of_focus(encoded: Array, response: Response, rng: np.random.Generator) -> Array:
     """Blur a part of a scene as a lens does what is nearer or farther than its focus."""
     linear = response.decode(encoded)
     far = convolve(linear, focus_kernel(rng.uniform(2.0, 7.0), rng))
-    mask = soft_mask(linear.shape[0], linear.shape[1], rng)
-    return response.encode(linear + mask * (far - linear))
+    return response.encode(blend(linear, far, rng))
 
 
 def expose(encoded: Array, response: Response, rng: np.random.Generator) -> Array:
