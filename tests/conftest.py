@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,6 +209,34 @@ def unblur_process(identity_weights):
         return Result(process.returncode, process.stdout, process.stderr.decode())
 
     return run
+
+
+class PseudoTerminal:
+    """A terminal that is read all the while, to the end, and that may answer a question.
+
+    A single read gives what has come through by then, 4 KiB at most.
+    """
+
+    def __init__(self, question=b"", answer=b""):
+        self.question, self.answer = question, answer
+        self.shown = b""
+        self.controller, self.descriptor = os.openpty()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def close(self):
+        """Wait until everything was read that programs showed."""
+        os.close(self.descriptor)
+        self._reader.join(timeout=10)
+        os.close(self.controller)
+
+    def _read(self):
+        with contextlib.suppress(OSError):  # the last one to use the terminal has gone
+            while data := os.read(self.controller, 65536):
+                self.shown += data
+                if self.question and self.question in self.shown:
+                    os.write(self.controller, self.answer)
+                    self.question = b""
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import fakes
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import encode_image, make_exif, make_jpeg
+from conftest import PseudoTerminal, encode_image, make_exif, make_jpeg
 from PIL import Image
 
 from unblur import __version__, cli
@@ -376,16 +376,15 @@ def test_an_interrupted_run_leaves_no_litter_and_says_130(tmp_path, identity_wei
     assert {p.name for p in tmp_path.iterdir()} == {small.name, large.name, "small-unblurred.jpg"}
 
 
-def test_a_terminal_sees_a_progress_bar_and_a_file_does_not(jpeg, identity_weights):
-    pty = pytest.importorskip("pty")
-    leader, follower = pty.openpty()
+@pytest.mark.posix
+def test_a_terminal_sees_a_progress_bar(jpeg, identity_weights):
+    terminal = PseudoTerminal()
     command = [sys.executable, "-m", "unblur", str(jpeg), "--model", str(identity_weights)]
-    subprocess.run(command, stderr=follower, check=True, env={**os.environ, "TERM": "xterm"})
-    os.close(follower)
-    shown = os.read(leader, 1 << 16).decode()
-    os.close(leader)
-    assert "photos" in shown
-    assert "megapixels" in shown
+    environment = os.environ | {"TERM": "xterm"}
+    subprocess.run(command, stderr=terminal.descriptor, check=True, env=environment)
+    terminal.close()
+    assert b"photos" in terminal.shown
+    assert b"megapixels" in terminal.shown
 
 
 def test_the_first_word_may_be_a_command(unblur):

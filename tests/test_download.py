@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import Result
+from conftest import PseudoTerminal, Result
 from PIL import Image
 from published_files import (
     assert_computes_as_the_original,
@@ -303,21 +303,20 @@ def test_what_a_killed_download_left_is_removed_after_an_hour(mirror, archive, f
     assert list(folder.glob(TEMPORARY_FILES)) == [new]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+@pytest.mark.posix
 def test_a_terminal_shows_how_much_is_here_how_fast_and_how_long_yet(monkeypatch):
-    controller, terminal = os.openpty()
+    terminal = PseudoTerminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    with os.fdopen(terminal, "w") as stderr:
+    with os.fdopen(terminal.descriptor, "w", closefd=False) as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
         with Ui().transfer(FILE) as progress:
             for done in (1_000_000, 5_000_000, 10_000_000):
                 progress(done, 54_000_000)
                 time.sleep(0.001)
-    shown = os.read(controller, 100_000).decode()
-    os.close(controller)
+    terminal.close()
     for words in (FILE, "10.0/54.0 MB", "B/s", "0:00:0"):
-        assert words in shown
+        assert words in terminal.shown.decode()
 
 
 @pytest.mark.shared

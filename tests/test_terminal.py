@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import os
 import re
 import struct
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
-from conftest import encode_image, make_pixels
+from conftest import PseudoTerminal, encode_image, make_pixels
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -31,7 +29,7 @@ from unblur.terminal import (
     to_sixel,
 )
 
-pty = pytest.importorskip("pty", reason="pseudo-terminals are POSIX's")
+pytest.importorskip("pty", reason="pseudo-terminals are POSIX's")
 
 VT220, VT340 = b"\x1b[?62;1;2;6c", b"\x1b[?63;1;4;6;22c"
 KITTY = b"\x1b_Gi=31;OK\x1b\\\x1b[?62;c"
@@ -48,36 +46,25 @@ class FakeTerminal:
         import fcntl
         import termios
 
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", *self.size))
-        before = termios.tcgetattr(slave)
+        terminal = PseudoTerminal(QUESTION, self.answer)
+        fcntl.ioctl(terminal.descriptor, termios.TIOCSWINSZ, struct.pack("4H", *self.size))
+        before = termios.tcgetattr(terminal.descriptor)
 
         def own_terminal():
             fcntl.ioctl(2, termios.TIOCSCTTY, 0)
 
         process = subprocess.Popen(
             [sys.executable, *map(str, command)],
-            stdin=slave, stdout=subprocess.PIPE, stderr=slave,
+            stdin=terminal.descriptor, stdout=subprocess.PIPE, stderr=terminal.descriptor,
             start_new_session=True, preexec_fn=own_terminal,
             env=os.environ | {"TERM": "xterm-256color"} | environment,
         )  # fmt: skip
-        reader = threading.Thread(target=self._read, args=(master,))
-        reader.start()
         stdout, _ = process.communicate(timeout=120)
-        assert termios.tcgetattr(slave) == before, "left the terminal in another state"
-        os.close(slave)
-        reader.join(timeout=10)
-        os.close(master)
+        after = termios.tcgetattr(terminal.descriptor)
+        terminal.close()
+        self.shown = terminal.shown
+        assert after == before, "left the terminal in another state"
         return process.returncode, stdout
-
-    def _read(self, master):
-        asked = False
-        with contextlib.suppress(OSError):  # the last one to use the terminal has gone
-            while data := os.read(master, 65536):
-                self.shown += data
-                if QUESTION in self.shown and not asked:
-                    asked = True
-                    os.write(master, self.answer)
 
 
 SAY_SCREEN = "import sys; from unblur.terminal import find_screen; print(find_screen(sys.stderr))"
