@@ -393,11 +393,9 @@ def slow_run(tmp_path, identity_weights):
         (library / f"{index:03}.jpg").write_bytes(make_jpeg(200, 200))
     command = [sys.executable, "-m", "unblur", "-r", str(library), "--device", "cpu"]
 
-    def start():
+    def start(stderr=subprocess.PIPE):
         return subprocess.Popen(
-            [*command, "--model", str(identity_weights)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            [*command, "--model", str(identity_weights)], stdout=subprocess.PIPE, stderr=stderr
         )
 
     return library, start
@@ -439,6 +437,19 @@ def test_a_second_interrupt_stops_at_once(slow_run):
     assert process.returncode == 130
     whole = [p.read_bytes().endswith(b"\xff\xd9") for p in library.glob("*-unblurred.jpg")]
     assert all(whole)
+
+
+@pytest.mark.posix
+def test_a_batch_outlives_the_terminal_that_shows_its_progress(slow_run):
+    _, start = slow_run
+    controller, terminal = os.openpty()
+    process = start(stderr=terminal)
+    os.close(terminal)
+    wait_for_results(process)
+    os.close(controller)
+    stdout, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert len(stdout.splitlines()) == 59
 
 
 @pytest.mark.posix

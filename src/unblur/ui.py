@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from unblur.errors import UnblurError
 from unblur.files import describe_os_error, write_all
@@ -20,6 +20,7 @@ from unblur.plan import Job, Plan
 from unblur.report import Outcome, Report, Status
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
     from unblur.terminal import Preview
@@ -53,6 +54,51 @@ def _discard(stream: TextIO) -> None:
     """Drop what is still in a stream's buffer: it would fail once more when Python exits."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class Log:
+    """Standard error, whose failures stop no photo: a full disk, a terminal that was closed."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+
+    def write(self, text: str) -> int:
+        """Write text, if that is possible."""
+        with self._failures_ignored():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is still in the buffer, if that is possible."""
+        with self._failures_ignored():
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Return whether a terminal shows it."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """How text becomes bytes; Rich shows only what these can hold."""
+        return self._stream.encoding
+
+    @contextlib.contextmanager
+    def _failures_ignored(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            _discard(self._stream)
+
+
+def _make_console() -> Console:
+    """Make what Rich shows bars and pictures on."""
+    from rich.console import Console
+
+    return Console(file=cast(TextIO, Log()))
 
 
 def _target(job: Job) -> str:
@@ -92,10 +138,7 @@ class Ui:
                 # Not as markup: a name may hold brackets.
                 self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
             else:
-                try:
-                    print(text, file=sys.stderr, flush=True)  # noqa: T201
-                except OSError:  # a full log must not stop the photos
-                    _discard(sys.stderr)
+                print(text, file=Log(), flush=True)
 
     def answer(self, text: str, end: str = "\n") -> None:
         """Print a line on standard output: what a command was asked for."""
@@ -129,7 +172,6 @@ class Ui:
         if self.verbosity < NORMAL or not sys.stderr.isatty():
             yield
             return
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -145,7 +187,7 @@ class Ui:
             TextColumn("{task.fields[size]}", markup=False),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with Progress(*columns, console=_make_console(), transient=True) as bar:
             self._bar = bar
             bar.add_task("photos", total=total, size="")
             bar.add_task("", total=100, size="%", visible=False)  # until a photo is followed
@@ -164,7 +206,6 @@ class Ui:
         if self.verbosity < NORMAL or not sys.stderr.isatty():
             yield lambda done, total: None
             return
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             DownloadColumn,
@@ -181,7 +222,7 @@ class Ui:
             TransferSpeedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with Progress(*columns, console=_make_console(), transient=True) as bar:
             self._bar = bar
             task = bar.add_task(printable(name), total=None)
             try:
@@ -226,10 +267,8 @@ class Ui:
 
     def _show(self, preview: Preview) -> None:
         """Print a picture."""
-        from rich.console import Console
-
         with self._lock:
-            console = self._bar.console if self._bar else Console(stderr=True)
+            console = self._bar.console if self._bar else _make_console()
             console.print(preview, crop=False)
 
     def _advance(self, outcome: Outcome) -> None:
