@@ -440,6 +440,21 @@ def test_a_second_interrupt_stops_at_once(slow_run):
 
 
 @pytest.mark.posix
+@pytest.mark.parametrize(("handler", "code"), [(signal.SIG_DFL, 129), (signal.SIG_IGN, 0)])
+def test_a_batch_ends_in_order_with_its_session_unless_nohup_keeps_it(slow_run, handler, code):
+    library, start = slow_run
+    before = signal.signal(signal.SIGHUP, handler)
+    process = start()
+    signal.signal(signal.SIGHUP, before)
+    wait_for_results(process)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=120)
+    assert process.returncode == code
+    assert (len(list(library.glob("*-unblurred.jpg"))) == 60) == (code == 0)
+    assert list(library.glob(".*")) == []
+
+
+@pytest.mark.posix
 def test_a_batch_outlives_the_terminal_that_shows_its_progress(slow_run):
     _, start = slow_run
     controller, terminal = os.openpty()

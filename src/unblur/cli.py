@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 Exit codes: 0 all done or skipped, 1 a photo failed, 2 wrong usage, 3 no photo found,
-4 no weights, 5 no such device or a wrong one, 130 or 143 interrupted.
+4 no weights, 5 no such device or a wrong one, 129, 130 or 143 stopped.
 """
 
 

@@ -201,28 +201,39 @@ def prepare_streams() -> None:
         setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which is to end a run as orderly as Ctrl-C does."""
+class _Stopped(KeyboardInterrupt):
+    """A signal that is to end a run as orderly as Ctrl-C does; holds the exit code."""
 
 
 @contextlib.contextmanager
 def orderly_signals() -> Iterator[None]:
     """Let the first signal end the run in order, and the second at once."""
-    names = [signal.SIGINT, signal.SIGTERM]
-    if sys.platform == "win32":
-        names.append(signal.SIGBREAK)  # Ctrl-Break, which is Ctrl-C by another key
+    codes = _codes_of_signals()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for name in names:
-            signal.signal(name, lambda number, frame: _leave(_code_of(number)))
-        raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        for name in codes:
+            signal.signal(name, lambda number, frame: _leave(codes[number]))
+        raise _Stopped(codes[number])
 
-    before = [signal.signal(name, stop) for name in names]
+    before = {name: signal.signal(name, stop) for name in codes}
     try:
         yield
     finally:
-        for name, handler in zip(names, before, strict=True):
+        for name, handler in before.items():
             signal.signal(name, handler)
+
+
+def _codes_of_signals() -> dict[int, ExitCode]:
+    """Return the signals that end a run, and the exit codes that tell of them."""
+    codes: dict[int, ExitCode] = {
+        signal.SIGINT: ExitCode.INTERRUPTED,
+        signal.SIGTERM: ExitCode.TERMINATED,
+    }
+    if sys.platform == "win32":
+        codes[signal.SIGBREAK] = ExitCode.INTERRUPTED  # Ctrl-Break, which is Ctrl-C by another key
+    elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        codes[signal.SIGHUP] = ExitCode.HUNG_UP
+    return codes
 
 
 def _leave(code: int) -> None:
@@ -233,13 +244,9 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
-def _code_of(number: int) -> int:
-    return ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED
-
-
 def interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:
     """Return the exit code that tells which signal ended the run."""
-    return ExitCode.TERMINATED if isinstance(interrupt, _Terminated) else ExitCode.INTERRUPTED
+    return interrupt.args[0] if isinstance(interrupt, _Stopped) else ExitCode.INTERRUPTED
 
 
 def _check_working_folder() -> None:

@@ -27,6 +27,8 @@ class ExitCode(IntEnum):
     """The weights are missing or damaged."""
     DEVICE = 5
     """The requested device is not available, or computes wrongly."""
+    HUNG_UP = 129
+    """Stopped because its terminal was closed (128 + SIGHUP)."""
     INTERRUPTED = 130
     """Stopped by Ctrl-C (128 + SIGINT)."""
     TERMINATED = 143
