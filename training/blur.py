@@ -20,12 +20,12 @@ from PIL import Image
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
-MOTION, MOVING_OBJECT, FOCUS, SHARP = "motion", "moving object", "focus", "sharp"
-KIND_SHARES = {MOTION: 0.53, MOVING_OBJECT: 0.26, FOCUS: 0.06, SHARP: 0.15}
-"""How often each kind of photo is made; focus blur is a minority, sharp photos must stay sharp."""
+MOTION, MOVING_OBJECT, SHARP = "motion", "moving object", "sharp"
+KIND_SHARES = {MOTION: 0.53, MOVING_OBJECT: 0.26, SHARP: 0.21}
+"""How often each kind of photo is made; those that nothing moved in must stay as they are."""
 
 OUT_OF_FOCUS_SHARE = 0.3
-"""How many scenes are partly out of focus, and must stay so."""
+"""How many scenes are partly out of focus, hardly or far, and must stay so."""
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,6 @@ def blur(linear: Array, kind: str, longest: float, rng: np.random.Generator) -> 
     """
     if kind == SHARP:
         return linear
-    if kind == FOCUS:
-        return convolve(linear, focus_kernel(rng.uniform(0.6, 1.8), rng))
     length = rng.uniform(1.5, longest)
     first = convolve(linear, motion_kernel(trajectory(length, rng)))
     if kind == MOTION:
@@ -182,7 +180,7 @@ def blur(linear: Array, kind: str, longest: float, rng: np.random.Generator) -> 
 def put_out_of_focus(encoded: Array, response: Response, rng: np.random.Generator) -> Array:
     """Blur a part of a scene as a lens does what is nearer or farther than its focus."""
     linear = response.decode(encoded)
-    far = convolve(linear, focus_kernel(rng.uniform(2.0, 7.0), rng))
+    far = convolve(linear, focus_kernel(rng.uniform(0.8, 6.0), rng))
     return response.encode(blend(linear, far, rng))
 
 
