@@ -83,7 +83,7 @@ MODELS = {
             parameters=3_771_980,
             file="srn-compact.safetensors",
             size=7_552_008,
-            sha256="7a1e9a24ffd20c58ccb2c61e2ffc68e62627d1525b16e7fcc2c7a8178df71692",
+            sha256="2e65f91ddc9418b226b4df97dac7c04afe2cd3ac8583a8cc83686ca032712e21",
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
