@@ -231,8 +231,9 @@ def _codes_of_signals() -> dict[int, ExitCode]:
     }
     if sys.platform == "win32":
         codes[signal.SIGBREAK] = ExitCode.INTERRUPTED  # Ctrl-Break, which is Ctrl-C by another key
-    elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
-        codes[signal.SIGHUP] = ExitCode.HUNG_UP
+    hang_up = getattr(signal, "SIGHUP", None)  # which Windows does not have
+    if hang_up and signal.getsignal(hang_up) is not signal.SIG_IGN:  # as nohup has it
+        codes[hang_up] = ExitCode.HUNG_UP
     return codes
 
 
