@@ -221,7 +221,7 @@ class PseudoTerminal:
         self.question, self.answer = question, answer
         self.shown = b""
         self.controller, self.descriptor = os.openpty()
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def close(self):
