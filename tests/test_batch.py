@@ -434,7 +434,7 @@ def test_a_second_interrupt_stops_at_once(slow_run):
     wait_for_results(process)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=10)
     assert process.returncode == 130
     whole = [p.read_bytes().endswith(b"\xff\xd9") for p in library.glob("*-unblurred.jpg")]
     assert all(whole)

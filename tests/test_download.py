@@ -315,7 +315,7 @@ def test_a_terminal_shows_how_much_is_here_how_fast_and_how_long_yet(monkeypatch
                 progress(done, 54_000_000)
                 time.sleep(0.001)
     terminal.close()
-    for words in (FILE, "10.0/54.0 MB", "B/s", "0:0"):
+    for words in (FILE, "10.0/54.0 MB", "B/s", "0:00:0"):
         assert words in terminal.shown.decode()
 
 

@@ -56,7 +56,7 @@ def _discard(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class Log:
+class _Log:
     """Standard error, whose failures stop no photo: a full disk, a terminal that was closed."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ def _make_console() -> Console:
     """Make what Rich shows bars and pictures on."""
     from rich.console import Console
 
-    return Console(file=cast(TextIO, Log()))
+    return Console(file=cast(TextIO, _Log()))
 
 
 def _target(job: Job) -> str:
@@ -138,7 +138,7 @@ class Ui:
                 # Not as markup: a name may hold brackets.
                 self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
             else:
-                print(text, file=Log(), flush=True)
+                print(text, file=_Log(), flush=True)
 
     def answer(self, text: str, end: str = "\n") -> None:
         """Print a line on standard output: what a command was asked for."""
