@@ -97,7 +97,7 @@ def sharpness(image):
 def test_a_scene_that_is_partly_out_of_focus_keeps_detail_elsewhere():
     scene = np.random.default_rng(1).random((100, 100, 3), np.float32)
     rngs = map(np.random.default_rng, range(20))
-    far = [blur.put_out_of_focus(scene, blur.Response(2.2), rng) for rng in rngs]
+    far = [blur.put_out_of_focus(scene, rng) for rng in rngs]
     kept = [sharpness(image) / sharpness(scene) for image in far]
     assert 0.3 < np.mean(kept) < 0.8
     assert max(kept) <= 1

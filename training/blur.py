@@ -177,24 +177,22 @@ def blur(linear: Array, kind: str, longest: float, rng: np.random.Generator) -> 
     return blend(first, second, rng)
 
 
-def put_out_of_focus(encoded: Array, response: Response, rng: np.random.Generator) -> Array:
+def put_out_of_focus(linear: Array, rng: np.random.Generator) -> Array:
     """Blur a part of a scene as a lens does what is nearer or farther than its focus."""
-    linear = response.decode(encoded)
     far = convolve(linear, focus_kernel(rng.uniform(0.8, 6.0), rng))
-    return response.encode(blend(linear, far, rng))
+    return blend(linear, far, rng)
 
 
-def expose(encoded: Array, response: Response, rng: np.random.Generator) -> Array:
-    """Undo the camera's response, and push some highlights above white.
+def brighten_lamps(linear: Array, rng: np.random.Generator) -> Array:
+    """Push some highlights above white.
 
     A lamp clipped at white was brighter than white when the shutter was open:
     its streak stays white, which no blur of the clipped photo would show.
     """
-    linear = response.decode(encoded)
-    if rng.random() < 0.3:
-        bright = np.clip((linear.min(axis=2, keepdims=True) - 0.75) / 0.25, 0, 1)
-        linear = linear * (1 + rng.uniform(0, 6) * bright**2)
-    return linear
+    if rng.random() >= 0.3:
+        return linear
+    bright = np.clip((linear.min(axis=2, keepdims=True) - 0.75) / 0.25, 0, 1)
+    return linear * (1 + rng.uniform(0, 6) * bright**2)
 
 
 def add_sensor_noise(linear: Array, rng: np.random.Generator) -> Array:
@@ -243,9 +241,11 @@ def make_blurred(
         contrast = max(0.0, rng.uniform(-0.6, 0.6))
         is_out_of_focus = rng.random() < OUT_OF_FOCUS_SHARE
     response = Response(rng.uniform(1.8, 2.4), contrast)
+    linear = response.decode(sharp)
     if is_out_of_focus:
-        sharp = put_out_of_focus(sharp, response, rng)
-    recorded = blur(expose(sharp, response, rng), kind, longest, rng)
+        linear = put_out_of_focus(linear, rng)
+        sharp = response.encode(linear)
+    recorded = blur(brighten_lamps(linear, rng), kind, longest, rng)
     recorded = recorded[margin:-margin, margin:-margin]
     if rng.random() < 0.8:
         recorded = add_sensor_noise(recorded, rng)
