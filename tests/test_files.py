@@ -8,7 +8,7 @@ import struct
 import pytest
 from conftest import make_jpeg
 
-from unblur import files
+from unblur import attributes, files
 from unblur.attributes import ACCESS_LIST
 from unblur.errors import PhotoError
 from unblur.files import FileDraft, read_header, read_photo_bytes, sweep
@@ -165,20 +165,27 @@ def test_what_another_run_writes_stays_though_it_has_its_photos_old_time(tmp_pat
     assert (tmp_path / "a.jpg").stat().st_mtime == 0
 
 
-@pytest.fixture
-def tagged(tmp_path):
-    """A file with a comment of the user's, as `setfattr` makes it."""
+@pytest.fixture(params=["os", "xattr"])
+def tagged(tmp_path, monkeypatch, request):
+    """A file with a comment of the user's, reached as on Linux and as on macOS."""
+    module = pytest.importorskip(request.param)
     path = tmp_path / "tagged.jpg"
     path.write_bytes(make_jpeg())
     try:
-        os.setxattr(path, "user.xdg.comment", b"the harbour")
+        for name in ("getxattr", "listxattr", "setxattr"):
+            monkeypatch.setattr(attributes, name, getattr(module, name))
+        attributes.setxattr(path, "user.xdg.comment", b"the harbour")
     except (AttributeError, OSError):
         pytest.skip("files have no extended attributes here")
     return path
 
 
 def extended_attributes(path):
-    return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    return {
+        name: attributes.getxattr(path, name)
+        for name in attributes.listxattr(path)
+        if not name.startswith("com.apple.")  # which macOS gives to any file
+    }
 
 
 @pytest.mark.parametrize("options", [[], ["--in-place", "--compare"]])
@@ -187,6 +194,23 @@ def test_a_result_has_its_photos_extended_attributes(tagged, unblur, options):
     result = tagged if options else tagged.with_name("tagged-unblurred.jpg")
     assert extended_attributes(result)["user.xdg.comment"] == b"the harbour"
     assert all(extended_attributes(path) == {} for path in tagged.parent.glob("*-compared.png"))
+
+
+def test_finders_tags_go_along_and_what_macos_keeps_for_itself_does_not(
+    tmp_path, monkeypatch, unblur
+):
+    tags = {"com.apple.metadata:_kMDItemUserTags": b"bplist00"}
+    of_photo, of_result = tags | {"com.apple.quarantine": b"0083"}, {}
+    for name, value in {
+        "HAS_EXTENDED": True,
+        "listxattr": lambda descriptor: list(of_photo),
+        "getxattr": lambda descriptor, name: of_photo[name],
+        "setxattr": lambda path, name, value: of_result.update({name: value}),
+    }.items():
+        monkeypatch.setattr(attributes, name, value, raising=False)
+    (tmp_path / "a.jpg").write_bytes(make_jpeg())
+    assert unblur(tmp_path / "a.jpg").code == 0
+    assert of_result == tags
 
 
 def test_stripped_of_metadata_a_result_has_no_extended_attributes(tagged, unblur):
@@ -208,7 +232,7 @@ def test_a_result_can_be_read_by_those_who_can_read_its_photo(tagged, unblur):
     entries.append((32, 0, 2**32 - 1))
     access = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
     try:
-        os.setxattr(tagged, ACCESS_LIST, access)
+        attributes.setxattr(tagged, ACCESS_LIST, access)
     except OSError:
         pytest.skip("files have no access lists here")
     unblur(tagged, "--strip-metadata")

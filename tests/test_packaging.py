@@ -51,6 +51,7 @@ def test_the_conda_recipe_needs_what_the_package_needs():
     needed = dict(re.findall(r"- ([\w-]+) >=([0-9.]+)", run))
     wanted = bounds(PROJECT["dependencies"]) | {"python": PROJECT["requires-python"].strip(">=")}
     wanted["pytorch"] = wanted.pop("torch")
+    del wanted["xattr"]  # for macOS alone, which one recipe for all systems cannot say
     assert needed == wanted
 
 

@@ -15,7 +15,8 @@ class Unblur < Formula
   depends_on "pytorch"
 
   # FILL IN: `brew update-python-resources unblur` writes what is not a formula of its own:
-  # click, fsspec, google-crc32c, jinja2, platformdirs, psutil, requests, rich, safetensors, urllib3, wcmatch.
+  # click, fsspec, google-crc32c, jinja2, platformdirs, psutil, requests, rich, safetensors, urllib3,
+  # wcmatch, xattr.
 
   def install
     virtualenv_install_with_resources

@@ -9,10 +9,21 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+HAS_EXTENDED = True
+"""Whether extended attributes can be read and written on this system."""
+
+try:
+    if sys.platform == "linux":
+        from os import getxattr, listxattr, setxattr
+    else:  # macOS, where Python itself does not know them
+        from xattr import getxattr, listxattr, setxattr
+except ImportError:  # Windows, and where this package was left out
+    HAS_EXTENDED = False
 ACCESS_LIST = "system.posix_acl_access"
 """Extended attribute in which Linux keeps permissions beyond the file's mode, see acl(5)."""
-USERS_OWN = "user."
-"""Begins the names of extended attributes that hold tags, ratings and comments, see xattr(7)."""
+USERS_OWN = ("user.", "com.apple.metadata:")
+"""Begin the names of those with tags, ratings, comments and the like, on Linux (xattr(7)) and on
+macOS (what Spotlight finds files by); what else is kept so is the system's own affair."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +32,17 @@ class Attributes:
 
     status: os.stat_result
     extended: dict[str, bytes]
-    """Extended attributes that go along with a copy; Python knows them on Linux only."""
+    """Extended attributes that go along with a copy."""
 
     @classmethod
     def of(cls, descriptor: int) -> Attributes:
         """Read those of an open file."""
         extended = {}
-        if sys.platform == "linux":
+        if HAS_EXTENDED:
             with contextlib.suppress(OSError):  # file systems without them
-                for name in os.listxattr(descriptor):
+                for name in listxattr(descriptor):
                     if name == ACCESS_LIST or name.startswith(USERS_OWN):
-                        extended[name] = os.getxattr(descriptor, name)
+                        extended[name] = getxattr(descriptor, name)
         return cls(os.fstat(descriptor), extended)
 
     def stripped(self) -> Attributes:
@@ -46,10 +57,9 @@ class Attributes:
             path: The file.
             keep_time: Whether its time of modification becomes that of this one, too.
         """
-        if sys.platform == "linux":  # first, since a read-only file takes no more
-            for name, value in self.extended.items():
-                with contextlib.suppress(OSError):
-                    os.setxattr(path, name, value)
+        for name, value in self.extended.items():  # first, since a read-only file takes no more
+            with contextlib.suppress(OSError):
+                setxattr(path, name, value)
         if sys.platform != "win32":  # which knows read-only alone, and removes no such file
             with contextlib.suppress(OSError):
                 path.chmod(stat.S_IMODE(self.status.st_mode))
