@@ -441,6 +441,25 @@ def test_a_second_interrupt_stops_at_once(slow_run):
 
 
 @pytest.mark.posix
+def test_a_second_interrupt_does_not_wait_for_what_the_first_one_ends():
+    program = """
+import signal, time
+from unblur.commands import orderly_signals
+with orderly_signals():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        print("ending", flush=True)
+        time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ending\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+
+
+@pytest.mark.posix
 @pytest.mark.parametrize(("handler", "code"), [(signal.SIG_DFL, 129), (signal.SIG_IGN, 0)])
 def test_a_batch_ends_in_order_with_its_session_unless_nohup_keeps_it(slow_run, handler, code):
     library, start = slow_run
