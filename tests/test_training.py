@@ -16,6 +16,7 @@ from training.data import (
     Curriculum,
     Pair,
     photo_paths,
+    random_tint,
     read_pairs,
     synthetic_pairs,
 )
@@ -129,6 +130,18 @@ def crops(tmp_path):
 def test_what_is_held_out_is_not_trained_on(crops):
     assert len(crops.photos) == 1
     assert [pair.name for pair in crops.pairs] == ["b"]
+
+
+def test_another_light_tints_photos_of_one_scene_alike_and_brightens_nothing():
+    photo = make_pixels(8, 8).astype(np.float32) / 255
+    seeds = map(np.random.default_rng, range(100))
+    pairs = [random_tint(rng, photo, photo / 2) for rng in seeds]
+    assert 50 < sum(np.array_equal(first, photo) for first, _ in pairs) < 90
+    for first, second in pairs:
+        light = (first / np.maximum(photo, 1e-6)).max(axis=(0, 1))
+        assert light.max() == pytest.approx(1)
+        assert np.allclose(first, photo * light, atol=1e-6)
+        assert np.allclose(second, first / 2, atol=1e-6)
 
 
 @pytest.mark.shared

@@ -47,6 +47,9 @@ blur, which is the most common, is seen more often than long."""
 DRAWN_SHARE = 0.3
 """How many of the crops that are not of real pairs have shapes and text drawn over them."""
 
+TINTED_SHARE = 0.3
+"""How many of the crops are seen by light of another colour."""
+
 CAPTION_SHARE = 0.1
 """How many of the crops that are not of real pairs have text printed on them after the blur."""
 
@@ -145,6 +148,25 @@ def random_turn(
     return [np.ascontiguousarray(image[:, ::-1] if mirrored else image) for image in turned]
 
 
+def random_tint(
+    rng: np.random.Generator, *images: NDArray[np.float32]
+) -> list[NDArray[np.float32]]:
+    """Light a share of the scenes by a lamp of another colour; the brightest channel is kept.
+
+    Most photos are taken by daylight and balanced to grey; a network that has seen
+    no others shifts the tones of those taken by lamps.
+
+    Args:
+        rng: Source of randomness.
+        images: Photos of one scene, HWC in [0, 1].
+    """
+    if rng.random() >= TINTED_SHARE:
+        return list(images)
+    light = np.exp(rng.normal(0, 0.6, 3))
+    stored = ((light / light.max()) ** (1 / 2.2)).astype(np.float32)
+    return [image * stored for image in images]
+
+
 @dataclass(frozen=True)
 class Curriculum:
     """What to train on at a point of the training, from 0 (start) to 1 (end)."""
@@ -203,12 +225,11 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
 
     def _crop(self, stage: Curriculum, rng: np.random.Generator) -> list[NDArray[np.float32]]:
         if self.pairs and rng.random() < self.real_share:
-            return random_turn(rng, *self._real_crop(stage.crop, rng))
+            return random_turn(rng, *random_tint(rng, *self._real_crop(stage.crop, rng)))
         caption = draw_caption(stage.crop, rng) if rng.random() < CAPTION_SHARE else None
         longest = rng.uniform(LEAST_BOUND, stage.longest)
-        photo = make_blurred(
-            self._sharp_crop(stage, rng), self._margin(stage), longest, rng, caption=caption
-        )
+        [scene] = random_tint(rng, self._sharp_crop(stage, rng))
+        photo = make_blurred(scene, self._margin(stage), longest, rng, caption=caption)
         return random_turn(rng, photo.blurred, photo.sharp)
 
     def _margin(self, stage: Curriculum) -> int:
