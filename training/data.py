@@ -153,12 +153,14 @@ def random_tint(
 ) -> list[NDArray[np.float32]]:
     """Light a share of the scenes by a lamp of another colour; the brightest channel is kept.
 
-    Most photos are taken by daylight and balanced to grey; a network that has seen
-    no others shifts the tones of those taken by lamps.
+    Most photos are taken by daylight and balanced to grey, most blurred ones by lamps.
 
     Args:
         rng: Source of randomness.
         images: Photos of one scene, HWC in [0, 1].
+
+    Returns:
+        All of them by the same light.
     """
     if rng.random() >= TINTED_SHARE:
         return list(images)
