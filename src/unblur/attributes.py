@@ -19,6 +19,7 @@ try:
         from xattr import getxattr, listxattr, setxattr
 except ImportError:  # Windows, and where this package was left out
     HAS_EXTENDED = False
+
 ACCESS_LIST = "system.posix_acl_access"
 """Extended attribute in which Linux keeps permissions beyond the file's mode, see acl(5)."""
 USERS_OWN = ("user.", "com.apple.metadata:")
