@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from training.blur import MOTION, Pixels, make_blurred
+from training.blur import MOTION, Pixels, Response, make_blurred
 from training.drawn import draw_caption, draw_over
 
 HELD_OUT_PHOTOS = (
@@ -165,7 +165,7 @@ def random_tint(
     if rng.random() >= TINTED_SHARE:
         return list(images)
     light = np.exp(rng.normal(0, 0.6, 3))
-    stored = ((light / light.max()) ** (1 / 2.2)).astype(np.float32)
+    stored = Response(2.2).encode(light / light.max())
     return [image * stored for image in images]
 
 
