@@ -77,6 +77,15 @@ class Brighter(Identity):
         return blurred + 0.5, None
 
 
+class Leaning(Identity):
+    """Makes photos brighter the farther it is to the right, and the farther down."""
+
+    def run_scale(self, blurred, previous, state, buffers):
+        right = torch.linspace(-0.1, 0.1, blurred.shape[3])
+        down = torch.linspace(-0.2, 0.2, blurred.shape[2])[:, None]
+        return blurred + right + down, None
+
+
 class Printing(Identity):
     """Prints like a careless library."""
 

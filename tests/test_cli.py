@@ -420,8 +420,9 @@ def test_the_options_of_photos_complete_after_a_photo():
     assert result.output == "plain,--suffix\n"
 
 
-def test_strength_reaches_the_photo_and_counts_as_a_setting(tmp_path, unblur, png):
-    first, again = unblur(png, "--strength", "0.5"), unblur(png, "--strength", "0.5")
+@pytest.mark.parametrize("option", ["--strength=0.5", "--views=2"])
+def test_what_changes_results_reaches_the_photo_and_counts_as_a_setting(unblur, png, option):
+    first, again = unblur(png, option), unblur(png, option)
     assert (first.code, again.code) == (0, 0)
     assert "-> " in first.stderr
     assert "-> " not in again.stderr

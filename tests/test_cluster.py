@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import torch
 from click.testing import CliRunner
 from conftest import make_jpeg
 
@@ -27,7 +28,10 @@ from unblur.cluster import choose_shapes  # noqa: E402
 from unblur.errors import DeviceError, UsageError  # noqa: E402
 from unblur.options import Options  # noqa: E402
 from unblur.report import Status  # noqa: E402
+from unblur.srn import SRN  # noqa: E402
+from unblur.srn_config import SRNConfig  # noqa: E402
 from unblur.ui import Ui  # noqa: E402
+from unblur.weights import save_network  # noqa: E402
 from unblur.worker import Choices, Worker  # noqa: E402
 
 pytestmark = [  # older versions of Ray leave files open
@@ -77,6 +81,18 @@ def test_a_cluster_does_what_one_machine_does(cluster, tmp_path, unblur, monkeyp
     assert files_in(Path("here")) == files_in(Path("there"))
     again = unblur("-r", "library", "-o", "there/", "--json")
     assert Counter(status for status, _ in statuses(again).values()) == {"skipped": 5, "failed": 1}
+
+
+def test_workers_compute_as_the_network_is_told_to(cluster, tmp_path, unblur, monkeypatch):
+    torch.manual_seed(1)
+    save_network(SRN(SRNConfig(width=1, blocks=1, kernel=3, residual=True)), tmp_path / "model")
+    library = write_library(tmp_path / "library", "a.jpg")
+    monkeypatch.chdir(tmp_path)
+    told, places = ("--views", "3", "--strength", "0.7"), ("plain/", "here/", "there/")
+    for place, options in zip(places, [(), told, (*told, "--ray", cluster.address)], strict=True):
+        assert unblur("-r", library, "-o", place, *options, model=tmp_path / "model").code == 0
+    plain, here, there = (files_in(Path(place)) for place in places)
+    assert there == here != plain
 
 
 def test_what_workers_draw_is_on_the_page_and_beside_the_results(

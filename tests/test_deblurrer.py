@@ -14,6 +14,7 @@ from unblur.devices import available_devices
 from unblur.errors import DeviceError, PhotoError, UsageError
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
+from unblur.views import ALL_VIEWS
 
 NETWORKS = {
     "color": SRNConfig(width=2, blocks=1),
@@ -134,6 +135,48 @@ def test_a_strength_that_is_no_share_is_refused():
         Deblurrer(fakes.Identity(), "cpu", strength=1.5)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (33, 17), (201, 133)])
+def test_the_identity_network_returns_every_bit_of_all_views(size, channels, dtype):
+    image = make_pixels(*size, channels, dtype)
+    result = Deblurrer(fakes.Identity(), "cpu", tile=SMALLEST_TILE_PX, views=8)(image)
+    assert result.dtype == dtype
+    assert np.array_equal(result, image)
+
+
+@pytest.mark.parametrize(("views", "errs"), [(1, True), (2, True), (4, False), (8, False)])
+def test_what_a_network_errs_by_in_one_direction_opposite_views_cancel(views, errs):
+    image = np.full((64, 96, 3), 100, np.uint8)
+    result = Deblurrer(fakes.Leaning(), "cpu", views=views)(image)
+    assert (np.abs(result.astype(int) - image).max() > 1) == errs
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_mean_of_views_is_that_of_whole_passes_over_each(name):
+    network = random_network(NETWORKS[name])
+    image = make_pixels(203, 317)
+    result = Deblurrer(network, "cpu", SMALLEST_TILE_PX, torch.float32, views=8)(image)
+    passes = [view.undone(deblur_whole(network, view.of(image).copy())) for view in ALL_VIEWS]
+    assert np.abs(result - np.mean(passes, axis=0)).max() <= 1.5  # roundings
+
+
+@pytest.mark.parametrize("views", [0, 9])
+def test_views_that_there_are_not_are_refused(views):
+    with pytest.raises(UsageError, match="views are from 1 to 8"):
+        Deblurrer(fakes.Identity(), "cpu", views=views)
+
+
+def test_views_that_need_more_memory_than_allowed_are_refused_before_any_is_made():
+    network, image = fakes.TileSizes(), make_pixels(3000, 300)
+    limits = {"tile": SMALLEST_TILE_PX, "max_memory": 550 << 20}
+    Deblurrer(network, "cpu", **limits, views=4)(image)
+    network.largest = 0
+    with pytest.raises(PhotoError, match="more than --max-memory allows"):
+        Deblurrer(network, "cpu", **limits, views=5)(image)  # the fifth lies on its side
+    assert network.largest == 0
+
+
 def test_less_memory_makes_smaller_tiles():
     tiles = fakes.TileSizes()
     image, sizes = make_pixels(700, 900), []
@@ -169,6 +212,14 @@ def test_progress_rises_to_one():
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx(1)
     assert len(seen) > 3
+
+
+def test_progress_is_the_share_of_all_views():
+    seen = []
+    Deblurrer(fakes.Identity(), "cpu", views=2)(make_pixels(300, 300), seen.append)
+    assert seen == sorted(seen)
+    assert 0.5 in seen
+    assert seen[-1] == pytest.approx(1)
 
 
 def test_the_same_photo_gives_the_same_bytes():

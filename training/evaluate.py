@@ -24,6 +24,7 @@ from skimage.metrics import structural_similarity
 from training.blur import Pixels
 from training.data import BLUR_LENGTHS, Pair, read_pairs, synthetic_pairs
 from unblur.srn import SRN
+from unblur.views import ALL_VIEWS, mean
 from unblur.weights import load_network
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -78,8 +79,15 @@ class Score:
         )
 
 
-def deblur(network: SRN, pixels: Pixels, bf16: bool = True) -> NDArray[np.float32]:
-    """Deblur a whole photo, HWC uint8, to HWC float32 in [0, 255], rounded."""
+def deblur(network: SRN, pixels: Pixels, bf16: bool = True, views: int = 1) -> Pixels:
+    """Deblur a whole photo, HWC uint8, as the mean of what is made of some views."""
+    results = (
+        view.undone(_deblur_once(network, view.of(pixels), bf16)) for view in ALL_VIEWS[:views]
+    )
+    return mean(results, views)
+
+
+def _deblur_once(network: SRN, pixels: Pixels, bf16: bool) -> Pixels:
     image = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32) / 255)[None]
     multiple = network.config.multiple
     height, width = pixels.shape[:2]
@@ -87,12 +95,12 @@ def deblur(network: SRN, pixels: Pixels, bf16: bool = True) -> NDArray[np.float3
     padded = padded.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         result = network(padded)[-1].float()[0, :, :height, :width]
-    return (result.clamp(0, 1) * 255).round().numpy().transpose(1, 2, 0)
+    return (result.clamp(0, 1) * 255).round().numpy().transpose(1, 2, 0).astype(np.uint8)
 
 
-def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True) -> Score:
-    """Score a network on pairs of blurred and sharp photos."""
-    rows = [_judge(network, pair, bf16) for pair in pairs]
+def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True, views: int = 1) -> Score:
+    """Score a network on pairs of blurred and sharp photos; see `deblur`."""
+    rows = [_judge(network, pair, bf16, views) for pair in pairs]
     before, after, blurred_ssim, ssim, blurred_tint, tint, blurred_over, over, harm = np.array(
         rows
     ).T
@@ -116,10 +124,10 @@ def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True) -> Score:
     )
 
 
-def _judge(network: SRN, pair: Pair, bf16: bool) -> tuple[float, ...]:
+def _judge(network: SRN, pair: Pair, bf16: bool, views: int) -> tuple[float, ...]:
     """Return errors, similarities, tints and overshoots, each before and after, and the harm."""
     sharp = pair.sharp.astype(np.float32)
-    result = deblur(network, pair.blurred, bf16)
+    result = deblur(network, pair.blurred, bf16, views).astype(np.float32)
     photos = (pair.blurred.astype(np.float32), result)
     errors = (float(np.square(photo - sharp).mean()) for photo in photos)
     similarities = (
@@ -130,7 +138,7 @@ def _judge(network: SRN, pair: Pair, bf16: bool) -> tuple[float, ...]:
         rgb2lab(photo / 255)[..., 1:].mean(axis=(0, 1)) for photo in (sharp, *photos)
     )
     tints = (float(np.linalg.norm(c - colour)) for c in colours)
-    harm = float(np.abs(deblur(network, pair.sharp, bf16) - sharp).mean())
+    harm = float(np.abs(deblur(network, pair.sharp, bf16, views) - sharp).mean())
     overshoots = (_overshoot(photo, sharp) for photo in photos)
     return (*errors, *similarities, *tints, *overshoots, harm)
 
@@ -175,12 +183,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
     parser.add_argument("--crops", type=int, default=1, help="crops of each photo (1)")
     parser.add_argument("--shrink", type=int, default=1, help="shrink photos by as much first (1)")
+    parser.add_argument("--views", type=int, default=1, help="as unblur has it (1)")
     parser.add_argument("--fp32", action="store_true", help="compute in fp32 instead of bf16")
     options = parser.parse_args()
     network = load_network(options.weights)
     sets = validation_sets(options.photos, options.pairs, options.crops, options.shrink)
     for name, pairs in sets.items():
-        print(f"{name:>8}: {evaluate(network, pairs, not options.fp32)}")
+        print(f"{name:>8}: {evaluate(network, pairs, not options.fp32, options.views)}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from training.blur import Pixels
@@ -37,14 +36,14 @@ def rows_of_photos(network: SRN, paths: list[Path]) -> Iterator[list[Pixels]]:
     """Yield before and after of photos, deblurred whole."""
     for path in paths:
         before = read_pixels(path)
-        yield [before, deblur(network, before).astype(np.uint8)]
+        yield [before, deblur(network, before)]
 
 
 def rows_of_validation(network: SRN, photos: Path, pairs: Path) -> Iterator[list[Pixels]]:
     """Yield before, after and truth of the validation sets."""
     for held_out in validation_sets(photos, pairs).values():
         for pair in held_out:
-            yield [pair.blurred, deblur(network, pair.blurred).astype(np.uint8), pair.sharp]
+            yield [pair.blurred, deblur(network, pair.blurred), pair.sharp]
 
 
 def draw(rows: Iterator[list[Pixels]], height: int, width: int) -> Image.Image:

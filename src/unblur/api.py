@@ -53,12 +53,13 @@ class Deblurrer:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         tile: Side in pixels of a square as large as the largest tile, or ``auto``.
         strength: Share of the change that is made, from 0 to 1.
+        views: How many views of a photo, turned and mirrored, the result is the mean of: 1 to 8.
         max_memory: Bytes of main memory that the program may take.
 
     Raises:
         WeightsError: If the weights are missing or damaged.
         DeviceError: If the device is not there, or computes wrongly.
-        UsageError: If the tile is too small, or the strength no share.
+        UsageError: If the tile is too small, the strength no share, or there are not so many views.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Deblurrer:
         device: str = "auto",
         tile: int | Literal["auto"] = "auto",
         strength: float = 1.0,
+        views: int = 1,
         max_memory: int | None = None,
     ) -> None:
         self._network: Engine | None = load_deblurrer(
@@ -75,6 +77,7 @@ class Deblurrer:
             device=device,
             tile=tile,
             strength=strength,
+            views=views,
             max_memory=max_memory,
             warn=_log.warning,
         )
@@ -171,6 +174,7 @@ def deblur(
     device: str = "auto",
     tile: int | Literal["auto"] = "auto",
     strength: float = 1.0,
+    views: int = 1,
     max_memory: int | None = None,
 ) -> Photo:
     """Deblur one photo; see `Deblurrer`, which loads the network once for many.
@@ -179,7 +183,7 @@ def deblur(
         UnblurError: As `Deblurrer` does.
     """
     with Deblurrer(
-        model, device=device, tile=tile, strength=strength, max_memory=max_memory
+        model, device=device, tile=tile, strength=strength, views=views, max_memory=max_memory
     ) as deblurrer:
         return deblurrer(image, output=output, overwrite=overwrite)
 

@@ -30,7 +30,7 @@ from unblur.config import CACHE_VARIABLE, cache_folder, read_config
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
 from unblur.models import DEFAULT_MODEL, find_weights
-from unblur.options import BLURRY_LEVEL, SUFFIX, Options
+from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Options
 from unblur.photo import CONVERSIONS
 from unblur.ui import NORMAL, Ui, printable
 
@@ -227,6 +227,15 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help="How much of the change is made: half of it with 0.5.",
 )
 @click.option(
+    "--views",
+    type=click.IntRange(1, MOST_VIEWS),
+    default=1,
+    show_default=True,
+    metavar=f"1-{MOST_VIEWS}",
+    help="Look at each photo in so many ways, turned and mirrored, and take the mean: somewhat "
+    "better, and as many times slower.",
+)
+@click.option(
     "--max-memory",
     type=MemorySize(),
     metavar="SIZE",
@@ -302,7 +311,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
 
     verbosity = flags["verbose"] - flags["quiet"]
     with orderly_signals(), claimed_stdout() as stdout:
-        settings = {name: flags[name] for name in ("model", "device", "tile", "strength")}
+        settings = {name: flags[name] for name in ("model", "device", "tile", "strength", "views")}
         ui = Ui(verbosity, _choose_listing(flags, stdout), stdout, settings)
         code = exit_code_of(lambda: _deblur(flags, ui, stdout), ui)
     sys.exit(code)
@@ -486,7 +495,7 @@ def _make_deblurrer(weights: Path, flags: dict[str, Any], options: Options, ui: 
     from unblur.loading import load_deblurrer
     from unblur.work import drawing_bytes
 
-    chosen = {name: flags[name] for name in ("device", "tile", "strength", "max_memory")}
+    chosen = {name: flags[name] for name in ("device", "tile", "strength", "views", "max_memory")}
     chosen |= {"threads": flags["threads"] or "auto", "reserved": drawing_bytes(options)}
     deblurrer = load_deblurrer(weights, warn=ui.say, **chosen)
     ui.settings |= {"device": deblurrer.device.type, "tile": deblurrer.tile}

@@ -34,6 +34,7 @@ from unblur.memory import (
 from unblur.pixels import Floats
 from unblur.srn import State, enlarge, shrink
 from unblur.srn_config import SCALES, SRNConfig
+from unblur.views import ALL_VIEWS, mean, sum_type
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -79,13 +80,15 @@ class Deblurrer:
         tile: Side in pixels of a square as large as the largest tile, or ``auto``.
         precision: Type that convolutions compute in; by default the device's fastest.
         strength: Share of the change that is made, from 0 to 1.
+        views: How many of `unblur.views.ALL_VIEWS` the result is the mean of.
         max_memory: Bytes of main memory that the program may take.
         reserved: Of these, what is needed besides the network, the photo and its result.
         warn: Told in a sentence when memory ran out and what is done about it.
 
     Raises:
         DeviceError: If the device is not there.
-        UsageError: If the tile is too small, or the strength no share.
+        UsageError: If the tile is too small, the strength no share, or there are not so many
+            views.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Deblurrer:
         tile: int | Literal["auto"] = "auto",
         precision: torch.dtype | None = None,
         strength: float = 1.0,
+        views: int = 1,
         max_memory: int | None = None,
         reserved: int = 0,
         warn: Callable[[str], None] = lambda text: None,
@@ -103,7 +107,7 @@ class Deblurrer:
         self.precision = precision or choose_precision(self.device)
         self.network = network.to(self.device)
         self.config = network.config
-        self.strength, self.warn = strength, warn
+        self.strength, self.views, self.warn = strength, ALL_VIEWS[:views], warn
         self.max_memory, self.reserved = max_memory, reserved
         self.is_automatic = tile == "auto"
         if tile == "auto":
@@ -115,6 +119,8 @@ class Deblurrer:
             raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
         if not 0 <= strength <= 1:
             raise UsageError(f"strength is from 0 to 1, not {strength}")
+        if not 1 <= views <= len(ALL_VIEWS):
+            raise UsageError(f"views are from 1 to {len(ALL_VIEWS)}, not {views}")
 
     def __call__(self, image: Pixels, on_progress: Callable[[float], None] | None = None) -> Pixels:
         """Deblur a photo.
@@ -132,8 +138,20 @@ class Deblurrer:
                 network's result has values that are no numbers.
             MemoryError: If memory runs out even with the smallest tiles on the CPU.
         """
+        largest = min(self._largest_tile(view.of(image)) for view in self.views)
+
+        def results() -> Iterator[Pixels]:
+            for done, view in enumerate(self.views):
+                tell = on_progress and _within(on_progress, done, len(self.views))
+                yield view.undone(self._deblur_once(view.of(image), largest, tell))
+
+        return mean(results(), len(self.views))
+
+    def _deblur_once(
+        self, image: Pixels, largest: int, on_progress: Callable[[float], None] | None
+    ) -> Pixels:
+        """Deblur a photo as it lies, with tiles that are not larger than the largest."""
         photo = _Photo(image, self.config, self.strength)
-        largest = self._largest_tile(image)
         for full_precision in (False, True):
             try:
                 self._run_scales(photo, largest, full_precision, on_progress)
@@ -169,6 +187,8 @@ class Deblurrer:
         height, width = image.shape[:2]
         needed = PROGRAM_BYTES + self.reserved
         needed += photo_bytes(height, width, image.itemsize, self.config)
+        if len(self.views) > 1:
+            needed += image.size * sum_type(image.dtype).itemsize
         needed += line_buffer_bytes(width, self.config, self.precision)
         fitting = fitting_tile(self.config, self.precision, self.max_memory - needed)
         smallest = SMALLEST_TILE_PX if self.is_automatic else self.tile
@@ -234,6 +254,11 @@ class Deblurrer:
             self.network = self.network.to(self.device)
         else:
             raise MemoryError
+
+
+def _within(on_progress: Callable[[float], None], done: int, count: int) -> Callable[[float], None]:
+    """Return what takes the share of one of several equal parts, after those that are done."""
+    return lambda share: on_progress((done + share) / count)
 
 
 def _download(image: Tensor, state: Tensor | None) -> Finish:

@@ -28,6 +28,7 @@ def load_deblurrer(
     device: str,
     tile: int | Literal["auto"],
     strength: float,
+    views: int,
     max_memory: int | None,
     reserved: int = 0,
     threads: int | Literal["auto"] | None = None,
@@ -40,6 +41,7 @@ def load_deblurrer(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         tile: See `Deblurrer`, as for what follows.
         strength: Share of the change that is made.
+        views: How many views of a photo the result is the mean of.
         max_memory: Bytes of main memory that the program may take.
         reserved: Of these, what is needed for something else.
         threads: How many threads compute; ``auto`` for one for each core that may be
@@ -49,7 +51,7 @@ def load_deblurrer(
     Raises:
         WeightsError: If the weights are missing or damaged.
         DeviceError: If a device was asked for and is missing or wrong.
-        UsageError: If the tile is too small, or the strength no share.
+        UsageError: If the tile is too small, the strength no share, or there are not so many views.
     """
     have_threads_wait_briefly()
     from unblur.deblurrer import Deblurrer
@@ -67,6 +69,7 @@ def load_deblurrer(
         chosen,
         tile,
         strength=strength,
+        views=views,
         max_memory=max_memory,
         reserved=reserved,
         warn=warn,

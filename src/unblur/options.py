@@ -20,6 +20,8 @@ STREAM = "-"
 """Stands for standard input or output."""
 
 
+MOST_VIEWS = 8
+"""Mirrored or not, turned by no, one, two or three quarters."""
 DEFAULT_MAX_PIXELS = 500_000_000
 BLURRY_LEVEL = 0.3
 """Photos of lower scores count as sharp; ``docs/score.md`` tells what that catches and misses."""
@@ -65,6 +67,8 @@ class Options:
     """Photos whose `unblur.score.blur_score` is lower are left alone."""
     strength: float = 1.0
     """Share of the change that is made, from 0 to 1."""
+    views: int = 1
+    """How many views of the photo the result is the mean of, from 1 to `MOST_VIEWS`."""
     fail_fast: bool = False
     max_memory: int | None = None
     """Bytes that the program may take; photos are then done one after the other."""
@@ -80,6 +84,7 @@ class Options:
             f" quality={self.quality}": self.quality,
             " strip-metadata": self.strip_metadata,
             f" strength={self.strength}": self.strength != 1,
+            f" views={self.views}": self.views != 1,
         }
         return "".join(text for text, is_set in parts.items() if is_set)
 

@@ -32,6 +32,7 @@ class Choices:
     device: str = "auto"
     tile: int | Literal["auto"] = "auto"
     strength: float = 1.0
+    views: int = 1
     threads: int | None = None
     """Cores of a worker without a GPU."""
     workers: int | None = None
@@ -91,6 +92,7 @@ class Worker:
             device="cuda" if self._shape.get("num_gpus") else "cpu",
             tile=self._choices.tile,
             strength=self._choices.strength,
+            views=self._choices.views,
             max_memory=self._options.max_memory,
             threads=self._choices.threads or int(self._shape["num_cpus"]) or "auto",
             reserved=work.drawing_bytes(self._options),
