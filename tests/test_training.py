@@ -21,11 +21,12 @@ from training.data import (
     synthetic_pairs,
 )
 from training.drawn import draw_caption, draw_over
-from training.evaluate import evaluate
+from training.evaluate import deblur, evaluate
 from training.mean import mean_network
 from training.muon import orthogonalise
 from training.sheet import draw
 from training.train import COMPACT, Trainer, balanced_error, initialise
+from unblur.deblurrer import Deblurrer
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
 
@@ -320,6 +321,17 @@ def test_a_network_that_returns_its_input_gains_nothing_and_harms_nothing():
     assert score.ssim == score.blurred_ssim < 1
     assert score.tint == score.blurred_tint > 0
     assert (score.worse, score.harm) == (0, 0)
+
+
+@pytest.mark.parametrize("views", [1, 3, 8])
+def test_what_is_evaluated_is_what_the_tool_makes(views):
+    torch.manual_seed(1)
+    network = SRN(SRNConfig(width=2, blocks=1, recurrent=True, residual=True)).eval()
+    pixels = make_pixels(61, 75)
+    expected = Deblurrer(network, "cpu", precision=torch.float32, views=views)(pixels)
+    result = deblur(network, pixels, bf16=False, views=views)
+    assert np.abs(result.astype(int) - expected).max() <= 1  # where two roundings differ
+    assert not np.array_equal(result, pixels)
 
 
 def test_a_network_that_reddens_gains_nothing_and_takes_colours_from_the_truth():
