@@ -86,7 +86,7 @@ def balanced_error(result: Tensor, wanted: Tensor) -> Tensor:
     network at work on what is badly blurred.
     """
     squared = (result - wanted).square().mean((1, 2, 3))
-    return (0.02 * torch.log(squared + 1e-5) + 30 * squared).mean()
+    return (0.02 * torch.log(squared + 1e-5) + 15 * squared).mean()
 
 
 LATER_ERRORS = {"robust": robust_error, "balanced": balanced_error}

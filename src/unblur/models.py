@@ -83,7 +83,7 @@ MODELS = {
             parameters=3_771_980,
             file="srn-compact.safetensors",
             size=7_552_008,
-            sha256="97821d45f0f3d0a42a4456eda2cddf7d382ba2ba0873d472e9aa8760a34ec688",
+            sha256="64979e360c405f86a134122efd821c53568cee20c6573e5f3a949c06b193cae9",
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
