@@ -183,7 +183,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
     parser.add_argument("--crops", type=int, default=1, help="crops of each photo (1)")
     parser.add_argument("--shrink", type=int, default=1, help="shrink photos by as much first (1)")
-    parser.add_argument("--views", type=int, default=1, help="as unblur has it (1)")
+    parser.add_argument(
+        "--views",
+        type=int,
+        default=1,
+        choices=range(1, len(ALL_VIEWS) + 1),
+        help="as unblur has it (1)",
+    )
     parser.add_argument("--fp32", action="store_true", help="compute in fp32 instead of bf16")
     options = parser.parse_args()
     network = load_network(options.weights)
