@@ -249,14 +249,14 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
     def _sharp_crop(self, stage: Curriculum, rng: np.random.Generator) -> NDArray[np.float32]:
         """Cut a crop with its margin, sharpened half of the time by shrinking.
 
-        Of two places the busier one is taken: flat sky teaches nothing. Some
+        Of four places the busiest one is taken: flat sky teaches nothing. Some
         crops are drawn over.
         """
         size = stage.crop + 2 * self._margin(stage)
         pixels = self.photos[rng.integers(len(self.photos))]
         shrink = rng.uniform(1, min(2.0, min(pixels.shape[:2]) / size)) if rng.random() < 0.5 else 1
         cut = int(np.ceil(size * shrink))
-        candidates = [random_crop(pixels, cut, rng) for _ in range(2)]
+        candidates = [random_crop(pixels, cut, rng) for _ in range(4)]
         crop = max(
             candidates,
             key=lambda c: float(np.abs(np.diff(c[..., 1].astype(np.int16), axis=0)).mean()),
