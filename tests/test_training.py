@@ -320,7 +320,7 @@ def test_a_network_that_returns_its_input_gains_nothing_and_harms_nothing():
     assert score.gain == pytest.approx(0, abs=1e-6)
     assert score.ssim == score.blurred_ssim < 1
     assert score.tint == score.blurred_tint > 0
-    assert (score.worse, score.harm) == (0, 0)
+    assert (score.worse, score.harm, score.harm_to_colour) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("views", [1, 3, 8])
@@ -342,6 +342,7 @@ def test_a_network_that_reddens_gains_nothing_and_takes_colours_from_the_truth()
     assert score.gain < 1
     assert score.tint > score.blurred_tint + 5
     assert score.harm == pytest.approx(0.1 * 255 / 3, rel=0.2)
+    assert score.harm_to_colour > 5
 
 
 def test_a_network_that_makes_halos_is_said_to_overshoot():

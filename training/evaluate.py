@@ -4,8 +4,8 @@
 synthetic blur of three lengths and for real blurred video frames, the gain in
 decibels over the blurred photos, the structural similarity, how far mean colours
 are from the truth, how much is brighter or darker than all that is near it in truth,
-and the harm done to sharp photos. LPIPS is not among them: its package downloads the
-network that it is built on.
+and the harm done to sharp photos and to their colours. LPIPS is not among them: its
+package downloads the network that it is built on.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class Score:
     """The same of the blurred photos."""
     harm: float
     """Mean absolute change of the sharp photos when deblurred, of 255."""
+    harm_to_colour: float
+    """Mean distance that this moves their mean colours by, in CIE Lab."""
 
     def __str__(self) -> str:
         """Format as one row."""
@@ -75,7 +77,8 @@ class Score:
             f"SSIM {self.blurred_ssim:.3f} -> {self.ssim:.3f}, "
             f"tint {self.blurred_tint:.2f} -> {self.tint:.2f}, "
             f"overshoot {self.blurred_overshoot:.2%} -> {self.overshoot:.2%}, "
-            f"sharp photos changed by {self.harm:.2f} of 255"
+            f"sharp photos changed by {self.harm:.2f} of 255, "
+            f"their mean colours by {self.harm_to_colour:.2f} of Lab"
         )
 
 
@@ -101,7 +104,7 @@ def _deblur_once(network: SRN, pixels: Pixels, bf16: bool) -> Pixels:
 def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True, views: int = 1) -> Score:
     """Score a network on pairs of blurred and sharp photos; see `deblur`."""
     rows = [_judge(network, pair, bf16, views) for pair in pairs]
-    before, after, blurred_ssim, ssim, blurred_tint, tint, blurred_over, over, harm = np.array(
+    before, after, blurred_ssim, ssim, blurred_tint, tint, blurred_over, over, *harms = np.array(
         rows
     ).T
 
@@ -120,12 +123,13 @@ def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True, views: int = 1)
         blurred_tint=float(blurred_tint.mean()),
         overshoot=float(over.mean()),
         blurred_overshoot=float(blurred_over.mean()),
-        harm=float(harm.mean()),
+        harm=float(harms[0].mean()),
+        harm_to_colour=float(harms[1].mean()),
     )
 
 
 def _judge(network: SRN, pair: Pair, bf16: bool, views: int) -> tuple[float, ...]:
-    """Return errors, similarities, tints and overshoots, each before and after, and the harm."""
+    """Return errors, similarities, tints and overshoots, each before and after, and both harms."""
     sharp = pair.sharp.astype(np.float32)
     result = deblur(network, pair.blurred, bf16, views).astype(np.float32)
     photos = (pair.blurred.astype(np.float32), result)
@@ -134,13 +138,18 @@ def _judge(network: SRN, pair: Pair, bf16: bool, views: int) -> tuple[float, ...
         float(structural_similarity(photo, sharp, channel_axis=2, data_range=255))
         for photo in photos
     )
-    colour, *colours = (
-        rgb2lab(photo / 255)[..., 1:].mean(axis=(0, 1)) for photo in (sharp, *photos)
-    )
-    tints = (float(np.linalg.norm(c - colour)) for c in colours)
-    harm = float(np.abs(deblur(network, pair.sharp, bf16, views) - sharp).mean())
+    colour = _mean_colour(sharp)
+    tints = (float(np.linalg.norm((_mean_colour(photo) - colour)[1:])) for photo in photos)
     overshoots = (_overshoot(photo, sharp) for photo in photos)
-    return (*errors, *similarities, *tints, *overshoots, harm)
+    changed = deblur(network, pair.sharp, bf16, views).astype(np.float32)
+    harm = float(np.abs(changed - sharp).mean())
+    harm_to_colour = float(np.linalg.norm(_mean_colour(changed) - colour))
+    return (*errors, *similarities, *tints, *overshoots, harm, harm_to_colour)
+
+
+def _mean_colour(photo: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of a photo of [0, 255] in CIE Lab."""
+    return rgb2lab(photo / 255).mean(axis=(0, 1))
 
 
 def _overshoot(photo: NDArray[np.float32], sharp: NDArray[np.float32]) -> float:
