@@ -83,7 +83,7 @@ MODELS = {
             parameters=3_771_980,
             file="srn-compact.safetensors",
             size=7_552_008,
-            sha256="0f983de9a030a91d5778a862e6b9b0da7c54e6f2d756ee4447bda01eea49e971",
+            sha256="d0ec2894ab5f61d00c3e60e64d6529839c1046338d26abdb2612db18d3338465",
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
