@@ -104,9 +104,10 @@ def _deblur_once(network: SRN, pixels: Pixels, bf16: bool) -> Pixels:
 def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True, views: int = 1) -> Score:
     """Score a network on pairs of blurred and sharp photos; see `deblur`."""
     rows = [_judge(network, pair, bf16, views) for pair in pairs]
-    before, after, blurred_ssim, ssim, blurred_tint, tint, blurred_over, over, *harms = np.array(
-        rows
-    ).T
+    before, after, *others = np.array(rows).T
+    blurred_ssim, ssim, blurred_tint, tint, blurred_overshoot, overshoot, harm, harm_to_colour = (
+        float(values.mean()) for values in others
+    )
 
     def psnr(errors: NDArray[np.float64]) -> float:
         return float(np.mean(10 * np.log10(255**2 / np.maximum(errors, 1e-6))))
@@ -117,14 +118,14 @@ def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True, views: int = 1)
         worse=float((decibels < -NOTICEABLY_WORSE).mean()),
         psnr=psnr(after),
         blurred_psnr=psnr(before),
-        ssim=float(ssim.mean()),
-        blurred_ssim=float(blurred_ssim.mean()),
-        tint=float(tint.mean()),
-        blurred_tint=float(blurred_tint.mean()),
-        overshoot=float(over.mean()),
-        blurred_overshoot=float(blurred_over.mean()),
-        harm=float(harms[0].mean()),
-        harm_to_colour=float(harms[1].mean()),
+        ssim=ssim,
+        blurred_ssim=blurred_ssim,
+        tint=tint,
+        blurred_tint=blurred_tint,
+        overshoot=overshoot,
+        blurred_overshoot=blurred_overshoot,
+        harm=harm,
+        harm_to_colour=harm_to_colour,
     )
 
 
