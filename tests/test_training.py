@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch.distributed as dist
 from conftest import SHARED, encode_image, make_pixels
 from fakes import unchanging_srn
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from training import blur
 from training.data import (
@@ -22,10 +24,12 @@ from training.data import (
 )
 from training.drawn import draw_caption, draw_over
 from training.evaluate import deblur, evaluate
+from training.losses import balanced_error
 from training.mean import mean_network
 from training.muon import orthogonalise
 from training.sheet import draw
-from training.train import COMPACT, Trainer, balanced_error, initialise
+from training.train import save
+from training.trainer import COMPACT, Trainer, initialise
 from unblur.deblurrer import Deblurrer
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
@@ -219,6 +223,16 @@ def test_a_batch_depends_on_its_number_alone(crops):
     assert first[0].shape == first[1].shape == (2, 3, 64, 64)
 
 
+def test_workers_take_turns_and_make_what_one_would(crops):
+    crops.curriculum = lambda progress: Curriculum(crop=64, batch=1, longest=10)
+    one, two = (
+        itertools.islice(DataLoader(crops, batch_size=None, num_workers=workers), 4)
+        for workers in (1, 2)
+    )
+    for alone, by_turns in zip(one, two, strict=True):
+        assert torch.equal(alone[0], by_turns[0])
+
+
 def test_short_motion_is_seen_more_often_than_long(crops, monkeypatch):
     bounds = []
 
@@ -240,6 +254,15 @@ def test_orthogonalising_brings_all_singular_values_near_one():
     assert values.max() < 1.5
 
 
+@pytest.mark.parametrize("shape", [(3, 16, 40), (3, 40, 16)])
+def test_orthogonalising_several_at_once_is_doing_it_to_each(shape):
+    torch.manual_seed(0)
+    matrices = torch.randn(shape) * torch.tensor([0.1, 1, 10]).reshape(3, 1, 1)
+    at_once = orthogonalise(matrices)
+    for matrix, expected in zip(matrices, at_once, strict=True):
+        assert torch.allclose(orthogonalise(matrix), expected, atol=0.02)
+
+
 @pytest.fixture
 def trainer():
     torch.manual_seed(0)
@@ -256,8 +279,8 @@ def test_a_new_network_returns_its_input(trainer):
 
 def test_training_learns_and_can_go_on_from_its_state(trainer):
     torch.manual_seed(1)
-    sharp = torch.rand(2, 3, 32, 32)
-    blurred = torch.nn.functional.avg_pool2d(sharp, 3, 1, 1)
+    sharp = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    blurred = torch.nn.functional.avg_pool2d(sharp.float(), 3, 1, 1).byte()
     errors = [trainer.train_on(blurred, sharp) for _ in range(40)]
     assert errors[-1][1] < 0.96 * errors[0][0]
 
@@ -265,6 +288,13 @@ def test_training_learns_and_can_go_on_from_its_state(trainer):
     resumed.load_state_dict(trainer.state_dict())
     assert resumed.step == 40
     assert resumed.train_on(blurred, sharp) == trainer.train_on(blurred, sharp)
+
+
+def test_weights_are_kept_for_each_report(trainer, tmp_path):
+    for trainer.seconds in (600, 1200):
+        save(trainer, tmp_path)
+    names = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert names == ["average-10.0.safetensors", "average-20.0.safetensors", "average.safetensors"]
 
 
 def agree_with_another(rank, folder):
@@ -276,6 +306,7 @@ def agree_with_another(rank, folder):
         weight.data.fill_(rank + 1)
     trainer.agree()
     torch.save(trainer.state_dict(), folder / f"{rank}.pt")
+    dist.barrier()  # who leaves early takes the connection away from the other
     dist.destroy_process_group()
 
 
@@ -296,7 +327,7 @@ def test_another_error_takes_over_in_the_second_half(trainer):
         return balanced_error(result, wanted)
 
     trainer.later_error = error
-    image = torch.rand(1, 3, 32, 32)
+    image = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8)
     trainer.train_on(image, image.flip(3))
     assert not called
     trainer.seconds = 0.9 * 3600

@@ -19,23 +19,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from training.data import BlurredCrops, Curriculum, Pair
+from training.data import BlurredCrops, Curriculum, Pair, another_curriculum
 from training.evaluate import SHARED, evaluate, validation_sets
-from training.train import (
-    COMPACT,
-    SQUARED_ERROR_UNTIL,
-    Error,
-    Trainer,
-    balanced_error,
-    initialise,
-    robust_error,
-)
+from training.losses import Error, balanced_error, robust_error
+from training.trainer import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
 from unblur.srn import SRN
-
-
-def another_curriculum(progress: float, **changes: int) -> Curriculum:
-    """Return the usual stage of a training with some values changed."""
-    return replace(Curriculum.at(progress), **changes)
 
 
 @dataclass(frozen=True)

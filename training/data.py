@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from training.blur import MOTION, Pixels, Response, make_blurred
 from training.drawn import draw_caption, draw_over
@@ -184,11 +185,17 @@ class Curriculum:
         return cls(128, 8, longest) if progress < 0.5 else cls(192, 4, longest)
 
 
+def another_curriculum(progress: float, **changes: int) -> Curriculum:
+    """Return the usual stage of a training with some values changed."""
+    return replace(Curriculum.at(progress), **changes)
+
+
 class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless batches of (blurred, sharp), each (B, 3, H, W) float32 in [0, 1].
+    """Endless batches of (blurred, sharp), each (B, 3, H, W) uint8.
 
     Batch number n depends only on the seed, n and the progress of the
     training, so that a resumed training does not see the same crops again.
+    Several workers of a `DataLoader` take turns.
     """
 
     def __init__(
@@ -211,17 +218,17 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches for ever."""
-        number = self.first_batch
-        while True:
+        worker = get_worker_info()
+        turn, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        for number in itertools.count(self.first_batch + turn, workers):
             yield self.batch(number, self.curriculum(self.progress.value))
-            number += 1
 
     def batch(self, number: int, stage: Curriculum) -> tuple[Tensor, Tensor]:
         """Make one batch."""
         rng = np.random.default_rng([self.seed, number])
         crops = [self._crop(stage, rng) for _ in range(stage.batch)]
         blurred, sharp = (
-            np.stack(images).transpose(0, 3, 1, 2) for images in zip(*crops, strict=True)
+            to_uint8(np.stack(images)).transpose(0, 3, 1, 2) for images in zip(*crops, strict=True)
         )
         return torch.from_numpy(blurred), torch.from_numpy(sharp)
 

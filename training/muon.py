@@ -9,7 +9,9 @@ only.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,23 +38,40 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """Take one step with the gradients at hand."""
+        """Take one step with the gradients at hand, those of equal shape at once."""
         for group in self.param_groups:
+            by_shape = defaultdict(list)
             for weight in group["params"]:
-                buffer = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
-                buffer.lerp_(weight.grad, 1 - group["momentum"])
-                update = weight.grad.lerp(buffer, group["momentum"]).flatten(1)
-                rms = 0.2 * max(update.shape) ** 0.5
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(orthogonalise(update).view_as(weight), alpha=-group["lr"] * rms)
+                by_shape[weight.shape].append(weight)
+            for weights in by_shape.values():
+                self._update(weights, group)
+
+    def _update(self, weights: list[Tensor], group: dict[str, Any]) -> None:
+        updates = torch.stack([self._momentum(weight, group["momentum"]) for weight in weights])
+        directions = orthogonalise(updates) * (0.2 * max(updates.shape[1:]) ** 0.5 * group["lr"])
+        for weight, direction in zip(weights, directions, strict=True):
+            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            weight.sub_(direction.view_as(weight))
+
+    def _momentum(self, weight: Tensor, momentum: float) -> Tensor:
+        assert weight.grad is not None
+        buffer = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+        buffer.lerp_(weight.grad, 1 - momentum)
+        return weight.grad.lerp(buffer, momentum).flatten(1)
 
 
-def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Replace the singular values by about 1, by Newton-Schulz iteration in bf16."""
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Replace the singular values by about 1, by Newton-Schulz iteration in bf16.
+
+    Args:
+        matrices: (..., rows, columns).
+        iterations: How often to iterate.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = wide.bfloat16() / (wide.norm() + 1e-7)
+    is_wide = matrices.shape[-2] <= matrices.shape[-1]
+    wide = matrices if is_wide else matrices.mT
+    x = (wide / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()
     for _ in range(iterations):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x if wide is matrix else x.T).to(matrix.dtype)
+    return (x if is_wide else x.mT).to(matrices.dtype)

@@ -11,224 +11,47 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import math
 import multiprocessing
+import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from training.data import BlurredCrops, Pair
+from training.data import BlurredCrops, Pair, another_curriculum
 from training.evaluate import SHARED, evaluate, validation_sets
-from training.muon import Muon
-from unblur.models import DEFAULT_MODEL, MODELS
+from training.losses import LATER_ERRORS
+from training.pool import CropPool
+from training.trainer import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
 from unblur.srn import SRN
-from unblur.srn_config import SCALES
 from unblur.weights import load_network, save_network
-
-Error: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""Takes what a network made and what was wanted, (B, C, H, W) in [0, 1], and returns a scalar."""
-
-COMPACT = MODELS[DEFAULT_MODEL].config
-"""The embedded default network, as chosen by experiment."""
-
-SQUARED_ERROR_UNTIL = 0.5
-"""Progress at which the loss changes; a robust loss learns nothing from a network that is new."""
-
-WARM_UP_STEPS = 150
 
 AGREE_STEPS = 100
 """How long processes train apart. Meeting more often would only cost time."""
 
 
-def initialise(network: SRN) -> None:
-    """Start as the identity: the residual, and each residual block, near zero."""
-    for name, weight in network.named_parameters():
-        if name.endswith("bias") or name.startswith("output."):
-            nn.init.zeros_(weight)
-        else:
-            nn.init.kaiming_normal_(weight, nonlinearity="relu")
-            if name.endswith("conv2.weight"):
-                weight.data.mul_(0.1)
-
-
-def squared_error(result: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared error, whose gradient favours strong edges over noise."""
-    return F.mse_loss(result, wanted)
-
-
-def robust_error(result: Tensor, wanted: Tensor) -> Tensor:
-    """Charbonnier error plus a share of the L1 error of the spectrum.
-
-    The spectrum follows Cho et al., "Rethinking Coarse-to-Fine Approach in
-    Single Image Deblurring", ICCV 2021 (MIMO-UNet), whose weight is 0.1.
-    """
-    difference = result - wanted
-    charbonnier = (difference.square() + 0.01**2).sqrt().mean()
-    spectrum = torch.fft.rfft2(difference, norm="ortho")
-    return charbonnier + 0.02 * torch.view_as_real(spectrum).abs().mean()
-
-
-def balanced_error(result: Tensor, wanted: Tensor) -> Tensor:
-    """Squared error plus its logarithm, crop by crop.
-
-    The logarithm is what decibels measure (as in Chen et al., "Simple Baselines
-    for Image Restoration", ECCV 2022) and weighs a crop by how good it is
-    already, so that sharp photos stay as they are; the squared error keeps the
-    network at work on what is badly blurred.
-    """
-    squared = (result - wanted).square().mean((1, 2, 3))
-    return (0.02 * torch.log(squared + 1e-5) + 15 * squared).mean()
-
-
-LATER_ERRORS = {"robust": robust_error, "balanced": balanced_error}
-
-
-def training_loss(results: list[Tensor], sharp: Tensor, error: Error) -> Tensor:
-    """Sum the error over the three scales (equation 7 of the SRN paper)."""
-    losses = [
-        error(result.float(), F.avg_pool2d(sharp, scale))
-        for result, scale in zip(results, SCALES, strict=True)
-    ]
-    return torch.stack(losses).sum()
-
-
-@dataclass
-class Trainer:
-    """The state of a training: network, its average, optimisers, and how far it is."""
-
-    network: SRN
-    minutes: float
-    lr: float
-    average: SRN = field(init=False)
-    optimisers: list[torch.optim.Optimizer] = field(init=False)
-    step: int = 0
-    pixels: int = 0
-    seconds: float = 0.0
-    begin: float = 0.0
-    """Progress at which this training began."""
-    squared_until: float = SQUARED_ERROR_UNTIL
-    """Progress at which the loss changes."""
-    later_error: Error = balanced_error
-    """The loss from then on."""
-    processes: int = 1
-    """How many train together; see `agree`."""
-
-    def __post_init__(self) -> None:
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.network).requires_grad_(False)
-        inner = [
-            weight
-            for name, weight in self.network.named_parameters()
-            if weight.ndim == 4 and not name.startswith(("entries.0.", "output."))
-        ]
-        chosen = {id(weight) for weight in inner}
-        others = [weight for weight in self.network.parameters() if id(weight) not in chosen]
-        self.optimisers = [
-            Muon(inner, self.lr),
-            torch.optim.AdamW(others, self.lr, betas=(0.9, 0.99), weight_decay=0.0),
-        ]
-
-    @property
-    def progress(self) -> float:
-        """How much of the training is done, from 0 to 1."""
-        share = self.seconds / (60 * self.minutes)
-        return min(1.0, self.begin + (1 - self.begin) * share)
-
-    def train_on(self, blurred: Tensor, sharp: Tensor) -> tuple[float, float]:
-        """Take one step.
-
-        Returns:
-            The squared errors of the blurred crops and of the result.
-        """
-        blurred = blurred.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            results = self.network(blurred)
-        error = self.later_error if self.progress >= self.squared_until else squared_error
-        loss = training_loss(results, sharp, error)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        rate = min(1.0, (self.step + 1) / WARM_UP_STEPS)
-        rate *= 0.01 + 0.99 * (1 + math.cos(math.pi * self.progress)) / 2
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = self.lr * rate
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        self.step += 1
-        self.pixels += self.processes * blurred.shape[0] * blurred.shape[2] * blurred.shape[3]
-        self._update_average()
-        return (
-            F.mse_loss(blurred, sharp).item(),
-            F.mse_loss(results[-1].detach().float().clamp(0, 1), sharp).item(),
-        )
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = min(0.999, (1 + self.step) / (10 + self.step))
-        for mean, weight in zip(self.average.parameters(), self.network.parameters(), strict=True):
-            mean.lerp_(weight, 1 - decay)
-
-    @torch.no_grad()
-    def agree(self) -> None:
-        """Give every process the mean of all processes' weights, averages and times.
-
-        Networks that train apart and are averaged now and then learn about as much
-        as one from all their crops (local SGD; Stich, ICLR 2019), without waiting for
-        each other in every layer as threads do.
-        """
-        if self.processes == 1:
-            return
-        weights = [*self.network.parameters(), *self.average.parameters()]
-        values = torch.cat(
-            [*(weight.flatten() for weight in weights), torch.tensor([self.seconds])]
-        )
-        dist.all_reduce(values)
-        *means, seconds = (values / self.processes).split([*map(torch.numel, weights), 1])
-        for weight, mean in zip(weights, means, strict=True):
-            weight.copy_(mean.view_as(weight))
-        self.seconds = seconds.item()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to go on."""
-        return {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "step": self.step,
-            "pixels": self.pixels,
-            "seconds": self.seconds,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        self.step, self.pixels, self.seconds = state["step"], state["pixels"], state["seconds"]
-
-
 def save(trainer: Trainer, folder: Path) -> None:
-    """Write the state to go on from, and the averaged weights to ship."""
+    """Write the state to go on from, and the averaged weights to ship, also by their minute."""
     scratch = folder / "state.pt.tmp"
     torch.save(trainer.state_dict(), scratch)
     scratch.replace(folder / "state.pt")
-    save_network(trainer.average, folder / "average.safetensors", torch.float16)
+    average = folder / "average.safetensors"
+    save_network(trainer.average, average, torch.float16)
+    shutil.copy(average, folder / f"average-{trainer.seconds / 60:.1f}.safetensors")
 
 
 def report(trainer: Trainer, sets: dict[str, list[Pair]], log: Path) -> None:
     """Print the scores of the averaged network, and append them to the curve."""
+    average = copy.deepcopy(trainer.average).cpu()
     for name, pairs in sets.items():
-        score = evaluate(trainer.average, pairs)
+        score = evaluate(average, pairs)
         print(f"  {name:>8}: {score}", flush=True)
         with log.open("a") as file:
             file.write(
@@ -239,15 +62,26 @@ def report(trainer: Trainer, sets: dict[str, list[Pair]], log: Path) -> None:
 
 def train(
     trainer: Trainer,
-    batches: DataLoader[Any],
+    batches: Iterable[tuple[Tensor, Tensor]],
     shared_progress: Synchronized[float],
     folder: Path,
+    report_every: float,
     is_first: bool = True,
 ) -> None:
-    """Train until the minutes are over; the first process saves and reports on the way."""
-    sets = validation_sets(SHARED / "photos", SHARED / "pairs") if is_first else {}
-    next_report = trainer.seconds + 600
-    before, after = 0.0, 0.0
+    """Train until the minutes are over; the first process saves and reports on the way.
+
+    Args:
+        trainer: What trains.
+        batches: What it trains on.
+        shared_progress: Where those who make the batches see how far it is.
+        folder: Where to save.
+        report_every: Seconds from one report to the next.
+        is_first: Whether this is the first of several processes, or the only one.
+    """
+    has_photos = is_first and SHARED.exists()
+    sets = validation_sets(SHARED / "photos", SHARED / "pairs") if has_photos else {}
+    next_report = trainer.seconds + report_every
+    before = after = torch.zeros(())
     last = time.monotonic()
     for blurred, sharp in batches:
         errors = trainer.train_on(blurred, sharp)
@@ -265,16 +99,16 @@ def train(
                 f"{trainer.seconds / 60:6.1f} min  step {trainer.step}  "
                 f"{trainer.pixels / 1e6:.0f} Mpx  "
                 f"{trainer.pixels / trainer.seconds / 1e3:.0f} kpx/s  "
-                f"training gain {10 * math.log10(before / after):+.3f} dB",
+                f"training gain {10 * math.log10(before.item() / after.item()):+.3f} dB",
                 flush=True,
             )
         if is_first and (trainer.seconds >= next_report or finished):
             save(trainer, folder)
             report(trainer, sets, folder / "curve.tsv")
-            next_report = trainer.seconds + 600
+            next_report = trainer.seconds + report_every
         if finished:
             return
-        before, after = 0.0, 0.0
+        before = after = torch.zeros(())
         last = time.monotonic()  # waiting and reporting are no training
 
 
@@ -290,6 +124,13 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--real-share", type=float, default=0.2, help="share of real pairs")
     parser.add_argument("--start-from", type=Path, help="weights to start from")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report-every", type=float, default=10, help="minutes (10)")
+    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda (cpu)")
+    gpu = parser.add_argument_group("on a GPU")
+    gpu.add_argument("--workers", type=int, default=8, help="processes that make crops (8)")
+    gpu.add_argument("--crop", type=int, default=256, help="side of the crops in pixels (256)")
+    gpu.add_argument("--batch", type=int, default=32, help="crops of each step (32)")
+    gpu.add_argument("--pool", type=float, default=8, help="gigabytes of crops (8)")
     return parser.parse_args()
 
 
@@ -297,6 +138,7 @@ def main() -> None:
     """Train from the command line."""
     options = parse_options()
     torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = True
     torch.manual_seed(options.seed)
     rank, processes = 0, 1
     if dist.is_torchelastic_launched():
@@ -307,6 +149,7 @@ def main() -> None:
     else:
         network = SRN(COMPACT)
         initialise(network)
+    network.to(options.device)
     begin = SQUARED_ERROR_UNTIL if options.start_from else 0.0
     later_error = LATER_ERRORS[options.later_error]
     trainer = Trainer(
@@ -322,12 +165,24 @@ def main() -> None:
     if state.exists():
         trainer.load_state_dict(torch.load(state, weights_only=True))
     progress = multiprocessing.Value("d", trainer.progress)
+    batches = make_batches(options, trainer, progress, rank)
+    train(trainer, batches, progress, options.folder, 60 * options.report_every, rank == 0)
+
+
+def make_batches(
+    options: argparse.Namespace, trainer: Trainer, progress: Synchronized[float], rank: int
+) -> Iterable[tuple[Tensor, Tensor]]:
+    """Return what to train on: on a processor new crops each time, on a GPU those of a pool."""
     seed = options.seed + 1000 * rank
     crops = BlurredCrops(
         options.photos, options.pairs, progress, options.real_share, seed, trainer.step
     )
-    batches = DataLoader(crops, batch_size=None, num_workers=1, prefetch_factor=8)
-    train(trainer, batches, progress, options.folder, is_first=rank == 0)
+    if trainer.device.type == "cpu":
+        return DataLoader(crops, batch_size=None, num_workers=1, prefetch_factor=8)
+    crops.curriculum = functools.partial(another_curriculum, crop=options.crop)
+    crops.first_batch *= options.batch  # more than were made so far
+    made = DataLoader(crops, batch_size=None, num_workers=options.workers)
+    return CropPool(made, options.batch, trainer.device, options.pool)
 
 
 if __name__ == "__main__":

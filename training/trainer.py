@@ -1,0 +1,226 @@
+"""One step of a training after another, on a processor or on a GPU."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.losses import Error, balanced_error, squared_error, training_loss
+from training.muon import Muon
+from unblur.models import DEFAULT_MODEL, MODELS
+from unblur.srn import SRN
+
+COMPACT = MODELS[DEFAULT_MODEL].config
+"""The embedded default network, as chosen by experiment."""
+
+SQUARED_ERROR_UNTIL = 0.5
+"""Progress at which the loss changes; a robust loss learns nothing from a network that is new."""
+
+WARM_UP_STEPS = 150
+
+Step: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Takes blurred and sharp crops, trains on them, and returns the squared errors of `train_on`."""
+
+Judge: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+"""Takes blurred and sharp crops, and returns the loss and the same errors."""
+
+
+def initialise(network: SRN) -> None:
+    """Start as the identity: the residual, and each residual block, near zero."""
+    for name, weight in network.named_parameters():
+        if name.endswith("bias") or name.startswith("output."):
+            nn.init.zeros_(weight)
+        else:
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")
+            if name.endswith("conv2.weight"):
+                weight.data.mul_(0.1)
+
+
+def recorded(step: Step, blurred: Tensor, sharp: Tensor) -> Step:
+    """Record what a step does on a GPU, so that it is launched at once.
+
+    To launch its thousands of kernels one by one takes longer than they do.
+
+    Args:
+        step: What to record; it is run three times first.
+        blurred: An example of what it is given.
+        sharp: Likewise.
+    """
+    inputs = blurred.clone(), sharp.clone()
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step(*inputs)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others fetch crops
+        outputs = step(*inputs)
+
+    def replay(blurred: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
+        inputs[0].copy_(blurred)
+        inputs[1].copy_(sharp)
+        graph.replay()
+        return outputs
+
+    return replay
+
+
+@dataclass
+class Trainer:
+    """The state of a training: network, its average, optimisers, and how far it is."""
+
+    network: SRN
+    minutes: float
+    lr: float
+    average: SRN = field(init=False)
+    optimisers: list[torch.optim.Optimizer] = field(init=False)
+    step: int = 0
+    pixels: int = 0
+    seconds: float = 0.0
+    begin: float = 0.0
+    """Progress at which this training began."""
+    squared_until: float = SQUARED_ERROR_UNTIL
+    """Progress at which the loss changes."""
+    later_error: Error = balanced_error
+    """The loss from then on."""
+    processes: int = 1
+    """How many train together; see `agree`."""
+    device: torch.device = field(init=False)
+    _steps: dict[Error, Step] = field(init=False, default_factory=dict)
+    """How to take a step, for each error."""
+
+    def __post_init__(self) -> None:
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.device = self.network.output.weight.device
+        self._renewed = torch.zeros((), device=self.device)
+        inner = [
+            weight
+            for name, weight in self.network.named_parameters()
+            if weight.ndim == 4 and not name.startswith(("entries.0.", "output."))
+        ]
+        chosen = {id(weight) for weight in inner}
+        others = [weight for weight in self.network.parameters() if id(weight) not in chosen]
+        on_gpu = self.device.type == "cuda"
+        lr = torch.tensor(self.lr, device=self.device) if on_gpu else self.lr
+        self.optimisers = [
+            Muon(inner, lr),
+            torch.optim.AdamW(others, lr, betas=(0.9, 0.99), weight_decay=0.0, capturable=on_gpu),
+        ]
+
+    @property
+    def progress(self) -> float:
+        """How much of the training is done, from 0 to 1."""
+        share = self.seconds / (60 * self.minutes)
+        return min(1.0, self.begin + (1 - self.begin) * share)
+
+    def train_on(self, blurred: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one step.
+
+        Args:
+            blurred: Crops, (B, 3, H, W) uint8; on a GPU, of the same shape each time.
+            sharp: What is wanted of them.
+
+        Returns:
+            The squared errors of the blurred crops and of the result, scalars.
+        """
+        error = self.later_error if self.progress >= self.squared_until else squared_error
+        if error not in self._steps:
+            self._steps[error] = self._prepare(error, blurred, sharp)
+        self._schedule()
+        errors = self._steps[error](blurred, sharp)
+        self.step += 1
+        self.pixels += self.processes * blurred.shape[0] * blurred.shape[2] * blurred.shape[3]
+        return errors
+
+    def _prepare(self, error: Error, blurred: Tensor, sharp: Tensor) -> Step:
+        """Return a step with an error; on a GPU, compiled and recorded from an example."""
+        if self.device.type == "cpu":
+            return functools.partial(self._take_step, functools.partial(self._judge, error))
+        judge = torch.compile(functools.partial(self._judge, error), dynamic=False)
+        return recorded(functools.partial(self._take_step, judge), blurred, sharp)
+
+    def _schedule(self) -> None:
+        """Set the learning rate, and how far the average follows."""
+        rate = min(1.0, (self.step + 1) / WARM_UP_STEPS)
+        rate *= 0.01 + 0.99 * (1 + math.cos(math.pi * self.progress)) / 2
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(self.lr * rate)
+                else:
+                    group["lr"] = self.lr * rate
+        self._renewed.fill_(1 - min(0.999, (2 + self.step) / (11 + self.step)))
+
+    def _take_step(self, judge: Judge, blurred: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
+        loss, before, after = judge(blurred, sharp)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for mean, weight in zip(
+                self.average.parameters(), self.network.parameters(), strict=True
+            ):
+                mean.lerp_(weight, self._renewed)
+        return before, after
+
+    def _judge(self, error: Error, blurred: Tensor, sharp: Tensor) -> tuple[Tensor, ...]:
+        """Return the loss, and the squared errors of the blurred crops and of the result."""
+        blurred = (blurred.float() / 255).contiguous(memory_format=torch.channels_last)
+        sharp = sharp.float() / 255
+        with torch.autocast(self.device.type, torch.bfloat16):
+            results = self.network(blurred)
+        loss = training_loss(results, sharp, error)
+        result = results[-1].detach().float().clamp(0, 1)
+        return loss, F.mse_loss(blurred, sharp), F.mse_loss(result, sharp)
+
+    @torch.no_grad()
+    def agree(self) -> None:
+        """Give every process the mean of all processes' weights, averages and times.
+
+        Networks that train apart and are averaged now and then learn about as much
+        as one from all their crops (local SGD; Stich, ICLR 2019), without waiting for
+        each other in every layer as threads do.
+        """
+        if self.processes == 1:
+            return
+        weights = [*self.network.parameters(), *self.average.parameters()]
+        values = torch.cat(
+            [*(weight.flatten() for weight in weights), torch.tensor([self.seconds])]
+        )
+        dist.all_reduce(values)
+        *means, seconds = (values / self.processes).split([*map(torch.numel, weights), 1])
+        for weight, mean in zip(weights, means, strict=True):
+            weight.copy_(mean.view_as(weight))
+        self.seconds = seconds.item()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to go on."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "step": self.step,
+            "pixels": self.pixels,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.step, self.pixels, self.seconds = state["step"], state["pixels"], state["seconds"]
