@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.capacity`` computes it from the assumptions below, which
 are meant to be replaced; ``--measure`` finds anew what a photo costs beside the
-network. No GPU was measured: their figures follow from the network's
-multiplications, the maker's peak rate and a share of it that is guessed.
+network. The table's GPUs were not measured: their figures follow from the
+network's multiplications, the maker's peak rate and a share of it that is
+guessed.
 """
 
 from __future__ import annotations
