@@ -3,7 +3,8 @@
 ``python -m training.train --minutes 120`` goes on where the last training of
 the same folder stopped, or else starts anew; ``--start-from WEIGHTS`` starts
 from shipped weights, with the second half of the schedule. ``torchrun
---nproc-per-node 2 -m training.train`` uses two cores, one for each process.
+--nproc-per-node 2 -m training.train`` uses two cores, one for each process;
+``--device cuda`` uses a GPU, and cores to make crops for it.
 The recipe and its reasons are told in ``training/README.md``.
 """
 
