@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import make_pixels
 
-from training.pool import CROPS_BEFORE_THE_FIRST_BATCH, CropPool
+from training.pool import BATCHES_MADE_FIRST, CropPool
 
 SIDE = 8
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ def test_crops_are_drawn_from_those_made_with_what_is_wanted_of_them():
 def test_many_crops_are_there_before_the_first_is_drawn():
     pool = CropPool(endless(), batch=3, device=CPU, gigabytes=gigabytes(100))
     next(iter(pool))
-    assert pool.put_in >= 3 * CROPS_BEFORE_THE_FIRST_BATCH
+    assert pool.put_in >= 3 * BATCHES_MADE_FIRST
 
 
 def test_a_full_pool_forgets_the_oldest():

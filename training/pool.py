@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-CROPS_BEFORE_THE_FIRST_BATCH = 16
-"""How many batches' crops are waited for; fewer would be learnt by heart at first."""
+BATCHES_MADE_FIRST = 16
+"""How many batches of crops are waited for; fewer would be learnt by heart at first."""
 
 
 class CropPool:
@@ -49,7 +49,7 @@ class CropPool:
         fetching = threading.Thread(target=self._fetch, args=(made,), daemon=True)
         fetching.start()
         try:
-            while self.put_in < CROPS_BEFORE_THE_FIRST_BATCH * self.batch:
+            while self.put_in < BATCHES_MADE_FIRST * self.batch:
                 self._put(self._next_made())
             while True:
                 while not self._waiting.empty():
