@@ -134,10 +134,10 @@ class Trainer:
         Returns:
             The squared errors of the blurred crops and of the result, scalars.
         """
+        self._schedule()
         error = self.later_error if self.progress >= self.squared_until else squared_error
         if error not in self._steps:
             self._steps[error] = self._prepare(error, blurred, sharp)
-        self._schedule()
         errors = self._steps[error](blurred, sharp)
         self.step += 1
         self.pixels += self.processes * blurred.shape[0] * blurred.shape[2] * blurred.shape[3]
