@@ -17,6 +17,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from training.blur import MOTION, Pixels, Response, make_blurred
 from training.drawn import draw_caption, draw_over
+from unblur.views import View
 
 HELD_OUT_PHOTOS = (
     "budgie_casa-mila",
@@ -144,9 +145,8 @@ def random_turn(
     rng: np.random.Generator, *images: NDArray[np.float32]
 ) -> list[NDArray[np.float32]]:
     """Mirror and turn images alike, by multiples of 90 degrees."""
-    quarter_turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
-    turned = [np.rot90(image, quarter_turns) for image in images]
-    return [np.ascontiguousarray(image[:, ::-1] if mirrored else image) for image in turned]
+    view = View(int(rng.integers(4)), bool(rng.integers(2)))
+    return [np.ascontiguousarray(view.of(image)) for image in images]
 
 
 def random_tint(

@@ -37,6 +37,9 @@ from unblur.weights import load_network, save_network
 AGREE_STEPS = 100
 """How long processes train apart. Meeting more often would only cost time."""
 
+MADE_AT_ONCE = 4
+"""Crops that a process hands over to the pool of a GPU together."""
+
 
 def save(trainer: Trainer, folder: Path) -> None:
     """Write the state to go on from, and the averaged weights to ship, also by their minute."""
@@ -174,14 +177,21 @@ def make_batches(
     options: argparse.Namespace, trainer: Trainer, progress: Synchronized[float], rank: int
 ) -> Iterable[tuple[Tensor, Tensor]]:
     """Return what to train on: on a processor new crops each time, on a GPU those of a pool."""
-    seed = options.seed + 1000 * rank
-    crops = BlurredCrops(
-        options.photos, options.pairs, progress, options.real_share, seed, trainer.step
+    make_crops = functools.partial(
+        BlurredCrops,
+        options.photos,
+        options.pairs,
+        progress,
+        options.real_share,
+        options.seed + 1000 * rank,
     )
     if trainer.device.type == "cpu":
+        crops = make_crops(trainer.step)
         return DataLoader(crops, batch_size=None, num_workers=1, prefetch_factor=8)
-    crops.curriculum = functools.partial(another_curriculum, crop=options.crop)
-    crops.first_batch *= options.batch  # more than were made so far
+    crops = make_crops(
+        trainer.step * options.batch,  # more than were made so far
+        functools.partial(another_curriculum, crop=options.crop, batch=MADE_AT_ONCE),
+    )
     made = DataLoader(crops, batch_size=None, num_workers=options.workers)
     return CropPool(made, options.batch, trainer.device, options.pool)
 
