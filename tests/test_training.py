@@ -18,18 +18,21 @@ from training.data import (
     Curriculum,
     Pair,
     photo_paths,
+    random_shrink,
     random_tint,
     read_pairs,
     synthetic_pairs,
 )
 from training.drawn import draw_caption, draw_over
 from training.evaluate import deblur, evaluate
+from training.even import even_kernels, make_even
 from training.losses import balanced_error
 from training.mean import mean_network
 from training.muon import orthogonalise
 from training.sheet import draw
 from training.train import save
 from training.trainer import COMPACT, Trainer, initialise
+from unblur.bands import LineBuffers
 from unblur.deblurrer import Deblurrer
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
@@ -223,6 +226,25 @@ def test_a_batch_depends_on_its_number_alone(crops):
     assert first[0].shape == first[1].shape == (2, 3, 64, 64)
 
 
+def test_photos_are_shrunk_more_often_than_enlarged_and_never_beyond_what_there_is():
+    rng = np.random.default_rng(1)
+    shrinks = np.array([random_shrink(1.5, rng) for _ in range(500)])
+    assert shrinks.min() > 0.5
+    assert shrinks.max() <= 1.5
+    assert 0.4 < (shrinks > 1).mean() < 0.6
+    assert 0.1 < (shrinks < 1).mean() < 0.2
+
+
+def test_an_enlarged_crop_is_softer_than_the_photo(crops, monkeypatch):
+    def mean_sharpness(factor):
+        monkeypatch.setattr("training.data.random_shrink", lambda most, rng: factor)
+        stage, rng = Curriculum(crop=64, batch=1, longest=8), np.random.default_rng(3)
+        return np.mean([sharpness(crops._sharp_crop(stage, rng)) for _ in range(10)])
+
+    monkeypatch.setattr("training.data.DRAWN_SHARE", 0)
+    assert mean_sharpness(0.5) < 0.7 * mean_sharpness(1.0)
+
+
 def test_workers_take_turns_and_make_what_one_would(crops):
     crops.curriculum = lambda progress: Curriculum(crop=64, batch=1, longest=10)
     one, two = (
@@ -279,7 +301,8 @@ def test_a_new_network_returns_its_input(trainer):
 
 def test_training_learns_and_can_go_on_from_its_state(trainer):
     torch.manual_seed(1)
-    sharp = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    sharp = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
+    sharp = sharp.repeat_interleave(2, 2).repeat_interleave(2, 3)
     blurred = torch.nn.functional.avg_pool2d(sharp.float(), 3, 1, 1).byte()
     errors = [trainer.train_on(blurred, sharp) for _ in range(40)]
     assert errors[-1][1] < 0.96 * errors[0][0]
@@ -288,6 +311,59 @@ def test_training_learns_and_can_go_on_from_its_state(trainer):
     resumed.load_state_dict(trainer.state_dict())
     assert resumed.step == 40
     assert resumed.train_on(blurred, sharp) == trainer.train_on(blurred, sharp)
+
+
+def features_that_change_along_x(channels):
+    return torch.randn(1, channels, 1, 20).expand(1, channels, 20, 20)
+
+
+def interior(image):
+    return image[:, :, 8:-8, 8:-8]
+
+
+def test_even_kernels_make_no_dots_along_an_edge():
+    kernels = torch.randn(5, 4, 4, 4)
+    features = features_that_change_along_x(5)
+    dotted, even = (
+        interior(torch.nn.functional.conv_transpose2d(features, k, stride=2, padding=1))
+        for k in (kernels, even_kernels(kernels, 2))
+    )
+    assert dotted.diff(dim=2).abs().max() > 0.1
+    assert even.diff(dim=2).abs().max() < 1e-5
+    assert even.diff(dim=3).abs().max() > 0.1
+
+
+def test_an_even_network_ends_without_dots_along_an_edge(trainer):
+    network = trainer.network
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight)
+    make_even(network)
+
+    def enlarged(features):
+        shuffled = torch.nn.functional.pixel_shuffle(network.output(features, LineBuffers()), 2)
+        return interior(shuffled)
+
+    across = features_that_change_along_x(4)
+    for features, dim in ((across, 2), (across.mT, 3)):
+        assert enlarged(features).diff(dim=dim).abs().max() < 1e-5
+        assert enlarged(features).diff(dim=5 - dim).abs().max() > 0.1
+
+
+def test_to_make_a_network_even_again_changes_nothing(trainer):
+    before = [weight.clone() for weight in trainer.network.parameters()]
+    make_even(trainer.network)
+    assert all(map(torch.allclose, before, trainer.network.parameters()))
+
+
+def test_a_network_stays_even_while_it_learns(trainer):
+    sharp = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    for _ in range(3):
+        trainer.train_on(sharp.flip(2), sharp)
+    for network in (trainer.network, trainer.average):
+        before = [weight.clone() for weight in network.parameters()]
+        make_even(network)
+        for old, new in zip(before, network.parameters(), strict=True):
+            assert torch.allclose(old, new, atol=1e-6)
 
 
 def test_weights_are_kept_for_each_report(trainer, tmp_path):
@@ -360,7 +436,7 @@ def test_what_is_evaluated_is_what_the_tool_makes(views):
     network = SRN(SRNConfig(width=2, blocks=1, recurrent=True, residual=True)).eval()
     pixels = make_pixels(61, 75)
     expected = Deblurrer(network, "cpu", precision=torch.float32, views=views)(pixels)
-    result = deblur(network, pixels, bf16=False, views=views)
+    result = deblur(network, pixels, views, torch.float32)
     assert np.abs(result.astype(int) - expected).max() <= 1  # where two roundings differ
     assert not np.array_equal(result, pixels)
 

@@ -21,11 +21,14 @@ Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 MOTION, MOVING_OBJECT, SHARP = "motion", "moving object", "sharp"
-KIND_SHARES = {MOTION: 0.53, MOVING_OBJECT: 0.26, SHARP: 0.21}
+KIND_SHARES = {MOTION: 0.5, MOVING_OBJECT: 0.25, SHARP: 0.25}
 """How often each kind of photo is made; those that nothing moved in must stay as they are."""
 
-OUT_OF_FOCUS_SHARE = 0.3
-"""How many scenes are partly out of focus, hardly or far, and must stay so."""
+OUT_OF_FOCUS_SHARE = 0.4
+"""How many scenes are out of focus, hardly or far, partly or wholly, and must stay so."""
+
+WHOLLY_SHARE = 1 / 3
+"""How many of these are so all over."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +181,9 @@ def blur(linear: Array, kind: str, longest: float, rng: np.random.Generator) -> 
 
 
 def put_out_of_focus(linear: Array, rng: np.random.Generator) -> Array:
-    """Blur a part of a scene as a lens does what is nearer or farther than its focus."""
+    """Blur a scene or a part of it as a lens does what is nearer or farther than its focus."""
     far = convolve(linear, focus_kernel(rng.uniform(0.8, 6.0), rng))
-    return blend(linear, far, rng)
+    return far if rng.random() < WHOLLY_SHARE else blend(linear, far, rng)
 
 
 def brighten_lamps(linear: Array, rng: np.random.Generator) -> Array:

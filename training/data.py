@@ -49,6 +49,9 @@ blur, which is the most common, is seen more often than long."""
 DRAWN_SHARE = 0.3
 """How many of the crops that are not of real pairs have shapes and text drawn over them."""
 
+SHRUNK_SHARE, ENLARGED_SHARE = 0.5, 0.15
+"""How many of the crops that are not of real pairs are shrunk and enlarged, up to twofold."""
+
 TINTED_SHARE = 0.3
 """How many of the crops are seen by light of another colour."""
 
@@ -139,6 +142,14 @@ def random_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     y = rng.integers(0, pixels.shape[0] - size + 1)
     x = rng.integers(0, pixels.shape[1] - size + 1)
     return pixels[y : y + size, x : x + size]
+
+
+def random_shrink(most: float, rng: np.random.Generator) -> float:
+    """Draw what a crop's side is divided by: most often 1 to 2 but no more than ``most``."""
+    choice = rng.random()
+    if choice < SHRUNK_SHARE:
+        return rng.uniform(1, min(2.0, most))
+    return rng.uniform(0.5, 1) if choice < SHRUNK_SHARE + ENLARGED_SHARE else 1.0
 
 
 def random_turn(
@@ -254,23 +265,22 @@ class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
         return (sharp if rng.random() < SHARP_SHARE_OF_PAIRS else both[..., :3]), sharp
 
     def _sharp_crop(self, stage: Curriculum, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Cut a crop with its margin, sharpened half of the time by shrinking.
+        """Cut a crop with its margin, many sharpened by shrinking and some softened by enlarging.
 
         Of four places the busiest one is taken: flat sky teaches nothing. Some
         crops are drawn over.
         """
         size = stage.crop + 2 * self._margin(stage)
         pixels = self.photos[rng.integers(len(self.photos))]
-        shrink = rng.uniform(1, min(2.0, min(pixels.shape[:2]) / size)) if rng.random() < 0.5 else 1
-        cut = int(np.ceil(size * shrink))
+        cut = int(np.ceil(size * random_shrink(min(pixels.shape[:2]) / size, rng)))
         candidates = [random_crop(pixels, cut, rng) for _ in range(4)]
         crop = max(
             candidates,
             key=lambda c: float(np.abs(np.diff(c[..., 1].astype(np.int16), axis=0)).mean()),
         )
-        if shrink > 1:
-            image = Image.fromarray(crop).resize((size, size), Image.Resampling.BOX)
-            crop = np.asarray(image)
+        if cut != size:
+            resampling = Image.Resampling.BOX if cut > size else Image.Resampling.BICUBIC
+            crop = np.asarray(Image.fromarray(crop).resize((size, size), resampling))
         if rng.random() < DRAWN_SHARE:
             crop = draw_over(crop, rng)
         return crop.astype(np.float32) / 255

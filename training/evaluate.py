@@ -23,11 +23,13 @@ from skimage.metrics import structural_similarity
 
 from training.blur import Pixels
 from training.data import BLUR_LENGTHS, Pair, read_pairs, synthetic_pairs
+from unblur.devices import choose_precision
 from unblur.srn import SRN
 from unblur.views import ALL_VIEWS, mean
 from unblur.weights import load_network
 
 SHARED = Path(__file__).parents[2] / "shared"
+PRECISION = choose_precision(torch.device("cpu"))
 REAL, DRAWN = "real", "drawn"
 
 NOTICEABLY_WORSE = 0.1
@@ -82,28 +84,33 @@ class Score:
         )
 
 
-def deblur(network: SRN, pixels: Pixels, bf16: bool = True, views: int = 1) -> Pixels:
+def deblur(
+    network: SRN, pixels: Pixels, views: int = 1, precision: torch.dtype = PRECISION
+) -> Pixels:
     """Deblur a whole photo, HWC uint8, as the mean of what is made of some views."""
     results = (
-        view.undone(_deblur_once(network, view.of(pixels), bf16)) for view in ALL_VIEWS[:views]
+        view.undone(_deblur_once(network, view.of(pixels), precision)) for view in ALL_VIEWS[:views]
     )
     return mean(results, views)
 
 
-def _deblur_once(network: SRN, pixels: Pixels, bf16: bool) -> Pixels:
+def _deblur_once(network: SRN, pixels: Pixels, precision: torch.dtype) -> Pixels:
     image = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32) / 255)[None]
     multiple = network.config.multiple
     height, width = pixels.shape[:2]
     padded = F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")
     padded = padded.contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    is_bf16 = precision is torch.bfloat16
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
         result = network(padded)[-1].float()[0, :, :height, :width]
     return (result.clamp(0, 1) * 255).round().numpy().transpose(1, 2, 0).astype(np.uint8)
 
 
-def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True, views: int = 1) -> Score:
+def evaluate(
+    network: SRN, pairs: list[Pair], views: int = 1, precision: torch.dtype = PRECISION
+) -> Score:
     """Score a network on pairs of blurred and sharp photos; see `deblur`."""
-    rows = [_judge(network, pair, bf16, views) for pair in pairs]
+    rows = [_judge(network, pair, views, precision) for pair in pairs]
     before, after, *others = np.array(rows).T
     blurred_ssim, ssim, blurred_tint, tint, blurred_overshoot, overshoot, harm, harm_to_colour = (
         float(values.mean()) for values in others
@@ -129,10 +136,10 @@ def evaluate(network: SRN, pairs: list[Pair], bf16: bool = True, views: int = 1)
     )
 
 
-def _judge(network: SRN, pair: Pair, bf16: bool, views: int) -> tuple[float, ...]:
+def _judge(network: SRN, pair: Pair, views: int, precision: torch.dtype) -> tuple[float, ...]:
     """Return errors, similarities, tints and overshoots, each before and after, and both harms."""
     sharp = pair.sharp.astype(np.float32)
-    result = deblur(network, pair.blurred, bf16, views).astype(np.float32)
+    result = deblur(network, pair.blurred, views, precision).astype(np.float32)
     photos = (pair.blurred.astype(np.float32), result)
     errors = (float(np.square(photo - sharp).mean()) for photo in photos)
     similarities = (
@@ -142,7 +149,7 @@ def _judge(network: SRN, pair: Pair, bf16: bool, views: int) -> tuple[float, ...
     colour = _mean_colour(sharp)
     tints = (float(np.linalg.norm((_mean_colour(photo) - colour)[1:])) for photo in photos)
     overshoots = (_overshoot(photo, sharp) for photo in photos)
-    changed = deblur(network, pair.sharp, bf16, views).astype(np.float32)
+    changed = deblur(network, pair.sharp, views, precision).astype(np.float32)
     harm = float(np.abs(changed - sharp).mean())
     harm_to_colour = float(np.linalg.norm(_mean_colour(changed) - colour))
     return (*errors, *similarities, *tints, *overshoots, harm, harm_to_colour)
@@ -200,12 +207,13 @@ def main() -> None:
         choices=range(1, len(ALL_VIEWS) + 1),
         help="as unblur has it (1)",
     )
-    parser.add_argument("--fp32", action="store_true", help="compute in fp32 instead of bf16")
+    parser.add_argument("--fp32", action="store_true", help="compute in fp32 on any CPU")
     options = parser.parse_args()
     network = load_network(options.weights)
+    precision = torch.float32 if options.fp32 else PRECISION
     sets = validation_sets(options.photos, options.pairs, options.crops, options.shrink)
     for name, pairs in sets.items():
-        print(f"{name:>8}: {evaluate(network, pairs, not options.fp32, options.views)}")
+        print(f"{name:>8}: {evaluate(network, pairs, options.views, precision)}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unblur.devices import choose_precision
+
 
 class Muon(torch.optim.Optimizer):
     """Update weights (O, I, kh, kw) as matrices (O, I * kh * kw).
@@ -61,7 +63,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Replace the singular values by about 1, by Newton-Schulz iteration in bf16.
+    """Replace the singular values by about 1, by Newton-Schulz iteration in the fastest type.
 
     Args:
         matrices: (..., rows, columns).
@@ -70,7 +72,8 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     a, b, c = 3.4445, -4.7750, 2.0315
     is_wide = matrices.shape[-2] <= matrices.shape[-1]
     wide = matrices if is_wide else matrices.mT
-    x = (wide / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()
+    x = wide / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    x = x.to(choose_precision(x.device))
     for _ in range(iterations):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x

@@ -14,8 +14,10 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.even import make_even
 from training.losses import Error, balanced_error, squared_error, training_loss
 from training.muon import Muon
+from unblur.devices import choose_precision
 from unblur.models import DEFAULT_MODEL, MODELS
 from unblur.srn import SRN
 
@@ -101,8 +103,10 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        make_even(self.network)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.device = self.network.output.weight.device
+        self._is_bf16 = choose_precision(self.device) is torch.bfloat16
         self._renewed = torch.zeros((), device=self.device)
         inner = [
             weight
@@ -169,6 +173,7 @@ class Trainer:
         for optimiser in self.optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
+        make_even(self.network)
         with torch.no_grad():
             for mean, weight in zip(
                 self.average.parameters(), self.network.parameters(), strict=True
@@ -180,7 +185,7 @@ class Trainer:
         """Return the loss, and the squared errors of the blurred crops and of the result."""
         blurred = (blurred.float() / 255).contiguous(memory_format=torch.channels_last)
         sharp = sharp.float() / 255
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bf16):
             results = self.network(blurred)
         loss = training_loss(results, sharp, error)
         result = results[-1].detach().float().clamp(0, 1)
