@@ -72,6 +72,20 @@ def test_edges_return_to_where_they_were_before_the_blur(network, scene):
     assert offset(Deblurrer(network, "cpu")(moved), scene) == (0, 0)
 
 
+@pytest.mark.parametrize("is_upright", [True, False])
+@pytest.mark.parametrize("length", [6, 10])
+def test_an_edge_gets_no_dots_along_it(network, length, is_upright):
+    light = np.full((96, 96, 3), 200 / 255, np.float32) ** 2.2
+    light[:, :48] = (40 / 255) ** 2.2
+    moved = sum(np.roll(light, step, axis=1) for step in range(length)) / length
+    photo = np.round(moved ** (1 / 2.2) * 255).astype(np.uint8)[:, 12:84]
+    turned = photo if is_upright else photo.transpose(1, 0, 2).copy()
+    result = Deblurrer(network, "cpu", precision=torch.float32)(turned).astype(int)
+    rows = (result if is_upright else result.transpose(1, 0, 2))[24:72]
+    assert np.abs(rows.mean(axis=0) - photo[0]).max() > 10  # it was made sharper
+    assert np.abs(rows[::2].mean(axis=0) - rows[1::2].mean(axis=0)).max() < 0.75
+
+
 def offset(first, second):
     """Where the cross-correlation of two pictures has its peak."""
     spectra = [np.fft.fft2(p.mean(axis=2) - p.mean()) for p in (first, second)]

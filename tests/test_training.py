@@ -30,7 +30,7 @@ from training.losses import balanced_error
 from training.mean import mean_network
 from training.muon import orthogonalise
 from training.sheet import draw
-from training.train import save
+from training.train import save, saved_when_stopped
 from training.trainer import COMPACT, Trainer, initialise
 from unblur.bands import LineBuffers
 from unblur.deblurrer import Deblurrer
@@ -371,6 +371,15 @@ def test_weights_are_kept_for_each_report(trainer, tmp_path):
         save(trainer, tmp_path)
     names = sorted(path.name for path in tmp_path.glob("*.safetensors"))
     assert names == ["average-10.0.safetensors", "average-20.0.safetensors", "average.safetensors"]
+
+
+def test_what_was_learned_is_kept_when_training_is_stopped(trainer, tmp_path, capsys):
+    trainer.seconds = 90
+    with saved_when_stopped(trainer, tmp_path):
+        raise KeyboardInterrupt
+    assert (tmp_path / "average-1.5.safetensors").exists()
+    assert torch.load(tmp_path / "state.pt")["seconds"] == 90
+    assert "Stopped after 1.5 min" in capsys.readouterr().out
 
 
 def agree_with_another(rank, folder):

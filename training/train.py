@@ -5,19 +5,21 @@ the same folder stopped, or else starts anew; ``--start-from WEIGHTS`` starts
 from shipped weights, with the second half of the schedule. ``torchrun
 --nproc-per-node 2 -m training.train`` uses two cores, one for each process;
 ``--device cuda`` uses a GPU, and cores to make crops for it.
+Ctrl-C keeps what was learned so far.
 The recipe and its reasons are told in ``training/README.md``.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import functools
 import math
 import multiprocessing
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
@@ -49,6 +51,17 @@ def save(trainer: Trainer, folder: Path) -> None:
     average = folder / "average.safetensors"
     save_network(trainer.average, average, torch.float16)
     shutil.copy(average, folder / f"average-{trainer.seconds / 60:.1f}.safetensors")
+
+
+@contextlib.contextmanager
+def saved_when_stopped(trainer: Trainer, folder: Path, is_first: bool = True) -> Iterator[None]:
+    """On Ctrl-C, keep what was learned since the last report, and go on after the block."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if is_first:
+            save(trainer, folder)
+            print(f"Stopped after {trainer.seconds / 60:.1f} min; saved to {folder}", flush=True)
 
 
 def report(trainer: Trainer, sets: dict[str, list[Pair]], log: Path) -> None:
@@ -170,7 +183,9 @@ def main() -> None:
         trainer.load_state_dict(torch.load(state, weights_only=True))
     progress = multiprocessing.Value("d", trainer.progress)
     batches = make_batches(options, trainer, progress, rank)
-    train(trainer, batches, progress, options.folder, 60 * options.report_every, rank == 0)
+    is_first = rank == 0
+    with saved_when_stopped(trainer, options.folder, is_first):
+        train(trainer, batches, progress, options.folder, 60 * options.report_every, is_first)
 
 
 def make_batches(
