@@ -83,7 +83,7 @@ MODELS = {
             parameters=3_771_980,
             file="srn-compact.safetensors",
             size=7_552_008,
-            sha256="94cb0ba30fa2c9df3cf978c7c67c85b11d3f7b690e8843bafcddf4b68a077832",
+            sha256="1e8e7193d14dbfa0a5056d17d7be9ac18ff8a883e3842086db3c02a344277d48",
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
