@@ -15,36 +15,32 @@ from torch import Tensor
 from unblur.srn import SRN
 
 
-def even_kernels(kernels: Tensor, stride: int) -> Tensor:
-    """Return the nearest kernels that make no dots of what does not change along an axis.
-
-    Args:
-        kernels: Of transposed convolutions, (..., n * stride, n * stride).
-        stride: How far a kernel moves from one position to the next.
-    """
-    return _even_rows(_even_rows(kernels, stride).mT, stride).mT
-
-
-def _even_rows(kernels: Tensor, stride: int) -> Tensor:
-    """Give all pixels between two positions the same sum of taps, row by row."""
-    taps = kernels.unflatten(-1, (-1, stride))
-    excess = taps.mean(-2, keepdim=True) - taps.mean((-2, -1), keepdim=True)
-    return (taps - excess).flatten(-2)
-
-
 @torch.no_grad()
 def make_even(network: SRN) -> None:
-    """Replace the kernels that enlarge a network's maps, and its result, by even ones."""
-    for doubling in network.exits.parameters():
-        if doubling.ndim == 4:
-            doubling.copy_(even_kernels(doubling, 2))
+    """Bring the kernels that enlarge a network's maps, and its result, to the nearest even ones.
+
+    These make no dots of what does not change along an axis.
+    """
+    for weight in network.exits.parameters():
+        if weight.ndim == 4:
+            taps = weight.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+            _even_out(taps, tap=2, phase=3)
+            _even_out(taps, tap=4, phase=5)
+    # The last one's maps are shuffled to pixels, which makes it a transposed convolution, too.
     unshuffle, (weight, bias) = network.config.unshuffle, network.output.parameters()
-    # With what it shuffles to pixels after it, the last is a transposed convolution, too.
-    inputs, side = weight.shape[1], weight.shape[2]
-    folded = weight.view(-1, unshuffle, unshuffle, inputs, side, side)  # colour, row, column
-    flipped = folded.flip(4, 5).permute(0, 3, 4, 1, 5, 2)
-    even = even_kernels(flipped.flatten(4, 5).flatten(2, 3), unshuffle)
-    unfolded = even.view(flipped.shape).permute(0, 3, 5, 1, 2, 4).flip(4, 5)
-    weight.copy_(unfolded.reshape(weight.shape))
-    colours = bias.view(-1, unshuffle**2)
+    taps = weight.unflatten(0, (-1, unshuffle, unshuffle))
+    _even_out(taps, tap=4, phase=1)
+    _even_out(taps, tap=5, phase=2)
+    colours = bias.unflatten(0, (-1, unshuffle**2))
     colours.copy_(colours.mean(1, keepdim=True).expand_as(colours))
+
+
+def _even_out(taps: Tensor, tap: int, phase: int) -> None:
+    """Give all pixels between two positions of a kernel the same sum of taps along an axis.
+
+    Args:
+        taps: Kernels, changed in place.
+        tap: The dimension over which a pixel's taps are summed.
+        phase: The dimension of the pixels between two positions.
+    """
+    taps.sub_(taps.mean(tap, keepdim=True) - taps.mean((tap, phase), keepdim=True))
