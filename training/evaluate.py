@@ -29,8 +29,10 @@ from unblur.views import ALL_VIEWS, mean
 from unblur.weights import load_network
 
 SHARED = Path(__file__).parents[2] / "shared"
-PRECISION = choose_precision(torch.device("cpu"))
 REAL, DRAWN = "real", "drawn"
+
+PRECISION = choose_precision(torch.device("cpu"))
+"""What networks are evaluated in unless said otherwise."""
 
 NOTICEABLY_WORSE = 0.1
 """Decibels that a photo has to lose to be counted as worse."""
@@ -100,8 +102,7 @@ def _deblur_once(network: SRN, pixels: Pixels, precision: torch.dtype) -> Pixels
     height, width = pixels.shape[:2]
     padded = F.pad(image, (0, -width % multiple, 0, -height % multiple), mode="replicate")
     padded = padded.contiguous(memory_format=torch.channels_last)
-    is_bf16 = precision is torch.bfloat16
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
+    with torch.inference_mode(), torch.autocast("cpu", precision, precision != torch.float32):
         result = network(padded)[-1].float()[0, :, :height, :width]
     return (result.clamp(0, 1) * 255).round().numpy().transpose(1, 2, 0).astype(np.uint8)
 

@@ -32,7 +32,7 @@ def make_even(network: SRN) -> None:
     _even_out(taps, tap=4, phase=1)
     _even_out(taps, tap=5, phase=2)
     colours = bias.unflatten(0, (-1, unshuffle**2))
-    colours.copy_(colours.mean(1, keepdim=True).expand_as(colours))
+    colours.copy_(colours.mean(1, keepdim=True))
 
 
 def _even_out(taps: Tensor, tap: int, phase: int) -> None:

@@ -106,7 +106,7 @@ class Trainer:
         make_even(self.network)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.device = self.network.output.weight.device
-        self._is_bf16 = choose_precision(self.device) is torch.bfloat16
+        self._precision = choose_precision(self.device)
         self._renewed = torch.zeros((), device=self.device)
         inner = [
             weight
@@ -185,7 +185,8 @@ class Trainer:
         """Return the loss, and the squared errors of the blurred crops and of the result."""
         blurred = (blurred.float() / 255).contiguous(memory_format=torch.channels_last)
         sharp = sharp.float() / 255
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bf16):
+        precision = self._precision
+        with torch.autocast(self.device.type, precision, precision != torch.float32):
             results = self.network(blurred)
         loss = training_loss(results, sharp, error)
         result = results[-1].detach().float().clamp(0, 1)
