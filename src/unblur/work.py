@@ -25,8 +25,8 @@ from unblur.plan import Job, backup_of, has_other_links
 from unblur.report import Outcome, Status
 
 if TYPE_CHECKING:
-    from unblur.deblurrer import Pixels
     from unblur.photo import Photo
+    from unblur.photo_rows import Pixels
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
         PhotoError: If it cannot be processed as asked for.
     """
     from unblur import codecs
-    from unblur.memory import return_freed_memory
+    from unblur.main_memory import return_freed_memory
 
     started = time.monotonic()
     data, state, attributes = _read(job)
