@@ -30,7 +30,7 @@ demo: $(READY) ## Set up, and deblur the sample photo
 	$(BIN)/unblur --overwrite --output . examples/street.jpg
 
 test: $(READY) ## Set up, and run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(READY) ## Check format, style and types
 	$(BIN)/ruff format --check .
