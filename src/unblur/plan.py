@@ -12,14 +12,7 @@ from typing import TypeVar
 
 from unblur import stores
 from unblur.errors import PhotoError, UsageError
-from unblur.files import (
-    LONGEST_NAME_BYTES,
-    describe_os_error,
-    exists,
-    is_device,
-    is_folder,
-    shortened,
-)
+from unblur.files import describe_os_error, exists, is_device, is_folder
 from unblur.filesystems import can_be_named, follow_links, identity, unlimited
 from unblur.find import (
     BACKUP_ENDING,
@@ -35,6 +28,7 @@ from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
 from unblur.places import FileState, Place, Url, place
 from unblur.stores import Listing
+from unblur.temporaries import LONGEST_NAME_BYTES, shortened
 
 AnyPlace = TypeVar("AnyPlace", Path, Url)
 _EXISTS = "{} exists; --overwrite replaces it"
