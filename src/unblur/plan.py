@@ -24,6 +24,7 @@ from unblur.find import (
     is_same,
 )
 from unblur.history import History, Look
+from unblur.ignored import IN_THE_CLOUD
 from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
 from unblur.places import FileState, Place, Url, place
@@ -69,14 +70,19 @@ class Plan:
     passed_over: list[tuple[Place, str]] = field(default_factory=list)
     """What was found below a folder and is left alone, with the reason."""
 
+    @property
+    def in_cloud(self) -> int:
+        """How many files were passed over because their content is in the cloud only."""
+        return sum(reason == IN_THE_CLOUD for _, reason in self.passed_over)
+
 
 def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:
     """Decide for each photo where its result goes.
 
     A file that was named is always tried. Below a folder only photos are taken,
-    told by content; hidden files and folders, links to folders and results of
-    earlier runs are passed over. Links are never followed into a folder, so
-    there are no loops.
+    told by content; hidden files and folders, links to folders, results of earlier
+    runs and what `unblur.ignored` names are passed over. Links are never followed
+    into a folder, so there are no loops.
 
     Args:
         paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
