@@ -24,6 +24,7 @@ from unblur.places import FileState
 from unblur.temporaries import temporary_beside
 
 _NOT_REGULAR = "not a regular file"
+PART_BYTES = 1 << 20
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits between attempts to rename to a name that another program may hold open."""
 
@@ -47,6 +48,20 @@ def read_photo_bytes(path: Path) -> tuple[bytes, Attributes]:
     if (before.st_size, before.st_mtime_ns) != (len(data), attributes.status.st_mtime_ns):
         raise PhotoError("changed while it was read; run again when it is whole")
     return data, attributes
+
+
+def read_to_end(stream: BinaryIO) -> bytes:
+    """Read a stream that may be silent for ever, such as standard input, until a signal ends it.
+
+    One call of ``read`` for all would read on without looking for signals in between.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    parts = []
+    while part := stream.read1(PART_BYTES):  # type: ignore[attr-defined]
+        parts.append(part)
+    return b"".join(parts)
 
 
 def read_header(path: Path, size: int) -> bytes | None:
