@@ -21,7 +21,6 @@ from unblur.commands import (
     listing_options,
     max_pixels_option,
     options_with_defaults,
-    orderly_signals,
     path_options,
     read_paths,
     verbosity_options,
@@ -32,7 +31,7 @@ from unblur.extras import load_extra
 from unblur.models import DEFAULT_MODEL, find_weights
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Options
 from unblur.photo import CONVERSIONS
-from unblur.ui import NORMAL, Ui, printable
+from unblur.ui import NORMAL, Ui
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -310,7 +309,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
     from unblur.files import claimed_stdout
 
     verbosity = flags["verbose"] - flags["quiet"]
-    with orderly_signals(), claimed_stdout() as stdout:
+    with claimed_stdout() as stdout:
         settings = {name: flags[name] for name in ("model", "device", "tile", "strength", "views")}
         ui = Ui(verbosity, _choose_listing(flags, stdout), stdout, settings)
         code = exit_code_of(lambda: _deblur(flags, ui, stdout), ui)
@@ -346,7 +345,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         if flags["ray"] and any(None in (job.source, job.target) for job in todo):
             raise UsageError("--ray needs files: a cluster reaches no standard input or output")
         ui.passed_over(plan)
-        report = Report(keeps_outcomes=page is not None)
+        report = Report(page is not None, plan.in_cloud)
         if flags["dry_run"]:
             _only_plan(plan, ui, report)
             return _conclude(report, ui)
@@ -438,7 +437,7 @@ def _write_page(
     except PhotoError as error:
         ui.error(str(error))
         return error.exit_code
-    ui.say(f"report: {printable(path)}")
+    ui.say(f"report: {path}")
     return ExitCode.OK
 
 

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
-from unblur import __version__, files, stores
+from unblur import __version__, stores
 from unblur.errors import DeviceError, PhotoError, UnblurError
 from unblur.places import FileState, Place
 from unblur.plan import Job
 from unblur.report import Outcome, Status
 from unblur.runner import Run
+from unblur.temporaries import has_unfinished, sweep
 from unblur.ui import VERBOSE
 from unblur.work import Result
 from unblur.worker import Choices, Shape, Worker
@@ -310,10 +311,10 @@ class Dispatch:
         """Remove unfinished files of lost workers as soon as those are dead, which unlocks them."""
         ends = time.monotonic() + SWEEP_SECONDS
         for folder in self._folders if self._has_litter else ():
-            files.sweep(folder)
-            while files.has_unfinished(folder) and time.monotonic() < ends:
+            sweep(folder)
+            while has_unfinished(folder) and time.monotonic() < ends:
                 time.sleep(0.1)
-                files.sweep(folder)
+                sweep(folder)
 
 
 def _sample(sources: Iterable[Place | None]) -> list[Path]:

@@ -32,7 +32,8 @@ from unblur.photo import HEIF, RAW, TIFF
 from unblur.places import Place, Url
 from unblur.plan import Job, backup_of
 from unblur.report import Outcome, Report, Status
-from unblur.ui import printable
+from unblur.temporaries import sweep
+from unblur.words import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -134,7 +135,7 @@ def write(report: Report, path: Path, options: Options, facts: Facts) -> None:
     data = bytearray()  # pieces to be joined would take as much again
     for piece in pieces:
         data += piece.encode()
-    files.sweep(folder)
+    sweep(folder)
     with files.FileDraft(path, data, mode=_mode(report.outcomes)) as draft:
         draft.publish(replaces=True)
 

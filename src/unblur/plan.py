@@ -12,14 +12,7 @@ from typing import TypeVar
 
 from unblur import stores
 from unblur.errors import PhotoError, UsageError
-from unblur.files import (
-    LONGEST_NAME_BYTES,
-    describe_os_error,
-    exists,
-    is_device,
-    is_folder,
-    shortened,
-)
+from unblur.files import describe_os_error, exists, is_device, is_folder
 from unblur.filesystems import can_be_named, follow_links, identity, unlimited
 from unblur.find import (
     BACKUP_ENDING,
@@ -31,10 +24,12 @@ from unblur.find import (
     is_same,
 )
 from unblur.history import History, Look
+from unblur.ignored import IN_THE_CLOUD
 from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
 from unblur.places import FileState, Place, Url, place
 from unblur.stores import Listing
+from unblur.temporaries import LONGEST_NAME_BYTES, shortened
 
 AnyPlace = TypeVar("AnyPlace", Path, Url)
 _EXISTS = "{} exists; --overwrite replaces it"
@@ -75,14 +70,19 @@ class Plan:
     passed_over: list[tuple[Place, str]] = field(default_factory=list)
     """What was found below a folder and is left alone, with the reason."""
 
+    @property
+    def in_cloud(self) -> int:
+        """How many files were passed over because their content is in the cloud only."""
+        return sum(reason == IN_THE_CLOUD for _, reason in self.passed_over)
+
 
 def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:
     """Decide for each photo where its result goes.
 
     A file that was named is always tried. Below a folder only photos are taken,
-    told by content; hidden files and folders, links to folders and results of
-    earlier runs are passed over. Links are never followed into a folder, so
-    there are no loops.
+    told by content; hidden files and folders, links to folders, results of earlier
+    runs and what `unblur.ignored` names are passed over. Links are never followed
+    into a folder, so there are no loops.
 
     Args:
         paths: Photos, folders, addresses in object stores, or ``-`` for standard input.

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from unblur import files
 from unblur.errors import PhotoError
 from unblur.history import History, Record
 from unblur.options import Options
 from unblur.plan import Job, Plan, is_done
 from unblur.report import Outcome, Report, Status, settled_beforehand
+from unblur.temporaries import sweep
 from unblur.ui import Ui
 from unblur.work import Result
 
@@ -102,7 +102,7 @@ def run_plan(plan: Plan, runner: Runner, run: Run) -> None:
         return
     with runner:
         for folder in {job.target.parent for job in todo if isinstance(job.target, Path)}:
-            files.sweep(folder)
+            sweep(folder)
         with run.ui.progress(len(todo)):
             try:
                 runner.do(todo, run)

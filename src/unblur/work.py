@@ -114,7 +114,7 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
 def _read(job: Job) -> tuple[bytes, FileState | None, Attributes | None]:
     if job.source is None:
         try:
-            return sys.stdin.buffer.read(), None, None
+            return files.read_to_end(sys.stdin.buffer), None, None
         except OSError as error:
             raise PhotoError(f"cannot be read: {files.describe_os_error(error)}") from error
     if isinstance(job.source, Url):
