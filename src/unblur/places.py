@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeAlias
 
@@ -78,12 +78,25 @@ def place(text: str) -> Place:
 
 
 @dataclass(frozen=True)
+class Content:
+    """Hashes of a file's content; see `unblur.content.content_of`."""
+
+    pixels: str
+    """Of the coded pixels, after the name of the format. Moving the file or editing its tags
+    does not change it. Empty if the file cannot be parsed."""
+    whole: str
+    """Of all bytes."""
+
+
+@dataclass(frozen=True)
 class FileState:
     """What tells a file or an object from the same one changed."""
 
     size: int
     mark: int | str
     """A file's time of modification in nanoseconds; a store's own word for an object's version."""
+    content: Content | None = field(default=None, compare=False)
+    """What is in it, where that was looked at."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileState:
