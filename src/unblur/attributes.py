@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HAS_EXTENDED = True
@@ -27,6 +27,10 @@ USERS_OWN = ("user.", "com.apple.metadata:")
 macOS (what Spotlight finds files by); what else is kept so is the system's own affair."""
 
 
+MARK = "user.unblur"
+"""Extended attribute by which a result is recognised without any record; see `unblur.marks`."""
+
+
 @dataclass(frozen=True)
 class Attributes:
     """What a file system knows of a file besides its content."""
@@ -34,6 +38,8 @@ class Attributes:
     status: os.stat_result
     extended: dict[str, bytes]
     """Extended attributes that go along with a copy."""
+    mark: bytes = b""
+    """What `MARK` holds, which is of this file alone and does not go along."""
 
     @classmethod
     def of(cls, descriptor: int) -> Attributes:
@@ -44,12 +50,17 @@ class Attributes:
                 for name in listxattr(descriptor):
                     if name == ACCESS_LIST or name.startswith(USERS_OWN):
                         extended[name] = getxattr(descriptor, name)
-        return cls(os.fstat(descriptor), extended)
+        mark = extended.pop(MARK, b"")
+        return cls(os.fstat(descriptor), extended, mark)
 
     def stripped(self) -> Attributes:
         """Return only what tells who may do what with the file."""
         kept = {name: value for name, value in self.extended.items() if name == ACCESS_LIST}
         return Attributes(self.status, kept)
+
+    def marked(self, mark: bytes) -> Attributes:
+        """Return those of a copy that bears a mark of its own."""
+        return replace(self, extended={**self.extended, MARK: mark})
 
     def copy_to(self, path: Path, keep_time: bool) -> None:
         """Give them to another file, as far as its file system has room for them.
@@ -66,3 +77,13 @@ class Attributes:
                 path.chmod(stat.S_IMODE(self.status.st_mode))
         if keep_time:
             os.utime(path, ns=(self.status.st_atime_ns, self.status.st_mtime_ns))
+
+
+def has_mark(path: Path) -> bool:
+    """Tell whether a file bears a `MARK`, without opening it."""
+    if not HAS_EXTENDED:
+        return False
+    try:
+        return bool(getxattr(path, MARK))
+    except OSError:
+        return False
