@@ -16,7 +16,8 @@ from conftest import make_jpeg
 
 from unblur import files, filesystems
 from unblur.errors import PhotoError
-from unblur.files import FileDraft, read_photo_bytes, sweep, write_all
+from unblur.files import FileDraft, read_photo_bytes, write_all
+from unblur.temporaries import sweep
 
 PACKAGE = Path(files.__file__).parent
 SHARING_VIOLATION = 32

@@ -20,9 +20,10 @@ from unblur.marks import read_mark
 from unblur.places import FileState, Place, Url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from unblur.options import Options
+    from unblur.photo import Format
     from unblur.plan import Job
 
     Look = Callable[[Place], FileState | None]
@@ -62,6 +63,13 @@ class Memory:
         is_thorough = options.on_existing == "error"  # otherwise what is there is skipped anyway
         files = (file for file in (job.target, job.comparison) if file)
         return all(self._is_made_of(job.source, file, is_thorough) for file in files)
+
+    def format_of(self, photo: Path, options: Options) -> Format | None:
+        """Return the format of a photo that was done as it is now, without a look into it."""
+        state = self.look(photo)
+        if state is None:
+            return None
+        return self.history.format_of(photo, state, is_result=options.in_place)
 
     def is_ours(self, target: Place, source: Place | None) -> bool:
         """Tell whether a file is what a photo became, so that a newer result may replace it."""
@@ -153,14 +161,17 @@ class Memory:
             except PhotoError:  # which whoever needs the file will tell
                 self._read[path] = FileState(0, 0), []
             else:
-                marked = read_mark(attributes.mark, state)
-                known = self._known(path, state)
-                self._read[path] = state, [*known, *_at(path, state, filter(None, [marked]))]
+                known, marked = self._known(path, state), read_mark(attributes.mark, state)
+                if marked:
+                    source = path if marked.replaced_its_photo else ""
+                    known.append(_at(path, state, replace(marked, source=source)))
+                self._read[path] = state, known
         return self._read[path]
 
     def _known(self, place: Place, state: FileState) -> list[Record]:
         """Return the records of what has the same pixels, as records of this file."""
-        return _at(place, state, self.history.with_pixels(pixels_in(state)))
+        same = self.history.with_pixels(pixels_in(state))
+        return [_at(place, state, record) for record in same]
 
     def _learn(self, record: Record) -> None:
         """Record what was found by its content, so that it is known by its place from now on."""
@@ -176,14 +187,6 @@ def _path(place: Place) -> Path:
     return place
 
 
-def _at(place: Place, state: FileState, records: Iterable[Record]) -> list[Record]:
-    """Return records of the same pixels elsewhere as records of what lies at a place."""
-    return [
-        replace(
-            record,
-            source=place if record.replaced_its_photo else record.source,
-            target=place,
-            after=state,
-        )
-        for record in records
-    ]
+def _at(place: Place, state: FileState, record: Record) -> Record:
+    """Return the record of the same pixels elsewhere as one of what lies at a place."""
+    return replace(record, target=place, after=replace(state, content=record.after.content))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -39,13 +39,19 @@ class Found:
     """What its first bytes tell, where they were looked at to recognise it."""
 
 
-def find(named: Place, options: Options, listing: Listing) -> Iterator[Found]:
+def find(
+    named: Place,
+    options: Options,
+    listing: Listing,
+    recall: Callable[[Path], Format | None] = lambda path: None,
+) -> Iterator[Found]:
     """Yield a named file or object as it is, and what is below a named folder.
 
     Args:
         named: A photo, or a folder.
         options: What the user asked for.
         listing: Takes in the objects below folders.
+        recall: Returns the format of a file that is known, which then is not opened.
     """
     try:
         is_folder = is_folder_at(named)
@@ -57,7 +63,7 @@ def find(named: Place, options: Options, listing: Listing) -> Iterator[Found]:
         elif isinstance(named, Url):
             yield from _find_objects(named, options, listing)
         else:
-            yield from _find_files(named, named, options)
+            yield from _find_files(named, named, options, recall)
     except PhotoError as error:
         yield Found(named, PurePath(), problem=str(error))
 
@@ -91,7 +97,9 @@ def _read_header(photo: Place) -> bytes | None:
     return files.read_header(photo, HEADER_BYTES)
 
 
-def _find_files(folder: Path, top: Path, options: Options) -> Iterator[Found]:
+def _find_files(
+    folder: Path, top: Path, options: Options, recall: Callable[[Path], Format | None]
+) -> Iterator[Found]:
     """Yield what is below a folder, sorted."""
     try:
         names = sorted(entry.name for entry in os.scandir(unlimited(folder)))
@@ -103,11 +111,11 @@ def _find_files(folder: Path, top: Path, options: Options) -> Iterator[Found]:
         path = folder / name
         below = path.relative_to(top)
         if not files.is_folder(path):
-            yield _look_at_file(path, below, options)
+            yield _look_at_file(path, below, options, recall)
         elif reason_not_to_enter := _reason_not_to_enter(path, options):
             yield Found(path, below, passed_over=reason_not_to_enter)
         else:
-            yield from _find_files(path, top, options)
+            yield from _find_files(path, top, options, recall)
 
 
 def _reason_not_to_enter(folder: Path, options: Options) -> str | None:
@@ -120,10 +128,14 @@ def _reason_not_to_enter(folder: Path, options: Options) -> str | None:
     return None
 
 
-def _look_at_file(path: Path, below: PurePath, options: Options) -> Found:
+def _look_at_file(
+    path: Path, below: PurePath, options: Options, recall: Callable[[Path], Format | None]
+) -> Found:
     hidden = "hidden" if is_hidden(unlimited(path)) else None
     if reason := hidden or _reason_to_pass_over(path, below, options):
         return Found(path, below, passed_over=reason)
+    if known := recall(path):
+        return Found(path, below, form=known)
     header = _read_header(path)
     form = identify(header or b"")
     # One that cannot be read is tried all the same, to be told as an error.

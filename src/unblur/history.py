@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from unblur import history_tables as tables
 from unblur import stores
@@ -161,7 +161,11 @@ class History:
         """
         query = tables.AT if is_result else tables.MADE_OF
         found = self._select(query, (key_of(photo), state.size, str(state.mark)))
-        return format_told(pixels_in(found[0].after if is_result else found[0].before)) if found else None
+        return (
+            format_told(pixels_in(found[0].after if is_result else found[0].before))
+            if found
+            else None
+        )
 
     def record(self, *records: Record) -> None:
         """Remember results in one transaction; called just before they are published.
@@ -217,7 +221,9 @@ class History:
     def _note(self, error: Exception) -> None:
         what = "cannot be used"
         advice = "choose another place with --history"
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(
+            error, sqlite3.OperationalError
+        ):
             what, advice = "is damaged", "delete it, or put back a copy"
         elif "locked" in str(error):
             advice = "is another program busy with it?"

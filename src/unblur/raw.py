@@ -102,7 +102,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def coded_pixels(data: bytes) -> Iterator[bytes]:
-    """Yield the strips or tiles of a RAW file where its directories tell them, or else all of it."""
+    """Yield the strips or tiles of a RAW file, or all of it where directories do not tell them."""
     pieces: set[tuple[int, int]] = set()
     with contextlib.suppress(ValueError):
         file = read_tiff(data)
