@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur import __version__, doctor_cli, models_cli, score_cli
+from unblur import __version__, doctor_cli, models_cli, restore_cli, score_cli
 from unblur.commands import (
     PhotosOrCommand,
     ValueMayBeLeftOut,
     exit_code_of,
+    history_option,
     interrupted_code,
     listing_options,
     max_pixels_option,
+    open_history,
     options_with_defaults,
     orderly_signals,
     path_options,
     read_paths,
     verbosity_options,
 )
-from unblur.config import HISTORY_NAME, cache_folder, history_file, read_config
+from unblur.config import read_config
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
 from unblur.models import DEFAULT_MODEL, find_weights
@@ -199,12 +201,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     is_flag=True,
     help="Show each photo before and after, if standard error is a terminal.",
 )
-@click.option(
-    "--history",
-    metavar="FILE",
-    help="Remember what is done in this file, which several machines may share, instead of in the "
-    "user's data folder.",
-)
+@history_option
 @click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
 @click.option(
@@ -346,7 +343,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     paths = read_paths(flags)
     weights = find_weights(flags["model"])
     settings = fingerprint(weights) + options.settings
-    with _open_history(flags) as history:
+    with open_history(flags) as history:
         _require_memory_of_results(history, options)
         plan = make_plan(paths, options, history, settings)
         _require_memory_of_results(history, options)
@@ -372,22 +369,6 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         if history.problem:
             ui.say(f"a second run will not know these results: {history.problem}")
     return _conclude(report, ui) or code
-
-
-def _open_history(flags: dict[str, Any]) -> History:
-    """Open the record of results.
-
-    Raises:
-        UsageError: If ``--history`` names no file that could be one.
-    """
-    from unblur.history import History
-
-    if flags["history"] is None:
-        return History(history_file(), older=cache_folder() / HISTORY_NAME)
-    path = Path(flags["history"])
-    if not path.name or path.is_dir():
-        raise UsageError(f"--history {path} is a folder, not a file")
-    return History(path)
 
 
 def _require_memory_of_results(history: History, options: Options) -> None:
@@ -528,3 +509,4 @@ def _make_deblurrer(weights: Path, flags: dict[str, Any], options: Options, ui: 
 main.add_command(models_cli.models)
 main.add_command(doctor_cli.doctor)
 main.add_command(score_cli.score)
+main.add_command(restore_cli.restore)

@@ -161,10 +161,8 @@ class Memory:
             except PhotoError:  # which whoever needs the file will tell
                 self._read[path] = FileState(0, 0), []
             else:
-                known, marked = self._known(path, state), read_mark(attributes.mark, state)
-                if marked:
-                    source = path if marked.replaced_its_photo else ""
-                    known.append(_at(path, state, replace(marked, source=source)))
+                known, marked = self._known(path, state), read_mark(attributes.mark, path, state)
+                known += [marked] if marked else []
                 self._read[path] = state, known
         return self._read[path]
 

@@ -20,6 +20,7 @@ from unblur.stores import Listing
 
 BACKUP_ENDING = ".orig"
 COMPARISON_ENDING = COMPARED + ".png"
+BACKUP = "a backup"
 NO_PHOTO = "not a photo that can be processed"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
@@ -147,7 +148,7 @@ def _reason_to_pass_over(photo: Place, below: PurePath, options: Options) -> str
     if photo.stem.endswith(options.suffix) and not options.in_place:
         return "a result of an earlier run"
     if photo.name.endswith(BACKUP_ENDING):
-        return "a backup"
+        return BACKUP
     if photo.name.endswith(COMPARISON_ENDING):
         return "a comparison of an earlier run"
     if options.include and not glob.globmatch(below, list(options.include), flags=_GLOB_FLAGS):

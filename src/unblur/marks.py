@@ -1,4 +1,4 @@
-"""The mark of a result: an extended attribute that tells what it is, where no record does.
+"""The mark of what replaced its photo: an extended attribute that tells so where no record does.
 
 It costs no tag, and survives a move or a copy that keeps extended attributes.
 It is trusted only of a file whose pixels are those that it names: an editor that
@@ -7,40 +7,44 @@ carries it over to another picture does no harm.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from unblur.history import Record, pixels_in
-from unblur.places import Content, FileState
+from unblur.places import Content, FileState, Place
 
 _VERSION = "1"
-_IN_PLACE, _BESIDE = "in place", "beside"
-"""Where a result was put when it was made: over its photo, or elsewhere."""
 
 
-def make_mark(record: Record) -> bytes:
-    """Return the mark of a result, whose content is known."""
-    assert record.after.content
-    place = _IN_PLACE if record.replaced_its_photo else _BESIDE
-    content = record.after.content
-    lines = (_VERSION, place, content.pixels, content.whole, pixels_in(record.before))
-    return "\n".join((*lines, record.settings)).encode()
+def make_mark(content: Content, before: FileState, settings: str) -> bytes:
+    """Return the mark of a result that replaces its photo.
+
+    Args:
+        content: The result's.
+        before: The photo's state.
+        settings: What the result depends on besides its photo.
+    """
+    lines = (_VERSION, content.pixels, content.whole, pixels_in(before), settings)
+    return "\n".join(lines).encode()
 
 
-def read_mark(mark: bytes, state: FileState) -> Record | None:
+def read_mark(mark: bytes, place: Place, state: FileState) -> Record | None:
     """Return what a mark tells of a file.
 
     Args:
         mark: The mark, or nothing.
-        state: Of the file, with its content.
+        place: Where the file lies.
+        state: The file's, with its content.
 
     Returns:
-        The record of a result at a place that nobody knows, or ``None`` if the mark is of another
-        picture or version.
+        The record of a result that has replaced its photo, or ``None`` if the mark is of
+        another picture or version.
     """
     version, *values = mark.decode("utf-8", "replace").split("\n")
-    if version != _VERSION or len(values) != 5:
+    if version != _VERSION or len(values) != 4:
         return None
-    place, pixels, whole, source_pixels, settings = values
+    pixels, whole, source_pixels, settings = values
     if not pixels or pixels != pixels_in(state):
         return None
     before = FileState(0, 0, Content(source_pixels, ""))
-    after = FileState(state.size, 0, Content(pixels, whole))
-    return Record(place if place == _IN_PLACE else "", before, place, after, settings)
+    after = replace(state, content=Content(pixels, whole))
+    return Record(place, before, place, after, settings)

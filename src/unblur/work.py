@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, TypeVar
 from unblur import files, stores
 from unblur.attributes import Attributes
 from unblur.errors import PhotoError, UnblurError
-from unblur.history import Record
 from unblur.marks import make_mark
 from unblur.options import Options
 from unblur.photo import CONVERSIONS, Format
@@ -221,7 +220,9 @@ def finish(
     if attributes and options.strip_metadata:
         attributes = attributes.stripped()
     content = content_of(encoded.data)
-    marked = attributes and _marked(attributes, loaded, content, settings)
+    marked = attributes
+    if attributes and loaded.state and options.in_place:
+        marked = attributes.marked(make_mark(content, loaded.state, settings))
     draft = _draft(job.target, encoded.data, marked, options.preserve_times)
     result = Result(outcome, loaded.state, _holding(draft.state, content))
     if job.comparison is None or picture is None:
@@ -233,15 +234,6 @@ def finish(
             raise
     result = replace(result, comparison=_holding(comparison.state, content_of(picture)))
     return Finished(result, draft, loaded.started, comparison)
-
-
-def _marked(attributes: Attributes, loaded: Loaded, content: Content, settings: str) -> Attributes:
-    """Return the attributes of a result: those of its photo, and a mark that tells what it is."""
-    job = loaded.job
-    if job.source is None or job.target is None or loaded.state is None:
-        return attributes
-    record = Record(job.source, loaded.state, job.target, FileState(0, 0, content), settings)
-    return attributes.marked(make_mark(record))
 
 
 def _holding(state: FileState | None, content: Content | None) -> FileState | None:
