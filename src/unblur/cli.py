@@ -353,7 +353,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         if flags["ray"] and any(None in (job.source, job.target) for job in todo):
             raise UsageError("--ray needs files: a cluster reaches no standard input or output")
         ui.passed_over(plan)
-        report = Report(keeps_outcomes=page is not None)
+        report = Report(page is not None, plan.in_cloud)
         if flags["dry_run"]:
             _only_plan(plan, ui, report)
             return _conclude(report, ui)

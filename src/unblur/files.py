@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 import sys
@@ -198,8 +199,11 @@ def make_folder(folder: Path) -> None:
     Raises:
         PhotoError: If that is not possible.
     """
+    # Path.mkdir calls itself for each folder above: too often for trees a thousand deep.
+    missing = list(itertools.takewhile(lambda one: not is_folder(one), (folder, *folder.parents)))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True)
     except OSError as error:
         raise PhotoError(f"cannot make {folder}: {describe_os_error(error)}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,15 @@ from unblur.find import (
     BACKUP_ENDING,
     COMPARISON_ENDING,
     Found,
+    Recall,
     find,
     format_of,
     is_folder_at,
     is_same,
+    know_nothing,
 )
 from unblur.history import History
+from unblur.ignored import IN_THE_CLOUD
 from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
 from unblur.places import FileState, Place, Url, place
@@ -80,14 +83,19 @@ class Plan:
     passed_over: list[tuple[Place, str]] = field(default_factory=list)
     """What was found below a folder and is left alone, with the reason."""
 
+    @property
+    def in_cloud(self) -> int:
+        """How many files were passed over because their content is in the cloud only."""
+        return sum(reason == IN_THE_CLOUD for _, reason in self.passed_over)
+
 
 def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:
     """Decide for each photo where its result goes.
 
     A file that was named is always tried. Below a folder only photos are taken,
-    told by content; hidden files and folders, links to folders and results of
-    earlier runs are passed over. Links are never followed into a folder, so
-    there are no loops.
+    told by content; hidden files and folders, links to folders, results of earlier
+    runs and what `unblur.ignored` names are passed over. Links are never followed
+    into a folder, so there are no loops.
 
     Args:
         paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
@@ -166,7 +174,7 @@ def _photos_at(
     options: Options,
     listing: Listing,
     plan: Plan,
-    recall: Callable[[Path], Format | None] = lambda path: None,
+    recall: Recall = know_nothing,
 ) -> Iterator[Found]:
     """Yield the photos that a path leads to; the plan takes in what is left alone or wrong."""
     for found in find(place(path), options, listing, recall):

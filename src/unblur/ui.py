@@ -296,8 +296,8 @@ class Ui:
             write_all(self._stdout, line)
 
     def summary(self, report: Report) -> None:
-        """Print the totals, and once more what failed, when there is more than one photo."""
-        if report.counts.total() <= 1:
+        """Print the totals, and once more what failed, if there is more to tell than one photo."""
+        if report.counts.total() <= 1 and not report.in_cloud:
             return
         self.say(report.summary())
         for outcome in report.failures:
