@@ -105,7 +105,7 @@ def has_mark(path: Path) -> bool:
     if not HAS_EXTENDED:
         return False
     try:
-        return bool(getxattr(path, MARK))
+        return MARK in listxattr(path)
     except OSError:
         return False
 

@@ -15,7 +15,7 @@ from unblur import stores
 from unblur.attributes import has_mark
 from unblur.content import read_content
 from unblur.errors import PhotoError
-from unblur.history import History, Record, key_of, pixels_in
+from unblur.history import History, Record, key_of, pixels_in, whole_in
 from unblur.marks import read_mark
 from unblur.places import FileState, Place, Url
 
@@ -77,11 +77,11 @@ class Memory:
             return False
         return any(
             record.source == key_of(source) or self._is_same_photo(source, record)
-            for record in self._results_at(target, is_thorough=True)
+            for record in self._same_at(target, is_thorough=True)
         )
 
     def is_result(self, photo: Place) -> bool:
-        """Tell whether a photo is itself what another one became."""
+        """Tell whether a photo is itself what deblurring has made of another one."""
         for record in self._results_at(photo):
             if record.is_changed:
                 self._learn(record)
@@ -99,21 +99,20 @@ class Memory:
         if options.on_existing == "overwrite" and not options.in_place:
             return None
         for record in self._known(photo, state):
-            if record.is_changed or (options.in_place and record.replaced_its_photo):
+            if record.is_changed or (options.in_place and _is_certain(record, state)):
                 self._learn(replace(record, source=photo) if options.in_place else record)
                 return ALREADY_DONE if options.in_place else IS_RESULT
         return None
 
     def _has_replaced_its_photo(self, photo: Place) -> bool:
         for record in self._results_at(photo):
-            if record.is_changed or record.replaced_its_photo:
-                self._learn(record if record.is_recorded else replace(record, source=photo))
-                return True
+            self._learn(record if record.is_recorded else replace(record, source=photo))
+            return True
         return False
 
     def _is_made_of(self, source: Place, target: Place, is_thorough: bool) -> bool:
         """Tell whether a result is there, of a photo as it is now, as it would be made now."""
-        for record in self._results_at(target, is_thorough):
+        for record in self._same_at(target, is_thorough):
             if record.settings != self.settings:
                 continue
             is_as_it_was = record.source == key_of(source) and record.before == self.look(source)
@@ -132,8 +131,13 @@ class Memory:
             return False
         return pixels_in(self._look_inside(_path(source))[0]) == pixels_in(record.before)
 
-    def _results_at(self, place: Place, is_thorough: bool = False) -> list[Record]:
-        """Return as what results a file or an object is known.
+    def _results_at(self, place: Place) -> list[Record]:
+        """Return as what results a file or an object is known."""
+        same = self._same_at(place)
+        return [r for r in same if r.is_recorded or _is_certain(r, self._read[_path(place)][0])]
+
+    def _same_at(self, place: Place, is_thorough: bool = False) -> list[Record]:
+        """Return the records of results whose pixels a file or an object has.
 
         Args:
             place: Where it lies.
@@ -188,3 +192,18 @@ def _path(place: Place) -> Path:
 def _at(place: Place, state: FileState, record: Record) -> Record:
     """Return the record of the same pixels elsewhere as one of what lies at a place."""
     return replace(record, target=place, after=replace(state, content=record.after.content))
+
+
+def _is_certain(record: Record, state: FileState) -> bool:
+    """Tell whether a file that has a result's pixels is that result.
+
+    It may be the photo itself, or a copy, if deblurring left the pixels as they were.
+
+    Args:
+        record: Of the result, as lying where the file lies.
+        state: The file's, with its content.
+    """
+    if record.is_changed:
+        return True
+    given, made, found = whole_in(record.before), whole_in(record.after), whole_in(state)
+    return found != given and (found == made or record.replaced_its_photo)

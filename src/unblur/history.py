@@ -67,22 +67,25 @@ class Record:
             "size": self.after.size,
             "mark": str(self.after.mark),
             "pixels": pixels_in(self.after),
-            "whole": self.after.content.whole if self.after.content else "",
+            "whole": whole_in(self.after),
             "source": key_of(self.source),
             "source_size": self.before.size,
             "source_mark": str(self.before.mark),
             "source_pixels": pixels_in(self.before),
+            "source_whole": whole_in(self.before),
             "settings": self.settings,
         }
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> Record:
         """Make it of a row."""
-        after = FileState(
-            row["size"], _read_mark(row["mark"]), Content(row["pixels"], row["whole"])
-        )
-        before = FileState(
-            row["source_size"], _read_mark(row["source_mark"]), Content(row["source_pixels"], "")
+        after, before = (
+            FileState(
+                row[f"{prefix}size"],
+                _read_mark(row[f"{prefix}mark"]),
+                Content(row[f"{prefix}pixels"], row[f"{prefix}whole"]),
+            )
+            for prefix in ("", "source_")
         )
         return cls(row["source"], before, row["target"], after, row["settings"])
 
@@ -245,6 +248,11 @@ def key_of(place: Place | str) -> str:
 def pixels_in(state: FileState | None) -> str:
     """Return the hash of a file's pixels; empty if it is not known."""
     return state.content.pixels if state and state.content else ""
+
+
+def whole_in(state: FileState | None) -> str:
+    """Return the hash of all of a file's bytes; empty if it is not known."""
+    return state.content.whole if state and state.content else ""
 
 
 def _read_mark(text: str) -> int | str:

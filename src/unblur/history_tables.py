@@ -27,6 +27,7 @@ _NAMES = (
     "source_size",
     "source_mark",
     "source_pixels",
+    "source_whole",
     "settings",
 )
 _COLUMNS = ", ".join(_NAMES)
@@ -40,7 +41,7 @@ _CREATE = (
 _TAKE_OVER = f"""
 INSERT OR IGNORE INTO made ({_COLUMNS})
 SELECT target, target_size, CAST(target_time AS TEXT), '', '',
-    source, source_size, CAST(source_time AS TEXT), '', settings FROM older.results
+    source, source_size, CAST(source_time AS TEXT), '', '', settings FROM older.results
 """
 
 _SELECT = f"SELECT {_COLUMNS} FROM made WHERE "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from unblur.history import Record, pixels_in
+from unblur.history import Record, pixels_in, whole_in
 from unblur.places import Content, FileState, Place
 
 _VERSION = "1"
@@ -23,7 +23,8 @@ def make_mark(content: Content, before: FileState, settings: str) -> bytes:
         before: The photo's state.
         settings: What the result depends on besides its photo.
     """
-    lines = (_VERSION, content.pixels, content.whole, pixels_in(before), settings)
+    given = pixels_in(before), whole_in(before)
+    lines = (_VERSION, content.pixels, content.whole, *given, settings)
     return "\n".join(lines).encode()
 
 
@@ -40,11 +41,11 @@ def read_mark(mark: bytes, place: Place, state: FileState) -> Record | None:
         another picture or version.
     """
     version, *values = mark.decode("utf-8", "replace").split("\n")
-    if version != _VERSION or len(values) != 4:
+    if version != _VERSION or len(values) != 5:
         return None
-    pixels, whole, source_pixels, settings = values
+    pixels, whole, source_pixels, source_whole, settings = values
     if not pixels or pixels != pixels_in(state):
         return None
-    before = FileState(0, 0, Content(source_pixels, ""))
+    before = FileState(0, 0, Content(source_pixels, source_whole))
     after = replace(state, content=Content(pixels, whole))
     return Record(place, before, place, after, settings)
