@@ -135,6 +135,18 @@ def identity_weights(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def brightening_weights(tmp_path_factory):
+    """Weights of a tiny real network that makes every photo brighter, each time it sees it."""
+    from fakes import brightening_srn
+
+    from unblur.weights import save_network
+
+    path = tmp_path_factory.mktemp("weights") / "brightening.safetensors"
+    save_network(brightening_srn(), path)
+    return path
+
+
 @pytest.fixture
 def server():
     """A local HTTP server; see `servers`."""

@@ -17,7 +17,7 @@ from unblur.content import read_content
 from unblur.errors import PhotoError
 from unblur.history import History, Record, key_of, pixels_in, whole_in
 from unblur.marks import read_mark
-from unblur.places import FileState, Place, Url
+from unblur.places import FileState, Place, Url, backup_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,8 @@ class Memory:
         return None
 
     def _has_replaced_its_photo(self, photo: Place) -> bool:
-        for record in self._results_at(photo):
+        has_backup = isinstance(photo, Path) and backup_of(photo).exists()
+        for record in self._results_at(photo, is_thorough=has_backup):
             self._learn(record if record.is_recorded else replace(record, source=photo))
             return True
         return False
@@ -131,9 +132,9 @@ class Memory:
             return False
         return pixels_in(self._look_inside(_path(source))[0]) == pixels_in(record.before)
 
-    def _results_at(self, place: Place) -> list[Record]:
-        """Return as what results a file or an object is known."""
-        same = self._same_at(place)
+    def _results_at(self, place: Place, is_thorough: bool = False) -> list[Record]:
+        """Return as what results a file or an object is known; see `_same_at`."""
+        same = self._same_at(place, is_thorough)
         return [r for r in same if r.is_recorded or _is_certain(r, self._read[_path(place)][0])]
 
     def _same_at(self, place: Place, is_thorough: bool = False) -> list[Record]:

@@ -32,10 +32,9 @@ from unblur.ignored import (
 )
 from unblur.options import COMPARED, Options
 from unblur.photo import FORMATS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
-from unblur.places import Place, Url, place
+from unblur.places import BACKUP_ENDING, Place, Url, place
 from unblur.stores import Listing
 
-BACKUP_ENDING = ".orig"
 COMPARISON_ENDING = COMPARED + ".png"
 BACKUP = "a backup"
 NO_PHOTO = "not a photo that can be processed"

@@ -29,8 +29,8 @@ from unblur import __version__, files
 from unblur.errors import UsageError
 from unblur.options import Options
 from unblur.photo import HEIF, RAW, TIFF
-from unblur.places import Place, Url
-from unblur.plan import Job, backup_of
+from unblur.places import Place, Url, backup_of
+from unblur.plan import Job
 from unblur.report import Outcome, Report, Status
 from unblur.temporaries import sweep
 from unblur.ui import printable

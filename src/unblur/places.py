@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # of a letter alone it is a drive
 
@@ -59,6 +59,8 @@ class Url:
 
 
 Place: TypeAlias = Path | Url
+BACKUP_ENDING = ".orig"
+"""Ends the names of originals that are kept beside the results that replaced them."""
 
 
 def place(text: str) -> Place:
@@ -75,6 +77,14 @@ def place(text: str) -> Place:
 
         return Path(url2pathname(urlsplit(text).path))
     return Url(match[1].lower(), text[match.end() :].strip("/"))
+
+
+AnyPlace = TypeVar("AnyPlace", Path, Url)
+
+
+def backup_of(photo: AnyPlace) -> AnyPlace:
+    """Return where an original is kept when its result replaces it."""
+    return photo.with_name(photo.name + BACKUP_ENDING)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from unblur import stores
 from unblur.done import ALREADY_DONE, IS_RESULT, Memory
@@ -23,7 +23,6 @@ from unblur.files import (
 )
 from unblur.filesystems import can_be_named, follow_links, identity, unlimited
 from unblur.find import (
-    BACKUP_ENDING,
     COMPARISON_ENDING,
     Found,
     Recall,
@@ -37,14 +36,13 @@ from unblur.history import History
 from unblur.ignored import IN_THE_CLOUD
 from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
-from unblur.places import FileState, Place, Url, place
+from unblur.places import BACKUP_ENDING, FileState, Place, Url, place
 from unblur.stores import Listing
 from unblur.temporaries import LONGEST_NAME_BYTES, shortened
 
 if TYPE_CHECKING:
     from unblur.done import Look
 
-AnyPlace = TypeVar("AnyPlace", Path, Url)
 _EXISTS = "{} exists; --overwrite replaces it"
 
 
@@ -254,11 +252,6 @@ def output_name(source: Place, suffix: str, result: Format | None) -> str:
         ending = result.suffixes[0]
     room = LONGEST_NAME_BYTES - len(os.fsencode(suffix + ending))
     return shortened(source.stem, room) + suffix + ending
-
-
-def backup_of(photo: AnyPlace) -> AnyPlace:
-    """Return where an original is kept when its result replaces it."""
-    return photo.with_name(photo.name + BACKUP_ENDING)
 
 
 def _with_comparisons(jobs: list[Job], suffix: str) -> Iterator[Job]:

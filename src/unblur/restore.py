@@ -16,13 +16,13 @@ from unblur import files
 from unblur.content import read_content
 from unblur.errors import PhotoError
 from unblur.filesystems import follow_links, unlimited
-from unblur.find import BACKUP, BACKUP_ENDING, find, is_same
+from unblur.find import BACKUP, find, is_same
 from unblur.history import History, Record, pixels_in
 from unblur.marks import read_mark
 from unblur.options import Options
 from unblur.photo import JPEG
-from unblur.places import FileState, Url, place
-from unblur.plan import Job, backup_of
+from unblur.places import BACKUP_ENDING, FileState, Url, backup_of, place
+from unblur.plan import Job
 from unblur.report import Outcome, Status
 from unblur.stores import Listing
 

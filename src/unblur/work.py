@@ -21,8 +21,8 @@ from unblur.errors import PhotoError, UnblurError
 from unblur.marks import make_mark
 from unblur.options import Options
 from unblur.photo import CONVERSIONS, Format
-from unblur.places import Content, FileState, Place, Url
-from unblur.plan import Job, backup_of, has_other_links
+from unblur.places import Content, FileState, Place, Url, backup_of
+from unblur.plan import Job, has_other_links
 from unblur.report import Outcome, Status
 
 if TYPE_CHECKING:
