@@ -11,16 +11,20 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
+from unblur.config import HISTORY_NAME, cache_folder, history_file
 from unblur.errors import ExitCode, UnblurError, UsageError
 from unblur.files import describe_os_error, read_to_end
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
 from unblur.ui import Ui, output_told
 from unblur.words import printable
+
+if TYPE_CHECKING:
+    from unblur.history import History
 
 SHOW_CURSOR = b"\x1b[?25h"
 """DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
@@ -165,6 +169,30 @@ def listing_options(command: F) -> F:
         "-0", "--null", is_flag=True, help="End paths with NUL, in --files-from and results."
     )
     return as_json(null(command))
+
+
+history_option = click.option(
+    "--history",
+    metavar="FILE",
+    help="Remember what is done in this file, which several machines may share, instead of in the "
+    "user's data folder.",
+)
+
+
+def open_history(flags: dict[str, Any]) -> History:
+    """Open the record of results.
+
+    Raises:
+        UsageError: If ``--history`` names no file that could be one.
+    """
+    from unblur.history import History
+
+    if flags["history"] is None:
+        return History(history_file(), older=cache_folder() / HISTORY_NAME)
+    path = Path(flags["history"])
+    if not path.name or path.is_dir():
+        raise UsageError(f"--history {path} is a folder, not a file")
+    return History(path)
 
 
 def options_with_defaults(command: click.Command) -> dict[str, bool]:

@@ -239,6 +239,16 @@ def keep_backup(path: Path, backup: Path) -> None:
             draft.publish(replaces=False)
 
 
+def move_over(source: Path, target: Path) -> None:
+    """Rename a file, in one step, over one that may be there.
+
+    Raises:
+        OSError: If that is not possible.
+    """
+    _replace(source, target)
+    _flush_folder(target.parent)
+
+
 def _replace(scratch: Path, path: Path) -> None:
     """Rename, waiting a little for a program that has the old file open, as Windows asks for."""
     for seconds in PAUSES_SECONDS:

@@ -8,7 +8,7 @@ whose bytes stay.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from unblur.boxes import make_box
@@ -138,8 +138,13 @@ class ItemFile:
     @property
     def coded_length(self) -> int:
         """How many bytes the primary image's pixels take."""
-        keys = [self.primary_id, *self.sources(self.primary_id)]
-        return sum(len(self.items[key].data or b"") for key in keys)
+        return sum(map(len, self.coded_data))
+
+    @property
+    def coded_data(self) -> Iterator[bytes]:
+        """The data of the primary image and of those that it is made of."""
+        for key in [self.primary_id, *self.sources(self.primary_id)]:
+            yield self.items[key].data or b""
 
     @property
     def alpha_ids(self) -> set[int]:

@@ -183,6 +183,25 @@ def segments(data: bytes) -> Iterator[Segment]:
         yield Segment(marker, start, position)
 
 
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the first image's frame, tables and scans, which new pixels replace.
+
+    One whose end marker is missing counts up to where its bytes end.
+
+    Raises:
+        ValueError: If there is no scan.
+    """
+    has_scan = False
+    try:
+        for segment in segments(data):
+            if not segment.is_metadata and segment.marker not in (SOI, EOI):
+                has_scan |= segment.marker == SOS
+                yield data[segment.start : segment.stop]
+    except ValueError:
+        if not has_scan:
+            raise
+
+
 def make_segment(marker: int, payload: bytes) -> bytes:
     """Write a segment of at most `LONGEST_SEGMENT` bytes."""
     return bytes([0xFF, marker]) + (len(payload) + 2).to_bytes(2, "big") + payload

@@ -150,6 +150,19 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         position = stop
 
 
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the chunks' data that new pixels replace: header, palette and coded pixels.
+
+    How pixels are divided among IDAT chunks does not matter.
+
+    Raises:
+        ValueError: If the file is no whole PNG.
+    """
+    for chunk in chunks(data):
+        if chunk.type in REPLACED or chunk.type == b"PLTE":
+            yield chunk.data
+
+
 def read_header(data: bytes) -> Header:
     """Read IHDR.
 

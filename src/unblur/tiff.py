@@ -154,6 +154,19 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     return Photo(pixels, alpha, TIFF, data, {}, alpha_is_opacity=page.alpha_is_opacity)
 
 
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the strips or tiles of the first page of full size, which new pixels replace.
+
+    Raises:
+        PhotoError: If the page is of a kind that cannot be processed.
+        ValueError: If the file is damaged.
+    """
+    page = read_page(read_tiff(data))
+    if sum(page.byte_counts) > 2 * len(data):
+        raise ValueError("its strips or tiles overlap")
+    yield from page.coded(data)
+
+
 def encode(photo: Photo, pixels: Samples) -> Encoded:
     """Code new pixels as the original's are, in its container.
 

@@ -86,6 +86,16 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         position = following
 
 
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the data of the chunk that new pixels replace, VP8 or VP8L.
+
+    Raises:
+        PhotoError: If the file is an animation.
+        ValueError: If it is no whole WebP.
+    """
+    yield _image_chunk(data).data
+
+
 def splice(original: bytes, coded: bytes) -> Encoded:
     """Put the pixels of one file into the container of another.
 
