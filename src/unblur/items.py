@@ -157,22 +157,25 @@ class ItemFile:
         """Return the file with another primary image."""
         return replace(self, items={**self.items, self.primary_id: item})
 
-    def sources(self, key: int) -> list[int]:
-        """Return the items that one is derived from, directly or not."""
+    def sources(self, *keys: int) -> list[int]:
+        """Return the items that some are derived from, directly or not, and that are none of them.
+
+        Each is looked at once: items may refer to each other in millions of ways.
+        """
         derived = {ref.source: ref.targets for ref in self.references if ref.type == b"dimg"}
-        found: dict[int, None] = {}  # in order of appearance
-        waiting = [key]
+        found = dict.fromkeys(keys)  # in order of appearance
+        waiting = list(keys)
         while waiting:
-            new = [target for target in derived.get(waiting.pop(), ()) if target in self.items]
-            waiting += [target for target in new if target not in found]
+            targets = dict.fromkeys(derived.get(waiting.pop(), ()))
+            new = [key for key in targets if key in self.items and key not in found]
+            waiting += new
             found.update(dict.fromkeys(new))
-        found.pop(key, None)
-        return list(found)
+        return list(found)[len(dict.fromkeys(keys)) :]
 
 
 def as_stored(file: ItemFile) -> ItemFile:
     """Return a file of the primary image alone, neither rotated nor mirrored."""
-    kept = [file.primary_id, *file.sources(file.primary_id)]
+    kept = dict.fromkeys([file.primary_id, *file.sources(file.primary_id)])
     references = [ref for ref in file.references if ref.type == b"dimg" and ref.source in kept]
     alone = replace(
         file,
@@ -230,16 +233,15 @@ def _is_kept(box: bytes) -> bool:
 def _parts(file: ItemFile) -> set[int]:
     """Return the items that only the primary image is made of."""
     parts = set(file.sources(file.primary_id))
+    made = parts | {file.primary_id}
     used = {
         target
         for ref in file.references
-        if ref.source not in parts | {file.primary_id}
+        if ref.source not in made
         for target in ref.targets
         if target in parts
     }
-    for key in list(used):
-        used.update(file.sources(key))
-    return parts - used
+    return parts - used - set(file.sources(*used))
 
 
 def _replaced(old: Item, new: Item) -> Item:

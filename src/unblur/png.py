@@ -18,6 +18,7 @@ from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
+from unblur.limits import limited
 from unblur.photo import PNG, Encoded, Photo
 from unblur.pixels import code_pixels, open_image, to_array, to_samples
 
@@ -131,8 +132,13 @@ def chunks(data: bytes) -> Iterator[Chunk]:
     """Yield the chunks up to IEND; checksums are not judged.
 
     Raises:
+        ExcessError: If there are too many.
         ValueError: If the file is no PNG or ends before IEND.
     """
+    return limited(_chunks(data), len(data), "chunks")
+
+
+def _chunks(data: bytes) -> Iterator[Chunk]:
     if not data.startswith(SIGNATURE):
         raise ValueError("does not begin as a PNG")
     position = len(SIGNATURE)

@@ -48,7 +48,7 @@ def strip(form: Format, data: bytes) -> bytes:
 def _shown_segments(data: bytes) -> Iterator[bytes]:
     """Yield the segments of the first image that tell how to decode and show it."""
     for segment in jpeg.segments(data):
-        payload = segment.payload(data)
+        payload = segment.payload(data) if segment.is_metadata else b""
         if not segment.is_metadata:
             yield data[segment.start : segment.stop]
         elif segment.marker == jpeg.APP0 and payload.startswith(JFIF):
@@ -60,7 +60,7 @@ def _shown_segments(data: bytes) -> Iterator[bytes]:
 def _without_others(file: ItemFile) -> ItemFile:
     """Return a file of the primary image, what it is made of, and its transparency."""
     images = {file.primary_id, *file.alpha_ids}
-    kept = images.union(*map(file.sources, images))
+    kept = images.union(file.sources(*images))
     return replace(
         file,
         items={key: item for key, item in file.items.items() if key in kept},
