@@ -20,6 +20,7 @@ from unblur import bmff
 from unblur.boxes import make_box
 from unblur.items import Item, ItemFile, Property, Reference
 from unblur.metadata import make_orientation
+from unblur.jpeg import without_metadata
 from unblur.png import make_chunk
 
 JPEG_PHOTO = make_jpeg()
@@ -206,7 +207,7 @@ def make_webps(size: int) -> dict[str, bytes]:
 
 def make_exif_of_overlapping_values(size: int) -> bytes:
     """A TIFF of one directory, each of whose values is all of it."""
-    entries = min(size // 12, 65_000)
+    entries = min(size // 12, 60_000)
     length = 8 + 2 + 12 * entries + 4
     fields = [struct.pack("<HHII", 1000 + tag, 1, length, 0) for tag in range(entries)]
     return b"II*\0\x08\0\0\0" + struct.pack("<H", entries) + b"".join(fields) + bytes(4)
@@ -248,7 +249,7 @@ def make_tiffs(size: int) -> dict[str, bytes]:
     kinds = b"".join(
         struct.pack("<HHHIII", 1, 254, 3, size // 3, 8, start + 18 * (number + 1))
         for number in range(size // 18)
-    )
+    ) + bytes(6)
     # Pointers to directories that lie over each other.
     pointers = struct.pack(f"<{size // 8}I", *range(named + size // 2, named + size // 2 + size // 8))
     overlapping = struct.pack("<H", min(size // 30, 65_000)) * (size // 4)
@@ -273,7 +274,7 @@ def make_tiffs(size: int) -> dict[str, bytes]:
 
 def make_tiff_of_values(size: int) -> bytes:
     one_strip = [(273, 4, 1, 0), (278, 4, 1, 8), (279, 4, 1, 64)]
-    entries = min(size // 12, 65_000)
+    entries = min(size // 12, 60_000)
     length = end_of(entries + 9)
     copies = [(1000 + tag, 1, length, 0) for tag in range(entries)]
     return make_tiff(page_fields(8, 8, *one_strip, *copies))
@@ -282,9 +283,9 @@ def make_tiff_of_values(size: int) -> bytes:
 def make_tiff_of_tables(size: int) -> bytes:
     """Strips of JPEG that share large tables."""
     tables = b"\xff\xd8" + repeated(jpeg_segment(0xDB, b"\0" + b"\1" * 64), size // 2) + b"\xff\xd9"
-    strip = encode_image(Image.new("L", (8, 8)), "JPEG")
-    number = max(1, size // 2 // 8)
-    fields = dict.fromkeys(range(0))
+    strip = encode_image(Image.new("L", (8, 8)), "JPEG", quality=1)
+    strip = without_metadata(strip)
+    number = max(1, size // 16)
     fields = {256: (4, 1, 8), 257: (4, 1, 8 * number), 258: (3, 1, 8), 259: (3, 1, 7)}
     fields |= {262: (3, 1, 1), 277: (3, 1, 1), 278: (4, 1, 8)}
     start = end_of(len(fields) + 3)
@@ -299,7 +300,7 @@ def make_tiff_of_tables(size: int) -> bytes:
 def make_tiff_of_tall_tiles(size: int) -> bytes:
     """A photo of one row in tiles that are far taller."""
     number = max(1, size // 8)
-    tile = zlib.compress(bytes(16 * 16_384 * 64))
+    tile = zlib.compress(bytes(16 * 16_384 * 64), 9)
     fields = {256: (4, 1, 16 * number), 257: (4, 1, 1), 258: (3, 1, 8), 259: (3, 1, 8)}
     fields |= {262: (3, 1, 1), 277: (3, 1, 1), 322: (4, 1, 16), 323: (4, 1, 16_384 * 64)}
     start = end_of(len(fields) + 2)
