@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from unblur.errors import ExcessError
+from unblur.errors import ExcessError, PhotoError
 
 T = TypeVar("T")
 
@@ -18,6 +18,33 @@ ALWAYS_ALLOWED = 10_000
 """Parts that a file of any size may have."""
 BYTES_OF_PART = 256
 """Each so many allow one part more."""
+
+BYTES_OF_PIXEL = 8
+"""Four samples of 16 bits that are not compressed: no format that is processed takes more."""
+BYTES_BESIDE_PIXELS = 1 << 30
+"""For metadata, layers, further pages and images, and a film: far more than photos have."""
+
+
+def most_bytes(max_pixels: int) -> int:
+    """Return how large the file of a photo of so many pixels can be."""
+    return BYTES_OF_PIXEL * max_pixels + BYTES_BESIDE_PIXELS
+
+
+def refuse_oversize(size: int, most: int | None) -> None:
+    """Refuse a file by its size, before it is read as a whole.
+
+    Args:
+        size: In bytes, as far as known.
+        most: What `most_bytes` allows; ``None`` is any size.
+
+    Raises:
+        PhotoError: If it is larger.
+    """
+    if most is not None and size > most:
+        raise PhotoError(
+            f"larger than {most / 1e9:.1f} GB, the most that a photo within --max-pixels "
+            "can take; raise that if it is one"
+        )
 
 
 def refuse_excess(count: int, most: int, parts: str) -> None:

@@ -33,6 +33,9 @@ from unblur.tiff_directory import (
 JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 JPEG_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 JPEG_ICC = b"ICC_PROFILE\0"
+JPEG_ICC_ROOM = jpeg.LONGEST_SEGMENT - len(JPEG_ICC) - 2
+"""Bytes of a profile in a segment: its number, and how many there are, take one byte each."""
+LONGEST_JPEG_ICC = 0xFF * JPEG_ICC_ROOM
 JPEG_IPTC = b"Photoshop 3.0\0"
 
 PNG_XMP = b"XML:com.adobe.xmp\0"
@@ -121,13 +124,13 @@ def insert(form: Format, data: bytes, metadata: Metadata) -> bytes:
 
 
 def too_large(form: Format, metadata: Metadata) -> list[str]:
-    """Name the blocks that do not fit into a format; JPEG cannot divide them."""
+    """Name the blocks that do not fit into a format; JPEG divides none but profiles."""
     blocks = [("EXIF", jpeg.EXIF + metadata.exif), ("XMP", JPEG_XMP + metadata.xmp)]
+    if form is not JPEG:
+        return []
     return [
-        f"{name} of more than 64 KiB"
-        for name, block in blocks
-        if form is JPEG and len(block) > jpeg.LONGEST_SEGMENT
-    ]
+        f"{name} of more than 64 KiB" for name, block in blocks if len(block) > jpeg.LONGEST_SEGMENT
+    ] + ["a profile of more than 16 MiB"] * (len(metadata.icc) > LONGEST_JPEG_ICC)
 
 
 def read_orientation(exif: bytes) -> int:
@@ -221,8 +224,10 @@ def _make_segments(metadata: Metadata) -> Iterator[bytes]:
     for header, block in ((jpeg.EXIF, metadata.exif), (JPEG_XMP, metadata.xmp)):
         if block and len(header + block) <= jpeg.LONGEST_SEGMENT:
             yield jpeg.make_segment(jpeg.APP1, header + block)
-    room = jpeg.LONGEST_SEGMENT - len(JPEG_ICC) - 2
-    parts = [metadata.icc[start : start + room] for start in range(0, len(metadata.icc), room)]
+    icc, room = metadata.icc, JPEG_ICC_ROOM
+    if len(icc) > LONGEST_JPEG_ICC:
+        return
+    parts = [icc[start : start + room] for start in range(0, len(icc), room)]
     for number, part in enumerate(parts, 1):
         yield jpeg.make_segment(jpeg.APP2, JPEG_ICC + bytes([number, len(parts)]) + part)
 
