@@ -10,17 +10,15 @@ import io
 import struct
 import zlib
 from dataclasses import replace
-from itertools import count
 
-import numpy as np
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
 from unblur import bmff
 from unblur.boxes import make_box
 from unblur.items import Item, ItemFile, Property, Reference
-from unblur.metadata import make_orientation
 from unblur.jpeg import without_metadata
+from unblur.metadata import make_orientation
 from unblur.png import make_chunk
 
 JPEG_PHOTO = make_jpeg()
@@ -146,42 +144,36 @@ def with_chunks(chunks: bytes, photo: bytes = PNG_PHOTO) -> bytes:
 def compressed_zeros(size: int) -> bytes:
     """Deflated zeros of about so many bytes, which are a thousand times more."""
     deflate = zlib.compressobj(9)
-    zeros, parts, length = bytes(1 << 20), [], 0
-    while length < size:
-        parts.append(deflate.compress(zeros) + deflate.flush(zlib.Z_FULL_FLUSH))
-        length += len(parts[-1])
-    return b"".join([*parts, deflate.flush()])
+    begin, block = (
+        deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH) for _ in range(2)
+    )
+    return begin + repeated(block, size)
 
 
 def make_pngs(size: int) -> dict[str, bytes]:
-    profile = make_chunk(b"iCCP", b"name\0\0" + compressed_zeros(min(size, 64_000)))
-    text = make_chunk(
-        b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + compressed_zeros(min(size, 64_000))
-    )
-    exif = make_exif_of_overlapping_values(size)
+    zeros = compressed_zeros(min(size, 64_000))
+    profile = make_chunk(b"iCCP", b"name\0\0" + zeros)
+    text = make_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zeros)
     idat = PNG_PHOTO.index(b"IDAT") - 4
     (length,) = struct.unpack_from(">I", PNG_PHOTO, idat)
     pixels = zlib.decompress(PNG_PHOTO[idat + 8 : idat + 8 + length])
-    bytewise = zlib.compress(pixels, 0)
     head, tail = PNG_PHOTO[:33], PNG_PHOTO[-12:]
-    deflate = zlib.compressobj(9)
-    endless = deflate.compress(pixels) + deflate.flush(zlib.Z_FULL_FLUSH) + b""
+    deep = head[:8] + make_chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 48, 16, 2, 0, 0, 0))
+    single = b"".join(make_chunk(b"IDAT", bytes([byte])) for byte in zlib.compress(pixels, 0))
+    endless = make_chunk(b"IDAT", compressed_zeros(size))
+    empty = repeated(make_chunk(b"IDAT", b""), size)
+    exif = make_chunk(b"eXIf", make_exif_of_overlapping_values(size))
     return {
         "PNG of empty texts": with_chunks(repeated(make_chunk(b"tEXt", b"a\0"), size)),
-        "PNG of empty pixels": PNG_PHOTO[:idat]
-        + repeated(make_chunk(b"IDAT", b""), size)
-        + PNG_PHOTO[idat:],
-        "PNG of single bytes": head
-        + b"".join(make_chunk(b"IDAT", bytes([value])) for value in bytewise)
-        + tail,
+        "PNG of empty pixels": PNG_PHOTO[:idat] + empty + PNG_PHOTO[idat:],
+        "PNG of single bytes": head + single + tail,
         "PNG of palettes": with_chunks(repeated(make_chunk(b"PLTE", bytes(3)), size)),
         "PNG of transparencies": with_chunks(repeated(make_chunk(b"tRNS", bytes(6)), size)),
         "PNG of profiles": with_chunks(repeated(profile, size)),
         "PNG of XMP": with_chunks(repeated(text, size)),
-        "PNG with EXIF of overlapping values": with_chunks(make_chunk(b"eXIf", exif)),
-        "PNG with too many pixels": head
-        + make_chunk(b"IDAT", endless + compressed_zeros(size)[2:])
-        + tail,
+        "PNG with EXIF of overlapping values": with_chunks(exif),
+        "PNG with too many pixels": head + endless + tail,
+        "PNG of 16 bits with too many pixels": deep + endless + tail,
         "PNG followed by zeros": PNG_PHOTO + bytes(size),
     }
 
@@ -241,9 +233,7 @@ def make_tiffs(size: int) -> dict[str, bytes]:
     page = page_fields(8, 8, *one_strip)
     start = end_of(len(page))
     # Pages of no field, each of which leads to the next.
-    pages = b"".join(
-        struct.pack("<HI", 0, start + 6 * (number + 1)) for number in range(size // 6)
-    )
+    pages = b"".join(struct.pack("<HI", 0, start + 6 * (number + 1)) for number in range(size // 6))
     named = end_of(len(page) + 1)
     # Pages whose field of a page's kind takes the whole file.
     kinds = b"".join(
@@ -251,7 +241,9 @@ def make_tiffs(size: int) -> dict[str, bytes]:
         for number in range(size // 18)
     ) + bytes(6)
     # Pointers to directories that lie over each other.
-    pointers = struct.pack(f"<{size // 8}I", *range(named + size // 2, named + size // 2 + size // 8))
+    pointers = struct.pack(
+        f"<{size // 8}I", *range(named + size // 2, named + size // 2 + size // 8)
+    )
     overlapping = struct.pack("<H", min(size // 30, 65_000)) * (size // 4)
     rows = size // 8
     strip_end = end_of(len(page_fields(1, rows)) + 3)
@@ -262,9 +254,7 @@ def make_tiffs(size: int) -> dict[str, bytes]:
         "TIFF of overlapping directories": make_tiff(
             [*page, (330, 4, size // 8, named)], pointers + overlapping + bytes(size // 8)
         ),
-        "TIFF of strips": make_tiff(
-            page_fields(1, rows, *strips), bytes(4 * rows) + b"\1" * rows
-        ),
+        "TIFF of strips": make_tiff(page_fields(1, rows, *strips), bytes(4 * rows) + b"\1" * rows),
         "TIFF of overlapping values": make_tiff_of_values(size),
         "TIFF of tables": make_tiff_of_tables(size),
         "TIFF of tall tiles": make_tiff_of_tall_tiles(size),
@@ -285,7 +275,7 @@ def make_tiff_of_tables(size: int) -> bytes:
     tables = b"\xff\xd8" + repeated(jpeg_segment(0xDB, b"\0" + b"\1" * 64), size // 2) + b"\xff\xd9"
     strip = encode_image(Image.new("L", (8, 8)), "JPEG", quality=1)
     strip = without_metadata(strip)
-    number = max(1, size // 16)
+    number = max(1, size // 400)
     fields = {256: (4, 1, 8), 257: (4, 1, 8 * number), 258: (3, 1, 8), 259: (3, 1, 7)}
     fields |= {262: (3, 1, 1), 277: (3, 1, 1), 278: (4, 1, 8)}
     start = end_of(len(fields) + 3)
@@ -294,7 +284,9 @@ def make_tiff_of_tables(size: int) -> bytes:
     places = start + len(strip) + len(tables)
     fields |= {273: (4, number, places), 279: (4, number, places + 4 * number)}
     fields |= {347: (7, len(tables), start + len(strip))}
-    return make_tiff([(tag, *rest) for tag, rest in fields.items()], strip + tables + offsets + counts)
+    return make_tiff(
+        [(tag, *rest) for tag, rest in fields.items()], strip + tables + offsets + counts
+    )
 
 
 def make_tiff_of_tall_tiles(size: int) -> bytes:
@@ -318,47 +310,48 @@ def make_item(key: int, kind: bytes, data: bytes | None, *properties: Property) 
 def make_items(size: int, photo: bytes) -> dict[str, bytes]:
     """Files of an AVIF or HEIF photo and of much besides."""
     file = bmff.read(photo)
-    extent = next(prop for prop in file.primary.properties if prop.type == b"ispe")
-    free = count(max(file.items) + 1)
-    others = {key: make_item(key, b"mime", b"x") for key in (next(free) for _ in range(min(size // 50, 60_000)))}
+    primary, first = file.primary_id, max(file.items) + 1
+    keys = list(range(first, first + min(size // 50, 60_000)))
+    others = {key: make_item(key, b"mime", b"x") for key in keys}
     many = replace(file, items=file.items | others)
-    keys = list(others)
-    chained = [
-        Reference(b"dimg", one, (other,)) for one, other in zip([file.primary_id, *keys], keys, strict=False)
+    grid = replace(file.primary, entry=make_item(primary, b"grid", None).entry)
+    chain = [Reference(b"dimg", *pair) for pair in zip([primary, *keys], zip(keys), strict=False)]
+    often = min(size // 6, 65_000)
+    web = [
+        Reference(b"dimg", keys[0], (keys[1],) * often),
+        Reference(b"dimg", keys[1], (keys[2],) * often),
+        Reference(b"dimg", primary, (keys[0],)),
     ]
-    grid = replace(file.primary, entry=make_item(file.primary_id, b"grid", None).entry)
-    hub = [Reference(b"dimg", keys[0], (keys[1],) * min(size // 6, 65_000))]
-    hub += [Reference(b"dimg", keys[1], (keys[2],) * min(size // 6, 65_000))]
-    hub += [Reference(b"dimg", file.primary_id, (keys[0],))]
-    alphas = [Reference(b"auxl", key, (file.primary_id,)) for key in keys]
-    alpha = Property(make_box(b"auxC", bytes(4) + b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"), False)
-    transparent = {
-        key: make_item(key, file.primary.type, b"x", alpha, extent) for key in keys
-    }
+    free = (make_box(b"free", b""),) * (size // 8)
     found = {
         "of items": many,
-        "of items made of each other": replace(many, references=tuple(chained)),
-        "of a wide web of items": replace(many, references=tuple(hub)),
+        "of items made of each other": replace(many, references=tuple(chain)),
+        "of a wide web of items": replace(many, references=tuple(web)),
         "of items around the image": replace(
-            many, references=tuple(Reference(b"cdsc", key, (file.primary_id,)) for key in keys)
+            many, references=tuple(Reference(b"cdsc", key, (primary,)) for key in keys)
         ),
-        "of transparencies": replace(file, items=file.items | transparent, references=tuple(alphas)),
-        "of boxes": replace(file, after=(make_box(b"free", b""),) * (size // 8)),
-        "of boxes before": replace(
-            file, before=(*file.before, *(make_box(b"free", b""),) * (size // 8))
-        ),
-        "of boxes in meta": replace(file, meta=(*file.meta, *(make_box(b"free", b""),) * (size // 8))),
+        "of transparencies": with_transparencies(file, keys),
+        "of boxes": replace(file, after=free),
+        "of boxes before": replace(file, before=(*file.before, *free)),
+        "of boxes in meta": replace(file, meta=(*file.meta, *free)),
         "of groups": replace(file, meta=(*file.meta, make_box(b"grpl", bytes(size)))),
         "of the image's parts": replace(
-            file.with_primary(grid),
-            items=file.items | {file.primary_id: grid} | others,
-            references=(Reference(b"dimg", file.primary_id, tuple(keys)), *chained[1:]),
+            many.with_primary(grid),
+            references=(Reference(b"dimg", primary, tuple(keys)), *chain[1:]),
         ),
+        "with EXIF of overlapping values": with_exif(file, make_exif_of_overlapping_values(size)),
     }
     files = {name: bmff.write(each) for name, each in found.items()}
-    files["with EXIF of overlapping values"] = bmff.write(with_exif(file, make_exif_of_overlapping_values(size)))
-    files["of properties"] = with_many_properties(bmff.write(file), size)
-    return files
+    return files | {"of properties": with_many_properties(bmff.write(file), size)}
+
+
+def with_transparencies(file: ItemFile, keys: list[int]) -> ItemFile:
+    """A file of so many images that say that they are the photo's opacity."""
+    urn = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"
+    alpha = Property(make_box(b"auxC", bytes(4) + urn), essential=False)
+    images = {key: make_item(key, file.primary.type, b"x", alpha) for key in keys}
+    references = tuple(Reference(b"auxl", key, (file.primary_id,)) for key in keys)
+    return replace(file, items=file.items | images, references=references)
 
 
 def with_exif(file: ItemFile, exif: bytes) -> ItemFile:
@@ -370,13 +363,16 @@ def with_exif(file: ItemFile, exif: bytes) -> ItemFile:
 
 def with_many_properties(data: bytes, size: int) -> bytes:
     """The photo's properties are told again and again of items that are not there."""
-    at = data.index(b"iprp") - 4
-    (length,) = struct.unpack_from(">I", data, at)
     times = max(1, size // 258)
     lists = b"".join(struct.pack(">HB", 1000 + n % 60_000, 255) + b"\1" * 255 for n in range(times))
     box = make_box(b"ipma", bytes(4) + struct.pack(">I", times) + lists)
-    iprp = make_box(b"iprp", data[at + 8 : at + length] + box)
-    return data[:at] + iprp + data[at + length :]  # pixels are no longer where iloc says
+    longer = bytearray(data)
+    for kind in (b"meta", b"iprp"):
+        at = data.index(kind) - 4
+        (length,) = struct.unpack_from(">I", data, at)
+        struct.pack_into(">I", longer, at, length + len(box))
+    end = data.index(b"iprp") - 4 + length
+    return bytes(longer[:end] + box + longer[end:])  # pixels are no longer where iloc says
 
 
 def make_heic() -> bytes:

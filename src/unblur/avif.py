@@ -57,7 +57,7 @@ def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
     return Encoded(bmff.write(file), notes)
 
 
-def _code(pixels: NDArray[np.uint8], **options: Any) -> bytes:
+def _code(pixels: NDArray[np.uint8], **options: int | str) -> bytes:
     """Code pixels as a file with no metadata."""
     return code_pixels(pixels, None, "AVIF", **options)
 

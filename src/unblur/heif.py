@@ -93,7 +93,7 @@ def _read_coding(file: ItemFile) -> dict[str, Any]:
     return coding
 
 
-def _code(pixels: NDArray[Any], **options: Any) -> bytes:
+def _code(pixels: NDArray[Any], **options: int | str) -> bytes:
     """Code pixels as a file with no metadata."""
     grey = pixels.shape[2] == 1
     mode = "L" if grey else "RGB"

@@ -67,8 +67,6 @@ def _without_others(file: ItemFile) -> ItemFile:
         items=items,
         references=tuple(ref for ref in file.references if {ref.source, *ref.targets} <= kept),
         meta=tuple(box for box in file.meta if box[4:8] in (b"hdlr", b"pitm")),
-        before=tuple(
-            with_true_brands(box, items) for box in file.before if box[4:8] == b"ftyp"
-        ),
+        before=tuple(with_true_brands(box, items) for box in file.before if box[4:8] == b"ftyp"),
         after=(),
     )
