@@ -255,7 +255,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
     Raises:
         ValueError: If either is no whole JPEG.
     """
-    kept, notes = _kept_metadata(original, is_rgb_coded(coded))
+    kept, notes = _kept_metadata(original, coded)
     output = bytearray(b"\xff\xd8")
     indexes = []  # where multi-picture indexes lie: in the original, in the output
     for segment in kept:
@@ -313,9 +313,9 @@ def image_end(data: bytes) -> int:
     return max(segment.stop for segment in segments(data))
 
 
-def _kept_metadata(original: bytes, rgb_coded: bool) -> tuple[list[Segment], tuple[str, ...]]:
+def _kept_metadata(original: bytes, coded: bytes) -> tuple[list[Segment], tuple[str, ...]]:
     kept, manifests, notes = [], set(), dict[str, None]()  # in order of appearance
-    components = _component_count(original)
+    components, rgb_coded = _component_count(coded), is_rgb_coded(coded)
     for segment in segments(original):
         if not segment.is_metadata:
             continue
