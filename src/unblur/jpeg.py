@@ -128,7 +128,9 @@ def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:
         raise PhotoError("lossless JPEG files cannot be processed") from None
     coding: dict[str, Any] = {"progressive": "progressive" in image.info}
     if len(tables) == 3:
-        coding |= {"subsampling": _read_subsampling(image), "keep_rgb": rgb_coded}
+        # Pillow cannot write RGB whose components differ in size, which no camera does.
+        subsampling = "4:4:4" if rgb_coded else _read_subsampling(image)
+        coding |= {"subsampling": subsampling, "keep_rgb": rgb_coded}
         # Pillow gives components without a table of their own the first one, but
         # chroma the second; what that makes right need not be written again.
         if tables[0] == tables[1] == tables[2]:
