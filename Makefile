@@ -65,7 +65,7 @@ FUZZ_SECONDS ?= 60
 
 fuzz: $(READY) ## Feed damaged files to the parsers, FUZZ_SECONDS (60) for each
 	$(BIN)/python $(INSTALL) --group fuzz
-	for target in jpeg png webp avif tiff thumbnail checkpoint weights archive; do \
+	for target in jpeg png webp avif heif tiff exif thumbnail checkpoint weights archive; do \
 		$(BIN)/python -m fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 

@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 
 from unblur.config import HISTORY_NAME, cache_folder, history_file
 from unblur.errors import ExitCode, UnblurError, UsageError
-from unblur.files import describe_os_error, read_to_end
+from unblur.files import describe_os_error, read_stream
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
 from unblur.ui import Ui, output_told
 from unblur.words import printable
@@ -223,10 +223,10 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
         raise UsageError("standard input cannot hold both a photo and a list of paths")
     try:
         if source == STREAM:
-            data = read_to_end(sys.stdin.buffer)
+            data = read_stream(sys.stdin.buffer)
         else:
             with Path(source).open("rb") as stream:
-                data = read_to_end(stream)
+                data = read_stream(stream)
     except OSError as error:
         raise UsageError(f"{source}: {describe_os_error(error)}") from error
     # PowerShell 5 writes UTF-16, and later ones a mark before UTF-8.
