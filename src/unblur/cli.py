@@ -246,7 +246,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=MemorySize(),
     metavar="SIZE",
     help="Take no more main memory than this, such as 2G: tiles shrink, photos are done one by "
-    "one, and one that needs more fails.",
+    "one, and one that needs more fails. By default photos may take what is free.",
 )
 @click.option(
     "--threads",

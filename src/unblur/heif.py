@@ -19,6 +19,7 @@ from unblur import bmff
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
 from unblur.items import CROP, ItemFile, as_stored, refuse_costly, splice
+from unblur.main_memory import require_memory
 from unblur.photo import HEIF, Encoded, Photo
 from unblur.pixels import refuse_large
 from unblur.quality import AS_ORIGINAL, with_quality
@@ -48,6 +49,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     stored = bmff.write(as_stored(file))
     image = library.open_heif(stored, convert_hdr_to_8bit=False)[0]
     refuse_large(image.size[0], image.size[1], max_pixels)
+    require_memory(2 * 3 * image.size[0] * image.size[1])
     pixels = np.array(image)
     if pixels.ndim == 2:
         pixels = pixels[..., None]

@@ -20,6 +20,7 @@ from PIL import Image
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
 from unblur.limits import limited, refuse_excess
+from unblur.main_memory import require_memory
 from unblur.photo import PNG, Encoded, Photo
 from unblur.pixels import code_pixels, open_image, to_array, to_samples
 
@@ -97,6 +98,7 @@ def _as_truecolor(image: Image.Image, header: Header) -> tuple[Image.Image, tupl
 def _decode_16_bit(data: bytes, header: Header) -> Photo:
     library = load_extra("imagecodecs", "deep", "16-bit PNG files")
     _refuse_endless(data, header)
+    require_memory(2 * 2 * header.width * header.height * _CHANNELS[header.color_type])
     samples = library.png_decode(without_metadata(data))
     samples = samples.reshape(header.height, header.width, -1)
     has_key = samples.shape[2] > _CHANNELS[header.color_type]

@@ -22,6 +22,7 @@ import numpy as np
 
 from unblur.errors import PhotoError
 from unblur.limits import ALWAYS_ALLOWED, refuse_excess
+from unblur.main_memory import require_memory
 from unblur.photo import TIFF, Encoded, Photo
 from unblur.pixels import refuse_large
 from unblur.tiff_coding import (
@@ -147,6 +148,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     """
     page = read_page(read_tiff(data))
     refuse_large(page.width, page.height, max_pixels)
+    require_memory(2 * page.width * page.height * page.samples * page.coding.sample_type.itemsize)
     samples: Samples = np.empty(
         (page.height, page.width, page.samples), page.coding.sample_type.newbyteorder("=")
     )

@@ -27,8 +27,8 @@ from unblur.plan import Job, has_other_links
 from unblur.report import Outcome, Status
 
 if TYPE_CHECKING:
-    from unblur.deblurrer import Pixels
     from unblur.photo import Photo
+    from unblur.photo_rows import Pixels
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
     """
     from unblur import codecs
     from unblur.content import content_of
-    from unblur.memory import return_freed_memory
+    from unblur.main_memory import return_freed_memory
 
     started = time.monotonic()
     data, state, attributes = _read(job, options)
