@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +41,19 @@ def free_main_memory() -> int:
 
 def obtainable_memory() -> int:
     """Return the bytes that can be had before the system ends programs: swap counts, too."""
-    free = int(psutil.virtual_memory().available) + int(psutil.swap_memory().free)
+    free = int(psutil.virtual_memory().available) + _free_swap()
     limit = cgroup_free_memory()
     return free if limit is None else min(free, limit)
+
+
+def _free_swap() -> int:
+    """Return the bytes of swap that are free, or 0 where the system does not tell."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about counters that are not asked for
+            return int(psutil.swap_memory().free)
+    except (OSError, RuntimeError):  # a container without /proc/vmstat; Windows without counters
+        return 0
 
 
 def require_memory(count: int) -> None:
