@@ -1,0 +1,1 @@
+"""Makes blurred photos from sharp ones, as batched PyTorch operations."""
