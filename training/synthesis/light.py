@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.synthesis.draws import chance, per_image, uniform
+from training.synthesis.draws_camera import chance, per_image, uniform
 
 MOST_BOOST = 10.0
 """Light of the brightest lamps, in units of white."""

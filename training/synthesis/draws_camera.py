@@ -1,0 +1,28 @@
+"""Random numbers for a batch, made on the device of their generator."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """Draw from an interval: (count,) float32."""
+    return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
+
+
+def log_uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """Draw from an interval of positive numbers whose logarithms are equally likely: (count,)."""
+    return uniform(count, math.log(low), math.log(high), generator).exp()
+
+
+def chance(count: int, share: float, generator: torch.Generator) -> Tensor:
+    """Draw true for a share of the batch: (count,) bool."""
+    return torch.rand(count, generator=generator, device=generator.device) < share
+
+
+def per_image(parameter: Tensor) -> Tensor:
+    """Shape a parameter (B,) so that it broadcasts over images (B, C, H, W)."""
+    return parameter[:, None, None, None]

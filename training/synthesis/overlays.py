@@ -1,0 +1,93 @@
+"""Text and shapes: drawn once by Pillow, kept on the training's device, pasted in batches."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.data import Pixels
+from training.drawn import draw_caption, draw_overlay
+from training.synthesis.draws import chance, whole
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Layers of text and shapes, each (N, size, size, 4) uint8: premultiplied RGB, and alpha."""
+
+    overlays: Tensor
+    """Shapes and text that are part of a scene."""
+    captions: Tensor
+    """Text that is printed on a photo."""
+
+
+def draw_bank(
+    overlays: int, captions: int, size: int, device: torch.device, workers: int = 1, seed: int = 0
+) -> Bank:
+    """Draw layers.
+
+    Args:
+        overlays: How many have shapes and text.
+        captions: How many have text alone.
+        size: Their side in pixels: at least that of the crops they are pasted on.
+        device: Where they are kept.
+        workers: How many processes draw.
+        seed: Of what is drawn.
+    """
+    draw_overlays = functools.partial(_draw, draw_overlay, size, seed)
+    draw_captions = functools.partial(_draw, draw_caption, size, seed + 1)
+    if workers == 1:
+        layers = [*map(draw_overlays, range(overlays)), *map(draw_captions, range(captions))]
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context) as pool:
+            made = pool.map(draw_overlays, range(overlays), chunksize=4)
+            layers = [*made, *pool.map(draw_captions, range(captions), chunksize=4)]
+    drawn = torch.from_numpy(np.stack(layers)).to(device)
+    return Bank(*drawn.split([overlays, captions]))
+
+
+def draw_layers(
+    layers: Tensor, count: int, size: int, share: float, generator: torch.Generator
+) -> Tensor:
+    """Take pieces of layers at random, with their colours exchanged at random.
+
+    Args:
+        layers: (N, side, side, 4) uint8; see `Bank`.
+        count: How many are wanted.
+        size: Side of the pieces in pixels.
+        share: How many of them show anything; the others are clear.
+        generator: Source of randomness.
+
+    Returns:
+        Premultiplied RGBA (count, 4, size, size) float32 in [0, 1].
+    """
+    device = layers.device
+    chosen = whole(0, len(layers), (count, 1, 1), generator)
+    corners = whole(0, layers.shape[1] - size + 1, (2, count, 1), generator)
+    y, x = corners + torch.arange(size, device=device)
+    pieces = layers[chosen, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2).float() / 255
+    order = torch.rand(count, 3, generator=generator, device=device).argsort(1)
+    channels = torch.cat([order, torch.full_like(order[:, :1], 3)], 1)
+    pieces = pieces.gather(1, channels[..., None, None].expand_as(pieces))
+    return pieces * chance(share, (count, 1, 1, 1), generator)
+
+
+def paste(images: Tensor, layers: Tensor) -> Tensor:
+    """Put layers (B, 4, H, W) over images (B, 3, H, W), both in [0, 1].
+
+    After Porter and Duff, "Compositing Digital Images", SIGGRAPH 1984: "over".
+    """
+    return layers[:, :3] + (1 - layers[:, 3:]) * images
+
+
+def _draw(
+    draw: Callable[[int, np.random.Generator], Pixels], size: int, seed: int, number: int
+) -> Pixels:
+    return draw(size, np.random.default_rng([seed, number]))
