@@ -189,19 +189,13 @@ class Colours:
     to_srgb: Tensor
     """(B, 3, 3), from white-balanced camera colours to linear sRGB."""
 
-    def unprocess(self, linear: Tensor) -> Tensor:
-        """Turn linear sRGB (B, 3, H, W) into what the sensor's pixels see."""
-        to_camera = torch.linalg.inv_ex(self.to_srgb).inverse
-        return _mix(linear, to_camera / self.gains[:, :, None])
+    def to_camera(self, linear: Tensor) -> Tensor:
+        """Turn linear sRGB (B, 3, H, W) into the camera's white-balanced colours."""
+        return _mix(linear, torch.linalg.inv_ex(self.to_srgb).inverse)
 
-    def process(self, raw: Tensor) -> Tensor:
-        """Turn what the sensor's pixels saw into linear sRGB.
-
-        A sensor is white where any channel is: without this clipping, white areas would
-        be magenta, since red and blue are multiplied.
-        """
-        balanced = raw * self.gains[:, :, None, None]
-        return _mix(balanced.clamp(max=1), self.to_srgb)
+    def from_camera(self, balanced: Tensor) -> Tensor:
+        """Turn the camera's white-balanced colours (B, 3, H, W) into linear sRGB."""
+        return _mix(balanced, self.to_srgb)
 
 
 def _mix(images: Tensor, matrices: Tensor) -> Tensor:

@@ -1,0 +1,169 @@
+"""Coding as JPEG and decoding again, with the numbers of libjpeg.
+
+Each step is that of libjpeg's default settings (ITU-T T.81 and T.871; libjpeg's jccolor,
+jcsample, jcdctmgr, jdsample and jdcolor): all numbers between the steps are whole.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.synthesis.draws import chance, per_image
+
+FULL_COLOUR, HALF_WIDTH, HALF_SIDES = 0, 1, 2
+"""Subsampling of colour as Pillow counts it: 4:4:4, 4:2:2 and 4:2:0."""
+
+NOT_CODED = 0
+"""The quality of a photo that stays as it is."""
+
+# ITU-T T.81, tables K.1 and K.2.
+_LUMA_TABLE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+_CHROMA_TABLE = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *((99,) * 8,) * 4,
+)
+
+
+def roundtrip(stored: Tensor, quality: Tensor, subsampling: int) -> Tensor:
+    """Code photos as JPEG and decode them.
+
+    Args:
+        stored: Photos (B, 3, H, W) in [0, 1], of any size.
+        quality: (B,), libjpeg's quality from 1 to 100, or `NOT_CODED`.
+        subsampling: Of the colour: 0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0.
+
+    Returns:
+        Photos of the same shape, multiples of 1/255 where they were coded.
+    """
+    with torch.autocast(stored.device.type, enabled=False):
+        luma, chroma = to_ycbcr((stored.float().clamp(0, 1) * 255).round()).split([1, 2], dim=1)
+        table = torch.tensor((_LUMA_TABLE, _CHROMA_TABLE), device=stored.device)
+        tables = quantisation(table, quality)
+        luma = _code(luma, tables[:, 0])
+        height, width = stored.shape[-2:]
+        chroma = upsample(_code(downsample(chroma, subsampling), tables[:, 1]), subsampling)
+        decoded = to_rgb(torch.cat([luma, chroma[..., :height, :width]], dim=1)) / 255
+    return torch.where(per_image(quality == NOT_CODED), stored, decoded)
+
+
+def quantisation(tables: Tensor, quality: Tensor) -> Tensor:
+    """Scale standard tables (N, 8, 8) to qualities (B,): (B, N, 8, 8), from 1 to 255."""
+    quality = quality.round().clamp(1, 100)
+    scale = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
+    return ((tables * per_image(scale) + 50) / 100).floor().clamp(1, 255)
+
+
+def to_ycbcr(rgb: Tensor) -> Tensor:
+    """Turn RGB (B, 3, H, W) in 0 to 255 into luma and chroma in whole numbers, as JFIF does."""
+    red, green, blue = rgb.split(1, dim=1)
+    luma = (0.299 * red + 0.587 * green + 0.114 * blue + 0.5).floor()
+    chroma_blue = -0.168735892 * red - 0.331264108 * green + 0.5 * blue
+    chroma_red = 0.5 * red - 0.418687589 * green - 0.081312411 * blue
+    return torch.cat([luma, (chroma_blue + 127.5).ceil(), (chroma_red + 127.5).ceil()], dim=1)
+
+
+def to_rgb(ycbcr: Tensor) -> Tensor:
+    """Undo `to_ycbcr` as libjpeg does: whole numbers in 0 to 255."""
+    luma, blue, red = ycbcr.split(1, dim=1)
+    blue, red = blue - 128, red - 128
+    changes = [1.402 * red, -0.344136286 * blue - 0.714136286 * red, 1.772 * blue]
+    return (luma + (torch.cat(changes, dim=1) + 0.5).floor()).clamp(0, 255)
+
+
+def downsample(chroma: Tensor, subsampling: int) -> Tensor:
+    """Take the means of two or four samples; ties are rounded up and down in turn.
+
+    Odd sides are padded by repeating the edge.
+    """
+    if subsampling == FULL_COLOUR:
+        return chroma
+    chroma = _pad(chroma, 2 if subsampling == HALF_SIDES else 1, 2)
+    total = chroma[..., ::2] + chroma[..., 1::2]
+    turn = torch.arange(total.shape[-1], device=chroma.device) % 2
+    if subsampling == HALF_WIDTH:
+        return ((total + turn) / 2).floor()
+    return ((total[..., ::2, :] + total[..., 1::2, :] + 1 + turn) / 4).floor()
+
+
+def upsample(chroma: Tensor, subsampling: int) -> Tensor:
+    """Double the width, or both sides, by triangles: three parts of the nearest, one of the next.
+
+    This is what libjpeg calls fancy upsampling.
+    """
+    if subsampling == FULL_COLOUR:
+        return chroma
+    if subsampling == HALF_WIDTH:
+        return _doubled(chroma, 3, (1, 2), 4)
+    rows = _doubled(chroma.transpose(2, 3), 3, (0, 0), 1).transpose(2, 3)
+    return _doubled(rows, 3, (8, 7), 16)
+
+
+def _doubled(samples: Tensor, nearest: int, rounding: tuple[int, int], divisor: int) -> Tensor:
+    """Double the last axis: to each sample one between it and the one before, one after it."""
+    padded = F.pad(samples, (1, 1), mode="replicate")
+    before = nearest * samples + padded[..., :-2] + rounding[0]
+    after = nearest * samples + padded[..., 2:] + rounding[1]
+    return (torch.stack([before, after], dim=-1) / divisor).floor().flatten(-2)
+
+
+def _code(samples: Tensor, table: Tensor) -> Tensor:
+    """Quantise the cosine transform of 8x8 blocks.
+
+    Args:
+        samples: (B, C, H, W) in 0 to 255; edges are repeated to whole blocks.
+        table: (B, 8, 8).
+    """
+    batch, channels, height, width = samples.shape
+    padded = _pad(samples, 8, 8) - 128
+    rows, columns = padded.shape[-2] // 8, padded.shape[-1] // 8
+    blocks = padded.view(batch, channels, rows, 8, columns, 8).transpose(3, 4)
+    transform = _cosine_transform(samples.device)
+    step = table.reshape(batch, 1, 64)
+    ratio = blocks.reshape(batch, -1, 64) @ transform.T / step
+    quantised = ratio.sign() * (ratio.abs() + 0.5).floor() * step
+    decoded = (quantised @ transform + 128.5).floor().clamp(0, 255)
+    blocks = decoded.view(batch, channels, rows, columns, 8, 8).transpose(3, 4)
+    return blocks.reshape(padded.shape)[..., :height, :width]
+
+
+def _pad(samples: Tensor, rows: int, columns: int) -> Tensor:
+    """Repeat the bottom and right edge until the sides are multiples."""
+    height, width = samples.shape[-2:]
+    return F.pad(samples, (0, -width % columns, 0, -height % rows), mode="replicate")
+
+
+def _cosine_transform(device: torch.device) -> Tensor:
+    """Return the two-dimensional DCT of 8x8 samples as one orthogonal matrix (64, 64)."""
+    index = torch.arange(8, dtype=torch.float64)
+    waves = torch.cos(math.pi / 8 * (index + 0.5) * index[:, None]) / 2
+    waves[0] /= math.sqrt(2)
+    return torch.kron(waves, waves).float().to(device)
+
+
+def draw_quality(
+    count: int,
+    generator: torch.Generator,
+    share: float = 0.9,
+    lowest: int = 50,
+    highest: int = 98,
+) -> Tensor:
+    """Draw qualities (B,) in whole numbers; `NOT_CODED` for those not in the share."""
+    device = generator.device
+    quality = torch.randint(lowest, highest + 1, (count,), generator=generator, device=device)
+    return quality * chance(count, share, generator)
