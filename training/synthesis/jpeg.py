@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.synthesis.draws import chance, per_image
+from training.synthesis.draws_camera import chance, per_image
 
 FULL_COLOUR, HALF_WIDTH, HALF_SIDES = 0, 1, 2
 """Subsampling of colour as Pillow counts it: 4:4:4, 4:2:2 and 4:2:0."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.synthesis.draws import chance, log_uniform, per_image, uniform
+from training.synthesis.draws_camera import chance, log_uniform, per_image, uniform
 from training.synthesis.light import LUMA
 
 DENOISING_RADIUS = 2

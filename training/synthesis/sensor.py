@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.synthesis.draws import chance, log_uniform, per_image, uniform
+from training.synthesis.draws_camera import chance, log_uniform, per_image, uniform
 from training.synthesis.light import Colours, draw_colours
 
 MEASURED_NOISE = ((1.0e-4, 9.2e-4), (8.9e-5, 2.9e-5))
