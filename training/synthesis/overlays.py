@@ -14,7 +14,7 @@ from torch import Tensor
 
 from training.data import Pixels
 from training.drawn import draw_caption, draw_overlay
-from training.synthesis.draws import chance, whole
+from training.synthesis.draws import uniform, whole
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,13 @@ def draw_bank(
     return Bank(*drawn.split([overlays, captions]))
 
 
-def draw_layers(
-    layers: Tensor, count: int, size: int, share: float, generator: torch.Generator
-) -> Tensor:
+def draw_layers(layers: Tensor, count: int, size: int, generator: torch.Generator) -> Tensor:
     """Take pieces of layers at random, with their colours exchanged at random.
 
     Args:
         layers: (N, side, side, 4) uint8; see `Bank`.
         count: How many are wanted.
         size: Side of the pieces in pixels.
-        share: How many of them show anything; the others are clear.
         generator: Source of randomness.
 
     Returns:
@@ -75,8 +72,7 @@ def draw_layers(
     pieces = layers[chosen, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2).float() / 255
     order = torch.rand(count, 3, generator=generator, device=device).argsort(1)
     channels = torch.cat([order, torch.full_like(order[:, :1], 3)], 1)
-    pieces = pieces.gather(1, channels[..., None, None].expand_as(pieces))
-    return pieces * chance(share, (count, 1, 1, 1), generator)
+    return pieces.gather(1, channels[..., None, None].expand_as(pieces))
 
 
 def paste(images: Tensor, layers: Tensor) -> Tensor:
@@ -85,6 +81,18 @@ def paste(images: Tensor, layers: Tensor) -> Tensor:
     After Porter and Duff, "Compositing Digital Images", SIGGRAPH 1984: "over".
     """
     return layers[:, :3] + (1 - layers[:, 3:]) * images
+
+
+def draw_colours(count: int, generator: torch.Generator) -> Tensor:
+    """Draw colours (count, 3, 1, 1) in [0, 1]: black, white, a grey, or any colour.
+
+    In the shares of `training.drawn`.
+    """
+    any_colour = uniform(0, 1, (count, 3), generator)
+    grey = any_colour[:, :1].expand(-1, 3)
+    kind = uniform(0, 1, (count, 1), generator)
+    colours = torch.where(kind < 0.2, grey.round(), torch.where(kind < 0.5, grey, any_colour))
+    return colours[..., None, None]
 
 
 def _draw(

@@ -65,6 +65,14 @@ class Scenes:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Real blurred photos, and sharp ones of the same scenes: number n of both belong together."""
+
+    blurred: Scenes
+    sharp: Scenes
+
+
+@dataclass(frozen=True)
 class Places:
     """Where crops are cut out of photos."""
 
