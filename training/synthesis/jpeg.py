@@ -1,7 +1,7 @@
 """Coding as JPEG and decoding again, with the numbers of libjpeg.
 
 Each step is that of libjpeg's default settings (ITU-T T.81 and T.871; libjpeg's jccolor,
-jcsample, jcdctmgr, jdsample and jdcolor): all numbers between the steps are whole.
+jcsample, jfdctint, jcdctmgr, jidctint, jdsample and jdcolor): all numbers between the steps are whole.
 """
 
 from __future__ import annotations
@@ -19,6 +19,20 @@ FULL_COLOUR, HALF_WIDTH, HALF_SIDES = 0, 1, 2
 
 NOT_CODED = 0
 """The quality of a photo that stays as it is."""
+
+# Each row is a cosine wave, in units of 1/8192. libjpeg's fast transform (Loeffler, Ligtenberg and
+# Moschytz, "Practical fast 1-D DCT algorithms with 11 multiplications", ICASSP 1989) adds rounded
+# constants, so some numbers differ by one from the nearest to the cosine.
+_WAVES = (
+    (8192, 8192, 8192, 8192, 8192, 8192, 8192, 8192),
+    (11363, 9633, 6437, 2260, -2260, -6437, -9633, -11363),
+    (10703, 4433, -4433, -10703, -10703, -4433, 4433, 10703),
+    (9633, -2259, -11362, -6436, 6436, 11362, 2259, -9633),
+    (8192, -8192, -8192, 8192, 8192, -8192, -8192, 8192),
+    (6437, -11362, 2261, 9633, -9633, -2261, 11362, -6437),
+    (4433, -10704, 10704, -4433, -4433, 10704, -10704, 4433),
+    (2260, -6436, 9633, -11363, 11363, -9633, 6436, -2260),
+)
 
 # ITU-T T.81, tables K.1 and K.2.
 _LUMA_TABLE = (
@@ -55,10 +69,8 @@ def roundtrip(stored: Tensor, quality: Tensor, subsampling: int) -> Tensor:
         luma, chroma = to_ycbcr((stored.float().clamp(0, 1) * 255).round()).split([1, 2], dim=1)
         table = torch.tensor((_LUMA_TABLE, _CHROMA_TABLE), device=stored.device)
         tables = quantisation(table, quality)
-        luma = _code(luma, tables[:, 0])
-        height, width = stored.shape[-2:]
-        chroma = upsample(_code(downsample(chroma, subsampling), tables[:, 1]), subsampling)
-        decoded = to_rgb(torch.cat([luma, chroma[..., :height, :width]], dim=1)) / 255
+        chroma = _coded_chroma(chroma, tables[:, 1], subsampling)
+        decoded = to_rgb(torch.cat([_code(luma, tables[:, 0]), chroma], dim=1)) / 255
     return torch.where(per_image(quality == NOT_CODED), stored, decoded)
 
 
@@ -72,28 +84,46 @@ def quantisation(tables: Tensor, quality: Tensor) -> Tensor:
 def to_ycbcr(rgb: Tensor) -> Tensor:
     """Turn RGB (B, 3, H, W) in 0 to 255 into luma and chroma in whole numbers, as JFIF does."""
     red, green, blue = rgb.split(1, dim=1)
-    luma = (0.299 * red + 0.587 * green + 0.114 * blue + 0.5).floor()
-    chroma_blue = -0.168735892 * red - 0.331264108 * green + 0.5 * blue
-    chroma_red = 0.5 * red - 0.418687589 * green - 0.081312411 * blue
-    return torch.cat([luma, (chroma_blue + 127.5).ceil(), (chroma_red + 127.5).ceil()], dim=1)
+    luma = _fixed(0.299) * red + _fixed(0.587) * green + _fixed(0.114) * blue
+    chroma_blue = _fixed(-0.168735892) * red + _fixed(-0.331264108) * green + 0.5 * blue
+    chroma_red = 0.5 * red + _fixed(-0.418687589) * green + _fixed(-0.081312411) * blue
+    chroma = torch.cat([chroma_blue, chroma_red], dim=1)
+    return torch.cat([(luma + 0.5).floor(), (chroma + 127.5).ceil()], dim=1)
 
 
 def to_rgb(ycbcr: Tensor) -> Tensor:
     """Undo `to_ycbcr` as libjpeg does: whole numbers in 0 to 255."""
     luma, blue, red = ycbcr.split(1, dim=1)
     blue, red = blue - 128, red - 128
-    changes = [1.402 * red, -0.344136286 * blue - 0.714136286 * red, 1.772 * blue]
-    return (luma + (torch.cat(changes, dim=1) + 0.5).floor()).clamp(0, 255)
+    green = _fixed(-0.344136286) * blue + _fixed(-0.714136286) * red
+    changes = torch.cat([_fixed(1.402) * red, green, _fixed(1.772) * blue], dim=1)
+    return (luma + (changes + 0.5).floor()).clamp(0, 255)
+
+
+def _fixed(factor: float) -> float:
+    """Round a factor to 16 binary digits, as libjpeg's are: products are then exact in float32."""
+    return round(factor * 65536) / 65536
+
+
+def _coded_chroma(chroma: Tensor, table: Tensor, subsampling: int) -> Tensor:
+    if subsampling == FULL_COLOUR:
+        return _code(chroma, table)
+    height, width = chroma.shape[-2:]
+    coded = _code(downsample(chroma, subsampling), table)
+    # What is beyond the edge is not upsampled: the last column is repeated instead.
+    coded = coded[..., : math.ceil(width / 2)]
+    return upsample(coded, subsampling)[..., :height, :width]
 
 
 def downsample(chroma: Tensor, subsampling: int) -> Tensor:
-    """Take the means of two or four samples; ties are rounded up and down in turn.
+    """Take the means of two samples of a row, or of 2x2; ties are rounded up and down in turn.
 
-    Odd sides are padded by repeating the edge.
+    Args:
+        chroma: (B, 2, H, W), whole numbers; edges are repeated to an even height and to
+            a width of whole blocks.
+        subsampling: `HALF_WIDTH` or `HALF_SIDES`.
     """
-    if subsampling == FULL_COLOUR:
-        return chroma
-    chroma = _pad(chroma, 2 if subsampling == HALF_SIDES else 1, 2)
+    chroma = _pad(chroma, 2 if subsampling == HALF_SIDES else 1, 16)
     total = chroma[..., ::2] + chroma[..., 1::2]
     turn = torch.arange(total.shape[-1], device=chroma.device) % 2
     if subsampling == HALF_WIDTH:
@@ -106,8 +136,6 @@ def upsample(chroma: Tensor, subsampling: int) -> Tensor:
 
     This is what libjpeg calls fancy upsampling.
     """
-    if subsampling == FULL_COLOUR:
-        return chroma
     if subsampling == HALF_WIDTH:
         return _doubled(chroma, 3, (1, 2), 4)
     rows = _doubled(chroma.transpose(2, 3), 3, (0, 0), 1).transpose(2, 3)
@@ -116,7 +144,7 @@ def upsample(chroma: Tensor, subsampling: int) -> Tensor:
 
 def _doubled(samples: Tensor, nearest: int, rounding: tuple[int, int], divisor: int) -> Tensor:
     """Double the last axis: to each sample one between it and the one before, one after it."""
-    padded = F.pad(samples, (1, 1), mode="replicate")
+    padded = F.pad(samples, (1, 1, 0, 0), mode="replicate")
     before = nearest * samples + padded[..., :-2] + rounding[0]
     after = nearest * samples + padded[..., 2:] + rounding[1]
     return (torch.stack([before, after], dim=-1) / divisor).floor().flatten(-2)
@@ -133,11 +161,10 @@ def _code(samples: Tensor, table: Tensor) -> Tensor:
     padded = _pad(samples, 8, 8) - 128
     rows, columns = padded.shape[-2] // 8, padded.shape[-1] // 8
     blocks = padded.view(batch, channels, rows, 8, columns, 8).transpose(3, 4)
-    transform = _cosine_transform(samples.device)
     step = table.reshape(batch, 1, 64)
-    ratio = blocks.reshape(batch, -1, 64) @ transform.T / step
+    ratio = _transformed(blocks.reshape(batch, -1, 64)) / (8 * step)
     quantised = ratio.sign() * (ratio.abs() + 0.5).floor() * step
-    decoded = (quantised @ transform + 128.5).floor().clamp(0, 255)
+    decoded = (_untransformed(quantised) + 128).clamp(0, 255)
     blocks = decoded.view(batch, channels, rows, columns, 8, 8).transpose(3, 4)
     return blocks.reshape(padded.shape)[..., :height, :width]
 
@@ -148,12 +175,27 @@ def _pad(samples: Tensor, rows: int, columns: int) -> Tensor:
     return F.pad(samples, (0, -width % columns, 0, -height % rows), mode="replicate")
 
 
-def _cosine_transform(device: torch.device) -> Tensor:
-    """Return the two-dimensional DCT of 8x8 samples as one orthogonal matrix (64, 64)."""
-    index = torch.arange(8, dtype=torch.float64)
-    waves = torch.cos(math.pi / 8 * (index + 0.5) * index[:, None]) / 2
-    waves[0] /= math.sqrt(2)
-    return torch.kron(waves, waves).float().to(device)
+def _transformed(blocks: Tensor) -> Tensor:
+    """Take 8 times the DCT of blocks (..., 64), rounded after each axis as in jfdctint."""
+    along_rows, along_columns = _cosine_transforms(blocks.device)
+    rows = (blocks @ along_rows.T * 4 + 0.5).floor()
+    return (rows @ along_columns.T / 4 + 0.5).floor()
+
+
+def _untransformed(coefficients: Tensor) -> Tensor:
+    """Invert the DCT of blocks (..., 64) to whole samples, as jidctint."""
+    along_rows, along_columns = _cosine_transforms(coefficients.device)
+    columns = (coefficients @ along_columns * 4 + 0.5).floor()
+    return (columns @ along_rows / 32 + 0.5).floor()
+
+
+def _cosine_transforms(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return sqrt(8) times the DCT of flattened 8x8 samples along rows and along columns.
+
+    Two matrices (64, 64): one product with 64 columns is faster than eight with 8.
+    """
+    waves, same = torch.tensor(_WAVES) / 8192, torch.eye(8)
+    return torch.kron(same, waves).to(device), torch.kron(waves, same).to(device)
 
 
 def draw_quality(

@@ -145,7 +145,7 @@ def demosaic(mosaic: Tensor, sites: Tensor, detail: Tensor) -> Tensor:
     """
     bilinear = torch.tensor(_BILINEAR, device=mosaic.device) / 8
     malvar = torch.tensor(_MALVAR, device=mosaic.device) / 8
-    kernels = (bilinear + per_image(detail)[..., None] * (malvar - bilinear)).flatten(0, 1)
+    kernels = (bilinear + per_image(detail) * (malvar - bilinear)).flatten(0, 1)
     padded = F.pad(mosaic, (2, 2, 2, 2), mode="reflect").transpose(0, 1)
     made = F.conv2d(padded, kernels[:, None], groups=len(mosaic)).view(sites.shape)
     cross, beside, above, diagonal = made.split(1, dim=1)
