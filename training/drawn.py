@@ -7,17 +7,22 @@ Prior for Image Restoration Neural Networks", SSVM 2021).
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import string
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from training.data import Pixels
+from training.blur import Pixels
 
 SUPERSAMPLING = 2
 """Everything is drawn as much larger and shrunk, so that slanted edges have no steps."""
+LEAST_OF_A_PROCESS = 12
+"""Layers that take longer to draw than a process takes to start."""
 CHARACTERS = string.ascii_letters + string.digits + ".,:;!?&%-"
 Colour = tuple[int, int, int]
 Draw = Callable[[Image.Image, int, np.random.Generator], None]
@@ -51,6 +56,19 @@ def draw_caption(size: int, rng: np.random.Generator) -> Pixels:
     A square of 256 pixels has 1 or 2 blocks of text.
     """
     return _draw_layer(_draw_texts, round(rng.uniform(1, 2) * (size / 256) ** 2), size, rng)
+
+
+def draw_many(
+    draw: Callable[[int, np.random.Generator], Pixels], count: int, size: int, seed: int
+) -> Pixels:
+    """Draw layers by a number of processes, (count, size, size, 4)."""
+    rngs = [np.random.default_rng([seed, number]) for number in range(count)]
+    workers = min(os.cpu_count() or 1, count // LEAST_OF_A_PROCESS)
+    if workers < 2:
+        return np.stack([draw(size, rng) for rng in rngs])
+    context = multiprocessing.get_context("spawn")  # a fork of a process that uses a GPU fails
+    with ProcessPoolExecutor(workers, context) as pool:
+        return np.stack([*pool.map(draw, [size] * count, rngs, chunksize=4)])
 
 
 def _draw_layer(draw: Draw, count: int, size: int, rng: np.random.Generator) -> Pixels:

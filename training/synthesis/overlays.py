@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import multiprocessing
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from training.data import Pixels
-from training.drawn import draw_caption, draw_overlay
+from training.drawn import draw_caption, draw_many, draw_overlay
 from training.synthesis.draws import uniform, whole
 
 
@@ -27,9 +21,7 @@ class Bank:
     """Text that is printed on a photo."""
 
 
-def draw_bank(
-    overlays: int, captions: int, size: int, device: torch.device, workers: int = 1, seed: int = 0
-) -> Bank:
+def draw_bank(overlays: int, captions: int, size: int, device: torch.device, seed: int = 0) -> Bank:
     """Draw layers.
 
     Args:
@@ -37,20 +29,13 @@ def draw_bank(
         captions: How many have text alone.
         size: Their side in pixels: at least that of the crops they are pasted on.
         device: Where they are kept.
-        workers: How many processes draw.
         seed: Of what is drawn.
     """
-    draw_overlays = functools.partial(_draw, draw_overlay, size, seed)
-    draw_captions = functools.partial(_draw, draw_caption, size, seed + 1)
-    if workers == 1:
-        layers = [*map(draw_overlays, range(overlays)), *map(draw_captions, range(captions))]
-    else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context) as pool:
-            made = pool.map(draw_overlays, range(overlays), chunksize=4)
-            layers = [*made, *pool.map(draw_captions, range(captions), chunksize=4)]
-    drawn = torch.from_numpy(np.stack(layers)).to(device)
-    return Bank(*drawn.split([overlays, captions]))
+    drawn = [
+        draw_many(draw, count, size, seed + n)
+        for n, (draw, count) in enumerate([(draw_overlay, overlays), (draw_caption, captions)])
+    ]
+    return Bank(*(torch.from_numpy(layers).to(device) for layers in drawn))
 
 
 def draw_layers(layers: Tensor, count: int, size: int, generator: torch.Generator) -> Tensor:
@@ -93,9 +78,3 @@ def draw_colours(count: int, generator: torch.Generator) -> Tensor:
     kind = uniform(0, 1, (count, 1), generator)
     colours = torch.where(kind < 0.2, grey.round(), torch.where(kind < 0.5, grey, any_colour))
     return colours[..., None, None]
-
-
-def _draw(
-    draw: Callable[[int, np.random.Generator], Pixels], size: int, seed: int, number: int
-) -> Pixels:
-    return draw(size, np.random.default_rng([seed, number]))

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data import Pixels
+from training.blur import Pixels
 from training.synthesis.draws import chance, uniform, whole
 
 CELL = 16
@@ -62,14 +62,6 @@ class Scenes:
     def device(self) -> torch.device:
         """Where the photos are."""
         return self.pixels.device
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Real blurred photos, and sharp ones of the same scenes: number n of both belong together."""
-
-    blurred: Scenes
-    sharp: Scenes
 
 
 @dataclass(frozen=True)
