@@ -1,8 +1,10 @@
-"""Random numbers for a batch, made on the device of their generator."""
+"""Random numbers and constants for a batch, on its device."""
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,3 +28,9 @@ def chance(count: int, share: float, generator: torch.Generator) -> Tensor:
 def per_image(parameter: Tensor) -> Tensor:
     """Shape a parameter (B,) so that it broadcasts over images (B, C, H, W)."""
     return parameter[:, None, None, None]
+
+
+@functools.cache
+def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
+    """Return nested tuples of numbers as float32, copied to a device once only."""
+    return torch.tensor(values, dtype=torch.float32, device=device)

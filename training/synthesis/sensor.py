@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.synthesis.draws import chance, log_uniform, per_image, uniform
+from training.synthesis.draws import chance, constant, log_uniform, per_image, uniform
 from training.synthesis.light import Colours, draw_colours
 
 MEASURED_NOISE = ((1.0e-4, 9.2e-4), (8.9e-5, 2.9e-5))
@@ -143,8 +143,8 @@ def demosaic(mosaic: Tensor, sites: Tensor, detail: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W). Nothing is shifted: flat and linear areas stay exactly as they are.
     """
-    bilinear = torch.tensor(_BILINEAR, device=mosaic.device) / 8
-    malvar = torch.tensor(_MALVAR, device=mosaic.device) / 8
+    bilinear = constant(_BILINEAR, mosaic.device) / 8
+    malvar = constant(_MALVAR, mosaic.device) / 8
     kernels = (bilinear + per_image(detail) * (malvar - bilinear)).flatten(0, 1)
     padded = F.pad(mosaic, (2, 2, 2, 2), mode="reflect").transpose(0, 1)
     made = F.conv2d(padded, kernels[:, None], groups=len(mosaic)).view(sites.shape)
@@ -174,7 +174,7 @@ def draw_camera(
     """
     device = generator.device
     which = torch.randint(len(MEASURED_NOISE), (count,), generator=generator, device=device)
-    bright = torch.tensor(MEASURED_NOISE, device=device)[which]
+    bright = constant(MEASURED_NOISE, device)[which]
     dark = _dark_noise(count, generator)
     noise = torch.where(chance(count, dark_share, generator)[:, None], dark, bright)
     return Camera(
