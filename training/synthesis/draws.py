@@ -1,4 +1,4 @@
-"""Random numbers and constants for a batch, on its device."""
+"""Random tensors on the device of their generator, and what else stages share."""
 
 from __future__ import annotations
 
@@ -10,19 +10,33 @@ import torch
 from torch import Tensor
 
 
-def uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Draw from an interval: (count,) float32."""
-    return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
+def uniform(
+    low: float | Tensor, high: float | Tensor, shape: tuple[int, ...], generator: torch.Generator
+) -> Tensor:
+    """Draw evenly between two bounds, which may be tensors that broadcast to the shape."""
+    return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 
 
-def log_uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Draw from an interval of positive numbers whose logarithms are equally likely: (count,)."""
-    return uniform(count, math.log(low), math.log(high), generator).exp()
+def log_uniform(
+    low: float, high: float, shape: tuple[int, ...], generator: torch.Generator
+) -> Tensor:
+    """Draw positive numbers whose logarithms are even between those of two bounds."""
+    return uniform(math.log(low), math.log(high), shape, generator).exp()
 
 
-def chance(count: int, share: float, generator: torch.Generator) -> Tensor:
-    """Draw true for a share of the batch: (count,) bool."""
-    return torch.rand(count, generator=generator, device=generator.device) < share
+def normal(spread: float | Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw from normal distributions around zero with these standard deviations."""
+    return spread * torch.randn(shape, generator=generator, device=generator.device)
+
+
+def chance(share: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw booleans, of which a share is true."""
+    return torch.rand(shape, generator=generator, device=generator.device) < share
+
+
+def whole(low: int, high: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw whole numbers from ``low`` to ``high - 1``."""
+    return torch.randint(low, high, shape, generator=generator, device=generator.device)
 
 
 def per_image(parameter: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.synthesis.draws import chance, constant, per_image
+from training.synthesis.draws import chance, constant, per_image, whole
 
 FULL_COLOUR, HALF_WIDTH, HALF_SIDES = 0, 1, 2
 """Subsampling of colour as Pillow counts it: 4:4:4, 4:2:2 and 4:2:0."""
@@ -207,6 +207,5 @@ def draw_quality(
     highest: int = 98,
 ) -> Tensor:
     """Draw qualities (B,) in whole numbers; `NOT_CODED` for those not in the share."""
-    device = generator.device
-    quality = torch.randint(lowest, highest + 1, (count,), generator=generator, device=device)
-    return quality * chance(count, share, generator)
+    quality = whole(lowest, highest + 1, (count,), generator)
+    return quality * chance(share, (count,), generator)

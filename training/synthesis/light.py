@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.synthesis.draws import chance, constant, per_image, uniform
+from training.synthesis.draws import chance, constant, normal, per_image, uniform
 
 MOST_BOOST = 10.0
 """Light of the brightest lamps, in units of white."""
@@ -76,8 +76,8 @@ def draw_response(
 ) -> Response:
     """Draw responses, half of them without an S-curve."""
     return Response(
-        gamma=uniform(count, *gamma, generator),
-        contrast=uniform(count, -most_contrast, most_contrast, generator).clamp(min=0),
+        gamma=uniform(*gamma, (count,), generator),
+        contrast=uniform(-most_contrast, most_contrast, (count,), generator).clamp(min=0),
     )
 
 
@@ -153,13 +153,13 @@ def draw_highlights(
         coloured_share: How many of the lamps clip by channel.
         most_area: The largest share of a scene that is lit.
     """
-    stops = uniform(count, 0.5, math.log2(MOST_BOOST), generator)
-    is_broad = chance(count, broad_share, generator)
+    stops = uniform(0.5, math.log2(MOST_BOOST), (count,), generator)
+    is_broad = chance(broad_share, (count,), generator)
     return Highlights(
-        boost=2 ** (stops * chance(count, share, generator)),
-        area=uniform(count, 0.005, most_area, generator) * is_broad,
-        start=uniform(count, 0.3, 0.75, generator),
-        is_by_channel=chance(count, coloured_share, generator) & ~is_broad,
+        boost=2 ** (stops * chance(share, (count,), generator)),
+        area=uniform(0.005, most_area, (count,), generator) * is_broad,
+        start=uniform(0.3, 0.75, (count,), generator),
+        is_by_channel=chance(coloured_share, (count,), generator) & ~is_broad,
     )
 
 
@@ -175,9 +175,9 @@ def draw_tint(
 
     Most photos are taken by daylight and balanced to grey, most blurred ones by lamps.
     """
-    exponent = torch.randn(count, 3, generator=generator, device=generator.device) * spread
+    exponent = normal(spread, (count, 3), generator)
     light = (exponent - exponent.amax(1, keepdim=True)).exp()
-    return torch.where(chance(count, share, generator)[:, None], light, torch.ones_like(light))
+    return torch.where(chance(share, (count,), generator)[:, None], light, torch.ones_like(light))
 
 
 @dataclass(frozen=True)
@@ -222,10 +222,9 @@ def draw_colours(
     count: int, generator: torch.Generator, gains: tuple[float, float] = (1.5, 2.5)
 ) -> Colours:
     """Draw cameras: mixtures of `CAMERA_TO_SRGB`, with gains for red and for blue."""
-    red, blue = uniform(count, *gains, generator), uniform(count, *gains, generator)
-    device = generator.device
-    weights = torch.rand(count, len(CAMERA_TO_SRGB), generator=generator, device=device)
-    matrices = constant(CAMERA_TO_SRGB, device)
+    red, blue = uniform(*gains, (count,), generator), uniform(*gains, (count,), generator)
+    weights = uniform(0, 1, (count, len(CAMERA_TO_SRGB)), generator)
+    matrices = constant(CAMERA_TO_SRGB, generator.device)
     return Colours(
         gains=torch.stack([red, torch.ones_like(red), blue], dim=1),
         to_srgb=torch.einsum("bk,kij->bij", weights / weights.sum(1, keepdim=True), matrices),

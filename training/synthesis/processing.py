@@ -71,8 +71,8 @@ def draw_denoising(
     deviation: tuple[float, float] = (0.01, 0.06),
 ) -> Denoising:
     """Draw denoising of a share of the photos, from hardly any to full."""
-    strength = uniform(count, 0, 1, generator) * chance(count, share, generator)
-    return Denoising(strength, log_uniform(count, *deviation, generator))
+    strength = uniform(0, 1, (count,), generator) * chance(share, (count,), generator)
+    return Denoising(strength, log_uniform(*deviation, (count,), generator))
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def draw_sharpening(
     radius: tuple[float, float] = (0.5, 1.5),
 ) -> Sharpening:
     """Draw sharpening of a share of the photos."""
-    amount = uniform(count, 0, most, generator) * chance(count, share, generator)
-    return Sharpening(amount, uniform(count, *radius, generator))
+    amount = uniform(0, most, (count,), generator) * chance(share, (count,), generator)
+    return Sharpening(amount, uniform(*radius, (count,), generator))
 
 
 def shrink(images: Tensor, size: int) -> Tensor:
