@@ -1,7 +1,8 @@
 """Coding as JPEG and decoding again, with the numbers of libjpeg.
 
 Each step is that of libjpeg's default settings (ITU-T T.81 and T.871; libjpeg's jccolor,
-jcsample, jfdctint, jcdctmgr, jidctint, jdsample and jdcolor): all numbers between the steps are whole.
+jcsample, jfdctint, jcdctmgr, jidctint, jdsample and jdcolor). All numbers between the steps
+are whole, and float32 holds them exactly or nearly so; products in TF32 would not.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.synthesis.draws_camera import chance, per_image
+from training.synthesis.draws import chance, constant, per_image, whole
 
 FULL_COLOUR, HALF_WIDTH, HALF_SIDES = 0, 1, 2
 """Subsampling of colour as Pillow counts it: 4:4:4, 4:2:2 and 4:2:0."""
@@ -67,7 +68,7 @@ def roundtrip(stored: Tensor, quality: Tensor, subsampling: int) -> Tensor:
     """
     with torch.autocast(stored.device.type, enabled=False):
         luma, chroma = to_ycbcr((stored.float().clamp(0, 1) * 255).round()).split([1, 2], dim=1)
-        table = torch.tensor((_LUMA_TABLE, _CHROMA_TABLE), device=stored.device)
+        table = constant((_LUMA_TABLE, _CHROMA_TABLE), stored.device)
         tables = quantisation(table, quality)
         chroma = _coded_chroma(chroma, tables[:, 1], subsampling)
         decoded = to_rgb(torch.cat([_code(luma, tables[:, 0]), chroma], dim=1)) / 255
@@ -194,8 +195,8 @@ def _cosine_transforms(device: torch.device) -> tuple[Tensor, Tensor]:
 
     Two matrices (64, 64): one product with 64 columns is faster than eight with 8.
     """
-    waves, same = torch.tensor(_WAVES) / 8192, torch.eye(8)
-    return torch.kron(same, waves).to(device), torch.kron(waves, same).to(device)
+    waves, same = constant(_WAVES, device) / 8192, torch.eye(8, device=device)
+    return torch.kron(same, waves), torch.kron(waves, same)
 
 
 def draw_quality(
@@ -206,6 +207,5 @@ def draw_quality(
     highest: int = 98,
 ) -> Tensor:
     """Draw qualities (B,) in whole numbers; `NOT_CODED` for those not in the share."""
-    device = generator.device
-    quality = torch.randint(lowest, highest + 1, (count,), generator=generator, device=device)
-    return quality * chance(count, share, generator)
+    quality = whole(lowest, highest + 1, (count,), generator)
+    return quality * chance(share, (count,), generator)

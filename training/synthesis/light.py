@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.synthesis.draws_camera import chance, per_image, uniform
+from training.synthesis.draws import chance, constant, normal, per_image, uniform
 
 MOST_BOOST = 10.0
 """Light of the brightest lamps, in units of white."""
@@ -20,12 +20,16 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luma of JPEG and of BT.601."""
 
 CAMERA_TO_SRGB = (
-    ((1.90, -0.78, -0.12), (-0.22, 1.67, -0.45), (0.01, -0.53, 1.52)),
-    ((1.70, -0.60, -0.10), (-0.15, 1.50, -0.35), (0.00, -0.45, 1.45)),
-    ((1.60, -0.38, -0.22), (-0.25, 1.55, -0.30), (-0.02, -0.62, 1.64)),
-    ((2.05, -0.95, -0.10), (-0.30, 1.62, -0.32), (-0.03, -0.70, 1.73)),
+    ((1.66, -0.46, -0.20), (-0.06, 1.34, -0.28), (0.01, -0.29, 1.28)),
+    ((1.74, -0.56, -0.18), (-0.15, 1.56, -0.41), (0.02, -0.40, 1.38)),
+    ((1.28, -0.10, -0.18), (-0.18, 1.54, -0.36), (0.02, -0.45, 1.43)),
+    ((1.95, -0.80, -0.15), (-0.28, 1.72, -0.44), (0.00, -0.62, 1.62)),
 )
-"""Camera colours after white balance to linear sRGB; rows sum to one, so grey stays grey."""
+"""White-balanced camera colours to linear sRGB. Rows sum to one, so grey stays grey.
+
+Numbers of this project, modelled on three cameras (Nikon D700, Sony A7R III, Fujifilm X-T2), for
+which dcraw's daylight matrices give nearly these, and on a phone whose filters overlap more. No
+colour of sRGB is outside what these cameras can record."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ def draw_response(
 ) -> Response:
     """Draw responses, half of them without an S-curve."""
     return Response(
-        gamma=uniform(count, *gamma, generator),
-        contrast=uniform(count, -most_contrast, most_contrast, generator).clamp(min=0),
+        gamma=uniform(*gamma, (count,), generator),
+        contrast=uniform(-most_contrast, most_contrast, (count,), generator).clamp(min=0),
     )
 
 
@@ -149,13 +153,13 @@ def draw_highlights(
         coloured_share: How many of the lamps clip by channel.
         most_area: The largest share of a scene that is lit.
     """
-    stops = uniform(count, 0.5, math.log2(MOST_BOOST), generator)
-    is_broad = chance(count, broad_share, generator)
+    stops = uniform(0.5, math.log2(MOST_BOOST), (count,), generator)
+    is_broad = chance(broad_share, (count,), generator)
     return Highlights(
-        boost=2 ** (stops * chance(count, share, generator)),
-        area=uniform(count, 0.005, most_area, generator) * is_broad,
-        start=uniform(count, 0.3, 0.75, generator),
-        is_by_channel=chance(count, coloured_share, generator) & ~is_broad,
+        boost=2 ** (stops * chance(share, (count,), generator)),
+        area=uniform(0.005, most_area, (count,), generator) * is_broad,
+        start=uniform(0.3, 0.75, (count,), generator),
+        is_by_channel=chance(coloured_share, (count,), generator) & ~is_broad,
     )
 
 
@@ -171,9 +175,9 @@ def draw_tint(
 
     Most photos are taken by daylight and balanced to grey, most blurred ones by lamps.
     """
-    exponent = torch.randn(count, 3, generator=generator, device=generator.device) * spread
+    exponent = normal(spread, (count, 3), generator)
     light = (exponent - exponent.amax(1, keepdim=True)).exp()
-    return torch.where(chance(count, share, generator)[:, None], light, torch.ones_like(light))
+    return torch.where(chance(share, (count,), generator)[:, None], light, torch.ones_like(light))
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,7 @@ class Colours:
 
     def to_camera(self, linear: Tensor) -> Tensor:
         """Turn linear sRGB (B, 3, H, W) into the camera's white-balanced colours."""
-        return _mix(linear, torch.linalg.inv_ex(self.to_srgb).inverse)
+        return _mix(linear, _inverse(self.to_srgb))
 
     def from_camera(self, balanced: Tensor) -> Tensor:
         """Turn the camera's white-balanced colours (B, 3, H, W) into linear sRGB."""
@@ -202,14 +206,25 @@ def _mix(images: Tensor, matrices: Tensor) -> Tensor:
     return torch.einsum("bij,bjhw->bihw", matrices, images)
 
 
+def _inverse(matrices: Tensor) -> Tensor:
+    """Invert 3x3 matrices by cross products of their rows, without a solver's checks."""
+    first, second, third = matrices.unbind(dim=1)
+    columns = [
+        torch.linalg.cross(second, third),
+        torch.linalg.cross(third, first),
+        torch.linalg.cross(first, second),
+    ]
+    determinant = (first * columns[0]).sum(dim=1)
+    return torch.stack(columns, dim=2) / determinant[:, None, None]
+
+
 def draw_colours(
     count: int, generator: torch.Generator, gains: tuple[float, float] = (1.5, 2.5)
 ) -> Colours:
     """Draw cameras: mixtures of `CAMERA_TO_SRGB`, with gains for red and for blue."""
-    red, blue = uniform(count, *gains, generator), uniform(count, *gains, generator)
-    device = generator.device
-    weights = torch.rand(count, len(CAMERA_TO_SRGB), generator=generator, device=device)
-    matrices = torch.tensor(CAMERA_TO_SRGB, device=device)
+    red, blue = uniform(*gains, (count,), generator), uniform(*gains, (count,), generator)
+    weights = uniform(0, 1, (count, len(CAMERA_TO_SRGB)), generator)
+    matrices = constant(CAMERA_TO_SRGB, generator.device)
     return Colours(
         gains=torch.stack([red, torch.ones_like(red), blue], dim=1),
         to_srgb=torch.einsum("bk,kij->bij", weights / weights.sum(1, keepdim=True), matrices),

@@ -115,8 +115,9 @@ def draw_averaged(paths: Tensor, share: float, generator: torch.Generator) -> Te
 
     So were the blurred photos of the GoPro data set made (Nah et al., CVPR 2017): edges
     become a row of ghosts where the motion is fast. The frames of an average must weigh
-    alike. Of few instants only those numbers of frames are therefore drawn that divide
-    them; a path of 7 to 13 instants is such an average as it is.
+    alike, for which paths of less than 63 instants, as `instants_for` returns, have too few:
+    they stay as they are. Of these, a path of 7 to 13 instants *is* such an average. All that
+    moves in a photo then has the same instants, as it should.
 
     Args:
         paths: (B, T, 2).
@@ -124,13 +125,10 @@ def draw_averaged(paths: Tensor, share: float, generator: torch.Generator) -> Te
         generator: Source of randomness, on the device of the paths.
     """
     count, instants = paths.shape[:2]
-    numbers = [number for number in FRAMES if _weigh_alike(number, instants)]
-    if not numbers:
+    most = min(FRAMES.stop - 1, instants // 9)  # so that they weigh alike within a ninth
+    if most < FRAMES.start:
         return paths
-    choice = whole(0, len(numbers), (count,), generator)
-    # Filled on the device: copying a list to it would wait for all that it has to do.
-    table = torch.stack([torch.full((), number, device=paths.device) for number in numbers])
-    frames = table[choice]
+    frames = whole(FRAMES.start, most + 1, (count,), generator)
     averaged = average_of_frames(paths, frames, uniform(0, 0.6, (count,), generator))
     return torch.where(chance(share, (count, 1, 1), generator), averaged, paths)
 
@@ -156,11 +154,6 @@ def average_of_frames(paths: Tensor, frames: Tensor, open_share: Tensor) -> Tens
 def centred(paths: Tensor) -> Tensor:
     """Move each path (B, T, 2) so that the mean of its positions is zero."""
     return paths - paths.mean(1, keepdim=True)
-
-
-def _weigh_alike(frames: int, instants: int) -> bool:
-    """Tell whether each frame gets the same number of instants, within a tenth."""
-    return instants % frames == 0 or instants >= 9 * frames
 
 
 def _draw_lengths(longest: Tensor, generator: torch.Generator, shortest: float) -> Tensor:

@@ -8,7 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.synthesis.draws_camera import chance, log_uniform, per_image, uniform
+from training.synthesis.draws import (
+    chance,
+    constant,
+    log_uniform,
+    normal,
+    per_image,
+    uniform,
+    whole,
+)
 from training.synthesis.light import Colours, draw_colours
 
 MEASURED_NOISE = ((1.0e-4, 9.2e-4), (8.9e-5, 2.9e-5))
@@ -128,8 +136,7 @@ def _sampled(images: Tensor, sites: Tensor) -> Tensor:
 def add_noise(raw: Tensor, camera: Camera, generator: torch.Generator) -> Tensor:
     """Add normal noise of variance shot * light + read^2 to a mosaic (B, 1, H, W)."""
     variance = raw.clamp(min=0) * per_image(camera.shot) + per_image(camera.read) ** 2
-    noise = torch.randn(raw.shape, generator=generator, device=raw.device)
-    return raw + noise * variance.sqrt()
+    return raw + normal(variance.sqrt(), raw.shape, generator)
 
 
 def demosaic(mosaic: Tensor, sites: Tensor, detail: Tensor) -> Tensor:
@@ -143,8 +150,8 @@ def demosaic(mosaic: Tensor, sites: Tensor, detail: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W). Nothing is shifted: flat and linear areas stay exactly as they are.
     """
-    bilinear = torch.tensor(_BILINEAR, device=mosaic.device) / 8
-    malvar = torch.tensor(_MALVAR, device=mosaic.device) / 8
+    bilinear = constant(_BILINEAR, mosaic.device) / 8
+    malvar = constant(_MALVAR, mosaic.device) / 8
     kernels = (bilinear + per_image(detail) * (malvar - bilinear)).flatten(0, 1)
     padded = F.pad(mosaic, (2, 2, 2, 2), mode="reflect").transpose(0, 1)
     made = F.conv2d(padded, kernels[:, None], groups=len(mosaic)).view(sites.shape)
@@ -172,18 +179,17 @@ def draw_camera(
         dark_share: How many of the cameras are phones in the dark.
         malvar_share: How many demosaic with the detail of other colours.
     """
-    device = generator.device
-    which = torch.randint(len(MEASURED_NOISE), (count,), generator=generator, device=device)
-    bright = torch.tensor(MEASURED_NOISE, device=device)[which]
+    which = whole(0, len(MEASURED_NOISE), (count,), generator)
+    bright = constant(MEASURED_NOISE, generator.device)[which]
     dark = _dark_noise(count, generator)
-    noise = torch.where(chance(count, dark_share, generator)[:, None], dark, bright)
+    noise = torch.where(chance(dark_share, (count,), generator)[:, None], dark, bright)
     return Camera(
         colours=draw_colours(count, generator),
-        shot=noise[:, 0] * uniform(count, 0.5, 1.5, generator),
-        read=noise[:, 1] * uniform(count, 0.5, 1.5, generator),
-        phase=torch.randint(4, (count,), generator=generator, device=device),
-        detail=chance(count, malvar_share, generator).float(),
-        is_used=chance(count, share, generator),
+        shot=noise[:, 0] * uniform(0.5, 1.5, (count,), generator),
+        read=noise[:, 1] * uniform(0.5, 1.5, (count,), generator),
+        phase=whole(0, 4, (count,), generator),
+        detail=chance(malvar_share, (count,), generator).float(),
+        is_used=chance(share, (count,), generator),
     )
 
 
@@ -193,5 +199,5 @@ def _dark_noise(count: int, generator: torch.Generator) -> Tensor:
     The read noise follows the shot noise as in Brooks et al., section 3.1: the logarithm
     of its variance is 2.18 times that of the shot constant, plus 1.2.
     """
-    shot = log_uniform(count, *DARK_SHOT, generator)
+    shot = log_uniform(*DARK_SHOT, (count,), generator)
     return torch.stack([shot, (0.5 * (2.18 * shot.log() + 1.2)).exp()], dim=1)
