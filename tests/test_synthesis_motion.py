@@ -278,8 +278,15 @@ def test_a_drawn_turn_blurs_places_differently():
     poses = some_poses(20.0, size=256)
     matrices = poses[..., :2]
     assert (matrices.amax(1) - matrices.amin(1)).amax((1, 2)).min() > 1e-3
-    angles = torch.atan2(matrices[:, :, 1, 0], matrices[:, :, 0, 0])
-    assert (angles.amax(1) - angles.amin(1)).max() <= motion.STEEPEST + 1e-5
+
+
+def test_a_camera_turns_by_some_degrees_at_most():
+    still, longest = torch.zeros(64, 20, 2), torch.full((64,), 100.0)
+    poses = motion.draw_turning(still, longest, generator(), size=32, zoom_share=0)
+    angles = torch.atan2(poses[:, :, 1, 0], poses[:, :, 0, 0])
+    turned = angles.amax(1) - angles.amin(1)
+    assert 0.8 * motion.STEEPEST < turned.max() <= motion.STEEPEST + 1e-5
+    assert torch.allclose(poses[..., 0, 0], angles.cos(), atol=2e-3)
 
 
 # Layers

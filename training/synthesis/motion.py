@@ -35,19 +35,27 @@ def kernels_of(paths: Tensor, radius: int | None = None) -> Tensor:
 
     Args:
         paths: (B, T, 2) of mean zero.
-        radius: Half the side of the kernels. A path that reaches farther is shrunk. By
-            default it is chosen to hold all paths, for which a GPU has to be waited for.
+        radius: Half the side of the kernels, at least 1. A path that reaches farther is
+            shrunk. By default it is chosen to hold all paths, for which a GPU has to be
+            waited for.
 
     Returns:
         Kernels (B, K, K) with K = 2 radius + 1; each sums to one.
     """
     farthest = paths.abs().amax((1, 2))
     if radius is None:
-        radius = math.ceil(farthest.max().item())
-    paths = paths * (radius / farthest.clamp(min=max(radius, 1e-6)))[:, None, None]
-    places = torch.arange(-radius, radius + 1, device=paths.device)
-    rows, columns = (1 - (paths[..., None] - places).abs()).clamp(min=0).unbind(2)  # (B, T, K)
-    return rows.mT @ columns / paths.shape[1]
+        radius = max(math.ceil(farthest.max().item()), 1)
+    side = 2 * radius + 1
+    paths = paths * (radius / farthest.clamp(min=radius))[:, None, None]
+    before = paths.floor().clamp(-radius, radius - 1)
+    rows, columns = torch.stack([before, before + 1], -1).long().add(radius).unbind(2)
+    down, right = torch.stack([1 - (paths - before), paths - before], -1).unbind(2)  # (B, T, 2)
+    # A product of matrices would do as well, but a GPU may round its factors.
+    kernels = paths.new_zeros(len(paths), side * side)
+    places = rows[..., None] * side + columns[..., None, :]
+    shares = down[..., None] * right[..., None, :] / paths.shape[1]
+    kernels.scatter_add_(1, places.flatten(1), shares.flatten(1))
+    return kernels.unflatten(1, (side, side))
 
 
 def blur_by_kernels(linear: Tensor, kernels: Tensor, margin: int = 0) -> Tensor:
@@ -136,7 +144,7 @@ def turning_poses(paths: Tensor, angles: Tensor, zooms: Tensor, pivots: Tensor) 
     turns = turns / turns.mean(1, keepdim=True)
     rows = [turns.real, -turns.imag, turns.imag, turns.real]
     matrices = torch.stack(rows, -1).unflatten(-1, (2, 2))
-    turned_pivots = (matrices @ pivots[:, None, :, None])[..., 0]
+    turned_pivots = (matrices * pivots[:, None, None]).sum(-1)
     offsets = pivots[:, None] - turned_pivots + paths
     return torch.cat([matrices, offsets[..., None]], -1)
 
@@ -227,7 +235,7 @@ def _from_middle(count: int, like: Tensor) -> Tensor:
 
 @functools.cache
 def _fast_length(least: int) -> int:
-    """Return the next length without prime factors above 5, which Fourier transforms like."""
+    """Return the next length without prime factors above 5: its Fourier transform is fast."""
     length = least
     while True:
         rest = length

@@ -75,7 +75,7 @@ def draw_walk(
     (MacDougall and Moore, "Marching to the beat of the same drummer", Journal of Applied
     Physiology 2005), so an exposure sees a part of one or two of them.
 
-    Args, share of averages and result are those of `draw_hand`.
+    Arguments and result are those of `draw_hand`.
     """
     lengths = _draw_lengths(longest, generator, shortest)
     steps = _step_paths(len(longest), generator, instants)
@@ -97,7 +97,7 @@ def draw_pan(
     blur in photos of scenes that move (Nah et al., "Deep Multi-scale Convolutional Neural
     Network for Dynamic Scene Deblurring", CVPR 2017).
 
-    Args, share of averages and result are those of `draw_hand`.
+    Arguments and result are those of `draw_hand`.
     """
     count = len(longest)
     lengths = _draw_lengths(longest, generator, shortest)
