@@ -10,15 +10,20 @@ as photos store them.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-Array = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
+from training.fixed_blur import (
+    Array,
+    add_sensor_noise,
+    brighten_lamps,
+    convolve,
+    jpeg_roundtrip,
+    motion_kernel,
+    trajectory,
+)
 
 MOTION, MOVING_OBJECT, SHARP = "motion", "moving object", "sharp"
 KIND_SHARES = {MOTION: 0.5, MOVING_OBJECT: 0.25, SHARP: 0.25}
@@ -80,50 +85,6 @@ class Response:
         return y + self.contrast * (y * y * (3 - 2 * y) - y)
 
 
-def trajectory(length: float, rng: np.random.Generator, points: int = 96) -> Array:
-    """Draw the path of a shaken camera during one exposure.
-
-    Heading and speed are random walks, so paths are curved, pause and hurry;
-    jitter is the tremor of a hand. After Boracchi and Foi, "Modeling the
-    performance of image restoration from motion blur", TIP 2012.
-
-    Args:
-        length: Length of the path in pixels, jitter excluded.
-        rng: Source of randomness.
-        points: Number of positions, equally spaced in time.
-
-    Returns:
-        Positions (points, 2), y and x in pixels, whose mean is zero.
-    """
-    curvature = abs(rng.normal(0, 1.2)) / np.sqrt(points)
-    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, curvature, points))
-    heading += rng.normal(0, 1.5) * np.linspace(0, 1, points)
-    speed = np.exp(np.cumsum(rng.normal(0, 0.08, points)))
-    steps = np.stack([np.sin(heading), np.cos(heading)], axis=1) * speed[:, None]
-    if rng.random() < 0.15:  # the hand turns back
-        steps[rng.integers(points // 4, points) :] *= -rng.uniform(0.3, 1.0)
-    path = np.cumsum(steps, axis=0) * (length / speed.sum())
-    path += rng.normal(0, min(0.5, 0.02 * length), path.shape)
-    return (path - path.mean(axis=0)).astype(np.float32)
-
-
-def motion_kernel(path: Array) -> Array:
-    """Rasterise a path to a kernel that sums to one.
-
-    Each position is shared between its four pixels bilinearly, which keeps the
-    centre of mass exactly: the middle of the kernel.
-    """
-    radius = int(np.ceil(np.abs(path).max())) + 1
-    kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
-    corner = np.floor(path).astype(int)
-    fraction = path - corner
-    for dy in (0, 1):
-        for dx in (0, 1):
-            weight = np.abs(1 - dy - fraction[:, 0]) * np.abs(1 - dx - fraction[:, 1])
-            np.add.at(kernel, (corner[:, 0] + dy + radius, corner[:, 1] + dx + radius), weight)
-    return kernel / kernel.sum()
-
-
 def focus_kernel(radius: float, rng: np.random.Generator) -> Array:
     """Return a disc or a Gaussian of about ``radius`` pixels that sums to one."""
     half = int(np.ceil(2 * radius)) + 1
@@ -134,16 +95,6 @@ def focus_kernel(radius: float, rng: np.random.Generator) -> Array:
     else:
         kernel = np.exp(-0.5 * (distance / (radius / 1.6)) ** 2)
     return (kernel / kernel.sum()).astype(np.float32)
-
-
-def convolve(image: Array, kernel: Array) -> Array:
-    """Convolve each channel, repeating the image's edge outside it."""
-    radius = kernel.shape[0] // 2
-    padded = np.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
-    shape = padded.shape[:2]
-    spectrum = np.fft.rfft2(padded, axes=(0, 1)) * np.fft.rfft2(kernel, shape)[..., None]
-    full = np.fft.irfft2(spectrum, shape, axes=(0, 1))
-    return full[2 * radius :, 2 * radius :].astype(np.float32)
 
 
 def soft_mask(height: int, width: int, rng: np.random.Generator) -> Array:
@@ -186,34 +137,6 @@ def put_out_of_focus(linear: Array, rng: np.random.Generator) -> Array:
     return far if rng.random() < WHOLLY_SHARE else blend(linear, far, rng)
 
 
-def brighten_lamps(linear: Array, rng: np.random.Generator) -> Array:
-    """Push some highlights above white.
-
-    A lamp clipped at white was brighter than white when the shutter was open:
-    its streak stays white, which no blur of the clipped photo would show.
-    """
-    if rng.random() >= 0.3:
-        return linear
-    bright = np.clip((linear.min(axis=2, keepdims=True) - 0.75) / 0.25, 0, 1)
-    return linear * (1 + rng.uniform(0, 6) * bright**2)
-
-
-def add_sensor_noise(linear: Array, rng: np.random.Generator) -> Array:
-    """Add shot noise, whose variance grows with the light, and read noise."""
-    shot, read = 10 ** rng.uniform(-5, -3), 10 ** rng.uniform(-4, -2.3)
-    spread = np.sqrt(np.maximum(linear, 0) * shot + read**2)
-    return linear + (rng.standard_normal(linear.shape, np.float32) * spread).astype(np.float32)
-
-
-def jpeg_roundtrip(encoded: Array, rng: np.random.Generator) -> Array:
-    """Code as JPEG at quality 60 to 98, most often with subsampled colour."""
-    photo = Image.fromarray(np.round(encoded * 255).astype(np.uint8))
-    buffer = io.BytesIO()
-    subsampling = int(rng.choice([0, 1, 2], p=[0.3, 0.2, 0.5]))
-    photo.save(buffer, "JPEG", quality=int(rng.integers(60, 99)), subsampling=subsampling)
-    return np.asarray(Image.open(buffer), np.float32) / 255
-
-
 def make_blurred(
     sharp: Array,
     margin: int,
@@ -247,12 +170,12 @@ def make_blurred(
     linear = response.decode(sharp)
     if is_out_of_focus:
         linear = put_out_of_focus(linear, rng)
-        sharp = response.encode(linear)
-    recorded = blur(brighten_lamps(linear, rng), kind, longest, rng)
-    recorded = recorded[margin:-margin, margin:-margin]
+    linear = brighten_lamps(linear, rng)
+    recorded = blur(linear, kind, longest, rng)[margin:-margin, margin:-margin]
     if rng.random() < 0.8:
         recorded = add_sensor_noise(recorded, rng)
-    encoded, scene = response.encode(recorded), sharp[margin:-margin, margin:-margin]
+    encoded = response.encode(recorded)
+    scene = response.encode(linear[margin:-margin, margin:-margin])
     if caption:
         encoded, scene = caption.over(encoded), caption.over(scene)
     if rng.random() < 0.85:
