@@ -20,9 +20,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from training.data import BlurredCrops, Curriculum, Pair, another_curriculum
-from training.evaluate import SHARED, evaluate, validation_sets
 from training.losses import Error, balanced_error, robust_error
+from training.scores import evaluate
 from training.trainer import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
+from training.validation import SHARED, validation_sets
 from unblur.srn import SRN
 
 

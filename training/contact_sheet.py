@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from training.blur import Pixels
-from training.evaluate import SHARED
+from training.fixed_blur import Pixels
 from training.sheet import draw
 from training.synthesis.batches import make_batch
 from training.synthesis.plan import largest_scene
 from training.synthesis.recipe import Recipe
 from training.synthesis.sources import Sources, read_sources
+from training.validation import SHARED
 
 
 def rows_of_kinds(

@@ -1,18 +1,17 @@
-"""Photos and pairs: where they are, what is held out, and the fixed validation sets."""
+"""Photos and pairs: where they are, and what is held out."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from training.blur import MOTION, Pixels, make_blurred
-from training.drawn import draw_over
+from training.fixed_blur import Pixels
 
-HELD_OUT_PHOTOS = (
+FIRST_HELD_OUT = (
     "budgie_casa-mila",
     "budgie_motherboard-circuits",
     "budgie_oakland-zoo-otters",
@@ -24,10 +23,69 @@ HELD_OUT_PHOTOS = (
     "lxqt_valendas",
     "mate_ladybird",
 )
-"""Stems of the photos that are never trained on."""
+"""Stems of the photos of the oldest validation sets, which are never trained on."""
+
+HELD_OUT_BY_KIND: dict[str, tuple[str, ...]] = {
+    "people": (
+        "18f_012_austin-avatar-5dd5d1",
+        "18f_045_dussault-hyder-award-4bca46",
+        "oid_062_894b520348994f89",
+        "os-college-phys_051_ysic-Figure-18-05-10a-4860e2",
+        "os-college-phys_083_hysic-Figure-27-04-01-9f7aa6",
+        "os-sociology_009_oc2e-Figure-05-01-001-582ea8",
+        "os-sociology_061_on-s-Figure-05-03-02a-539d77",
+        "os-sociology_149_on-s-Figure-18-01-02a-95908a",
+    ),
+    "streets": (
+        "oid_013_13a70b57b0ef53ecr",
+        "oid_030_3ed89b3527ba8c92",
+        "os-college-phys_049_sic-Figure-18-03-01aa-f62ae6",
+        "os-principles-e_014_co-CNX-Econ3e-C07-000-d22dd1",
+        "os-sociology_086_on-s-Figure-09-01-04a-49b7db",
+        "os-sociology_157_on-s-Figure-20-01-01a-25aa17",
+        "os-sociology_160_on-s-Figure-20-02-03a-cfb227",
+    ),
+    "text": (
+        "18f_054_nametag-1bcd9a",
+        "os-anthropology_077_THRO-Figure-12-01-009-5fe9c8",
+        "os-business_002_d-1-Photo-3-ALT-CC-BY-1cec49",
+        "os-business_003_3-Ben-Jerry-ALT-CC-BY-15964e",
+        "os-business_017_hoto-12-1-Costco-ring-cd7874",
+        "os-political-sc_085_POL-Figure-14-01-006-b086a8",
+        "os-sociology_112_ion-s-Figure-13-00-01-4e8e59",
+    ),
+    "night": (
+        "18f_003_50-un-plaza-7e1491",
+        "os-entrepreneur_007_SX-Eship-05-04-SpaceX-2e55cd",
+        "os-sociology_072_on-s-Figure-07-01-01a-b72fb6",
+        "os-sociology_159_ion-s-Figure-20-02-01-324d81",
+        "os-sociology_168_on-s-Figure-21-02-06c-52f641",
+        "palapeli_001_collection-cincinnati-bridge",
+    ),
+    "indoors": (
+        "bakery_007_Belgische-waffeln-07a5dd",
+        "oid_019_27401cc429d09b93",
+        "os-college-phys_092_ysic-Figure-29-06-01a-bac514",
+        "os-entrepreneur_037_Eship-14-01-PhysicalR-853da9",
+        "os-sociology_031_on-s-FIgure-04-02-05a-7ca8e8",
+        "os-sociology_150_ion-s-Figure-18-01-03-5918e8",
+    ),
+    "nature": (
+        "18f_032_glacier-park-a997ce",
+        "elem_003_Jay-Ruzesky-199596",
+        "fedora_012_watt-004b47",
+        "oid_071_a57053e685cd731b",
+        "os-anthropology_021_THRO-Figure-04-05-024-5689e0",
+        "plasma_006_plasma-Path-2560x1600",
+    ),
+}
+"""Stems of 40 more photos that are never trained on, by what they show."""
+
+HELD_OUT_PHOTOS = frozenset(FIRST_HELD_OUT).union(*HELD_OUT_BY_KIND.values())
+"""Stems of all photos that are never trained on."""
 
 HELD_OUT_PAIRS = "reds_street_"
-"""Prefix of the real pairs that are never trained on."""
+"""Prefix of the real pairs that are never trained on; no other pairs are of the same sequence."""
 
 BLUR_LENGTHS = {"short": 8.0, "medium": 16.0, "long": 30.0}
 """Upper bounds in pixels of the motion in the synthetic validation sets."""
@@ -69,6 +127,11 @@ def photo_paths(folder: Path, held_out: bool) -> list[Path]:
     ]
 
 
+def named_photos(folder: Path, names: Collection[str]) -> list[Path]:
+    """List the photos of a folder that have one of some stems, sorted."""
+    return [path for path in photo_paths(folder, held_out=True) if path.stem in names]
+
+
 def read_pairs(folder: Path, held_out: bool | None = None) -> list[Pair]:
     """Read the pairs ``blur/NAME`` and ``sharp/NAME``.
 
@@ -81,44 +144,6 @@ def read_pairs(folder: Path, held_out: bool | None = None) -> list[Pair]:
         for path in sorted((folder / "blur").iterdir())
         if held_out is None or path.name.startswith(HELD_OUT_PAIRS) == held_out
     ]
-
-
-def synthetic_pairs(
-    photos: Path,
-    longest: float,
-    size: int = 256,
-    crops: int = 1,
-    shrink: int = 1,
-    is_drawn: bool = False,
-) -> list[Pair]:
-    """Make a fixed validation set: blurred crops of the held-out photos.
-
-    Args:
-        photos: The folder of photos.
-        longest: Upper bound of the motion's length in pixels; lengths are
-            drawn from the upper two thirds.
-        size: Side of the crops in pixels.
-        crops: Number of crops of each photo; the first is the same for any number.
-        shrink: Photos are shrunk by as much first, which makes soft ones sharp.
-        is_drawn: Draw shapes and text over the crops.
-    """
-    margin = 40
-    pairs = []
-    for index, path in enumerate(photo_paths(photos, held_out=True)):
-        pixels = read_pixels(path, shrink)
-        for number in range(crops):
-            rng = np.random.default_rng([20181, index, int(longest), number])
-            crop = random_crop(pixels, size + 2 * margin, rng)
-            if is_drawn:
-                crop = draw_over(crop, rng)
-            photo = make_blurred(crop.astype(np.float32) / 255, margin, longest, rng, kind=MOTION)
-            pairs.append(Pair(path.stem, to_uint8(photo.blurred), to_uint8(photo.sharp)))
-    return pairs
-
-
-def to_uint8(image: NDArray[np.float32]) -> Pixels:
-    """Round [0, 1] to [0, 255]."""
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
 def random_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:

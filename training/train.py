@@ -29,10 +29,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from training.data import BlurredCrops, Pair, another_curriculum
-from training.evaluate import SHARED, evaluate, validation_sets
 from training.losses import LATER_ERRORS
 from training.pool import CropPool
+from training.scores import evaluate
 from training.trainer import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
+from training.validation import SHARED, validation_sets
 from unblur.srn import SRN
 from unblur.weights import load_network, save_network
 
