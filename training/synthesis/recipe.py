@@ -31,6 +31,9 @@ class Recipe:
     no synthesis knows, but they are of few scenes."""
     longest: float = 45.0
     """Pixels. The longest motion: walking and panning reach it in photos of 1280 pixels."""
+    longest_steps: tuple[float, ...] = (12.0, 23.0, 34.0)
+    """Pixels. The longest motion in the parts of the first half of a training, since long blur
+    teaches nothing to a new network. There are few, so that shapes recur, which a GPU likes."""
     least_bound: float = 4.0
     """Pixels. The bound of a crop's motion is drawn from here up to the longest, so that short
     blur, which is the most common, is seen more often than long."""
@@ -102,3 +105,8 @@ class Recipe:
 
     still_share_of_pairs: float = 0.2
     """How often a real pair's sharp frame stands for both: it must stay as it is."""
+
+    def longest_at(self, progress: float) -> float:
+        """Return the longest motion in pixels at a point of a training, from 0 to 1."""
+        step = int(2 * progress * len(self.longest_steps))
+        return self.longest_steps[step] if step < len(self.longest_steps) else self.longest
