@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import SHARED, encode_image, make_pixels
-from fakes import unchanging_srn
+from conftest import encode_image, make_pixels
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -16,15 +15,10 @@ from training import blur
 from training.data import (
     BlurredCrops,
     Curriculum,
-    Pair,
-    photo_paths,
     random_shrink,
     random_tint,
-    read_pairs,
-    synthetic_pairs,
 )
 from training.drawn import draw_caption, draw_over
-from training.evaluate import deblur, evaluate
 from training.even import make_even
 from training.losses import balanced_error
 from training.mean import mean_network
@@ -33,36 +27,8 @@ from training.sheet import draw
 from training.train import save, saved_when_stopped
 from training.trainer import COMPACT, Trainer, initialise
 from unblur.bands import LineBuffers
-from unblur.deblurrer import Deblurrer
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
-
-
-def centre_of_mass(kernel):
-    y, x = np.mgrid[: kernel.shape[0], : kernel.shape[1]]
-    return (kernel * y).sum(), (kernel * x).sum()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_motion_kernel_moves_nothing(seed):
-    kernel = blur.motion_kernel(blur.trajectory(15, np.random.default_rng(seed)))
-    middle = kernel.shape[0] // 2
-    assert kernel.sum() == pytest.approx(1, abs=1e-5)
-    assert centre_of_mass(kernel) == pytest.approx((middle, middle), abs=1e-3)
-
-
-@pytest.mark.parametrize("length", [3, 12, 30])
-def test_a_trajectory_is_about_as_long_as_was_asked_for(length):
-    path = blur.trajectory(length, np.random.default_rng(1))
-    extent = np.ptp(path, axis=0).max()
-    assert extent <= 1.2 * length
-
-
-def test_convolution_with_a_point_changes_nothing():
-    image = make_pixels(20, 30).astype(np.float32) / 255
-    point = np.zeros((5, 5), np.float32)
-    point[2, 2] = 1
-    assert np.allclose(blur.convolve(image, point), image, atol=1e-5)
 
 
 def test_a_flat_photo_stays_flat_when_blurred():
@@ -95,7 +61,7 @@ def test_contrast_darkens_the_dark_and_brightens_the_bright():
 def test_a_moved_photo_is_wanted_back_sharp():
     sharp = make_pixels(80, 80).astype(np.float32) / 255
     photo = blur.make_blurred(sharp, 8, 20, np.random.default_rng(0), kind=blur.MOTION)
-    assert np.array_equal(photo.sharp, sharp[8:-8, 8:-8])
+    assert np.allclose(photo.sharp, sharp[8:-8, 8:-8], atol=1e-5)
     assert np.abs(photo.blurred - photo.sharp).mean() > 0.01
 
 
@@ -118,7 +84,7 @@ def test_a_moved_photo_is_wanted_back_with_what_was_out_of_focus(monkeypatch):
     for share, is_as_it_was in ((0.0, True), (1.0, False)):
         monkeypatch.setattr(blur, "OUT_OF_FOCUS_SHARE", share)
         photo = blur.make_blurred(sharp, 8, 20, np.random.default_rng(0))
-        assert np.array_equal(photo.sharp, sharp[8:-8, 8:-8]) == is_as_it_was
+        assert np.allclose(photo.sharp, sharp[8:-8, 8:-8], atol=1e-5) == is_as_it_was
         assert np.abs(photo.blurred - photo.sharp).mean() > 0.01
 
 
@@ -150,30 +116,6 @@ def test_another_light_tints_photos_of_one_scene_alike_and_brightens_nothing():
         assert light.max() == pytest.approx(1)
         assert np.allclose(first, photo * light, atol=1e-6)
         assert np.allclose(second, first / 2, atol=1e-6)
-
-
-@pytest.mark.shared
-def test_every_held_out_photo_and_pair_is_there():
-    assert len(photo_paths(SHARED / "photos", held_out=True)) == 10
-    assert len(read_pairs(SHARED / "pairs", held_out=True)) == 5
-
-
-def test_more_crops_of_each_photo_leave_the_first_as_it_was(crops, tmp_path):
-    one = synthetic_pairs(tmp_path / "photos", 8, size=64)
-    three = synthetic_pairs(tmp_path / "photos", 8, size=64, crops=3)
-    assert [pair.name for pair in three] == ["lxqt_valendas"] * 3
-    assert np.array_equal(three[0].blurred, one[0].blurred)
-    assert not np.array_equal(three[0].sharp, three[1].sharp)
-
-
-def test_shrinking_photos_makes_what_is_wanted_of_them_sharper(crops, tmp_path):
-    smooth = Image.fromarray(make_pixels(640, 640)).resize((1280, 1280))
-    smooth.save(tmp_path / "photos" / "lxqt_valendas.png")
-    soft, sharp = (
-        synthetic_pairs(tmp_path / "photos", 8, size=64, shrink=shrink)[0].sharp.astype(int)
-        for shrink in (1, 2)
-    )
-    assert sharpness(sharp) > 1.3 * sharpness(soft)
 
 
 def test_what_is_drawn_depends_on_the_seed_alone_and_leaves_the_photo_as_it_was():
@@ -208,14 +150,6 @@ def test_a_caption_stays_sharp_on_a_moved_photo(monkeypatch):
     opaque = caption.transparency == 0
     assert np.array_equal(photo.blurred[opaque], photo.sharp[opaque])
     assert np.abs(photo.blurred - photo.sharp)[~opaque].mean() > 0.01
-
-
-def test_drawn_scenes_have_edges_that_photos_lack(crops, tmp_path):
-    plain, drawn = (
-        synthetic_pairs(tmp_path / "photos", 8, size=64, is_drawn=is_drawn)[0].sharp.astype(int)
-        for is_drawn in (False, True)
-    )
-    assert np.abs(np.diff(drawn, axis=1)).max() > 2 * np.abs(np.diff(plain, axis=1)).max()
 
 
 def test_a_batch_depends_on_its_number_alone(crops):
@@ -425,58 +359,6 @@ def test_the_balanced_error_pulls_harder_at_what_is_nearly_right():
     balanced_error(result, wanted).backward()
     per_level = result.grad.mean((1, 2, 3)) / off.flatten()
     assert per_level[0] > 2 * per_level[1]  # the squared error pulls in proportion
-
-
-def test_a_network_that_returns_its_input_gains_nothing_and_harms_nothing():
-    network = unchanging_srn()
-    pixels = make_pixels(40, 50)
-    score = evaluate(network, [Pair("a", pixels, make_pixels(40, 50, seed=1))])
-    assert score.gain == pytest.approx(0, abs=1e-6)
-    assert score.ssim == score.blurred_ssim < 1
-    assert score.tint == score.blurred_tint > 0
-    assert (score.worse, score.harm, score.harm_to_colour) == (0, 0, 0)
-
-
-@pytest.mark.parametrize("views", [1, 3, 8])
-def test_what_is_evaluated_is_what_the_tool_makes(views):
-    torch.manual_seed(1)
-    network = SRN(SRNConfig(width=2, blocks=1, recurrent=True, residual=True)).eval()
-    pixels = make_pixels(61, 75)
-    expected = Deblurrer(network, "cpu", precision=torch.float32, views=views)(pixels)
-    result = deblur(network, pixels, views, torch.float32)
-    assert np.abs(result.astype(int) - expected).max() <= 1  # where two roundings differ
-    assert not np.array_equal(result, pixels)
-
-
-def test_a_network_that_reddens_gains_nothing_and_takes_colours_from_the_truth():
-    network = unchanging_srn()
-    network.output.bias.data[0] = 0.1
-    sharp = make_pixels(40, 50)
-    score = evaluate(network, [Pair("a", sharp // 2, sharp)])
-    assert score.gain < 1
-    assert score.tint > score.blurred_tint + 5
-    assert score.harm == pytest.approx(0.1 * 255 / 3, rel=0.2)
-    assert score.harm_to_colour > 5
-
-
-def test_a_network_that_makes_halos_is_said_to_overshoot():
-    network = unchanging_srn()
-    sharp = np.full((40, 50, 3), 100, np.uint8)
-    sharp[:, 25:] = 180
-    halo = sharp.copy()
-    halo[:, 25:27] = 200  # 20 brighter than anything near it
-    score = evaluate(network, [Pair("edge", halo, sharp)])
-    assert score.overshoot == score.blurred_overshoot == 2 / 50
-    moved = np.roll(sharp, 3, axis=1)  # what is left of blur within three pixels is none
-    assert evaluate(network, [Pair("edge", moved[:, 5:], sharp[:, 5:])]).overshoot == 0
-
-
-def test_photos_that_a_network_spoils_are_counted():
-    network = unchanging_srn()
-    network.output.bias.data[:] = 0.1
-    grey = np.full((40, 50, 3), 128, np.uint8)
-    score = evaluate(network, [Pair("bright", grey, grey + 40), Pair("dark", grey, grey - 40)])
-    assert score.worse == 0.5
 
 
 def filled_network(value, width=1):
