@@ -22,6 +22,12 @@ NETWORKS = {
     "compact": SRNConfig(
         width=4, blocks=1, kernel=3, recurrent=True, unshuffle=2, residual=True, resample="area"
     ),
+    "deep": SRNConfig(
+        width=2, levels=4, blocks=(1, 1, 2, 2), kernel=3, recurrent=True, unshuffle=2, residual=True
+    ),
+    "folded by 4": SRNConfig(
+        width=4, blocks=1, kernel=3, unshuffle=4, residual=True, resample="area"
+    ),
 }
 
 

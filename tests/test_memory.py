@@ -11,9 +11,9 @@ from unblur.memory import (
     is_out_of_memory,
     photo_bytes,
     return_freed_memory,
-    tile_bytes_per_pixel,
 )
 from unblur.srn_config import SRNConfig
+from unblur.srn_memory import tile_bytes_per_pixel
 
 CONFIG = SRNConfig()
 
@@ -42,7 +42,7 @@ def test_a_containers_limit_is_respected(tmp_path, files, free):
 def test_a_tile_fits_its_budget():
     for budget in (1 << 26, 1 << 28, 1 << 30):
         side = fitting_tile(CONFIG, torch.float32, budget)
-        assert side**2 * tile_bytes_per_pixel(CONFIG, torch.float32) <= budget
+        assert side**2 * tile_bytes_per_pixel(CONFIG, torch.float32.itemsize) <= budget
         assert side % 64 == 0
 
 

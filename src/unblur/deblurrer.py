@@ -8,7 +8,6 @@ times less context than the network needs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
@@ -26,14 +25,13 @@ from unblur.memory import (
     automatic_tile,
     fitting_tile,
     is_out_of_memory,
-    line_buffer_bytes,
     photo_bytes,
     return_freed_memory,
-    tile_bytes_per_pixel,
 )
 from unblur.pixels import Floats
 from unblur.srn import State, enlarge, shrink
 from unblur.srn_config import SCALES, SRNConfig
+from unblur.srn_memory import line_buffer_bytes, tile_bytes_per_pixel, weight_bytes
 from unblur.views import ALL_VIEWS, mean, sum_type
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
@@ -185,15 +183,15 @@ class Deblurrer:
         if self.max_memory is None or self.device.type != "cpu":
             return self.tile
         height, width = image.shape[:2]
-        needed = PROGRAM_BYTES + self.reserved
+        needed = PROGRAM_BYTES + weight_bytes(self.config) + self.reserved
         needed += photo_bytes(height, width, image.itemsize, self.config)
         if len(self.views) > 1:
             needed += image.size * sum_type(image.dtype).itemsize
-        needed += line_buffer_bytes(width, self.config, self.precision)
+        needed += line_buffer_bytes(width, self.config, self.precision.itemsize)
         fitting = fitting_tile(self.config, self.precision, self.max_memory - needed)
         smallest = SMALLEST_TILE_PX if self.is_automatic else self.tile
         if fitting < smallest:
-            needed += math.ceil(smallest**2 * tile_bytes_per_pixel(self.config, self.precision))
+            needed += smallest**2 * tile_bytes_per_pixel(self.config, self.precision.itemsize)
             raise PhotoError(
                 f"with tiles of {smallest} pixels it takes about {needed / 1e9:.1f} GB, "
                 f"more than --max-memory allows"
@@ -291,7 +289,7 @@ class _Photo:
 
     def padded(self, scale: int) -> tuple[int, int]:
         """Return height and width of what the network sees at a scale."""
-        height, width = (side + -side % self.config.multiple for side in (self.height, self.width))
+        height, width = self.config.padded(self.height), self.config.padded(self.width)
         return height // scale, width // scale
 
     def split(self, band: Tensor) -> Tensor:

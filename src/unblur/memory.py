@@ -11,19 +11,15 @@ import psutil
 import torch
 
 from unblur.srn_config import SRNConfig
+from unblur.srn_memory import scale_bytes_per_pixel, tile_bytes_per_pixel
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of what is free that a tile may take: too much RAM freezes the whole machine."""
 LARGEST_TILE_PX = 768
 """Larger tiles are no faster: their feature maps leave the processor's caches."""
 TILE_STEP_PX = 64
-MAPS_ALIVE = 18
-"""Feature maps of the first level's size that are alive at once, measured at the peak."""
-KEPT_MAPS = 8
-"""What line buffers take of the first level's feature maps, over all rows that lag behind; twice
-what was measured, since a band's own are filled before those of the one above are let go."""
-PROGRAM_BYTES = 400 << 20
-"""What Python, PyTorch and a network's weights take before the first photo, from above."""
+PROGRAM_BYTES = 350 << 20
+"""What Python and PyTorch take before the first photo, from above."""
 CODING_BYTES_PER_PIXEL = 8
 """What coding a result takes at its peak besides the photo and the result themselves."""
 
@@ -69,11 +65,6 @@ def return_freed_memory() -> None:
             trim(0)
 
 
-def tile_bytes_per_pixel(config: SRNConfig, precision: torch.dtype) -> float:
-    """Estimate the memory that a tile takes, from above."""
-    return MAPS_ALIVE * _features_per_pixel(config) * precision.itemsize
-
-
 def photo_bytes(height: int, width: int, itemsize: int, config: SRNConfig) -> int:
     """Estimate the memory that a photo takes besides a tile, from above.
 
@@ -81,43 +72,13 @@ def photo_bytes(height: int, width: int, itemsize: int, config: SRNConfig) -> in
         height: In pixels.
         width: In pixels.
         itemsize: Bytes of a sample: 1 or 2.
-        config: The network's; its state and image at half size are kept in half precision, and
-            freed as the result grows.
+        config: The network's; its state and image at half size are freed as the result grows.
     """
-    halved = (2 * 3 + 2 * (3 // config.channels) * config.state_channels / config.stride**2) / 4
-    result = 3 * itemsize + CODING_BYTES_PER_PIXEL * itemsize
-    return math.ceil(height * width * (3 * itemsize + max(halved, result)))
-
-
-def rows_behind(config: SRNConfig) -> int:
-    """Return by how many rows a band's result lags behind what was put in, from above.
-
-    Each convolution waits for the rows below that its kernel covers. A row is
-    ``unshuffle`` pixels high at the first level and ``stride`` at the deepest.
-    """
-    half = config.kernel // 2
-    at_each_level = 4 * config.blocks * half + half + 1
-    at_the_deepest = 2 if config.recurrent else 1
-    all_levels = 2 * config.stride - config.unshuffle
-    return at_each_level * all_levels + at_the_deepest * config.stride
-
-
-def line_buffer_bytes(width: int, config: SRNConfig, precision: torch.dtype) -> int:
-    """Estimate what layers keep of one band for the next, from above.
-
-    Args:
-        width: Of the photo, in pixels.
-        config: The network's.
-        precision: Type that convolutions compute in.
-    """
-    per_pixel = KEPT_MAPS * _features_per_pixel(config) * precision.itemsize
-    if config.residual:
-        per_pixel += 2 * 3 * torch.float32.itemsize  # the blurred photo, until the change comes
-    return math.ceil(per_pixel * rows_behind(config) * width)
-
-
-def _features_per_pixel(config: SRNConfig) -> float:
-    return 3 // config.channels * config.width / config.unshuffle**2
+    halved = scale_bytes_per_pixel(config) / 2**2
+    for side in (height, width):
+        halved *= config.padded(side)
+    result = height * width * (3 * itemsize + CODING_BYTES_PER_PIXEL * itemsize)
+    return height * width * 3 * itemsize + math.ceil(max(halved, result))
 
 
 def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float) -> int:
@@ -125,7 +86,7 @@ def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float) -> in
 
     It is not larger than `LARGEST_TILE_PX`, and may be too small to be used.
     """
-    side = math.isqrt(int(max(0, budget) / tile_bytes_per_pixel(config, precision)))
+    side = math.isqrt(int(max(0, budget) / tile_bytes_per_pixel(config, precision.itemsize)))
     return min(LARGEST_TILE_PX, side - side % TILE_STEP_PX)
 
 
