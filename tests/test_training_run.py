@@ -1,5 +1,7 @@
 """Training as a command, with tiny sizes: it trains, judges, keeps, and goes on."""
 
+from __future__ import annotations
+
 import functools
 import sys
 from dataclasses import replace
@@ -101,8 +103,8 @@ def test_large_files_are_kept_in_pieces_that_join_to_the_whole(tmp_path, monkeyp
 def test_data_are_divided_into_parts_that_together_are_all_of_them(data, tmp_path):
     parts = pack.write_parts(data, tmp_path / "parts", most_bytes=1_500_000)
     assert len(parts) > 1
-    sent = [sorted(p.relative_to(part) for p in part.rglob("*.png")) for part in parts]
-    assert sorted(sum(sent, [])) == sorted(path.relative_to(data) for path in data.rglob("*.png"))
+    sent = [path.relative_to(part) for part in parts for path in part.rglob("*.png")]
+    assert sorted(sent) == sorted(path.relative_to(data) for path in data.rglob("*.png"))
     for part in parts:
         assert sum(path.stat().st_size for path in part.rglob("*.png")) <= 1_500_000
 
