@@ -136,6 +136,19 @@ def test_a_lit_area_is_the_brightest_share_of_the_scene():
     assert boosted == pytest.approx(0.05, abs=0.02)
 
 
+def test_the_boost_of_a_lit_area_reaches_three_times_its_pixels_at_most():
+    scene = torch.rand(1, 3, 64, 64, generator=seeded()) * 0.5
+    bright = light.brighten(scene, highlights(10.0, 0.05, 0.3))
+    assert 0.1 < (bright > scene).any(1).float().mean() < 0.17
+
+
+def test_a_scene_that_is_all_bright_is_brightened_without_a_cliff():
+    scene = torch.linspace(0.5, 1.5, 4096).clamp(max=1).view(1, 1, 64, 64).expand(1, 3, 64, 64)
+    steps = light.brighten(scene, highlights(10.0, 0.05, 0.3)).flatten(2).diff(dim=2)
+    assert steps.min() >= 0
+    assert steps.max() < 0.05
+
+
 def test_scenes_without_highlights_and_tint_stay_exactly_as_they_are():
     scene = photos()
     nothing = light.draw_highlights(3, seeded(), share=0)
