@@ -224,7 +224,7 @@ def test_noise_is_stronger_where_white_balance_multiplies():
     assert torch.allclose(deviation, 0.01 * colours.gains[0], rtol=0.03)
 
 
-@pytest.mark.parametrize(("phase", "rows"), enumerate(["RG GB", "GR BG", "GB RG", "BG GR"]))
+@pytest.mark.parametrize(("phase", "rows"), [*enumerate(["RG GB", "GR BG", "GB RG", "BG GR"])])
 def test_the_phase_tells_the_colours_of_the_first_pixels(phase, rows):
     sites = sensor.mosaic_sites(torch.tensor([phase]), 4, 6)[0]
     assert torch.equal(sites.sum(0), torch.ones(4, 6))
