@@ -136,6 +136,19 @@ def test_a_lit_area_is_the_brightest_share_of_the_scene():
     assert boosted == pytest.approx(0.05, abs=0.02)
 
 
+def test_the_boost_of_a_lit_area_reaches_three_times_its_pixels_at_most():
+    scene = torch.rand(1, 1, 64, 64, generator=seeded()).expand(1, 3, 64, 64) ** 8
+    bright = light.brighten(scene, highlights(10.0, 0.05, 0.3))
+    assert 0.1 < (bright > scene).any(1).float().mean() < 0.17
+
+
+def test_a_scene_that_is_all_bright_is_brightened_without_a_cliff():
+    scene = torch.linspace(0.5, 1.5, 4096).clamp(max=1).view(1, 1, 64, 64).expand(1, 3, 64, 64)
+    steps = light.brighten(scene, highlights(10.0, 0.05, 0.3)).flatten(2).diff(dim=2)
+    assert steps.min() >= 0
+    assert steps.max() < 0.05
+
+
 def test_scenes_without_highlights_and_tint_stay_exactly_as_they_are():
     scene = photos()
     nothing = light.draw_highlights(3, seeded(), share=0)
@@ -211,6 +224,14 @@ def test_noise_is_stronger_where_white_balance_multiplies():
     assert torch.allclose(deviation, 0.01 * colours.gains[0], rtol=0.03)
 
 
+@pytest.mark.parametrize(("phase", "rows"), enumerate(["RG GB", "GR BG", "GB RG", "BG GR"]))
+def test_the_phase_tells_the_colours_of_the_first_pixels(phase, rows):
+    sites = sensor.mosaic_sites(torch.tensor([phase]), 4, 6)[0]
+    assert torch.equal(sites.sum(0), torch.ones(4, 6))
+    seen = [["RGGB"[int(kind)] for kind in row] for row in sites.argmax(0)]
+    assert seen == [list(row * 3) for row in rows.split() * 2]
+
+
 @pytest.mark.parametrize("phase", range(4))
 @pytest.mark.parametrize("detail", [0.0, 1.0])
 def test_demosaicing_keeps_flat_and_linear_areas(phase, detail):
@@ -246,6 +267,7 @@ def test_the_noise_of_drawn_cameras_is_what_was_measured_or_of_the_dark():
     assert drawn.shot.max() < 1.6e-4
     assert drawn.read.max() < 1.4e-3
     dark = sensor.draw_camera(500, seeded(), dark_share=1)
+    assert dark.shot.min() < 5e-4
     assert dark.shot.max() > 5e-3
     assert 1e-3 < dark.read.max() < 0.03
 
@@ -291,6 +313,10 @@ def test_sharpening_stays_in_range_and_keeps_flat_areas():
     sharp = processing.sharpen(stored, Sharpening(torch.full((3,), 0.8), torch.full((3,), 1.0)))
     assert sharp.min() >= 0
     assert sharp.max() <= 1
+    edge = torch.zeros(1, 3, 16, 16)
+    edge[..., 8:] = 1
+    again = processing.sharpen(edge, Sharpening(torch.tensor([0.8]), torch.tensor([1.0])))
+    assert torch.equal(again, edge)
     flat = torch.full((1, 3, 16, 16), 0.4)
     again = processing.sharpen(flat, Sharpening(torch.tensor([0.8]), torch.tensor([1.0])))
     assert torch.allclose(again, flat)

@@ -31,8 +31,8 @@ def by_us(pixels, quality, subsampling):
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
-@pytest.mark.parametrize("quality", [10, 50, 75, 90, 98])
-@pytest.mark.parametrize("size", [(64, 96), (83, 117)])
+@pytest.mark.parametrize("quality", [50, 75, 90, 98])
+@pytest.mark.parametrize("size", [(64, 96), (83, 117), (50, 70)])
 @pytest.mark.parametrize("draw", [make_pixels, noise])
 def test_photos_are_coded_as_pillow_codes_them(draw, size, quality, subsampling):
     pixels = draw(*size)

@@ -16,6 +16,10 @@ MOST_BOOST = 10.0
 LEAST_TOP = 0.1
 """Light below which nothing is taken for a lit area, however dark the rest of the scene is."""
 
+SURROUNDINGS, LATEST_START = 3.0, 0.8
+"""The boost of a lit area reaches three times its pixels, but the rise is never so short as to be
+a cliff: it begins at 0.8 of the light from which it is full, or before."""
+
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luma of JPEG and of BT.601."""
 
@@ -95,7 +99,8 @@ class Highlights:
     """(B,), the share of the scene that is lit: its brightest pixels are boosted in full, such as
     signs and windows. 0: only what is white."""
     start: Tensor
-    """(B,), where the boost begins, as a share of the light from which it is full; below 1."""
+    """(B,), where the boost begins, as a share of the light from which it is full; below 1. In lit
+    areas it begins later if more than `SURROUNDINGS` times their pixels were boosted."""
     is_by_channel: Tensor
     """(B,) bool, whether each channel is boosted by itself, as coloured lamps clip: only those of
     its channels that are at white were brighter."""
@@ -118,21 +123,28 @@ def brighten(linear: Tensor, highlights: Highlights) -> Tensor:
     brightest, darkest = linear.amax(1, keepdim=True), linear.amin(1, keepdim=True)
     common = torch.where(per_image(highlights.area > 0), brightest, darkest)
     measure = torch.where(per_image(highlights.is_by_channel), linear, common)
-    top = per_image(_full_boost_from(brightest, highlights.area))
-    start = per_image(highlights.start) * top
-    rise = ((measure - start) / (top - start)).clamp(0, 1)
+    start, top = _rise(brightest, highlights)
+    rise = ((measure - per_image(start)) / per_image(top - start)).clamp(0, 1)
     rise = rise * rise * (3 - 2 * rise)
     return linear * torch.exp(rise * per_image(highlights.boost.log()))
 
 
-def _full_boost_from(brightest: Tensor, area: Tensor) -> Tensor:
-    """Find the light (B,) that only a share of the scene exceeds; white if the share is 0."""
+def _rise(brightest: Tensor, highlights: Highlights) -> tuple[Tensor, Tensor]:
+    """Find the light (B,) from which scenes are boosted, and from which they are so in full."""
     step = max(1, min(brightest.shape[-2:]) // 64)
     ordered = brightest[..., ::step, ::step].flatten(1).sort(dim=1).values
+    top = _exceeded_by(ordered, highlights.area).clamp(LEAST_TOP, 1)
+    surroundings = _exceeded_by(ordered, SURROUNDINGS * highlights.area)
+    start = torch.maximum(highlights.start * top, torch.minimum(surroundings, LATEST_START * top))
+    is_lamp = highlights.area == 0
+    return torch.where(is_lamp, highlights.start, start), torch.where(is_lamp, 1.0, top)
+
+
+def _exceeded_by(ordered: Tensor, share: Tensor) -> Tensor:
+    """Return the values (B,) that a share (B,) of each row of ordered ones (B, N) exceeds."""
     last = ordered.shape[1] - 1
-    place = ((1 - area) * last).round().long().clamp(0, last)
-    light = ordered.gather(1, place[:, None])[:, 0].clamp(LEAST_TOP, 1)
-    return torch.where(area > 0, light, torch.ones_like(light))
+    place = ((1 - share) * last).round().long().clamp(0, last)
+    return ordered.gather(1, place[:, None])[:, 0]
 
 
 def draw_highlights(
@@ -158,7 +170,7 @@ def draw_highlights(
     return Highlights(
         boost=2 ** (stops * chance(share, (count,), generator)),
         area=uniform(0.005, most_area, (count,), generator) * is_broad,
-        start=uniform(0.3, 0.75, (count,), generator),
+        start=uniform(0.55, 0.85, (count,), generator),
         is_by_channel=chance(coloured_share, (count,), generator) & ~is_broad,
     )
 
