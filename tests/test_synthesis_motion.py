@@ -88,6 +88,7 @@ def test_a_path_that_leaves_its_kernel_is_shrunk_without_a_shift():
     path = draw_paths("pan", 45.0)
     held, free = motion.kernels_of(path, 8), motion.kernels_of(path)
     assert held.shape[1:] == (17, 17)
+    assert held.min() >= 0
     assert free.shape[1] > 17
     assert held.sum((1, 2)) == pytest.approx(1, abs=1e-5)
     assert centre_of_mass(held[:, None]).abs().max() < 1e-4

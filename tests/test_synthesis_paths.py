@@ -101,6 +101,20 @@ def test_as_many_paths_are_averages_as_was_asked_for():
     assert torch.equal(mixed[~is_plain], averaged[~is_plain])
 
 
+def test_an_average_has_7_to_13_frames():
+    steps = draw(paths.draw_pan, shortest=45, averaged_share=1).diff(dim=1).norm(dim=2)
+    frames = 1 + (steps > 2.5 * steps.mean(1, keepdim=True)).sum(1)
+    assert (frames.min(), frames.max()) == (7, 13)
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+def test_paths_lead_in_all_directions(kind):
+    path = draw(kind)
+    ahead = torch.nn.functional.normalize(path[:, -1] - path[:, 0], dim=1)
+    assert ahead.mean(0).norm() < 0.4
+    assert ahead.square().mean(0).min() > 0.3
+
+
 def test_too_few_instants_are_never_seen_as_an_average():
     plain, averaged = (draw(paths.draw_pan, instants=32, averaged_share=x) for x in (0, 1))
     assert torch.equal(plain, averaged)
