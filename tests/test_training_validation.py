@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from training.data import (
     photo_paths,
     read_pairs,
 )
+from training.photos import credit, licence_name, read_works
+from training.photos import page as photos_page
 from training.validation import pairs_of_kind, synthetic_pairs, validation_sets
 
 
@@ -194,3 +197,29 @@ def test_the_oldest_sets_are_named_and_hold_the_real_pairs(photos, tmp_path):
     assert {name: len(pairs) for name, pairs in sets.items()} == dict.fromkeys(
         ("short", "medium", "long", "drawn", "real"), 1
     )
+
+
+def test_licences_and_authors_are_read_from_however_they_are_written():
+    caption = "(figure caption in book commit 1a: (credit: “Sign” by Ann Lee/flickr, CC BY 2.0))"
+    book = "OpenStax book repository openstax/osbooks-x, media/1.jpg"
+    assert licence_name(f"Attribution 2.0 Generic / CC BY 2.0 {caption}") == "CC BY 2.0"
+    assert licence_name("CC-BY-SA-3.0") == licence_name("CC BY-SA 3.0 (of the file)")
+    assert licence_name("CC0 1.0 / US public domain (x)") == "CC0 1.0 and US public domain"
+    assert licence_name("CC0") == licence_name("CC0-1.0") == "CC0 1.0"
+    credited = "“Sign” by Ann Lee/flickr, CC BY 2.0; osbooks-x, media/1.jpg"
+    assert credit(book, f"CC BY 2.0 {caption}") == credited
+    assert (
+        credit("COCO 12.jpg (repository a/b; http://c/d.jpg)", "x") == "COCO 12.jpg http://c/d.jpg"
+    )
+
+
+@pytest.mark.shared
+def test_the_list_of_photos_for_the_next_weights_is_that_of_the_licences():
+    works = (read_works(SHARED / folder / "LICENSES.tsv") for folder in ("photos", "pairs"))
+    listed = Path(photos_page.__code__.co_filename).with_suffix(".md").read_text(encoding="utf-8")
+    assert photos_page(*works) == listed
+    for folder in ("photos", "pairs/blur"):
+        works = read_works(SHARED / folder.split("/")[0] / "LICENSES.tsv")
+        assert {work.file for work in works} == {
+            path.name for path in (SHARED / folder).iterdir() if path.suffix != ".tsv"
+        }
