@@ -1,27 +1,28 @@
-"""Compare choices of the recipe: each gets a new network and the same time of one core.
+"""Compare choices of the recipe: each gets a new network, the same crops and the same time.
 
-``python -m training.compare --minutes 5`` runs the whole schedule, squeezed into
-those minutes, once for each choice, and prints the gains over the blurred
-validation sets. Time is that of the processor, so that other work on the machine
-takes nothing from a choice. ``--only NAME ...`` takes some of them.
+``python -m training.compare --minutes 3`` runs the whole schedule, squeezed into those
+minutes, once for each choice, and prints the gains over the blurred validation sets.
+``--only NAME ...`` takes some of the choices.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
-import multiprocessing
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
-from training.data import BlurredCrops, Curriculum, Pair, another_curriculum
+from training.data import Pair
 from training.losses import Error, balanced_error, robust_error
+from training.pool import CropPool
 from training.scores import evaluate
+from training.synthesis.batches import BatchMaker
+from training.synthesis.plan import largest_scene
+from training.synthesis.recipe import KIND_SHARES, REAL, Recipe
+from training.synthesis.sources import Sources, read_sources
 from training.trainer import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
 from training.validation import SHARED, validation_sets
 from unblur.srn import SRN
@@ -34,11 +35,11 @@ class Choice:
     config: dict[str, Any] = field(default_factory=dict)
     """Of the network."""
     muon: bool = True
-    lr: float = 1e-3
+    lr: float = 1.5e-3
     squared_until: float = SQUARED_ERROR_UNTIL
     later_error: Error = balanced_error
-    real_share: float = 0.2
-    curriculum: Callable[[float], Curriculum] = Curriculum.at
+    batch: int = 64
+    recipe: Recipe = field(default_factory=Recipe)
 
 
 CHOICES = {
@@ -52,23 +53,20 @@ CHOICES = {
     "AdamW only": Choice(muon=False),
     "squared error to the end": Choice(squared_until=1.0),
     "robust error from the start": Choice(squared_until=0.0, later_error=robust_error),
-    "no real pairs": Choice(real_share=0.0),
-    "half real pairs": Choice(real_share=0.5),
-    "up to 35 px from the start": Choice(
-        curriculum=functools.partial(another_curriculum, longest=35)
-    ),
-    "batches of 2": Choice(curriculum=functools.partial(another_curriculum, batch=2)),
-    "batches of 16": Choice(curriculum=functools.partial(another_curriculum, batch=16)),
+    "no real pairs": Choice(recipe=Recipe(kind_shares={**KIND_SHARES, REAL: 0.0})),
+    "long motion from the start": Choice(recipe=Recipe(longest_steps=())),
+    "batches of 32": Choice(batch=32),
+    "batches of 128": Choice(batch=128),
 }
 
 
-def make_trainer(choice: Choice, minutes: float) -> Trainer:
+def make_trainer(choice: Choice, minutes: float, device: torch.device) -> Trainer:
     """Return a trainer of a new network."""
     torch.manual_seed(0)
     network = SRN(replace(COMPACT, **choice.config))
     initialise(network)
     trainer = Trainer(
-        network,
+        network.to(device),
         minutes,
         choice.lr,
         squared_until=choice.squared_until,
@@ -76,27 +74,28 @@ def make_trainer(choice: Choice, minutes: float) -> Trainer:
     )
     if not choice.muon:
         trainer.optimisers = [
-            torch.optim.AdamW(network.parameters(), choice.lr, betas=(0.9, 0.99), weight_decay=0.0)
+            torch.optim.AdamW(
+                network.parameters(),
+                trainer.optimisers[0].param_groups[0]["lr"],
+                betas=(0.9, 0.99),
+                weight_decay=0.0,
+                capturable=device.type == "cuda",
+            )
         ]
     return trainer
 
 
-def train(choice: Choice, minutes: float) -> Trainer:
-    """Train a new network for some minutes of one core."""
-    trainer = make_trainer(choice, minutes)
-    progress = multiprocessing.Value("d", 0.0)
-    crops = BlurredCrops(
-        SHARED / "photos",
-        SHARED / "pairs",
-        progress,
-        choice.real_share,
-        curriculum=choice.curriculum,
+def train(choice: Choice, sources: Sources, size: int, minutes: float) -> Trainer:
+    """Train a new network for some minutes."""
+    trainer = make_trainer(choice, minutes, sources.scenes.device)
+    recipe = choice.recipe
+    make = BatchMaker(
+        sources, recipe, choice.batch, size, lambda: recipe.longest_at(trainer.progress), seed=0
     )
-    begun = time.process_time()
-    for blurred, sharp in DataLoader(crops, batch_size=None, num_workers=1, prefetch_factor=8):
+    begun = time.monotonic()
+    for blurred, sharp in CropPool(make):
         trainer.train_on(blurred, sharp)
-        trainer.seconds = time.process_time() - begun
-        progress.value = trainer.progress
+        trainer.seconds = time.monotonic() - begun
         if trainer.progress >= 1:
             break
     return trainer
@@ -107,18 +106,29 @@ def gains(network: SRN, sets: dict[str, list[Pair]]) -> str:
     return " | ".join(f"{evaluate(network, pairs).gain:.2f}" for pairs in sets.values())
 
 
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=3)
+    parser.add_argument("--only", nargs="+", choices=CHOICES, default=list(CHOICES))
+    parser.add_argument("--photos", type=Path, default=SHARED / "photos")
+    parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
+    parser.add_argument("--crop", type=int, default=256, help="side of the crops in pixels (256)")
+    parser.add_argument("--device", type=torch.device, default="cuda", help="cpu or cuda (cuda)")
+    return parser.parse_args()
+
+
 def main() -> None:
     """Compare from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--only", nargs="+", choices=CHOICES, default=list(CHOICES))
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    sets = validation_sets(SHARED / "photos", SHARED / "pairs")
+    options = parse_options()
+    torch.backends.cudnn.benchmark = True
+    sets = validation_sets(options.photos, options.pairs)
+    largest = largest_scene(Recipe(), options.crop, Recipe().longest)
+    sources = read_sources(options.photos, options.pairs, largest, options.device)
     print(f"| | million pixels | {' | '.join(sets)} |")
     print("|---|--:" + "|--:" * len(sets) + "|")
     for name in options.only:
-        trainer = train(CHOICES[name], options.minutes)
+        trainer = train(CHOICES[name], sources, options.crop, options.minutes)
         seen = f"{trainer.pixels / 1e6:.0f}"
         print(f"| {name} | {seen} | {gains(trainer.average, sets)} |", flush=True)
         if name == "the recipe":

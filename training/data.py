@@ -1,24 +1,15 @@
-"""Photos and pairs: where they are, what is held out, and endless random crops."""
+"""Photos and pairs: where they are, and what is held out."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
-from multiprocessing.sharedctypes import Synchronized
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
 
-from training.blur import Response, make_blurred
-from training.drawn import draw_caption, draw_over
-from training.fixed_blur import Pixels, to_uint8
-from unblur.views import View
+from training.fixed_blur import Pixels
 
 FIRST_HELD_OUT = (
     "budgie_casa-mila",
@@ -102,25 +93,6 @@ HELD_OUT_PAIRS = "reds_street_"
 BLUR_LENGTHS = {"short": 8.0, "medium": 16.0, "long": 30.0}
 """Upper bounds in pixels of the motion in the synthetic validation sets."""
 
-SHARP_SHARE_OF_PAIRS = 0.2
-"""How often a real pair's sharp photo stands for both: it must stay as it is."""
-
-LEAST_BOUND = 4.0
-"""Pixels. The bound of a crop's motion is drawn from here up to the curriculum's, so that short
-blur, which is the most common, is seen more often than long."""
-
-DRAWN_SHARE = 0.3
-"""How many of the crops that are not of real pairs have shapes and text drawn over them."""
-
-SHRUNK_SHARE, ENLARGED_SHARE = 0.5, 0.15
-"""How many of the crops that are not of real pairs are shrunk and enlarged, up to twofold."""
-
-TINTED_SHARE = 0.3
-"""How many of the crops are seen by light of another colour."""
-
-CAPTION_SHARE = 0.1
-"""How many of the crops that are not of real pairs have text printed on them after the blur."""
-
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -137,6 +109,16 @@ def read_pixels(path: Path, shrink: int = 1) -> Pixels:
     """Read a photo as HWC uint8 RGB, each side divided by a whole number."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB").reduce(shrink))
+
+
+def is_coded_lossily(path: Path) -> bool:
+    """Tell whether a photo is a WebP file of the lossy kind, whose coding can be seen.
+
+    They are of quality 84. JPEG files here are of about 90, and of larger photos.
+    """
+    with path.open("rb") as file:
+        start = file.read(1024)
+    return start[8:12] == b"WEBP" and b"VP8 " in start
 
 
 def photo_paths(folder: Path, held_out: bool) -> list[Path]:
@@ -174,145 +156,3 @@ def random_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     y = rng.integers(0, pixels.shape[0] - size + 1)
     x = rng.integers(0, pixels.shape[1] - size + 1)
     return pixels[y : y + size, x : x + size]
-
-
-def random_shrink(most: float, rng: np.random.Generator) -> float:
-    """Draw what a crop's side is divided by: most often 1 to 2 but no more than ``most``."""
-    choice = rng.random()
-    if choice < SHRUNK_SHARE:
-        return rng.uniform(1, min(2.0, most))
-    return rng.uniform(0.5, 1) if choice < SHRUNK_SHARE + ENLARGED_SHARE else 1.0
-
-
-def random_turn(
-    rng: np.random.Generator, *images: NDArray[np.float32]
-) -> list[NDArray[np.float32]]:
-    """Mirror and turn images alike, by multiples of 90 degrees."""
-    view = View(int(rng.integers(4)), bool(rng.integers(2)))
-    return [np.ascontiguousarray(view.of(image)) for image in images]
-
-
-def random_tint(
-    rng: np.random.Generator, *images: NDArray[np.float32]
-) -> list[NDArray[np.float32]]:
-    """Light a share of the scenes by a lamp of another colour; the brightest channel is kept.
-
-    Most photos are taken by daylight and balanced to grey, most blurred ones by lamps.
-
-    Args:
-        rng: Source of randomness.
-        images: Photos of one scene, HWC in [0, 1].
-
-    Returns:
-        All of them by the same light.
-    """
-    if rng.random() >= TINTED_SHARE:
-        return list(images)
-    light = np.exp(rng.normal(0, 0.6, 3))
-    stored = Response(2.2).encode(light / light.max())
-    return [image * stored for image in images]
-
-
-@dataclass(frozen=True)
-class Curriculum:
-    """What to train on at a point of the training, from 0 (start) to 1 (end)."""
-
-    crop: int
-    batch: int
-    longest: float
-
-    @classmethod
-    def at(cls, progress: float) -> Curriculum:
-        """Small crops with short blur first, larger ones with longer blur later."""
-        longest = float(np.interp(progress, [0.0, 0.5, 0.85], [12.0, 24.0, 35.0]))
-        return cls(128, 8, longest) if progress < 0.5 else cls(192, 4, longest)
-
-
-def another_curriculum(progress: float, **changes: int) -> Curriculum:
-    """Return the usual stage of a training with some values changed."""
-    return replace(Curriculum.at(progress), **changes)
-
-
-class BlurredCrops(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless batches of (blurred, sharp), each (B, 3, H, W) uint8.
-
-    Batch number n depends only on the seed, n and the progress of the
-    training, so that a resumed training does not see the same crops again.
-    Several workers of a `DataLoader` take turns.
-    """
-
-    def __init__(
-        self,
-        photos: Path,
-        pairs: Path,
-        progress: Synchronized[float],
-        real_share: float = 0.2,
-        seed: int = 0,
-        first_batch: int = 0,
-        curriculum: Callable[[float], Curriculum] = Curriculum.at,
-    ) -> None:
-        self.photos = [read_pixels(path) for path in photo_paths(photos, held_out=False)]
-        self.pairs = read_pairs(pairs, held_out=False)
-        self.progress = progress
-        self.real_share = real_share
-        self.seed = seed
-        self.first_batch = first_batch
-        self.curriculum = curriculum
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches for ever."""
-        worker = get_worker_info()
-        turn, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        for number in itertools.count(self.first_batch + turn, workers):
-            yield self.batch(number, self.curriculum(self.progress.value))
-
-    def batch(self, number: int, stage: Curriculum) -> tuple[Tensor, Tensor]:
-        """Make one batch."""
-        rng = np.random.default_rng([self.seed, number])
-        crops = [self._crop(stage, rng) for _ in range(stage.batch)]
-        blurred, sharp = (
-            to_uint8(np.stack(images)).transpose(0, 3, 1, 2) for images in zip(*crops, strict=True)
-        )
-        return torch.from_numpy(blurred), torch.from_numpy(sharp)
-
-    def _crop(self, stage: Curriculum, rng: np.random.Generator) -> list[NDArray[np.float32]]:
-        if self.pairs and rng.random() < self.real_share:
-            return random_turn(rng, *random_tint(rng, *self._real_crop(stage.crop, rng)))
-        caption = draw_caption(stage.crop, rng) if rng.random() < CAPTION_SHARE else None
-        longest = rng.uniform(LEAST_BOUND, stage.longest)
-        [scene] = random_tint(rng, self._sharp_crop(stage, rng))
-        photo = make_blurred(scene, self._margin(stage), longest, rng, caption=caption)
-        return random_turn(rng, photo.blurred, photo.sharp)
-
-    def _margin(self, stage: Curriculum) -> int:
-        return int(stage.longest / 2) + 4
-
-    def _real_crop(
-        self, size: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        pair = self.pairs[rng.integers(len(self.pairs))]
-        both = random_crop(np.concatenate([pair.blurred, pair.sharp], axis=2), size, rng)
-        both = both.astype(np.float32) / 255
-        sharp = both[..., 3:]
-        return (sharp if rng.random() < SHARP_SHARE_OF_PAIRS else both[..., :3]), sharp
-
-    def _sharp_crop(self, stage: Curriculum, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Cut a crop with its margin, many sharpened by shrinking and some softened by enlarging.
-
-        Of four places the busiest one is taken: flat sky teaches nothing. Some
-        crops are drawn over.
-        """
-        size = stage.crop + 2 * self._margin(stage)
-        pixels = self.photos[rng.integers(len(self.photos))]
-        cut = int(np.ceil(size * random_shrink(min(pixels.shape[:2]) / size, rng)))
-        candidates = [random_crop(pixels, cut, rng) for _ in range(4)]
-        crop = max(
-            candidates,
-            key=lambda c: float(np.abs(np.diff(c[..., 1].astype(np.int16), axis=0)).mean()),
-        )
-        if cut != size:
-            resampling = Image.Resampling.BOX if cut > size else Image.Resampling.BICUBIC
-            crop = np.asarray(Image.fromarray(crop).resize((size, size), resampling))
-        if rng.random() < DRAWN_SHARE:
-            crop = draw_over(crop, rng)
-        return crop.astype(np.float32) / 255

@@ -1,10 +1,8 @@
 """Train srn-compact on freely licensed photos.
 
-``python -m training.train --minutes 120`` goes on where the last training of
-the same folder stopped, or else starts anew; ``--start-from WEIGHTS`` starts
-from shipped weights, with the second half of the schedule. ``torchrun
---nproc-per-node 2 -m training.train`` uses two cores, one for each process;
-``--device cuda`` uses a GPU, and cores to make crops for it.
+``python -m training.train --minutes 12`` goes on where the last training of the same
+folder stopped, or else starts anew; ``--start-from WEIGHTS`` starts from shipped weights,
+with the second half of the schedule. It uses a GPU if there is one.
 Ctrl-C keeps what was learned so far.
 The recipe and its reasons are told in ``training/README.md``.
 """
@@ -13,35 +11,29 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
-import functools
 import math
-import multiprocessing
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from multiprocessing.sharedctypes import Synchronized
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from training.data import BlurredCrops, Pair, another_curriculum
+from training.data import Pair
 from training.losses import LATER_ERRORS
 from training.pool import CropPool
 from training.scores import evaluate
+from training.synthesis.batches import BatchMaker
+from training.synthesis.plan import largest_scene
+from training.synthesis.recipe import Recipe
+from training.synthesis.sources import read_sources
 from training.trainer import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
 from training.validation import SHARED, validation_sets
 from unblur.srn import SRN
 from unblur.weights import load_network, save_network
 
-AGREE_STEPS = 100
-"""How long processes train apart. Meeting more often would only cost time."""
-
-MADE_AT_ONCE = 4
-"""Crops that a process hands over to the pool of a GPU together."""
+STEPS_OF_A_LINE = 100
+"""After so many steps a line is printed, for which a GPU has to be waited for."""
 
 
 def save(trainer: Trainer, folder: Path) -> None:
@@ -55,21 +47,19 @@ def save(trainer: Trainer, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def saved_when_stopped(trainer: Trainer, folder: Path, is_first: bool = True) -> Iterator[None]:
+def saved_when_stopped(trainer: Trainer, folder: Path) -> Iterator[None]:
     """On Ctrl-C, keep what was learned since the last report, and go on after the block."""
     try:
         yield
     except KeyboardInterrupt:
-        if is_first:
-            save(trainer, folder)
-            print(f"Stopped after {trainer.seconds / 60:.1f} min; saved to {folder}", flush=True)
+        save(trainer, folder)
+        print(f"Stopped after {trainer.seconds / 60:.1f} min; saved to {folder}", flush=True)
 
 
 def report(trainer: Trainer, sets: dict[str, list[Pair]], log: Path) -> None:
     """Print the scores of the averaged network, and append them to the curve."""
-    average = copy.deepcopy(trainer.average).cpu()
     for name, pairs in sets.items():
-        score = evaluate(average, pairs)
+        score = evaluate(trainer.average, pairs)
         print(f"  {name:>8}: {score}", flush=True)
         with log.open("a") as file:
             file.write(
@@ -80,136 +70,116 @@ def report(trainer: Trainer, sets: dict[str, list[Pair]], log: Path) -> None:
 
 def train(
     trainer: Trainer,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    shared_progress: Synchronized[float],
+    pool: CropPool,
     folder: Path,
     report_every: float,
-    is_first: bool = True,
+    sets: dict[str, list[Pair]],
 ) -> None:
-    """Train until the minutes are over; the first process saves and reports on the way.
+    """Train until the minutes are over, and save and report on the way.
 
     Args:
         trainer: What trains.
-        batches: What it trains on.
-        shared_progress: Where those who make the batches see how far it is.
+        pool: What it trains on.
         folder: Where to save.
         report_every: Seconds from one report to the next.
-        is_first: Whether this is the first of several processes, or the only one.
+        sets: The validation sets to report on.
     """
-    has_photos = is_first and SHARED.exists()
-    sets = validation_sets(SHARED / "photos", SHARED / "pairs") if has_photos else {}
     next_report = trainer.seconds + report_every
-    before = after = torch.zeros(())
+    before = after = torch.zeros((), device=trainer.device)
     last = time.monotonic()
-    for blurred, sharp in batches:
+    for blurred, sharp in pool:
         errors = trainer.train_on(blurred, sharp)
+        trainer.batches_made = pool.made
         before, after = before + errors[0], after + errors[1]
         now = time.monotonic()
         trainer.seconds += now - last
         last = now
-        shared_progress.value = trainer.progress
-        if trainer.step % AGREE_STEPS:
+        if trainer.step % STEPS_OF_A_LINE:
             continue
-        trainer.agree()
+        print(
+            f"{trainer.seconds / 60:6.1f} min  step {trainer.step}  "
+            f"{trainer.pixels / 1e6:.0f} Mpx  "
+            f"{trainer.pixels / trainer.seconds / 1e3:.0f} kpx/s  "
+            f"training gain {10 * math.log10(before.item() / after.item()):+.3f} dB",
+            flush=True,
+        )
         finished = trainer.progress >= 1
-        if is_first:
-            print(
-                f"{trainer.seconds / 60:6.1f} min  step {trainer.step}  "
-                f"{trainer.pixels / 1e6:.0f} Mpx  "
-                f"{trainer.pixels / trainer.seconds / 1e3:.0f} kpx/s  "
-                f"training gain {10 * math.log10(before.item() / after.item()):+.3f} dB",
-                flush=True,
-            )
-        if is_first and (trainer.seconds >= next_report or finished):
+        if trainer.seconds >= next_report or finished:
             save(trainer, folder)
             report(trainer, sets, folder / "curve.tsv")
             next_report = trainer.seconds + report_every
         if finished:
             return
-        before = after = torch.zeros(())
-        last = time.monotonic()  # waiting and reporting are no training
+        before, after = torch.zeros_like(before), torch.zeros_like(after)
+        last = time.monotonic()  # reporting is no training
 
 
 def parse_options() -> argparse.Namespace:
     """Read the command line."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("training/runs/compact"))
     parser.add_argument("--minutes", type=float, default=120, help="length of the whole training")
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--later-error", choices=LATER_ERRORS, default="balanced")
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
-    parser.add_argument("--real-share", type=float, default=0.2, help="share of real pairs")
     parser.add_argument("--start-from", type=Path, help="weights to start from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report-every", type=float, default=10, help="minutes (10)")
-    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda (cpu)")
-    gpu = parser.add_argument_group("on a GPU")
-    gpu.add_argument("--workers", type=int, default=8, help="processes that make crops (8)")
-    gpu.add_argument("--crop", type=int, default=256, help="side of the crops in pixels (256)")
-    gpu.add_argument("--batch", type=int, default=32, help="crops of each step (32)")
-    gpu.add_argument("--pool", type=float, default=8, help="gigabytes of crops (8)")
+    parser.add_argument(
+        "--device", type=torch.device, default=device, help="cpu or cuda (cuda if there is one)"
+    )
+    parser.add_argument("--crop", type=int, default=256, help="side of the crops in pixels (256)")
+    parser.add_argument("--batch", type=int, default=64, help="crops of each step (64)")
     return parser.parse_args()
 
 
 def main() -> None:
     """Train from the command line."""
     options = parse_options()
-    torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(options.seed)
-    rank, processes = 0, 1
-    if dist.is_torchelastic_launched():
-        dist.init_process_group("gloo")
-        rank, processes = dist.get_rank(), dist.get_world_size()
+    trainer = make_trainer(options)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    state = options.folder / "state.pt"
+    if state.exists():
+        trainer.load_state_dict(torch.load(state, weights_only=True))
+    pool = make_pool(options, trainer)
+    sets = validation_sets(options.photos, options.pairs)
+    with saved_when_stopped(trainer, options.folder):
+        train(trainer, pool, options.folder, 60 * options.report_every, sets)
+
+
+def make_trainer(options: argparse.Namespace) -> Trainer:
+    """Return the trainer of a new network, or of one that was trained before."""
     if options.start_from:
         network = load_network(options.start_from).train().requires_grad_(True)
     else:
         network = SRN(COMPACT)
         initialise(network)
-    network.to(options.device)
-    begin = SQUARED_ERROR_UNTIL if options.start_from else 0.0
-    later_error = LATER_ERRORS[options.later_error]
-    trainer = Trainer(
-        network,
+    return Trainer(
+        network.to(options.device),
         options.minutes,
         options.lr,
-        begin=begin,
-        later_error=later_error,
-        processes=processes,
+        begin=SQUARED_ERROR_UNTIL if options.start_from else 0.0,
+        later_error=LATER_ERRORS[options.later_error],
     )
-    options.folder.mkdir(parents=True, exist_ok=True)
-    state = options.folder / "state.pt"
-    if state.exists():
-        trainer.load_state_dict(torch.load(state, weights_only=True))
-    progress = multiprocessing.Value("d", trainer.progress)
-    batches = make_batches(options, trainer, progress, rank)
-    is_first = rank == 0
-    with saved_when_stopped(trainer, options.folder, is_first):
-        train(trainer, batches, progress, options.folder, 60 * options.report_every, is_first)
 
 
-def make_batches(
-    options: argparse.Namespace, trainer: Trainer, progress: Synchronized[float], rank: int
-) -> Iterable[tuple[Tensor, Tensor]]:
-    """Return what to train on: on a processor new crops each time, on a GPU those of a pool."""
-    make_crops = functools.partial(
-        BlurredCrops,
-        options.photos,
-        options.pairs,
-        progress,
-        options.real_share,
-        options.seed + 1000 * rank,
+def make_pool(options: argparse.Namespace, trainer: Trainer) -> CropPool:
+    """Return what to train on."""
+    recipe = Recipe()
+    largest = largest_scene(recipe, options.crop, recipe.longest)
+    make = BatchMaker(
+        sources=read_sources(options.photos, options.pairs, largest, trainer.device),
+        recipe=recipe,
+        count=options.batch,
+        size=options.crop,
+        longest=lambda: recipe.longest_at(trainer.progress),
+        seed=options.seed,
     )
-    if trainer.device.type == "cpu":
-        crops = make_crops(trainer.step)
-        return DataLoader(crops, batch_size=None, num_workers=1, prefetch_factor=8)
-    crops = make_crops(
-        trainer.step * options.batch,  # more than were made so far
-        functools.partial(another_curriculum, crop=options.crop, batch=MADE_AT_ONCE),
-    )
-    made = DataLoader(crops, batch_size=None, num_workers=options.workers)
-    return CropPool(made, options.batch, trainer.device, options.pool)
+    return CropPool(make, trainer.batches_made)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -65,7 +64,7 @@ def recorded(step: Step, blurred: Tensor, sharp: Tensor) -> Step:
             step(*inputs)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others fetch crops
+    with torch.cuda.graph(graph):
         outputs = step(*inputs)
 
     def replay(blurred: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,8 +94,8 @@ class Trainer:
     """Progress at which the loss changes."""
     later_error: Error = balanced_error
     """The loss from then on."""
-    processes: int = 1
-    """How many train together; see `agree`."""
+    batches_made: int = 0
+    """How many batches of crops were made for it, so that one that goes on sees new ones."""
     device: torch.device = field(init=False)
     _steps: dict[Error, Step] = field(init=False, default_factory=dict)
     """How to take a step, for each error."""
@@ -144,7 +143,7 @@ class Trainer:
             self._steps[error] = self._prepare(error, blurred, sharp)
         errors = self._steps[error](blurred, sharp)
         self.step += 1
-        self.pixels += self.processes * blurred.shape[0] * blurred.shape[2] * blurred.shape[3]
+        self.pixels += blurred.shape[0] * blurred.shape[2] * blurred.shape[3]
         return errors
 
     def _prepare(self, error: Error, blurred: Tensor, sharp: Tensor) -> Step:
@@ -192,26 +191,6 @@ class Trainer:
         result = results[-1].detach().float().clamp(0, 1)
         return loss, F.mse_loss(blurred, sharp), F.mse_loss(result, sharp)
 
-    @torch.no_grad()
-    def agree(self) -> None:
-        """Give every process the mean of all processes' weights, averages and times.
-
-        Networks that train apart and are averaged now and then learn about as much
-        as one from all their crops (local SGD; Stich, ICLR 2019), without waiting for
-        each other in every layer as threads do.
-        """
-        if self.processes == 1:
-            return
-        weights = [*self.network.parameters(), *self.average.parameters()]
-        values = torch.cat(
-            [*(weight.flatten() for weight in weights), torch.tensor([self.seconds])]
-        )
-        dist.all_reduce(values)
-        *means, seconds = (values / self.processes).split([*map(torch.numel, weights), 1])
-        for weight, mean in zip(weights, means, strict=True):
-            weight.copy_(mean.view_as(weight))
-        self.seconds = seconds.item()
-
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to go on."""
         return {
@@ -220,6 +199,7 @@ class Trainer:
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "step": self.step,
             "pixels": self.pixels,
+            "batches_made": self.batches_made,
             "seconds": self.seconds,
         }
 
@@ -229,4 +209,5 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
-        self.step, self.pixels, self.seconds = state["step"], state["pixels"], state["seconds"]
+        for name in ("step", "pixels", "batches_made", "seconds"):
+            setattr(self, name, state[name])
