@@ -1,121 +1,26 @@
 from __future__ import annotations
 
-import itertools
-import multiprocessing
-
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-from conftest import encode_image, make_pixels
-from PIL import Image
-from torch.utils.data import DataLoader
+from conftest import make_pixels
+from crop_sources import make_sources
 
-from training import blur
-from training.data import (
-    BlurredCrops,
-    Curriculum,
-    random_shrink,
-    random_tint,
-)
-from training.drawn import draw_caption, draw_over
+from training.data import Pair
+from training.drawn import draw_over
 from training.even import make_even
 from training.losses import balanced_error
 from training.mean import mean_network
 from training.muon import orthogonalise
+from training.pool import CropPool
 from training.sheet import draw
-from training.train import save, saved_when_stopped
+from training.synthesis.batches import BatchMaker
+from training.synthesis.recipe import Recipe
+from training.train import save, saved_when_stopped, train
 from training.trainer import COMPACT, Trainer, initialise
 from unblur.bands import LineBuffers
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
-
-
-def test_a_flat_photo_stays_flat_when_blurred():
-    flat = np.full((80, 80, 3), 0.4, np.float32)
-    rng = np.random.default_rng(0)
-    for kind in blur.KIND_SHARES:
-        assert np.allclose(blur.blur(flat, kind, 20, rng), 0.4, atol=1e-4)
-
-
-def test_a_sharp_photo_is_wanted_back_as_it_was_recorded():
-    sharp = make_pixels(80, 80).astype(np.float32) / 255
-    photo = blur.make_blurred(sharp, 8, 20, np.random.default_rng(0), kind=blur.SHARP)
-    assert photo.blurred.shape == (64, 64, 3)
-    assert np.array_equal(photo.blurred, photo.sharp)
-
-
-@pytest.mark.parametrize("contrast", [0.0, 0.6])
-def test_what_a_camera_stores_of_light_gives_the_light_back(contrast):
-    response = blur.Response(2.2, contrast)
-    stored = np.linspace(0, 1, 256, dtype=np.float32)
-    assert response.encode(response.decode(stored)) == pytest.approx(stored, abs=1e-4)
-
-
-def test_contrast_darkens_the_dark_and_brightens_the_bright():
-    light = np.float32([0.05, 0.8])
-    plain, bent = blur.Response(2.2).encode(light), blur.Response(2.2, 0.5).encode(light)
-    assert bent[0] < plain[0] < plain[1] < bent[1]
-
-
-def test_a_moved_photo_is_wanted_back_sharp():
-    sharp = make_pixels(80, 80).astype(np.float32) / 255
-    photo = blur.make_blurred(sharp, 8, 20, np.random.default_rng(0), kind=blur.MOTION)
-    assert np.allclose(photo.sharp, sharp[8:-8, 8:-8], atol=1e-5)
-    assert np.abs(photo.blurred - photo.sharp).mean() > 0.01
-
-
-def sharpness(image):
-    return np.abs(np.diff(image, axis=1)).mean()
-
-
-def test_a_scene_that_is_partly_out_of_focus_keeps_detail_elsewhere():
-    scene = np.random.default_rng(1).random((100, 100, 3), np.float32)
-    rngs = map(np.random.default_rng, range(20))
-    far = [blur.put_out_of_focus(scene, rng) for rng in rngs]
-    kept = [sharpness(image) / sharpness(scene) for image in far]
-    assert 0.3 < np.mean(kept) < 0.8
-    assert max(kept) <= 1
-
-
-def test_a_moved_photo_is_wanted_back_with_what_was_out_of_focus(monkeypatch):
-    monkeypatch.setattr(blur, "KIND_SHARES", {blur.MOTION: 1.0})
-    sharp = make_pixels(80, 80).astype(np.float32) / 255
-    for share, is_as_it_was in ((0.0, True), (1.0, False)):
-        monkeypatch.setattr(blur, "OUT_OF_FOCUS_SHARE", share)
-        photo = blur.make_blurred(sharp, 8, 20, np.random.default_rng(0))
-        assert np.allclose(photo.sharp, sharp[8:-8, 8:-8], atol=1e-5) == is_as_it_was
-        assert np.abs(photo.blurred - photo.sharp).mean() > 0.01
-
-
-@pytest.fixture
-def crops(tmp_path):
-    for folder in ("photos", "pairs/blur", "pairs/sharp"):
-        (tmp_path / folder).mkdir(parents=True)
-    image = encode_image(Image.fromarray(make_pixels(320, 320)), "PNG")
-    for name in ("photos/a.png", "photos/lxqt_valendas.png", "pairs/blur/b.png",
-                 "pairs/sharp/b.png", "pairs/blur/reds_street_0.png",
-                 "pairs/sharp/reds_street_0.png"):  # fmt: skip
-        (tmp_path / name).write_bytes(image)
-    progress = multiprocessing.Value("d", 0.0)
-    return BlurredCrops(tmp_path / "photos", tmp_path / "pairs", progress)
-
-
-def test_what_is_held_out_is_not_trained_on(crops):
-    assert len(crops.photos) == 1
-    assert [pair.name for pair in crops.pairs] == ["b"]
-
-
-def test_another_light_tints_photos_of_one_scene_alike_and_brightens_nothing():
-    photo = make_pixels(8, 8).astype(np.float32) / 255
-    seeds = map(np.random.default_rng, range(100))
-    pairs = [random_tint(rng, photo, photo / 2) for rng in seeds]
-    assert 50 < sum(np.array_equal(first, photo) for first, _ in pairs) < 90
-    for first, second in pairs:
-        light = (first / np.maximum(photo, 1e-6)).max(axis=(0, 1))
-        assert light.max() == pytest.approx(1)
-        assert np.allclose(first, photo * light, atol=1e-6)
-        assert np.allclose(second, first / 2, atol=1e-6)
 
 
 def test_what_is_drawn_depends_on_the_seed_alone_and_leaves_the_photo_as_it_was():
@@ -126,81 +31,6 @@ def test_what_is_drawn_depends_on_the_seed_alone_and_leaves_the_photo_as_it_was(
     assert first.shape == photo.shape
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-
-
-def test_a_caption_covers_photos_alike_and_leaves_the_rest_as_it_was():
-    caption = draw_caption(120, np.random.default_rng(3))
-    photo = make_pixels(120, 120).astype(np.float32) / 255
-    printed = caption.over(photo)
-    opaque, clear = caption.transparency == 0, caption.transparency == 1
-    assert opaque.any()
-    assert clear.any()
-    assert np.array_equal(printed[opaque], caption.over(1 - photo)[opaque])
-    assert np.array_equal(printed[clear], photo[clear])
-    assert printed.min() >= 0
-    assert printed.max() <= 1
-
-
-def test_a_caption_stays_sharp_on_a_moved_photo(monkeypatch):
-    monkeypatch.setattr(blur, "jpeg_roundtrip", lambda encoded, rng: encoded)
-    sharp = make_pixels(136, 136).astype(np.float32) / 255
-    caption = draw_caption(120, np.random.default_rng(3))
-    rng = np.random.default_rng(4)
-    photo = blur.make_blurred(sharp, 8, 20, rng, kind=blur.MOTION, caption=caption)
-    opaque = caption.transparency == 0
-    assert np.array_equal(photo.blurred[opaque], photo.sharp[opaque])
-    assert np.abs(photo.blurred - photo.sharp)[~opaque].mean() > 0.01
-
-
-def test_a_batch_depends_on_its_number_alone(crops):
-    stage = Curriculum(crop=64, batch=2, longest=10)
-    first, again, other = (crops.batch(number, stage) for number in (3, 3, 4))
-    assert torch.equal(first[0], again[0])
-    assert not torch.equal(first[0], other[0])
-    assert first[0].shape == first[1].shape == (2, 3, 64, 64)
-
-
-def test_photos_are_shrunk_more_often_than_enlarged_and_never_beyond_what_there_is():
-    rng = np.random.default_rng(1)
-    shrinks = np.array([random_shrink(1.5, rng) for _ in range(500)])
-    assert shrinks.min() > 0.5
-    assert shrinks.max() <= 1.5
-    assert 0.4 < (shrinks > 1).mean() < 0.6
-    assert 0.1 < (shrinks < 1).mean() < 0.2
-
-
-def test_an_enlarged_crop_is_softer_than_the_photo(crops, monkeypatch):
-    def mean_sharpness(factor):
-        monkeypatch.setattr("training.data.random_shrink", lambda most, rng: factor)
-        stage, rng = Curriculum(crop=64, batch=1, longest=8), np.random.default_rng(3)
-        return np.mean([sharpness(crops._sharp_crop(stage, rng)) for _ in range(10)])
-
-    monkeypatch.setattr("training.data.DRAWN_SHARE", 0)
-    assert mean_sharpness(0.5) < 0.7 * mean_sharpness(1.0)
-
-
-def test_workers_take_turns_and_make_what_one_would(crops):
-    crops.curriculum = lambda progress: Curriculum(crop=64, batch=1, longest=10)
-    one, two = (
-        itertools.islice(DataLoader(crops, batch_size=None, num_workers=workers), 4)
-        for workers in (1, 2)
-    )
-    for alone, by_turns in zip(one, two, strict=True):
-        assert torch.equal(alone[0], by_turns[0])
-
-
-def test_short_motion_is_seen_more_often_than_long(crops, monkeypatch):
-    bounds = []
-
-    def remember(sharp, margin, longest, rng, **options):
-        bounds.append(longest)
-        return blur.BlurredPhoto(sharp, sharp)
-
-    monkeypatch.setattr("training.data.make_blurred", remember)
-    crops.real_share = 0.0
-    crops.batch(0, Curriculum(crop=32, batch=200, longest=35))
-    assert max(bounds) <= 35
-    assert np.quantile(bounds, [0.0, 0.5, 1.0]) == pytest.approx([4, 19.5, 35], abs=3)
 
 
 def test_orthogonalising_brings_all_singular_values_near_one():
@@ -314,26 +144,35 @@ def test_what_was_learned_is_kept_when_training_is_stopped(trainer, tmp_path, ca
     assert "Stopped after 1.5 min" in capsys.readouterr().out
 
 
-def agree_with_another(rank, folder):
-    """Run in a process of its own: become ``rank`` + 1 everywhere, then agree."""
-    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    network = SRN(SRNConfig(width=1, blocks=1, kernel=1))
-    trainer = Trainer(network, minutes=1, lr=1e-3, seconds=10.0 * rank, processes=2)
-    for weight in [*trainer.network.parameters(), *trainer.average.parameters()]:
-        weight.data.fill_(rank + 1)
-    trainer.agree()
-    torch.save(trainer.state_dict(), folder / f"{rank}.pt")
-    dist.barrier()  # who leaves early takes the connection away from the other
-    dist.destroy_process_group()
+def test_a_training_that_was_stopped_goes_on_with_new_crops(trainer, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.train.STEPS_OF_A_LINE", 2)
+    make, asked = BatchMaker(make_sources(), Recipe(), 2, 32, lambda: 8.0, seed=0), []
 
+    def remember(number):
+        asked.append(number)
+        return make(number)
 
-def test_two_processes_meet_half_way(tmp_path):
-    torch.multiprocessing.spawn(agree_with_another, (tmp_path,), nprocs=2)
-    for rank in range(2):
-        state = torch.load(tmp_path / f"{rank}.pt")
-        assert state["seconds"] == 5
-        for weights in (state["network"], state["average"]):
-            assert all((weight == 1.5).all() for weight in weights.values())
+    def train_on(trainer):
+        trainer.minutes = 1e-9  # over when the first line is printed
+        pool = CropPool(remember, trainer.batches_made, pooled=3, looks=1)
+        sets = {"set": [Pair("a", make_pixels(32, 32), make_pixels(32, 32, seed=1))]}
+        train(trainer, pool, tmp_path, report_every=1e9, sets=sets)
+
+    train_on(trainer)
+    resumed = Trainer(SRN(trainer.network.config), minutes=60, lr=2e-3)
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt"))
+    assert (resumed.step, resumed.batches_made) == (2, len(asked))
+    before = [weight.clone() for weight in resumed.average.parameters()]
+    for old, weight in zip(trainer.average.parameters(), before, strict=True):
+        assert torch.equal(old, weight)
+    train_on(resumed)
+    assert resumed.step == 4
+    assert resumed.seconds > trainer.seconds > 0
+    assert asked == list(range(len(asked)))
+    pairs = zip(before, resumed.average.parameters(), strict=True)
+    assert not all(torch.equal(old, new) for old, new in pairs)
+    rows = (tmp_path / "curve.tsv").read_text().splitlines()
+    assert [row.split("\t")[2] for row in rows] == ["set", "set"]
 
 
 def test_another_error_takes_over_in_the_second_half(trainer):

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import SHARED, make_pixels
 from PIL import Image
 
-from training import fixed_blur, validation
+from training import fixed_blur
 from training.data import (
     FIRST_HELD_OUT,
     HELD_OUT_BY_KIND,
@@ -17,7 +18,9 @@ from training.data import (
     photo_paths,
     read_pairs,
 )
-from training.validation import pairs_of_kind, synthetic_pairs, validation_sets
+from training.photos import credit, licence_name, read_works
+from training.photos import page as photos_page
+from training.validation import pairs_of_kind, strength_of_edges, synthetic_pairs, validation_sets
 
 
 def centre_of_mass(kernel):
@@ -177,13 +180,22 @@ def test_each_photo_of_a_kind_gives_two_crops_at_its_size_and_two_at_half_of_it(
     assert all(np.array_equal(a.blurred, b.blurred) for a, b in zip(pairs, again, strict=True))
 
 
-def test_the_busiest_of_some_places_is_taken():
-    photo = np.full((40, 400, 3), 90, np.uint8)
-    photo[::2, 200:] = 200
-    busy = [
-        validation.busiest_crop(photo, 40, np.random.default_rng(seed)).std() for seed in range(20)
-    ]
-    assert np.mean([spread > 50 for spread in busy]) > 0.7
+def test_a_place_with_edges_is_liked_more_than_flat_sky():
+    sky, wall = np.full((40, 40, 3), 90, np.uint8), np.full((40, 40, 3), 90, np.uint8)
+    wall[::2] = 200
+    assert strength_of_edges(wall) > strength_of_edges(sky)
+
+
+def test_the_place_that_is_liked_most_is_taken(photos):
+    seen = []
+
+    def liking(crop):
+        seen.append(crop[40:-40, 40:-40].mean())
+        return seen[-1]
+
+    pairs = pairs_of_kind(photos, "night", crops=1, liking=liking, candidates=4)
+    for start, pair in zip((0, 4), pairs, strict=True):
+        assert pair.sharp.mean() == pytest.approx(max(seen[start : start + 4]), abs=0.6)
 
 
 def test_the_oldest_sets_are_named_and_hold_the_real_pairs(photos, tmp_path):
@@ -194,3 +206,29 @@ def test_the_oldest_sets_are_named_and_hold_the_real_pairs(photos, tmp_path):
     assert {name: len(pairs) for name, pairs in sets.items()} == dict.fromkeys(
         ("short", "medium", "long", "drawn", "real"), 1
     )
+
+
+def test_licences_and_authors_are_read_from_however_they_are_written():
+    caption = "(figure caption in book commit 1a: (credit: “Sign” by Ann Lee/flickr, CC BY 2.0))"
+    book = "OpenStax book repository openstax/osbooks-x, media/1.jpg"
+    assert licence_name(f"Attribution 2.0 Generic / CC BY 2.0 {caption}") == "CC BY 2.0"
+    assert licence_name("CC-BY-SA-3.0") == licence_name("CC BY-SA 3.0 (of the file)")
+    assert licence_name("CC0 1.0 / US public domain (x)") == "CC0 1.0 and US public domain"
+    assert licence_name("CC0") == licence_name("CC0-1.0") == "CC0 1.0"
+    credited = "“Sign” by Ann Lee/flickr, CC BY 2.0; osbooks-x, media/1.jpg"
+    assert credit(book, f"CC BY 2.0 {caption}") == credited
+    assert (
+        credit("COCO 12.jpg (repository a/b; http://c/d.jpg)", "x") == "COCO 12.jpg http://c/d.jpg"
+    )
+
+
+@pytest.mark.shared
+def test_the_list_of_photos_for_the_next_weights_is_that_of_the_licences():
+    works = (read_works(SHARED / folder / "LICENSES.tsv") for folder in ("photos", "pairs"))
+    listed = Path(photos_page.__code__.co_filename).with_suffix(".md").read_text(encoding="utf-8")
+    assert photos_page(*works) == listed
+    for folder in ("photos", "pairs/blur"):
+        works = read_works(SHARED / folder.split("/")[0] / "LICENSES.tsv")
+        assert {work.file for work in works} == {
+            path.name for path in (SHARED / folder).iterdir() if path.suffix != ".tsv"
+        }

@@ -45,9 +45,9 @@ def draw_over(background: Pixels, rng: np.random.Generator) -> Pixels:
 def draw_overlay(size: int, rng: np.random.Generator) -> Pixels:
     """Draw shapes and blocks of text as a layer by itself; see `_draw_layer`.
 
-    A square of 256 pixels has 2 to 11 of them.
+    A square of 256 pixels has 2 to 12 of them.
     """
-    return _draw_layer(_draw_things, round(rng.uniform(2, 12) * (size / 256) ** 2), size, rng)
+    return _draw_layer(_draw_things, _draw_number(2, 12, size, rng), size, rng)
 
 
 def draw_caption(size: int, rng: np.random.Generator) -> Pixels:
@@ -55,7 +55,7 @@ def draw_caption(size: int, rng: np.random.Generator) -> Pixels:
 
     A square of 256 pixels has 1 or 2 blocks of text.
     """
-    return _draw_layer(_draw_texts, round(rng.uniform(1, 2) * (size / 256) ** 2), size, rng)
+    return _draw_layer(_draw_texts, _draw_number(1, 2, size, rng), size, rng)
 
 
 def draw_many(
@@ -71,6 +71,11 @@ def draw_many(
         return np.stack([*pool.map(draw, [size] * count, rngs, chunksize=4)])
 
 
+def _draw_number(least: int, most: int, size: int, rng: np.random.Generator) -> int:
+    """Draw how many things a square has, from how many one of 256 pixels has."""
+    return max(1, round(rng.uniform(least, most) * (size / 256) ** 2))
+
+
 def _draw_layer(draw: Draw, count: int, size: int, rng: np.random.Generator) -> Pixels:
     """Return what is drawn as a square of premultiplied red, green, blue, and alpha, HWC uint8.
 
@@ -83,7 +88,7 @@ def _draw_layer(draw: Draw, count: int, size: int, rng: np.random.Generator) -> 
         draw(image, count, np.random.default_rng(seed))
         drawn.append(np.asarray(image.reduce(SUPERSAMPLING)))
     on_black, on_white = drawn
-    clear = (on_white - on_black).max(axis=2, keepdims=True)
+    clear = (on_white - on_black).min(axis=2, keepdims=True)
     return np.concatenate([on_black, 255 - clear], axis=2)
 
 

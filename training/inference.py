@@ -74,7 +74,7 @@ def same_sized(photos: Sequence[Pixels]) -> Iterator[list[int]]:
 
 def stacked(photos: Sequence[Pixels], device: torch.device) -> Tensor:
     """Return photos of one size as a tensor (N, 3, H, W) uint8."""
-    return torch.from_numpy(np.stack(photos)).to(device).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.stack(photos)).to(device).permute(0, 3, 1, 2).contiguous()
 
 
 def _seen(network: SRN, photos: list[Pixels], view: View, precision: torch.dtype | None) -> Pixels:

@@ -14,13 +14,11 @@ from typing import Any, TypeAlias
 
 import torch
 
-from training import cost, lamps, letters
+from training import cost, lamps, letters, nights
 from training.data import Pair
 from training.inference import Deblur
 from training.scores import Crops, Score, judge_crops
 from training.validation import (
-    NIGHT,
-    pairs_of_kind,
     sets_by_kind,
     synthetic_sets,
     validation_sets,
@@ -31,7 +29,7 @@ Column: TypeAlias = dict[str, str]
 """What was measured, and the figure."""
 
 WORST_CROPS = 3
-"""How many of the crops that gain least are listed."""
+"""How many of the crops that lose most are listed."""
 SHRUNK_CROPS, SHRINK = 5, 2
 """Crops of each photo of the oldest sets, and what the photos' sides are divided by first."""
 
@@ -76,7 +74,7 @@ def judge_sets(
     figures: dict[str, Callable[[Score], str]] = FIGURES,
     together: str | None = None,
 ) -> Column:
-    """Score sets of pairs, and list the crops that gain least.
+    """Score sets of pairs, and list the crops that lose most.
 
     Args:
         sets: The sets by name.
@@ -95,13 +93,14 @@ def judge_sets(
         for name, result in scores.items()
         for label, figure in figures.items()
     }
-    gains = sorted(
+    losses = sorted(
         (gain, f"{name}, {pair.name}")
         for name, pairs in sets.items()
         for gain, pair in zip(crops[name].gains().tolist(), pairs, strict=True)
+        if gain < 0
     )
     among = f"{next(iter(sets))} to {list(sets)[-1]}"
-    for place, (gain, crop) in enumerate(gains[:WORST_CROPS], 1):
+    for place, (gain, crop) in enumerate(losses[:WORST_CROPS], 1):
         column[f"{among}: worst crop {place}"] = f"{gain:+.2f} dB ({crop})"
     return column
 
@@ -160,7 +159,7 @@ def _shrunk_sets(photos: Path, _: Path) -> dict[str, list[Pair]]:
 
 
 def _night_sets(photos: Path, _: Path) -> dict[str, list[Pair]]:
-    return {"drawn nights": lamps.night_pairs(), "photos": pairs_of_kind(photos, NIGHT)}
+    return {"drawn nights": nights.drawn_pairs(), "photos": nights.photo_pairs(photos)}
 
 
 PARTS = {

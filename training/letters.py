@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from training.data import Pair
 from training.fixed_blur import Array, Pixels, decode, expose
+from training.validation import CROP, MARGIN
 
-SIZE, MARGIN = 256, 40
 GAMMA = 2.2
 FONT_PX = (14, 20, 28)
 LENGTHS = (4, 8, 12, 16)
@@ -91,7 +91,7 @@ def _random_text(font_px: int, rng: np.random.Generator) -> str:
             )
             word = word.capitalize() if rng.random() < 0.3 else word
             longer = f"{line} {word}".strip()
-            if font.getlength(longer) > SIZE - 24:
+            if font.getlength(longer) > CROP - 24:
                 break
             line = longer
         lines.append(line)
@@ -100,7 +100,7 @@ def _random_text(font_px: int, rng: np.random.Generator) -> str:
 
 def _render(text: str, font_px: int, rng: np.random.Generator) -> Array:
     """Draw a page with its margin, dark on light or light on dark, in [0, 1]."""
-    side = SIZE + 2 * MARGIN
+    side = CROP + 2 * MARGIN
     mask = Image.new("L", (2 * side, 2 * side))
     corner = (2 * (MARGIN + 12), 2 * (MARGIN + 14))
     font = ImageFont.load_default(2.0 * font_px)

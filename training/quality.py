@@ -34,7 +34,8 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     """
 
     def local(values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, SSIM_WINDOW, stride=1)
+        rows = F.avg_pool2d(values, (1, SSIM_WINDOW), stride=1)
+        return F.avg_pool2d(rows, (SSIM_WINDOW, 1), stride=1)
 
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     unbiased = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)
@@ -67,4 +68,5 @@ def overshooting(photos: Tensor, sharp: Tensor) -> Tensor:
 
 def highest(values: Tensor, side: int) -> Tensor:
     """Return the highest value in a square around each pixel, of an odd side."""
-    return F.max_pool2d(values, side, stride=1, padding=side // 2)
+    rows = F.max_pool2d(values, (1, side), stride=1, padding=(0, side // 2))
+    return F.max_pool2d(rows, (side, 1), stride=1, padding=(side // 2, 0))

@@ -6,10 +6,12 @@ clipped, as a sharp exposure would clip it.
 
 from __future__ import annotations
 
-import functools
+import itertools
+import zlib
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -33,6 +35,14 @@ MARGIN = 40
 """Pixels around a crop that only feed its blur."""
 CANDIDATES = 3
 """Of so many places in a photo of a kind the busiest is taken: flat sky tells nothing."""
+
+Liking: TypeAlias = Callable[[Pixels], float]
+"""Tells how well a place in a photo is suited."""
+
+
+def strength_of_edges(crop: Pixels) -> float:
+    """Return how strong the level edges of a crop are."""
+    return float(np.abs(np.diff(crop.astype(np.int16), axis=0)).mean())
 
 
 def validation_sets(
@@ -97,38 +107,38 @@ def sets_by_kind(photos: Path) -> dict[str, list[Pair]]:
     return {kind: pairs_of_kind(photos, kind) for kind in HELD_OUT_BY_KIND}
 
 
-def pairs_of_kind(photos: Path, kind: str, crops: int = 2) -> list[Pair]:
+def pairs_of_kind(
+    photos: Path,
+    kind: str,
+    crops: int = 2,
+    liking: Liking = strength_of_edges,
+    candidates: int = CANDIDATES,
+) -> list[Pair]:
     """Make blurred crops of the held-out photos of one kind, in equal parts of three lengths.
 
     Args:
         photos: The folder of photos.
-        kind: One of `HELD_OUT_BY_KIND`.
+        kind: One of `HELD_OUT_BY_KIND`. Lamps at night are always brighter than white.
         crops: Number of crops of each photo at its own size, and of as many at half of it.
+        liking: What decides between places in a photo.
+        candidates: Of how many random places the best is taken.
     """
-    make = functools.partial(_crops_of_a_kind, kind=kind, crops=crops)
-    return _side_by_side(make, named_photos(photos, HELD_OUT_BY_KIND[kind]))
-
-
-def _crops_of_a_kind(index: int, path: Path, kind: str, crops: int) -> list[Pair]:
-    """Blur crops of one photo; lamps at night are always brighter than white."""
     lengths = list(BLUR_LENGTHS.values())
-    pairs = []
-    for shrink in (1, 2):
-        pixels = read_pixels(path, shrink)
-        for number in range(crops):
-            rng = np.random.default_rng([20261, *kind.encode(), index, shrink, number])
-            crop = busiest_crop(pixels, CROP + 2 * MARGIN, rng)
+    lamp_share = 1.0 if kind == NIGHT else LAMP_SHARE
+
+    def make(index: int, path: Path) -> list[Pair]:
+        pairs = []
+        for shrink, number in itertools.product((1, 2), range(crops)):
+            pixels = read_pixels(path, shrink)
+            rng = np.random.default_rng([20261, zlib.crc32(path.stem.encode()), shrink, number])
+            places = (random_crop(pixels, CROP + 2 * MARGIN, rng) for _ in range(candidates))
             longest = lengths[(index + shrink + number) % len(lengths)]
-            lamp_share = 1.0 if kind == NIGHT else LAMP_SHARE
             name = _name(path, number) + (" at half size" if shrink == 2 else "")
-            pairs.append(Pair(name, *blur_crop(crop, MARGIN, longest, rng, lamp_share)))
-    return pairs
+            photos_of_it = blur_crop(max(places, key=liking), MARGIN, longest, rng, lamp_share)
+            pairs.append(Pair(name, *photos_of_it))
+        return pairs
 
-
-def busiest_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
-    """Cut the one with the strongest edges of some random squares out of a photo."""
-    places = [random_crop(pixels, size, rng) for _ in range(CANDIDATES)]
-    return max(places, key=lambda crop: float(np.abs(np.diff(crop.astype(np.int16), axis=0)).sum()))
+    return _side_by_side(make, named_photos(photos, HELD_OUT_BY_KIND[kind]))
 
 
 def _name(path: Path, number: int) -> str:

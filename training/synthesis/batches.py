@@ -75,15 +75,24 @@ def make_batch(
     Returns:
         Blurred and wanted crops, each (B, 3, size, size) uint8.
     """
-    host = random.Random(generator.initial_seed())
     if kind == REAL:
         images = _real_crops(sources.pairs, recipe, count, size, generator)
     else:
+        host = random.Random(generator.initial_seed())
         sizes = draw_sizes(recipe, size, longest, host)
-        response = light.draw_response(count, generator)
-        longest = longest * sizes.scale
         images = _synthesise(
-            Batch(sources, recipe, kind, count, longest, sizes, response, host, generator)
+            Batch(
+                sources,
+                recipe,
+                kind,
+                count,
+                longest * sizes.scale,
+                sizes,
+                light.draw_response(count, generator),
+                light.draw_tint(count, generator, recipe.tinted_share, recipe.tint_spread),
+                host,
+                generator,
+            )
         )
     blurred, wanted = ((image.clamp(0, 1) * 255).round().byte() for image in images)
     return blurred, wanted
@@ -97,7 +106,7 @@ def _real_crops(
     shrunk = uniform(*recipe.shrink_of_coded, (count,), generator)
     shrink = torch.where(pairs.sharp.is_coded[photo], shrunk, 1.0)
     places = draw_places(pairs.sharp, photo, shrink, size, generator)
-    colour = light.draw_tint(count, generator, recipe.tinted_share)
+    colour = light.draw_tint(count, generator, recipe.tinted_share, recipe.tint_spread)
     stored = colour ** (1 / 2.2)
     blurred, sharp = (
         light.tint(cut_out(side, places, size), stored) for side in (pairs.blurred, pairs.sharp)

@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from training.synthesis import light, processing
 from training.synthesis.recipe import Recipe
@@ -78,6 +79,8 @@ class Batch:
     """Upper bound of the motion in pixels of a scene."""
     sizes: Sizes
     response: light.Response
+    colour: Tensor
+    """(B, 3) of the light, by which the scenes are seen and all that moves in them."""
     host: random.Random
     """Draws what is the same for the whole batch. A GPU need not be asked for it."""
     generator: torch.Generator

@@ -55,6 +55,9 @@ class Recipe:
     tinted_share: float = 0.3
     """How many are lit by a lamp of another colour, real pairs too: most photos are taken by
     daylight and balanced to grey, and most blurred ones by lamps."""
+    tint_spread: float = 0.45
+    """Deviation of the logarithms of the three channels of such a light, before the brightest one
+    is made 1."""
     defocus_share: float = 0.4
     """How many scenes are out of focus, hardly or far, wholly or partly, and must stay so."""
     highlight_share: float = 0.4

@@ -17,8 +17,7 @@ def draw_scenes(batch: Batch) -> Tensor:
     """Draw scenes in linear light (B, 3, scene, scene), some with highlights or out of focus."""
     recipe, count, generator = batch.recipe, batch.count, batch.generator
     stored = _draw_over(batch, _draw_photos(batch))
-    colour = light.draw_tint(count, generator, recipe.tinted_share)
-    linear = _brighten(batch, light.tint(batch.response.decode(stored), colour))
+    linear = _light(batch, stored)
     defocus = focus.draw_defocus(count, generator, batch.sizes.scene, recipe.defocus_share)
     return focus.defocus(linear, defocus)
 
@@ -55,21 +54,23 @@ def _draw_over(batch: Batch, stored: Tensor) -> Tensor:
     return paste(stored, layers * is_drawn)
 
 
-def _brighten(batch: Batch, linear: Tensor) -> Tensor:
+def _light(batch: Batch, stored: Tensor) -> Tensor:
+    """Return the light of stored photos, seen by the batch's light, some with highlights."""
     recipe = batch.recipe
     share = recipe.frame_highlight_share if batch.kind == FRAMES else recipe.highlight_share
-    return light.brighten(linear, light.draw_highlights(batch.count, batch.generator, share))
+    highlights = light.draw_highlights(batch.count, batch.generator, share)
+    return light.brighten(light.tint(batch.response.decode(stored), batch.colour), highlights)
 
 
 def draw_objects(batch: Batch) -> Tensor:
     """Draw objects (B, 4, scene, scene) in linear light, multiplied by alpha, and alpha."""
     recipe, count, generator = batch.recipe, batch.count, batch.generator
     side = batch.sizes.scene
-    texture = _brighten(batch, batch.response.decode(_draw_photos(batch)))
+    texture = _light(batch, _draw_photos(batch))
     outlines = _draw_outlines(batch)
     drawn = draw_layers(batch.sources.bank.overlays, count, side, generator)
     alpha = drawn[:, 3:]
-    colours = batch.response.decode((drawn[:, :3] / alpha.clamp(min=1e-3)).clamp(max=1))
+    colours = _light(batch, (drawn[:, :3] / alpha.clamp(min=1e-3)).clamp(max=1))
     has_texture = chance(recipe.texture_share, (count, 1, 1, 1), generator)
     alpha = torch.where(has_texture, outlines, alpha)
     return torch.cat([torch.where(has_texture, texture, colours) * alpha, alpha], 1)
