@@ -10,6 +10,7 @@ import torch
 
 COMPILED = "compiled.bin"
 """Kernels that PyTorch compiled, kept in a training's folder."""
+CAN_KEEP_COMPILED = hasattr(torch.compiler, "save_cache_artifacts")  # since PyTorch 2.7
 PIECE_BYTES = 15_000_000
 """Larger files are cut into pieces of this size; ``cat`` joins them."""
 
@@ -17,13 +18,13 @@ PIECE_BYTES = 15_000_000
 def load_compiled(folder: Path) -> None:
     """Let PyTorch use the kernels that an earlier training in a folder compiled, if there are."""
     path = folder / COMPILED
-    if path.exists():
+    if path.exists() and CAN_KEEP_COMPILED:
         torch.compiler.load_cache_artifacts(path.read_bytes())
 
 
 def save_compiled(folder: Path) -> None:
     """Save the kernels that PyTorch has compiled in this process, if there are."""
-    artifacts = torch.compiler.save_cache_artifacts()
+    artifacts = torch.compiler.save_cache_artifacts() if CAN_KEEP_COMPILED else None
     if artifacts:
         (folder / COMPILED).write_bytes(artifacts[0])
 

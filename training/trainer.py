@@ -97,6 +97,8 @@ class Trainer:
     batches_made: int = 0
     """How many batches of crops were made for it, so that one that goes on sees new ones."""
     device: torch.device = field(init=False)
+    error_weights: Tensor = field(init=False)
+    """Of the loss, as progress wants them; see `training.losses`."""
     _ready_step: Step | None = field(init=False, default=None)
     """How to take a step; on a GPU, compiled and recorded."""
 
@@ -107,7 +109,7 @@ class Trainer:
         self.device = self.network.output.weight.device
         self._precision = choose_precision(self.device)
         self._renewed = torch.zeros((), device=self.device)
-        self._error_weights = torch.tensor(SQUARED, device=self.device)
+        self.error_weights = torch.tensor(SQUARED, device=self.device)
         inner = [
             weight
             for name, weight in self.network.named_parameters()
@@ -180,7 +182,7 @@ class Trainer:
                 else:
                     group["lr"] = self.lr * rate
         weights = BALANCED if self.progress >= SQUARED_ERROR_UNTIL else SQUARED
-        for place, weight in zip(self._error_weights, weights, strict=True):
+        for place, weight in zip(self.error_weights, weights, strict=True):
             place.fill_(weight)  # a copy from memory would have the device waited for
         self._renewed.fill_(1 - min(0.999, (2 + self.step) / (11 + self.step)))
 
@@ -206,7 +208,7 @@ class Trainer:
         precision = self._precision
         with torch.autocast(self.device.type, precision, precision != torch.float32):
             results = self.network(blurred)
-        loss = training_loss(results, sharp, self._error_weights)
+        loss = training_loss(results, sharp, self.error_weights)
         result = results[-1].detach().float().clamp(0, 1)
         return loss, F.mse_loss(blurred, sharp), F.mse_loss(result, sharp)
 
