@@ -88,10 +88,16 @@ def record(linear: Tensor, camera: Camera, generator: torch.Generator) -> Tensor
         Light of the same shape, clipped at the sensor's white; noise may make it
         negative.
     """
+    batch, _, height, width = linear.shape
+    return record_with(linear, camera, normal(1.0, (batch, 1, height, width), generator))
+
+
+def record_with(linear: Tensor, camera: Camera, noise: Tensor) -> Tensor:
+    """Record light as `record` does, with standard normal numbers (B, 1, H, W) as its noise."""
     sites = mosaic_sites(camera.phase, linear.shape[-2], linear.shape[-1])
     gains = _sampled(camera.colours.gains[:, :, None, None], sites)
     raw = _sampled(camera.colours.to_camera(linear), sites) / gains
-    balanced = (add_noise(raw, camera, generator) * gains).clamp(max=1)
+    balanced = (add_noise(raw, camera, noise) * gains).clamp(max=1)
     recorded = camera.colours.from_camera(demosaic(balanced, sites, camera.detail))
     return torch.where(per_image(camera.is_used), recorded, linear)
 
@@ -133,10 +139,16 @@ def _sampled(images: Tensor, sites: Tensor) -> Tensor:
     return red * sites[:, :1] + green * (sites[:, 1:2] + sites[:, 2:3]) + blue * sites[:, 3:]
 
 
-def add_noise(raw: Tensor, camera: Camera, generator: torch.Generator) -> Tensor:
-    """Add normal noise of variance shot * light + read^2 to a mosaic (B, 1, H, W)."""
+def add_noise(raw: Tensor, camera: Camera, noise: Tensor) -> Tensor:
+    """Give standard normal noise the variance shot * light + read^2, and add it to a mosaic.
+
+    Args:
+        raw: (B, 1, H, W), light at the sensor, whose white is 1.
+        camera: Parameters of the batch.
+        noise: Of the same shape.
+    """
     variance = raw.clamp(min=0) * per_image(camera.shot) + per_image(camera.read) ** 2
-    return raw + normal(variance.sqrt(), raw.shape, generator)
+    return raw + noise * variance.sqrt()
 
 
 def demosaic(mosaic: Tensor, sites: Tensor, detail: Tensor) -> Tensor:
