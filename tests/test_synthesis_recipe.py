@@ -22,8 +22,10 @@ PLAIN = Recipe(
     tinted_share=0,
     defocus_share=0,
     highlight_share=0,
-    frame_highlight_share=0,
     noisy_share=0,
+    sent_share=0,
+    shrunk_photo_share=0,
+    frames={"shortest": 4.0},
     caption_share=0,
     jpeg_share=0,
 )
@@ -137,7 +139,7 @@ def test_captions_are_as_sharp_on_the_blurred_photo(monkeypatch):
     sources = make_sources()
     captions = sources.bank.captions
     monkeypatch.setattr(batches, "draw_layers", striped)
-    recipe = dataclasses.replace(PLAIN, caption_share=1, sent_share=0)
+    recipe = dataclasses.replace(PLAIN, caption_share=1)
     blurred, wanted = batch_of(KERNEL, recipe, sources=sources)
     assert (wanted[..., :4] == 0).all()
     assert (blurred[..., :4] == 0).all()
@@ -158,7 +160,7 @@ def test_both_frames_of_a_real_pair_are_lit_alike():
     assert wanted.std(0).max() > 0.05
 
 
-def chosen_shrinks(monkeypatch, kind, is_coded, recipe=PLAIN):
+def chosen_shrinks(monkeypatch, kind, is_coded):
     chosen = []
     draw_places = scenery.draw_places
 
@@ -167,7 +169,7 @@ def chosen_shrinks(monkeypatch, kind, is_coded, recipe=PLAIN):
         return draw_places(scenes, photo, shrink, size, generator)
 
     monkeypatch.setattr(scenery, "draw_places", remember)
-    batch_of(kind, dataclasses.replace(recipe, sent_share=0, shrunk_photo_share=0), count=250)
+    batch_of(kind, PLAIN, count=250)
     return np.array(chosen)
 
 
@@ -193,8 +195,7 @@ def test_short_motion_is_seen_more_often_than_long(monkeypatch):
         return draw_paths(batch, longest, instants)
 
     monkeypatch.setattr(movement, "_draw_paths", remember)
-    recipe = dataclasses.replace(PLAIN, sent_share=0, shrunk_photo_share=0)
-    batch_of(KERNEL, recipe, count=100)
+    batch_of(KERNEL, PLAIN, count=100)
     assert np.quantile(bounds, [0, 0.5, 1]) == pytest.approx([4, 8, LONGEST], abs=1)
 
 

@@ -22,7 +22,7 @@ from training.synthesis.draws import chance, uniform, whole
 from training.synthesis.movement import Images, move
 from training.synthesis.overlays import draw_layers, paste
 from training.synthesis.plan import Batch, draw_sizes
-from training.synthesis.recipe import FRAMES, REAL, STILL, Recipe
+from training.synthesis.recipe import REAL, STILL, Recipe
 from training.synthesis.scenery import draw_scenes
 from training.synthesis.scenes import cut_out, draw_places
 from training.synthesis.sources import Pairs, Sources
@@ -75,6 +75,7 @@ def make_batch(
     Returns:
         Blurred and wanted crops, each (B, 3, size, size) uint8.
     """
+    recipe = recipe.of(kind)
     if kind == REAL:
         images = _real_crops(sources.pairs, recipe, count, size, generator)
     else:
@@ -117,11 +118,14 @@ def _real_crops(
 
 def _synthesise(batch: Batch) -> Images:
     """Blur scenes, and record, process and code them; see the top of this module."""
+    recipe, count, generator = batch.recipe, batch.count, batch.generator
     blurred, sharp = move(batch, draw_scenes(batch))
     camera = _draw_camera(batch)
-    denoising = processing.draw_denoising(batch.count, batch.generator)
-    sharpening = processing.draw_sharpening(batch.count, batch.generator)
-    recorded = batch.response.encode(sensor.record(blurred, camera, batch.generator))
+    denoising = processing.draw_denoising(count, generator, recipe.denoised_share)
+    sharpening = processing.draw_sharpening(
+        count, generator, recipe.sharpened_share, recipe.most_sharpening
+    )
+    recorded = batch.response.encode(sensor.record(blurred, camera, generator))
     exposed = batch.response.encode(sensor.expose(sharp, camera))
     stored = processing.sharpen(processing.denoise(recorded, denoising), sharpening)
     stored, wanted = _publish(batch, stored, processing.sharpen(exposed, sharpening))
@@ -129,16 +133,10 @@ def _synthesise(batch: Batch) -> Images:
 
 
 def _draw_camera(batch: Batch) -> sensor.Camera:
-    recipe, is_frame = batch.recipe, batch.kind == FRAMES
-    camera = sensor.draw_camera(
-        batch.count,
-        batch.generator,
-        share=recipe.noisy_share,
-        dark_share=0.0 if is_frame else recipe.dark_share,
-    )
-    if not is_frame:
-        return camera
-    shot, read = camera.shot * recipe.frame_noise**2, camera.read * recipe.frame_noise
+    recipe = batch.recipe
+    shares = (recipe.noisy_share, recipe.dark_share)
+    camera = sensor.draw_camera(batch.count, batch.generator, *shares)
+    shot, read = camera.shot * recipe.noise**2, camera.read * recipe.noise
     return dataclasses.replace(camera, shot=shot, read=read)
 
 
@@ -161,7 +159,8 @@ def _publish(batch: Batch, stored: Tensor, wanted: Tensor) -> Images:
 def _code(batch: Batch, stored: Tensor) -> Tensor:
     """Code photos as JPEG and decode them."""
     recipe = batch.recipe
-    lowest, highest = recipe.frame_quality if batch.kind == FRAMES else recipe.jpeg_quality
-    quality = jpeg.draw_quality(batch.count, batch.generator, recipe.jpeg_share, lowest, highest)
+    quality = jpeg.draw_quality(
+        batch.count, batch.generator, recipe.jpeg_share, *recipe.jpeg_quality
+    )
     [subsampling] = batch.host.choices(range(3), recipe.subsampling_shares)
     return jpeg.roundtrip(stored, quality, subsampling)

@@ -86,15 +86,15 @@ def _draw_bounds(batch: Batch) -> Tensor:
 def _draw_paths(batch: Batch, bounds: Tensor, instants: int) -> Tensor:
     """Draw paths (B, T, 2) of hands, walking people and pans of up to some pixels (B,)."""
     recipe, generator = batch.recipe, batch.generator
-    shares = (recipe.hand_share, recipe.walk_share)
-    if batch.kind == FRAMES:
-        shares = (recipe.frame_hand_share, recipe.frame_walk_share)
+    shortest = recipe.shortest * batch.sizes.scale
     hand, walk, pan = (
-        draw(bounds, generator, instants, averaged_share=0.0)
+        draw(bounds, generator, instants, shortest, averaged_share=0.0)
         for draw in (paths.draw_hand, paths.draw_walk, paths.draw_pan)
     )
     choice = uniform(0, 1, (batch.count, 1, 1), generator)
-    return torch.where(choice < shares[0], hand, torch.where(choice < sum(shares), walk, pan))
+    return torch.where(
+        choice < recipe.hand_share, hand, torch.where(choice > 1 - recipe.walk_share, walk, pan)
+    )
 
 
 _MOTIONS: dict[str, Callable[[Batch, Tensor], Images]] = {

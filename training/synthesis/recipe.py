@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 STILL, KERNEL, TURNING, LAYERS, FRAMES, REAL = (
     "still",
@@ -16,6 +17,23 @@ STILL, KERNEL, TURNING, LAYERS, FRAMES, REAL = (
 )
 KIND_SHARES = MappingProxyType(
     {STILL: 0.2, KERNEL: 0.2, TURNING: 0.13, LAYERS: 0.12, FRAMES: 0.2, REAL: 0.15}
+)
+FRAMES_DIFFER = MappingProxyType(
+    {
+        # The camera is panned or carried by someone who walks, so its motion is long and smooth.
+        "shortest": 4.0,
+        "hand_share": 0.15,
+        "walk_share": 0.25,
+        "turned_part": (0.0, 0.5),
+        # What it sees are streets by day.
+        "drawn_share": 0.1,
+        "tinted_share": 0.1,
+        "highlight_share": 0.15,
+        # A mean of ten frames has a third of the noise of each, and it is coded lightly.
+        "dark_share": 0.0,
+        "noise": 0.3,
+        "jpeg_quality": (88, 98),
+    }
 )
 Range = tuple[float, float]
 
@@ -59,25 +77,21 @@ class Recipe:
     """Deviation of the logarithms of the three channels of such a light, before the brightest one
     is made 1."""
     defocus_share: float = 0.4
-    """How many scenes are out of focus, hardly or far, wholly or partly, and must stay so."""
+    """How many scenes are out of focus, hardly or far, wholly or partly, and must stay so: slight
+    defocus comes with most motion blur."""
+    wholly_defocused_share: float = 1 / 3
+    """How many of these are so all over."""
     highlight_share: float = 0.4
     """How many have lamps or lit areas brighter than white, whose streaks stay white."""
+    broad_highlight_share: float = 0.3
+    """How many of these have lit areas, as signs and windows are; the others have lamps."""
 
     hand_share: float = 0.5
     """How many single exposures are of shaking hands."""
     walk_share: float = 0.25
-    """How many are of walking people; the others are panned, as are most averaged frames."""
-    frame_hand_share: float = 0.15
-    frame_walk_share: float = 0.25
-    """The same of averaged frames."""
-    frame_counts: tuple[int, int] = (7, 13)
-    """How many instants are averaged to a frame of GoPro's data set (Nah et al., CVPR 2017)."""
-    frame_layers_share: float = 0.5
-    """How many batches of averaged frames have objects that move; in the others cameras turn."""
-    frame_highlight_share: float = 0.15
-    """The same as `highlight_share` of averaged frames, which show sunlit streets."""
-    frame_noise: float = 0.3
-    """What the noise of a single exposure is multiplied by: a mean of ten has a third of it."""
+    """How many are of walking people; the others are panned."""
+    shortest: float = 1.5
+    """Pixels. Shorter motion can hardly be seen."""
     turned_part: Range = (0.3, 1.0)
     """How much of the motion is the camera's turn in batches of that kind; the rest shifts."""
     texture_share: float = 0.6
@@ -87,8 +101,16 @@ class Recipe:
 
     noisy_share: float = 1.0
     """How many photos pass a sensor with noise: every recorded photo has some."""
+    noise: float = 1.0
+    """What the noise that was measured of cameras is multiplied by."""
     dark_share: float = 0.3
-    """How many of these are phones in the dark."""
+    """How many photos are of phones in the dark: blur comes from long exposures."""
+    denoised_share: float = 0.5
+    """How many are denoised, from hardly any to fully."""
+    sharpened_share: float = 0.5
+    """How many are sharpened, what is wanted of them, too."""
+    most_sharpening: float = 0.8
+    """The largest amount of an unsharp mask."""
     shrunk_photo_share: float = 0.3
     """How many batches are recorded larger than they are seen, as most photos that are sent."""
     photo_shrinks: tuple[float, ...] = (1.25, 1.5)
@@ -100,14 +122,22 @@ class Recipe:
     jpeg_share: float = 0.9
     """How many photos are coded as JPEG."""
     jpeg_quality: tuple[int, int] = (60, 98)
-    """Of single exposures."""
-    frame_quality: tuple[int, int] = (88, 98)
-    """Of averaged frames, which are coded lightly."""
     subsampling_shares: tuple[float, float, float] = (0.3, 0.2, 0.5)
     """How often colour is coded at full size, at half the width, and at half of both sides."""
 
     still_share_of_pairs: float = 0.2
     """How often a real pair's sharp frame stands for both: it must stay as it is."""
+
+    frame_counts: tuple[int, int] = (7, 13)
+    """How many instants are averaged to a photo of GoPro's data set (Nah et al., CVPR 2017)."""
+    frame_layers_share: float = 0.5
+    """How many batches of averaged frames have objects that move; in the others cameras turn."""
+    frames: Mapping[str, Any] = field(default_factory=lambda: FRAMES_DIFFER)
+    """What is otherwise for averaged frames."""
+
+    def of(self, kind: str) -> Recipe:
+        """Return the recipe of a kind of crops."""
+        return replace(self, **self.frames) if kind == FRAMES else self
 
     def longest_at(self, progress: float) -> float:
         """Return the longest motion in pixels at a point of a training, from 0 to 1."""

@@ -9,7 +9,7 @@ from training.synthesis import focus, light
 from training.synthesis.draws import chance, uniform, whole
 from training.synthesis.overlays import draw_colours, draw_layers, paste
 from training.synthesis.plan import Batch
-from training.synthesis.recipe import FRAMES, STILL
+from training.synthesis.recipe import STILL
 from training.synthesis.scenes import cut_out, draw_places
 
 
@@ -18,7 +18,8 @@ def draw_scenes(batch: Batch) -> Tensor:
     recipe, count, generator = batch.recipe, batch.count, batch.generator
     stored = _draw_over(batch, _draw_photos(batch))
     linear = _light(batch, stored)
-    defocus = focus.draw_defocus(count, generator, batch.sizes.scene, recipe.defocus_share)
+    shares = (recipe.defocus_share, recipe.wholly_defocused_share)
+    defocus = focus.draw_defocus(count, generator, batch.sizes.scene, *shares)
     return focus.defocus(linear, defocus)
 
 
@@ -56,9 +57,8 @@ def _draw_over(batch: Batch, stored: Tensor) -> Tensor:
 
 def _light(batch: Batch, stored: Tensor) -> Tensor:
     """Return the light of stored photos, seen by the batch's light, some with highlights."""
-    recipe = batch.recipe
-    share = recipe.frame_highlight_share if batch.kind == FRAMES else recipe.highlight_share
-    highlights = light.draw_highlights(batch.count, batch.generator, share)
+    shares = (batch.recipe.highlight_share, batch.recipe.broad_highlight_share)
+    highlights = light.draw_highlights(batch.count, batch.generator, *shares)
     return light.brighten(light.tint(batch.response.decode(stored), batch.colour), highlights)
 
 
