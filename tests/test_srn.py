@@ -81,6 +81,42 @@ def test_a_configuration_survives_its_plain_values(config):
     assert SRNConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+ALL_KINDS = [
+    *CONFIGS.values(),
+    COMPACT,
+    replace(COMPACT, levels=4, blocks=(1, 1, 1, 2), channels=1),
+    replace(COMPACT, unshuffle=4, kernel=5),
+    replace(COMPACT, unshuffle=3, recurrent=False, resample="subsample"),
+]
+
+
+@pytest.mark.parametrize("config", [replace(kind, width=4, blocks=1) for kind in ALL_KINDS])
+def test_a_transposed_network_makes_of_a_transposed_image_the_transposed_result(config):
+    torch.manual_seed(0)
+    network = SRN(config).requires_grad_(False)
+    image = torch.rand(2, config.channels, config.multiple, 2 * config.multiple)
+    results, turned = network(image), network.transposed()(image.mT)
+    for result, other in zip(results, turned, strict=True):
+        assert torch.allclose(other.mT, result, atol=1e-5)
+        assert not torch.allclose(network(image.mT)[-1].mT, results[-1], atol=1e-5)
+
+
+def test_a_network_that_is_transposed_twice_is_the_same_again():
+    network = SRN(DEEP)
+    again = network.transposed().transposed().state_dict()
+    for name, weight in network.state_dict().items():
+        assert torch.equal(again[name], weight)
+
+
+def test_a_transposed_network_shares_nearly_all_of_its_memory():
+    network = SRN(COMPACT)
+    turned = network.transposed()
+    for mine, other in zip(
+        network.encoders.parameters(), turned.encoders.parameters(), strict=True
+    ):
+        assert mine.data_ptr() == other.data_ptr()
+
+
 def test_a_configuration_without_levels_is_of_the_three_of_the_paper():
     values = {"width": 4, "blocks": 2}
     assert SRNConfig.from_dict(values) == SRNConfig(width=4, blocks=2, levels=3)

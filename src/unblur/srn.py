@@ -153,6 +153,21 @@ class SRN(nn.Module):
         )
         self.output = SameConv(config.width, folded, kernel)
 
+    def transposed(self) -> SRN:
+        """Return the network that does to a transposed image what this one does to the image.
+
+        A convolution of a transposed image with a transposed kernel is the transposed
+        convolution of both, and padding and resizing treat both axes alike. Nearly all
+        weights are views of this network's. Results differ in the order of sums only.
+        """
+        weights = {name: w.mT if w.ndim == 4 else w for name, w in self.state_dict().items()}
+        for name, folded in (("entries.0.weight", 1), ("output.weight", 0), ("output.bias", 0)):
+            weights[name] = _with_swapped_places(weights[name], folded, self.config.unshuffle)
+        with torch.device("meta"):
+            network = SRN(self.config)
+        network.load_state_dict(weights, assign=True)
+        return network.eval().requires_grad_(False)
+
     def _between_levels(self, x: Tensor) -> Tensor:
         # A network that predicts a residual finds silence its cheapest first
         # improvement: with a ReLU here, every activation dies within 150 steps.
@@ -244,6 +259,12 @@ class SRN(nn.Module):
         x = buffers.add_delayed(f"skip {level}", x, skip)
         decoded: Tensor = self.decoders[level](x, buffers)
         return decoded
+
+
+def _with_swapped_places(weight: Tensor, dim: int, side: int) -> Tensor:
+    """Swap rows and columns of the pixels that `F.pixel_unshuffle` has folded into a dimension."""
+    places = torch.unflatten(weight, dim, (-1, side, side))
+    return places.transpose(dim + 1, dim + 2).flatten(dim, dim + 2)
 
 
 def shrink(image: Tensor, factor: int, config: SRNConfig) -> Tensor:

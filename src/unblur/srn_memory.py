@@ -55,7 +55,12 @@ def tile_bytes_per_pixel(config: SRNConfig, itemsize: int) -> int:
     """
     planes = 3 // config.channels
     features = MAPS_ALIVE * planes * config.width / config.unshuffle**2 * itemsize
-    return math.ceil(features + IMAGES_ALIVE * 3 * FLOAT32_BYTES)
+    return math.ceil(features + image_bytes_per_pixel())
+
+
+def image_bytes_per_pixel() -> int:
+    """Return the bytes that a tile's images take, which main memory holds for a GPU, too."""
+    return IMAGES_ALIVE * 3 * FLOAT32_BYTES
 
 
 def scale_bytes_per_pixel(config: SRNConfig) -> float:
