@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,27 +29,30 @@ BLURRED = "blurred"
 
 def judge(
     subjects: dict[str, Subject], parts: Sequence[str], photos: Path, pairs: Path
-) -> dict[str, Column]:
-    """Judge several subjects by some parts of `PARTS`, and report times to standard error."""
-    columns: dict[str, Column] = {name: {} for name in subjects}
+) -> Iterator[dict[str, Column]]:
+    """Judge several subjects by some parts of `PARTS`, and report times to standard error.
+
+    Yields:
+        For each part, the columns of all subjects by name.
+    """
     for part in parts:
         begun = time.monotonic()
         prepared = PARTS[part].prepare(photos, pairs)
         times = [f"photos {time.monotonic() - begun:.1f} s"]
+        columns = {}
         for name, subject in subjects.items():
             begun = time.monotonic()
-            columns[name] |= PARTS[part].judge(prepared, subject)
+            columns[name] = PARTS[part].judge(prepared, subject)
             times.append(f"{name} {time.monotonic() - begun:.1f} s")
         print(f"{part}: {', '.join(times)}", file=sys.stderr, flush=True)
-    return columns
+        yield columns
 
 
 def rows_of(columns: dict[str, Column]) -> list[list[str]]:
-    """Return a table with a row for each measure and a column for each subject, titles first."""
+    """Return a row for each measure: its name, then each subject's figure, if there is one."""
     measures = dict.fromkeys(measure for column in columns.values() for measure in column)
     return [
-        ["", *columns],
-        *([measure, *(c.get(measure, "") for c in columns.values())] for measure in measures),
+        [measure, *(column.get(measure, "") for column in columns.values())] for measure in measures
     ]
 
 
@@ -94,7 +97,8 @@ def main() -> None:
         deblur = partial(deblur_all, network, views=options.views, precision=precision)
         name = path.stem if path.stem not in subjects else str(path)
         subjects[name] = Subject(deblur, options.device, network)
-    rows = rows_of(judge(subjects, options.parts, options.photos, options.pairs))
+    parts = judge(subjects, options.parts, options.photos, options.pairs)
+    rows = [["", *subjects], *(row for columns in parts for row in rows_of(columns))]
     print(aligned(rows))
     if options.save:
         options.save.write_text("".join("\t".join(row) + "\n" for row in rows))
