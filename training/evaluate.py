@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,27 +29,30 @@ BLURRED = "blurred"
 
 def judge(
     subjects: dict[str, Subject], parts: Sequence[str], photos: Path, pairs: Path
-) -> dict[str, Column]:
-    """Judge several subjects by some parts of `PARTS`, and report times to standard error."""
-    columns: dict[str, Column] = {name: {} for name in subjects}
+) -> Iterator[dict[str, Column]]:
+    """Judge several subjects by some parts of `PARTS`, and report times to standard error.
+
+    Yields:
+        For each part, the columns of all subjects by name.
+    """
     for part in parts:
         begun = time.monotonic()
         prepared = PARTS[part].prepare(photos, pairs)
         times = [f"photos {time.monotonic() - begun:.1f} s"]
+        columns = {}
         for name, subject in subjects.items():
             begun = time.monotonic()
-            columns[name] |= PARTS[part].judge(prepared, subject)
+            columns[name] = PARTS[part].judge(prepared, subject)
             times.append(f"{name} {time.monotonic() - begun:.1f} s")
         print(f"{part}: {', '.join(times)}", file=sys.stderr, flush=True)
-    return columns
+        yield columns
 
 
 def rows_of(columns: dict[str, Column]) -> list[list[str]]:
-    """Return a table with a row for each measure and a column for each subject, titles first."""
+    """Return a row for each measure: its name, then each subject's figure, if there is one."""
     measures = dict.fromkeys(measure for column in columns.values() for measure in column)
     return [
-        ["", *columns],
-        *([measure, *(c.get(measure, "") for c in columns.values())] for measure in measures),
+        [measure, *(column.get(measure, "") for column in columns.values())] for measure in measures
     ]
 
 
@@ -93,7 +96,7 @@ def judge_weights(
     views: int = 1,
     precision: torch.dtype | None = None,
 ) -> list[list[str]]:
-    """Judge networks and the blurred photos themselves; return the rows of a table.
+    """Judge networks and the blurred photos themselves; return a table's rows, titles first.
 
     Args:
         weights: Weights files by the names of their columns.
@@ -101,7 +104,7 @@ def judge_weights(
         photos: The folder of photos.
         pairs: The folder of real pairs.
         device: Where the networks run.
-        views: How many views are taken the mean of, as `unblur --views`.
+        views: How many views of a photo are averaged, as `unblur --views`.
         precision: Type that convolutions compute in; by default the device's fastest.
     """
     subjects = {BLURRED: Subject(unchanged, device)}
@@ -109,7 +112,8 @@ def judge_weights(
         network = load_network(path).to(device)
         deblur = partial(deblur_all, network, views=views, precision=precision)
         subjects[name] = Subject(deblur, device, network)
-    return rows_of(judge(subjects, parts, photos, pairs))
+    judged = judge(subjects, parts, photos, pairs)
+    return [["", *subjects], *(row for columns in judged for row in rows_of(columns))]
 
 
 def main() -> None:

@@ -128,8 +128,8 @@ def pairs_of_kind(
 
     def make(index: int, path: Path) -> list[Pair]:
         pairs = []
-        for shrink, number in itertools.product((1, 2), range(crops)):
-            pixels = read_pixels(path, shrink)
+        sizes = {shrink: read_pixels(path, shrink) for shrink in (1, 2)}
+        for (shrink, pixels), number in itertools.product(sizes.items(), range(crops)):
             rng = np.random.default_rng([20261, zlib.crc32(path.stem.encode()), shrink, number])
             places = (random_crop(pixels, CROP + 2 * MARGIN, rng) for _ in range(candidates))
             longest = lengths[(index + shrink + number) % len(lengths)]

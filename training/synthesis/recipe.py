@@ -27,6 +27,7 @@ FRAMES_DIFFER = MappingProxyType(
         "turned_part": (0.0, 0.5),
         # What it sees are streets by day.
         "drawn_share": 0.1,
+        "texture_share": 0.9,
         "tinted_share": 0.1,
         "highlight_share": 0.15,
         # A mean of ten frames has a third of the noise of each, and it is coded lightly.
@@ -103,7 +104,7 @@ class Recipe:
     """How many photos pass a sensor with noise: every recorded photo has some."""
     noise: float = 1.0
     """What the noise that was measured of cameras is multiplied by."""
-    dark_share: float = 0.3
+    dark_share: float = 0.2
     """How many photos are of phones in the dark: blur comes from long exposures."""
     denoised_share: float = 0.5
     """How many are denoised, from hardly any to fully."""
