@@ -47,6 +47,8 @@ def _clean_environment(monkeypatch, tmp_path_factory):
         monkeypatch.delenv(name.upper(), raising=False)
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("COLUMNS", "LINES"):  # pytest-xdist sets them: no terminal would have its own size
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("UNBLUR_HISTORY", str(tmp_path_factory.mktemp("data") / "history.sqlite3"))
     monkeypatch.setenv("UNBLUR_MODELS_DIR", str(tmp_path_factory.mktemp("models") / "models"))

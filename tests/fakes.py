@@ -33,6 +33,9 @@ class Identity:
     def to(self, device):
         return self
 
+    def transposed(self):
+        return self
+
     def run_scale(self, blurred, previous, state, buffers):
         return blurred, None
 

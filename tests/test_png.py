@@ -235,6 +235,14 @@ def test_a_decompression_bomb_is_refused_by_its_header():
         codecs.decode(bomb)
 
 
+@pytest.mark.parametrize("size", [(60_000_000, 1), (1, 60_000_000)])
+def test_a_thin_giant_is_refused_for_the_work_that_it_takes(size):
+    header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
+    giant = png.SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    with pytest.raises(PhotoError, match="so thin that it takes the work of 1920 megapixels"):
+        codecs.decode(giant)
+
+
 def test_an_impossible_bit_depth_is_refused():
     photo = write(0, INDEXES, depth=2, before=chunk(b"bKGD", b"\0\1"))
     damaged = photo.replace(b"\x02\x00\0\0\0", b"\x00\x00\0\0\0", 1)

@@ -48,6 +48,8 @@ CHOICES = {
     "without ConvLSTM": Choice({"recurrent": False}),
     "blocks 2": Choice({"blocks": 2}),
     "blocks 4": Choice({"blocks": 4}),
+    "four levels, blocks 1, 2, 3, 4": Choice({"levels": 4, "blocks": (1, 2, 3, 4)}),
+    "unshuffle 4, width 64": Choice({"unshuffle": 4, "width": 64}),
     "AdamW only": Choice(muon=False),
     "squared error to the end": Choice(squared_until=1.0),
     "robust error from the start": Choice(squared_until=0.0, later_error=robust_error),

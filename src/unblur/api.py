@@ -54,7 +54,7 @@ class Deblurrer:
         tile: Side in pixels of a square as large as the largest tile, or ``auto``.
         strength: Share of the change that is made, from 0 to 1.
         views: How many views of a photo, turned and mirrored, the result is the mean of: 1 to 8.
-        max_memory: Bytes of main memory that the program may take.
+        max_memory: Bytes of main memory that the program may take; by default what is free.
 
     Raises:
         WeightsError: If the weights are missing or damaged.

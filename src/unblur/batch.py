@@ -18,7 +18,8 @@ from unblur.runner import Run
 from unblur.work import Loaded, attempt
 
 if TYPE_CHECKING:
-    from unblur.deblurrer import Deblurrer, Pixels
+    from unblur.deblurrer import Deblurrer
+    from unblur.photo_rows import Pixels
 
 T = TypeVar("T")
 
@@ -78,11 +79,23 @@ def load_ahead(
     """Load jobs in threads and yield them in order, never more than ``depth`` ahead."""
     futures: deque[Future[T]] = deque()
     for job in jobs:
-        futures.append(executor.submit(load, job))
+        futures.append(_begin(executor, job, load))
         if len(futures) > depth:
             yield futures.popleft().result()
     while futures:
         yield futures.popleft().result()
+
+
+def _begin(executor: ThreadPoolExecutor, job: Job, load: Callable[[Job], T]) -> Future[T]:
+    """Begin to load a job in a thread, or load it in this one if it is standard input.
+
+    Signals interrupt the main thread alone, and standard input may stay silent for ever.
+    """
+    if job.source is not None:
+        return executor.submit(load, job)
+    loaded: Future[T] = Future()
+    loaded.set_result(load(job))
+    return loaded
 
 
 def _load(job: Job, run: Run) -> Loaded | Outcome:

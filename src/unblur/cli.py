@@ -23,7 +23,6 @@ from unblur.commands import (
     max_pixels_option,
     open_history,
     options_with_defaults,
-    orderly_signals,
     path_options,
     read_paths,
     verbosity_options,
@@ -34,7 +33,7 @@ from unblur.extras import load_extra
 from unblur.models import DEFAULT_MODEL, find_weights
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Options
 from unblur.photo import CONVERSIONS
-from unblur.ui import NORMAL, Ui, printable
+from unblur.ui import NORMAL, Ui
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -247,7 +246,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=MemorySize(),
     metavar="SIZE",
     help="Take no more main memory than this, such as 2G: tiles shrink, photos are done one by "
-    "one, and one that needs more fails.",
+    "one, and one that needs more fails. By default photos may take what is free.",
 )
 @click.option(
     "--threads",
@@ -317,7 +316,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
     from unblur.files import claimed_stdout
 
     verbosity = flags["verbose"] - flags["quiet"]
-    with orderly_signals(), claimed_stdout() as stdout:
+    with claimed_stdout() as stdout:
         settings = {name: flags[name] for name in ("model", "device", "tile", "strength", "views")}
         ui = Ui(verbosity, _choose_listing(flags, stdout), stdout, settings)
         code = exit_code_of(lambda: _deblur(flags, ui, stdout), ui)
@@ -442,7 +441,7 @@ def _write_page(
     except PhotoError as error:
         ui.error(str(error))
         return error.exit_code
-    ui.say(f"report: {printable(path)}")
+    ui.say(f"report: {path}")
     return ExitCode.OK
 
 

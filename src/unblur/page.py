@@ -33,7 +33,7 @@ from unblur.places import Place, Url, backup_of
 from unblur.plan import Job
 from unblur.report import Outcome, Report, Status
 from unblur.temporaries import sweep
-from unblur.ui import printable
+from unblur.words import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -22,6 +22,7 @@ from PIL import ImageCms
 from unblur import jpeg, new_tiff
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
+from unblur.main_memory import require_memory
 from unblur.metadata import Metadata, upright_xmp
 from unblur.photo import RAW, Photo
 from unblur.pixels import refuse_large
@@ -86,6 +87,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     try:
         with library.imread(io.BytesIO(data)) as raw:
             refuse_large(raw.sizes.width, raw.sizes.height, max_pixels)
+            require_memory(2 * 6 * raw.sizes.width * raw.sizes.height)
             pixels = raw.postprocess(
                 use_camera_wb=True,
                 no_auto_bright=True,

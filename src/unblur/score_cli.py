@@ -105,7 +105,7 @@ def _list(scores: list[tuple[float, Job]], report: Report, flags: dict[str, Any]
         return
     for score, job in scores:
         path = STREAM if job.source is None else job.source
-        ui.answer(f"{score:.2f}\t{path}", end="\0" if flags["null"] else "\n")
+        ui.answer(f"{score:.2f}", str(path), end="\0" if flags["null"] else "\n")
 
 
 def _to_json(job: Job, score: float | None, reason: str) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from unblur import files, stores
 from unblur.attributes import Attributes
 from unblur.errors import PhotoError, UnblurError
+from unblur.limits import most_bytes
 from unblur.marks import make_mark
 from unblur.options import Options
 from unblur.photo import CONVERSIONS, Format
@@ -26,8 +27,8 @@ from unblur.plan import Job, has_other_links
 from unblur.report import Outcome, Status
 
 if TYPE_CHECKING:
-    from unblur.deblurrer import Pixels
     from unblur.photo import Photo
+    from unblur.photo_rows import Pixels
 
 T = TypeVar("T")
 
@@ -114,10 +115,10 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
     """
     from unblur import codecs
     from unblur.content import content_of
-    from unblur.memory import return_freed_memory
+    from unblur.main_memory import return_freed_memory
 
     started = time.monotonic()
-    data, state, attributes = _read(job)
+    data, state, attributes = _read(job, options)
     photo = None
     if options.only_blurry is not None:
         found, photo = _score(data, options)
@@ -134,15 +135,16 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
     return Loaded(job, photo, state, attributes, started)
 
 
-def _read(job: Job) -> tuple[bytes, FileState | None, Attributes | None]:
+def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attributes | None]:
+    most = most_bytes(options.max_pixels)
     if job.source is None:
         try:
-            return sys.stdin.buffer.read(), None, None
+            return files.read_stream(sys.stdin.buffer, most), None, None
         except OSError as error:
             raise PhotoError(f"cannot be read: {files.describe_os_error(error)}") from error
     if isinstance(job.source, Url):
-        return *stores.read(job.source), None
-    data, attributes = files.read_photo_bytes(job.source)
+        return *stores.read(job.source, most), None
+    data, attributes = files.read_photo_bytes(job.source, most)
     return data, FileState.of(attributes.status), attributes
 
 
@@ -152,7 +154,7 @@ def score(job: Job, options: Options) -> float:
     Raises:
         PhotoError: If it cannot be read or decoded.
     """
-    return _score(_read(job)[0], options)[0]
+    return _score(_read(job, options)[0], options)[0]
 
 
 def _score(data: bytes, options: Options) -> tuple[float, Photo | None]:
