@@ -18,6 +18,13 @@ def unchanging_srn():
     return network
 
 
+def brightening_srn():
+    """Return a tiny real network that makes every photo a little brighter."""
+    network = unchanging_srn()
+    network.output.bias.data.fill_(0.1)
+    return network
+
+
 class Identity:
     """Returns the blurred image."""
 

@@ -24,7 +24,7 @@ LIBRARY_HOMES = {
         "weights",
     },
     "requests": {"fetch"},
-    "click": {"cli", "commands", "doctor_cli", "models_cli", "score_cli"},
+    "click": {"cli", "commands", "doctor_cli", "models_cli", "restore_cli", "score_cli"},
     "rich": {"terminal", "ui"},
     "jinja2": {"page"},
     "fsspec": {"stores"},

@@ -159,7 +159,7 @@ class Deblurrer:
             raise PhotoError(job.problem)
         loaded = work.load(job, options)
         assert not isinstance(loaded, Outcome)  # which only sharp photos get, if that is asked for
-        finished = work.finish(loaded, self._deblur(loaded.photo.pixels), options, stdout=-1)
+        finished = work.finish(loaded, self._deblur(loaded.photo.pixels), options)
         outcome = work.publish(finished).outcome
         _tell(outcome.notes + outcome.details)
         return str(job.target)

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HAS_EXTENDED = True
@@ -28,6 +28,10 @@ USERS_OWN = ("user.", "com.apple.metadata:")
 macOS (what Spotlight finds files by); what else is kept so is the system's own affair."""
 
 
+MARK = "user.unblur"
+"""Extended attribute by which a result is recognised without any record; see `unblur.marks`."""
+
+
 @dataclass(frozen=True)
 class Attributes:
     """What a file system knows of a file besides its content."""
@@ -35,6 +39,8 @@ class Attributes:
     status: os.stat_result
     extended: dict[str, bytes]
     """Extended attributes that go along with a copy."""
+    mark: bytes = b""
+    """What `MARK` holds, which is of this file alone and does not go along."""
 
     @classmethod
     def of(cls, descriptor: int) -> Attributes:
@@ -45,12 +51,17 @@ class Attributes:
                 for name in listxattr(descriptor):
                     if name == ACCESS_LIST or name.startswith(USERS_OWN):
                         extended[name] = getxattr(descriptor, name)
-        return cls(os.fstat(descriptor), extended)
+        mark = extended.pop(MARK, b"")
+        return cls(os.fstat(descriptor), extended, mark)
 
     def stripped(self) -> Attributes:
         """Return only what tells who may do what with the file."""
         kept = {name: value for name, value in self.extended.items() if name == ACCESS_LIST}
         return Attributes(self.status, kept)
+
+    def marked(self, mark: bytes) -> Attributes:
+        """Return those of a copy that bears a mark of its own."""
+        return replace(self, extended={**self.extended, MARK: mark})
 
     def copy_to(self, descriptor: int, path: Path, keep_time: bool) -> None:
         """Give them to another open file, as far as its file system and the user's rights allow.
@@ -87,6 +98,16 @@ class Attributes:
         """Return the permissions; not the right to run as the owner if that is another one."""
         mode = stat.S_IMODE(self.status.st_mode)
         return mode if _owners(os.fstat(descriptor)) == _owners(self.status) else mode & 0o777
+
+
+def has_mark(path: Path) -> bool:
+    """Tell whether a file bears a `MARK`, without opening it."""
+    if not HAS_EXTENDED:
+        return False
+    try:
+        return MARK in listxattr(path)
+    except OSError:
+        return False
 
 
 def _owners(status: os.stat_result) -> tuple[int, int]:

@@ -101,9 +101,10 @@ def _load(job: Job, run: Run) -> Loaded | Outcome:
     if done := run.done_meanwhile(job):
         return done
     loaded = attempt(job, lambda: work.load(job, run.options))
-    if isinstance(loaded, Loaded) and run.options.in_place:
-        # What was read is no photo but its result if another run replaced it just before.
-        return run.done_meanwhile(job) or loaded
+    if isinstance(loaded, Loaded):
+        # It may have another name or other tags than when it was made; or another run has just
+        # put it where its photo was.
+        return run.recognised(job, loaded.state) or loaded
     return loaded
 
 
@@ -111,11 +112,12 @@ def _store(loaded: Loaded, pixels: Pixels, run: Run) -> None:
     """Write a result to its place and settle the job."""
 
     def act() -> Outcome:
-        finished = work.finish(loaded, pixels, run.options, run.stdout)
-        run.remember(finished.result)
-        result = work.publish(finished)
+        options, settings = run.options, run.settings
+        with work.finish(loaded, pixels, options, settings, run.stdout) as finished:
+            run.remember(finished.result)
+            result = work.publish(finished)
         if result.states != finished.result.states:
-            run.remember(result)
+            run.remember_published(result)
         return result.outcome
 
     run.settle(attempt(loaded.job, act))

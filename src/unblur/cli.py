@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur import __version__, doctor_cli, models_cli, score_cli
+from unblur import __version__, doctor_cli, models_cli, restore_cli, score_cli
 from unblur.commands import (
     PhotosOrCommand,
     ValueMayBeLeftOut,
     exit_code_of,
+    history_option,
     interrupted_code,
     listing_options,
     max_pixels_option,
+    open_history,
     options_with_defaults,
     path_options,
     read_paths,
     verbosity_options,
 )
-from unblur.config import CACHE_VARIABLE, cache_folder, read_config
+from unblur.config import read_config
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
 from unblur.models import DEFAULT_MODEL, find_weights
@@ -137,7 +139,11 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "--suffix", default=SUFFIX, show_default=True, help="What a result's name gets at its end."
 )
 @click.option("--in-place", is_flag=True, help="Replace the photos by their results.")
-@click.option("--backup", is_flag=True, help="In place, keep each original as NAME.orig.")
+@click.option(
+    "--backup/--no-backup",
+    default=None,
+    help="In place, keep each original as NAME.orig, as is done unless told otherwise, or not.",
+)
 @click.option(
     "--on-existing",
     type=click.Choice(["error", "skip", "overwrite"]),
@@ -194,6 +200,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     is_flag=True,
     help="Show each photo before and after, if standard error is a terminal.",
 )
+@history_option
 @click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
 @click.option(
@@ -325,7 +332,6 @@ def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
 
 
 def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
-    from unblur.history import History
     from unblur.plan import make_plan
     from unblur.report import Report
     from unblur.runner import Run, run_plan
@@ -336,9 +342,10 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     paths = read_paths(flags)
     weights = find_weights(flags["model"])
     settings = fingerprint(weights) + options.settings
-    with History(cache_folder() / "history.sqlite3") as history:
+    with open_history(flags) as history:
         _require_memory_of_results(history, options)
         plan = make_plan(paths, options, history, settings)
+        _require_memory_of_results(history, options)
         todo = [job for job in plan.jobs if not job.problem]
         if any(job.target is None for job in todo):
             _claim_for_photo(flags, stdout)
@@ -364,16 +371,13 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
 
 
 def _require_memory_of_results(history: History, options: Options) -> None:
-    """Refuse to replace originals if a second run could not tell that it has been done.
+    """Refuse to replace originals if nobody can tell which have been replaced.
 
     Raises:
-        UsageError: If it would deblur the results once more, and no backup would show it.
+        UsageError: If results could be deblurred once more, now or by a second run.
     """
-    if history.problem and options.in_place and not options.backup:
-        raise UsageError(
-            f"--in-place cannot remember what it replaced: {history.problem}; set "
-            f"{CACHE_VARIABLE} to a folder that can be written to, or add --backup"
-        )
+    if history.problem and options.in_place:
+        raise UsageError(f"--in-place needs to know what it has replaced: {history.problem}")
 
 
 def _read_options(flags: dict[str, Any]) -> Options:
@@ -504,3 +508,4 @@ def _make_deblurrer(weights: Path, flags: dict[str, Any], options: Options, ui: 
 main.add_command(models_cli.models)
 main.add_command(doctor_cli.doctor)
 main.add_command(score_cli.score)
+main.add_command(restore_cli.restore)

@@ -11,16 +11,20 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
+from unblur.config import HISTORY_NAME, cache_folder, history_file
 from unblur.errors import ExitCode, UnblurError, UsageError
-from unblur.files import describe_os_error, read_to_end
+from unblur.files import describe_os_error, read_stream
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
 from unblur.ui import Ui, output_told
 from unblur.words import printable
+
+if TYPE_CHECKING:
+    from unblur.history import History
 
 SHOW_CURSOR = b"\x1b[?25h"
 """DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
@@ -167,6 +171,30 @@ def listing_options(command: F) -> F:
     return as_json(null(command))
 
 
+history_option = click.option(
+    "--history",
+    metavar="FILE",
+    help="Remember what is done in this file, which several machines may share, instead of in the "
+    "user's data folder.",
+)
+
+
+def open_history(flags: dict[str, Any]) -> History:
+    """Open the record of results.
+
+    Raises:
+        UsageError: If ``--history`` names no file that could be one.
+    """
+    from unblur.history import History
+
+    if flags["history"] is None:
+        return History(history_file(), older=cache_folder() / HISTORY_NAME)
+    path = Path(flags["history"])
+    if not path.name or path.is_dir():
+        raise UsageError(f"--history {path} is a folder, not a file")
+    return History(path)
+
+
 def options_with_defaults(command: click.Command) -> dict[str, bool]:
     """Return the options whose defaults a configuration file may set, and whether they take a list.
 
@@ -195,10 +223,10 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
         raise UsageError("standard input cannot hold both a photo and a list of paths")
     try:
         if source == STREAM:
-            data = read_to_end(sys.stdin.buffer)
+            data = read_stream(sys.stdin.buffer)
         else:
             with Path(source).open("rb") as stream:
-                data = read_to_end(stream)
+                data = read_stream(stream)
     except OSError as error:
         raise UsageError(f"{source}: {describe_os_error(error)}") from error
     # PowerShell 5 writes UTF-16, and later ones a mark before UTF-8.

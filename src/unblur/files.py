@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import itertools
 import os
 import stat
@@ -20,28 +21,35 @@ from typing import BinaryIO, Protocol
 from unblur.attributes import Attributes, set_mode
 from unblur.errors import PhotoError
 from unblur.filesystems import is_in_use, unlimited
+from unblur.limits import refuse_oversize
 from unblur.places import FileState
 from unblur.temporaries import temporary_beside
 
 _NOT_REGULAR = "not a regular file"
 PART_BYTES = 1 << 20
+"""Of a stream, read at once."""
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits between attempts to rename to a name that another program may hold open."""
 
 
-def read_photo_bytes(path: Path) -> tuple[bytes, Attributes]:
+def read_photo_bytes(path: Path, most: int | None = None) -> tuple[bytes, Attributes]:
     """Read a whole regular file.
+
+    Args:
+        path: Where it lies.
+        most: Refuse it without reading it if it has more bytes.
 
     Returns:
         Its content, and its attributes at the time.
 
     Raises:
-        PhotoError: If it is none, cannot be read, or changes meanwhile.
+        PhotoError: If it is none or too large, cannot be read, or changes meanwhile.
     """
     try:
         with _open_regular(path) as file:
             before = os.fstat(file.fileno())
-            data = file.read()
+            refuse_oversize(before.st_size, most)
+            data = file.read(before.st_size + 1)  # one that grows all the while ends, too
             attributes = Attributes.of(file.fileno())
     except OSError as error:
         raise PhotoError(describe_os_error(error)) from error
@@ -50,18 +58,24 @@ def read_photo_bytes(path: Path) -> tuple[bytes, Attributes]:
     return data, attributes
 
 
-def read_to_end(stream: BinaryIO) -> bytes:
-    """Read a stream that may be silent for ever, such as standard input, until a signal ends it.
+def read_stream(stream: BinaryIO, most: int | None = None) -> bytes:
+    """Read a stream to its end, such as standard input, which may be silent for ever.
 
-    One call of ``read`` for all would read on without looking for signals in between.
+    It is read part by part: one call of ``read`` for all would not look for signals in between.
+
+    Args:
+        stream: What to read.
+        most: Stop reading and refuse it if it has more bytes.
 
     Raises:
         OSError: If it cannot be read.
+        PhotoError: If it has more bytes.
     """
-    parts = []
+    data = io.BytesIO()
     while part := stream.read1(PART_BYTES):  # type: ignore[attr-defined]
-        parts.append(part)
-    return b"".join(parts)
+        data.write(part)
+        refuse_oversize(data.tell(), most)
+    return data.getvalue()
 
 
 def read_header(path: Path, size: int) -> bytes | None:
@@ -237,6 +251,16 @@ def keep_backup(path: Path, backup: Path) -> None:
         data, attributes = read_photo_bytes(path)
         with FileDraft(backup, data, attributes, keep_time=True) as draft:
             draft.publish(replaces=False)
+
+
+def move_over(source: Path, target: Path) -> None:
+    """Rename a file, in one step, over one that may be there.
+
+    Raises:
+        OSError: If that is not possible.
+    """
+    _replace(source, target)
+    _flush_folder(target.parent)
 
 
 def _replace(scratch: Path, path: Path) -> None:

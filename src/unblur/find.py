@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
@@ -32,11 +32,11 @@ from unblur.ignored import (
 )
 from unblur.options import COMPARED, Options
 from unblur.photo import FORMATS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
-from unblur.places import Place, Url, place
+from unblur.places import BACKUP_ENDING, Place, Url, place
 from unblur.stores import Listing
 
-BACKUP_ENDING = ".orig"
 COMPARISON_ENDING = COMPARED + ".png"
+BACKUP = "a backup"
 NO_PHOTO = "not a photo that can be processed"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
@@ -56,13 +56,24 @@ class Found:
     """What its first bytes tell, where they were looked at to recognise it."""
 
 
-def find(named: Place, options: Options, listing: Listing) -> Iterator[Found]:
+Recall = Callable[[Path], Format | None]
+"""Returns the format of a file that is known, which then is not opened."""
+
+
+def know_nothing(path: Path) -> None:
+    """Recall nothing."""
+
+
+def find(
+    named: Place, options: Options, listing: Listing, recall: Recall = know_nothing
+) -> Iterator[Found]:
     """Yield a named file or object as it is, and what is below a named folder.
 
     Args:
         named: A photo, or a folder.
         options: What the user asked for.
         listing: Takes in the objects below folders.
+        recall: Tells of what is below a folder what is known already.
     """
     try:
         is_folder = is_folder_at(named)
@@ -74,7 +85,7 @@ def find(named: Place, options: Options, listing: Listing) -> Iterator[Found]:
         elif isinstance(named, Url):
             yield from _find_objects(named, options, listing)
         else:
-            yield from _find_files(named, options)
+            yield from _find_files(named, options, recall)
     except PhotoError as error:
         yield Found(named, PurePath(), problem=str(error))
 
@@ -121,7 +132,7 @@ class _Entry:
     """What the system says of it, or of the link if it is one."""
 
 
-def _find_files(top: Path, options: Options) -> Iterator[Found]:
+def _find_files(top: Path, options: Options, recall: Recall) -> Iterator[Found]:
     """Yield what is below a folder, sorted."""
     # A stack of listings: folders may be nested deeper than functions can be.
     stack: list[Iterator[_Entry]] = [iter([_Entry(top, PurePath(), is_folder=True, status=None)])]
@@ -130,7 +141,7 @@ def _find_files(top: Path, options: Options) -> Iterator[Found]:
         if entry is None:
             stack.pop()
         elif not entry.is_folder:
-            yield _look_at_file(entry, options)
+            yield _look_at_file(entry, options, recall)
         elif reason := _reason_not_to_enter(entry, options):
             yield Found(entry.path, entry.below, passed_over=reason)
         else:
@@ -187,11 +198,13 @@ def _reason_by_content(folder: _Entry, listing: list[os.DirEntry[str]]) -> str |
     return reason_by_content(folder.path.name, (one.name for one in listing), tag)
 
 
-def _look_at_file(entry: _Entry, options: Options) -> Found:
+def _look_at_file(entry: _Entry, options: Options, recall: Recall) -> Found:
     path, below = entry.path, entry.below
     reason = _reason_not_to_open(entry) or _reason_to_pass_over(path, below, options)
     if reason or is_in_cloud(entry.status):
         return Found(path, below, passed_over=reason or IN_THE_CLOUD)
+    if known := recall(path):
+        return Found(path, below, form=known)
     header = _read_header(path)
     form = identify(header or b"")
     # One that cannot be read is tried all the same, to be told as an error.
@@ -213,7 +226,7 @@ def _reason_to_pass_over(photo: Place, below: PurePath, options: Options) -> str
     if photo.stem.endswith(options.suffix) and not options.in_place:
         return "a result of an earlier run"
     if photo.name.endswith(BACKUP_ENDING):
-        return "a backup"
+        return BACKUP
     if photo.name.endswith(COMPARISON_ENDING):
         return "a comparison of an earlier run"
     if options.include and not glob.globmatch(below, list(options.include), flags=_GLOB_FLAGS):

@@ -97,15 +97,23 @@ def rounded(samples: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def reduced(pixels: NDArray[Any], factor: int) -> Image.Image:
-    """Average squares of (H, W, 1 or 3) pixels to 8 bits, strip by strip.
+    """Average squares of (H, W, 1 or 3) pixels to 8 bits, piece by piece.
 
     Pillow would copy the whole photo first; an array that is turned is never copied whole.
     """
     height, width, channels = pixels.shape
-    rows = factor * max(1, STRIP_BYTES // (width * channels * pixels.itemsize * factor))
-    strips = (pixels[top : top + rows] for top in range(0, height, rows))
+    piece = STRIP_BYTES // (channels * pixels.itemsize)  # pixels
+    across = factor * max(1, min(-(-width // factor), piece // factor**2))
+    down = factor * max(1, piece // (factor * min(width, across)))
+    strips = [
+        [
+            to_8_bit_image(pixels[top : top + down, left : left + across]).reduce(factor)
+            for left in range(0, width, across)
+        ]
+        for top in range(0, height, down)
+    ]
     return Image.fromarray(
-        np.concatenate([np.asarray(to_8_bit_image(strip).reduce(factor)) for strip in strips])
+        np.concatenate([np.concatenate(list(map(np.asarray, strip)), axis=1) for strip in strips])
     )
 
 

@@ -101,6 +101,21 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     return Photo(pixels, None, RAW, write_tiff(pixels, metadata), {}, notes)
 
 
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the strips or tiles of a RAW file, or all of it where directories do not tell them."""
+    pieces: set[tuple[int, int]] = set()
+    with contextlib.suppress(ValueError):
+        file = read_tiff(data)
+        for directory in file.directories():
+            pieces.update(file.data_ranges(directory))
+    is_told = pieces and max(stop for _, stop in pieces) <= len(data)
+    if is_told and sum(stop - start for start, stop in pieces) <= len(data):
+        for start, stop in sorted(pieces):
+            yield data[start:stop]
+    else:
+        yield data
+
+
 def is_cut_off(data: bytes) -> bool:
     """Tell whether a file says that it goes on; LibRaw fills up what is missing with black."""
     return any(stop > len(data) for stop in _stops(data))
