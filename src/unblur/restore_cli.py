@@ -14,11 +14,10 @@ from unblur.commands import (
     history_option,
     listing_options,
     open_history,
-    orderly_signals,
     verbosity_options,
 )
 from unblur.errors import ExitCode
-from unblur.ui import Ui, printable
+from unblur.ui import Ui
 
 
 @click.command(context_settings={"auto_envvar_prefix": "UNBLUR"})
@@ -39,9 +38,7 @@ def restore(**flags: Any) -> None:  # noqa: ANN401 (click hands over every optio
     A photo that was edited after it was deblurred stays as it is.
     """
     ui = Ui(flags["verbose"] - flags["quiet"])
-    with orderly_signals():
-        code = exit_code_of(lambda: _restore(flags, ui), ui)
-    sys.exit(code)
+    sys.exit(exit_code_of(lambda: _restore(flags, ui), ui))
 
 
 def _restore(flags: dict[str, Any], ui: Ui) -> ExitCode:
@@ -68,10 +65,10 @@ def _tell(outcome: Any, flags: dict[str, Any], ui: Ui) -> None:  # noqa: ANN401
 
     job = outcome.job
     if outcome.status is Status.FAILED:
-        ui.error(f"{printable(job.name)}: {outcome.reason}")
+        ui.error(f"{job.name}: {outcome.reason}")
     else:
         planned = " (planned)" if outcome.status is Status.PLANNED else ""
-        ui.say(f"{printable(job.name)} -> {printable(job.target)}{planned}")
+        ui.say(f"{job.name} -> {job.target}{planned}")
     if flags["json"]:
         places = [None if place is None else os.fspath(place) for place in (job.source, job.target)]
         values = {"input": places[0], "output": places[1], "status": outcome.status.value}
