@@ -45,8 +45,9 @@ SELECT target, target_size, CAST(target_time AS TEXT), '', '',
 """
 
 _SELECT = f"SELECT {_COLUMNS} FROM made WHERE "
-AT = _SELECT + "target = ? AND size = ? AND mark = ? LIMIT 1"
-PROMISED = _SELECT + "target = ? AND size = ? AND mark LIKE ?"
+# Many photos have one size: it must not choose the index, which the plus prevents.
+AT = _SELECT + "target = ? AND +size = ? AND mark = ? LIMIT 1"
+PROMISED = _SELECT + "target = ? AND +size = ? AND mark LIKE ?"
 MADE_OF = _SELECT + "source = ? AND source_size = ? AND source_mark = ? LIMIT 1"
 WITH_PIXELS = _SELECT + "pixels = ?"
 ANY = _SELECT + "1 LIMIT 1"

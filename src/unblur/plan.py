@@ -21,7 +21,7 @@ from unblur.files import (
     is_folder,
     read_photo_bytes,
 )
-from unblur.filesystems import can_be_named, follow_links, identity, unlimited
+from unblur.filesystems import can_be_named, follow_links, identity, real_folder, unlimited
 from unblur.find import (
     COMPARISON_ENDING,
     Found,
@@ -104,6 +104,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
     Raises:
         UsageError: If the paths and the options do not fit together.
     """
+    real_folder.cache_clear()
     plan, listing = Plan(), Listing()
     memory = Memory(history, settings, listing.state_of)
     named = _read_names(paths)
