@@ -206,6 +206,7 @@ def eventful(cluster, tmp_path_factory, identity_weights):
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNBLUR_CACHE_DIR", str(folder / "cache"))
+        patch.setenv("UNBLUR_HISTORY", str(folder / "history.sqlite3"))
         patch.setattr(Ui, "outcome", note)
         patch.setattr(Doomed, "diary", folder / "diary")
         patch.setattr(dispatch, "Worker", Doomed)
@@ -244,7 +245,8 @@ def test_a_result_that_was_not_published_by_a_lost_worker_is_made_again(eventful
 def test_lost_workers_leave_no_unfinished_files(eventful):
     library, outcomes, _ = eventful
     assert len(outcomes) == 13
-    assert len(files_in(library)) == 13 + 12  # with the comparisons of what is done
+    # With the comparisons and the originals of what is done.
+    assert len(files_in(library)) == 13 + 12 + 12
 
 
 def test_an_interrupted_run_leaves_whole_results_that_the_next_one_skips(

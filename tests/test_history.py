@@ -406,7 +406,7 @@ def rows(history_file):
 
 def test_old_versions_of_a_result_are_forgotten(jpeg, deblur, history_file):
     for seed in range(8):
-        image = Image.fromarray(make_pixels(16, 16, seed=seed))
+        image = Image.fromarray(make_pixels(48, 64, seed=seed))
         jpeg.write_bytes(encode_image(image, "JPEG"))
         assert deblur(jpeg).code == 0
     assert rows(history_file) <= history_tables.VERSIONS
