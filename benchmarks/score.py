@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.blur import Array, convolve, motion_kernel, trajectory
-from training.data import photo_paths, read_pairs, read_pixels
+from training.data import FIRST_HELD_OUT, named_photos, photo_paths, read_pairs, read_pixels
+from training.fixed_blur import Array, convolve, motion_kernel, trajectory
 from unblur.codecs import decode, decode_reduced
 from unblur.deblurrer import Deblurrer
 from unblur.models import DEFAULT_MODEL, find_weights
@@ -386,7 +386,7 @@ def main() -> None:
     parser.add_argument("--cost", action="store_true", help="only time it beside deblurring")
     options = parser.parse_args()
     if options.cost:
-        print_cost(photo_paths(options.photos, held_out=True)[0])
+        print_cost(named_photos(options.photos, FIRST_HELD_OUT)[0])
         return
     measures = {"`blur_score`": own} if options.own else dict(MEASURES)
     if options.network:
@@ -395,9 +395,14 @@ def main() -> None:
     for pair in read_pairs(options.pairs, held_out=not options.training):
         table.add(("real", SHARP), luma_of(pair.sharp))
         table.add(("real", 1), luma_of(pair.blurred))
+    photos = (
+        photo_paths(options.photos, held_out=False)
+        if options.training
+        else named_photos(options.photos, FIRST_HELD_OUT)
+    )
     paths = [
         path
-        for path in photo_paths(options.photos, held_out=not options.training)
+        for path in photos
         if not path.stem.startswith(ALIKE) and path.stem not in BLURRED_THEMSELVES
     ]
     for path in paths[:: options.every]:

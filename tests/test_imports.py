@@ -18,6 +18,7 @@ LIBRARY_HOMES = {
         "doctor",
         "importing",
         "memory",
+        "photo_rows",
         "published",
         "self_test",
         "srn",

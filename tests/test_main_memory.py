@@ -6,7 +6,7 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur import main_memory
+from unblur import main_memory, pixels
 from unblur.codecs import decode
 from unblur.errors import ExitCode, PhotoError
 from unblur.main_memory import cgroup_free_memory, obtainable_memory, return_freed_memory
@@ -101,6 +101,15 @@ def test_a_photo_that_cannot_even_be_decoded_with_what_is_free_is_refused(form, 
         decode(data)
     monkeypatch.setattr(main_memory, "obtainable_memory", lambda: 2 * 3 * 300 * 400)
     assert decode(data).pixels.shape == (300, 400, 3)
+
+
+def test_memory_that_runs_out_while_decoding_is_not_taken_for_damage(monkeypatch):
+    def run_out(count):
+        raise MemoryError
+
+    monkeypatch.setattr(pixels, "require_memory", run_out)
+    with pytest.raises(MemoryError):
+        decode(make_jpeg())
 
 
 def test_the_lack_is_told_with_the_photos_name(unblur, tmp_path, monkeypatch):

@@ -50,6 +50,7 @@ def hostile(tmp_path, monkeypatch):
     (folder / f"done{HOSTILE}-unblurred.jpg").write_bytes(b"in the way")
     (folder / f"broken{HOSTILE}.jpg").write_bytes(make_jpeg()[:500])
     (folder / f"{HOSTILE}.txt").touch()
+    (folder / f"lost{HOSTILE}.jpg.orig").write_bytes(make_jpeg())
     (folder / f"{HOSTILE}.toml").write_text(json.dumps({HOSTILE: 1}))
     models = folder / "models"
     models.mkdir()
@@ -122,6 +123,13 @@ COMMANDS = {
     "score": ["score", "-r", "{folder}", "-v"],
     "score, NUL": ["score", "-r", "{folder}", "-0"],
     "score as json": ["score", "-r", "{folder}", "--json"],
+    "restore": ["restore", "-r", "{folder}", "{folder}/none{hostile}.jpg"],
+    "restore as json": [
+        "restore",
+        "--json",
+        "{folder}/none{hostile}.jpg",
+        "{folder}/{hostile}.jpg",
+    ],
     "models list": ["models", "list"],
     "models info": ["models", "info", "{folder}/models/{hostile}.safetensors"],
     "models path": ["models", "path"],
@@ -140,7 +148,7 @@ def test_no_command_hands_a_hostile_name_to_a_terminal(
     hostile, on_terminal, identity_weights, command
 ):
     words = [word.format(folder=hostile, hostile=HOSTILE) for word in command]
-    if command[0] not in ("score", "models", "doctor"):
+    if command[0] not in ("score", "models", "doctor", "restore"):
         words += ["--device", "cpu"]
         words += [] if "--model" in command else ["--model", identity_weights]
     _, shown = on_terminal(*words)

@@ -7,18 +7,26 @@ Prior for Image Restoration Neural Networks", SSVM 2021).
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import string
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from training.blur import Caption, Pixels
+from training.fixed_blur import Pixels
 
 SUPERSAMPLING = 2
 """Everything is drawn as much larger and shrunk, so that slanted edges have no steps."""
+LEAST_OF_A_PROCESS = 12
+"""Layers that take longer to draw than a process takes to start."""
 CHARACTERS = string.ascii_letters + string.digits + ".,:;!?&%-"
 Colour = tuple[int, int, int]
+Draw = Callable[[Image.Image, int, np.random.Generator], None]
+"""Draws so many things on an image."""
 
 
 def draw_over(background: Pixels, rng: np.random.Generator) -> Pixels:
@@ -27,32 +35,74 @@ def draw_over(background: Pixels, rng: np.random.Generator) -> Pixels:
     Half of the time the picture is covered by one colour first.
     """
     height, width = background.shape[:2]
-    size = (width * SUPERSAMPLING, height * SUPERSAMPLING)
+    image = Image.fromarray(background).resize((width * SUPERSAMPLING, height * SUPERSAMPLING))
     if rng.random() < 0.5:
-        image = Image.new("RGB", size, _colour(rng))
-    else:
-        image = Image.fromarray(background).resize(size)
-    for _ in range(rng.integers(3, 21)):
-        draw = _draw_text if rng.random() < 0.4 else _draw_shape
-        draw(image, rng)
+        image.paste(_colour(rng), (0, 0, *image.size))
+    _draw_things(image, int(rng.integers(3, 21)), rng)
     return np.asarray(image.reduce(SUPERSAMPLING))
 
 
-def draw_caption(size: int, rng: np.random.Generator) -> Caption:
-    """Draw 1 to 3 blocks of text to print on a photo, a square of so many pixels.
+def draw_overlay(size: int, rng: np.random.Generator) -> Pixels:
+    """Draw shapes and blocks of text as a layer by itself; see `_draw_layer`.
 
-    What is drawn alike on black and on white shows its ink and where it is opaque.
+    A square of 256 pixels has 2 to 12 of them.
     """
-    seed, blocks = rng.integers(2**32), rng.integers(1, 4)
+    return _draw_layer(_draw_things, _draw_number(2, 12, size, rng), size, rng)
+
+
+def draw_caption(size: int, rng: np.random.Generator) -> Pixels:
+    """Draw text to print on a photo as a layer by itself; see `_draw_layer`.
+
+    A square of 256 pixels has 1 or 2 blocks of text.
+    """
+    return _draw_layer(_draw_texts, _draw_number(1, 2, size, rng), size, rng)
+
+
+def draw_many(
+    draw: Callable[[int, np.random.Generator], Pixels], count: int, size: int, seed: int
+) -> Pixels:
+    """Draw layers by a number of processes, (count, size, size, 4)."""
+    rngs = [np.random.default_rng([seed, number]) for number in range(count)]
+    workers = min(os.cpu_count() or 1, count // LEAST_OF_A_PROCESS)
+    if workers < 2:
+        return np.stack([draw(size, rng) for rng in rngs])
+    context = multiprocessing.get_context("spawn")  # a fork of a process that uses a GPU fails
+    with ProcessPoolExecutor(workers, context) as pool:
+        return np.stack([*pool.map(draw, [size] * count, rngs, chunksize=4)])
+
+
+def _draw_number(least: int, most: int, size: int, rng: np.random.Generator) -> int:
+    """Draw how many things a square has, from how many one of 256 pixels has."""
+    return max(1, round(rng.uniform(least, most) * (size / 256) ** 2))
+
+
+def _draw_layer(draw: Draw, count: int, size: int, rng: np.random.Generator) -> Pixels:
+    """Return what is drawn as a square of premultiplied red, green, blue, and alpha, HWC uint8.
+
+    What is drawn alike on black and on white shows its colours and where it is opaque.
+    """
+    seed = rng.integers(2**32)
     drawn = []
     for background in ("black", "white"):
         image = Image.new("RGB", (size * SUPERSAMPLING, size * SUPERSAMPLING), background)
-        same = np.random.default_rng(seed)
-        for _ in range(blocks):
-            _draw_text(image, same)
-        drawn.append(np.asarray(image.reduce(SUPERSAMPLING), np.float32) / 255)
+        draw(image, count, np.random.default_rng(seed))
+        drawn.append(np.asarray(image.reduce(SUPERSAMPLING)))
     on_black, on_white = drawn
-    return Caption(ink=on_black, transparency=on_white - on_black)
+    clear = (on_white - on_black).min(axis=2, keepdims=True)
+    return np.concatenate([on_black, 255 - clear], axis=2)
+
+
+def _draw_things(image: Image.Image, count: int, rng: np.random.Generator) -> None:
+    """Draw shapes and blocks of text."""
+    for _ in range(count):
+        draw = _draw_text if rng.random() < 0.4 else _draw_shape
+        draw(image, rng)
+
+
+def _draw_texts(image: Image.Image, count: int, rng: np.random.Generator) -> None:
+    """Draw blocks of text."""
+    for _ in range(count):
+        _draw_text(image, rng)
 
 
 def _colour(rng: np.random.Generator) -> Colour:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.blur import Pixels
 from training.data import read_pixels
-from training.evaluate import SHARED, deblur, validation_sets
+from training.fixed_blur import Pixels
+from training.inference import deblur
+from training.validation import SHARED, validation_sets
 from unblur.srn import SRN
 from unblur.weights import load_network
 

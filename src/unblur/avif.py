@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import features
 
-from unblur import bmff
+from unblur import av1, bmff
 from unblur.errors import PhotoError
-from unblur.items import Item, as_stored, refuse_costly, splice
+from unblur.items import Item, as_stored, pixels_of, refuse_costly, splice
 from unblur.photo import AVIF, Encoded, Photo
 from unblur.pixels import code_pixels, open_image, to_array
 from unblur.quality import AS_ORIGINAL, with_quality
@@ -39,8 +39,9 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         raise PhotoError("AVIF files need a Pillow that was built with libavif")
     file = bmff.read(data)
     coding = _read_coding(file.coded)
-    refuse_costly(file)
-    image = open_image(bmff.write(as_stored(file)), ["AVIF"], max_pixels)
+    stored = as_stored(file)
+    refuse_costly(stored, _decoded_pixels)
+    image = open_image(bmff.write(stored), ["AVIF"], max_pixels)
     pixels = to_array(image)
     if coding["subsampling"] == "4:0:0":
         pixels = np.ascontiguousarray(pixels[..., :1])
@@ -60,6 +61,16 @@ def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
 def _code(pixels: NDArray[np.uint8], **options: int | str) -> bytes:
     """Code pixels as a file with no metadata."""
     return code_pixels(pixels, None, "AVIF", **options)
+
+
+def _decoded_pixels(item: Item) -> int:
+    """Return how many pixels libavif decodes of an image, which may be more than it says to have.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    extent = av1.read_extent(item.data or b"") if item.type == b"av01" else av1.Extent(0, 0)
+    return max(pixels_of(item), extent.frames * extent.pixels)
 
 
 def _read_coding(item: Item) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from unblur.photo import (
     describe_refused,
     identify,
 )
+from unblur.pixels import refuse_thin
 from unblur.strip import strip
 
 _MODULES: dict[Format, ModuleType] = {
@@ -96,7 +97,9 @@ def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
     form = _identify(data)
     with _damage_told(form):
         photo: Photo = _MODULES[form].decode(data, max_pixels)
-        return photo
+    height, width = photo.pixels.shape[:2]
+    refuse_thin(width, height, max_pixels)
+    return photo
 
 
 def decode_reduced(
@@ -136,7 +139,7 @@ def _damage_told(form: Format) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata, which is kept as it is
             yield
-    except PhotoError:
+    except (PhotoError, MemoryError):
         raise
     except Exception as error:  # libraries raise anything for damaged files
         raise PhotoError(f"damaged or cut off {form.name} file ({error})") from error

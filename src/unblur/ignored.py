@@ -35,7 +35,8 @@ _NAMES = {
     "a library of iPhoto": ["iphoto library"],  # before 2011 it had no ending
     "a library of Photo Booth": ["photo booth library"],
     "thumbnails for an iPod": ["ipod photo cache"],
-    "a bin": ["$recycle.bin", "recycler", "recycled", "trash", "trashbox", "network trash folder"],
+    "a bin": ["$recycle.bin", "recycle.bin", "recycle bin", "recycled", "recycler"],
+    "a bin of the system": ["trash", "trashbox", "network recycle bin", "network trash folder"],
     "snapshots": ["~snapshot"],  # of NetApp's storage, as Windows sees them
     "a system folder": ["system volume information", "temporary items"],
     "what macOS adds to archives": ["__macosx"],

@@ -8,7 +8,7 @@ whose bytes stay.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from unblur.boxes import make_box
@@ -98,12 +98,6 @@ class Item:
             _, primaries, transfer, matrix, flags = struct.unpack_from(_NCLX, prop.body)
             return ColorCode(primaries, transfer, matrix, bool(flags & 0x80))
         return None
-
-    @property
-    def pixels(self) -> int:
-        """How many it has, as far as a property tells (ISO/IEC 23008-12, 6.5.3)."""
-        extent = self.find(b"ispe") or b""
-        return int.from_bytes(extent[4:8], "big") * int.from_bytes(extent[8:12], "big")
 
     def find(self, kind: bytes) -> bytes | None:
         """Return what its first property of a type holds."""
@@ -231,22 +225,38 @@ def with_true_brands(box: bytes, items: Mapping[int, Item]) -> bytes:
     return make_box(kind, b"".join([major, version, *others]))
 
 
-def refuse_costly(file: ItemFile) -> None:
+def pixels_of(image: Item) -> int:
+    """Return how many pixels an image has, as far as a property tells (ISO/IEC 23008-12, 6.5.3)."""
+    extent = image.find(b"ispe") or b""
+    return int.from_bytes(extent[4:8], "big") * int.from_bytes(extent[8:12], "big")
+
+
+def refuse_costly(file: ItemFile, decoded: Callable[[Item], int] = pixels_of) -> None:
     """Refuse a primary image that is made of far more pixels than it has.
+
+    Args:
+        file: What holds it.
+        decoded: Tells how many pixels are decoded of one image.
 
     Raises:
         ExcessError: If it is, or is made of images that are made of others, and so on.
+        ValueError: If an image is damaged.
     """
     derived, counts = file.derived, dict[int, int]()
+    alike: dict[tuple[bytes, bytes | None, int], int] = {}  # tiles may share their data
 
     def count(key: int, level: int) -> int:
         refuse_excess(level, MOST_LEVELS, "levels of images that are made of others")
         if key not in counts:
             parts = [part for part in derived.get(key, ()) if part in file.items]
-            counts[key] = file.items[key].pixels + sum(count(part, level + 1) for part in parts)
+            item = file.items[key]
+            kind = (item.type, item.data, pixels_of(item))
+            if kind not in alike:
+                alike[kind] = decoded(item)
+            counts[key] = alike[kind] + sum(count(part, level + 1) for part in parts)
         return counts[key]
 
-    most = MOST_PIXELS_DECODED * file.primary.pixels + PIXELS_ALWAYS_DECODED
+    most = MOST_PIXELS_DECODED * pixels_of(file.primary) + PIXELS_ALWAYS_DECODED
     refuse_excess(count(file.primary_id, 0), most, "pixels in the parts of its image")
 
 

@@ -45,9 +45,6 @@ def open_image(data: bytes, formats: list[str], max_pixels: int) -> Image.Image:
 def refuse_large(width: int, height: int, max_pixels: int) -> None:
     """Refuse a photo of more pixels than allowed, by its header.
 
-    A photo that is thinner than `LEAST_SIDE_PX` counts as if it were as thick: a small
-    file could otherwise make the network work for hours.
-
     Raises:
         PhotoError: If it is too large.
     """
@@ -56,11 +53,21 @@ def refuse_large(width: int, height: int, max_pixels: int) -> None:
             f"{width}x{height} is {width * height / 1e6:.0f} megapixels, "
             f"more than the limit of {max_pixels / 1e6:.0f}"
         )
+
+
+def refuse_thin(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a photo that the network has to pad to more pixels than allowed.
+
+    A small file could otherwise make it work for hours.
+
+    Raises:
+        PhotoError: If it is long and thinner than `LEAST_SIDE_PX`.
+    """
     padded = max(width, LEAST_SIDE_PX) * max(height, LEAST_SIDE_PX)
     if padded > max_pixels:
         raise PhotoError(
-            f"{width}x{height} is so thin that it takes the work of {padded / 1e6:.0f} megapixels, "
-            f"more than the limit of {max_pixels / 1e6:.0f}"
+            f"{width}x{height} is so thin that it takes the work of {padded / 1e6:.1f} megapixels, "
+            f"more than the limit of {max_pixels / 1e6:.1f}"
         )
 
 

@@ -14,7 +14,6 @@ from unblur.commands import (
     history_option,
     listing_options,
     open_history,
-    orderly_signals,
     verbosity_options,
 )
 from unblur.errors import ExitCode
@@ -39,9 +38,7 @@ def restore(**flags: Any) -> None:  # noqa: ANN401 (click hands over every optio
     A photo that was edited after it was deblurred stays as it is.
     """
     ui = Ui(flags["verbose"] - flags["quiet"])
-    with orderly_signals():
-        code = exit_code_of(lambda: _restore(flags, ui), ui)
-    sys.exit(code)
+    sys.exit(exit_code_of(lambda: _restore(flags, ui), ui))
 
 
 def _restore(flags: dict[str, Any], ui: Ui) -> ExitCode:

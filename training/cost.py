@@ -1,0 +1,36 @@
+"""What a network costs: multiply-adds a pixel, and seconds a megapixel."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from unblur.deblurrer import Deblurrer
+from unblur.srn import SRN
+
+SIDE = 1024
+"""Side in pixels of the photo that is timed: about a megapixel."""
+
+
+def kmac_per_pixel(network: SRN) -> float:
+    """Return the thousands of multiply-adds of convolutions for each pixel of a photo."""
+    side = 8 * network.config.multiple
+    photo = torch.zeros(1, network.config.channels, side, side, device=network.output.weight.device)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(photo)
+    return counter.get_total_flops() / 2 / side**2 / 1000  # a multiply-add counts as two
+
+
+def seconds_per_megapixel(network: SRN, device: str, runs: int = 3) -> float:
+    """Return how long the program deblurs a megapixel on a device, the fastest of some runs."""
+    deblurrer = Deblurrer(network, device)
+    photo = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    times = []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        deblurrer(photo)
+        times.append(time.perf_counter() - begun)
+    return min(times) / (SIDE**2 / 1e6)

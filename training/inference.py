@@ -1,0 +1,103 @@
+"""Deblur many photos at once, on whatever device a network is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.fixed_blur import Pixels
+from unblur.devices import choose_precision
+from unblur.srn import SRN
+from unblur.views import ALL_VIEWS, View, mean
+
+Deblur: TypeAlias = Callable[[Sequence[Pixels]], list[Pixels]]
+"""Takes blurred photos, HWC uint8 of any sizes, and returns deblurred ones in the same order."""
+
+PIXELS_AT_ONCE = 16 * 256**2
+"""How many pixels of photos of one size go through the network together."""
+
+
+def unchanged(photos: Sequence[Pixels]) -> list[Pixels]:
+    """Return the photos themselves: what judges say of it, they say of the blurred photos."""
+    return list(photos)
+
+
+def deblur(
+    network: SRN, pixels: Pixels, views: int = 1, precision: torch.dtype | None = None
+) -> Pixels:
+    """Deblur one photo, HWC uint8; see `deblur_all`."""
+    return deblur_all(network, [pixels], views, precision)[0]
+
+
+def deblur_all(
+    network: SRN,
+    photos: Sequence[Pixels],
+    views: int = 1,
+    precision: torch.dtype | None = None,
+) -> list[Pixels]:
+    """Deblur photos whole, those of one size together.
+
+    Args:
+        network: The network, on any device.
+        photos: HWC uint8 of any sizes.
+        views: How many views of each photo the result is the mean of, as `unblur --views`.
+        precision: Type that convolutions compute in; by default the device's fastest.
+
+    Returns:
+        The results, in the photos' order.
+    """
+    results: list[Pixels | None] = [None] * len(photos)
+    for batch in same_sized(photos):
+        chosen = [photos[index] for index in batch]
+        seen = (_seen(network, chosen, view, precision) for view in ALL_VIEWS[:views])
+        for index, result in zip(batch, mean(seen, views), strict=True):
+            results[index] = result
+    return [result for result in results if result is not None]
+
+
+def same_sized(photos: Sequence[Pixels]) -> Iterator[list[int]]:
+    """Yield the numbers of photos of one size, for as many as go through a network at once."""
+    by_size = defaultdict(list)
+    for index, photo in enumerate(photos):
+        by_size[photo.shape].append(index)
+    for (height, width, _), indices in by_size.items():
+        count = max(1, PIXELS_AT_ONCE // (height * width))
+        for start in range(0, len(indices), count):
+            yield indices[start : start + count]
+
+
+def stacked(photos: Sequence[Pixels], device: torch.device) -> Tensor:
+    """Return photos of one size as a tensor (N, 3, H, W) uint8."""
+    return torch.from_numpy(np.stack(photos)).to(device).permute(0, 3, 1, 2).contiguous()
+
+
+def _seen(network: SRN, photos: list[Pixels], view: View, precision: torch.dtype | None) -> Pixels:
+    """Return what a network makes of one view of photos, turned back, NHWC."""
+    turned = stacked([np.ascontiguousarray(view.of(photo)) for photo in photos], _device(network))
+    made = _run(network, turned, precision).permute(0, 2, 3, 1).cpu().numpy()
+    return np.stack([view.undone(photo) for photo in made])
+
+
+def _device(network: SRN) -> torch.device:
+    return network.output.weight.device
+
+
+@torch.inference_mode()
+def _run(network: SRN, photos: Tensor, precision: torch.dtype | None) -> Tensor:
+    """Run a network on photos (N, 3, H, W) uint8."""
+    device = photos.device
+    precision = precision or choose_precision(device)
+    multiple = network.config.multiple
+    height, width = photos.shape[2:]
+    padding = (0, -width % multiple, 0, -height % multiple)
+    padded = F.pad(photos.float() / 255, padding, mode="replicate")
+    padded = padded.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, precision, precision != torch.float32):
+        result = network(padded)[-1].float()[..., :height, :width]
+    return (result.clamp(0, 1) * 255).round().byte()

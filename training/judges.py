@@ -1,0 +1,175 @@
+"""The parts of the judgement of a network: each prepares its photos once, and judges with them.
+
+What deblurs the photos may be a network or, for the figures of the blurred photos
+themselves, `training.inference.unchanged`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from training import cost, lamps, letters, nights
+from training.data import Pair
+from training.inference import Deblur
+from training.scores import Crops, Score, judge_crops
+from training.validation import (
+    sets_by_kind,
+    synthetic_sets,
+    validation_sets,
+)
+from unblur.srn import SRN
+
+Column: TypeAlias = dict[str, str]
+"""What was measured, and the figure."""
+
+WORST_CROPS = 3
+"""How many of the crops that lose most are listed."""
+SHRUNK_CROPS, SHRINK = 5, 2
+"""Crops of each photo of the oldest sets, and what the photos' sides are divided by first."""
+
+FIGURES: dict[str, Callable[[Score], str]] = {
+    "gain, dB": lambda score: f"{score.gain:+.2f}",
+    "crops that lose 0.1 dB": lambda score: f"{score.worse:.0%}",
+    "SSIM": lambda score: f"{score.ssim:.3f}",
+    "sharp photos changed by, of 255": lambda score: f"{score.harm:.2f}",
+}
+"""What is told of every set."""
+MORE_FIGURES = FIGURES | {
+    "PSNR, dB": lambda score: f"{score.psnr:.2f}",
+    "colours off by, of Lab": lambda score: f"{score.tint:.2f}",
+    "overshoot": lambda score: f"{score.overshoot:.2%}",
+    "sharp photos' colours changed by, of Lab": lambda score: f"{score.harm_to_colour:.2f}",
+}
+"""What is told of the oldest sets."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is judged."""
+
+    deblur: Deblur
+    device: torch.device
+    network: SRN | None = None
+    """The network that deblurs, if it is one."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the judgement."""
+
+    prepare: Callable[[Path, Path], Any]
+    """Takes the folders of photos and of real pairs, and makes what is judged on."""
+    judge: Callable[[Any, Subject], Column]
+
+
+def judge_sets(
+    sets: dict[str, list[Pair]],
+    subject: Subject,
+    figures: dict[str, Callable[[Score], str]] = FIGURES,
+    together: str | None = None,
+) -> Column:
+    """Score sets of pairs, and list the crops that lose most.
+
+    Args:
+        sets: The sets by name.
+        subject: What is judged.
+        figures: What is told of each.
+        together: What all sets are called that are also scored as one.
+    """
+    crops = {
+        name: judge_crops(subject.deblur, pairs, subject.device) for name, pairs in sets.items()
+    }
+    scores = {name: measured.score() for name, measured in crops.items()}
+    if together:
+        scores[together] = Crops.joined(list(crops.values())).score()
+    column = {
+        f"{name}: {label}": figure(result)
+        for name, result in scores.items()
+        for label, figure in figures.items()
+    }
+    losses = sorted(
+        (gain, f"{name}, {pair.name}")
+        for name, pairs in sets.items()
+        for gain, pair in zip(crops[name].gains().tolist(), pairs, strict=True)
+        if gain < 0
+    )
+    among = f"{next(iter(sets))} to {list(sets)[-1]}"
+    for place, (gain, crop) in enumerate(losses[:WORST_CROPS], 1):
+        column[f"{among}: worst crop {place}"] = f"{gain:+.2f} dB ({crop})"
+    return column
+
+
+def judge_lamps(sets: dict[str, list[Pair]], subject: Subject) -> Column:
+    """Tell how lamps were treated in sets of photos at night."""
+    column: Column = {}
+    for name, pairs in sets.items():
+        results = subject.deblur([pair.blurred for pair in pairs])
+        found = lamps.judge_lamps(results, [pair.sharp for pair in pairs], subject.device)
+        column[f"lamps in {name}: white that is lost"] = f"{found.lost:.1%}"
+        column[f"lamps in {name}: overshoot beside it"] = f"{found.overshoot:.1%}"
+    return column
+
+
+def judge_letters(pages: list[letters.Page], subject: Subject) -> Column:
+    """Tell how many letters are read rightly, by the length of the blur."""
+    if not letters.is_installed():
+        return {"letters": "not judged: tesseract is not installed"}
+    texts = [page.text for page in pages]
+    moved = letters.read_pages(subject.deblur([page.pair.blurred for page in pages]))
+    still = letters.read_pages(subject.deblur([page.pair.sharp for page in pages]))
+    column: Column = {}
+    for length in letters.LENGTHS:
+        chosen = [index for index, page in enumerate(pages) if page.length == length]
+        found = letters.judge_letters([texts[i] for i in chosen], [moved[i] for i in chosen])
+        column |= _shares(f"letters moved by {length} px", found)
+    return (
+        column
+        | _shares("letters moved, all", letters.judge_letters(texts, moved))
+        | _shares("sharp letters", letters.judge_letters(texts, still))
+    )
+
+
+def _shares(name: str, found: letters.Letters) -> Column:
+    return {
+        f"{name}: right": f"{found.right:.1%}",
+        f"{name}: turned into others": f"{found.turned:.1%}",
+    }
+
+
+def judge_cost(_: None, subject: Subject) -> Column:
+    """Tell what a network costs; what is none costs nothing."""
+    if subject.network is None:
+        return {}
+    seconds = cost.seconds_per_megapixel(subject.network, subject.device.type)
+    return {
+        "kMAC a pixel": f"{cost.kmac_per_pixel(subject.network):.0f}",
+        f"seconds a megapixel on {subject.device.type}": f"{seconds:.3f}",
+    }
+
+
+def _shrunk_sets(photos: Path, _: Path) -> dict[str, list[Pair]]:
+    sets = synthetic_sets(photos, SHRUNK_CROPS, SHRINK)
+    return {f"shrunk {name}": pairs for name, pairs in sets.items()}
+
+
+def _night_sets(photos: Path, _: Path) -> dict[str, list[Pair]]:
+    return {"drawn nights": nights.drawn_pairs(), "photos": nights.photo_pairs(photos)}
+
+
+PARTS = {
+    "oldest": Part(validation_sets, partial(judge_sets, figures=MORE_FIGURES)),
+    "shrunk": Part(_shrunk_sets, judge_sets),
+    "kinds": Part(
+        lambda photos, _: sets_by_kind(photos), partial(judge_sets, together="all kinds")
+    ),
+    "lamps": Part(_night_sets, judge_lamps),
+    "letters": Part(lambda photos, pairs: letters.pages(), judge_letters),
+    "cost": Part(lambda photos, pairs: None, judge_cost),
+}
+"""All parts by name, in the order of the table."""

@@ -1,0 +1,106 @@
+"""The kinds of motion: each takes scenes, and returns them blurred and as they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.synthesis import motion, paths
+from training.synthesis.draws import uniform
+from training.synthesis.plan import Batch
+from training.synthesis.recipe import FRAMES, KERNEL, LAYERS, STILL, TURNING
+from training.synthesis.scenery import draw_objects
+
+Images = tuple[Tensor, Tensor]
+"""Blurred ones, and what is wanted of them."""
+
+
+def move(batch: Batch, linear: Tensor) -> Images:
+    """Move scenes (B, 3, scene, scene) in linear light as the kind of the batch wants it.
+
+    Returns:
+        Blurred and wanted light, each (B, 3, recorded, recorded).
+    """
+    return _MOTIONS[batch.kind](batch, linear)
+
+
+def _keep_still(batch: Batch, linear: Tensor) -> Images:
+    inner = _without_margin(batch, linear)
+    return inner, inner
+
+
+def _blur_by_kernels(batch: Batch, linear: Tensor) -> Images:
+    """Move the whole picture alike."""
+    path = _draw_paths(batch, _draw_bounds(batch), paths.KERNEL_INSTANTS)
+    kernels = motion.kernels_of(path, radius=batch.sizes.margin)
+    blurred = motion.blur_by_kernels(linear, kernels, batch.sizes.margin)
+    return blurred, _without_margin(batch, linear)
+
+
+def _blur_by_turning(batch: Batch, linear: Tensor) -> Images:
+    """Move the picture by a camera that turns or goes forward."""
+    bounds, part = _draw_bounds(batch), batch.recipe.turned_part
+    turned = bounds * uniform(*part, (batch.count,), batch.generator)
+    path = _draw_paths(batch, bounds - turned, _draw_instants(batch))
+    poses = motion.draw_turning(path, turned, batch.generator, batch.sizes.recorded)
+    blurred = motion.blur_by_poses(linear, poses, batch.sizes.margin)
+    return blurred, _without_margin(batch, linear)
+
+
+def _blur_layers(batch: Batch, linear: Tensor) -> Images:
+    """Move objects and what is behind them, each by itself."""
+    instants, margin = _draw_instants(batch), batch.sizes.margin
+    far, near = (_draw_paths(batch, _draw_bounds(batch), instants) for _ in range(2))
+    objects = draw_objects(batch)
+    blurred = motion.blur_layers(linear, objects, far, near, margin)
+    return blurred, motion.reference_of_layers(linear, objects, margin)
+
+
+def _blur_as_frames(batch: Batch, linear: Tensor) -> Images:
+    """Average a few instants, as is done with the frames of an action camera."""
+    if batch.host.random() < batch.recipe.frame_layers_share:
+        return _blur_layers(batch, linear)
+    return _blur_by_turning(batch, linear)
+
+
+def _without_margin(batch: Batch, linear: Tensor) -> Tensor:
+    return F.pad(linear, (-batch.sizes.margin,) * 4)
+
+
+def _draw_instants(batch: Batch) -> int:
+    """Draw how many instants of the motion are computed."""
+    if batch.kind == FRAMES:
+        return batch.host.randint(*batch.recipe.frame_counts)
+    return paths.instants_for(batch.longest)
+
+
+def _draw_bounds(batch: Batch) -> Tensor:
+    """Draw upper bounds (B,) of motion in pixels of a scene."""
+    least = min(batch.longest, batch.recipe.least_bound * batch.sizes.scale)
+    return uniform(least, batch.longest, (batch.count,), batch.generator)
+
+
+def _draw_paths(batch: Batch, bounds: Tensor, instants: int) -> Tensor:
+    """Draw paths (B, T, 2) of hands, walking people and pans of up to some pixels (B,)."""
+    recipe, generator = batch.recipe, batch.generator
+    shortest = recipe.shortest * batch.sizes.scale
+    hand, walk, pan = (
+        draw(bounds, generator, instants, shortest, averaged_share=0.0)
+        for draw in (paths.draw_hand, paths.draw_walk, paths.draw_pan)
+    )
+    choice = uniform(0, 1, (batch.count, 1, 1), generator)
+    return torch.where(
+        choice < recipe.hand_share, hand, torch.where(choice > 1 - recipe.walk_share, walk, pan)
+    )
+
+
+_MOTIONS: dict[str, Callable[[Batch, Tensor], Images]] = {
+    STILL: _keep_still,
+    KERNEL: _blur_by_kernels,
+    TURNING: _blur_by_turning,
+    LAYERS: _blur_layers,
+    FRAMES: _blur_as_frames,
+}

@@ -1,0 +1,139 @@
+"""What cameras and messengers do to photos that are stored already."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.synthesis.draws import chance, log_uniform, per_image, uniform
+from training.synthesis.light import LUMA
+
+DENOISING_STEP, DENOISING_WINDOW = 2, 3
+"""The guided filter looks at windows of 6x6 pixels: at 3x3 means of 2x2."""
+
+SHARPENING_REACH = 5
+"""Pixels on each side of a sharpening kernel, over three times the largest radius."""
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """How noise is smoothed."""
+
+    strength: Tensor
+    """(B,), from 0, which leaves the photo exactly as it is, to 1."""
+    deviation: Tensor
+    """(B,), detail of a smaller deviation than this is smoothed; stored numbers, above 0."""
+
+
+def denoise(stored: Tensor, denoising: Denoising) -> Tensor:
+    """Smooth noise as phones do, mostly in colour.
+
+    A guided filter (He, Sun and Tang, "Guided Image Filtering", ECCV 2010, equations 5
+    and 6) of each channel, whose guide is the luma: colour that luma does not explain is
+    smoothed most. Its lines are fitted for every second window and interpolated, much
+    as in He and Sun, "Fast Guided Filter", 2015.
+
+    Args:
+        stored: Photos (B, 3, H, W).
+        denoising: Parameters of the batch.
+    """
+    guide = luma(stored)
+    known = _window_means(torch.cat([guide, guide * guide, stored, guide * stored], dim=1))
+    mean, square, colour, product = known.split([1, 1, 3, 3], dim=1)
+    slope = (product - mean * colour) / (square - mean**2 + per_image(denoising.deviation) ** 2)
+    lines = torch.cat([slope, colour - slope * mean], dim=1)
+    lines = F.interpolate(lines, scale_factor=DENOISING_STEP, mode="bilinear")
+    slope, start = lines[..., : stored.shape[-2], : stored.shape[-1]].split(3, dim=1)
+    return stored + per_image(denoising.strength) * (slope * guide + start - stored)
+
+
+def luma(stored: Tensor) -> Tensor:
+    """Weigh the channels (B, 3, H, W) to luma (B, 1, H, W)."""
+    red, green, blue = stored.split(1, dim=1)
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+
+
+def _window_means(images: Tensor) -> Tensor:
+    """Take the means of windows around each 2x2 pixels, of the part that is inside the image."""
+    means = F.avg_pool2d(images, DENOISING_STEP, ceil_mode=True)
+    reach = DENOISING_WINDOW // 2
+    return F.avg_pool2d(means, DENOISING_WINDOW, 1, reach, count_include_pad=False)
+
+
+def draw_denoising(
+    count: int,
+    generator: torch.Generator,
+    share: float = 0.5,
+    deviation: tuple[float, float] = (0.01, 0.06),
+) -> Denoising:
+    """Draw denoising of a share of the photos, from hardly any to full."""
+    strength = uniform(0, 1, (count,), generator) * chance(share, (count,), generator)
+    return Denoising(strength, log_uniform(*deviation, (count,), generator))
+
+
+@dataclass(frozen=True)
+class Sharpening:
+    """How edges are enhanced."""
+
+    amount: Tensor
+    """(B,), 0 leaves the photo exactly as it is."""
+    radius: Tensor
+    """(B,), deviation of the Gaussian in pixels, from above 0 to 1.5."""
+
+
+def sharpen(stored: Tensor, sharpening: Sharpening) -> Tensor:
+    """Sharpen the luma by an unsharp mask: add what a Gaussian blur takes away.
+
+    Args:
+        stored: Photos (B, 3, H, W), repeated at their borders.
+        sharpening: Parameters of the batch.
+
+    Returns:
+        Photos in [0, 1].
+    """
+    light = luma(stored)
+    detail = light - _gaussian_blur(light, sharpening.radius)
+    return (stored + per_image(sharpening.amount) * detail).clamp(0, 1)
+
+
+def _gaussian_blur(images: Tensor, radius: Tensor) -> Tensor:
+    """Blur (B, 1, H, W), each image by its own radius."""
+    reach = SHARPENING_REACH
+    offset = torch.arange(-reach, reach + 1, device=images.device)
+    kernel = (-0.5 * (offset / radius[:, None]) ** 2).exp()
+    kernel = (kernel / kernel.sum(1, keepdim=True))[:, None, None]
+    padded = F.pad(images, (reach, reach, reach, reach), mode="replicate").transpose(0, 1)
+    rows = F.conv2d(padded, kernel, groups=len(images))
+    return F.conv2d(rows, kernel.transpose(2, 3), groups=len(images)).transpose(0, 1)
+
+
+def draw_sharpening(
+    count: int,
+    generator: torch.Generator,
+    share: float = 0.5,
+    most: float = 0.8,
+    radius: tuple[float, float] = (0.5, 1.5),
+) -> Sharpening:
+    """Draw sharpening of a share of the photos."""
+    amount = uniform(0, most, (count,), generator) * chance(share, (count,), generator)
+    return Sharpening(amount, uniform(*radius, (count,), generator))
+
+
+def shrink(images: Tensor, size: int) -> Tensor:
+    """Shrink square images (B, C, H, H) to (B, C, size, size) as messengers do.
+
+    A triangle as wide as the shrinking needs, which shifts nothing and never
+    overshoots. An image of that size stays exactly as it is.
+    """
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+
+
+def size_before_shrinking(size: int, factor: float) -> int:
+    """Return the side that, shrunk by about the factor, gives this size."""
+    return math.ceil(size * factor)

@@ -1,0 +1,152 @@
+"""The fixed validation sets: crops of held-out photos blurred by fixed seeds, and real pairs.
+
+Crops are 256 pixels wide. The wanted picture of a lamp that is brighter than white is
+clipped, as a sharp exposure would clip it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from training.data import (
+    BLUR_LENGTHS,
+    FIRST_HELD_OUT,
+    HELD_OUT_BY_KIND,
+    Pair,
+    named_photos,
+    random_crop,
+    read_pairs,
+    read_pixels,
+)
+from training.drawn import draw_over
+from training.fixed_blur import LAMP_SHARE, Pixels, blur_crop
+
+SHARED = Path(__file__).parents[2] / "shared"
+REAL, DRAWN, NIGHT = "real", "drawn", "night"
+CROP = 256
+MARGIN = 40
+"""Pixels around a crop that only feed its blur."""
+CANDIDATES = 3
+"""Of so many places in a photo of a kind the busiest is taken: flat sky tells nothing."""
+
+Liking: TypeAlias = Callable[[Pixels], float]
+"""Tells how well a place in a photo is suited."""
+
+
+def strength_of_edges(crop: Pixels) -> float:
+    """Return how strong the level edges of a crop are."""
+    return float(np.abs(np.diff(crop.astype(np.int16), axis=0)).mean())
+
+
+def validation_sets(
+    photos: Path, pairs: Path, crops: int = 1, shrink: int = 1
+) -> dict[str, list[Pair]]:
+    """Return the oldest sets by name: three lengths of blur, drawn scenes, and real blur.
+
+    Args:
+        photos: The folder of photos.
+        pairs: The folder of real pairs.
+        crops: See `synthetic_pairs`.
+        shrink: See `synthetic_pairs`.
+    """
+    return synthetic_sets(photos, crops, shrink) | {REAL: read_pairs(pairs, held_out=True)}
+
+
+def synthetic_sets(photos: Path, crops: int = 1, shrink: int = 1) -> dict[str, list[Pair]]:
+    """Return the oldest sets without the real pairs; see `synthetic_pairs`."""
+    sets = {
+        name: synthetic_pairs(photos, longest, crops=crops, shrink=shrink)
+        for name, longest in BLUR_LENGTHS.items()
+    }
+    longest = BLUR_LENGTHS["medium"]
+    return sets | {DRAWN: synthetic_pairs(photos, longest, CROP, crops, shrink, is_drawn=True)}
+
+
+def synthetic_pairs(
+    photos: Path,
+    longest: float,
+    size: int = CROP,
+    crops: int = 1,
+    shrink: int = 1,
+    is_drawn: bool = False,
+) -> list[Pair]:
+    """Make one of the oldest sets: blurred crops of the first ten held-out photos.
+
+    Args:
+        photos: The folder of photos.
+        longest: Upper bound of the motion's length in pixels.
+        size: Side of the crops in pixels.
+        crops: Number of crops of each photo; the first is the same for any number.
+        shrink: Photos are shrunk by as much first, which makes soft ones sharp.
+        is_drawn: Draw shapes and text over the crops.
+    """
+
+    def make(index: int, path: Path) -> list[Pair]:
+        pixels = read_pixels(path, shrink)
+        pairs = []
+        for number in range(crops):
+            rng = np.random.default_rng([20181, index, int(longest), number])
+            crop = random_crop(pixels, size + 2 * MARGIN, rng)
+            if is_drawn:
+                crop = draw_over(crop, rng)
+            pairs.append(Pair(_name(path, number), *blur_crop(crop, MARGIN, longest, rng)))
+        return pairs
+
+    return _side_by_side(make, named_photos(photos, FIRST_HELD_OUT))
+
+
+def sets_by_kind(photos: Path) -> dict[str, list[Pair]]:
+    """Return the sets of 40 photos by what they show; see `pairs_of_kind`."""
+    return {kind: pairs_of_kind(photos, kind) for kind in HELD_OUT_BY_KIND}
+
+
+def pairs_of_kind(
+    photos: Path,
+    kind: str,
+    crops: int = 2,
+    liking: Liking = strength_of_edges,
+    candidates: int = CANDIDATES,
+) -> list[Pair]:
+    """Make blurred crops of the held-out photos of one kind, in equal parts of three lengths.
+
+    Args:
+        photos: The folder of photos.
+        kind: One of `HELD_OUT_BY_KIND`. Lamps at night are always brighter than white.
+        crops: Number of crops of each photo at its own size, and of as many at half of it.
+        liking: What decides between places in a photo.
+        candidates: Of how many random places the best is taken.
+    """
+    lengths = list(BLUR_LENGTHS.values())
+    lamp_share = 1.0 if kind == NIGHT else LAMP_SHARE
+
+    def make(index: int, path: Path) -> list[Pair]:
+        pairs = []
+        sizes = {shrink: read_pixels(path, shrink) for shrink in (1, 2)}
+        for (shrink, pixels), number in itertools.product(sizes.items(), range(crops)):
+            rng = np.random.default_rng([20261, zlib.crc32(path.stem.encode()), shrink, number])
+            places = (random_crop(pixels, CROP + 2 * MARGIN, rng) for _ in range(candidates))
+            longest = lengths[(index + shrink + number) % len(lengths)]
+            name = _name(path, number) + (" at half size" if shrink == 2 else "")
+            photos_of_it = blur_crop(max(places, key=liking), MARGIN, longest, rng, lamp_share)
+            pairs.append(Pair(name, *photos_of_it))
+        return pairs
+
+    return _side_by_side(make, named_photos(photos, HELD_OUT_BY_KIND[kind]))
+
+
+def _name(path: Path, number: int) -> str:
+    return f"{path.stem} crop {number + 1}"
+
+
+def _side_by_side(make: Callable[[int, Path], list[Pair]], paths: Collection[Path]) -> list[Pair]:
+    """Make the pairs of several photos in as many threads as there are cores, in order."""
+    with ThreadPoolExecutor() as threads:
+        made: Iterable[list[Pair]] = threads.map(make, range(len(paths)), paths)
+        return [pair for pairs in made for pair in pairs]
