@@ -111,6 +111,21 @@ def test_what_workers_draw_is_on_the_page_and_beside_the_results(
     assert "2 skipped" in unblur(*run).stderr
 
 
+def test_what_replaced_its_photo_is_known_when_a_worker_has_read_it(
+    cluster, tmp_path, unblur, brightening_weights
+):
+    library = write_library(tmp_path / "library", "a.jpg")
+    run = ("-r", "--in-place", "--no-backup", "--ray", cluster.address)
+    assert unblur(*run, library, model=brightening_weights).code == 0
+    data = (library / "a.jpg").read_bytes()
+    moved = tmp_path / "moved" / "b.jpg"
+    moved.parent.mkdir()
+    moved.write_bytes(data[:2] + b"\xff\xfe\0\x04hi" + data[2:])  # with a comment
+    result = unblur(*run, moved.parent, "-v", model=brightening_weights)
+    assert "b.jpg: skipped: already done" in result.stderr
+    assert files_in(moved.parent) == {"b.jpg": moved.read_bytes()}
+
+
 class Clumsy(Worker):
     """Cannot draw."""
 
