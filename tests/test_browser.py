@@ -44,6 +44,7 @@ def report(tmp_path_factory, identity_weights):
     (folder / "done before.jpg").write_bytes(make_jpeg())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNBLUR_CACHE_DIR", str(root / "cache"))
+        patch.setenv("UNBLUR_HISTORY", str(root / "history.sqlite3"))
         patch.setattr(cli, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
         run = ["-r", str(folder), "--model", str(identity_weights)]
         assert CliRunner().invoke(cli.main, run).exit_code == 0

@@ -111,6 +111,21 @@ def test_what_workers_draw_is_on_the_page_and_beside_the_results(
     assert "2 skipped" in unblur(*run).stderr
 
 
+def test_what_replaced_its_photo_is_known_when_a_worker_has_read_it(
+    cluster, tmp_path, unblur, brightening_weights
+):
+    library = write_library(tmp_path / "library", "a.jpg")
+    run = ("-r", "--in-place", "--no-backup", "--ray", cluster.address)
+    assert unblur(*run, library, model=brightening_weights).code == 0
+    data = (library / "a.jpg").read_bytes()
+    moved = tmp_path / "moved" / "b.jpg"
+    moved.parent.mkdir()
+    moved.write_bytes(data[:2] + b"\xff\xfe\0\x04hi" + data[2:])  # with a comment
+    result = unblur(*run, moved.parent, "-v", model=brightening_weights)
+    assert "b.jpg: skipped: already done" in result.stderr
+    assert files_in(moved.parent) == {"b.jpg": moved.read_bytes()}
+
+
 class Clumsy(Worker):
     """Cannot draw."""
 
@@ -206,6 +221,7 @@ def eventful(cluster, tmp_path_factory, identity_weights):
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNBLUR_CACHE_DIR", str(folder / "cache"))
+        patch.setenv("UNBLUR_HISTORY", str(folder / "history.sqlite3"))
         patch.setattr(Ui, "outcome", note)
         patch.setattr(Doomed, "diary", folder / "diary")
         patch.setattr(dispatch, "Worker", Doomed)
@@ -244,7 +260,8 @@ def test_a_result_that_was_not_published_by_a_lost_worker_is_made_again(eventful
 def test_lost_workers_leave_no_unfinished_files(eventful):
     library, outcomes, _ = eventful
     assert len(outcomes) == 13
-    assert len(files_in(library)) == 13 + 12  # with the comparisons of what is done
+    # With the comparisons and the originals of what is done.
+    assert len(files_in(library)) == 13 + 12 + 12
 
 
 def test_an_interrupted_run_leaves_whole_results_that_the_next_one_skips(

@@ -169,7 +169,7 @@ class Dispatch:
         actor = self._actors.options(**member.shape, **options)
         member.settings = None
         member.actor = actor.remote(
-            [self._network], self._choices, self._run.options, self._run.settings, member.shape
+            [self._network], self._choices, self._run.options, member.shape, self._run.settings
         )
         answer = member.actor.prepare.remote(__version__, self._samples)
         self._pending[answer] = (member, None)

@@ -9,19 +9,13 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from unblur import stores
 from unblur.done import ALREADY_DONE, IS_RESULT, Memory
 from unblur.errors import PhotoError, UsageError
 from unblur.files import (
     describe_os_error,
-    exists,
-    is_device,
-    is_folder,
-    read_photo_bytes,
 )
-from unblur.filesystems import can_be_named, follow_links, identity, real_folder, unlimited
+from unblur.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.find import (
     COMPARISON_ENDING,
     Found,
@@ -34,16 +28,12 @@ from unblur.find import (
 )
 from unblur.history import History
 from unblur.ignored import IN_THE_CLOUD
+from unblur.obstacles import problem_in_place, problem_of_target
 from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
-from unblur.places import BACKUP_ENDING, FileState, Place, Url, place
+from unblur.places import FileState, Place, Url, place
 from unblur.stores import Listing
 from unblur.temporaries import LONGEST_NAME_BYTES, shortened
-
-if TYPE_CHECKING:
-    from unblur.done import Look
-
-_EXISTS = "{} exists; --overwrite replaces it"
 
 
 @dataclass(frozen=True)
@@ -299,7 +289,7 @@ def _judge_by_states(job: Job, options: Options, memory: Memory) -> Job:
     written = [file for file in (target, job.comparison) if file is not None]
     problems = []
     if options.in_place:
-        problems = [_problem_in_place(target, options.keeps_backup, look)]
+        problems = [problem_in_place(target, options.keeps_backup, look)]
         written.remove(target)
     for file in written:
         if source is not None and is_same(source, file):
@@ -310,7 +300,7 @@ def _judge_by_states(job: Job, options: Options, memory: Memory) -> Job:
                 return replace(job, skip=f"{file} exists")
     overwrites = options.on_existing == "overwrite"
     replaceable = {file for file in written if overwrites or memory.is_ours(file, source)}
-    problems += [_problem_of_target(file, file in replaceable, look) for file in written]
+    problems += [problem_of_target(file, file in replaceable, look) for file in written]
     return replace(
         job,
         replaces=options.in_place or target in replaceable,
@@ -326,54 +316,6 @@ def _reason_to_skip(job: Job, options: Options, memory: Memory) -> str | None:
     if job.source is None or options.in_place or options.on_existing == "overwrite":
         return None
     return IS_RESULT if memory.is_result(job.source) else None
-
-
-def _problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None:
-    if isinstance(photo, Path):  # of an object only its store knows whether it may be replaced
-        if not os.access(photo, os.W_OK):
-            return "is read-only, and would be replaced"
-        if not os.access(photo.parent, os.W_OK):
-            return f"{photo.parent} cannot be written to"
-    if keeps_backup and (other := _other_backup(photo, look)):
-        return f"{other} exists; it would be replaced"
-    return None
-
-
-def _other_backup(photo: Place, look: Look) -> Place | None:
-    """Return where the original of a photo is to be kept, if something else is there.
-
-    A run that was killed leaves a backup that is its photo still.
-    """
-    backup = photo.with_name(photo.name + BACKUP_ENDING)
-    if isinstance(photo, Path) and is_same(photo, backup):
-        return None
-    there, wanted = look(backup), look(photo)
-    if there is None or wanted is None:
-        return None
-    return None if there.size == wanted.size and _read(backup) == _read(photo) else backup
-
-
-def _read(place: Place) -> bytes:
-    return stores.read(place)[0] if isinstance(place, Url) else read_photo_bytes(place)[0]
-
-
-def _problem_of_target(target: Place, may_replace: bool, look: Look) -> str | None:
-    if isinstance(target, Url):
-        return _EXISTS.format(target) if look(target) and not may_replace else None
-    if not can_be_named(target.name):
-        return f"{target.name} cannot be the name of a file on Windows"
-    if is_folder(target):
-        return f"{target} is a folder"
-    if is_device(target):
-        return f"{target} is no file that could be replaced; - is standard output"
-    if exists(target) and not may_replace:
-        return _EXISTS.format(target)
-    folder = next(parent for parent in target.absolute().parents if exists(parent))
-    if not is_folder(folder):
-        return f"{folder} is not a folder"
-    if not os.access(folder, os.W_OK):
-        return f"{folder} cannot be written to"
-    return None
 
 
 def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:

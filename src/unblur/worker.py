@@ -47,8 +47,8 @@ class Worker:
             fetch it and import PyTorch before threads are told not to spin.
         choices: What the user chose for the network.
         options: What the user asked for.
-        settings: What a result depends on besides its photo.
         shape: What the worker takes of its node.
+        settings: What a result depends on besides its photo; see `unblur.runner.Run`.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Worker:
         network: list[ray.ObjectRef[SRN]],
         choices: Choices,
         options: Options,
-        settings: str,
         shape: Shape,
+        settings: str = "",
     ) -> None:
         have_threads_wait_briefly()
         self._network, self._choices, self._options = network, choices, options
