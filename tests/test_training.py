@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import functools
+import re
+
 import numpy as np
 import pytest
 import torch
-from conftest import make_pixels
+from conftest import encode_image, make_pixels
 from crop_sources import make_sources
+from PIL import Image
 
 from training.data import Pair
 from training.drawn import draw_over
@@ -16,11 +20,13 @@ from training.pool import CropPool
 from training.sheet import draw
 from training.synthesis.batches import BatchMaker
 from training.synthesis.recipe import Recipe
-from training.train import save, saved_when_stopped, train
+from training.synthesis.sources import read_sources
+from training.train import main, save, saved_when_stopped, train
 from training.trainer import COMPACT, Trainer, initialise
 from unblur.bands import LineBuffers
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
+from unblur.weights import load_network
 
 
 def test_what_is_drawn_depends_on_the_seed_alone_and_leaves_the_photo_as_it_was():
@@ -173,6 +179,29 @@ def test_a_training_that_was_stopped_goes_on_with_new_crops(trainer, tmp_path, m
     assert not all(torch.equal(old, new) for old, new in pairs)
     rows = (tmp_path / "curve.tsv").read_text().splitlines()
     assert [row.split("\t")[2] for row in rows] == ["set", "set"]
+
+
+def test_the_command_trains_saves_and_reports(tmp_path, monkeypatch, capsys):
+    for name in ("photos/a", "photos/lxqt_valendas", "pairs/blur/b", "pairs/sharp/b",
+                 "pairs/blur/reds_street_0", "pairs/sharp/reds_street_0"):  # fmt: skip
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_image(Image.fromarray(make_pixels(340, 340)), "PNG"))
+    small = SRNConfig(**COMPACT.to_dict() | {"width": 1, "blocks": 1})
+    monkeypatch.setattr("training.train.COMPACT", small)
+    monkeypatch.setattr("training.train.STEPS_OF_A_LINE", 2)
+    few = functools.partial(read_sources, overlays=2, captions=2)
+    monkeypatch.setattr("training.train.read_sources", few)
+    folders = [f"--{name}={tmp_path / name}" for name in ("photos", "pairs", "folder")]
+    sizes = ["--crop=32", "--batch=2", "--pooled=3", "--minutes=1e-9", "--device=cpu"]
+    monkeypatch.setattr("sys.argv", ["train", *sizes, *folders])
+    main()
+    main()
+    steps = re.findall(r"step (\d+)", capsys.readouterr().out)
+    assert steps == ["2", "4"]
+    rows = [row.split("\t")[2] for row in (tmp_path / "folder/curve.tsv").read_text().splitlines()]
+    assert rows == 2 * ["short", "medium", "long", "drawn", "real"]
+    assert load_network(tmp_path / "folder" / "average.safetensors").config == small
 
 
 def test_another_error_takes_over_in_the_second_half(trainer):

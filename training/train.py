@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from training.data import Pair
 from training.losses import LATER_ERRORS
-from training.pool import CropPool
+from training.pool import POOLED, CropPool
 from training.scores import evaluate
 from training.synthesis.batches import BatchMaker
 from training.synthesis.plan import largest_scene
@@ -68,6 +69,11 @@ def report(trainer: Trainer, sets: dict[str, list[Pair]], log: Path) -> None:
             )
 
 
+def decibels(error: Tensor) -> float:
+    """Return a squared error in decibels; that of crops alike is very low."""
+    return 10 * math.log10(max(error.item(), 1e-12))
+
+
 def train(
     trainer: Trainer,
     pool: CropPool,
@@ -100,7 +106,7 @@ def train(
             f"{trainer.seconds / 60:6.1f} min  step {trainer.step}  "
             f"{trainer.pixels / 1e6:.0f} Mpx  "
             f"{trainer.pixels / trainer.seconds / 1e3:.0f} kpx/s  "
-            f"training gain {10 * math.log10(before.item() / after.item()):+.3f} dB",
+            f"training gain {decibels(before) - decibels(after):+.3f} dB",
             flush=True,
         )
         finished = trainer.progress >= 1
@@ -132,6 +138,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--crop", type=int, default=256, help="side of the crops in pixels (256)")
     parser.add_argument("--batch", type=int, default=64, help="crops of each step (64)")
+    parser.add_argument("--pooled", type=int, default=POOLED, help="batches in the pool (64)")
     return parser.parse_args()
 
 
@@ -179,7 +186,7 @@ def make_pool(options: argparse.Namespace, trainer: Trainer) -> CropPool:
         longest=lambda: recipe.longest_at(trainer.progress),
         seed=options.seed,
     )
-    return CropPool(make, trainer.batches_made)
+    return CropPool(make, trainer.batches_made, options.pooled)
 
 
 if __name__ == "__main__":
