@@ -20,9 +20,9 @@ RUN --mount=type=bind,from=build,source=/source/constraints.txt,target=/tmp/cons
 # hadolint ignore=DL3013
 RUN --mount=type=bind,from=build,source=/wheels,target=/tmp/wheels \
     pip install --no-cache-dir "$(echo /tmp/wheels/unblur-*.whl)[deep,heif,raw]"
-# Any user may write to the cache: --user names one that this image does not know.
-RUN useradd --create-home --uid 10001 photos && mkdir --mode=1777 /cache
-ENV UNBLUR_CACHE_DIR=/cache HOME=/home/photos
+# Any user may write there: --user names one that this image does not know.
+RUN useradd --create-home --uid 10001 photos && mkdir --mode=1777 /cache /data
+ENV UNBLUR_CACHE_DIR=/cache UNBLUR_HISTORY=/data/history.sqlite3 HOME=/home/photos
 USER 10001:10001
 WORKDIR /photos
 ENTRYPOINT ["unblur"]

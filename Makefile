@@ -30,7 +30,7 @@ demo: $(READY) ## Set up, and deblur the sample photo
 	$(BIN)/unblur --overwrite --output . examples/street.jpg
 
 test: $(READY) ## Set up, and run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(READY) ## Check format, style and types
 	$(BIN)/ruff format --check .
@@ -65,7 +65,7 @@ FUZZ_SECONDS ?= 60
 
 fuzz: $(READY) ## Feed damaged files to the parsers, FUZZ_SECONDS (60) for each
 	$(BIN)/python $(INSTALL) --group fuzz
-	for target in jpeg png webp avif tiff thumbnail checkpoint weights archive; do \
+	for target in jpeg png webp avif heif tiff exif thumbnail checkpoint weights archive; do \
 		$(BIN)/python -m fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 

@@ -13,6 +13,10 @@ import argparse
 import io
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unblur.srn import SRN
 
 MEGAPIXELS = 12.0
 """Of each photo."""
@@ -55,17 +59,14 @@ MACHINES = (
 )
 
 
-def count_multiplications() -> float:
-    """Return the network's multiply-accumulates per pixel at all three scales."""
+def count_multiplications(network: SRN) -> float:
+    """Return a network's multiply-accumulates per pixel at all three scales."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from unblur.models import DEFAULT_MODEL, find_weights
-    from unblur.weights import load_network
-
     side = 256
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        load_network(find_weights(DEFAULT_MODEL))(torch.zeros(1, 3, side, side))
+        network(torch.zeros(1, network.config.channels, side, side))
     return float(counter.get_total_flops()) / 2 / side**2
 
 
@@ -147,7 +148,10 @@ def main() -> None:
     if parser.parse_args().measure:
         measure()
         return
-    multiplications = count_multiplications()
+    from unblur.models import DEFAULT_MODEL, find_weights
+    from unblur.weights import load_network
+
+    multiplications = count_multiplications(load_network(find_weights(DEFAULT_MODEL)))
     print(f"{multiplications / 1e3:.0f} GMAC per megapixel\n\n{table(multiplications)}")
 
 

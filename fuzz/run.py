@@ -4,7 +4,8 @@
 
 Options are those of libFuzzer. The first inputs are the photos of the tests;
 those that reach new code join them in ``fuzz/corpus``, where the next run begins,
-and one that breaks a promise is written to ``fuzz/findings``.
+and one that breaks a promise, or takes more than a few seconds, is written to
+``fuzz/findings``.
 """
 
 from __future__ import annotations
@@ -33,12 +34,17 @@ with atheris.instrument_imports(include=["unblur"]):
         thumbnail,
         weights,
     )
+    from unblur.display import make_views
     from unblur.errors import PhotoError, WeightsError
+    from unblur.metadata import Metadata
+    from unblur.new_tiff import write_tiff
+    from unblur.photo import PNG, TIFF
     from unblur.srn import SRN
     from unblur.srn_config import SRNConfig
 
 sys.path.append(str(TESTS))
-import published_files  # noqa: E402 (the tests' folder had to be made known first)
+import bombs  # noqa: E402 (the tests' folder had to be made known first)
+import published_files  # noqa: E402
 import test_avif  # noqa: E402
 import test_jpeg  # noqa: E402
 import test_png  # noqa: E402
@@ -55,6 +61,9 @@ UNCHECKED_WEIGHTS = WEIGHTS.replace(weights.CHECKSUM_KEY.encode(), b"unblur.nobo
 SCRATCH = HERE / "corpus" / "scratch"
 MAX_PIXELS = 100_000
 """Enough for the seeds, and little enough for thousands of photos a second."""
+BOMB_BYTES = 2000
+SECONDS = 5
+"""An input that takes longer is a finding: most take a thousandth of that."""
 
 
 def check_splice(container: ModuleType, data: bytes, coded: bytes) -> None:
@@ -67,13 +76,17 @@ def check_splice(container: ModuleType, data: bytes, coded: bytes) -> None:
 
 
 def check_codec(data: bytes) -> None:
-    """Any bytes are a photo that can be written back, or raise ``PhotoError``."""
+    """Any bytes are a photo that can be written back and shown, or raise ``PhotoError``."""
     try:
         photo = codecs.decode(data, MAX_PIXELS)
         result = codecs.encode(photo, photo.pixels)
     except PhotoError:
         return
     assert codecs.decode(result.data).pixels.shape == photo.pixels.shape
+    make_views(photo, photo.pixels)
+    with contextlib.suppress(PhotoError):
+        codecs.encode(photo, photo.pixels, strip_metadata=True)
+        codecs.encode(photo, photo.pixels, form=PNG if photo.format is TIFF else TIFF)
 
 
 def fuzz_jpeg(data: bytes) -> None:
@@ -119,6 +132,14 @@ def fuzz_archive(data: bytes) -> None:
         assert {one.name for one in importing.read_networks(path)} <= published.CONFIGS.keys()
 
 
+def fuzz_exif(data: bytes) -> None:
+    """Any bytes are an EXIF block around which a TIFF can be written, damaged or not."""
+    metadata = Metadata(exif=data, xmp=data)
+    assert len(metadata.upright().exif) == len(data)
+    result = write_tiff(test_thumbnail.NEW, None, metadata)
+    assert codecs.decode(result).pixels.shape == test_thumbnail.NEW.shape
+
+
 def fuzz_thumbnail(data: bytes) -> None:
     """Any bytes keep their length as an EXIF block, and only the thumbnail's may change."""
     result = thumbnail.refreshed(data, test_thumbnail.NEW)
@@ -136,28 +157,41 @@ def make_small_archive() -> bytes:
     return published_files.make_zip(published_files.checkpoint_members("color", arrays))
 
 
-TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
-    "jpeg": (fuzz_jpeg, test_jpeg.PHOTOS),
-    "png": (fuzz_png, test_png.PHOTOS),
-    "webp": (check_codec, [test_webp.SAMPLE, test_webp.make_webp(lossless=True)]),
-    "avif": (check_codec, [test_avif.SAMPLE]),
-    "tiff": (check_codec, list(test_tiff.SMALL)),
-    "checkpoint": (fuzz_checkpoint, [CHECKPOINT_INDEX, CHECKPOINT_ENTRY]),
-    "weights": (fuzz_weights, [WEIGHTS, UNCHECKED_WEIGHTS]),
-    "archive": (fuzz_archive, [make_small_archive()]),
-    "thumbnail": (fuzz_thumbnail, test_thumbnail.EXIFS),
+def small_bombs(container: str) -> list[bytes]:
+    """Return files that repeat something, a few kilobytes long."""
+    return list(bombs.make_bombs(container, BOMB_BYTES).values())
+
+
+TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = {
+    "jpeg": (fuzz_jpeg, lambda: [*test_jpeg.PHOTOS, *small_bombs("JPEG")]),
+    "png": (fuzz_png, lambda: [*test_png.PHOTOS, *small_bombs("PNG")]),
+    "webp": (
+        check_codec,
+        lambda: [test_webp.SAMPLE, test_webp.make_webp(lossless=True), *small_bombs("WebP")],
+    ),
+    "avif": (
+        check_codec,
+        lambda: [test_avif.SAMPLE, test_avif.with_gain_map(), *small_bombs("AVIF")],
+    ),
+    "heif": (check_codec, lambda: [bombs.make_heic(), *small_bombs("HEIF")]),
+    "tiff": (check_codec, lambda: [*test_tiff.SMALL, *small_bombs("TIFF")]),
+    "checkpoint": (fuzz_checkpoint, lambda: [CHECKPOINT_INDEX, CHECKPOINT_ENTRY]),
+    "weights": (fuzz_weights, lambda: [WEIGHTS, UNCHECKED_WEIGHTS]),
+    "archive": (fuzz_archive, lambda: [make_small_archive()]),
+    "exif": (fuzz_exif, lambda: list(test_thumbnail.EXIFS)),
+    "thumbnail": (fuzz_thumbnail, lambda: list(test_thumbnail.EXIFS)),
 }
 
 
 def main(name: str, *options: str) -> None:
     """Fuzz one target."""
-    target, seeds = TARGETS[name]
+    target, make_seeds = TARGETS[name]
     corpus, findings = HERE / "corpus" / name, HERE / "findings"
     for folder in (corpus, findings, SCRATCH):
         folder.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(seeds):
+    for number, seed in enumerate(make_seeds()):
         (corpus / f"seed-{number}").write_bytes(seed)
-    limits = ["-timeout=10", "-rss_limit_mb=2048", f"-artifact_prefix={findings}/"]
+    limits = [f"-timeout={SECONDS}", "-rss_limit_mb=2048", f"-artifact_prefix={findings}/"]
     atheris.Setup([sys.argv[0], *limits, *options, str(corpus)], target)
     atheris.Fuzz()
 

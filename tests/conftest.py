@@ -47,7 +47,10 @@ def _clean_environment(monkeypatch, tmp_path_factory):
         monkeypatch.delenv(name.upper(), raising=False)
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("COLUMNS", "LINES"):  # pytest-xdist sets them: no terminal would have its own size
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("UNBLUR_HISTORY", str(tmp_path_factory.mktemp("data") / "history.sqlite3"))
     monkeypatch.setenv("UNBLUR_MODELS_DIR", str(tmp_path_factory.mktemp("models") / "models"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
 
@@ -131,6 +134,18 @@ def identity_weights(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
     save_network(unchanging_srn(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def brightening_weights(tmp_path_factory):
+    """Weights of a tiny real network that makes every photo brighter, each time it sees it."""
+    from fakes import brightening_srn
+
+    from unblur.weights import save_network
+
+    path = tmp_path_factory.mktemp("weights") / "brightening.safetensors"
+    save_network(brightening_srn(), path)
     return path
 
 

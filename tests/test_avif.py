@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from bombs import make_item
 from conftest import (
     check_only_the_picture_changed,
     check_recoding,
@@ -15,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur import bmff, codecs
+from unblur import avif, bmff, codecs, pixels
+from unblur.boxes import make_box
 from unblur.errors import PhotoError
-from unblur.items import MIRROR, ROTATION
-from unblur.photo import AVIF
+from unblur.items import MIRROR, ROTATION, Reference, as_stored
+from unblur.photo import AVIF, PNG
 
 
 def make_avif(channels=3, size=(64, 63), **options):
@@ -94,6 +97,76 @@ def test_other_programs_see_the_new_pixels_and_the_old_metadata(tmp_path):
 def test_a_file_keeps_about_its_size(quality):
     original = make_avif(size=(256, 256), quality=quality)
     assert len(recode(original).data) == pytest.approx(len(original), rel=0.25)
+
+
+def with_gain_map(major=b"avif"):
+    """An AVIF with a brighter rendition, an item made of photo and gain map that a brand tells."""
+    file = bmff.read(make_avif(exif=make_exif()))
+    first = max(file.items) + 1
+    gain = replace(
+        file.primary, entry=make_item(first, b"av01", None).entry, data=file.primary.data + b"\0"
+    )
+    size = next(prop for prop in file.primary.properties if prop.type == b"ispe")
+    toned = make_item(first + 1, b"tmap", bytes(62), size)
+    brands = make_box(b"ftyp", major + bytes(4) + b"mif1avifmiaftmap")
+    return bmff.write(
+        replace(
+            file,
+            items={**file.items, first: gain, first + 1: toned},
+            references=(*file.references, Reference(b"dimg", first + 1, (file.primary_id, first))),
+            before=(brands,),
+        )
+    )
+
+
+@pytest.mark.parametrize("major", [b"avif", b"tmap"])
+def test_a_gain_map_that_brands_announce_stays_with_them(major):
+    original = with_gain_map(major)
+    before, after = bmff.read(original), bmff.read(recode(original, 1).data)
+    check_only_the_picture_changed(before, after)
+    assert after.before == before.before
+
+
+def test_a_copy_without_a_gain_map_does_not_announce_one():
+    file = bmff.read(with_gain_map(b"tmap"))
+    (brands,) = as_stored(file).before
+    assert brands == make_box(b"ftyp", b"mif1" + bytes(4) + b"mif1avifmiaf")
+
+
+def test_a_stripped_photo_without_its_gain_map_is_read_by_other_programs():
+    photo = codecs.decode(with_gain_map())
+    stripped = codecs.encode(photo, photo.pixels, strip_metadata=True).data
+    assert b"tmap" not in stripped
+    Image.open(io.BytesIO(stripped)).load()
+
+
+@pytest.fixture
+def coded(monkeypatch):
+    """The qualities at which AVIF is coded meanwhile."""
+    qualities = []
+
+    def code_pixels(*inputs, **options):
+        qualities.append(options["quality"])
+        return pixels.code_pixels(*inputs, **options)
+
+    monkeypatch.setattr(avif, "code_pixels", code_pixels)
+    return qualities
+
+
+def test_nothing_is_coded_to_find_a_quality_that_is_not_needed(coded):
+    photo = codecs.decode(make_avif())
+    codecs.decode_reduced(make_avif())
+    codecs.encode(photo, photo.pixels, form=PNG)
+    assert coded == []
+    codecs.encode(photo, photo.pixels, quality=70)
+    assert coded == [70]
+
+
+def test_the_originals_quality_is_found_when_it_is_coded_again(coded):
+    photo = codecs.decode(make_avif(quality=60))
+    codecs.encode(photo, photo.pixels)
+    assert 2 < len(coded) <= 5
+    assert coded[-1] in coded[:-1]
 
 
 @pytest.mark.parametrize(("bits", "depth"), [(0x40, 10), (0x60, 12)])

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 import itertools
-import math
 import weakref
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unblur.bands import LineBuffers, RowQueue, next_band
-from unblur.memory import line_buffer_bytes, rows_behind
 from unblur.srn import SRN, Doubling, SameConv
 from unblur.srn_config import SRNConfig
 
@@ -23,6 +21,12 @@ CONFIGS = [
         width=4, blocks=2, kernel=3, recurrent=True, unshuffle=2, residual=True, resample="area"
     ),
     SRNConfig(width=2, blocks=1, kernel=7, unshuffle=3, residual=True),
+    SRNConfig(width=2, levels=2, blocks=(2, 1), kernel=3, residual=True),
+    SRNConfig(width=2, levels=4, blocks=(1, 1, 2, 2), kernel=3, unshuffle=2, resample="area"),
+    SRNConfig(channels=1, width=2, levels=4, blocks=(1, 2, 1, 3), kernel=3, recurrent=True),
+    SRNConfig(
+        width=4, blocks=1, kernel=3, recurrent=True, unshuffle=4, residual=True, resample="area"
+    ),
 ]
 
 
@@ -123,6 +127,7 @@ def test_bands_are_doubled_as_the_whole_is(at):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
+@settings(max_examples=40)
 @given(cuts)
 def test_bands_of_any_height_come_out_as_the_whole_image_does(config, at):
     network = random_network(config)
@@ -143,40 +148,6 @@ def test_bands_of_any_height_come_out_as_the_whole_image_does(config, at):
     assert torch.allclose(torch.cat(images, dim=2), whole, atol=1e-5)
     if config.recurrent:
         assert torch.allclose(torch.cat(states, dim=2), whole_state, atol=1e-5)
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-def test_results_lag_behind_by_no_more_than_is_told(config):
-    network = random_network(config)
-    image = torch.rand(1, config.channels, config.stride * 40, config.stride)
-    heights = [config.stride] * 40
-    results = in_bands(
-        lambda blurred, buffers: network.run_scale(blurred, blurred, None, buffers)[0],
-        heights,
-        image,
-    )
-    came_in = list(itertools.accumulate(heights))
-    came_out = list(itertools.accumulate(result.shape[2] for result in results))
-    behind = max(i - o for i, o in zip(came_in, came_out, strict=True))
-    assert behind <= rows_behind(config)
-    assert came_out[-1] == came_in[-1]
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-def test_line_buffers_take_no_more_memory_than_is_told(config):
-    network = random_network(config)
-    width = config.stride * 8
-    planes = 3 // config.channels
-    buffers = LineBuffers(is_last=False)
-    for _ in range(30):
-        band = torch.rand(planes, config.channels, config.stride * 2, width)
-        network.run_scale(band, band, None, buffers)
-        before, buffers = buffers, buffers.next(is_last=False)
-    both = [*before.above.values(), *buffers.above.values()]
-    taken = sum(rows.untyped_storage().nbytes() for rows in both)
-    told = line_buffer_bytes(width, config, torch.float32)
-    assert taken <= told
-    assert math.isclose(taken, told, rel_tol=0.9)
 
 
 @pytest.mark.parametrize("config", CONFIGS)

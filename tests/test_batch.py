@@ -147,24 +147,18 @@ def test_a_result_that_was_deleted_is_made_again(jpeg, unblur):
     assert unblur(jpeg).stdout
 
 
-def test_without_its_history_a_run_replaces_nothing(jpeg, unblur, monkeypatch, tmp_path):
+def test_without_its_history_a_run_replaces_nothing(jpeg, unblur, tmp_path):
     unblur(jpeg)
-    monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path / "another"))
+    Path(os.environ["UNBLUR_HISTORY"]).unlink()
     assert "exists" in unblur(jpeg).stderr
     assert unblur(jpeg, "--on-existing", "skip").code == 0
-
-
-def test_a_damaged_history_only_costs_its_memory(jpeg, unblur, monkeypatch, tmp_path):
-    monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path))
-    (tmp_path / "history.sqlite3").write_bytes(b"no database" * 1000)
-    assert unblur(jpeg).code == 0
 
 
 @pytest.mark.posix
 def test_in_place_replaces_the_photo_and_keeps_its_mode(jpeg, unblur):
     jpeg.chmod(0o600)
     before, file_before = jpeg.read_bytes(), jpeg.stat().st_ino
-    assert unblur(jpeg, "--in-place", "--backup").code == 0
+    assert unblur(jpeg, "--in-place").code == 0
     assert names(jpeg.parent) == ["photo.jpg", "photo.jpg.orig"]
     assert jpeg.with_name("photo.jpg.orig").read_bytes() == before
     assert jpeg.stat().st_ino != file_before
@@ -179,20 +173,6 @@ def test_in_place_a_second_run_does_not_deblur_twice(jpeg, unblur, options):
     once = jpeg.read_bytes()
     result = unblur(jpeg, "--in-place", *options)
     assert (result.code, result.stdout, jpeg.read_bytes()) == (0, b"", once)
-
-
-def test_in_place_nothing_is_replaced_that_could_not_be_remembered(
-    jpeg, unblur, monkeypatch, tmp_path
-):
-    (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    before = jpeg.read_bytes()
-    result = unblur(jpeg, "--in-place")
-    assert (result.code, jpeg.read_bytes()) == (2, before)
-    assert "set UNBLUR_CACHE_DIR" in result.stderr
-    result = unblur(jpeg)
-    assert result.code == 0
-    assert "a second run will not know these results" in result.stderr
 
 
 def test_the_result_of_another_photo_of_that_name_stays(jpeg, unblur, tmp_path):
@@ -211,7 +191,7 @@ def test_a_photo_from_the_year_2300_does_not_end_the_run(jpeg, unblur):
     other.write_bytes(make_jpeg())
     future = 10_413_792_000  # seconds
     os.utime(jpeg, (future, future))
-    assert unblur("-r", "--in-place", "--backup", jpeg.parent).code == 0
+    assert unblur("-r", "--in-place", jpeg.parent).code == 0
     assert names(jpeg.parent) == ["photo.jpg", "photo.jpg.orig", "q.jpg", "q.jpg.orig"]
 
 
@@ -228,7 +208,7 @@ def test_the_command_line_wins_on_what_exists(jpeg, unblur, monkeypatch):
     assert mine.read_bytes() != b"mine"
 
 
-@pytest.mark.parametrize("options", [[], ["--backup"], ["--overwrite"]])
+@pytest.mark.parametrize("options", [[], ["--no-backup"], ["--overwrite"]])
 def test_a_photo_that_is_edited_meanwhile_is_not_replaced(jpeg, unblur, meanwhile, options):
     meanwhile(lambda: jpeg.write_bytes(make_jpeg(32, 32)))
     result = unblur(jpeg, "--in-place", *options)
@@ -267,7 +247,7 @@ def test_in_place_tells_of_other_names(jpeg, unblur):
 def test_an_older_backup_is_not_replaced(jpeg, unblur):
     backup = jpeg.with_name("photo.jpg.orig")
     backup.write_bytes(b"older")
-    assert unblur(jpeg, "--in-place", "--backup").code == 1
+    assert unblur(jpeg, "--in-place").code == 1
     assert backup.read_bytes() == b"older"
 
 

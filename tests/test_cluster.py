@@ -163,8 +163,8 @@ class Doomed(Worker):
         if job.source.name == "before.jpg" and self.is_first("before"):
             self._finished[number].comparison.publish(replaces=False)  # which comes first
             os._exit(1)
-        self.note("publish", job)
         said = super().publish(number)
+        self.note("publish", job)  # now: a worker that is killed before has published nothing
         if job.source.name == "after.jpg" and self.is_first("after"):
             os._exit(1)
         return said

@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from conftest import make_pixels
 
-from unblur.deblurrer import SMALLEST_TILE_PX, Deblurrer, _Photo
+from unblur import memory, photo_rows
+from unblur.deblurrer import Deblurrer
 from unblur.devices import available_devices
 from unblur.errors import DeviceError, PhotoError, UsageError
+from unblur.memory import SMALLEST_TILE_PX
+from unblur.photo_rows import PhotoRows
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
 from unblur.views import ALL_VIEWS
@@ -21,6 +24,12 @@ NETWORKS = {
     "lstm": SRNConfig(channels=1, width=2, blocks=1, recurrent=True),
     "compact": SRNConfig(
         width=4, blocks=1, kernel=3, recurrent=True, unshuffle=2, residual=True, resample="area"
+    ),
+    "deep": SRNConfig(
+        width=2, levels=4, blocks=(1, 1, 2, 2), kernel=3, recurrent=True, unshuffle=2, residual=True
+    ),
+    "folded by 4": SRNConfig(
+        width=4, blocks=1, kernel=3, unshuffle=4, residual=True, resample="area"
     ),
 }
 
@@ -60,6 +69,66 @@ def test_tiles_compute_what_one_whole_pass_computes(name, tile):
     difference = result.astype(float) - deblur_whole(network, image)
     assert np.abs(difference).max() <= 1  # where two roundings differ
     assert np.square(difference).mean() <= 255**2 / 10**7  # 70 dB
+
+
+WIDE_SIZES = [(1, 70), (2, 300), (97, 403), (130, 261)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("size", WIDE_SIZES)
+def test_a_wide_photo_is_computed_as_one_whole_pass_computes_it(name, size):
+    network = random_network(NETWORKS[name])
+    image = make_pixels(*size)
+    result = Deblurrer(network, "cpu", SMALLEST_TILE_PX, torch.float32)(image)
+    difference = result.astype(float) - deblur_whole(network, image)
+    assert np.abs(difference).max() <= 1  # where two roundings differ
+    assert np.square(difference).mean() <= 255**2 / 10**7  # 70 dB
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("dtype", "rounding"), [(np.uint8, 1), (np.uint16, 9)])
+def test_bands_of_columns_come_out_as_bands_of_rows_do(name, dtype, rounding, monkeypatch):
+    network = random_network(NETWORKS[name])
+    image = make_pixels(203, 317, dtype=dtype)
+    results = []
+    for ratio in (1, 2):
+        monkeypatch.setattr(photo_rows, "WIDE", ratio)
+        assert (photo_rows.as_seen(image).shape == image.shape) == (ratio == 2)
+        results.append(Deblurrer(network, "cpu", SMALLEST_TILE_PX, torch.float32)(image))
+    difference = np.abs(results[0].astype(int) - results[1])
+    assert difference.max() <= rounding  # sums in another order
+    assert dtype == np.uint16 or (difference > 0).mean() < 0.001
+
+
+def test_a_wide_photo_takes_line_buffers_of_its_height_only():
+    class Widths(fakes.Identity):
+        widest = 0
+
+        def run_scale(self, blurred, previous, state, buffers):
+            self.widest = max(self.widest, blurred.shape[3])
+            return blurred, None
+
+    network, image = Widths(), make_pixels(3, 5000)
+    assert np.array_equal(Deblurrer(network, "cpu", SMALLEST_TILE_PX)(image), image)
+    assert network.widest == network.config.multiple
+
+
+def test_wide_photos_go_on_with_the_cpu_as_others_do(monkeypatch):
+    network = random_network(NETWORKS["compact"])
+    image = make_pixels(40, 300)
+    deblurrer = Deblurrer(network, "cpu", SMALLEST_TILE_PX, torch.float32)
+    expected, launch = deblurrer(image), deblurrer.launch
+    deblurrer.device = torch.device("meta")
+
+    def launch_on_cpu(*inputs):
+        if deblurrer.device.type == "meta":
+            raise torch.OutOfMemoryError
+        return launch(*inputs)
+
+    monkeypatch.setattr(deblurrer, "launch", launch_on_cpu)
+    monkeypatch.setattr(deblurrer, "upload", torch.from_numpy)
+    monkeypatch.setattr(deblurrer, "_largest_tile", lambda image: SMALLEST_TILE_PX)
+    assert np.abs(deblurrer(image).astype(int) - expected).max() <= 1
 
 
 @pytest.mark.skipif(available_devices() == ["cpu"], reason="PyTorch sees no GPU")
@@ -168,8 +237,8 @@ def test_views_that_there_are_not_are_refused(views):
 
 
 def test_views_that_need_more_memory_than_allowed_are_refused_before_any_is_made():
-    network, image = fakes.TileSizes(), make_pixels(3000, 300)
-    limits = {"tile": SMALLEST_TILE_PX, "max_memory": 550 << 20}
+    network, image = fakes.TileSizes(), make_pixels(1500, 800)
+    limits = {"precision": torch.bfloat16, "max_memory": 531 << 20}
     Deblurrer(network, "cpu", **limits, views=4)(image)
     network.largest = 0
     with pytest.raises(PhotoError, match="more than --max-memory allows"):
@@ -205,6 +274,59 @@ def test_a_photo_that_needs_more_memory_than_allowed_is_refused():
 def test_a_tile_that_the_user_typed_is_refused_rather_than_changed():
     with pytest.raises(PhotoError, match="with tiles of 1024 pixels"):
         Deblurrer(fakes.Identity(), "cpu", tile=1024, max_memory=500 << 20)(make_pixels(64, 64))
+
+
+@pytest.fixture
+def megabytes_free(monkeypatch):
+    """Let so much memory be free."""
+
+    def let(count):
+        monkeypatch.setattr(memory, "obtainable_memory", lambda: count << 20)
+
+    return let
+
+
+def test_a_photo_that_needs_more_memory_than_is_free_is_refused_in_one_line(megabytes_free):
+    network = fakes.TileSizes()
+    megabytes_free(90)
+    words = (
+        r"^needs about 0\.[1-9] GB more memory, 0\.1 GB are free: close other programs, or use "
+        r"--jobs 1; --max-memory 1G tries all the same$"
+    )
+    with pytest.raises(PhotoError, match=words):
+        Deblurrer(network, "cpu", precision=torch.bfloat16)(make_pixels(500, 500))
+    assert network.largest == 0
+
+
+def test_the_users_word_on_memory_is_believed(megabytes_free):
+    megabytes_free(90)
+    image = make_pixels(500, 500)
+    deblurrer = Deblurrer(fakes.Identity(), "cpu", precision=torch.bfloat16, max_memory=10**9)
+    assert np.array_equal(deblurrer(image), image)
+
+
+def test_tiles_shrink_before_a_photo_is_refused(megabytes_free):
+    tiles, image, sizes = fakes.TileSizes(), make_pixels(700, 900), []
+    for count in (4000, 300, 200):
+        megabytes_free(count)
+        tiles.largest = 0
+        deblurrer = Deblurrer(tiles, "cpu", tile=768, precision=torch.bfloat16)
+        assert np.array_equal(deblurrer(image), image)
+        sizes.append(tiles.largest)
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 3
+
+
+@pytest.mark.parametrize(("allowed", "fits"), [(10**7, False), (64 * 10**9, True)])
+def test_a_bound_on_main_memory_holds_on_a_gpu_too(allowed, fits):
+    deblurrer = Deblurrer(fakes.Identity(), "cpu", tile=512, max_memory=allowed)
+    deblurrer.device = torch.device("cuda")  # of which the estimate needs the name only
+    image = make_pixels(64, 64)
+    if fits:
+        assert deblurrer._largest_tile(image) == 512
+    else:
+        with pytest.raises(PhotoError, match="more than --max-memory allows"):
+            deblurrer(image)
 
 
 def test_progress_rises_to_one():
@@ -277,7 +399,7 @@ def test_a_tile_is_written_while_the_device_computes_the_next(name, monkeypatch)
     network = random_network(NETWORKS[name])
     image = make_pixels(300, 420)
     deblurrer = Deblurrer(network, "cpu", 192, torch.float32)
-    expected, events, launch, write = deblurrer(image), [], deblurrer.launch, _Photo.write
+    expected, events, launch, write = deblurrer(image), [], deblurrer.launch, PhotoRows.write
 
     def launch_and_tell(*inputs):
         events.append("launch ")
@@ -288,7 +410,7 @@ def test_a_tile_is_written_while_the_device_computes_the_next(name, monkeypatch)
         write(*finished)
 
     monkeypatch.setattr(deblurrer, "launch", launch_and_tell)
-    monkeypatch.setattr(_Photo, "write", write_and_tell)
+    monkeypatch.setattr(PhotoRows, "write", write_and_tell)
     assert np.array_equal(deblurrer(image), expected)
     assert re.search(r"launch (launch write )+write $", "".join(events))
 

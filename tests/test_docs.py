@@ -15,6 +15,7 @@ from benchmarks import capacity
 from unblur import models
 from unblur.cli import main
 from unblur.errors import ExitCode
+from unblur.weights import load_network
 
 ROOT = Path(__file__).parents[1]
 SCRIPTING = (ROOT / "docs" / "scripting.md").read_text("utf-8")
@@ -163,7 +164,8 @@ def test_the_list_example_hands_on_every_name(shell):
 
 @pytest.mark.weights
 def test_the_capacity_plan_is_what_its_program_says():
-    assert capacity.table(capacity.count_multiplications()) in CLUSTER
+    network = load_network(models.find_weights(models.DEFAULT_MODEL))
+    assert capacity.table(capacity.count_multiplications(network)) in CLUSTER
 
 
 def test_the_kubernetes_example_is_a_job_with_a_head_and_workers():

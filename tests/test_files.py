@@ -11,7 +11,8 @@ from conftest import make_jpeg
 from unblur import attributes, files
 from unblur.attributes import ACCESS_LIST
 from unblur.errors import PhotoError
-from unblur.files import FileDraft, read_header, read_photo_bytes, sweep
+from unblur.files import FileDraft, read_header, read_photo_bytes
+from unblur.temporaries import TEMPORARY_FILES
 
 
 def names(folder):
@@ -71,12 +72,6 @@ def test_without_hard_links_a_new_file_is_still_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     write_atomically(tmp_path / "a.jpg", b"new", replaces=False)
     assert (tmp_path / "a.jpg").read_bytes() == b"new"
-
-
-def test_a_name_of_the_longest_length_can_be_written(tmp_path):
-    path = tmp_path / ("ż" * 125 + "a.jpg")
-    write_atomically(path, b"photo", replaces=False)
-    assert names(tmp_path) == [path.name]
 
 
 @pytest.mark.posix
@@ -143,26 +138,6 @@ def test_a_private_photo_is_never_open_to_others_not_even_while_it_is_written(
         draft.publish(replaces=False)
     assert modes == [0o600]
     assert stat.S_IMODE((tmp_path / "a.jpg").stat().st_mode) == 0o640
-
-
-def test_what_another_run_writes_stays_however_long_that_takes(tmp_path, pass_hours):
-    pytest.importorskip("fcntl", reason="files cannot be locked here")
-    with FileDraft(tmp_path / "a.jpg", b"new") as draft:
-        pass_hours(2)
-        assert sweep(tmp_path) == 0
-        draft.publish(replaces=False)
-    assert (tmp_path / "a.jpg").read_bytes() == b"new"
-
-
-def test_what_another_run_writes_stays_though_it_has_its_photos_old_time(tmp_path):
-    (tmp_path / "old.jpg").touch()
-    os.utime(tmp_path / "old.jpg", (0, 0))
-    _, old = read_photo_bytes(tmp_path / "old.jpg")
-    with FileDraft(tmp_path / "a.jpg", b"new", like=old, keep_time=True) as draft:
-        assert sweep(tmp_path) == 0
-        assert sweep(tmp_path, trust_locks=False) == 0
-        draft.publish(replaces=False)
-    assert (tmp_path / "a.jpg").stat().st_mtime == 0
 
 
 @pytest.fixture(params=["os", "xattr"])
@@ -240,21 +215,83 @@ def test_a_result_can_be_read_by_those_who_can_read_its_photo(tagged, unblur):
     assert extended_attributes(result) == {ACCESS_LIST: access}
 
 
-@pytest.mark.parametrize("still_holds_it", [True, False])
-def test_a_file_that_another_run_sweeps_before_it_is_locked_is_written_anew(
-    tmp_path, monkeypatch, still_holds_it
-):
-    pytest.importorskip("fcntl", reason="files cannot be locked here")
-    lock = files._lock
+@pytest.fixture
+def led_elsewhere(tmp_path, monkeypatch):
+    """A file of somebody else's, to which the path of the temporary leads once it is written."""
+    victim = tmp_path / "elsewhere" / "victim"
+    victim.parent.mkdir()
+    victim.write_bytes(b"not to be touched")
+    victim.chmod(0o600)
+    os.utime(victim, (1, 1))
+    write_all = files.write_all
 
-    def be_too_late(descriptor):
-        monkeypatch.setattr(files, "_lock", lock)
-        (scratch,) = tmp_path.iterdir()
+    def write_and_swap(descriptor, data):
+        write_all(descriptor, data)
+        (scratch,) = tmp_path.glob(TEMPORARY_FILES)
         scratch.unlink()
-        if still_holds_it:
-            raise BlockingIOError
-        return lock(descriptor)
+        scratch.symlink_to(victim)
 
-    monkeypatch.setattr(files, "_lock", be_too_late)
-    write_atomically(tmp_path / "a.jpg", b"photo", replaces=False)
-    assert names(tmp_path) == ["a.jpg"]
+    monkeypatch.setattr(files, "write_all", write_and_swap)
+    return victim
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("mode", [None, 0o644])
+def test_a_link_that_is_put_in_the_temporarys_place_leads_no_attribute_elsewhere(
+    tagged, tmp_path, led_elsewhere, mode
+):
+    tagged.chmod(0o666)
+    _, like = read_photo_bytes(tagged)
+    before = led_elsewhere.stat()
+    with FileDraft(tmp_path / "a.jpg", b"new", like, keep_time=True, mode=mode):
+        pass
+    after = led_elsewhere.stat()
+    assert (after.st_mode, after.st_mtime, after.st_ctime) == (
+        before.st_mode,
+        before.st_mtime,
+        before.st_ctime,
+    )
+    assert extended_attributes(led_elsewhere) == {}
+
+
+@pytest.fixture
+def of_another(tmp_path):
+    """A photo of another user's, in a folder where we may write."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    photo = tmp_path / "theirs.jpg"
+    photo.write_bytes(make_jpeg())
+    os.chown(photo, 12345, 54321)
+    photo.chmod(0o4640)
+    return photo
+
+
+@pytest.mark.parametrize("options", [[], ["--in-place"], ["--overwrite", "--compare"]])
+def test_root_gives_results_to_the_owner_of_the_photo(of_another, unblur, options):
+    assert unblur(of_another, *options).code == 0
+    for path in of_another.parent.iterdir():
+        status = path.stat()
+        assert (status.st_uid, status.st_gid) == (12345, 54321), path
+        assert stat.S_IMODE(status.st_mode) == 0o4640
+
+
+@pytest.mark.posix
+def test_without_the_right_to_give_files_away_only_the_group_is_kept(tmp_path, monkeypatch):
+    photo, asked = tmp_path / "photo.jpg", []
+    photo.write_bytes(b"theirs")
+    photo.chmod(0o4750)
+    _, like = read_photo_bytes(photo)
+    status = os.stat_result((*like.status[:4], 12345, 54321, *like.status[6:]))
+    like = attributes.Attributes(status, {})
+
+    def chown(file, owner, group):
+        asked.append((type(file), owner, group))
+        if owner != -1:
+            refuse()
+
+    monkeypatch.setattr(os, "chown", chown)
+    with FileDraft(tmp_path / "a.jpg", b"new", like) as draft:
+        draft.publish(replaces=False)
+    assert asked == [(int, 12345, 54321), (int, -1, 54321)]
+    mode = stat.S_IMODE((tmp_path / "a.jpg").stat().st_mode)
+    assert mode == 0o750  # nobody is to run it as us

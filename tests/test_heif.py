@@ -8,10 +8,10 @@ import pytest
 from conftest import check_only_the_picture_changed, make_exif, make_pixels
 from PIL import Image
 
-from unblur import bmff, codecs
+from unblur import bmff, codecs, heif
 from unblur.errors import PhotoError
 from unblur.items import CROP, ROTATION
-from unblur.photo import HEIF
+from unblur.photo import HEIF, PNG
 
 pillow_heif = pytest.importorskip("pillow_heif")
 
@@ -118,6 +118,21 @@ def test_a_grid_stays_a_grid_of_such_tiles():
 def test_a_photo_keeps_about_its_size():
     original = make_heif(size=(256, 256), quality=60)
     assert len(recode(original)) == pytest.approx(len(original), rel=0.3)
+
+
+def test_nothing_is_coded_to_find_a_quality_that_is_not_needed(monkeypatch):
+    original, qualities, code = make_heif(), [], heif._code
+    monkeypatch.setattr(
+        heif, "_code", lambda *inputs, **o: qualities.append(o["quality"]) or code(*inputs, **o)
+    )
+    photo = codecs.decode(original)
+    codecs.decode_reduced(original)
+    codecs.encode(photo, photo.pixels, form=PNG)
+    assert qualities == []
+    codecs.encode(photo, photo.pixels, quality=70)
+    assert qualities == [70]
+    codecs.encode(photo, photo.pixels)
+    assert 2 < len(qualities) - 1 <= 5
 
 
 def test_a_photo_over_the_limit_is_refused():

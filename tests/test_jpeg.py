@@ -144,6 +144,13 @@ def test_an_rgb_coded_photo_stays_so_with_and_without_its_adobe_segment(marked):
     assert mean_difference(photo, result) < 0.5
 
 
+def test_rgb_of_components_of_different_sizes_is_coded_in_full():
+    photo = patch_sampling(make_jpeg(64, 64, keep_rgb=True, subsampling="4:4:4"), 0x22, 0x11, 0x11)
+    result = reencode(photo).data
+    assert jpeg.is_rgb_coded(result)
+    assert sampling(result) == [(1, 1)] * 3
+
+
 def test_jfif_outweighs_an_adobe_segment_in_either_order():
     jfif, adobe = segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0"), segment(0xEE, b"Adobe" + bytes(7))
     photo = remove(make_jpeg(), jpeg.APP0)

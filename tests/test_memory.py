@@ -1,68 +1,77 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from unblur.memory import (
     LARGEST_TILE_PX,
-    cgroup_free_memory,
+    SMALLEST_TILE_PX,
     fitting_tile,
     free_memory,
     is_out_of_memory,
-    photo_bytes,
-    return_freed_memory,
-    tile_bytes_per_pixel,
+    photo_needs,
 )
+from unblur.models import DEFAULT_MODEL, MODELS
 from unblur.srn_config import SRNConfig
+from unblur.srn_memory import tile_bytes_per_pixel
 
 CONFIG = SRNConfig()
+COMPACT = MODELS[DEFAULT_MODEL].config
 
 
 def test_some_memory_is_free():
     assert 0 < free_memory(torch.device("cpu")) < 1 << 50
 
 
-@pytest.mark.parametrize(
-    ("files", "free"),
-    [
-        ({"memory.max": "1000\n", "memory.current": "400\n"}, 600),
-        ({"memory.max": "1000\n", "memory.current": "4000\n"}, 0),
-        ({"memory.max": "max\n", "memory.current": "400\n"}, None),
-        ({"memory/memory.limit_in_bytes": "900", "memory/memory.usage_in_bytes": "100"}, 800),
-        ({}, None),
-    ],
-)
-def test_a_containers_limit_is_respected(tmp_path, files, free):
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert cgroup_free_memory(tmp_path) == free
-
-
 def test_a_tile_fits_its_budget():
     for budget in (1 << 26, 1 << 28, 1 << 30):
         side = fitting_tile(CONFIG, torch.float32, budget)
-        assert side**2 * tile_bytes_per_pixel(CONFIG, torch.float32) <= budget
+        assert side**2 * tile_bytes_per_pixel(CONFIG, torch.float32.itemsize) <= budget
         assert side % 64 == 0
 
 
-def test_no_budget_gives_no_tile_and_plenty_gives_the_largest():
-    assert fitting_tile(CONFIG, torch.float32, -1) == 0
+def test_no_budget_gives_the_smallest_tile_and_plenty_the_largest():
+    assert fitting_tile(CONFIG, torch.float32, -1) == SMALLEST_TILE_PX
     assert fitting_tile(CONFIG, torch.float32, 1 << 50) == LARGEST_TILE_PX
 
 
-def test_deeper_photos_and_recurrent_networks_take_more():
-    recurrent = SRNConfig(channels=1, recurrent=True)
-    plain, deep, heavy = (
-        photo_bytes(3000, 4000, itemsize, config)
-        for itemsize, config in ((1, CONFIG), (2, CONFIG), (1, recurrent))
-    )
-    assert 12e6 * 6 < plain < deep
-    assert plain < heavy
+def needs(height, width, dtype=np.uint8, config=COMPACT, device="cpu", views=1):
+    image = np.broadcast_to(np.zeros(1, dtype), (height, width, 3))  # which takes no memory
+    return photo_needs(image, config, torch.bfloat16, torch.device(device), views)
 
 
-def test_freed_memory_can_be_returned_anywhere():
-    return_freed_memory()
+def test_deeper_photos_recurrent_networks_and_several_views_take_more():
+    plain = needs(3000, 4000).total(512)
+    assert 12e6 * 6 < plain < needs(3000, 4000, np.uint16).total(512)
+    assert plain < needs(3000, 4000, views=2).total(512)
+    assert plain < needs(3000, 4000, config=SRNConfig(channels=1, recurrent=True)).total(512)
+
+
+def test_a_photo_of_one_row_takes_the_memory_of_all_that_it_is_padded_to():
+    thin, padded = needs(2_000_000, 1), needs(2_000_000, COMPACT.multiple)
+    assert thin.more == pytest.approx(padded.more, rel=0.9)
+    assert thin.more > 2_000_000 * COMPACT.multiple * 3.5
+
+
+def test_a_band_is_never_lower_than_the_network_can_take():
+    wide = needs(8, 1_000_000)
+    assert wide.total(128) - wide.there - wide.more >= 8 * 1_000_000 * wide.per_pixel
+    assert wide.largest_tile(wide.total(128) - 1) == 0
+    assert wide.largest_tile(wide.total(128)) >= 128
+
+
+def test_the_largest_tile_is_the_largest_that_stays_within_a_limit():
+    photo = needs(3000, 4000)
+    for limit in (700 << 20, 1 << 30, 1 << 34):
+        tile = photo.largest_tile(limit)
+        assert photo.total(tile) <= limit < photo.total(tile + 1)
+
+
+def test_on_a_gpu_only_photos_and_images_take_main_memory():
+    assert needs(3000, 4000, device="cuda").per_pixel < needs(3000, 4000).per_pixel
+    assert needs(3000, 4000, device="cuda").more < needs(3000, 4000).more
+    assert needs(3000, 4000, device="mps") == needs(3000, 4000)
 
 
 @pytest.mark.parametrize(

@@ -215,11 +215,11 @@ def test_only_what_browsers_show_is_opened_from_its_file(photo, is_shown, tmp_pa
 
 def test_in_place_the_original_is_its_backup_or_nowhere(jpeg, tmp_path, report):
     original = jpeg.read_bytes()
-    _, found = report(jpeg, "--in-place")
+    _, found = report(jpeg, "--in-place", "--no-backup")
     assert [lead_to(link, tmp_path).name for link in links(found)] == ["photo.jpg"]
     assert "data-original" not in found.cards()[0]
     jpeg.write_bytes(original)
-    _, found = report(jpeg, "--in-place", "--backup")
+    _, found = report(jpeg, "--in-place")
     names = [lead_to(link, tmp_path).name for link in links(found)]
     assert names == ["photo.jpg.orig", "photo.jpg"]
 

@@ -235,6 +235,14 @@ def test_a_decompression_bomb_is_refused_by_its_header():
         codecs.decode(bomb)
 
 
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
+def test_a_thin_giant_is_refused_for_the_work_that_it_takes(size):
+    photo = encode_image(Image.fromarray(make_pixels(*size)), "PNG")
+    with pytest.raises(PhotoError, match="so thin that it takes the work of 0.6 megapixels"):
+        codecs.decode(photo, max_pixels=32 * 20_000 - 1)
+    assert codecs.decode(photo, max_pixels=32 * 20_000).pixels.shape == (*size, 3)
+
+
 def test_an_impossible_bit_depth_is_refused():
     photo = write(0, INDEXES, depth=2, before=chunk(b"bKGD", b"\0\1"))
     damaged = photo.replace(b"\x02\x00\0\0\0", b"\x00\x00\0\0\0", 1)

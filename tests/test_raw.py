@@ -13,7 +13,7 @@ from unblur import codecs, raw
 from unblur.errors import PhotoError
 from unblur.history import History
 from unblur.options import Options
-from unblur.photo import HEADER_BYTES, RAW, TIFF, identify
+from unblur.photo import HEADER_BYTES, JPEG, PNG, RAW, TIFF, identify
 from unblur.plan import make_plan
 from unblur.tiff_directory import (
     LONG,
@@ -105,6 +105,21 @@ def test_a_raw_photo_becomes_an_upright_16_bit_tiff():
     assert photo.pixels.dtype == np.uint16
     assert photo.format.result is TIFF
     assert "16-bit TIFF" in photo.notes[0]
+
+
+@pytest.mark.parametrize("form", [JPEG, PNG])
+def test_a_raw_photo_is_developed_to_another_format(form):
+    pytest.importorskip("rawpy")
+    pytest.importorskip("imagecodecs")  # for 16 bits
+    photo = codecs.decode(make_dng())
+    developed = codecs.decode(codecs.encode(photo, photo.pixels, form=form).data)
+    assert (developed.format, developed.pixels.shape) == (form, (SIDE, SIDE, 3))
+
+
+def test_a_raw_photo_is_stripped_as_the_tiff_that_it_becomes():
+    pytest.importorskip("rawpy")
+    photo = codecs.decode(make_dng())
+    assert b"Ansel" not in codecs.encode(photo, photo.pixels, strip_metadata=True).data
 
 
 def test_another_reader_finds_pixels_and_profile(developed):

@@ -7,11 +7,12 @@ import pytest
 from conftest import make_jpeg
 
 from unblur import stores
+from unblur.done import Memory
 from unblur.errors import PhotoError
 from unblur.history import History, Record
 from unblur.options import Options
 from unblur.places import FileState, Url, place
-from unblur.plan import make_plan
+from unblur.plan import Job, make_plan
 
 
 @pytest.fixture(params=["memory", "s3"])
@@ -121,10 +122,11 @@ def test_in_place_a_backup_of_another_photo_is_not_taken_for_this_one(bucket, un
 
 
 def test_a_store_that_does_not_tell_ends_no_run(library, unblur, monkeypatch):
-    def fail(*args):
-        raise PhotoError("connection reset")
+    class Deaf(Memory):
+        def is_done(self, job, options):
+            raise PhotoError("connection reset")
 
-    monkeypatch.setattr("unblur.runner.is_done", fail)
+    monkeypatch.setattr("unblur.runner.Memory", Deaf)
     assert unblur("-r", library).code == 0
 
 
@@ -191,15 +193,16 @@ def test_a_run_that_was_killed_before_it_knew_the_version_is_resumed(bucket, tmp
     source, target = place(f"{bucket}/a.jpg"), place(f"{bucket}/b.jpg")
     put(str(source), b"photo")
     with History(tmp_path / "history.sqlite3") as history:
+        memory, job = Memory(history, "settings"), Job(source, target)
         upload = stores.Upload(target, b"sharp")
         before = stores.state_of(source)
         history.record(Record(source, before, target, upload.state, "settings"))
-        assert not history.is_done(source, target, "settings")
+        assert not memory.is_done(job, Options())
         upload.publish(replaces=False)
-        assert history.is_done(source, target, "settings")
+        assert memory.is_done(job, Options())
         put(str(target), b"other")  # as long as the result was
-        assert not history.is_done(source, target, "settings")
-        assert not history.is_ours(target, source)
+        assert not memory.is_done(job, Options())
+        assert not memory.is_ours(target, source)
 
 
 def test_below_a_prefix_no_object_costs_a_request_of_its_own(

@@ -1,32 +1,25 @@
 from __future__ import annotations
 
-import functools
-import re
-
 import numpy as np
 import pytest
 import torch
-from conftest import encode_image, make_pixels
+from conftest import make_pixels
 from crop_sources import make_sources
-from PIL import Image
 
-from training.data import Pair
 from training.drawn import draw_over
 from training.even import make_even
-from training.losses import balanced_error
+from training.loop import save, saved_when_stopped, train
+from training.losses import BALANCED, SQUARED, weighted_error
 from training.mean import mean_network
 from training.muon import orthogonalise
 from training.pool import CropPool
 from training.sheet import draw
 from training.synthesis.batches import BatchMaker
 from training.synthesis.recipe import Recipe
-from training.synthesis.sources import read_sources
-from training.train import main, save, saved_when_stopped, train
 from training.trainer import COMPACT, Trainer, initialise
 from unblur.bands import LineBuffers
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
-from unblur.weights import load_network
 
 
 def test_what_is_drawn_depends_on_the_seed_alone_and_leaves_the_photo_as_it_was():
@@ -151,7 +144,7 @@ def test_what_was_learned_is_kept_when_training_is_stopped(trainer, tmp_path, ca
 
 
 def test_a_training_that_was_stopped_goes_on_with_new_crops(trainer, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.train.STEPS_OF_A_LINE", 2)
+    monkeypatch.setattr("training.loop.STEPS_OF_A_LINE", 2)
     make, asked = BatchMaker(make_sources(), Recipe(), 2, 32, lambda: 8.0, seed=0), []
 
     def remember(number):
@@ -159,10 +152,9 @@ def test_a_training_that_was_stopped_goes_on_with_new_crops(trainer, tmp_path, m
         return make(number)
 
     def train_on(trainer):
-        trainer.minutes = 1e-9  # over when the first line is printed
+        trainer.go_on(minutes=1e-9)  # over when the first line is printed
         pool = CropPool(remember, trainer.batches_made, pooled=3, looks=1)
-        sets = {"set": [Pair("a", make_pixels(32, 32), make_pixels(32, 32, seed=1))]}
-        train(trainer, pool, tmp_path, report_every=1e9, sets=sets)
+        train(trainer, pool, tmp_path)
 
     train_on(trainer)
     resumed = Trainer(SRN(trainer.network.config), minutes=60, lr=2e-3)
@@ -177,56 +169,41 @@ def test_a_training_that_was_stopped_goes_on_with_new_crops(trainer, tmp_path, m
     assert asked == list(range(len(asked)))
     pairs = zip(before, resumed.average.parameters(), strict=True)
     assert not all(torch.equal(old, new) for old, new in pairs)
-    rows = (tmp_path / "curve.tsv").read_text().splitlines()
-    assert [row.split("\t")[2] for row in rows] == ["set", "set"]
 
 
-def test_the_command_trains_saves_and_reports(tmp_path, monkeypatch, capsys):
-    for name in ("photos/a", "photos/lxqt_valendas", "pairs/blur/b", "pairs/sharp/b",
-                 "pairs/blur/reds_street_0", "pairs/sharp/reds_street_0"):  # fmt: skip
-        path = tmp_path / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_image(Image.fromarray(make_pixels(340, 340)), "PNG"))
-    small = SRNConfig(**COMPACT.to_dict() | {"width": 1, "blocks": 1})
-    monkeypatch.setattr("training.train.COMPACT", small)
-    monkeypatch.setattr("training.train.STEPS_OF_A_LINE", 2)
-    few = functools.partial(read_sources, overlays=2, captions=2)
-    monkeypatch.setattr("training.train.read_sources", few)
-    folders = [f"--{name}={tmp_path / name}" for name in ("photos", "pairs", "folder")]
-    sizes = ["--crop=32", "--batch=2", "--pooled=3", "--minutes=1e-9", "--device=cpu"]
-    monkeypatch.setattr("sys.argv", ["train", *sizes, *folders])
-    main()
-    main()
-    steps = re.findall(r"step (\d+)", capsys.readouterr().out)
-    assert steps == ["2", "4"]
-    rows = [row.split("\t")[2] for row in (tmp_path / "folder/curve.tsv").read_text().splitlines()]
-    assert rows == 2 * ["short", "medium", "long", "drawn", "real"]
-    assert load_network(tmp_path / "folder" / "average.safetensors").config == small
-
-
-def test_another_error_takes_over_in_the_second_half(trainer):
-    called = []
-
-    def error(result, wanted):
-        called.append(result.shape[-1])
-        return balanced_error(result, wanted)
-
-    trainer.later_error = error
+def test_the_logarithm_of_the_error_counts_from_the_second_half_on(trainer):
     image = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8)
-    trainer.train_on(image, image.flip(3))
-    assert not called
-    trainer.seconds = 0.9 * 3600
-    trainer.train_on(image, image.flip(3))
-    assert called == [8, 16, 32]
+    for seconds, weights in ((0, SQUARED), (0.9 * 3600, BALANCED)):
+        trainer.seconds = seconds
+        trainer.train_on(image, image.flip(3))
+        assert trainer.error_weights.tolist() == pytest.approx(weights)
+
+
+def test_a_schedule_goes_on_where_the_last_one_stopped_and_ends_where_it_is_told(trainer):
+    trainer.go_on(minutes=10, end=0.6)
+    trainer.seconds += 300
+    assert trainer.progress == pytest.approx(0.3)
+    trainer.go_on(minutes=5)
+    assert trainer.progress == pytest.approx(0.3)
+    trainer.seconds += 300
+    assert trainer.progress == 1
+    assert trainer.is_over
+    trainer.go_on(minutes=5, begin=0.5)
+    assert trainer.progress == 0.5
+    assert not trainer.is_over
 
 
 def test_the_balanced_error_pulls_harder_at_what_is_nearly_right():
     wanted = torch.full((2, 3, 8, 8), 0.5)
     off = torch.tensor([0.01, 0.1]).reshape(2, 1, 1, 1)
-    result = (wanted + off).requires_grad_(True)
-    balanced_error(result, wanted).backward()
-    per_level = result.grad.mean((1, 2, 3)) / off.flatten()
-    assert per_level[0] > 2 * per_level[1]  # the squared error pulls in proportion
+
+    def pull(weights):
+        result = (wanted + off).requires_grad_(True)
+        weighted_error(result, wanted, torch.tensor(weights)).backward()
+        return result.grad.mean((1, 2, 3)) / off.flatten()
+
+    assert pull(SQUARED)[0] == pytest.approx(pull(SQUARED)[1].item(), rel=1e-4)
+    assert pull(BALANCED)[0] > 2 * pull(BALANCED)[1]
 
 
 def filled_network(value, width=1):

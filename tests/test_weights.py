@@ -22,6 +22,7 @@ from unblur.weights import (
 )
 
 CONFIG = SRNConfig(width=2, blocks=1, recurrent=True)
+DEEP = SRNConfig(width=2, levels=4, blocks=(1, 2, 1, 3), kernel=3)
 
 
 @pytest.fixture
@@ -45,6 +46,15 @@ def test_a_network_survives_its_file(tmp_path):
     loaded = load_network(tmp_path / "a.safetensors")
     assert loaded.config == CONFIG
     image = torch.rand(1, 3, 16, 16)
+    assert torch.equal(loaded(image)[-1], network(image)[-1])
+
+
+def test_a_network_of_other_levels_survives_its_file(tmp_path):
+    network = SRN(DEEP)
+    save_network(network, tmp_path / "a.safetensors")
+    loaded = load_network(tmp_path / "a.safetensors")
+    assert loaded.config == DEEP
+    image = torch.rand(1, 3, 32, 32)
     assert torch.equal(loaded(image)[-1], network(image)[-1])
 
 
@@ -98,7 +108,13 @@ def test_weights_that_do_not_fit_are_refused_with_the_first_difference(
 
 @pytest.mark.parametrize(
     "header",
-    [{"other": "x"}, {CONFIG_KEY: "{"}, {CONFIG_KEY: '{"width": 0}'}, {CONFIG_KEY: "[1]"}],
+    [
+        {"other": "x"},
+        {CONFIG_KEY: "{"},
+        {CONFIG_KEY: '{"width": 0}'},
+        {CONFIG_KEY: "[1]"},
+        {CONFIG_KEY: '{"levels": 4, "blocks": [1, 2, 3]}'},
+    ],
 )
 def test_a_header_that_describes_no_network_is_refused(tensors, save, header):
     with pytest.raises(WeightsError, match="header"):
@@ -110,6 +126,12 @@ def test_shipped_weights_load():
     path = find_weights(DEFAULT_MODEL)
     assert path.stat().st_size < 12e6
     assert load_network(path).config.recurrent
+
+
+@pytest.mark.weights
+def test_shipped_weights_are_written_again_byte_for_byte():
+    data = find_weights(DEFAULT_MODEL).read_bytes()
+    assert encode_network(decode_network(data)) == data
 
 
 def test_weights_without_a_checksum_load(tensors, save):

@@ -87,18 +87,48 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def judge_weights(
+    weights: dict[str, Path],
+    parts: Sequence[str],
+    photos: Path,
+    pairs: Path,
+    device: torch.device,
+    views: int = 1,
+    precision: torch.dtype | None = None,
+) -> list[list[str]]:
+    """Judge networks and the blurred photos themselves; return a table's rows, titles first.
+
+    Args:
+        weights: Weights files by the names of their columns.
+        parts: Some of `PARTS`.
+        photos: The folder of photos.
+        pairs: The folder of real pairs.
+        device: Where the networks run.
+        views: How many views of a photo are averaged, as `unblur --views`.
+        precision: Type that convolutions compute in; by default the device's fastest.
+    """
+    subjects = {BLURRED: Subject(unchanged, device)}
+    for name, path in weights.items():
+        network = load_network(path).to(device)
+        deblur = partial(deblur_all, network, views=views, precision=precision)
+        subjects[name] = Subject(deblur, device, network)
+    judged = judge(subjects, parts, photos, pairs)
+    return [["", *subjects], *(row for columns in judged for row in rows_of(columns))]
+
+
 def main() -> None:
     """Evaluate weights files from the command line."""
     options = parse_options()
-    precision = torch.float32 if options.fp32 else None
-    subjects = {BLURRED: Subject(unchanged, options.device)}
-    for path in options.weights:
-        network = load_network(path).to(options.device)
-        deblur = partial(deblur_all, network, views=options.views, precision=precision)
-        name = path.stem if path.stem not in subjects else str(path)
-        subjects[name] = Subject(deblur, options.device, network)
-    parts = judge(subjects, options.parts, options.photos, options.pairs)
-    rows = [["", *subjects], *(row for columns in parts for row in rows_of(columns))]
+    stems = [path.stem for path in options.weights]
+    rows = judge_weights(
+        {str(p) if stems.count(p.stem) > 1 else p.stem: p for p in options.weights},
+        options.parts,
+        options.photos,
+        options.pairs,
+        options.device,
+        options.views,
+        torch.float32 if options.fp32 else None,
+    )
     print(aligned(rows))
     if options.save:
         options.save.write_text("".join("\t".join(row) + "\n" for row in rows))

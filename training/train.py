@@ -1,185 +1,76 @@
-"""Train srn-compact on freely licensed photos.
+"""Train networks for a given time, judge them, and write what is worth keeping.
 
-``python -m training.train --minutes 12`` goes on where the last training of the same
-folder stopped, or else starts anew; ``--start-from WEIGHTS`` starts from shipped weights,
-with the second half of the schedule. It uses a GPU if there is one.
-Ctrl-C keeps what was learned so far.
-The recipe and its reasons are told in ``training/README.md``.
+``python -m training.train --seconds 560`` takes so many seconds in all: to read photos, to
+compile, to train and to judge. It goes on where the last training in the same folder
+stopped, or starts from ``--start-from WEIGHTS``, or else anew. Several shapes share the
+time equally, and the table at the end compares them. It uses a GPU if there is one.
+Ctrl-C keeps what was learned so far. ``training/README.md`` explains the recipe, and how to
+spend some minutes of a rented GPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import math
-import shutil
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from training.data import Pair
-from training.losses import LATER_ERRORS
+from training import kept
+from training.evaluate import aligned, judge_weights
+from training.judges import PARTS
+from training.loop import AVERAGE, STATE, saved_when_stopped, train
 from training.pool import POOLED, CropPool
-from training.scores import evaluate
 from training.synthesis.batches import BatchMaker
 from training.synthesis.plan import largest_scene
 from training.synthesis.recipe import Recipe
-from training.synthesis.sources import read_sources
+from training.synthesis.sources import Sources, read_sources
 from training.trainer import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
-from training.validation import SHARED, validation_sets
+from training.validation import SHARED
 from unblur.srn import SRN
-from unblur.weights import load_network, save_network
+from unblur.weights import load_network
 
-STEPS_OF_A_LINE = 100
-"""After so many steps a line is printed, for which a GPU has to be waited for."""
-
-
-def save(trainer: Trainer, folder: Path) -> None:
-    """Write the state to go on from, and the averaged weights to ship, also by their minute."""
-    scratch = folder / "state.pt.tmp"
-    torch.save(trainer.state_dict(), scratch)
-    scratch.replace(folder / "state.pt")
-    average = folder / "average.safetensors"
-    save_network(trainer.average, average, torch.float16)
-    shutil.copy(average, folder / f"average-{trainer.seconds / 60:.1f}.safetensors")
+SHAPES = {
+    "compact": COMPACT,
+    "deep": replace(COMPACT, levels=4, blocks=(1, 2, 3, 3)),
+    "slim": replace(COMPACT, levels=4, width=24, blocks=(2, 3, 4, 4)),
+}
+"""Networks that are compared: today's; one that does its work on coarser levels, as large as a file
+of 32 MB holds; and a narrower one of that kind, which costs three quarters."""
 
 
-@contextlib.contextmanager
-def saved_when_stopped(trainer: Trainer, folder: Path) -> Iterator[None]:
-    """On Ctrl-C, keep what was learned since the last report, and go on after the block."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        save(trainer, folder)
-        print(f"Stopped after {trainer.seconds / 60:.1f} min; saved to {folder}", flush=True)
+LEAST_SECONDS = 1.0
+"""A shape trains for so long even if no time is left."""
 
 
-def report(trainer: Trainer, sets: dict[str, list[Pair]], log: Path) -> None:
-    """Print the scores of the averaged network, and append them to the curve."""
-    for name, pairs in sets.items():
-        score = evaluate(trainer.average, pairs)
-        print(f"  {name:>8}: {score}", flush=True)
-        with log.open("a") as file:
-            file.write(
-                f"{trainer.seconds / 60:.1f}\t{trainer.pixels / 1e6:.0f}\t{name}"
-                f"\t{score.gain:.3f}\t{score.harm:.3f}\n"
-            )
-
-
-def decibels(error: Tensor) -> float:
-    """Return a squared error in decibels; that of crops alike is very low."""
-    return 10 * math.log10(max(error.item(), 1e-12))
-
-
-def train(
-    trainer: Trainer,
-    pool: CropPool,
-    folder: Path,
-    report_every: float,
-    sets: dict[str, list[Pair]],
-) -> None:
-    """Train until the minutes are over, and save and report on the way.
+def make_trainer(options: argparse.Namespace, shape: str, folder: Path) -> Trainer:
+    """Return a trainer that goes on from a folder's state, from weights, or anew.
 
     Args:
-        trainer: What trains.
-        pool: What it trains on.
-        folder: Where to save.
-        report_every: Seconds from one report to the next.
-        sets: The validation sets to report on.
+        options: Of the command line.
+        shape: One of `SHAPES`.
+        folder: Where its state may be.
     """
-    next_report = trainer.seconds + report_every
-    before = after = torch.zeros((), device=trainer.device)
-    last = time.monotonic()
-    for blurred, sharp in pool:
-        errors = trainer.train_on(blurred, sharp)
-        trainer.batches_made = pool.made
-        before, after = before + errors[0], after + errors[1]
-        now = time.monotonic()
-        trainer.seconds += now - last
-        last = now
-        if trainer.step % STEPS_OF_A_LINE:
-            continue
-        print(
-            f"{trainer.seconds / 60:6.1f} min  step {trainer.step}  "
-            f"{trainer.pixels / 1e6:.0f} Mpx  "
-            f"{trainer.pixels / trainer.seconds / 1e3:.0f} kpx/s  "
-            f"training gain {decibels(before) - decibels(after):+.3f} dB",
-            flush=True,
-        )
-        finished = trainer.progress >= 1
-        if trainer.seconds >= next_report or finished:
-            save(trainer, folder)
-            report(trainer, sets, folder / "curve.tsv")
-            next_report = trainer.seconds + report_every
-        if finished:
-            return
-        before, after = torch.zeros_like(before), torch.zeros_like(after)
-        last = time.monotonic()  # reporting is no training
-
-
-def parse_options() -> argparse.Namespace:
-    """Read the command line."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("training/runs/compact"))
-    parser.add_argument("--minutes", type=float, default=120, help="length of the whole training")
-    parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--later-error", choices=LATER_ERRORS, default="balanced")
-    parser.add_argument("--photos", type=Path, default=SHARED / "photos")
-    parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
-    parser.add_argument("--start-from", type=Path, help="weights to start from")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--report-every", type=float, default=10, help="minutes (10)")
-    parser.add_argument(
-        "--device", type=torch.device, default=device, help="cpu or cuda (cuda if there is one)"
-    )
-    parser.add_argument("--crop", type=int, default=256, help="side of the crops in pixels (256)")
-    parser.add_argument("--batch", type=int, default=64, help="crops of each step (64)")
-    parser.add_argument("--pooled", type=int, default=POOLED, help="batches in the pool (64)")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Train from the command line."""
-    options = parse_options()
-    torch.backends.cudnn.benchmark = True
     torch.manual_seed(options.seed)
-    trainer = make_trainer(options)
-    options.folder.mkdir(parents=True, exist_ok=True)
-    state = options.folder / "state.pt"
-    if state.exists():
-        trainer.load_state_dict(torch.load(state, weights_only=True))
-    pool = make_pool(options, trainer)
-    sets = validation_sets(options.photos, options.pairs)
-    with saved_when_stopped(trainer, options.folder):
-        train(trainer, pool, options.folder, 60 * options.report_every, sets)
-
-
-def make_trainer(options: argparse.Namespace) -> Trainer:
-    """Return the trainer of a new network, or of one that was trained before."""
     if options.start_from:
-        network = load_network(options.start_from).train().requires_grad_(True)
+        network, begin = load_network(options.start_from), SQUARED_ERROR_UNTIL
+        network.train().requires_grad_(True)
     else:
-        network = SRN(COMPACT)
+        network, begin = SRN(SHAPES[shape]), 0.0
         initialise(network)
-    return Trainer(
-        network.to(options.device),
-        options.minutes,
-        options.lr,
-        begin=SQUARED_ERROR_UNTIL if options.start_from else 0.0,
-        later_error=LATER_ERRORS[options.later_error],
-    )
+    trainer = Trainer(network.to(options.device), 1.0, options.lr, begin=begin)
+    if (folder / STATE).exists():
+        state = torch.load(folder / STATE, map_location=options.device, weights_only=True)
+        trainer.load_state_dict(state)
+    return trainer
 
 
-def make_pool(options: argparse.Namespace, trainer: Trainer) -> CropPool:
-    """Return what to train on."""
+def make_pool(options: argparse.Namespace, trainer: Trainer, sources: Sources) -> CropPool:
+    """Return what a network trains on."""
     recipe = Recipe()
-    largest = largest_scene(recipe, options.crop, recipe.longest)
     make = BatchMaker(
-        sources=read_sources(options.photos, options.pairs, largest, trainer.device),
+        sources=sources,
         recipe=recipe,
         count=options.batch,
         size=options.crop,
@@ -187,6 +78,77 @@ def make_pool(options: argparse.Namespace, trainer: Trainer) -> CropPool:
         seed=options.seed,
     )
     return CropPool(make, trainer.batches_made, options.pooled)
+
+
+def train_shapes(options: argparse.Namespace, until: float) -> dict[str, Path]:
+    """Train each shape in a folder of its own, and return the averaged weights by shape.
+
+    Args:
+        options: Of the command line.
+        until: When all of them are done, of `time.monotonic`.
+    """
+    largest = largest_scene(Recipe(), options.crop, Recipe().longest)
+    photos, pairs = options.data / "photos", options.data / "pairs"
+    sources = read_sources(photos, pairs, largest, options.device)
+    weights = {}
+    for done, shape in enumerate(options.shapes):
+        folder = options.folder / shape
+        folder.mkdir(parents=True, exist_ok=True)
+        now = time.monotonic()
+        ends = now + (until - now) / (len(options.shapes) - done)
+        trainer = make_trainer(options, shape, folder)
+        pool = make_pool(options, trainer, sources)
+        left = max(LEAST_SECONDS, ends - time.monotonic())
+        trainer.go_on(left / 60, options.begin, options.end)
+        with saved_when_stopped(trainer, folder):
+            train(trainer, pool, folder, options.save_every)
+        weights[shape] = folder / AVERAGE
+    return weights
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, required=True, help="time for everything")
+    parser.add_argument("--judging", type=float, default=30, help="seconds of these to judge (30)")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=["oldest", "kinds", "lamps"])
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["compact"])
+    parser.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="of one shape")
+    parser.add_argument("--begin", type=float, help="progress to begin with, from 0 to 1")
+    parser.add_argument("--end", type=float, default=1, help="progress to end with (1)")
+    parser.add_argument("--data", type=Path, default=SHARED, help="holds photos and pairs")
+    parser.add_argument("--folder", type=Path, default=Path("training/runs/next"))
+    parser.add_argument("--keep", type=Path, help="folder for what is to be taken home")
+    parser.add_argument("--save-every", type=float, default=60, help="seconds (60)")
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", type=torch.device, default=device, help=f"({device})")
+    parser.add_argument("--crop", type=int, default=256, help="side of the crops in pixels (256)")
+    parser.add_argument("--batch", type=int, default=64, help="crops of each step (64)")
+    parser.add_argument("--pooled", type=int, default=POOLED, help=f"batches kept ({POOLED})")
+    options = parser.parse_args()
+    if options.start_from and len(options.shapes) > 1:
+        parser.error("--start-from is for one shape")
+    return options
+
+
+def main() -> None:
+    """Train, judge and keep, from the command line."""
+    begun = time.monotonic()
+    options = parse_options()
+    torch.backends.cudnn.benchmark = True
+    kept.load_compiled(options.folder)
+    until = begun + options.seconds - (options.judging if options.parts else 0)
+    weights = train_shapes(options, until)
+    if options.keep:
+        kept.write(options.keep, options.folder, weights)
+    if options.parts:
+        photos, pairs = options.data / "photos", options.data / "pairs"
+        table = aligned(judge_weights(weights, options.parts, photos, pairs, options.device))
+        print(table, flush=True)
+        if options.keep:
+            (options.keep / "table.txt").write_text(table + "\n")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.even import make_even
-from training.losses import Error, balanced_error, squared_error, training_loss
+from training.losses import BALANCED, SQUARED, training_loss
 from training.muon import Muon
 from unblur.devices import choose_precision
 from unblur.models import DEFAULT_MODEL, MODELS
@@ -24,7 +24,7 @@ COMPACT = MODELS[DEFAULT_MODEL].config
 """The embedded default network, as chosen by experiment."""
 
 SQUARED_ERROR_UNTIL = 0.5
-"""Progress at which the loss changes; a robust loss learns nothing from a network that is new."""
+"""Progress at which the weights of the loss change; see `training.losses`."""
 
 WARM_UP_STEPS = 150
 
@@ -89,16 +89,18 @@ class Trainer:
     pixels: int = 0
     seconds: float = 0.0
     begin: float = 0.0
-    """Progress at which this training began."""
-    squared_until: float = SQUARED_ERROR_UNTIL
-    """Progress at which the loss changes."""
-    later_error: Error = balanced_error
-    """The loss from then on."""
+    """Progress at which the schedule begins."""
+    end: float = 1.0
+    """Progress at which it ends; less than 1 if the training is to go on later."""
+    before: float = 0.0
+    """Of the seconds, those that were trained before the schedule began."""
     batches_made: int = 0
     """How many batches of crops were made for it, so that one that goes on sees new ones."""
     device: torch.device = field(init=False)
-    _steps: dict[Error, Step] = field(init=False, default_factory=dict)
-    """How to take a step, for each error."""
+    error_weights: Tensor = field(init=False)
+    """Of the loss, as progress wants them; see `training.losses`."""
+    _ready_step: Step | None = field(init=False, default=None)
+    """How to take a step; on a GPU, compiled and recorded."""
 
     def __post_init__(self) -> None:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -107,6 +109,7 @@ class Trainer:
         self.device = self.network.output.weight.device
         self._precision = choose_precision(self.device)
         self._renewed = torch.zeros((), device=self.device)
+        self.error_weights = torch.tensor(SQUARED, device=self.device)
         inner = [
             weight
             for name, weight in self.network.named_parameters()
@@ -124,8 +127,24 @@ class Trainer:
     @property
     def progress(self) -> float:
         """How much of the training is done, from 0 to 1."""
-        share = self.seconds / (60 * self.minutes)
-        return min(1.0, self.begin + (1 - self.begin) * share)
+        share = (self.seconds - self.before) / (60 * self.minutes)
+        return self.begin + (self.end - self.begin) * min(1.0, share)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the schedule has come to its end."""
+        return self.seconds - self.before >= 60 * self.minutes
+
+    def go_on(self, minutes: float, begin: float | None = None, end: float = 1.0) -> None:
+        """Begin another schedule.
+
+        Args:
+            minutes: Its length.
+            begin: Progress at which it begins; by default where the last one stopped.
+            end: Progress at which it ends.
+        """
+        self.begin = self.progress if begin is None else begin
+        self.minutes, self.end, self.before = minutes, end, self.seconds
 
     def train_on(self, blurred: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
         """Take one step.
@@ -138,23 +157,22 @@ class Trainer:
             The squared errors of the blurred crops and of the result, scalars.
         """
         self._schedule()
-        error = self.later_error if self.progress >= self.squared_until else squared_error
-        if error not in self._steps:
-            self._steps[error] = self._prepare(error, blurred, sharp)
-        errors = self._steps[error](blurred, sharp)
+        if self._ready_step is None:
+            self._ready_step = self._prepare(blurred, sharp)
+        errors = self._ready_step(blurred, sharp)
         self.step += 1
         self.pixels += blurred.shape[0] * blurred.shape[2] * blurred.shape[3]
         return errors
 
-    def _prepare(self, error: Error, blurred: Tensor, sharp: Tensor) -> Step:
-        """Return a step with an error; on a GPU, compiled and recorded from an example."""
+    def _prepare(self, blurred: Tensor, sharp: Tensor) -> Step:
+        """Return a step; on a GPU, compiled and recorded from an example."""
         if self.device.type == "cpu":
-            return functools.partial(self._take_step, functools.partial(self._judge, error))
-        judge = torch.compile(functools.partial(self._judge, error), dynamic=False)
+            return functools.partial(self._take_step, self._judge)
+        judge = torch.compile(self._judge, dynamic=False)
         return recorded(functools.partial(self._take_step, judge), blurred, sharp)
 
     def _schedule(self) -> None:
-        """Set the learning rate, and how far the average follows."""
+        """Set the learning rate, the weights of the loss, and how far the average follows."""
         rate = min(1.0, (self.step + 1) / WARM_UP_STEPS)
         rate *= 0.01 + 0.99 * (1 + math.cos(math.pi * self.progress)) / 2
         for optimiser in self.optimisers:
@@ -163,6 +181,9 @@ class Trainer:
                     group["lr"].fill_(self.lr * rate)
                 else:
                     group["lr"] = self.lr * rate
+        weights = BALANCED if self.progress >= SQUARED_ERROR_UNTIL else SQUARED
+        for place, weight in zip(self.error_weights, weights, strict=True):
+            place.fill_(weight)  # a copy from memory would have the device waited for
         self._renewed.fill_(1 - min(0.999, (2 + self.step) / (11 + self.step)))
 
     def _take_step(self, judge: Judge, blurred: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,14 +201,14 @@ class Trainer:
                 mean.lerp_(weight, self._renewed)
         return before, after
 
-    def _judge(self, error: Error, blurred: Tensor, sharp: Tensor) -> tuple[Tensor, ...]:
+    def _judge(self, blurred: Tensor, sharp: Tensor) -> tuple[Tensor, ...]:
         """Return the loss, and the squared errors of the blurred crops and of the result."""
         blurred = (blurred.float() / 255).contiguous(memory_format=torch.channels_last)
         sharp = sharp.float() / 255
         precision = self._precision
         with torch.autocast(self.device.type, precision, precision != torch.float32):
             results = self.network(blurred)
-        loss = training_loss(results, sharp, error)
+        loss = training_loss(results, sharp, self.error_weights)
         result = results[-1].detach().float().clamp(0, 1)
         return loss, F.mse_loss(blurred, sharp), F.mse_loss(result, sharp)
 
@@ -201,6 +222,7 @@ class Trainer:
             "pixels": self.pixels,
             "batches_made": self.batches_made,
             "seconds": self.seconds,
+            "progress": self.progress,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -211,3 +233,4 @@ class Trainer:
             optimiser.load_state_dict(saved)
         for name in ("step", "pixels", "batches_made", "seconds"):
             setattr(self, name, state[name])
+        self.before, self.begin = self.seconds, state["progress"]

@@ -54,7 +54,7 @@ class Deblurrer:
         tile: Side in pixels of a square as large as the largest tile, or ``auto``.
         strength: Share of the change that is made, from 0 to 1.
         views: How many views of a photo, turned and mirrored, the result is the mean of: 1 to 8.
-        max_memory: Bytes of main memory that the program may take.
+        max_memory: Bytes of main memory that the program may take; by default what is free.
 
     Raises:
         WeightsError: If the weights are missing or damaged.
@@ -159,7 +159,7 @@ class Deblurrer:
             raise PhotoError(job.problem)
         loaded = work.load(job, options)
         assert not isinstance(loaded, Outcome)  # which only sharp photos get, if that is asked for
-        finished = work.finish(loaded, self._deblur(loaded.photo.pixels), options, stdout=-1)
+        finished = work.finish(loaded, self._deblur(loaded.photo.pixels), options)
         outcome = work.publish(finished).outcome
         _tell(outcome.notes + outcome.details)
         return str(job.target)

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import features
 
-from unblur import bmff
+from unblur import av1, bmff
 from unblur.errors import PhotoError
-from unblur.items import Item, as_stored, splice
+from unblur.items import Item, as_stored, pixels_of, refuse_costly, splice
 from unblur.photo import AVIF, Encoded, Photo
 from unblur.pixels import code_pixels, open_image, to_array
-from unblur.quality import match_quality
+from unblur.quality import AS_ORIGINAL, with_quality
 
 HIGH_BIT_DEPTH, TWELVE_BIT, MONOCHROME = 0x40, 0x20, 0x10
 """Bits of the third byte of av1C; the next two tell how chroma is sampled."""
@@ -27,7 +27,7 @@ _SUBSAMPLING = {0b00: "4:4:4", 0b10: "4:2:2", 0b11: "4:2:0"}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo, and find how it is coded.
+    """Decode a still photo, and note how it is coded, but for its quality.
 
     Raises:
         PhotoError: If it is too large, a sequence, or has more than 8 bits, or if
@@ -39,25 +39,38 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         raise PhotoError("AVIF files need a Pillow that was built with libavif")
     file = bmff.read(data)
     coding = _read_coding(file.coded)
-    image = open_image(bmff.write(as_stored(file)), ["AVIF"], max_pixels)
+    stored = as_stored(file)
+    refuse_costly(stored, _decoded_pixels)
+    image = open_image(bmff.write(stored), ["AVIF"], max_pixels)
     pixels = to_array(image)
     if coding["subsampling"] == "4:0:0":
         pixels = np.ascontiguousarray(pixels[..., :1])
     if file.primary.color and not file.primary.color.full_range:
         coding["range"] = "limited"
-    quality = match_quality(
-        pixels,
-        file.coded_length,
-        lambda sample, quality: code_pixels(sample, None, "AVIF", quality=quality, **coding),
-    )
-    return Photo(pixels, None, AVIF, data, {"quality": quality, **coding})
+    return Photo(pixels, None, AVIF, data, {"quality": AS_ORIGINAL, **coding})
 
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
     """Code new pixels as the original's were, in its container."""
-    coded = code_pixels(pixels, None, "AVIF", **photo.coding)
-    file, notes = splice(bmff.read(photo.container), bmff.read(coded))
+    original = bmff.read(photo.container)
+    coding = with_quality(photo, original.coded_length, _code)
+    file, notes = splice(original, bmff.read(_code(pixels, **coding)))
     return Encoded(bmff.write(file), notes)
+
+
+def _code(pixels: NDArray[np.uint8], **options: int | str) -> bytes:
+    """Code pixels as a file with no metadata."""
+    return code_pixels(pixels, None, "AVIF", **options)
+
+
+def _decoded_pixels(item: Item) -> int:
+    """Return how many pixels libavif decodes of an image, which may be more than it says to have.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    extent = av1.read_extent(item.data or b"") if item.type == b"av01" else av1.Extent(0, 0)
+    return max(pixels_of(item), extent.frames * extent.pixels)
 
 
 def _read_coding(item: Item) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from unblur.runner import Run
 from unblur.work import Loaded, attempt
 
 if TYPE_CHECKING:
-    from unblur.deblurrer import Deblurrer, Pixels
+    from unblur.deblurrer import Deblurrer
+    from unblur.photo_rows import Pixels
 
 T = TypeVar("T")
 
@@ -78,20 +79,33 @@ def load_ahead(
     """Load jobs in threads and yield them in order, never more than ``depth`` ahead."""
     futures: deque[Future[T]] = deque()
     for job in jobs:
-        futures.append(executor.submit(load, job))
+        futures.append(_begin(executor, job, load))
         if len(futures) > depth:
             yield futures.popleft().result()
     while futures:
         yield futures.popleft().result()
 
 
+def _begin(executor: ThreadPoolExecutor, job: Job, load: Callable[[Job], T]) -> Future[T]:
+    """Begin to load a job in a thread, or load it in this one if it is standard input.
+
+    Signals interrupt the main thread alone, and standard input may stay silent for ever.
+    """
+    if job.source is not None:
+        return executor.submit(load, job)
+    loaded: Future[T] = Future()
+    loaded.set_result(load(job))
+    return loaded
+
+
 def _load(job: Job, run: Run) -> Loaded | Outcome:
     if done := run.done_meanwhile(job):
         return done
     loaded = attempt(job, lambda: work.load(job, run.options))
-    if isinstance(loaded, Loaded) and run.options.in_place:
-        # What was read is no photo but its result if another run replaced it just before.
-        return run.done_meanwhile(job) or loaded
+    if isinstance(loaded, Loaded):
+        # It may have another name or other tags than when it was made; or another run has just
+        # put it where its photo was.
+        return run.recognised(job, loaded.state) or loaded
     return loaded
 
 
@@ -99,11 +113,12 @@ def _store(loaded: Loaded, pixels: Pixels, run: Run) -> None:
     """Write a result to its place and settle the job."""
 
     def act() -> Outcome:
-        finished = work.finish(loaded, pixels, run.options, run.stdout)
-        run.remember(finished.result)
-        result = work.publish(finished)
+        options, settings = run.options, run.settings
+        with work.finish(loaded, pixels, options, settings, run.stdout) as finished:
+            run.remember(finished.result)
+            result = work.publish(finished)
         if result.states != finished.result.states:
-            run.remember(result)
+            run.remember_published(result)
         return result.outcome
 
     run.settle(attempt(loaded.job, act))

@@ -12,10 +12,14 @@ from dataclasses import dataclass, field, replace
 from unblur.boxes import Box, Cursor, boxes, make_box, open_full_box, read_box
 from unblur.errors import PhotoError
 from unblur.items import Item, ItemFile, Property, Reference
+from unblur.limits import limited, refuse_excess
 
 INDEXING = frozenset({b"iinf", b"iloc", b"iprp", b"iref", b"idat"})
 """Boxes in meta that are written anew."""
 WIDEST_SHORT_ID = 0xFFFF
+MOST_LINKS = 100_000
+"""Pieces of data, properties or other items that all items name together. A photo of 500
+megapixels in tiles of 512x512 names 2,000 tiles, each of some five properties."""
 
 
 def read(data: bytes) -> ItemFile:
@@ -28,7 +32,7 @@ def read(data: bytes) -> ItemFile:
     before: list[bytes] = []
     after: list[bytes] = []
     meta = None
-    for box in _top_level(data):
+    for box in limited(_top_level(data), len(data), "boxes"):
         if box.type == b"moov":
             raise PhotoError("animations cannot be processed")
         if box.type == b"meta" and meta is None:
@@ -38,6 +42,16 @@ def read(data: bytes) -> ItemFile:
     if meta is None:
         raise ValueError("has no items")
     return replace(_read_meta(data, meta), before=tuple(before), after=tuple(after))
+
+
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the data of the primary image's items, which new pixels replace.
+
+    Raises:
+        PhotoError: If the file is an image sequence.
+        ValueError: If it is damaged.
+    """
+    yield from read(data).coded_data
 
 
 def write(file: ItemFile) -> bytes:
@@ -126,8 +140,9 @@ def _read_locations(data: bytes, box: Box, idat: Box | None, index: _Index) -> N
     if not length_size:
         raise ValueError("has items of no length")
     known: dict[tuple[tuple[int, int], ...], bytes] = {}
-    budget = len(data)
-    for _ in range(cursor.number(2 if version < 2 else 4)):
+    budget, links = len(data), 0
+    count = range(cursor.number(2 if version < 2 else 4))
+    for _ in limited(count, box.stop - box.start, "items"):
         key = cursor.number(2 if version < 2 else 4)
         method = cursor.number(2) & 15 if version else 0
         file_number = cursor.number(2)
@@ -135,20 +150,38 @@ def _read_locations(data: bytes, box: Box, idat: Box | None, index: _Index) -> N
         if method > 1 or file_number or (method == 1 and not idat):
             raise ValueError("has items whose data lie elsewhere")
         start += cursor.number(base_size)
-        extents = []
-        for _ in range(cursor.number(2)):
-            cursor.number(number_size)
-            first = start + cursor.number(offset_size)
-            last = first + cursor.number(length_size)
-            if last > stop:
-                raise ValueError("ends before its items do")
-            extents.append((first, last if last > first else stop))
-        if tuple(extents) not in known:
+        number = cursor.number(2)
+        links += number
+        refuse_excess(links, MOST_LINKS, "pieces of items")
+        widths = (number_size, offset_size, length_size)
+        extents = tuple(_read_extent(cursor, widths, start, stop) for _ in range(number))
+        if extents not in known:
             budget -= sum(last - first for first, last in extents)
             if budget < 0:
                 raise ValueError("has items that overlap")
-            known[tuple(extents)] = b"".join(data[first:last] for first, last in extents)
-        index.data[key] = known[tuple(extents)]
+            known[extents] = b"".join(data[first:last] for first, last in extents)
+        index.data[key] = known[extents]
+
+
+def _read_extent(
+    cursor: Cursor, widths: tuple[int, int, int], start: int, stop: int
+) -> tuple[int, int]:
+    """Read from where to where a piece of an item's data lies; one of no length goes on to the end.
+
+    Args:
+        cursor: In the box of locations.
+        widths: Bytes that the piece's number, offset and length take.
+        start: What its offset counts from.
+        stop: What it must not lie beyond.
+
+    Raises:
+        ValueError: If it does.
+    """
+    _, offset, length = map(cursor.number, widths)
+    first = start + offset
+    if first + length > stop:
+        raise ValueError("ends before its items do")
+    return first, first + length if length else stop
 
 
 def _read_properties(data: bytes, box: Box, index: _Index) -> None:
@@ -160,13 +193,16 @@ def _read_properties(data: bytes, box: Box, index: _Index) -> None:
         if child.type == b"ipco"
         for prop in boxes(data, child.body, child.stop)
     ]
+    links = 0
     for child in (child for child in children if child.type == b"ipma"):
         cursor, version = open_full_box(data, child)
         size = 2 if data[child.body + 3] & 1 else 1
         mask = (1 << 8 * size - 1) - 1
-        for _ in range(cursor.number(4)):
+        for _ in limited(range(cursor.number(4)), child.stop - child.start, "items"):
             key = cursor.number(4 if version else 2)
             numbers = [cursor.number(size) for _ in range(cursor.number(1))]
+            links += len(numbers)
+            refuse_excess(links, MOST_LINKS, "properties of items")
             if any(number & mask > len(known) for number in numbers):
                 raise ValueError("has a property that is not there")
             index.properties[key] = tuple(
@@ -179,11 +215,13 @@ def _read_properties(data: bytes, box: Box, index: _Index) -> None:
 def _read_references(data: bytes, box: Box) -> Iterator[Reference]:
     """Read what items refer to others (iref)."""
     cursor, version = open_full_box(data, box)
-    size = 4 if version else 2
+    size, links = 4 if version else 2, 0
     for child in boxes(data, cursor.position, box.stop):
         inner = Cursor(data, child.body, child.stop)
-        source = inner.number(size)
-        targets = tuple(inner.number(size) for _ in range(inner.number(2)))
+        source, count = inner.number(size), inner.number(2)
+        links += count
+        refuse_excess(links, MOST_LINKS, "references between items")
+        targets = tuple(inner.number(size) for _ in range(count))
         yield Reference(child.type, source, targets)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from unblur.limits import limited
+
 
 @dataclass(frozen=True)
 class Box:
@@ -57,8 +59,13 @@ def boxes(data: bytes, start: int, stop: int) -> Iterator[Box]:
     """Yield boxes that lie end to end.
 
     Raises:
+        ExcessError: If there are too many.
         ValueError: If one does not end before ``stop``.
     """
+    return limited(_boxes(data, start, stop), stop - start, "boxes")
+
+
+def _boxes(data: bytes, start: int, stop: int) -> Iterator[Box]:
     while start < stop:
         box = read_box(data, start, stop)
         yield box

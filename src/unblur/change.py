@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from unblur.display import Box
 from unblur.pixels import STRIP_BYTES
 
 BLOCK_PX = 16
+"""Sides of a block, but for photos that are narrower."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Change:
     blocks: NDArray[np.float32]
     """(rows, columns), the standard deviation of the difference in each block of pixels: that of
     its detail, since what only became brighter has none."""
-    block_px: int
+    block: tuple[int, int]
+    """Rows and columns of pixels in a block."""
     width: int
     height: int
 
@@ -31,8 +34,10 @@ class Change:
         """Return the part of a size, or of the photo's if that is smaller, that changed most."""
         width, height = min(width, self.width), min(height, self.height)
         rows, columns = (
-            min(count, max(1, side // self.block_px))
-            for side, count in zip((height, width), self.blocks.shape, strict=True)
+            min(count, max(1, side // pixels))
+            for side, pixels, count in zip(
+                (height, width), self.block, self.blocks.shape, strict=True
+            )
         )
         sums = np.pad(self.blocks, ((1, 0), (1, 0))).cumsum(0, np.float64).cumsum(1)
         lower, upper = sums[rows:], sums[:-rows]
@@ -40,8 +45,8 @@ class Change:
         windows += upper[:, :-columns]
         row, column = np.unravel_index(windows.argmax(), windows.shape)
         # Blocks are not as fine as pixels: the part is put around the middle of theirs.
-        top = int((row + rows / 2) * self.block_px - height / 2)
-        left = int((column + columns / 2) * self.block_px - width / 2)
+        top = int((row + rows / 2) * self.block[0] - height / 2)
+        left = int((column + columns / 2) * self.block[1] - width / 2)
         return Box(
             min(max(0, left), self.width - width),
             min(max(0, top), self.height - height),
@@ -53,29 +58,41 @@ class Change:
 def measure_change(before: NDArray[Any], after: NDArray[Any]) -> Change:
     """Compare two photos of the same shape and type, (H, W, C), in bounded memory."""
     height, width, channels = before.shape
-    block = min(BLOCK_PX, height, width)
-    rows, columns = height // block, width // block
+    block = min(BLOCK_PX, height), min(BLOCK_PX, width)
+    rows, columns = height // block[0], width // block[1]
     blocks, total = np.empty((rows, columns), np.float32), 0.0
-    step = max(1, STRIP_BYTES // (block * width * channels * np.float32().itemsize))
-    for start in range(0, rows, step):
-        stop = min(start + step, rows)
-        area = np.s_[start * block : stop * block, : columns * block]
-        difference = after[area].astype(np.float32) - before[area]
-        blocks[start:stop] = _deviation(difference, block)
+    most = max(1, STRIP_BYTES // (block[0] * block[1] * channels * np.float32().itemsize))
+    for part in _parts(rows, columns, most):
+        pixels = tuple(
+            slice(size * lines.start, size * lines.stop)
+            for size, lines in zip(block, part, strict=True)
+        )
+        difference = after[pixels].astype(np.float32) - before[pixels]
+        blocks[part] = _deviation(difference, block)
         total += float(np.abs(difference, out=difference).sum(dtype=np.float64))
     full = np.iinfo(before.dtype).max
-    amount = total / (rows * columns * block * block * channels) / full
+    amount = total / (blocks.size * block[0] * block[1] * channels) / full
     return Change(amount, blocks / np.float32(full), block, width, height)
 
 
-def _deviation(values: NDArray[np.float32], block: int) -> NDArray[np.float32]:
+def _parts(rows: int, columns: int, most: int) -> Iterator[tuple[slice, slice]]:
+    """Divide a grid into whole rows, or pieces of one row, of at most so many places."""
+    across = min(columns, most)
+    down = most // across
+    for top in range(0, rows, down):
+        for left in range(0, columns, across):
+            yield slice(top, min(top + down, rows)), slice(left, min(left + across, columns))
+
+
+def _deviation(values: NDArray[np.float32], block: tuple[int, int]) -> NDArray[np.float32]:
     """Return the standard deviation in each block, the mean of all channels."""
     height, width, channels = values.shape
-    rows, columns = height // block, width // block
-    lines = values.reshape(rows, block, columns * block * channels)
+    rows, columns = height // block[0], width // block[1]
+    lines = values.reshape(rows, block[0], columns * block[1] * channels)
     mean, square = (
         # Whole lines first: that is far quicker than along two axes at once.
-        sums.sum(axis=1).reshape(rows, columns, block, channels).sum(axis=2) / block**2
+        sums.sum(axis=1).reshape(rows, columns, block[1], channels).sum(axis=2)
+        / (block[0] * block[1])
         for sums in (lines, np.square(lines))
     )
     deviation: NDArray[np.float32] = np.sqrt(np.maximum(0, square - mean**2)).mean(axis=-1)

@@ -12,27 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur import __version__, doctor_cli, models_cli, score_cli
+from unblur import __version__, doctor_cli, models_cli, restore_cli, score_cli
 from unblur.commands import (
     PhotosOrCommand,
     ValueMayBeLeftOut,
     exit_code_of,
+    history_option,
     interrupted_code,
     listing_options,
     max_pixels_option,
+    open_history,
     options_with_defaults,
-    orderly_signals,
     path_options,
     read_paths,
     verbosity_options,
 )
-from unblur.config import CACHE_VARIABLE, cache_folder, read_config
+from unblur.config import read_config
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
 from unblur.models import DEFAULT_MODEL, find_weights
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Options
 from unblur.photo import CONVERSIONS
-from unblur.ui import NORMAL, Ui, printable
+from unblur.ui import NORMAL, Ui
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -138,7 +139,11 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "--suffix", default=SUFFIX, show_default=True, help="What a result's name gets at its end."
 )
 @click.option("--in-place", is_flag=True, help="Replace the photos by their results.")
-@click.option("--backup", is_flag=True, help="In place, keep each original as NAME.orig.")
+@click.option(
+    "--backup/--no-backup",
+    default=None,
+    help="In place, keep each original as NAME.orig, as is done unless told otherwise, or not.",
+)
 @click.option(
     "--on-existing",
     type=click.Choice(["error", "skip", "overwrite"]),
@@ -195,6 +200,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     is_flag=True,
     help="Show each photo before and after, if standard error is a terminal.",
 )
+@history_option
 @click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
 @click.option(
@@ -240,7 +246,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=MemorySize(),
     metavar="SIZE",
     help="Take no more main memory than this, such as 2G: tiles shrink, photos are done one by "
-    "one, and one that needs more fails.",
+    "one, and one that needs more fails. By default photos may take what is free.",
 )
 @click.option(
     "--threads",
@@ -310,7 +316,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
     from unblur.files import claimed_stdout
 
     verbosity = flags["verbose"] - flags["quiet"]
-    with orderly_signals(), claimed_stdout() as stdout:
+    with claimed_stdout() as stdout:
         settings = {name: flags[name] for name in ("model", "device", "tile", "strength", "views")}
         ui = Ui(verbosity, _choose_listing(flags, stdout), stdout, settings)
         code = exit_code_of(lambda: _deblur(flags, ui, stdout), ui)
@@ -326,7 +332,6 @@ def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
 
 
 def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
-    from unblur.history import History
     from unblur.plan import make_plan
     from unblur.report import Report
     from unblur.runner import Run, run_plan
@@ -337,16 +342,17 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     paths = read_paths(flags)
     weights = find_weights(flags["model"])
     settings = fingerprint(weights) + options.settings
-    with History(cache_folder() / "history.sqlite3") as history:
+    with open_history(flags) as history:
         _require_memory_of_results(history, options)
         plan = make_plan(paths, options, history, settings)
+        _require_memory_of_results(history, options)
         todo = [job for job in plan.jobs if not job.problem]
         if any(job.target is None for job in todo):
             _claim_for_photo(flags, stdout)
         if flags["ray"] and any(None in (job.source, job.target) for job in todo):
             raise UsageError("--ray needs files: a cluster reaches no standard input or output")
         ui.passed_over(plan)
-        report = Report(keeps_outcomes=page is not None)
+        report = Report(page is not None, plan.in_cloud)
         if flags["dry_run"]:
             _only_plan(plan, ui, report)
             return _conclude(report, ui)
@@ -365,16 +371,13 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
 
 
 def _require_memory_of_results(history: History, options: Options) -> None:
-    """Refuse to replace originals if a second run could not tell that it has been done.
+    """Refuse to replace originals if nobody can tell which have been replaced.
 
     Raises:
-        UsageError: If it would deblur the results once more, and no backup would show it.
+        UsageError: If results could be deblurred once more, now or by a second run.
     """
-    if history.problem and options.in_place and not options.backup:
-        raise UsageError(
-            f"--in-place cannot remember what it replaced: {history.problem}; set "
-            f"{CACHE_VARIABLE} to a folder that can be written to, or add --backup"
-        )
+    if history.problem and options.in_place:
+        raise UsageError(f"--in-place needs to know what it has replaced: {history.problem}")
 
 
 def _read_options(flags: dict[str, Any]) -> Options:
@@ -438,7 +441,7 @@ def _write_page(
     except PhotoError as error:
         ui.error(str(error))
         return error.exit_code
-    ui.say(f"report: {printable(path)}")
+    ui.say(f"report: {path}")
     return ExitCode.OK
 
 
@@ -505,3 +508,4 @@ def _make_deblurrer(weights: Path, flags: dict[str, Any], options: Options, ui: 
 main.add_command(models_cli.models)
 main.add_command(doctor_cli.doctor)
 main.add_command(score_cli.score)
+main.add_command(restore_cli.restore)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unblur import avif, heif, jpeg, png, raw, thumbnail, tiff, webp
+from unblur import avif, bmff, heif, jpeg, png, raw, thumbnail, tiff, webp
 from unblur.convert import NO_QUALITY, convert
 from unblur.errors import PhotoError
 from unblur.options import DEFAULT_MAX_PIXELS
@@ -35,6 +35,7 @@ from unblur.photo import (
     describe_refused,
     identify,
 )
+from unblur.pixels import refuse_thin
 from unblur.strip import strip
 
 _MODULES: dict[Format, ModuleType] = {
@@ -51,6 +52,38 @@ _MODULES: dict[Format, ModuleType] = {
 A format that is written as another needs only the first."""
 
 
+_CODED_PIXELS: dict[Format, Callable[[bytes], Iterator[bytes]]] = {
+    JPEG: jpeg.coded_pixels,
+    PNG: png.coded_pixels,
+    WEBP: webp.coded_pixels,
+    AVIF: bmff.coded_pixels,
+    HEIF: bmff.coded_pixels,
+    TIFF: tiff.coded_pixels,
+    RAW: raw.coded_pixels,
+}
+"""Yield what new pixels would replace in a file, and nothing else."""
+
+
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the coded pixels of a file in pieces.
+
+    Tags, profiles, thumbnails and other pictures in the file are no part of them.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        PhotoError: If it is no photo, damaged, or of a kind that cannot be processed.
+    """
+    form = _identify(data)
+    try:
+        yield from _CODED_PIXELS[form](data)
+    except PhotoError:
+        raise
+    except Exception as error:  # parsers raise anything for damaged files
+        raise PhotoError(f"damaged or cut off {form.name} file ({error})") from error
+
+
 def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
     """Decode a photo from a file's bytes.
 
@@ -64,7 +97,9 @@ def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
     form = _identify(data)
     with _damage_told(form):
         photo: Photo = _MODULES[form].decode(data, max_pixels)
-        return photo
+    height, width = photo.pixels.shape[:2]
+    refuse_thin(width, height, max_pixels)
+    return photo
 
 
 def decode_reduced(
@@ -104,7 +139,7 @@ def _damage_told(form: Format) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata, which is kept as it is
             yield
-    except PhotoError:
+    except (PhotoError, MemoryError):
         raise
     except Exception as error:  # libraries raise anything for damaged files
         raise PhotoError(f"damaged or cut off {form.name} file ({error})") from error

@@ -11,15 +11,20 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
+from unblur.config import HISTORY_NAME, cache_folder, history_file
 from unblur.errors import ExitCode, UnblurError, UsageError
-from unblur.files import describe_os_error
+from unblur.files import describe_os_error, read_stream
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
-from unblur.ui import DEBUG, Ui, output_told
+from unblur.ui import Ui, output_told
+from unblur.words import printable
+
+if TYPE_CHECKING:
+    from unblur.history import History
 
 SHOW_CURSOR = b"\x1b[?25h"
 """DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
@@ -45,11 +50,22 @@ class PhotosOrCommand(click.Group):
         """Run as a program."""
         prepare_streams()
         try:
-            with output_told():  # what Click prints by itself, such as the help
+            # What Click prints by itself, such as the help, may fail, too.
+            with orderly_signals(), output_told():
                 return super().main(*args, **extra)
         except UnblurError as error:
             Ui().error(str(error))
             sys.exit(error.exit_code)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401
+        """Read the command line."""
+        with _click_told():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """Run the command."""
+        with _click_told():
+            return super().invoke(ctx)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the options for photos; none when a command is named."""
@@ -79,6 +95,20 @@ class PhotosOrCommand(click.Group):
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Return the usage of photos, without the words for commands."""
         return click.Command.collect_usage_pieces(self, ctx)
+
+
+@contextlib.contextmanager
+def _click_told() -> Iterator[None]:
+    """Handle here what Click would print unescaped, or take for another error."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        raise click.UsageError(printable(error.format_message()), error.ctx) from error
+    except KeyboardInterrupt as interrupt:  # while the configuration is read
+        Ui().error("interrupted")
+        sys.exit(interrupted_code(interrupt))
 
 
 def complete_first_word(
@@ -141,6 +171,30 @@ def listing_options(command: F) -> F:
     return as_json(null(command))
 
 
+history_option = click.option(
+    "--history",
+    metavar="FILE",
+    help="Remember what is done in this file, which several machines may share, instead of in the "
+    "user's data folder.",
+)
+
+
+def open_history(flags: dict[str, Any]) -> History:
+    """Open the record of results.
+
+    Raises:
+        UsageError: If ``--history`` names no file that could be one.
+    """
+    from unblur.history import History
+
+    if flags["history"] is None:
+        return History(history_file(), older=cache_folder() / HISTORY_NAME)
+    path = Path(flags["history"])
+    if not path.name or path.is_dir():
+        raise UsageError(f"--history {path} is a folder, not a file")
+    return History(path)
+
+
 def options_with_defaults(command: click.Command) -> dict[str, bool]:
     """Return the options whose defaults a configuration file may set, and whether they take a list.
 
@@ -168,7 +222,11 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
     if source == STREAM and STREAM in paths:
         raise UsageError("standard input cannot hold both a photo and a list of paths")
     try:
-        data = sys.stdin.buffer.read() if source == STREAM else Path(source).read_bytes()
+        if source == STREAM:
+            data = read_stream(sys.stdin.buffer)
+        else:
+            with Path(source).open("rb") as stream:
+                data = read_stream(stream)
     except OSError as error:
         raise UsageError(f"{source}: {describe_os_error(error)}") from error
     # PowerShell 5 writes UTF-16, and later ones a mark before UTF-8.
@@ -276,8 +334,6 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
     except BrokenPipeError:
         return ExitCode.FAILED  # whoever read the list has gone
     except Exception as error:
-        if ui.verbosity >= DEBUG:
-            traceback.print_exc()
-        else:
-            ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
+        ui.trace(traceback.format_exc())
+        ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
         return ExitCode.FAILED

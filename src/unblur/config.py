@@ -14,6 +14,7 @@ from unblur.errors import UsageError
 
 CACHE_VARIABLE = "UNBLUR_CACHE_DIR"
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
+HISTORY_NAME = "history.sqlite3"
 
 
 def cache_folder() -> Path:
@@ -28,6 +29,14 @@ def models_folder() -> Path:
     """
     chosen = os.environ.get(MODELS_VARIABLE)
     return Path(chosen) if chosen else platformdirs.user_data_path("unblur") / "models"
+
+
+def history_file() -> Path:
+    """Return where results are remembered; it may be missing.
+
+    It is data and no cache: without it a result could be taken for a photo.
+    """
+    return platformdirs.user_data_path("unblur") / HISTORY_NAME
 
 
 def config_file() -> Path:

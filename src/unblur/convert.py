@@ -54,7 +54,7 @@ def convert(
         ValueError: If the original is damaged.
     """
     _refuse_unfit(photo, form)
-    metadata = extract(photo.format, photo.container)
+    metadata = extract(photo.format.result, photo.container)
     alpha, notes = photo.alpha if form is TIFF else photo.opacity, []
     if photo.format in (AVIF, HEIF):
         turned = turned_upright(pixels, bmff.read(photo.container).primary)

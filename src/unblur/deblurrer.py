@@ -8,7 +8,6 @@ times less context than the network needs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
@@ -21,30 +20,21 @@ from torch import Tensor
 from unblur.bands import LineBuffers, RowQueue, Span, next_band
 from unblur.devices import choose_device, choose_precision
 from unblur.errors import PhotoError, UsageError
+from unblur.main_memory import return_freed_memory
 from unblur.memory import (
-    PROGRAM_BYTES,
+    SMALLEST_TILE_PX,
     automatic_tile,
-    fitting_tile,
     is_out_of_memory,
-    line_buffer_bytes,
-    photo_bytes,
-    return_freed_memory,
-    tile_bytes_per_pixel,
+    largest_tile,
+    photo_needs,
 )
-from unblur.pixels import Floats
+from unblur.photo_rows import PhotoRows, Pixels, as_seen
 from unblur.srn import State, enlarge, shrink
 from unblur.srn_config import SCALES, SRNConfig
-from unblur.views import ALL_VIEWS, mean, sum_type
-
-Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+from unblur.views import ALL_VIEWS, mean
 
 Finish: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
 """Waits for a band's image (N, C, H, W) and state (N, S, h, w), in float32 on the CPU."""
-
-ROWS_AT_ONCE = 32
-"""Rows of a band that are rounded together, in the processor's cache."""
-SMALLEST_TILE_PX = 128
-"""Smaller tiles save hardly any memory."""
 
 
 class Network(Protocol):
@@ -59,6 +49,9 @@ class Network(Protocol):
 
     def to(self, device: torch.device) -> Network:
         """Move to a device."""
+
+    def transposed(self) -> Network:
+        """See `unblur.srn.SRN.transposed`."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ class Deblurrer:
         precision: Type that convolutions compute in; by default the device's fastest.
         strength: Share of the change that is made, from 0 to 1.
         views: How many of `unblur.views.ALL_VIEWS` the result is the mean of.
-        max_memory: Bytes of main memory that the program may take.
+        max_memory: Bytes of main memory that the program may take; by default what is free.
         reserved: Of these, what is needed besides the network, the photo and its result.
         warn: Told in a sentence when memory ran out and what is done about it.
 
@@ -106,13 +99,13 @@ class Deblurrer:
         self.device = choose_device(device)
         self.precision = precision or choose_precision(self.device)
         self.network = network.to(self.device)
+        self._transposed: Network | None = None
         self.config = network.config
         self.strength, self.views, self.warn = strength, ALL_VIEWS[:views], warn
         self.max_memory, self.reserved = max_memory, reserved
         self.is_automatic = tile == "auto"
         if tile == "auto":
-            fitting = automatic_tile(self.config, self.precision, self.device)
-            self.tile = max(SMALLEST_TILE_PX, fitting)
+            self.tile = automatic_tile(self.config, self.precision, self.device)
         else:
             self.tile = tile
         if self.tile < SMALLEST_TILE_PX:
@@ -134,11 +127,11 @@ class Deblurrer:
             A new array of the same shape and type.
 
         Raises:
-            PhotoError: If the photo needs more than ``max_memory``, or the
-                network's result has values that are no numbers.
+            PhotoError: If the photo needs more than ``max_memory``, or without that more
+                memory than is free, or the network's result has values that are no numbers.
             MemoryError: If memory runs out even with the smallest tiles on the CPU.
         """
-        largest = min(self._largest_tile(view.of(image)) for view in self.views)
+        largest = self._largest_tile(image)
 
         def results() -> Iterator[Pixels]:
             for done, view in enumerate(self.views):
@@ -151,18 +144,18 @@ class Deblurrer:
         self, image: Pixels, largest: int, on_progress: Callable[[float], None] | None
     ) -> Pixels:
         """Deblur a photo as it lies, with tiles that are not larger than the largest."""
-        photo = _Photo(image, self.config, self.strength)
+        photo = PhotoRows(image, self.config, self.strength)
         for full_precision in (False, True):
             try:
                 self._run_scales(photo, largest, full_precision, on_progress)
                 break
             except FloatingPointError:
                 pass  # layers may have kept what overflowed long before it showed
-        return photo.output
+        return photo.result
 
     def _run_scales(
         self,
-        photo: _Photo,
+        photo: PhotoRows,
         largest_tile: int,
         full_precision: bool,
         on_progress: Callable[[float], None] | None,
@@ -181,24 +174,17 @@ class Deblurrer:
             return_freed_memory()
 
     def _largest_tile(self, image: Pixels) -> int:
-        """Return the largest tile that leaves a photo within ``max_memory``."""
-        if self.max_memory is None or self.device.type != "cpu":
-            return self.tile
-        height, width = image.shape[:2]
-        needed = PROGRAM_BYTES + self.reserved
-        needed += photo_bytes(height, width, image.itemsize, self.config)
-        if len(self.views) > 1:
-            needed += image.size * sum_type(image.dtype).itemsize
-        needed += line_buffer_bytes(width, self.config, self.precision)
-        fitting = fitting_tile(self.config, self.precision, self.max_memory - needed)
-        smallest = SMALLEST_TILE_PX if self.is_automatic else self.tile
-        if fitting < smallest:
-            needed += math.ceil(smallest**2 * tile_bytes_per_pixel(self.config, self.precision))
-            raise PhotoError(
-                f"with tiles of {smallest} pixels it takes about {needed / 1e9:.1f} GB, "
-                f"more than --max-memory allows"
+        """Return the largest tile that leaves a photo within the memory that it may take."""
+        needs = [
+            photo_needs(
+                as_seen(view.of(image)), self.config, self.precision, self.device, len(self.views)
             )
-        return min(self.tile, fitting)
+            for view in self.views
+        ]
+        is_bound = self.max_memory is not None and not self.is_automatic
+        smallest = self.tile if is_bound else SMALLEST_TILE_PX
+        limit = None if self.max_memory is None else self.max_memory - self.reserved
+        return largest_tile(needs, self.tile, smallest, limit)
 
     @property
     def is_asynchronous(self) -> bool:
@@ -220,18 +206,27 @@ class Deblurrer:
         state: State | None,
         buffers: LineBuffers,
         wants_state: bool,
+        is_transposed: bool,
     ) -> Finish:
         """Begin to run the network on a band; on a CPU, do it.
 
         Returns:
             What waits for those rows of the image and the state that are finished.
         """
+        network = self._network_for(is_transposed)
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, precision, precision != torch.float32),
         ):
-            image, new_state = self.network.run_scale(blurred, previous, state, buffers)
+            image, new_state = network.run_scale(blurred, previous, state, buffers)
         return _download(image, new_state if wants_state else None)
+
+    def _network_for(self, is_transposed: bool) -> Network:
+        if not is_transposed:
+            return self.network
+        if self._transposed is None:
+            self._transposed = self.network.transposed()
+        return self._transposed
 
     def make_room(self, tile: int) -> None:
         """Go on with less memory: with smaller tiles, or else on the CPU.
@@ -251,7 +246,7 @@ class Deblurrer:
             self.warn(f"out of memory on {self.device.type}: going on with the CPU")
             self.device = torch.device("cpu")
             self.precision = choose_precision(self.device)
-            self.network = self.network.to(self.device)
+            self.network, self._transposed = self.network.to(self.device), None
         else:
             raise MemoryError
 
@@ -280,63 +275,13 @@ def _download(image: Tensor, state: Tensor | None) -> Finish:
     return finish
 
 
-class _Photo:
-    """A photo, its result, and how the network sees the one and fills the other."""
-
-    def __init__(self, image: Pixels, config: SRNConfig, strength: float) -> None:
-        self.image, self.config, self.strength = image, config, strength
-        self.height, self.width, self.channels = image.shape
-        self.output = np.empty_like(image)
-        self.planes = 3 // config.channels
-
-    def padded(self, scale: int) -> tuple[int, int]:
-        """Return height and width of what the network sees at a scale."""
-        height, width = (side + -side % self.config.multiple for side in (self.height, self.width))
-        return height // scale, width // scale
-
-    def split(self, band: Tensor) -> Tensor:
-        """Split (planes * C, H, W) into a batch (planes, C, H, W) laid out channels-last."""
-        batch = band.reshape(self.planes, -1, *band.shape[1:])
-        return batch.contiguous(memory_format=torch.channels_last)
-
-    def read(self, rows: Span) -> NDArray[Any]:
-        """Return rows of the padded photo, (C, H, W), in whole numbers that PyTorch knows.
-
-        Beyond the bottom and right border the photo's edge is repeated.
-        """
-        band: NDArray[Any] = self.image[min(rows.start, self.height - 1) : rows.stop]
-        missing = (rows.stop - rows.start - len(band), -self.width % self.config.multiple)
-        if any(missing):
-            band = np.pad(band, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-        # PyTorch's uint16 has hardly any operators.
-        kind = np.uint8 if band.itemsize == 1 else np.int32
-        return np.ascontiguousarray(band.transpose(2, 0, 1), kind)
-
-    def write(self, top: int, values: Floats) -> None:
-        """Round finished rows (3, H, W) to the photo's own depth, without the padding."""
-        whole = values[:, : max(0, self.height - top), : self.width].transpose(1, 2, 0)
-        for start in range(0, len(whole), ROWS_AT_ONCE):
-            rows = whole[start : start + ROWS_AT_ONCE]
-            place = np.s_[top + start : top + start + len(rows)]
-            self.output[place] = self._rounded(rows, self.image[place])
-
-    def _rounded(self, rows: Floats, original: Pixels) -> Floats:
-        """Return (h, w, 3) in [0, 1] as whole numbers (h, w, channels), blended by strength."""
-        if self.channels == 1:
-            rows = rows.mean(axis=2, keepdims=True)
-        rows = np.clip(rows, 0, 1) * np.float32(np.iinfo(original.dtype).max)
-        if self.strength < 1:
-            rows = original + self.strength * (rows - original)
-        return np.rint(rows)
-
-
 class _Run:
     """One scale of a photo, on its way through the network band by band."""
 
     def __init__(
         self,
         deblurrer: Deblurrer,
-        photo: _Photo,
+        photo: PhotoRows,
         scale: int,
         previous: ScaleResult | None,
         largest_tile: int,
@@ -384,7 +329,9 @@ class _Run:
         buffers = self.buffers.next(is_last) if self.buffers else LineBuffers(is_last=is_last)
         try:
             wants_state = self.result is not None and self.config.recurrent
-            self.pending = self.deblurrer.launch(self.precision, *inputs, buffers, wants_state)
+            self.pending = self.deblurrer.launch(
+                self.precision, *inputs, buffers, wants_state, self.photo.is_transposed
+            )
             self.buffers = buffers
         finally:
             self._write(finished)

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
-from unblur import __version__, files, stores
+from unblur import __version__, stores
 from unblur.errors import DeviceError, PhotoError, UnblurError
 from unblur.places import FileState, Place
 from unblur.plan import Job
 from unblur.report import Outcome, Status
 from unblur.runner import Run
+from unblur.temporaries import has_unfinished, sweep
 from unblur.ui import VERBOSE
 from unblur.work import Result
 from unblur.worker import Choices, Shape, Worker
@@ -75,6 +77,10 @@ class Member:
     def is_examining(self) -> bool:
         """Whether it is alone with a photo that may have killed a worker."""
         return any(photo.lost_workers for photo in self.tries)
+
+
+Said = tuple[Member, Try, Result | Outcome]
+"""Who says what of a photo."""
 
 
 class Dispatch:
@@ -162,7 +168,9 @@ class Dispatch:
         }
         actor = self._actors.options(**member.shape, **options)
         member.settings = None
-        member.actor = actor.remote([self._network], self._choices, self._run.options, member.shape)
+        member.actor = actor.remote(
+            [self._network], self._choices, self._run.options, self._run.settings, member.shape
+        )
         answer = member.actor.prepare.remote(__version__, self._samples)
         self._pending[answer] = (member, None)
 
@@ -208,9 +216,7 @@ class Dispatch:
         if answers and others:
             answers += ray.wait(others, num_returns=len(others), timeout=0)[0]
         said = [heard for answer in answers if (heard := self._hear(answer))]
-        results = ((photo, what) for _, photo, what in said if isinstance(what, Result))
-        self._run.remember(*(r for photo, r in results if r.states != photo.recorded))
-        for member, photo, what in said:
+        for member, photo, what in self._remember(said):
             if photo not in member.tries:
                 continue  # its worker was lost meanwhile
             if isinstance(what, Result) and photo.result is None:
@@ -218,7 +224,36 @@ class Dispatch:
             else:
                 self._settle(member, photo, what)
 
-    def _hear(self, answer: Any) -> tuple[Member, Try, Result | Outcome] | None:  # noqa: ANN401
+    def _remember(self, said: list[Said]) -> list[Said]:
+        """Record results; those that must not be published become outcomes."""
+        said = [self._unless_known(*one) for one in said]
+        results = ((photo, what) for _, photo, what in said if isinstance(what, Result))
+        try:
+            self._run.remember(*(r for photo, r in results if r.states != photo.recorded))
+        except PhotoError as error:
+            failed = partial(Outcome, status=Status.FAILED, reason=str(error))
+            return [self._instead_of_result(*one, failed(one[1].job)) for one in said]
+        return said
+
+    def _unless_known(self, member: Member, photo: Try, what: Result | Outcome) -> Said:
+        """Return what was said of a photo; that it is left alone, if it is a result itself."""
+        if isinstance(what, Outcome) or photo.result:
+            return member, photo, what
+        known = self._run.recognised(photo.job, what.source)
+        return (
+            self._instead_of_result(member, photo, what, known) if known else (member, photo, what)
+        )
+
+    def _instead_of_result(
+        self, member: Member, photo: Try, what: Result | Outcome, outcome: Outcome
+    ) -> Said:
+        """Discard a result that is not published yet, and return the outcome in its place."""
+        if isinstance(what, Outcome) or photo.result:
+            return member, photo, what
+        member.actor.discard.remote(photo.number)
+        return member, photo, outcome
+
+    def _hear(self, answer: Any) -> Said | None:  # noqa: ANN401
         """Return what a worker said of a photo; act on what it said of itself."""
         if answer not in self._pending:
             return None  # its worker was lost meanwhile
@@ -277,7 +312,7 @@ class Dispatch:
         if photo.result:
             published = _published(photo.result)
             if published:
-                self._run.remember(published)
+                self._run.remember_published(published)
                 self._settle(member, photo, published)
                 return
             photo.source, photo.result = photo.result.source, None
@@ -310,10 +345,10 @@ class Dispatch:
         """Remove unfinished files of lost workers as soon as those are dead, which unlocks them."""
         ends = time.monotonic() + SWEEP_SECONDS
         for folder in self._folders if self._has_litter else ():
-            files.sweep(folder)
-            while files.has_unfinished(folder) and time.monotonic() < ends:
+            sweep(folder)
+            while has_unfinished(folder) and time.monotonic() < ends:
                 time.sleep(0.1)
-                files.sweep(folder)
+                sweep(folder)
 
 
 def _sample(sources: Iterable[Place | None]) -> list[Path]:
@@ -349,7 +384,7 @@ def _published(result: Result) -> Result | None:
         if stores.holds(target, result.target):
             place = result.outcome.job.comparison  # published before, if there is one
             comparison = stores.state_of(place) if place and result.comparison else None
-            return replace(result, target=stores.state_of(target), comparison=comparison)
+            return result.written(result.outcome, stores.state_of(target), comparison)
     except PhotoError:  # of a store that does not tell; whoever tries again will
         pass
     return None

@@ -12,15 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unblur.commands import (
-    exit_code_of,
-    options_with_defaults,
-    orderly_signals,
-    verbosity_options,
-)
+from unblur.commands import exit_code_of, options_with_defaults, verbosity_options
 from unblur.errors import ExitCode
 from unblur.loading import have_threads_wait_briefly
-from unblur.ui import NORMAL, Ui, printable
+from unblur.ui import NORMAL, Ui
+from unblur.words import printable
 
 if TYPE_CHECKING:
     from unblur.doctor import Device, Examination, Finding, ModelFile, PyTorch
@@ -44,9 +40,7 @@ def doctor(as_json: bool, quiet: int, verbose: int) -> None:
     ui = Ui(verbose - quiet)
     root = click.get_current_context().find_root().command
     options = options_with_defaults(root)
-    with orderly_signals():
-        code = exit_code_of(lambda: _act(ui, as_json, options), ui)
-    sys.exit(code)
+    sys.exit(exit_code_of(lambda: _act(ui, as_json, options), ui))
 
 
 def _act(ui: Ui, as_json: bool, options: dict[str, bool]) -> ExitCode:
@@ -61,7 +55,8 @@ def _act(ui: Ui, as_json: bool, options: dict[str, bool]) -> ExitCode:
             "findings": [asdict(finding) for finding in found],
             "exit_code": code,
         }
-        ui.answer(json.dumps(values, indent=2))
+        for line in json.dumps(values, indent=2).splitlines():
+            ui.answer(line)
         return code
     lines = [*_findings(found, code)]
     if ui.verbosity >= NORMAL:

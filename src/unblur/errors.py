@@ -2,6 +2,7 @@
 
 UnblurError                 1   one photo could not be deblurred
 ├─ PhotoError               1   the file is no photo that can be processed
+│  └─ ExcessError           1   the file has far more parts than a photo
 ├─ UsageError               2   the request contradicts itself
 ├─ WeightsError             4   the weights are missing or damaged
 └─ DeviceError              5   the requested device is not there, or computes wrongly
@@ -43,6 +44,13 @@ class UnblurError(Exception):
 
 class PhotoError(UnblurError):
     """A file that is no photo, or not one that can be processed."""
+
+
+class ExcessError(PhotoError, ValueError):
+    """A file that asks for far more work than its pixels are worth.
+
+    It is a `ValueError`, too: whoever reads only metadata takes it for damage.
+    """
 
 
 class UsageError(UnblurError):

@@ -8,49 +8,74 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
+import itertools
 import os
-import secrets
 import stat
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from unblur.attributes import Attributes
+from unblur.attributes import Attributes, set_mode
 from unblur.errors import PhotoError
 from unblur.filesystems import is_in_use, unlimited
+from unblur.limits import refuse_oversize
 from unblur.places import FileState
+from unblur.temporaries import temporary_beside
 
-LONGEST_NAME_BYTES = 255
-TEMPORARY_FILES = ".*.unblur-??????.tmp"
-"""Matches every file that is not finished yet."""
-ABANDONED_AFTER_SECONDS = 3600.0
 _NOT_REGULAR = "not a regular file"
+PART_BYTES = 1 << 20
+"""Of a stream, read at once."""
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits between attempts to rename to a name that another program may hold open."""
 
 
-def read_photo_bytes(path: Path) -> tuple[bytes, Attributes]:
+def read_photo_bytes(path: Path, most: int | None = None) -> tuple[bytes, Attributes]:
     """Read a whole regular file.
+
+    Args:
+        path: Where it lies.
+        most: Refuse it without reading it if it has more bytes.
 
     Returns:
         Its content, and its attributes at the time.
 
     Raises:
-        PhotoError: If it is none, cannot be read, or changes meanwhile.
+        PhotoError: If it is none or too large, cannot be read, or changes meanwhile.
     """
     try:
         with _open_regular(path) as file:
             before = os.fstat(file.fileno())
-            data = file.read()
+            refuse_oversize(before.st_size, most)
+            data = file.read(before.st_size + 1)  # one that grows all the while ends, too
             attributes = Attributes.of(file.fileno())
     except OSError as error:
         raise PhotoError(describe_os_error(error)) from error
     if (before.st_size, before.st_mtime_ns) != (len(data), attributes.status.st_mtime_ns):
         raise PhotoError("changed while it was read; run again when it is whole")
     return data, attributes
+
+
+def read_stream(stream: BinaryIO, most: int | None = None) -> bytes:
+    """Read a stream to its end, such as standard input, which may be silent for ever.
+
+    It is read part by part: one call of ``read`` for all would not look for signals in between.
+
+    Args:
+        stream: What to read.
+        most: Stop reading and refuse it if it has more bytes.
+
+    Raises:
+        OSError: If it cannot be read.
+        PhotoError: If it has more bytes.
+    """
+    data = io.BytesIO()
+    while part := stream.read1(PART_BYTES):  # type: ignore[attr-defined]
+        data.write(part)
+        refuse_oversize(data.tell(), most)
+    return data.getvalue()
 
 
 def read_header(path: Path, size: int) -> bytes | None:
@@ -108,13 +133,13 @@ class Draft(Protocol):
 
 
 class FileDraft:
-    """A whole file beside its place, under a name of its own; see `temporary_beside`.
+    """A whole result in a temporary file beside its place.
 
     Args:
         path: The file that it is to become.
         data: Its content.
-        like: Of a file whose permissions and extended attributes it gets; by default it has
-            those that the umask allows, and none.
+        like: Of a file whose owner, permissions and extended attributes it gets; by default
+            it belongs to the user, with the permissions that the umask allows.
         keep_time: Give it the time of modification of ``like``, too.
         mode: Its permissions, instead of those of ``like``.
 
@@ -136,10 +161,9 @@ class FileDraft:
             temporary = stack.enter_context(temporary_beside(path, is_private))
             write_all(temporary.descriptor, data)
             if like is not None:
-                like.copy_to(temporary.path, keep_time)
+                like.copy_to(temporary.descriptor, temporary.path, keep_time)
             if mode is not None:
-                with contextlib.suppress(OSError):  # file systems without permissions
-                    temporary.path.chmod(mode)
+                set_mode(temporary.descriptor, temporary.path, mode)
             _flush(temporary.descriptor)
             self.state = FileState.of(os.fstat(temporary.descriptor))
             if not temporary.is_locked:  # then nothing is lost, and Windows renames no open file
@@ -204,137 +228,13 @@ def make_folder(folder: Path) -> None:
     Raises:
         PhotoError: If that is not possible.
     """
+    # Path.mkdir calls itself for each folder above: too often for trees a thousand deep.
+    missing = list(itertools.takewhile(lambda one: not is_folder(one), (folder, *folder.parents)))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True)
     except OSError as error:
         raise PhotoError(f"cannot make {folder}: {describe_os_error(error)}") from error
-
-
-@dataclass
-class Temporary:
-    """A file that is being written."""
-
-    descriptor: int
-    path: Path
-    is_locked: bool
-    _is_open: bool = True
-
-    def close(self) -> None:
-        """Write no more, and give up the lock."""
-        if self._is_open:
-            self._is_open = False
-            os.close(self.descriptor)
-
-
-@contextlib.contextmanager
-def temporary_beside(path: Path, is_private: bool = False) -> Iterator[Temporary]:
-    """Open a file of its own name in the target's folder, and remove what is left of it.
-
-    It is locked as long as it is open, so that `sweep` of another run can tell
-    it from one whose run was killed.
-
-    Args:
-        path: The target.
-        is_private: Let nobody but the user read it, whatever the umask says.
-    """
-    is_ours = False
-    while not is_ours:
-        temporary = _create_temporary(path, 0o600 if is_private else 0o666)
-        try:
-            is_ours = _claim(temporary)
-            if is_ours:
-                yield temporary
-        finally:
-            temporary.close()
-            temporary.path.unlink(missing_ok=True)
-
-
-def _create_temporary(path: Path, mode: int) -> Temporary:
-    ending = f".unblur-{secrets.token_hex(3)}.tmp"
-    room = LONGEST_NAME_BYTES - len(ending) - 1
-    scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    return Temporary(os.open(scratch, flags, mode), scratch, is_locked=False)
-
-
-def _claim(temporary: Temporary) -> bool:
-    """Lock a new file, and tell whether it is still there.
-
-    Until it is locked, `sweep` of another run takes it for abandoned.
-    """
-    try:
-        temporary.is_locked = _lock(temporary.descriptor)
-    except BlockingIOError:
-        return False
-    return temporary.path.exists()
-
-
-def shortened(name: str, most_bytes: int) -> str:
-    """Return a name, or as much of its beginning as fits into some bytes."""
-    while name and len(os.fsencode(name)) > most_bytes:
-        name = name[:-1]
-    return name
-
-
-def sweep(folder: Path, trust_locks: bool = True) -> int:
-    """Remove temporary files of runs that were killed, and return how many.
-
-    One that a living run holds is locked and stays. Where files cannot be
-    locked, only those older than an hour are removed.
-
-    Args:
-        folder: Where to look.
-        trust_locks: Whether a file that is not locked is held by nobody; on some
-            network file systems every lock succeeds.
-    """
-    removed = 0
-    with contextlib.suppress(OSError):
-        for scratch in folder.glob(TEMPORARY_FILES):
-            with contextlib.suppress(OSError):
-                removed += _remove_if_abandoned(scratch, trust_locks)
-    return removed
-
-
-def has_unfinished(folder: Path) -> bool:
-    """Tell whether a folder holds temporary files, whosever they are."""
-    return any(folder.glob(TEMPORARY_FILES))
-
-
-def _remove_if_abandoned(scratch: Path, trust_locks: bool) -> bool:
-    descriptor = os.open(scratch, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
-    try:
-        status = os.fstat(descriptor)
-        # Time of modification is set back by --preserve-times. The other one, of creation on
-        # Windows and of any change elsewhere, cannot be.
-        changed = max(status.st_mtime, status.st_ctime)
-        is_old = time.time() - changed > ABANDONED_AFTER_SECONDS
-        if trust_locks and _lock(descriptor):
-            scratch.unlink()
-            return True
-    finally:
-        os.close(descriptor)
-    if is_old:
-        scratch.unlink()  # closed: Windows removes no open file
-    return is_old
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed; return whether files can be locked here.
-
-    Raises:
-        BlockingIOError: If another run holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:
-        return False
-    return True
 
 
 def keep_backup(path: Path, backup: Path) -> None:
@@ -351,6 +251,16 @@ def keep_backup(path: Path, backup: Path) -> None:
         data, attributes = read_photo_bytes(path)
         with FileDraft(backup, data, attributes, keep_time=True) as draft:
             draft.publish(replaces=False)
+
+
+def move_over(source: Path, target: Path) -> None:
+    """Rename a file, in one step, over one that may be there.
+
+    Raises:
+        OSError: If that is not possible.
+    """
+    _replace(source, target)
+    _flush_folder(target.parent)
 
 
 def _replace(scratch: Path, path: Path) -> None:

@@ -28,15 +28,31 @@ _NO_WINDOWS_NAME = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ACCESS_DENIED, _SHARING_VIOLATION = 5, 32
+_RECALLED = stat.FILE_ATTRIBUTE_OFFLINE | 0x00040000 | 0x00400000
+"""The latter are FILE_ATTRIBUTE_RECALL_ON_OPEN and FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS."""
+_DATALESS = 0x40000000
+"""SF_DATALESS, which `stat` names from Python 3.13 on."""
 
 
 def identity(path: Path) -> str:
-    """Return a text that is the same for all paths of one file, which need not be there."""
-    followed = follow_links(path)
-    text = str(followed)
+    """Return a text that is the same for all paths of one file, which need not be there.
+
+    Where a folder leads is looked up once: of 50,000 photos it would take most of the time.
+    """
+    if path.name in ("", "..") or os.path.islink(path):  # noqa: PTH114 (takes any name)
+        folder, name = os.path.split(os.path.realpath(path))
+    else:
+        folder, name = real_folder(str(path.parent)), path.name
+    text = os.path.join(folder, name)  # noqa: PTH118 (a Path takes ten times as long)
     if sys.platform == "darwin":
         text = unicodedata.normalize("NFC", text)
-    return text.lower() if ignores_case(followed.parent) else text
+    return text.lower() if ignores_case(Path(folder)) else text
+
+
+@functools.lru_cache(maxsize=4096)
+def real_folder(folder: str) -> str:
+    """Return where a folder's path leads; may be asked anew after ``real_folder.cache_clear()``."""
+    return os.path.realpath(folder)
 
 
 def follow_links(path: Path) -> Path:
@@ -88,23 +104,46 @@ def can_be_named(name: str) -> bool:
     return sys.platform != "win32" or not _NO_WINDOWS_NAME.fullmatch(name)
 
 
-def is_hidden(path: Path) -> bool:
+def status_in_listing(entry: os.DirEntry[str], path: Path) -> os.stat_result | None:
+    """Return what the system says of a file or folder in a listing, links not followed.
+
+    Windows says in the listing alone that a file is in the cloud only.
+
+    Args:
+        entry: It in the listing.
+        path: The same as the system takes it at any length, see `unlimited`.
+
+    Returns:
+        ``None`` if it is gone, or may not be looked at.
+    """
+    try:
+        return entry.stat(follow_symlinks=False) if sys.platform == "win32" else path.lstat()
+    except OSError:
+        return None
+
+
+def is_hidden(name: str, status: os.stat_result | None) -> bool:
     """Tell whether a file or folder is hidden, by its name or by a mark of Windows or macOS."""
-    if path.name.startswith("."):
-        return True
-    try:
-        status = path.lstat()
-    except OSError:
-        return False
-    attributes, flags = getattr(status, "st_file_attributes", 0), getattr(status, "st_flags", 0)
-    return bool(attributes & stat.FILE_ATTRIBUTE_HIDDEN or flags & stat.UF_HIDDEN)
+    return name.startswith(".") or _has_mark(status, stat.FILE_ATTRIBUTE_HIDDEN, stat.UF_HIDDEN)
 
 
-def is_link(path: Path) -> bool:
-    """Tell whether a path is a link, or what Windows calls a junction."""
-    try:
-        status = path.lstat()
-    except OSError:
+def is_in_cloud(status: os.stat_result | None) -> bool:
+    """Tell whether a file's content would have to be downloaded by opening it.
+
+    See Microsoft, *File Attribute Constants*; Apple's ``sys/stat.h``.
+    """
+    return _has_mark(status, _RECALLED, _DATALESS)
+
+
+def _has_mark(status: os.stat_result | None, attributes: int, flags: int) -> bool:
+    """Tell whether a file has one of Windows' attributes, or of macOS' flags."""
+    has_attribute = getattr(status, "st_file_attributes", 0) & attributes
+    return bool(has_attribute or getattr(status, "st_flags", 0) & flags)
+
+
+def is_link(status: os.stat_result | None) -> bool:
+    """Tell whether the status is that of a link, or of what Windows calls a junction."""
+    if status is None:
         return False
     return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION
 

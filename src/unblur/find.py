@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 
 from wcmatch import glob
 
 from unblur import files, stores
 from unblur.errors import PhotoError
-from unblur.filesystems import is_hidden, is_link, unlimited
+from unblur.filesystems import (
+    is_hidden,
+    is_in_cloud,
+    is_link,
+    status_in_listing,
+    unlimited,
+)
+from unblur.ignored import (
+    CACHE_SIGNATURE,
+    CACHE_TAG,
+    IN_THE_CLOUD,
+    cannot_be_photo,
+    reason_by_content,
+    reason_by_name,
+    stands_for_file,
+)
 from unblur.options import COMPARED, Options
 from unblur.photo import FORMATS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
-from unblur.places import Place, Url, place
+from unblur.places import BACKUP_ENDING, Place, Url, place
 from unblur.stores import Listing
 
-BACKUP_ENDING = ".orig"
 COMPARISON_ENDING = COMPARED + ".png"
+BACKUP = "a backup"
 NO_PHOTO = "not a photo that can be processed"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
@@ -39,13 +56,24 @@ class Found:
     """What its first bytes tell, where they were looked at to recognise it."""
 
 
-def find(named: Place, options: Options, listing: Listing) -> Iterator[Found]:
+Recall = Callable[[Path], Format | None]
+"""Returns the format of a file that is known, which then is not opened."""
+
+
+def know_nothing(path: Path) -> None:
+    """Recall nothing."""
+
+
+def find(
+    named: Place, options: Options, listing: Listing, recall: Recall = know_nothing
+) -> Iterator[Found]:
     """Yield a named file or object as it is, and what is below a named folder.
 
     Args:
         named: A photo, or a folder.
         options: What the user asked for.
         listing: Takes in the objects below folders.
+        recall: Tells of what is below a folder what is known already.
     """
     try:
         is_folder = is_folder_at(named)
@@ -57,7 +85,7 @@ def find(named: Place, options: Options, listing: Listing) -> Iterator[Found]:
         elif isinstance(named, Url):
             yield from _find_objects(named, options, listing)
         else:
-            yield from _find_files(named, named, options)
+            yield from _find_files(named, options, recall)
     except PhotoError as error:
         yield Found(named, PurePath(), problem=str(error))
 
@@ -91,39 +119,92 @@ def _read_header(photo: Place) -> bytes | None:
     return files.read_header(photo, HEADER_BYTES)
 
 
-def _find_files(folder: Path, top: Path, options: Options) -> Iterator[Found]:
+@dataclass(frozen=True)
+class _Entry:
+    """A file or folder in a listing."""
+
+    path: Path
+    below: PurePath
+    """Where it lies below the folder that the user named."""
+    is_folder: bool
+    """Whether it is a folder, or a link to one."""
+    status: os.stat_result | None
+    """What the system says of it, or of the link if it is one."""
+
+
+def _find_files(top: Path, options: Options, recall: Recall) -> Iterator[Found]:
     """Yield what is below a folder, sorted."""
-    try:
-        names = sorted(entry.name for entry in os.scandir(unlimited(folder)))
-    except OSError as error:
-        reason = f"cannot be listed: {files.describe_os_error(error)}"
-        yield Found(folder, PurePath(), problem=reason)
-        return
-    for name in names:
-        path = folder / name
-        below = path.relative_to(top)
-        if not files.is_folder(path):
-            yield _look_at_file(path, below, options)
-        elif reason_not_to_enter := _reason_not_to_enter(path, options):
-            yield Found(path, below, passed_over=reason_not_to_enter)
+    # A stack of listings: folders may be nested deeper than functions can be.
+    stack: list[Iterator[_Entry]] = [iter([_Entry(top, PurePath(), is_folder=True, status=None)])]
+    while stack:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+        elif not entry.is_folder:
+            yield _look_at_file(entry, options, recall)
+        elif reason := _reason_not_to_enter(entry, options):
+            yield Found(entry.path, entry.below, passed_over=reason)
         else:
-            yield from _find_files(path, top, options)
+            try:
+                listing = _list_folder(entry.path)
+            except OSError as error:
+                reason = f"cannot be listed: {files.describe_os_error(error)}"
+                yield Found(entry.path, PurePath(), problem=reason)
+                continue
+            if reason := _reason_by_content(entry, listing):
+                yield Found(entry.path, entry.below, passed_over=reason)
+            else:
+                stack.append(map(partial(_to_entry, entry), listing))
 
 
-def _reason_not_to_enter(folder: Path, options: Options) -> str | None:
-    if is_link(unlimited(folder)):
+def _list_folder(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what a folder holds, sorted by name.
+
+    Raises:
+        OSError: If it cannot be listed.
+    """
+    with os.scandir(unlimited(folder)) as listing:
+        return sorted(listing, key=lambda entry: entry.name)
+
+
+def _to_entry(folder: _Entry, listed: os.DirEntry[str]) -> _Entry:
+    try:
+        is_folder = listed.is_dir()
+    except OSError:  # such as of links in a circle
+        is_folder = False
+    path = folder.path / listed.name
+    status = status_in_listing(listed, unlimited(path))
+    return _Entry(path, folder.below / listed.name, is_folder, status)
+
+
+def _reason_not_to_enter(entry: _Entry, options: Options) -> str | None:
+    if entry.below == PurePath():
+        return None  # the user named it
+    if is_link(entry.status):
         return "a link to a folder"
-    if is_hidden(unlimited(folder)):
+    if is_hidden(entry.path.name, entry.status):
         return "hidden"
-    if options.output is not None and is_same(folder, place(options.output)):
+    if options.output is not None and is_same(entry.path, place(options.output)):
         return "the folder for the results"
-    return None
+    return reason_by_name(entry.path.name)
 
 
-def _look_at_file(path: Path, below: PurePath, options: Options) -> Found:
-    hidden = "hidden" if is_hidden(unlimited(path)) else None
-    if reason := hidden or _reason_to_pass_over(path, below, options):
-        return Found(path, below, passed_over=reason)
+def _reason_by_content(folder: _Entry, listing: list[os.DirEntry[str]]) -> str | None:
+    """Return why a folder is left alone for what is in it, unless the user named it."""
+    if folder.below == PurePath():
+        return None
+    is_tagged = any(one.name == CACHE_TAG and not one.is_symlink() for one in listing)
+    tag = files.read_header(folder.path / CACHE_TAG, len(CACHE_SIGNATURE)) if is_tagged else None
+    return reason_by_content(folder.path.name, (one.name for one in listing), tag)
+
+
+def _look_at_file(entry: _Entry, options: Options, recall: Recall) -> Found:
+    path, below = entry.path, entry.below
+    reason = _reason_not_to_open(entry) or _reason_to_pass_over(path, below, options)
+    if reason or is_in_cloud(entry.status):
+        return Found(path, below, passed_over=reason or IN_THE_CLOUD)
+    if known := recall(path):
+        return Found(path, below, form=known)
     header = _read_header(path)
     form = identify(header or b"")
     # One that cannot be read is tried all the same, to be told as an error.
@@ -131,11 +212,21 @@ def _look_at_file(path: Path, below: PurePath, options: Options) -> Found:
     return Found(path, below, passed_over=None if may_be_photo else NO_PHOTO, form=form)
 
 
+def _reason_not_to_open(entry: _Entry) -> str | None:
+    name = entry.path.name
+    in_cloud = stands_for_file(name)
+    if cannot_be_photo(in_cloud or name):
+        return NO_PHOTO
+    if in_cloud:
+        return IN_THE_CLOUD
+    return "hidden" if is_hidden(name, entry.status) else None
+
+
 def _reason_to_pass_over(photo: Place, below: PurePath, options: Options) -> str | None:
     if photo.stem.endswith(options.suffix) and not options.in_place:
         return "a result of an earlier run"
     if photo.name.endswith(BACKUP_ENDING):
-        return "a backup"
+        return BACKUP
     if photo.name.endswith(COMPARISON_ENDING):
         return "a comparison of an earlier run"
     if options.include and not glob.globmatch(below, list(options.include), flags=_GLOB_FLAGS):
@@ -147,10 +238,45 @@ def _reason_to_pass_over(photo: Place, below: PurePath, options: Options) -> str
 
 def _find_objects(folder: Url, options: Options, listing: Listing) -> Iterator[Found]:
     """Yield the objects below a folder, sorted."""
-    for url in listing.add(folder):
+    urls = listing.add(folder)
+    left_alone = _folders_left_alone(urls, folder)
+    for url in urls:
         key = str(url.key_below(folder))
-        below = PurePosixPath(key)
-        yield Found(url, below, passed_over=_reason_to_pass_over_object(url, key, options))
+        reasons = (left_alone.get(parent) for parent, _ in _folders_above(key))
+        reason = next(filter(None, reasons), None)
+        reason = reason or _reason_to_pass_over_object(url, key, options)
+        yield Found(url, PurePosixPath(key), passed_over=reason)
+
+
+def _folders_above(key: str) -> Iterator[tuple[str, str]]:
+    """Yield the folders above an object, the nearest first, and the names in them on the way."""
+    slash = "/"
+    while slash:
+        key, slash, name = key.rpartition("/")
+        yield key, name
+
+
+def _folders_left_alone(urls: list[Url], top: Url) -> dict[str, str]:
+    """Return the folders below another one that are not entered, with the reasons."""
+    names: dict[str, set[str]] = {}
+    for url in urls:
+        for folder, name in _folders_above(str(url.key_below(top))):
+            is_known = folder in names
+            names.setdefault(folder, set()).add(name)
+            if is_known:
+                break
+    reasons = {}
+    for folder, inside in names.items():
+        if not folder:
+            continue  # the user named it
+        name = folder.rpartition("/")[2]
+        tag = None
+        if CACHE_TAG in inside:
+            with contextlib.suppress(PhotoError):  # one that cannot be read proves nothing
+                tag = _read_header(Url(top.scheme, f"{top.path}/{folder}/{CACHE_TAG}"))
+        if reason := reason_by_name(name) or reason_by_content(name, inside, tag):
+            reasons[folder] = reason
+    return reasons
 
 
 def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | None:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from unblur import bmff
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
-from unblur.items import CROP, ItemFile, as_stored, splice
+from unblur.items import CROP, ItemFile, as_stored, refuse_costly, splice
+from unblur.main_memory import require_memory
 from unblur.photo import HEIF, Encoded, Photo
 from unblur.pixels import refuse_large
-from unblur.quality import match_quality
+from unblur.quality import AS_ORIGINAL, with_quality
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -34,7 +35,7 @@ _CHROMA = {1: "420", 2: "422", 3: "444"}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo, and find how it is coded.
+    """Decode a still photo, and note how it is coded, but for its quality.
 
     Raises:
         PhotoError: If it is too large, a sequence, not HEVC, or the extra is missing.
@@ -44,25 +45,23 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     library = _load_library()
     file = bmff.read(data)
     coding = _read_coding(file)
+    refuse_costly(file)
     stored = bmff.write(as_stored(file))
     image = library.open_heif(stored, convert_hdr_to_8bit=False)[0]
     refuse_large(image.size[0], image.size[1], max_pixels)
+    require_memory(2 * 3 * image.size[0] * image.size[1])
     pixels = np.array(image)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    quality = match_quality(
-        pixels,
-        file.coded_length,
-        lambda sample, quality: _code(sample, quality=quality, **coding),
-    )
-    return Photo(pixels, None, HEIF, data, {"quality": quality, **coding})
+    return Photo(pixels, None, HEIF, data, {"quality": AS_ORIGINAL, **coding})
 
 
 def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
     """Code new pixels as the original's were, in its container."""
     original = bmff.read(photo.container)
+    coding = with_quality(photo, original.coded_length, _code)
     original = original.with_primary(original.primary.without({CROP}))
-    file, notes = splice(original, bmff.read(_code(pixels, **photo.coding)))
+    file, notes = splice(original, bmff.read(_code(pixels, **coding)))
     return Encoded(bmff.write(file), notes)
 
 

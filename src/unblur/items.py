@@ -8,10 +8,11 @@ whose bytes stay.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from unblur.boxes import make_box
+from unblur.limits import refuse_excess
 
 ROTATION, MIRROR, CROP = b"irot", b"imir", b"clap"
 COLOR = b"colr"
@@ -27,6 +28,15 @@ ALPHA_URNS = (
 UNSPECIFIED = 2
 """The code point of ITU-T H.273 for primaries and transfer that a profile tells."""
 _NCLX = ">4sHHHB"
+
+ITEM_BRANDS = frozenset({b"tmap"})
+"""Brands of files that have an item of a type of the same name; libavif refuses those without."""
+
+MOST_PIXELS_DECODED = 8
+"""For each pixel of an image that is made of others; tiles reach over its border, as a rule."""
+PIXELS_ALWAYS_DECODED = 16_000_000
+MOST_LEVELS = 8
+"""Of images that are made of others."""
 
 C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 
@@ -138,8 +148,13 @@ class ItemFile:
     @property
     def coded_length(self) -> int:
         """How many bytes the primary image's pixels take."""
-        keys = [self.primary_id, *self.sources(self.primary_id)]
-        return sum(len(self.items[key].data or b"") for key in keys)
+        return sum(map(len, self.coded_data))
+
+    @property
+    def coded_data(self) -> Iterator[bytes]:
+        """The data of the primary image and of those that it is made of."""
+        for key in [self.primary_id, *self.sources(self.primary_id)]:
+            yield self.items[key].data or b""
 
     @property
     def alpha_ids(self) -> set[int]:
@@ -153,35 +168,96 @@ class ItemFile:
             and (self.items[ref.source].find(b"auxC") or b"")[4:].startswith(ALPHA_URNS)
         }
 
+    @property
+    def derived(self) -> Mapping[int, tuple[int, ...]]:
+        """The items that each is derived from directly."""
+        return {ref.source: ref.targets for ref in self.references if ref.type == b"dimg"}
+
     def with_primary(self, item: Item) -> ItemFile:
         """Return the file with another primary image."""
         return replace(self, items={**self.items, self.primary_id: item})
 
-    def sources(self, key: int) -> list[int]:
-        """Return the items that one is derived from, directly or not."""
-        derived = {ref.source: ref.targets for ref in self.references if ref.type == b"dimg"}
-        found: dict[int, None] = {}  # in order of appearance
-        waiting = [key]
+    def sources(self, *keys: int) -> list[int]:
+        """Return the items that some are derived from, directly or not, and that are none of them.
+
+        Each is looked at once: items may refer to each other in millions of ways.
+        """
+        derived = self.derived
+        found = dict.fromkeys(keys)  # in order of appearance
+        waiting = list(keys)
         while waiting:
-            new = [target for target in derived.get(waiting.pop(), ()) if target in self.items]
-            waiting += [target for target in new if target not in found]
+            targets = dict.fromkeys(derived.get(waiting.pop(), ()))
+            new = [key for key in targets if key in self.items and key not in found]
+            waiting += new
             found.update(dict.fromkeys(new))
-        found.pop(key, None)
-        return list(found)
+        return list(found)[len(dict.fromkeys(keys)) :]
 
 
 def as_stored(file: ItemFile) -> ItemFile:
     """Return a file of the primary image alone, neither rotated nor mirrored."""
-    kept = [file.primary_id, *file.sources(file.primary_id)]
-    references = [ref for ref in file.references if ref.type == b"dimg" and ref.source in kept]
+    kept = dict.fromkeys([file.primary_id, *file.sources(file.primary_id)])
+    items = {key: file.items[key] for key in kept}
     alone = replace(
         file,
-        items={key: file.items[key] for key in kept},
-        references=tuple(references),
+        items=items,
+        references=tuple(
+            Reference(b"dimg", key, targets)
+            for key, targets in file.derived.items()
+            if key in items
+        ),
         meta=tuple(box for box in file.meta if box[4:8] != b"grpl"),  # groups of items
+        before=tuple(with_true_brands(box, items) for box in file.before),
         after=(),
     )
     return alone.with_primary(file.primary.without({ROTATION, MIRROR}))
+
+
+def with_true_brands(box: bytes, items: Mapping[int, Item]) -> bytes:
+    """Return a box; brands of items that a file does not have are left out of a ftyp box."""
+    length, kind = int.from_bytes(box[:4], "big"), box[4:8]
+    if kind != b"ftyp" or length != len(box) or length < 16:
+        return box
+    missing = ITEM_BRANDS - {item.type for item in items.values()}
+    major, version, *others = (box[at : at + 4] for at in range(8, len(box), 4))
+    others = [brand for brand in others if brand not in missing]
+    if major in missing:
+        major = next(iter(others), major)
+    return make_box(kind, b"".join([major, version, *others]))
+
+
+def pixels_of(image: Item) -> int:
+    """Return how many pixels an image has, as far as a property tells (ISO/IEC 23008-12, 6.5.3)."""
+    extent = image.find(b"ispe") or b""
+    return int.from_bytes(extent[4:8], "big") * int.from_bytes(extent[8:12], "big")
+
+
+def refuse_costly(file: ItemFile, decoded: Callable[[Item], int] = pixels_of) -> None:
+    """Refuse a primary image that is made of far more pixels than it has.
+
+    Args:
+        file: What holds it.
+        decoded: Tells how many pixels are decoded of one image.
+
+    Raises:
+        ExcessError: If it is, or is made of images that are made of others, and so on.
+        ValueError: If an image is damaged.
+    """
+    derived, counts = file.derived, dict[int, int]()
+    alike: dict[tuple[bytes, bytes | None, int], int] = {}  # tiles may share their data
+
+    def count(key: int, level: int) -> int:
+        refuse_excess(level, MOST_LEVELS, "levels of images that are made of others")
+        if key not in counts:
+            parts = [part for part in derived.get(key, ()) if part in file.items]
+            item = file.items[key]
+            kind = (item.type, item.data, pixels_of(item))
+            if kind not in alike:
+                alike[kind] = decoded(item)
+            counts[key] = alike[kind] + sum(count(part, level + 1) for part in parts)
+        return counts[key]
+
+    most = MOST_PIXELS_DECODED * pixels_of(file.primary) + PIXELS_ALWAYS_DECODED
+    refuse_excess(count(file.primary_id, 0), most, "pixels in the parts of its image")
 
 
 def splice(original: ItemFile, coded: ItemFile) -> tuple[ItemFile, tuple[str, ...]]:
@@ -230,16 +306,15 @@ def _is_kept(box: bytes) -> bool:
 def _parts(file: ItemFile) -> set[int]:
     """Return the items that only the primary image is made of."""
     parts = set(file.sources(file.primary_id))
+    made = parts | {file.primary_id}
     used = {
         target
         for ref in file.references
-        if ref.source not in parts | {file.primary_id}
+        if ref.source not in made
         for target in ref.targets
         if target in parts
     }
-    for key in list(used):
-        used.update(file.sources(key))
-    return parts - used
+    return parts - used - set(file.sources(*used))
 
 
 def _replaced(old: Item, new: Item) -> Item:

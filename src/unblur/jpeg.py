@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
 from unblur.errors import PhotoError
+from unblur.limits import limited, refuse_excess
 from unblur.photo import JPEG, Encoded, Photo
 from unblur.pixels import code_pixels, open_image, to_array
 from unblur.score import reduction
@@ -34,8 +35,14 @@ FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 LONGEST_SEGMENT = 0xFFFF - 2
 """Bytes that a segment holds besides its marker and its length."""
 
-_MARKER_IN_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-"""Inside coded data only stuffed zeros and restart markers follow 0xFF."""
+_SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""Inside coded data only stuffed zeros and restart markers follow 0xFF. Any number of 0xFF may
+come before: to match those, too, would take quadratic time over a block of nothing else."""
+_SEGMENT_START = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
+"""The markers left out stand alone; the image's end does so, too."""
+
+MOST_SCANS = 100
+"""Encoders write about ten; each takes as long as decoding all pixels, however short it is."""
 
 EXIF = b"Exif\0\0"
 MPF = b"MPF\0"
@@ -102,6 +109,8 @@ def decode_reduced(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
 def _open(data: bytes, max_pixels: int) -> JpegImageFile:
     image = open_image(without_metadata(data), ["JPEG"], max_pixels)
     assert isinstance(image, JpegImageFile)
+    # At once: what libjpeg does not consume of a block is scanned again with the next.
+    image.decodermaxblock = max(image.decodermaxblock, len(data))
     if image.mode not in ("L", "RGB"):
         raise PhotoError(f"{image.mode} colour cannot be processed; grey and RGB can")
     return image
@@ -119,7 +128,9 @@ def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:
         raise PhotoError("lossless JPEG files cannot be processed") from None
     coding: dict[str, Any] = {"progressive": "progressive" in image.info}
     if len(tables) == 3:
-        coding |= {"subsampling": _read_subsampling(image), "keep_rgb": rgb_coded}
+        # Pillow cannot write RGB whose components differ in size, which no camera does.
+        subsampling = "4:4:4" if rgb_coded else _read_subsampling(image)
+        coding |= {"subsampling": subsampling, "keep_rgb": rgb_coded}
         # Pillow gives components without a table of their own the first one, but
         # chroma the second; what that makes right need not be written again.
         if tables[0] == tables[1] == tables[2]:
@@ -156,31 +167,52 @@ def segments(data: bytes) -> Iterator[Segment]:
     belong to none are passed over, as every decoder does.
 
     Raises:
+        ExcessError: If there are too many.
         ValueError: If there is no image, or it ends too early.
     """
+    return limited(_segments(data), len(data), "segments")
+
+
+def _segments(data: bytes) -> Iterator[Segment]:
     if data[:2] != b"\xff\xd8":
         raise ValueError("does not begin as a JPEG")
     yield Segment(SOI, 0, 2)
     position = 2
     while True:
-        match = _MARKER_IN_SCAN.search(data, position)
+        match = _SEGMENT_START.search(data, position)
         if not match:
             raise ValueError("ends before its image does")
         marker, start = match[1][0], match.end() - 2
         if marker == EOI:
             yield Segment(EOI, start, match.end())
             return
-        if marker in (SOI, 0x01):  # stand-alone markers carry no length
-            position = match.end()
-            continue
         length = int.from_bytes(data[match.end() : match.end() + 2], "big")
         position = match.end() + length
         if length < 2 or position > len(data):
             raise ValueError("a segment ends after the file")
         if marker == SOS:
-            following = _MARKER_IN_SCAN.search(data, position)
+            following = _SCAN_END.search(data, position)
             position = following.start() if following else len(data)
         yield Segment(marker, start, position)
+
+
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the first image's frame, tables and scans, which new pixels replace.
+
+    One whose end marker is missing counts up to where its bytes end.
+
+    Raises:
+        ValueError: If there is no scan.
+    """
+    has_scan = False
+    try:
+        for segment in segments(data):
+            if not segment.is_metadata and segment.marker not in (SOI, EOI):
+                has_scan |= segment.marker == SOS
+                yield data[segment.start : segment.stop]
+    except ValueError:
+        if not has_scan:
+            raise
 
 
 def make_segment(marker: int, payload: bytes) -> bytes:
@@ -193,11 +225,11 @@ def is_rgb_coded(data: bytes) -> bool:
     transform = None
     names = b""
     for segment in segments(data):
+        if segment.marker == SOS:
+            break
         payload = segment.payload(data)
         if segment.marker == APP0 and payload.startswith(b"JFIF\0"):
             return False
-        if segment.marker == SOS:
-            break
         if segment.marker in FRAMES:
             names = payload[6::3]
         transform = _adobe_transform(segment, payload, transform)
@@ -218,13 +250,12 @@ def without_metadata(data: bytes) -> bytes:
     file with a multi-picture index for another format, must not refuse the photo.
 
     Raises:
+        ExcessError: If it has more scans than any encoder writes.
         ValueError: If there is no image, or it ends too early.
     """
-    return b"".join(
-        data[segment.start : segment.stop]
-        for segment in segments(data)
-        if segment.marker in (APP0, APP14) or not segment.is_metadata
-    )
+    kept = [s for s in segments(data) if s.marker in (APP0, APP14) or not s.is_metadata]
+    refuse_excess(sum(segment.marker == SOS for segment in kept), MOST_SCANS, "scans")
+    return b"".join(data[segment.start : segment.stop] for segment in kept)
 
 
 def splice(original: bytes, coded: bytes) -> Encoded:
@@ -245,7 +276,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
     Raises:
         ValueError: If either is no whole JPEG.
     """
-    kept, notes = _kept_metadata(original, is_rgb_coded(coded))
+    kept, notes = _kept_metadata(original, coded)
     output = bytearray(b"\xff\xd8")
     indexes = []  # where multi-picture indexes lie: in the original, in the output
     for segment in kept:
@@ -264,21 +295,20 @@ def splice(original: bytes, coded: bytes) -> Encoded:
 
 
 def edit_exif(data: bytes, edit: Callable[[bytes], bytes]) -> bytes:
-    """Change the EXIF blocks of the first image, each to one of the same length.
+    """Change the first image's EXIF block, of which it can have one, to one of the same length.
 
     Args:
         data: The whole file.
-        edit: Given a block from its byte order mark on (Exif 2.32, section 4.7.2).
+        edit: Given the block from its byte order mark on (Exif 2.32, section 4.7.2).
 
     Raises:
         ValueError: If there is no image, or it ends too early.
     """
-    output = bytearray(data)
     for segment in segments(data):
         start = segment.start + 4 + len(EXIF)
         if segment.marker == APP1 and segment.payload(data).startswith(EXIF):
-            output[start : segment.stop] = edit(data[start : segment.stop])
-    return bytes(output)
+            return data[:start] + edit(data[start : segment.stop]) + data[segment.stop :]
+    return data
 
 
 def first_exif(data: bytes) -> bytes:
@@ -304,12 +334,13 @@ def image_end(data: bytes) -> int:
     return max(segment.stop for segment in segments(data))
 
 
-def _kept_metadata(original: bytes, rgb_coded: bool) -> tuple[list[Segment], tuple[str, ...]]:
-    kept, notes, manifests = [], [], set()
+def _kept_metadata(original: bytes, coded: bytes) -> tuple[list[Segment], tuple[str, ...]]:
+    kept, manifests, notes = [], set(), dict[str, None]()  # in order of appearance
+    components, rgb_coded = _component_count(coded), is_rgb_coded(coded)
     for segment in segments(original):
-        payload = segment.payload(original)
         if not segment.is_metadata:
             continue
+        payload = segment.payload(original)
         if segment.marker == APP11 and payload[:2] == b"JP":
             # ISO 19566-5: boxes too long for one segment share their number.
             box = payload[2:4] + payload[12:16]
@@ -319,13 +350,13 @@ def _kept_metadata(original: bytes, rgb_coded: bool) -> tuple[list[Segment], tup
                 continue
         transform = _adobe_transform(segment, payload)
         if transform is not None:
-            is_rgb = transform == 0 and _component_count(original) == 3
+            is_rgb = transform == 0 and components == 3
             if is_rgb != rgb_coded:
-                notes.append("an Adobe segment that misstates the colour coding was left out")
+                notes["an Adobe segment that misstates the colour coding was left out"] = None
                 continue
         kept.append(segment)
     if manifests:
-        notes.append("the C2PA manifest was left out: it signs the pixels as they were")
+        notes["the C2PA manifest was left out: it signs the pixels as they were"] = None
     return kept, tuple(notes)
 
 

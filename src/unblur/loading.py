@@ -42,7 +42,7 @@ def load_deblurrer(
         tile: See `Deblurrer`, as for what follows.
         strength: Share of the change that is made.
         views: How many views of a photo the result is the mean of.
-        max_memory: Bytes of main memory that the program may take.
+        max_memory: Bytes of main memory that the program may take; by default what is free.
         reserved: Of these, what is needed for something else.
         threads: How many threads compute; ``auto`` for one for each core that may be
             used, ``None`` to leave it as it is.

@@ -1,36 +1,39 @@
-"""How much memory is free, how large a tile fits into it, and which errors mean that it did not."""
+"""How large a tile fits into memory, what a photo needs, and which errors mean that it ran out."""
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import psutil
 import torch
+from numpy.typing import NDArray
 
-from unblur.srn_config import SRNConfig
+from unblur.errors import PhotoError
+from unblur.main_memory import free_main_memory, lack_of_memory, obtainable_memory
+from unblur.srn_config import SCALES, SRNConfig
+from unblur.srn_memory import (
+    image_bytes_per_pixel,
+    line_buffer_bytes,
+    scale_bytes_per_pixel,
+    tile_bytes_per_pixel,
+    weight_bytes,
+)
+from unblur.views import sum_type
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of what is free that a tile may take: too much RAM freezes the whole machine."""
 LARGEST_TILE_PX = 768
 """Larger tiles are no faster: their feature maps leave the processor's caches."""
+SMALLEST_TILE_PX = 128
+"""Smaller tiles save hardly any memory."""
 TILE_STEP_PX = 64
-MAPS_ALIVE = 18
-"""Feature maps of the first level's size that are alive at once, measured at the peak."""
-KEPT_MAPS = 8
-"""What line buffers take of the first level's feature maps, over all rows that lag behind; twice
-what was measured, since a band's own are filled before those of the one above are let go."""
-PROGRAM_BYTES = 400 << 20
-"""What Python, PyTorch and a network's weights take before the first photo, from above."""
+PROGRAM_BYTES = 350 << 20
+"""What Python and PyTorch take before the first photo, from above."""
 CODING_BYTES_PER_PIXEL = 8
 """What coding a result takes at its peak besides the photo and the result themselves."""
 
-_CGROUP_FILES = (
-    ("memory.max", "memory.current"),  # version 2
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),  # version 1
-)
 _OUT_OF_MEMORY_WORDS = (
     "can't allocate memory",  # PyTorch's allocator for CPUs, on Linux and macOS
     "not enough memory",  # the same, on Windows
@@ -42,97 +45,112 @@ def free_memory(device: torch.device) -> int:
     """Return the bytes that are free on a device, within the container's limit."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    free = int(psutil.virtual_memory().available)
-    limit = cgroup_free_memory()
-    return free if limit is None else min(free, limit)
+    return free_main_memory()
 
 
-def cgroup_free_memory(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Return what a container's limit leaves, in bytes, or ``None`` without a limit."""
-    for limit, usage in _CGROUP_FILES:
-        try:
-            allowed = int((root / limit).read_text())
-            return max(0, allowed - int((root / usage).read_text()))
-        except (OSError, ValueError):  # not there, or "max"
-            continue
-    return None
+@dataclass(frozen=True)
+class Needs:
+    """What a photo takes of main memory, in bytes, estimated from above."""
+
+    there: int
+    """Python, PyTorch and the decoded photo."""
+    more: int
+    """What deblurring and coding take besides these and a band."""
+    per_pixel: float
+    """What a band takes for each of its pixels."""
+    least_pixels: int
+    """No band has fewer."""
+
+    def total(self, tile: int) -> int:
+        """Return what all takes, with bands of as many pixels as a square of this side."""
+        band = max(tile**2, self.least_pixels)
+        return self.there + self.more + math.ceil(band * self.per_pixel)
+
+    def largest_tile(self, limit: int) -> int:
+        """Return the largest side with which all stays within a limit; 0 if there is none."""
+        pixels = int(max(0, limit - self.there - self.more) / self.per_pixel)
+        return math.isqrt(pixels) if pixels >= self.least_pixels else 0
 
 
-def return_freed_memory() -> None:
-    """Hand memory that was freed back to the system, where the C library keeps it (glibc).
-
-    A decoder frees as much as a photo takes; kept, it would count twice.
-    """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
-        if trim:
-            trim(0)
-
-
-def tile_bytes_per_pixel(config: SRNConfig, precision: torch.dtype) -> float:
-    """Estimate the memory that a tile takes, from above."""
-    return MAPS_ALIVE * _features_per_pixel(config) * precision.itemsize
-
-
-def photo_bytes(height: int, width: int, itemsize: int, config: SRNConfig) -> int:
-    """Estimate the memory that a photo takes besides a tile, from above.
-
-    Args:
-        height: In pixels.
-        width: In pixels.
-        itemsize: Bytes of a sample: 1 or 2.
-        config: The network's; its state and image at half size are kept in half precision, and
-            freed as the result grows.
-    """
-    halved = (2 * 3 + 2 * (3 // config.channels) * config.state_channels / config.stride**2) / 4
-    result = 3 * itemsize + CODING_BYTES_PER_PIXEL * itemsize
-    return math.ceil(height * width * (3 * itemsize + max(halved, result)))
-
-
-def rows_behind(config: SRNConfig) -> int:
-    """Return by how many rows a band's result lags behind what was put in, from above.
-
-    Each convolution waits for the rows below that its kernel covers. A row is
-    ``unshuffle`` pixels high at the first level and ``stride`` at the deepest.
-    """
-    half = config.kernel // 2
-    at_each_level = 4 * config.blocks * half + half + 1
-    at_the_deepest = 2 if config.recurrent else 1
-    all_levels = 2 * config.stride - config.unshuffle
-    return at_each_level * all_levels + at_the_deepest * config.stride
-
-
-def line_buffer_bytes(width: int, config: SRNConfig, precision: torch.dtype) -> int:
-    """Estimate what layers keep of one band for the next, from above.
+def photo_needs(
+    image: NDArray[Any],
+    config: SRNConfig,
+    precision: torch.dtype,
+    device: torch.device,
+    views: int = 1,
+) -> Needs:
+    """Estimate what a photo takes of main memory.
 
     Args:
-        width: Of the photo, in pixels.
+        image: The photo, (H, W, C), as the network sees it.
         config: The network's.
         precision: Type that convolutions compute in.
+        device: Where the network runs.
+        views: How many views the result is the mean of.
     """
-    per_pixel = KEPT_MAPS * _features_per_pixel(config) * precision.itemsize
-    if config.residual:
-        per_pixel += 2 * 3 * torch.float32.itemsize  # the blurred photo, until the change comes
-    return math.ceil(per_pixel * rows_behind(config) * width)
+    height, width = image.shape[:2]
+    padded_width = config.padded(width)
+    # The smaller scales' results are freed row by row as the photo's own grows.
+    smaller = config.padded(height) * padded_width * scale_bytes_per_pixel(config)
+    smaller *= sum(1 / scale**2 for scale in SCALES if scale > 1)
+    result = image.nbytes + height * width * CODING_BYTES_PER_PIXEL * image.itemsize
+    more = math.ceil(max(smaller, result)) + weight_bytes(config)
+    if views > 1:
+        more += image.size * sum_type(image.dtype).itemsize
+    program, per_pixel = PROGRAM_BYTES, image_bytes_per_pixel()
+    if is_main_memory(device):
+        per_pixel = tile_bytes_per_pixel(config, precision.itemsize)
+        more += line_buffer_bytes(padded_width, config, precision.itemsize)
+    else:  # the GPU's libraries take gigabytes, more or less of them by their version
+        program = max(program, psutil.Process().memory_info().rss - image.nbytes)
+    return Needs(program + image.nbytes, more, per_pixel, config.stride * padded_width)
 
 
-def _features_per_pixel(config: SRNConfig) -> float:
-    return 3 // config.channels * config.width / config.unshuffle**2
+def is_main_memory(device: torch.device) -> bool:
+    """Tell whether a device computes in main memory, as processors and Apple's GPUs do."""
+    return device.type in ("cpu", "mps")
 
 
-def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float) -> int:
-    """Return the side in pixels of the largest square tile that fits into some bytes.
+def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | None) -> int:
+    """Return the largest tile, up to one that is wanted, with which a photo fits into memory.
 
-    It is not larger than `LARGEST_TILE_PX`, and may be too small to be used.
+    Args:
+        needs: Of the photo, in each view.
+        wanted: Side of a square of as many pixels as the largest tile has.
+        smallest: Smaller tiles must not be used.
+        limit: Bytes that the program may take, or ``None`` for what is free now.
+
+    Raises:
+        PhotoError: If it does not fit with the smallest tile.
     """
-    side = math.isqrt(int(max(0, budget) / tile_bytes_per_pixel(config, precision)))
-    return min(LARGEST_TILE_PX, side - side % TILE_STEP_PX)
+    greatest = max(needs, key=lambda need: need.total(smallest))
+    allowed = obtainable_memory() + greatest.there if limit is None else limit
+    fitting = min(need.largest_tile(allowed) for need in needs)
+    if fitting >= smallest:
+        return min(wanted, fitting)
+    total = greatest.total(smallest)
+    if limit is not None:
+        raise PhotoError(
+            f"with tiles of {smallest} pixels it takes about {total / 1e9:.1f} GB, "
+            "more than --max-memory allows"
+        )
+    lack = lack_of_memory(total - greatest.there, allowed - greatest.there)
+    raise PhotoError(f"{lack}; --max-memory {math.ceil(total / 1e9)}G tries all the same")
 
 
 def automatic_tile(config: SRNConfig, precision: torch.dtype, device: torch.device) -> int:
     """Return the side in pixels of the tile to use with the memory that is free now."""
     share = VRAM_SHARE if device.type == "cuda" else RAM_SHARE
     return fitting_tile(config, precision, share * free_memory(device))
+
+
+def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float) -> int:
+    """Return the side in pixels of the largest square tile that fits into some bytes.
+
+    It is from `SMALLEST_TILE_PX` to `LARGEST_TILE_PX`.
+    """
+    side = math.isqrt(int(max(0, budget) / tile_bytes_per_pixel(config, precision.itemsize)))
+    return max(SMALLEST_TILE_PX, min(LARGEST_TILE_PX, side - side % TILE_STEP_PX))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

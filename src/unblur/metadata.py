@@ -33,6 +33,9 @@ from unblur.tiff_directory import (
 JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 JPEG_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 JPEG_ICC = b"ICC_PROFILE\0"
+JPEG_ICC_ROOM = jpeg.LONGEST_SEGMENT - len(JPEG_ICC) - 2
+"""Bytes of a profile in a segment: its number, and how many there are, take one byte each."""
+LONGEST_JPEG_ICC = 0xFF * JPEG_ICC_ROOM
 JPEG_IPTC = b"Photoshop 3.0\0"
 
 PNG_XMP = b"XML:com.adobe.xmp\0"
@@ -121,13 +124,13 @@ def insert(form: Format, data: bytes, metadata: Metadata) -> bytes:
 
 
 def too_large(form: Format, metadata: Metadata) -> list[str]:
-    """Name the blocks that do not fit into a format; JPEG cannot divide them."""
+    """Name the blocks that do not fit into a format; JPEG divides none but profiles."""
     blocks = [("EXIF", jpeg.EXIF + metadata.exif), ("XMP", JPEG_XMP + metadata.xmp)]
+    if form is not JPEG:
+        return []
     return [
-        f"{name} of more than 64 KiB"
-        for name, block in blocks
-        if form is JPEG and len(block) > jpeg.LONGEST_SEGMENT
-    ]
+        f"{name} of more than 64 KiB" for name, block in blocks if len(block) > jpeg.LONGEST_SEGMENT
+    ] + ["a profile of more than 16 MiB"] * (len(metadata.icc) > LONGEST_JPEG_ICC)
 
 
 def read_orientation(exif: bytes) -> int:
@@ -176,9 +179,9 @@ def _extract_jpeg(data: bytes) -> Metadata:
     left_out: dict[str, None] = {}  # in order of appearance
     end = jpeg.image_end(data)
     for segment in jpeg.segments(data):
-        payload = segment.payload(data)
         if not segment.is_metadata or segment.marker in (jpeg.APP0, jpeg.APP14):
             continue
+        payload = segment.payload(data)
         if segment.marker == jpeg.APP1 and payload.startswith(jpeg.EXIF) and not exif:
             exif = payload[len(jpeg.EXIF) :]
         elif segment.marker == jpeg.APP1 and payload.startswith(JPEG_XMP) and not xmp:
@@ -221,45 +224,53 @@ def _make_segments(metadata: Metadata) -> Iterator[bytes]:
     for header, block in ((jpeg.EXIF, metadata.exif), (JPEG_XMP, metadata.xmp)):
         if block and len(header + block) <= jpeg.LONGEST_SEGMENT:
             yield jpeg.make_segment(jpeg.APP1, header + block)
-    room = jpeg.LONGEST_SEGMENT - len(JPEG_ICC) - 2
-    parts = [metadata.icc[start : start + room] for start in range(0, len(metadata.icc), room)]
+    icc, room = metadata.icc, JPEG_ICC_ROOM
+    if len(icc) > LONGEST_JPEG_ICC:
+        return
+    parts = [icc[start : start + room] for start in range(0, len(icc), room)]
     for number, part in enumerate(parts, 1):
         yield jpeg.make_segment(jpeg.APP2, JPEG_ICC + bytes([number, len(parts)]) + part)
 
 
 def _extract_png(data: bytes) -> Metadata:
+    """Take what the first chunk of each kind tells: to inflate every one could take for ever."""
     found: dict[str, bytes] = {}
     left_out: dict[str, None] = {}
-    kinds = set()
+    types = set()
     for chunk in png.chunks(data):
-        kinds.add(chunk.type)
-        try:
-            kind, block = _read_png_chunk(chunk)
-        except ValueError:
-            left_out["what is damaged"] = None
-            continue
-        if block:
-            found.setdefault(kind, block)
-        elif kind:
-            left_out[kind] = None
-    if kinds & PNG_COLOR and not kinds & {b"iCCP", b"sRGB"}:
+        types.add(chunk.type)
+        kind = _png_block_kind(chunk)
+        if kind and kind not in found:
+            try:
+                found[kind] = _read_png_block(chunk)
+            except ValueError:
+                found[kind] = b""
+                left_out["what is damaged"] = None
+        elif chunk.type in PNG_TEXTS and not kind:
+            left_out["texts"] = None
+    if types & PNG_COLOR and not types & {b"iCCP", b"sRGB"}:
         left_out["its colour space"] = None
     return Metadata(**found, left_out=tuple(left_out))
 
 
-def _read_png_chunk(chunk: png.Chunk) -> tuple[str, bytes]:
-    """Return a chunk's metadata and their name in `Metadata`, or what to call what is left out.
+def _png_block_kind(chunk: png.Chunk) -> str:
+    """Return what `Metadata` calls the block in a chunk; empty if it holds none."""
+    if chunk.type == b"iTXt" and chunk.data.startswith(PNG_XMP):
+        return "xmp"
+    return {b"eXIf": "exif", b"iCCP": "icc"}.get(chunk.type, "")
+
+
+def _read_png_block(chunk: png.Chunk) -> bytes:
+    """Return the block in a chunk.
 
     Raises:
         ValueError: If it is damaged.
     """
     if chunk.type == b"eXIf":
-        return "exif", _from_byte_order(chunk.data)
-    if chunk.type == b"iTXt" and chunk.data.startswith(PNG_XMP):
-        return "xmp", _read_international_text(chunk.data)
+        return _from_byte_order(chunk.data)
     if chunk.type == b"iCCP":
-        return "icc", _inflate(chunk.data.partition(b"\0")[2][1:])
-    return "texts" if chunk.type in PNG_TEXTS else "", b""
+        return _inflate(chunk.data.partition(b"\0")[2][1:])
+    return _read_international_text(chunk.data)
 
 
 def _from_byte_order(exif: bytes) -> bytes:
@@ -330,7 +341,7 @@ def _insert_webp(data: bytes, metadata: Metadata) -> bytes:
 def _extract_items(file: ItemFile) -> Metadata:
     exif = xmp = b""
     pictures = {file.primary_id, *file.alpha_ids}
-    others = file.items.keys() - pictures.union(*map(file.sources, pictures))
+    others = file.items.keys() - pictures.union(file.sources(*pictures))
     left_out: dict[str, None] = {}
     for item in (file.items[key] for key in sorted(others)):
         block = item.data or b""

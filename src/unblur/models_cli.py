@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unblur.commands import exit_code_of, orderly_signals, verbosity_options
+from unblur.commands import exit_code_of, verbosity_options
 from unblur.config import models_folder
 from unblur.errors import ExitCode, UsageError, WeightsError
 from unblur.files import describe_os_error
 from unblur.models import MODELS, Model, find_weights, imported_models, installed_path
-from unblur.ui import VERBOSE, Ui, printable
+from unblur.ui import VERBOSE, Ui
+from unblur.words import printable
 
 if TYPE_CHECKING:
     from unblur.download import Downloaded
@@ -33,9 +34,7 @@ def _run(act: Callable[[Ui], None], quiet: int, verbose: int) -> None:
         act(ui)
         return ExitCode.OK
 
-    with orderly_signals():
-        code = exit_code_of(done, ui)
-    sys.exit(code)
+    sys.exit(exit_code_of(done, ui))
 
 
 @models.command("list")
@@ -263,7 +262,7 @@ def verify(names: tuple[str, ...], quiet: int, verbose: int) -> None:
                 damaged += 1
                 ui.error(str(error))
             else:
-                ui.answer(f"{name}\twhole")
+                ui.answer(name, "whole")
         if damaged:
             raise WeightsError(f"{damaged} of the models cannot be used")
 

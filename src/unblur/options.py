@@ -41,8 +41,8 @@ class Options:
     exclude: tuple[str, ...] = ()
     """Glob patterns; below a folder photos that match one are passed over."""
     in_place: bool = False
-    backup: bool = False
-    """In place, keep the original as ``<name>.orig``."""
+    backup: bool | None = None
+    """In place, keep the original as ``<name>.orig``; ``None`` is yes."""
     on_existing: Literal["error", "skip", "overwrite"] = "error"
     preserve_times: bool = False
     """Give the result its original's time of modification."""
@@ -74,6 +74,11 @@ class Options:
     """Bytes that the program may take; photos are then done one after the other."""
     jobs: int = 1
     """Photos that are decoded ahead of the network, and that wait to be written after it."""
+
+    @property
+    def keeps_backup(self) -> bool:
+        """Whether originals are kept beside the results that replace them."""
+        return self.in_place and self.backup is not False
 
     @property
     def settings(self) -> str:

@@ -29,10 +29,11 @@ from unblur import __version__, files
 from unblur.errors import UsageError
 from unblur.options import Options
 from unblur.photo import HEIF, RAW, TIFF
-from unblur.places import Place, Url
-from unblur.plan import Job, backup_of
+from unblur.places import Place, Url, backup_of
+from unblur.plan import Job
 from unblur.report import Outcome, Report, Status
-from unblur.ui import printable
+from unblur.temporaries import sweep
+from unblur.words import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -134,7 +135,7 @@ def write(report: Report, path: Path, options: Options, facts: Facts) -> None:
     data = bytearray()  # pieces to be joined would take as much again
     for piece in pieces:
         data += piece.encode()
-    files.sweep(folder)
+    sweep(folder)
     with files.FileDraft(path, data, mode=_mode(report.outcomes)) as draft:
         draft.publish(replaces=True)
 
@@ -218,7 +219,7 @@ def _original(job: Job, options: Options) -> Place | None:
     """Return where the original is now."""
     if not options.in_place:
         return job.source
-    return backup_of(job.target) if options.backup and isinstance(job.target, Path) else None
+    return backup_of(job.target) if options.keeps_backup and isinstance(job.target, Path) else None
 
 
 def _is_shown(path: Place | None) -> bool:

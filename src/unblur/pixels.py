@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from unblur.errors import PhotoError
+from unblur.main_memory import require_memory
 
 Floats: TypeAlias = NDArray[np.float32]
 
 STRIP_BYTES = 16 << 20
+LEAST_SIDE_PX = 32
+"""The sides of a photo are padded to a multiple of this for the embedded network."""
 
 # Limits are judged here, from the header: Pillow's own would refuse a 200-megapixel camera.
 Image.MAX_IMAGE_PIXELS = None
@@ -52,10 +55,32 @@ def refuse_large(width: int, height: int, max_pixels: int) -> None:
         )
 
 
+def refuse_thin(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a photo that the network has to pad to more pixels than allowed.
+
+    A small file could otherwise make it work for hours.
+
+    Raises:
+        PhotoError: If it is long and thinner than `LEAST_SIDE_PX`.
+    """
+    padded = max(width, LEAST_SIDE_PX) * max(height, LEAST_SIDE_PX)
+    if padded > max_pixels:
+        raise PhotoError(
+            f"{width}x{height} is so thin that it takes the work of {padded / 1e6:.1f} megapixels, "
+            f"more than the limit of {max_pixels / 1e6:.1f}"
+        )
+
+
 def to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """Copy an image to (H, W, C), in strips: at once would take thrice the memory."""
-    image.load()
+    """Copy an image to (H, W, C), in strips: at once would take thrice the memory.
+
+    Raises:
+        PhotoError: If there is not enough memory for both.
+        Exception: Whatever Pillow raises for damaged files.
+    """
     channels = len(image.getbands())
+    require_memory(2 * image.width * image.height * channels)
+    image.load()
     array = np.empty((image.height, image.width, channels), np.uint8)
     step = max(1, STRIP_BYTES // (image.width * channels))
     for top in range(0, image.height, step):
@@ -97,15 +122,23 @@ def rounded(samples: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def reduced(pixels: NDArray[Any], factor: int) -> Image.Image:
-    """Average squares of (H, W, 1 or 3) pixels to 8 bits, strip by strip.
+    """Average squares of (H, W, 1 or 3) pixels to 8 bits, piece by piece.
 
     Pillow would copy the whole photo first; an array that is turned is never copied whole.
     """
     height, width, channels = pixels.shape
-    rows = factor * max(1, STRIP_BYTES // (width * channels * pixels.itemsize * factor))
-    strips = (pixels[top : top + rows] for top in range(0, height, rows))
+    piece = STRIP_BYTES // (channels * pixels.itemsize)  # pixels
+    across = factor * max(1, min(-(-width // factor), piece // factor**2))
+    down = factor * max(1, piece // (factor * min(width, across)))
+    strips = [
+        [
+            to_8_bit_image(pixels[top : top + down, left : left + across]).reduce(factor)
+            for left in range(0, width, across)
+        ]
+        for top in range(0, height, down)
+    ]
     return Image.fromarray(
-        np.concatenate([np.asarray(to_8_bit_image(strip).reduce(factor)) for strip in strips])
+        np.concatenate([np.concatenate(list(map(np.asarray, strip)), axis=1) for strip in strips])
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # of a letter alone it is a drive
 
@@ -59,6 +59,8 @@ class Url:
 
 
 Place: TypeAlias = Path | Url
+BACKUP_ENDING = ".orig"
+"""Ends the names of originals that are kept beside the results that replaced them."""
 
 
 def place(text: str) -> Place:
@@ -77,6 +79,25 @@ def place(text: str) -> Place:
     return Url(match[1].lower(), text[match.end() :].strip("/"))
 
 
+AnyPlace = TypeVar("AnyPlace", Path, Url)
+
+
+def backup_of(photo: AnyPlace) -> AnyPlace:
+    """Return where an original is kept when its result replaces it."""
+    return photo.with_name(photo.name + BACKUP_ENDING)
+
+
+@dataclass(frozen=True)
+class Content:
+    """Hashes of a file's content; see `unblur.content.content_of`."""
+
+    pixels: str
+    """Of the coded pixels, after the name of the format. Moving the file or editing its tags
+    does not change it. Empty if the file cannot be parsed."""
+    whole: str
+    """Of all bytes."""
+
+
 @dataclass(frozen=True)
 class FileState:
     """What tells a file or an object from the same one changed."""
@@ -84,6 +105,8 @@ class FileState:
     size: int
     mark: int | str
     """A file's time of modification in nanoseconds; a store's own word for an object's version."""
+    content: Content | None = field(default=None, compare=False)
+    """What is in it, where that was looked at."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileState:

@@ -7,36 +7,42 @@ import stat
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 from unblur import stores
+from unblur.done import ALREADY_DONE, IS_RESULT, Memory
 from unblur.errors import PhotoError, UsageError
 from unblur.files import (
-    LONGEST_NAME_BYTES,
     describe_os_error,
     exists,
     is_device,
     is_folder,
-    shortened,
+    read_photo_bytes,
 )
-from unblur.filesystems import can_be_named, follow_links, identity, unlimited
+from unblur.filesystems import can_be_named, follow_links, identity, real_folder, unlimited
 from unblur.find import (
-    BACKUP_ENDING,
     COMPARISON_ENDING,
     Found,
+    Recall,
     find,
     format_of,
     is_folder_at,
     is_same,
+    know_nothing,
 )
-from unblur.history import History, Look
+from unblur.history import History
+from unblur.ignored import IN_THE_CLOUD
 from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
-from unblur.places import FileState, Place, Url, place
+from unblur.places import BACKUP_ENDING, FileState, Place, Url, place
 from unblur.stores import Listing
+from unblur.temporaries import LONGEST_NAME_BYTES, shortened
 
-AnyPlace = TypeVar("AnyPlace", Path, Url)
+if TYPE_CHECKING:
+    from unblur.done import Look
+
 _EXISTS = "{} exists; --overwrite replaces it"
 
 
@@ -75,14 +81,19 @@ class Plan:
     passed_over: list[tuple[Place, str]] = field(default_factory=list)
     """What was found below a folder and is left alone, with the reason."""
 
+    @property
+    def in_cloud(self) -> int:
+        """How many files were passed over because their content is in the cloud only."""
+        return sum(reason == IN_THE_CLOUD for _, reason in self.passed_over)
+
 
 def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:
     """Decide for each photo where its result goes.
 
     A file that was named is always tried. Below a folder only photos are taken,
-    told by content; hidden files and folders, links to folders and results of
-    earlier runs are passed over. Links are never followed into a folder, so
-    there are no loops.
+    told by content; hidden files and folders, links to folders, results of earlier
+    runs and what `unblur.ignored` names are passed over. Links are never followed
+    into a folder, so there are no loops.
 
     Args:
         paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
@@ -93,7 +104,9 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
     Raises:
         UsageError: If the paths and the options do not fit together.
     """
+    real_folder.cache_clear()
     plan, listing = Plan(), Listing()
+    memory = Memory(history, settings, listing.state_of)
     named = _read_names(paths)
     _refuse_times_of_objects(named, options)
     into_folder = _goes_into_folder(named, options)
@@ -104,7 +117,8 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         if path == STREAM:
             plan.jobs.append(_plan_stream(options, into_folder))
             continue
-        for found in _photos_at(path, options, listing, plan):
+        recall = partial(memory.format_of, options=options)
+        for found in _photos_at(path, options, listing, plan, recall):
             target = _target(found, options, into_folder)
             plan.jobs.append(Job(found.place, target and _reachable(target)))
     to_stdout = [job for job in plan.jobs if job.target is None and not job.problem]
@@ -114,7 +128,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         raise UsageError("--compare puts a file beside the result, which needs a name: use -o FILE")
     if options.compare:
         plan.jobs[:] = _with_comparisons(plan.jobs, options.suffix)
-    judged = [_judge(job, options, history, settings, listing) for job in plan.jobs]
+    judged = [_judge(job, options, memory) for job in plan.jobs]
     plan.jobs[:] = _mark_collisions(judged)
     return plan
 
@@ -154,9 +168,15 @@ def _read_names(paths: Iterable[str]) -> list[str]:
     return named
 
 
-def _photos_at(path: str, options: Options, listing: Listing, plan: Plan) -> Iterator[Found]:
+def _photos_at(
+    path: str,
+    options: Options,
+    listing: Listing,
+    plan: Plan,
+    recall: Recall = know_nothing,
+) -> Iterator[Found]:
     """Yield the photos that a path leads to; the plan takes in what is left alone or wrong."""
-    for found in find(place(path), options, listing):
+    for found in find(place(path), options, listing, recall):
         if found.passed_over:
             plan.passed_over.append((found.place, found.passed_over))
         elif found.problem:
@@ -235,11 +255,6 @@ def output_name(source: Place, suffix: str, result: Format | None) -> str:
     return shortened(source.stem, room) + suffix + ending
 
 
-def backup_of(photo: AnyPlace) -> AnyPlace:
-    """Return where an original is kept when its result replaces it."""
-    return photo.with_name(photo.name + BACKUP_ENDING)
-
-
 def _with_comparisons(jobs: list[Job], suffix: str) -> Iterator[Job]:
     """Name the comparisons; where several results differ in their ending only, after that too."""
     targets = [job.target for job in jobs if job.target is not None]
@@ -259,34 +274,32 @@ def _comparison(target: Place, suffix: str, ending: str = "") -> Place:
     return target.with_name(shortened(target.stem.removesuffix(suffix), room) + ending)
 
 
-def _judge(job: Job, options: Options, history: History, settings: str, listing: Listing) -> Job:
+def _judge(job: Job, options: Options, memory: Memory) -> Job:
     """Find what stands against a job, or what makes it unnecessary."""
     if job.problem:
         return job
     try:
-        return _judge_by_states(job, options, history, settings, listing)
+        return _judge_by_states(job, options, memory)
     except PhotoError as error:  # of a store that does not tell
         return replace(job, problem=str(error))
     except OSError as error:
         return replace(job, problem=describe_os_error(error))
 
 
-def _judge_by_states(
-    job: Job, options: Options, history: History, settings: str, listing: Listing
-) -> Job:
-    source, target, look = job.source, job.target, listing.state_of
+def _judge_by_states(job: Job, options: Options, memory: Memory) -> Job:
+    source, target, look = job.source, job.target, memory.look
     if isinstance(source, Path):
         source.stat()
     elif source is not None and look(source) is None:
         return replace(job, problem="no such object")
     if target is None:
         return job
-    if is_done(job, options, history, settings, look):
-        return replace(job, skip="already done")
+    if reason := _reason_to_skip(job, options, memory):
+        return replace(job, skip=reason)
     written = [file for file in (target, job.comparison) if file is not None]
     problems = []
     if options.in_place:
-        problems = [_problem_in_place(target, options.backup, look)]
+        problems = [_problem_in_place(target, options.keeps_backup, look)]
         written.remove(target)
     for file in written:
         if source is not None and is_same(source, file):
@@ -296,7 +309,7 @@ def _judge_by_states(
             if look(file):
                 return replace(job, skip=f"{file} exists")
     overwrites = options.on_existing == "overwrite"
-    replaceable = {file for file in written if overwrites or history.is_ours(file, source, look)}
+    replaceable = {file for file in written if overwrites or memory.is_ours(file, source)}
     problems += [_problem_of_target(file, file in replaceable, look) for file in written]
     return replace(
         job,
@@ -307,17 +320,12 @@ def _judge_by_states(
     )
 
 
-def is_done(
-    job: Job, options: Options, history: History, settings: str, look: Look = stores.state_of
-) -> bool:
-    """Tell whether a job needs no work, because an earlier run has done all of it."""
-    if job.source is None or job.target is None:
-        return False
-    if options.on_existing == "overwrite" and not options.in_place:
-        return False
-    # What was replaced by its result is there no more to be compared with.
-    wanted = [job.target] if options.in_place else [job.target, job.comparison]
-    return all(history.is_done(job.source, file, settings, look) for file in wanted if file)
+def _reason_to_skip(job: Job, options: Options, memory: Memory) -> str | None:
+    if memory.is_done(job, options):
+        return ALREADY_DONE
+    if job.source is None or options.in_place or options.on_existing == "overwrite":
+        return None
+    return IS_RESULT if memory.is_result(job.source) else None
 
 
 def _problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None:
@@ -336,15 +344,17 @@ def _other_backup(photo: Place, look: Look) -> Place | None:
 
     A run that was killed leaves a backup that is its photo still.
     """
-    if isinstance(photo, Path):
-        backup = backup_of(photo)
-        return backup if exists(backup) and not is_same(photo, backup) else None
-    copy = backup_of(photo)
-    there, wanted = look(copy), look(photo)
+    backup = photo.with_name(photo.name + BACKUP_ENDING)
+    if isinstance(photo, Path) and is_same(photo, backup):
+        return None
+    there, wanted = look(backup), look(photo)
     if there is None or wanted is None:
         return None
-    is_same_size = there.size == wanted.size
-    return None if is_same_size and stores.read(copy)[0] == stores.read(photo)[0] else copy
+    return None if there.size == wanted.size and _read(backup) == _read(photo) else backup
+
+
+def _read(place: Place) -> bytes:
+    return stores.read(place)[0] if isinstance(place, Url) else read_photo_bytes(place)[0]
 
 
 def _problem_of_target(target: Place, may_replace: bool, look: Look) -> str | None:

@@ -6,6 +6,7 @@ Pillow cuts 16-bit colours to 8, so files of that depth need the extra ``deep``.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
+from unblur.limits import limited, refuse_excess
+from unblur.main_memory import require_memory
 from unblur.photo import PNG, Encoded, Photo
 from unblur.pixels import code_pixels, open_image, to_array, to_samples
 
@@ -27,6 +30,9 @@ PALETTE = 3
 
 _CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 """Samples of a pixel by colour type (table 8), the palette's apart."""
+
+INFLATED_AT_ONCE = 16 << 20
+"""Bytes of pixels that are unpacked to count them."""
 
 KEY_BECAME_ALPHA = "the transparent colour became an alpha channel"
 
@@ -91,10 +97,30 @@ def _as_truecolor(image: Image.Image, header: Header) -> tuple[Image.Image, tupl
 
 def _decode_16_bit(data: bytes, header: Header) -> Photo:
     library = load_extra("imagecodecs", "deep", "16-bit PNG files")
+    _refuse_endless(data, header)
+    require_memory(2 * 2 * header.width * header.height * _CHANNELS[header.color_type])
     samples = library.png_decode(without_metadata(data))
     samples = samples.reshape(header.height, header.width, -1)
     has_key = samples.shape[2] > _CHANNELS[header.color_type]
     return _make_photo(samples, data, (KEY_BECAME_ALPHA,) if has_key else ())
+
+
+def _refuse_endless(data: bytes, header: Header) -> None:
+    """Refuse pixels that unpack to far more than the photo has: libpng unpacks all of them.
+
+    Raises:
+        ExcessError: If they do.
+    """
+    row = 8 + header.width * _CHANNELS[header.color_type] * header.bit_depth // 8
+    most = 2 * header.height * row + INFLATED_AT_ONCE  # interlaced ones have twice the rows
+    inflated, inflate = 0, zlib.decompressobj()
+    with contextlib.suppress(zlib.error):  # libpng tells what is damaged, and what it forgives
+        for chunk in chunks(data):
+            coded = chunk.data if chunk.type == b"IDAT" else b""
+            while coded and not inflate.eof:
+                inflated += len(inflate.decompress(coded, INFLATED_AT_ONCE))
+                refuse_excess(inflated, most, "bytes of pixels")
+                coded = inflate.unconsumed_tail
 
 
 def _make_photo(samples: NDArray[Any], data: bytes, notes: tuple[str, ...]) -> Photo:
@@ -131,8 +157,13 @@ def chunks(data: bytes) -> Iterator[Chunk]:
     """Yield the chunks up to IEND; checksums are not judged.
 
     Raises:
+        ExcessError: If there are too many.
         ValueError: If the file is no PNG or ends before IEND.
     """
+    return limited(_chunks(data), len(data), "chunks")
+
+
+def _chunks(data: bytes) -> Iterator[Chunk]:
     if not data.startswith(SIGNATURE):
         raise ValueError("does not begin as a PNG")
     position = len(SIGNATURE)
@@ -148,6 +179,19 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         if raw[4:8] == b"IEND":
             return
         position = stop
+
+
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the chunks' data that new pixels replace: header, palette and coded pixels.
+
+    How pixels are divided among IDAT chunks does not matter.
+
+    Raises:
+        ValueError: If the file is no whole PNG.
+    """
+    for chunk in chunks(data):
+        if chunk.type in REPLACED or chunk.type == b"PLTE":
+            yield chunk.data
 
 
 def read_header(data: bytes) -> Header:

@@ -14,7 +14,7 @@ import torch
 from unblur.errors import WeightsError
 from unblur.models import MODELS
 from unblur.srn import SRN
-from unblur.srn_config import LEVELS, SRNConfig
+from unblur.srn_config import SRNConfig
 from unblur.tensorflow_checkpoint import TensorFlowCheckpoint
 from unblur.weights import build_network
 
@@ -28,16 +28,16 @@ SCOPE = "g_net/"
 def variable_names(config: SRNConfig) -> dict[str, str]:
     """Map the name of each of `SRN`'s layers to its variables' scope in a checkpoint."""
     names = {"output": "dec1_0"}
-    for level in range(LEVELS):
+    for level, blocks in enumerate(config.blocks_by_level):
         names[f"entries.{level}"] = f"enc{level + 1}_1"
-        for block in range(config.blocks):
+        for block in range(blocks):
             for conv in ("conv1", "conv2"):
                 # Decoder blocks count down towards the exit: dec3_3, dec3_2, dec3_1.
-                decoder = f"dec{level + 1}_{config.blocks - block}"
+                decoder = f"dec{level + 1}_{blocks - block}"
                 names[f"encoders.{level}.{block}.{conv}"] = f"enc{level + 1}_{block + 2}/{conv}"
                 names[f"decoders.{level}.{block}.{conv}"] = f"{decoder}/{conv}"
-    for level in range(LEVELS - 1):
-        names[f"exits.{level}"] = f"dec{level + 1}_{config.blocks + 1}"
+    for level, blocks in enumerate(config.blocks_by_level[:-1]):
+        names[f"exits.{level}"] = f"dec{level + 1}_{blocks + 1}"
     if config.recurrent:
         names["lstm.gates"] = "convLSTM/LSTM_conv"
     return {layer: SCOPE + name for layer, name in names.items()}

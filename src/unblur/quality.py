@@ -9,9 +9,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unblur.photo import Photo
+
+AS_ORIGINAL = None
+"""Stands for a quality that is still to be found."""
 QUALITIES = range(40, 101, 5)
 BLOCK = 256
 BLOCKS_PER_SIDE = 4
+
+
+def with_quality(photo: Photo, length: int, code: Callable[..., bytes]) -> dict[str, Any]:
+    """Return how to code new pixels; the original's quality is found only now, when it is needed.
+
+    Args:
+        photo: The original.
+        length: Of its coded pixels, in bytes.
+        code: Codes pixels, (H, W, C), with options such as the photo's coding.
+    """
+    if photo.coding["quality"] is not AS_ORIGINAL:
+        return photo.coding
+    others = {name: value for name, value in photo.coding.items() if name != "quality"}
+    quality = match_quality(
+        photo.pixels, length, lambda sample, quality: code(sample, quality=quality, **others)
+    )
+    return photo.coding | {"quality": quality}
 
 
 def match_quality(

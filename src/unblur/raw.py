@@ -22,6 +22,7 @@ from PIL import ImageCms
 from unblur import jpeg, new_tiff
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
+from unblur.main_memory import require_memory
 from unblur.metadata import Metadata, upright_xmp
 from unblur.photo import RAW, Photo
 from unblur.pixels import refuse_large
@@ -86,6 +87,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     try:
         with library.imread(io.BytesIO(data)) as raw:
             refuse_large(raw.sizes.width, raw.sizes.height, max_pixels)
+            require_memory(2 * 6 * raw.sizes.width * raw.sizes.height)
             pixels = raw.postprocess(
                 use_camera_wb=True,
                 no_auto_bright=True,
@@ -99,6 +101,21 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     notes = ("developed to a 16-bit TIFF; maker notes are in the RAW file only",)
     return Photo(pixels, None, RAW, write_tiff(pixels, metadata), {}, notes)
+
+
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the strips or tiles of a RAW file, or all of it where directories do not tell them."""
+    pieces: set[tuple[int, int]] = set()
+    with contextlib.suppress(ValueError):
+        file = read_tiff(data)
+        for directory in file.directories():
+            pieces.update(file.data_ranges(directory))
+    is_told = pieces and max(stop for _, stop in pieces) <= len(data)
+    if is_told and sum(stop - start for start, stop in pieces) <= len(data):
+        for start, stop in sorted(pieces):
+            yield data[start:stop]
+    else:
+        yield data
 
 
 def is_cut_off(data: bytes) -> bool:

@@ -104,6 +104,8 @@ class Report:
     """
 
     keeps_outcomes: bool = False
+    in_cloud: int = 0
+    """Files that were passed over because their content is in the cloud only."""
     outcomes: list[Outcome] = field(default_factory=list)
     counts: Counter[Status] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
@@ -131,4 +133,13 @@ class Report:
         told = [Status.DONE, Status.SKIPPED, Status.FAILED]
         if self.counts[Status.PLANNED]:
             told[0] = Status.PLANNED
-        return ", ".join(f"{self.counts[status]} {status.value}" for status in told)
+        totals = ", ".join(f"{self.counts[status]} {status.value}" for status in told)
+        return f"{totals}. {self.cloud_note}" if self.cloud_note else totals
+
+    @property
+    def cloud_note(self) -> str:
+        """A sentence about the files in the cloud; empty if there were none."""
+        if not self.in_cloud:
+            return ""
+        subject = "1 file is" if self.in_cloud == 1 else f"{self.in_cloud} files are"
+        return f"{subject} in the cloud only: download what you want deblurred, and run again."

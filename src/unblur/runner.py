@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from unblur import files
+from unblur.done import Memory
 from unblur.errors import PhotoError
 from unblur.history import History, Record
 from unblur.options import Options
-from unblur.plan import Job, Plan, is_done
+from unblur.places import FileState
+from unblur.plan import Job, Plan
 from unblur.report import Outcome, Report, Status, settled_beforehand
+from unblur.temporaries import sweep
 from unblur.ui import Ui
 from unblur.work import Result
 
@@ -38,14 +40,40 @@ class Run:
     def done_meanwhile(self, job: Job) -> Outcome | None:
         """Return the outcome of a job that another run has done since it was planned."""
         try:
-            if not is_done(job, self.options, self.history, self.settings):
+            # What another run made is known by its place: no file is read for this.
+            if not Memory(self.history, self.settings, reads=False).is_done(job, self.options):
                 return None
         except PhotoError:  # of a store that does not tell: the job itself will, if it goes on
             return None
         return Outcome(job, Status.SKIPPED, "done by another run meanwhile")
 
+    def recognised(self, job: Job, state: FileState | None) -> Outcome | None:
+        """Return the outcome of a job whose photo turns out to be a result, now that it is read.
+
+        Args:
+            job: The job.
+            state: The photo's, with its content.
+        """
+        if job.source is None or job.target is None or state is None:
+            return None
+        memory = Memory(self.history, self.settings)
+        reason = memory.recognise(job.source, state, self.options)
+        return Outcome(job, Status.SKIPPED, reason) if reason else None
+
     def remember(self, *results: Result) -> None:
-        """Record results: before they are published, and after that if they have changed."""
+        """Record results that are to be published next.
+
+        Raises:
+            PhotoError: If that is not possible, and the results would replace their photos.
+        """
+        self.remember_published(*results)
+        if self.history.problem and self.options.in_place:
+            raise PhotoError(
+                f"stays as it was, for it could not be remembered: {self.history.problem}"
+            )
+
+    def remember_published(self, *results: Result) -> None:
+        """Record results as they are in their places."""
         self.history.record(*self._records(results))
 
     def _records(self, results: Iterable[Result]) -> Iterator[Record]:
@@ -102,7 +130,7 @@ def run_plan(plan: Plan, runner: Runner, run: Run) -> None:
         return
     with runner:
         for folder in {job.target.parent for job in todo if isinstance(job.target, Path)}:
-            files.sweep(folder)
+            sweep(folder)
         with run.ui.progress(len(todo)):
             try:
                 runner.do(todo, run)

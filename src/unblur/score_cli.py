@@ -63,7 +63,7 @@ def _score(flags: dict[str, Any], ui: Ui) -> ExitCode:
     options = Options(**{name: flags[name] for name in chosen})
     plan = find_photos(read_paths(flags), options)
     ui.passed_over(plan)
-    report = Report()
+    report = Report(in_cloud=plan.in_cloud)
     scores: list[tuple[float, Job]] = []
     threads = flags["jobs"] or min(MOST_THREADS, os.cpu_count() or 1)
     executor = ThreadPoolExecutor(threads, "score")
@@ -79,6 +79,8 @@ def _score(flags: dict[str, Any], ui: Ui) -> ExitCode:
     finally:
         executor.shutdown(cancel_futures=True)
     _list(scores, report, flags, ui)
+    if report.cloud_note:
+        ui.say(report.cloud_note)
     if report.exit_code is ExitCode.NOTHING_TO_DO:
         ui.error("found no photo")
     return report.exit_code
@@ -103,7 +105,7 @@ def _list(scores: list[tuple[float, Job]], report: Report, flags: dict[str, Any]
         return
     for score, job in scores:
         path = STREAM if job.source is None else job.source
-        ui.answer(f"{score:.2f}\t{path}", end="\0" if flags["null"] else "\n")
+        ui.answer(f"{score:.2f}", str(path), end="\0" if flags["null"] else "\n")
 
 
 def _to_json(job: Job, score: float | None, reason: str) -> str:

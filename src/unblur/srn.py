@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.bands import LineBuffers
-from unblur.srn_config import LEVELS, SCALES, SRNConfig
+from unblur.srn_config import SCALES, SRNConfig
 
 State: TypeAlias = Tensor
 """ConvLSTM cell and hidden maps, concatenated along the channels."""
@@ -88,8 +88,8 @@ class ResidualBlock(nn.Module):
 class ResidualBlocks(nn.ModuleList):
     """Some blocks in a row."""
 
-    def __init__(self, width: int, config: SRNConfig) -> None:
-        super().__init__(ResidualBlock(width, config.kernel) for _ in range(config.blocks))
+    def __init__(self, count: int, width: int, kernel: int) -> None:
+        super().__init__(ResidualBlock(width, kernel) for _ in range(count))
 
     def forward(self, x: Tensor, buffers: LineBuffers) -> Tensor:
         """Map (B, width, H, W) to the same shape; a band's rows lag behind."""
@@ -137,20 +137,36 @@ class SRN(nn.Module):
         super().__init__()
         self.config = config
         folded = config.channels * config.unshuffle**2
-        widths = [config.width * 2**level for level in range(LEVELS)]
+        widths, kernel = config.widths, config.kernel
         inputs = [2 * folded, *widths[:-1]]
+        sizes = list(zip(config.blocks_by_level, widths, strict=True))
 
         self.entries = nn.ModuleList(
-            SameConv(i, w, config.kernel, stride=1 if level == 0 else 2)
+            SameConv(i, w, kernel, stride=1 if level == 0 else 2)
             for level, (i, w) in enumerate(zip(inputs, widths, strict=True))
         )
-        self.encoders = nn.ModuleList(ResidualBlocks(w, config) for w in widths)
+        self.encoders = nn.ModuleList(ResidualBlocks(count, w, kernel) for count, w in sizes)
         self.lstm = ConvLSTM(widths[-1]) if config.recurrent else None
-        self.decoders = nn.ModuleList(ResidualBlocks(w, config) for w in widths)
+        self.decoders = nn.ModuleList(ResidualBlocks(count, w, kernel) for count, w in sizes)
         self.exits = nn.ModuleList(
             Doubling(wide, narrow) for narrow, wide in itertools.pairwise(widths)
         )
-        self.output = SameConv(config.width, folded, config.kernel)
+        self.output = SameConv(config.width, folded, kernel)
+
+    def transposed(self) -> SRN:
+        """Return the network that does to a transposed image what this one does to the image.
+
+        A convolution of a transposed image with a transposed kernel is the transposed
+        convolution of both, and padding and resizing treat both axes alike. Nearly all
+        weights are views of this network's. Results differ in the order of sums only.
+        """
+        weights = {name: w.mT if w.ndim == 4 else w for name, w in self.state_dict().items()}
+        for name, folded in (("entries.0.weight", 1), ("output.weight", 0), ("output.bias", 0)):
+            weights[name] = _with_swapped_places(weights[name], folded, self.config.unshuffle)
+        with torch.device("meta"):
+            network = SRN(self.config)
+        network.load_state_dict(weights, assign=True)
+        return network.eval().requires_grad_(False)
 
     def _between_levels(self, x: Tensor) -> Tensor:
         # A network that predicts a residual finds silence its cheapest first
@@ -221,10 +237,10 @@ class SRN(nn.Module):
                 state = x.new_zeros(x.shape[0], self.config.state_channels, *x.shape[2:])
             else:
                 state = buffers.delay("state", state, x.shape[2])
-            x, state = self.lstm(x, state, buffers)  # (B, 4w, H/stride, W/stride)
+            x, state = self.lstm(x, state, buffers)  # (B, widest, H/stride, W/stride)
 
         x = self.decoders[-1](x, buffers)
-        for level in reversed(range(1, LEVELS - 1)):
+        for level in reversed(range(1, self.config.levels - 1)):
             x = self._decode(level, x, skips.pop(), buffers)
 
         skip, pieces = skips.pop(), []
@@ -243,6 +259,12 @@ class SRN(nn.Module):
         x = buffers.add_delayed(f"skip {level}", x, skip)
         decoded: Tensor = self.decoders[level](x, buffers)
         return decoded
+
+
+def _with_swapped_places(weight: Tensor, dim: int, side: int) -> Tensor:
+    """Swap rows and columns of the pixels that `F.pixel_unshuffle` has folded into a dimension."""
+    places = torch.unflatten(weight, dim, (-1, side, side))
+    return places.transpose(dim + 1, dim + 2).flatten(dim, dim + 2)
 
 
 def shrink(image: Tensor, factor: int, config: SRNConfig) -> Tensor:

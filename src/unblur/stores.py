@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from unblur.errors import PhotoError, UsageError
+from unblur.limits import refuse_oversize
 from unblur.places import FileState, Place, Url
 
 if TYPE_CHECKING:
@@ -35,16 +36,21 @@ for _kind, _ending in (("webp", ".webp"), ("avif", ".avif"), ("heic", ".heic"), 
     _TYPES.add_type(f"image/{_kind}", _ending)  # which old versions of Python do not know
 
 
-def read(url: Url) -> tuple[bytes, FileState]:
+def read(url: Url, most: int | None = None) -> tuple[bytes, FileState]:
     """Read a whole object.
+
+    Args:
+        url: Where it lies.
+        most: Refuse it without reading it if it has more bytes.
 
     Returns:
         Its content, and its state just before.
 
     Raises:
-        PhotoError: If it cannot be read, or changes meanwhile.
+        PhotoError: If it is too large, cannot be read, or changes meanwhile.
     """
     before = state_of(url)
+    refuse_oversize(before.size if before else 0, most)
     with _told(url) as (store, path):
         data: bytes = store.cat_file(path)
     if before is None or before.size != len(data):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from unblur import bmff, jpeg, metadata, png
-from unblur.items import ItemFile
+from unblur.items import ItemFile, with_true_brands
 from unblur.photo import AVIF, HEIF, JPEG, PNG, Format
 
 JFIF = b"JFIF\0"
@@ -48,7 +48,7 @@ def strip(form: Format, data: bytes) -> bytes:
 def _shown_segments(data: bytes) -> Iterator[bytes]:
     """Yield the segments of the first image that tell how to decode and show it."""
     for segment in jpeg.segments(data):
-        payload = segment.payload(data)
+        payload = segment.payload(data) if segment.is_metadata else b""
         if not segment.is_metadata:
             yield data[segment.start : segment.stop]
         elif segment.marker == jpeg.APP0 and payload.startswith(JFIF):
@@ -60,12 +60,13 @@ def _shown_segments(data: bytes) -> Iterator[bytes]:
 def _without_others(file: ItemFile) -> ItemFile:
     """Return a file of the primary image, what it is made of, and its transparency."""
     images = {file.primary_id, *file.alpha_ids}
-    kept = images.union(*map(file.sources, images))
+    kept = images.union(file.sources(*images))
+    items = {key: item for key, item in file.items.items() if key in kept}
     return replace(
         file,
-        items={key: item for key, item in file.items.items() if key in kept},
+        items=items,
         references=tuple(ref for ref in file.references if {ref.source, *ref.targets} <= kept),
         meta=tuple(box for box in file.meta if box[4:8] in (b"hdlr", b"pitm")),
-        before=tuple(box for box in file.before if box[4:8] == b"ftyp"),
+        before=tuple(with_true_brands(box, items) for box in file.before if box[4:8] == b"ftyp"),
         after=(),
     )

@@ -16,12 +16,13 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from math import ceil
 from typing import Any
 
 import numpy as np
 
 from unblur.errors import PhotoError
+from unblur.limits import ALWAYS_ALLOWED, refuse_excess
+from unblur.main_memory import require_memory
 from unblur.photo import TIFF, Encoded, Photo
 from unblur.pixels import refuse_large
 from unblur.tiff_coding import (
@@ -32,6 +33,7 @@ from unblur.tiff_coding import (
     Samples,
     decode_segment,
     encode_segment,
+    read_tables,
 )
 from unblur.tiff_directory import (
     LONG,
@@ -55,6 +57,13 @@ _SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "floating point"}
 
 REDUCED_SIZE = 1
 """Bit of NewSubfileType, and value + 1 of SubfileType, that marks a thumbnail."""
+
+SMALLEST_TILE = 64
+"""Pixels of which each allow one strip or tile more."""
+LARGEST_TILE = 1 << 24
+"""Pixels that the tiles of a page may always have."""
+MOST_BEYOND = 4
+"""What tiles may have for each pixel of the page: they reach beyond its right and lower side."""
 
 _PREDICTED = frozenset(
     {
@@ -139,7 +148,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     """
     page = read_page(read_tiff(data))
     refuse_large(page.width, page.height, max_pixels)
-    refuse_large(page.segment_width, page.segment_height, max_pixels)
+    require_memory(2 * page.width * page.height * page.samples * page.coding.sample_type.itemsize)
     samples: Samples = np.empty(
         (page.height, page.width, page.samples), page.coding.sample_type.newbyteorder("=")
     )
@@ -152,6 +161,19 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         alpha = np.ascontiguousarray(samples[..., page.channels])
     pixels = ~pixels if page.is_white_zero else np.ascontiguousarray(pixels)
     return Photo(pixels, alpha, TIFF, data, {}, alpha_is_opacity=page.alpha_is_opacity)
+
+
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the strips or tiles of the first page of full size, which new pixels replace.
+
+    Raises:
+        PhotoError: If the page is of a kind that cannot be processed.
+        ValueError: If the file is damaged.
+    """
+    page = read_page(read_tiff(data))
+    if sum(page.byte_counts) > 2 * len(data):
+        raise ValueError("its strips or tiles overlap")
+    yield from page.coded(data)
 
 
 def encode(photo: Photo, pixels: Samples) -> Encoded:
@@ -210,7 +232,7 @@ def read_page(file: TiffFile) -> Page:
     is_planar = samples > 1 and file.value(directory, Tag.PLANAR_CONFIGURATION, 1) == 2
     if is_planar and photometric == YCBCR:
         raise PhotoError("YCbCr TIFF files in planes cannot be processed")
-    count = ceil(height / segment_height) * ceil(width / segment_width)
+    count = _count_segments((height, width), (segment_height, segment_width))
     offsets, byte_counts = _read_places(file, directory, count * (samples if is_planar else 1))
     if sum(byte_counts) > len(file.data) + 2 * width * height * samples:
         raise ValueError("its strips or tiles overlap")  # reading them could take for ever
@@ -233,6 +255,24 @@ def read_page(file: TiffFile) -> Page:
         byte_counts=byte_counts,
         coding=_read_coding(file, directory, photometric, segment_height * segment_width),
     )
+
+
+def _count_segments(size: tuple[int, int], segment: tuple[int, int]) -> int:
+    """Count the strips or tiles of a plane.
+
+    Args:
+        size: Height and width of the page.
+        segment: The same of a strip or tile.
+
+    Raises:
+        ExcessError: If they are too many, or reach far beyond the page.
+    """
+    pixels = size[0] * size[1]
+    rows, columns = (-(-whole // part) for whole, part in zip(size, segment, strict=True))
+    refuse_excess(rows * columns, ALWAYS_ALLOWED + pixels // SMALLEST_TILE, "strips or tiles")
+    stored = rows * segment[0] * columns * segment[1]
+    refuse_excess(stored, LARGEST_TILE + MOST_BEYOND * pixels, "pixels in its tiles")
+    return rows * columns
 
 
 def _first_full_size(file: TiffFile, pages: list[Directory]) -> tuple[int, Directory]:
@@ -281,14 +321,14 @@ def _read_coding(file: TiffFile, page: Directory, photometric: int, pixels: int)
         (2, 2),
     ):
         raise PhotoError("the TIFF file's chroma sampling cannot be written")
-    tables = page.entries.get(Tag.JPEG_TABLES)
+    tables = page.entries.get(Tag.JPEG_TABLES) if compression == Compression.JPEG else None
     return Coding(
         compression,
         predictor,
         _read_sample_type(file, page),
         photometric == YCBCR,
         pixels,
-        file.raw(tables) if tables else b"",
+        read_tables(file.raw(tables)) if tables and tables.count else b"",
     )
 
 

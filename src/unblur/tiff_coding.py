@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import lzma
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeAlias
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from unblur import jpeg
 from unblur.extras import load_extra
+from unblur.limits import refuse_excess
 from unblur.pixels import code_pixels
 
 
@@ -41,6 +42,9 @@ _BY_EXTRA = {
     Compression.ZSTD: "zstd",
 }
 """What imagecodecs calls the compressions that the core has no library for."""
+
+MOST_TABLES, MOST_TABLE_BYTES = 16, 1 << 14
+"""Shared by all strips or tiles of JPEG, and read with each; there can be four of each kind."""
 
 LZMA_MEMORY_BYTES = 256 << 20
 """More than the highest preset needs to be read; a file can ask for 4 GiB."""
@@ -67,7 +71,7 @@ class Coding:
     segment_pixels: int
     """What a whole strip or tile has; a JPEG that says it had more is a trap."""
     jpeg_tables: bytes = field(default=b"", repr=False)
-    """Tables that all strips or tiles share; a JPEG without an image."""
+    """Tables that all strips or tiles share, as `read_tables` returns them."""
 
     @property
     def is_lossless(self) -> bool:
@@ -169,14 +173,28 @@ def _encode_jpeg(samples: Samples, coding: Coding, original: bytes) -> bytes:
     return b"".join(coded[s.start : s.stop] for s in jpeg.segments(coded) if not s.is_metadata)
 
 
+def read_tables(stream: bytes) -> bytes:
+    """Return the segments of a JPEG without an image, which holds tables.
+
+    Raises:
+        ExcessError: If there are too many.
+        ValueError: If it is damaged.
+    """
+    tables = list(_coded_segments(stream))
+    refuse_excess(len(tables), MOST_TABLES, "JPEG tables")
+    joined = b"".join(tables)
+    refuse_excess(len(joined), MOST_TABLE_BYTES, "bytes of JPEG tables")
+    return joined
+
+
+def _coded_segments(stream: bytes) -> Iterator[bytes]:
+    for segment in jpeg.segments(stream):
+        if segment.marker not in (jpeg.SOI, jpeg.EOI) and not segment.is_metadata:
+            yield stream[segment.start : segment.stop]
+
+
 def _whole_jpeg(data: bytes, coding: Coding) -> bytes:
     """Complete a strip or tile with the page's tables, and with what its components mean."""
     transform = b"\x01" if coding.is_ycbcr else b"\0"
     adobe = b"\xff\xee\x00\x0eAdobe\0\x64" + bytes(4) + transform  # T.872, section 6.5.3
-    parts = [b"\xff\xd8", adobe]
-    streams = (coding.jpeg_tables, data) if coding.jpeg_tables else (data,)
-    for stream in streams:
-        for segment in jpeg.segments(stream):
-            if segment.marker not in (jpeg.SOI, jpeg.EOI) and not segment.is_metadata:
-                parts.append(stream[segment.start : segment.stop])
-    return b"".join([*parts, b"\xff\xd9"])
+    return b"".join([b"\xff\xd8", adobe, coding.jpeg_tables, *_coded_segments(data), b"\xff\xd9"])

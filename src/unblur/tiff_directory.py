@@ -15,6 +15,8 @@ from enum import IntEnum
 from itertools import chain
 from typing import Literal
 
+from unblur.limits import limited
+
 
 class Tag(IntEnum):
     """Tags that are looked at or written (TIFF 6.0, section 8; DNG 1.7; Exif 2.32)."""
@@ -218,21 +220,30 @@ class TiffFile:
         entry = directory.entries.get(tag)
         if entry is None:
             return ()
-        code = _FORMATS.get(entry.type, "c")
-        if code not in _WHOLE_NUMBERS:
-            raise ValueError(f"tag {tag} is no whole number")
+        code = _whole_number(entry)
         return struct.unpack(f"{self.order}{entry.count}{code}", self.raw(entry))
 
     def value(self, directory: Directory, tag: int, default: int = 0) -> int:
-        """Return a field's first number, or what stands for it when there is none."""
-        return next(iter(self.values(directory, tag)), default)
+        """Return a field's first number, or what stands for it when there is none.
+
+        Raises:
+            ValueError: If it lies outside the file or is no whole number.
+        """
+        entry = directory.entries.get(tag)
+        if entry is None or entry.count == 0:
+            return default
+        return self.unpack(_whole_number(entry), entry.start)[0]
 
     def pages(self) -> Iterator[Directory]:
         """Yield the directories of the main chain.
 
         Raises:
+            ExcessError: If there are too many.
             ValueError: If the chain leads outside the file or back into itself.
         """
+        return limited(self._chain(), len(self.data), "pages")
+
+    def _chain(self) -> Iterator[Directory]:
         start, budget = self.first, len(self.data)
         while start:
             page = self.directory(start)
@@ -253,18 +264,20 @@ class TiffFile:
         seen: set[int] = set()
         budget = len(self.data)
         for page in self.pages():
-            waiting = [page]
+            waiting = [page.start]
             while waiting:
-                directory = waiting.pop()
+                start = waiting.pop()
+                try:
+                    directory = page if start == page.start else self.directory(start)
+                except ValueError:
+                    continue
                 budget -= directory.cost
                 if budget < 0:
                     raise ValueError("its directories overlap")
                 yield directory
                 new = set(self._pointed_to(directory)) - seen
                 seen |= new
-                for start in sorted(new):
-                    with contextlib.suppress(ValueError):
-                        waiting.append(self.directory(start))
+                waiting += sorted(new)
 
     def _pointed_to(self, directory: Directory) -> Iterator[int]:
         with contextlib.suppress(ValueError):
@@ -281,6 +294,18 @@ class TiffFile:
             starts, sizes = self.values(directory, offsets), self.values(directory, counts)
             for start, size in zip(starts, sizes, strict=False):
                 yield start, start + size
+
+
+def _whole_number(entry: Entry) -> str:
+    """Return how `struct` calls the numbers of a field.
+
+    Raises:
+        ValueError: If they are no whole numbers.
+    """
+    code = _FORMATS.get(entry.type, "c")
+    if code not in _WHOLE_NUMBERS:
+        raise ValueError(f"tag {entry.tag} is no whole number")
+    return code
 
 
 def read_tiff(data: bytes) -> TiffFile:
@@ -346,16 +371,21 @@ class Field:
 def read_fields(file: TiffFile, start: int) -> dict[int, Field]:
     """Return a directory's fields as far as they can be read, by tag.
 
-    A damaged field is left out: the photo is worth more than its exposure time.
+    A damaged field is left out: the photo is worth more than its exposure time. So
+    are fields from where values overlap so much that they would take more bytes than
+    the file.
 
     Args:
         file: What holds the directory.
         start: Where it lies; 0 if there is none.
     """
-    fields = {}
+    fields, budget = {}, len(file.data)
     with contextlib.suppress(ValueError):
         for entry in file.directory(start).entries.values() if start else ():
             if entry.size and entry.start + entry.size <= len(file.data):
+                budget -= entry.size
+                if budget < 0:
+                    break
                 fields[entry.tag] = Field(entry.tag, entry.type, entry.count, file.raw(entry))
     return fields
 
@@ -394,7 +424,7 @@ def write_directory(fields: Sequence[Field], order: str, start: int) -> bytes:
         The directory, the last of its chain, padded to an even length.
     """
     position = start + 2 + 12 * len(fields) + 4
-    table, beyond = struct.pack(order + "H", len(fields)), b""
+    table, beyond = bytearray(struct.pack(order + "H", len(fields))), bytearray()
     for item in sorted(fields, key=lambda item: item.tag):
         values = item.values.ljust(4, b"\0")
         if len(values) > 4:
@@ -402,7 +432,7 @@ def write_directory(fields: Sequence[Field], order: str, start: int) -> bytes:
             beyond += values
             values = struct.pack(order + "I", position + len(beyond) - len(values))
         table += struct.pack(order + "HHI", item.tag, item.type, item.count) + values
-    return table + bytes(4) + beyond
+    return bytes(table + bytes(4) + beyond)
 
 
 def write_block(first: Sequence[Field], linked: Mapping[Tag, Sequence[Field]], order: str) -> bytes:

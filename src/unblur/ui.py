@@ -1,7 +1,8 @@
 """The only place that prints.
 
 Standard output carries only what scripts want: paths of results, or lines of
-JSON. Everything else goes to standard error.
+JSON. Everything else goes to standard error. What is said there, and what a
+terminal shows of standard output, is escaped: see `unblur.words.printable`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from unblur.errors import UnblurError
 from unblur.files import describe_os_error, write_all
 from unblur.plan import Job, Plan
 from unblur.report import Outcome, Report, Status
+from unblur.words import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,12 +32,6 @@ NORMAL, VERBOSE, DEBUG = 0, 1, 2
 
 Listing = Literal["lines", "nul", "json", "none"]
 """How results are listed on standard output."""
-
-
-def printable(text: str | os.PathLike[str]) -> str:
-    """Return text that a terminal shows as it is, whatever bytes a file name holds."""
-    decoded = os.fsencode(text).decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
 
 
 @contextlib.contextmanager
@@ -102,7 +98,7 @@ def _make_console() -> Console:
 
 
 def _target(job: Job) -> str:
-    return "standard output" if job.target is None else printable(job.target)
+    return "standard output" if job.target is None else str(job.target)
 
 
 class Ui:
@@ -133,38 +129,55 @@ class Ui:
         """Print a line, unless fewer words were asked for."""
         if self.verbosity < level:
             return
+        line = printable(text)
         with self._lock:
             if self._bar:
-                # Not as markup: a name may hold brackets.
-                self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+                # Not as markup, nor for emoji: a name may hold brackets and colons.
+                self._bar.console.print(
+                    line, markup=False, emoji=False, highlight=False, soft_wrap=True
+                )
             else:
-                print(text, file=_Log(), flush=True)
+                print(line, file=_Log(), flush=True)
 
-    def answer(self, text: str, end: str = "\n") -> None:
-        """Print a line on standard output: what a command was asked for."""
+    def answer(self, *cells: str, end: str = "\n") -> None:
+        """Print a line on standard output: what a command was asked for.
+
+        Args:
+            cells: Its texts, parted by tabs. Scripts get them as they are, even bytes of names
+                that are no text.
+            end: Ends the line, unless a terminal shows it.
+        """
+        if sys.stdout.isatty():
+            cells, end = tuple(map(printable, cells)), "\n"
         with output_told():
-            # Names may hold bytes that are no text, and go out as they are.
-            sys.stdout.buffer.write(os.fsencode(text + end))
+            sys.stdout.buffer.write(os.fsencode("\t".join(cells) + end))
             sys.stdout.flush()
 
     def table(self, rows: Sequence[tuple[str, ...]]) -> None:
         """Print rows on standard output: aligned in a terminal, parted by tabs for scripts."""
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            if sys.stdout.isatty():
-                padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-                self.answer("  ".join(padded).rstrip())
-            else:
-                self.answer("\t".join(row))
+        if not sys.stdout.isatty():
+            for row in rows:
+                self.answer(*row)
+            return
+        shown = [tuple(map(printable, row)) for row in rows]
+        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        for row in shown:
+            padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.answer("  ".join(padded).rstrip())
 
     def error(self, text: str) -> None:
         """Print an error, however quiet."""
         self.say(f"unblur: error: {text}", level=self.verbosity)
 
+    def trace(self, text: str) -> None:
+        """Print where an error came from, if that was asked for."""
+        for line in text.splitlines():
+            self.say(line, DEBUG)
+
     def passed_over(self, plan: Plan) -> None:
         """Print what was left alone below the folders, and why, if much is to be said."""
         for path, reason in plan.passed_over:
-            self.say(f"{printable(path)}: passed over: {reason}", VERBOSE)
+            self.say(f"{path}: passed over: {reason}", VERBOSE)
 
     @contextlib.contextmanager
     def progress(self, total: int) -> Iterator[None]:
@@ -241,11 +254,10 @@ class Ui:
 
     def outcome(self, outcome: Outcome) -> None:
         """Tell what became of one photo."""
-        job, name = outcome.job, printable(outcome.job.name)
+        job, name = outcome.job, outcome.job.name
         if self._bar:
             self._advance(outcome)
-        if outcome.trace and self.verbosity >= DEBUG:
-            self.error(outcome.trace)
+        self.trace(outcome.trace)
         if outcome.status is Status.FAILED:
             self.error(f"{name}: {outcome.reason}")
         elif outcome.status is Status.SKIPPED:
@@ -254,9 +266,9 @@ class Ui:
             self.say(f"{name} -> {_target(job)} (planned)")
         elif job.target is not None:
             size = f"{outcome.width}x{outcome.height}, {outcome.seconds:.1f} s"
-            self.say(f"{name} -> {printable(job.target)} ({size})")
+            self.say(f"{name} -> {job.target} ({size})")
         if outcome.status is Status.DONE and job.comparison is not None:
-            self.say(f"{name} -> {printable(job.comparison)} (before and after)")
+            self.say(f"{name} -> {job.comparison} (before and after)")
         for note in outcome.notes:
             self.say(f"{name}: {note}")
         for detail in outcome.details:
@@ -296,9 +308,9 @@ class Ui:
             write_all(self._stdout, line)
 
     def summary(self, report: Report) -> None:
-        """Print the totals, and once more what failed, when there is more than one photo."""
-        if report.counts.total() <= 1:
+        """Print the totals, and once more what failed, if there is more to tell than one photo."""
+        if report.counts.total() <= 1 and not report.in_cloud:
             return
         self.say(report.summary())
         for outcome in report.failures:
-            self.say(f"  failed: {printable(outcome.job.name)}: {outcome.reason}")
+            self.say(f"  failed: {outcome.job.name}: {outcome.reason}")

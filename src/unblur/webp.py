@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
+from unblur.limits import limited
 from unblur.photo import WEBP, Encoded, Photo
-from unblur.pixels import code_pixels, open_image, to_array
+from unblur.pixels import code_pixels, open_image, refuse_large, to_array
 
 LOSSY, LOSSLESS = b"VP8 ", b"VP8L"
 EXTENDED, ALPHA = b"VP8X", b"ALPH"
@@ -51,6 +52,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         Exception: Whatever Pillow raises for damaged files.
     """
     frame = _image_chunk(data)
+    width, height, _ = _read_frame(frame)
+    refuse_large(width, height, max_pixels)  # libwebp takes memory as soon as it opens a file
     image = open_image(data, ["WEBP"], max_pixels)
     pixels, alpha = to_array(image), None
     if image.mode == "RGBA":
@@ -70,8 +73,13 @@ def chunks(data: bytes) -> Iterator[Chunk]:
     """Yield the chunks of the RIFF form.
 
     Raises:
+        ExcessError: If there are too many.
         ValueError: If the file is no WebP or is cut off.
     """
+    return limited(_chunks(data), len(data), "chunks")
+
+
+def _chunks(data: bytes) -> Iterator[Chunk]:
     stop = _form_end(data)
     position = 12
     while position < stop:
@@ -84,6 +92,16 @@ def chunks(data: bytes) -> Iterator[Chunk]:
             data[position : position + 4], data[position + 8 : end], data[position:following]
         )
         position = following
+
+
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the data of the chunk that new pixels replace, VP8 or VP8L.
+
+    Raises:
+        PhotoError: If the file is an animation.
+        ValueError: If it is no whole WebP.
+    """
+    yield _image_chunk(data).data
 
 
 def splice(original: bytes, coded: bytes) -> Encoded:

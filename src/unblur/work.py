@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING, TypeVar
 from unblur import files, stores
 from unblur.attributes import Attributes
 from unblur.errors import PhotoError, UnblurError
+from unblur.limits import most_bytes
+from unblur.marks import make_mark
 from unblur.options import Options
 from unblur.photo import CONVERSIONS, Format
-from unblur.places import FileState, Place, Url
-from unblur.plan import Job, backup_of, has_other_links
+from unblur.places import Content, FileState, Place, Url, backup_of
+from unblur.plan import Job, has_other_links
 from unblur.report import Outcome, Status
 
 if TYPE_CHECKING:
-    from unblur.deblurrer import Pixels
     from unblur.photo import Photo
+    from unblur.photo_rows import Pixels
 
 T = TypeVar("T")
 
@@ -60,6 +62,17 @@ class Result:
         """What was written: the result, and its comparison with the photo."""
         return self.target, self.comparison
 
+    def written(
+        self, outcome: Outcome, target: FileState | None, comparison: FileState | None
+    ) -> Result:
+        """Return it with the states of what was written, as it is in its place."""
+        return Result(
+            outcome,
+            self.source,
+            _holding(target, self.target.content if self.target else None),
+            _holding(comparison, self.comparison.content if self.comparison else None),
+        )
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -69,6 +82,14 @@ class Finished:
     draft: files.Draft
     started: float
     comparison: files.Draft | None = None
+
+    def __enter__(self) -> Finished:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        """Discard what was not published."""
+        with self.draft, self.comparison or contextlib.nullcontext():
+            pass
 
 
 def attempt(job: Job, act: Callable[[], T]) -> T | Outcome:
@@ -93,10 +114,11 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
         PhotoError: If it cannot be processed as asked for.
     """
     from unblur import codecs
-    from unblur.memory import return_freed_memory
+    from unblur.content import content_of
+    from unblur.main_memory import return_freed_memory
 
     started = time.monotonic()
-    data, state, attributes = _read(job)
+    data, state, attributes = _read(job, options)
     photo = None
     if options.only_blurry is not None:
         found, photo = _score(data, options)
@@ -104,6 +126,8 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
             reason = f"sharp: its blur score {found:.2f} is below {options.only_blurry:g}"
             return Outcome(job, Status.SKIPPED, reason)
     photo = photo or codecs.decode(data, options.max_pixels)
+    if state:
+        state = replace(state, content=content_of(data))
     return_freed_memory()
     _check_target(job, photo.format, options)
     if options.in_place:
@@ -111,15 +135,16 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
     return Loaded(job, photo, state, attributes, started)
 
 
-def _read(job: Job) -> tuple[bytes, FileState | None, Attributes | None]:
+def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attributes | None]:
+    most = most_bytes(options.max_pixels)
     if job.source is None:
         try:
-            return sys.stdin.buffer.read(), None, None
+            return files.read_stream(sys.stdin.buffer, most), None, None
         except OSError as error:
             raise PhotoError(f"cannot be read: {files.describe_os_error(error)}") from error
     if isinstance(job.source, Url):
-        return *stores.read(job.source), None
-    data, attributes = files.read_photo_bytes(job.source)
+        return *stores.read(job.source, most), None
+    data, attributes = files.read_photo_bytes(job.source, most)
     return data, FileState.of(attributes.status), attributes
 
 
@@ -129,7 +154,7 @@ def score(job: Job, options: Options) -> float:
     Raises:
         PhotoError: If it cannot be read or decoded.
     """
-    return _score(_read(job)[0], options)[0]
+    return _score(_read(job, options)[0], options)[0]
 
 
 def _score(data: bytes, options: Options) -> tuple[float, Photo | None]:
@@ -159,19 +184,23 @@ def _result_format(options: Options) -> Format | None:
     return CONVERSIONS[options.format] if options.format else None
 
 
-def finish(loaded: Loaded, pixels: Pixels, options: Options, stdout: int) -> Finished:
+def finish(
+    loaded: Loaded, pixels: Pixels, options: Options, settings: str = "", stdout: int = -1
+) -> Finished:
     """Encode new pixels, and write the result beside its place.
 
     Args:
         loaded: The photo.
         pixels: Of the same shape and type as the photo's.
         options: What the user asked for.
+        settings: What the result depends on besides its photo; see `unblur.runner.Run`.
         stdout: Descriptor for a photo that goes to standard output.
 
     Raises:
         PhotoError: If it cannot be encoded or written.
     """
     from unblur import codecs
+    from unblur.content import content_of
 
     job, photo = loaded.job, loaded.photo
     encoded = codecs.encode(
@@ -192,16 +221,26 @@ def finish(loaded: Loaded, pixels: Pixels, options: Options, stdout: int) -> Fin
     attributes = loaded.attributes
     if attributes and options.strip_metadata:
         attributes = attributes.stripped()
-    draft = _draft(job.target, encoded.data, attributes, options.preserve_times)
+    content = content_of(encoded.data)
+    marked = attributes
+    if attributes and loaded.state and options.in_place:
+        marked = attributes.marked(make_mark(content, loaded.state, settings))
+    draft = _draft(job.target, encoded.data, marked, options.preserve_times)
+    result = Result(outcome, loaded.state, _holding(draft.state, content))
     if job.comparison is None or picture is None:
-        return Finished(Result(outcome, loaded.state, draft.state), draft, loaded.started)
+        return Finished(result, draft, loaded.started)
     try:
         comparison = _draft(job.comparison, picture, attributes and attributes.stripped())
     except PhotoError:
         with draft:  # which is thrown away
             raise
-    result = Result(outcome, loaded.state, draft.state, comparison.state)
+    result = replace(result, comparison=_holding(comparison.state, content_of(picture)))
     return Finished(result, draft, loaded.started, comparison)
+
+
+def _holding(state: FileState | None, content: Content | None) -> FileState | None:
+    """Return the state of a file whose content is known."""
+    return state and replace(state, content=content)
 
 
 def _draft(
@@ -259,14 +298,14 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
         return ()
     _refuse_changed(job)  # of which a backup would be kept, too
     if isinstance(job.target, Url):
-        if options.backup:
+        if options.keeps_backup:
             stores.copy(job.target, backup_of(job.target))
         return ()
     if not options.in_place:
         files.make_folder(job.target.parent)
         return ()
     is_shared = has_other_links(job.target)  # besides the backup, which is one
-    if options.backup:
+    if options.keeps_backup:
         files.keep_backup(job.target, backup_of(job.target))
     return ("other names of the file (hard links) keep the original",) if is_shared else ()
 
@@ -296,4 +335,4 @@ def publish(finished: Finished) -> Result:
         target = finished.draft.publish(job.replaces)
     seconds = time.monotonic() - finished.started
     outcome = replace(result.outcome, seconds=seconds)
-    return Result(outcome, result.source, target, comparison)
+    return result.written(outcome, target, comparison)

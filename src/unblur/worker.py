@@ -47,15 +47,21 @@ class Worker:
             fetch it and import PyTorch before threads are told not to spin.
         choices: What the user chose for the network.
         options: What the user asked for.
+        settings: What a result depends on besides its photo.
         shape: What the worker takes of its node.
     """
 
     def __init__(
-        self, network: list[ray.ObjectRef[SRN]], choices: Choices, options: Options, shape: Shape
+        self,
+        network: list[ray.ObjectRef[SRN]],
+        choices: Choices,
+        options: Options,
+        settings: str,
+        shape: Shape,
     ) -> None:
         have_threads_wait_briefly()
         self._network, self._choices, self._options = network, choices, options
-        self._shape = shape
+        self._settings, self._shape = settings, shape
         # One thread computes: PyTorch starts threads anew for each one that does.
         self._computing = ThreadPoolExecutor(1, "network")
         self._finished: dict[int, Finished] = {}
@@ -127,11 +133,16 @@ class Worker:
         if source is not None and loaded.state != source:
             raise PhotoError("changed meanwhile: a result may be there; run again")
         pixels = self._computing.submit(self._deblurrer, loaded.photo.pixels).result()
-        finished = work.finish(loaded, pixels, self._options, stdout=-1)
+        finished = work.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
         result = finished.result
         outcome = replace(result.outcome, notes=result.outcome.notes + warnings)
         return replace(finished, result=replace(result, outcome=outcome))
+
+    def discard(self, number: int) -> None:
+        """Throw a result away."""
+        with self._finished.pop(number):
+            pass
 
     def publish(self, number: int) -> Result | Outcome:
         """Give a result its name."""

@@ -1,0 +1,77 @@
+"""``unblur restore``: originals back in their places."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from unblur.commands import (
+    exit_code_of,
+    history_option,
+    listing_options,
+    open_history,
+    verbosity_options,
+)
+from unblur.errors import ExitCode
+from unblur.ui import Ui
+
+
+@click.command(context_settings={"auto_envvar_prefix": "UNBLUR"})
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", envvar=[])
+@click.option("-r", "--recursive", is_flag=True, help="Take the photos below folders.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option(
+    "--force", is_flag=True, help="Also replace photos that were edited after they were deblurred."
+)
+@history_option
+@listing_options
+@verbosity_options
+def restore(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option above)
+    """Put back originals that --in-place has replaced.
+
+    Each PATH is a photo whose original was kept as NAME.orig, that file itself, or with
+    --recursive a folder. The result is gone then, and a later run takes the photo as new.
+    A photo that was edited after it was deblurred stays as it is.
+    """
+    ui = Ui(flags["verbose"] - flags["quiet"])
+    sys.exit(exit_code_of(lambda: _restore(flags, ui), ui))
+
+
+def _restore(flags: dict[str, Any], ui: Ui) -> ExitCode:
+    from unblur.report import Report
+    from unblur.restore import Choices, restore
+
+    report = Report()
+    chosen = {name: flags[name] for name in ("recursive", "force", "dry_run")}
+    with open_history(flags) as history:
+        if history.problem:
+            ui.say(f"results are known by their marks alone: {history.problem}")
+        for outcome in restore(flags["paths"], Choices(**chosen), history):
+            report.add(outcome)
+            _tell(outcome, flags, ui)
+    if report.counts.total() > 1:
+        ui.say(report.summary())
+    if report.exit_code is ExitCode.NOTHING_TO_DO:
+        ui.error("found no original to put back")
+    return report.exit_code
+
+
+def _tell(outcome: Any, flags: dict[str, Any], ui: Ui) -> None:  # noqa: ANN401
+    from unblur.report import Status
+
+    job = outcome.job
+    if outcome.status is Status.FAILED:
+        ui.error(f"{job.name}: {outcome.reason}")
+    else:
+        planned = " (planned)" if outcome.status is Status.PLANNED else ""
+        ui.say(f"{job.name} -> {job.target}{planned}")
+    if flags["json"]:
+        places = [None if place is None else os.fspath(place) for place in (job.source, job.target)]
+        values = {"input": places[0], "output": places[1], "status": outcome.status.value}
+        ui.answer(json.dumps(values | {"reason": outcome.reason}))
+    elif outcome.status is not Status.FAILED and not sys.stdout.isatty():
+        ui.answer(os.fspath(job.target), end="\0" if flags["null"] else "\n")

@@ -1,0 +1,222 @@
+"""``unblur restore`` puts originals back and loses nobody's work."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import pytest
+from conftest import encode_image, make_jpeg, make_pixels
+from PIL import Image
+
+from unblur import attributes
+from unblur.cli import main
+
+
+@pytest.fixture
+def deblur(unblur, brightening_weights):
+    """Run the tool with a network that changes every photo each time it sees it."""
+    return partial(unblur, model=brightening_weights)
+
+
+@pytest.fixture
+def restore():
+    from click.testing import CliRunner
+
+    def run(*arguments):
+        return CliRunner().invoke(main, ["restore", *map(str, arguments)])
+
+    return run
+
+
+@pytest.fixture
+def library(tmp_path):
+    """A folder whose photos were deblurred in place, and what they were before."""
+    root = tmp_path / "library"
+    for name in ("a.jpg", "trip/b.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(make_jpeg(24, 32 if name == "a.jpg" else 40))
+    return root
+
+
+def contents(folder):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_originals_are_put_back_and_may_be_deblurred_again(library, deblur, restore):
+    originals = contents(library)
+    deblur("-r", "--in-place", library)
+    results = contents(library)
+    assert restore("-r", library).exit_code == 0
+    assert contents(library) == originals
+    assert "2 done" in deblur("-r", "--in-place", library).stderr
+    assert contents(library) == results
+
+
+def test_one_photo_is_put_back_by_its_name_or_that_of_its_original(library, deblur, restore):
+    originals = contents(library)
+    deblur("-r", "--in-place", library)
+    assert restore(library / "a.jpg", library / "trip" / "b.jpg.orig").exit_code == 0
+    assert contents(library) == originals
+
+
+def test_a_dry_run_tells_what_would_be_put_back(library, deblur, restore):
+    deblur("-r", "--in-place", library)
+    before = contents(library)
+    result = restore("-r", "--dry-run", library)
+    assert (result.exit_code, contents(library)) == (0, before)
+    assert "a.jpg.orig -> " in result.stderr
+    assert "(planned)" in result.stderr
+
+
+def test_what_is_put_back_is_listed_as_paths_or_json(library, deblur, restore):
+    deblur("-r", "--in-place", library)
+    assert restore(library / "a.jpg").stdout == f"{library}/a.jpg\n"
+    lines = restore("-r", "--json", library, library / "a.jpg").stdout.splitlines()
+    done, failed = map(json.loads, lines)
+    b = library / "trip" / "b.jpg"
+    assert done == {"input": f"{b}.orig", "output": str(b), "status": "done", "reason": ""}
+    assert (failed["status"], failed["reason"]) == ("failed", "there is no original to put back")
+
+
+def test_a_folder_needs_recursive_and_one_without_originals_is_exit_code_3(library, restore):
+    result = restore(library)
+    assert (result.exit_code, "--recursive" in result.stderr) == (1, True)
+    assert restore("-r", library).exit_code == 3
+
+
+def test_a_moved_library_is_put_back(library, deblur, restore, monkeypatch):
+    monkeypatch.setattr(attributes, "HAS_EXTENDED", False)
+    originals = contents(library)
+    deblur("-r", "--in-place", library)
+    moved = library.rename(library.with_name("moved"))
+    assert restore("-r", moved).exit_code == 0
+    assert contents(moved) == originals
+
+
+def test_a_copy_of_a_result_stays_known_when_its_photo_is_put_back(library, deblur, restore):
+    deblur("-r", "--in-place", library)
+    copy = shutil.copy(library / "a.jpg", library / "copy.jpg")
+    restore("-r", library)
+    assert deblur("--in-place", copy).stdout == b""
+
+
+def edit_picture(photo):
+    photo.write_bytes(encode_image(Image.fromarray(make_pixels(24, 32, seed=4)), "JPEG"))
+
+
+def edit_tags(photo):
+    if not shutil.which("exiftool"):
+        pytest.skip("exiftool is not there")
+    subprocess.run(["exiftool", "-q", "-overwrite_original", "-Artist=me", photo], check=True)
+
+
+@pytest.mark.parametrize("edit", [edit_picture, edit_tags])
+def test_what_was_edited_since_is_not_replaced_unless_asked_for(library, deblur, restore, edit):
+    original = (library / "a.jpg").read_bytes()
+    deblur("-r", "--in-place", library)
+    edit(library / "a.jpg")
+    edited = (library / "a.jpg").read_bytes()
+    result = restore(library / "a.jpg")
+    assert result.exit_code == 1
+    assert "a.jpg" in result.stderr
+    assert "edited after it was deblurred" in result.stderr
+    assert (library / "a.jpg").read_bytes() == edited
+    assert restore("--force", library / "a.jpg").exit_code == 0
+    assert (library / "a.jpg").read_bytes() == original
+
+
+def test_an_original_of_another_program_replaces_nothing(library, deblur, restore):
+    deblur("-r", "--in-place", library)
+    (library / "a.jpg.orig").write_bytes(make_jpeg(16, 16))  # such as patch leaves
+    before = contents(library)
+    assert restore(library / "a.jpg").exit_code == 1
+    assert contents(library) == before
+
+
+def test_without_any_record_nothing_is_replaced(library, deblur, restore, monkeypatch):
+    monkeypatch.setattr(attributes, "HAS_EXTENDED", False)
+    deblur("-r", "--in-place", library)
+    before = contents(library)
+    Path(os.environ["UNBLUR_HISTORY"]).unlink()
+    result = restore("-r", library)
+    assert (result.exit_code, contents(library)) == (1, before)
+    assert "is not known as a result of this original" in result.stderr
+
+
+def test_without_any_record_a_mark_is_enough(library, deblur, restore):
+    originals = contents(library)
+    deblur("-r", "--in-place", library)
+    if not attributes.has_mark(library / "a.jpg"):
+        pytest.skip("this file system has no extended attributes")
+    Path(os.environ["UNBLUR_HISTORY"]).write_bytes(b"damaged" * 1000)
+    result = restore("-r", library)
+    assert (result.exit_code, contents(library)) == (0, originals)
+    assert "is damaged" in result.stderr
+
+
+def test_a_photo_that_is_gone_comes_back(library, deblur, restore):
+    originals = contents(library)
+    deblur("-r", "--in-place", library)
+    (library / "a.jpg").unlink()
+    assert restore("-r", library).exit_code == 0
+    assert contents(library) == originals
+
+
+@pytest.mark.parametrize("keep", [os.link, shutil.copy])
+def test_what_a_killed_run_left_is_put_in_order(library, restore, keep):
+    originals = contents(library)
+    keep(library / "a.jpg", library / "a.jpg.orig")
+    assert restore("-r", library).exit_code == 0
+    assert contents(library) == originals
+
+
+@pytest.mark.parametrize("keep", [os.link, shutil.copy])
+def test_a_photo_goes_on_from_what_a_killed_run_left(library, deblur, restore, keep):
+    original = (library / "a.jpg").read_bytes()
+    keep(library / "a.jpg", library / "a.jpg.orig")
+    assert deblur("--in-place", library / "a.jpg").code == 0
+    assert (library / "a.jpg.orig").read_bytes() == original != (library / "a.jpg").read_bytes()
+
+
+@pytest.mark.posix
+def test_an_original_that_is_a_link_is_not_put_back(library, deblur, restore, tmp_path):
+    deblur("-r", "--in-place", library)
+    (library / "a.jpg.orig").unlink()
+    (library / "a.jpg.orig").symlink_to(library / "trip" / "b.jpg.orig")
+    assert restore(library / "a.jpg").exit_code == 1
+
+
+@pytest.mark.posix
+def test_through_a_link_the_photo_is_put_back(library, deblur, restore):
+    original = (library / "a.jpg").read_bytes()
+    (library / "link.jpg").symlink_to("a.jpg")
+    deblur("--in-place", library / "link.jpg")
+    assert restore(library / "link.jpg").exit_code == 0
+    assert (library / "link.jpg").is_symlink()
+    assert (library / "a.jpg").read_bytes() == original
+
+
+def test_the_mode_and_the_time_come_back_with_the_original(library, deblur, restore):
+    os.utime(library / "a.jpg", ns=(10**18, 10**18))
+    deblur("--in-place", library / "a.jpg")
+    assert (library / "a.jpg").stat().st_mtime_ns != 10**18
+    restore(library / "a.jpg")
+    assert (library / "a.jpg").stat().st_mtime_ns == 10**18
+
+
+def test_an_object_is_named_with_what_to_do(restore):
+    result = restore("s3://bucket/a.jpg")
+    assert (result.exit_code, "the store's own tools" in result.stderr) == (1, True)
+
+
+def test_backup_is_what_is_done_anyway(library, deblur):
+    assert deblur("--in-place", "--backup", library / "a.jpg").code == 0
+    assert deblur("--in-place", "--no-backup", library / "trip" / "b.jpg").code == 0
+    assert [path.name for path in library.rglob("*.orig")] == ["a.jpg.orig"]
+    assert deblur("--backup", library / "a.jpg").code == 2

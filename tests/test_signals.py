@@ -1,0 +1,100 @@
+"""A run that waits for input which never comes ends on the first signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import PseudoTerminal, make_jpeg
+
+pytestmark = pytest.mark.posix
+
+MORE_THAN_A_PIPE_HOLDS = b"\xff\xd8" + bytes(1 << 20)
+MOST_SECONDS = 5.0
+"""For a busy machine; an idle one takes a tenth of a second."""
+
+
+@pytest.fixture
+def start(identity_weights, monkeypatch):
+    """Start the tool with an open standard input."""
+    processes = []
+
+    def start(*arguments, stdin=subprocess.PIPE):
+        command = [sys.executable, "-m", "unblur", *map(str, arguments)]
+        process = subprocess.Popen(
+            command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        processes.append(process)
+        return process
+
+    monkeypatch.setenv("UNBLUR_MODEL", str(identity_weights))
+    monkeypatch.setenv("UNBLUR_DEVICE", "cpu")
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def end(process, number, code):
+    """Send a signal, and expect the end at once, in one line."""
+    process.send_signal(number)
+    process.wait(timeout=MOST_SECONDS)  # standard input stays open
+    assert (process.returncode, process.stderr.read()) == (code, b"unblur: error: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number", "code"),
+    [
+        (["-"], signal.SIGTERM, 143),
+        (["-"], signal.SIGINT, 130),
+        (["score", "-"], signal.SIGTERM, 143),
+        (["--files-from", "-"], signal.SIGINT, 130),
+        (["score", "--files-from", "-"], signal.SIGTERM, 143),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_silent_standard_input_ends_on_the_first_signal(start, arguments, number, code):
+    process = start(*arguments)
+    # Returns when it is being read.
+    process.stdin.write(MORE_THAN_A_PIPE_HOLDS)
+    process.stdin.flush()
+    end(process, number, code)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number", "code"),
+    [
+        (["--files-from", "PIPE"], signal.SIGTERM, 143),
+        (["--config", "PIPE", "a.jpg"], signal.SIGINT, 130),
+        (["models", "import", "PIPE"], signal.SIGTERM, 143),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_silent_pipe_ends_on_the_first_signal(start, tmp_path, arguments, number, code):
+    os.mkfifo(tmp_path / "pipe")
+    process = start(*(word.replace("PIPE", f"{tmp_path}/pipe") for word in arguments))
+    with (tmp_path / "pipe").open("wb") as pipe:  # opened when it is read
+        pipe.write(b"  ")
+        pipe.flush()
+        time.sleep(0.1)
+        end(process, number, code)
+
+
+def test_a_silent_terminal_ends_on_the_first_signal(start):
+    terminal = PseudoTerminal()
+    process = start("--files-from", "-", stdin=terminal.descriptor)
+    time.sleep(1.0)  # nobody tells when it is read
+    end(process, signal.SIGTERM, 143)
+    terminal.close()
+
+
+def test_photos_before_a_silent_standard_input_are_not_waited_for_either(start, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(make_jpeg())
+    process = start("score", tmp_path / "a.jpg", "-")
+    process.stdin.write(MORE_THAN_A_PIPE_HOLDS)
+    process.stdin.flush()
+    end(process, signal.SIGTERM, 143)

@@ -1,0 +1,56 @@
+"""What is taken home from a rented GPU: weights, and what makes the next start quicker."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+COMPILED = "compiled.bin"
+"""Kernels that PyTorch compiled, kept in a training's folder."""
+CAN_KEEP_COMPILED = hasattr(torch.compiler, "save_cache_artifacts")  # since PyTorch 2.7
+PIECE_BYTES = 15_000_000
+"""Larger files are cut into pieces of this size; ``cat`` joins them."""
+
+
+def load_compiled(folder: Path) -> None:
+    """Let PyTorch use the kernels that an earlier training in a folder compiled, if there are."""
+    path = folder / COMPILED
+    if path.exists() and CAN_KEEP_COMPILED:
+        torch.compiler.load_cache_artifacts(path.read_bytes())
+
+
+def save_compiled(folder: Path) -> None:
+    """Save the kernels that PyTorch has compiled in this process, if there are."""
+    artifacts = torch.compiler.save_cache_artifacts() if CAN_KEEP_COMPILED else None
+    if artifacts:
+        (folder / COMPILED).write_bytes(artifacts[0])
+
+
+def write(kept: Path, folder: Path, weights: Mapping[str, Path]) -> None:
+    """Copy averaged weights and compiled kernels.
+
+    Args:
+        kept: Where to.
+        folder: The training's, for compiled kernels.
+        weights: Weights files by what to call their copies.
+    """
+    kept.mkdir(parents=True, exist_ok=True)
+    for name, path in weights.items():
+        copy_in_pieces(path, kept / f"{name}.safetensors")
+    save_compiled(folder)
+    if (folder / COMPILED).exists():
+        copy_in_pieces(folder / COMPILED, kept / COMPILED)
+
+
+def copy_in_pieces(source: Path, target: Path) -> None:
+    """Copy a file; a large one as ``TARGET.1``, ``TARGET.2`` and so on."""
+    if source.stat().st_size <= PIECE_BYTES:
+        shutil.copyfile(source, target)
+        return
+    with source.open("rb") as file:
+        pieces = iter(lambda: file.read(PIECE_BYTES), b"")
+        for number, piece in enumerate(pieces, start=1):
+            target.with_name(f"{target.name}.{number}").write_bytes(piece)

@@ -1,0 +1,79 @@
+"""Divide the training data into folders that are small enough to send to a rented GPU.
+
+``python -m training.pack --megabytes 50`` writes ``training/runs/parts/1``, ``2`` and so
+on, each with a share of ``photos`` and ``pairs``. Copied into one folder on the machine,
+they are what ``--data`` takes there. The first part holds all real pairs and every
+held-out photo, so that training and judging can begin with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from zlib import crc32
+
+from training.data import photo_paths
+from training.validation import SHARED
+
+
+def files_to_send(data: Path) -> list[Path]:
+    """List photos and pairs: what is needed first comes first, the rest in a mixed order."""
+    pairs = sorted(path for path in (data / "pairs").rglob("*") if path.is_file())
+    held_out = photo_paths(data / "photos", held_out=True)
+    photos = photo_paths(data / "photos", held_out=False)
+    # Neighbours in the alphabet come from one source; each part is to hold all sources.
+    return [*pairs, *held_out, *sorted(photos, key=lambda path: crc32(path.name.encode()))]
+
+
+def divide(files: Iterable[Path], most_bytes: float) -> list[list[Path]]:
+    """Divide files, in their order, into parts of at most so many bytes.
+
+    A file that is larger by itself becomes a part of its own.
+    """
+    parts: list[list[Path]] = []
+    room = 0.0
+    for path in files:
+        size = path.stat().st_size
+        if not parts or size > room:
+            parts.append([])
+            room = most_bytes
+        parts[-1].append(path)
+        room -= size
+    return parts
+
+
+def write_parts(data: Path, folder: Path, most_bytes: float) -> list[Path]:
+    """Copy the data into ``folder/1``, ``folder/2`` and so on, which are written anew.
+
+    Returns:
+        The folders, in the order in which to send them.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    written = []
+    for number, files in enumerate(divide(files_to_send(data), most_bytes), start=1):
+        part = folder / str(number)
+        for path in files:
+            copy = part / path.relative_to(data)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        written.append(part)
+    return written
+
+
+def main() -> None:
+    """Write the parts from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=SHARED, help="holds photos and pairs")
+    parser.add_argument("--folder", type=Path, default=Path("training/runs/parts"))
+    parser.add_argument("--megabytes", type=float, default=50, help="size of a part (50)")
+    options = parser.parse_args()
+    for part in write_parts(options.data, options.folder, options.megabytes * 1e6):
+        files = [path for path in part.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files) / 1e6
+        print(f"{part}: {len(files)} files, {size:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
