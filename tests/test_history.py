@@ -198,6 +198,14 @@ def test_what_was_found_again_is_known_without_a_look_from_then_on(
     assert "2 skipped, 0 failed" in deblur("-r", "--in-place", moved).stderr
 
 
+def test_a_file_in_the_way_that_is_too_large_for_a_result_is_not_read(library, deblur, monkeypatch):
+    deblur("-r", library)
+    with (library / "a-unblurred.jpg").open("r+b") as file:
+        file.truncate(1 << 40)  # a hole, which takes no room on the disk
+    result = deblur("-r", library)
+    assert "a-unblurred.jpg exists; --overwrite replaces it" in result.stderr
+
+
 def _refuse_to_read(path, *unused):
     raise AssertionError(f"{path} was opened")
 

@@ -45,8 +45,12 @@ def format_told(pixels: str) -> Format | None:
     return _BY_NAME.get(pixels.rpartition(" ")[0])
 
 
-def read_content(path: Path) -> tuple[FileState, Attributes]:
+def read_content(path: Path, most: int | None = None) -> tuple[FileState, Attributes]:
     """Read a file and hash its content.
+
+    Args:
+        path: Where it lies.
+        most: Refuse it without reading it if it has more bytes.
 
     Returns:
         Its state, with the content, and its attributes.
@@ -54,5 +58,5 @@ def read_content(path: Path) -> tuple[FileState, Attributes]:
     Raises:
         PhotoError: If it cannot be read.
     """
-    data, attributes = files.read_photo_bytes(path)
+    data, attributes = files.read_photo_bytes(path, most)
     return replace(FileState.of(attributes.status), content=content_of(data)), attributes

@@ -42,12 +42,14 @@ class Memory:
         settings: What a result depends on besides its photo.
         look: Tells the state of what lies at a place.
         reads: Whether files may be read to know them by their content.
+        most: Files of more bytes are not read.
     """
 
     history: History
     settings: str
     look: Look = stores.state_of
     reads: bool = True
+    most: int | None = None
     _read: dict[Path, tuple[FileState, list[Record]]] = field(default_factory=dict, repr=False)
     """By paths, what was found in the files that were read, and as what results they are known."""
 
@@ -162,7 +164,7 @@ class Memory:
         """Read a file, once; return its state with its content, and as what results it is known."""
         if path not in self._read:
             try:
-                state, attributes = read_content(path)
+                state, attributes = read_content(path, self.most)
             except PhotoError:  # which whoever needs the file will tell
                 self._read[path] = FileState(0, 0), []
             else:

@@ -28,6 +28,7 @@ from unblur.find import (
 )
 from unblur.history import History
 from unblur.ignored import IN_THE_CLOUD
+from unblur.limits import most_bytes
 from unblur.obstacles import problem_in_place, problem_of_target
 from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
@@ -96,7 +97,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
     """
     real_folder.cache_clear()
     plan, listing = Plan(), Listing()
-    memory = Memory(history, settings, listing.state_of)
+    memory = Memory(history, settings, listing.state_of, most=most_bytes(options.max_pixels))
     named = _read_names(paths)
     _refuse_times_of_objects(named, options)
     into_folder = _goes_into_folder(named, options)

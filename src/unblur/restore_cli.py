@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from unblur.commands import (
 )
 from unblur.errors import ExitCode
 from unblur.ui import Ui
+
+if TYPE_CHECKING:
+    from unblur.report import Outcome
 
 
 @click.command(context_settings={"auto_envvar_prefix": "UNBLUR"})
@@ -60,7 +63,7 @@ def _restore(flags: dict[str, Any], ui: Ui) -> ExitCode:
     return report.exit_code
 
 
-def _tell(outcome: Any, flags: dict[str, Any], ui: Ui) -> None:  # noqa: ANN401
+def _tell(outcome: Outcome, flags: dict[str, Any], ui: Ui) -> None:
     from unblur.report import Status
 
     job = outcome.job
@@ -73,5 +76,5 @@ def _tell(outcome: Any, flags: dict[str, Any], ui: Ui) -> None:  # noqa: ANN401
         places = [None if place is None else os.fspath(place) for place in (job.source, job.target)]
         values = {"input": places[0], "output": places[1], "status": outcome.status.value}
         ui.answer(json.dumps(values | {"reason": outcome.reason}))
-    elif outcome.status is not Status.FAILED and not sys.stdout.isatty():
+    elif job.target and outcome.status is not Status.FAILED and not sys.stdout.isatty():
         ui.answer(os.fspath(job.target), end="\0" if flags["null"] else "\n")
