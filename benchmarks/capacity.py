@@ -133,7 +133,7 @@ def main() -> None:
     if parser.parse_args().measure:
         measure()
         return
-    from training.cost import kmac_per_pixel
+    from training.judging.cost import kmac_per_pixel
     from unblur.models import DEFAULT_MODEL, find_weights
     from unblur.weights import load_network
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.data import FIRST_HELD_OUT, named_photos, photo_paths, read_pairs, read_pixels
-from training.fixed_blur import Array, convolve, motion_kernel, trajectory
+from training.judging.fixed_blur import Array, convolve, motion_kernel, trajectory
 from unblur.codecs import decode, decode_reduced
 from unblur.deblurrer import Deblurrer
 from unblur.models import DEFAULT_MODEL, find_weights

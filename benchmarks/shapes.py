@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.cost import kmac_per_pixel
+from training.judging.cost import kmac_per_pixel
 from unblur.deblurrer import Deblurrer
 from unblur.models import DEFAULT_MODEL, MODELS
 from unblur.srn import SRN

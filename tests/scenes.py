@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.fixed_blur import convolve, motion_kernel
+from training.judging.fixed_blur import convolve, motion_kernel
 
 
 def make_scene(height=480, width=640, seed=0):

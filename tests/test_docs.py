@@ -12,7 +12,7 @@ import pytest
 from conftest import make_jpeg
 
 from benchmarks import capacity
-from training.cost import kmac_per_pixel
+from training.judging.cost import kmac_per_pixel
 from unblur import models
 from unblur.cli import main
 from unblur.errors import ExitCode

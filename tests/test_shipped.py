@@ -9,8 +9,8 @@ from conftest import SHARED
 from PIL import Image, ImageDraw
 
 from training.data import read_pairs
-from training.fixed_blur import convolve, motion_kernel, trajectory
-from training.scores import evaluate
+from training.judging.fixed_blur import convolve, motion_kernel, trajectory
+from training.judging.scores import evaluate
 from unblur.deblurrer import Deblurrer
 from unblur.models import DEFAULT_MODEL, find_weights
 from unblur.weights import load_network

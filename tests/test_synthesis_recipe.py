@@ -10,9 +10,9 @@ from conftest import encode_image
 from crop_sources import CPU, LONGEST, SIZE, make_sources, sources_of
 from PIL import Image
 
-from training.contact_sheet import rows_of_kinds
 from training.synthesis import batches, movement, scenery
 from training.synthesis.batches import BatchMaker, make_batch
+from training.synthesis.contact_sheet import rows_of_kinds
 from training.synthesis.recipe import KERNEL, KIND_SHARES, LAYERS, REAL, STILL, TURNING, Recipe
 from training.synthesis.sources import read_sources
 

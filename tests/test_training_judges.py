@@ -9,17 +9,17 @@ from skimage.color import rgb2lab
 from skimage.metrics import structural_similarity
 from torch import nn
 
-from training import letters
-from training.cost import kmac_per_pixel, seconds_per_megapixel
 from training.data import Pair
 from training.evaluate import aligned, judge, rows_of
-from training.inference import deblur, deblur_all, unchanged
-from training.judges import Subject, judge_letters, judge_sets
-from training.lamps import judge_lamps
-from training.letters import compare
-from training.nights import area_of_lamps, draw_night, drawn_pairs
-from training.quality import mean_colour, ssim
-from training.scores import Crops, evaluate, judge_crops
+from training.judging import letters
+from training.judging.cost import kmac_per_pixel, seconds_per_megapixel
+from training.judging.inference import deblur, deblur_all, unchanged
+from training.judging.judges import Subject, judge_letters, judge_sets
+from training.judging.lamps import judge_lamps
+from training.judging.letters import compare
+from training.judging.nights import area_of_lamps, draw_night, drawn_pairs
+from training.judging.quality import mean_colour, ssim
+from training.judging.scores import Crops, evaluate, judge_crops
 from unblur.deblurrer import Deblurrer
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
@@ -43,7 +43,7 @@ def test_what_is_evaluated_is_what_the_tool_makes(views):
 
 
 def test_photos_deblurred_together_come_out_as_those_deblurred_alone(monkeypatch):
-    monkeypatch.setattr("training.inference.PIXELS_AT_ONCE", 2 * 40 * 50)
+    monkeypatch.setattr("training.judging.inference.PIXELS_AT_ONCE", 2 * 40 * 50)
     network = some_network()
     photos = [make_pixels(40, 50, seed=seed) for seed in range(3)]
     photos.insert(1, make_pixels(50, 40, seed=3))
@@ -234,12 +234,12 @@ def test_the_multiply_adds_of_one_convolution_are_those_counted_by_hand():
 
 
 def test_a_network_takes_time(monkeypatch):
-    monkeypatch.setattr("training.cost.SIDE", 64)
+    monkeypatch.setattr("training.judging.cost.SIDE", 64)
     assert 0 < seconds_per_megapixel(unchanging_srn(), "cpu", runs=1) < 60
 
 
 def test_the_table_has_a_row_for_each_measure_and_a_column_for_each_network(monkeypatch, capsys):
-    monkeypatch.setattr("training.cost.SIDE", 64)
+    monkeypatch.setattr("training.judging.cost.SIDE", 64)
     network = unchanging_srn()
     subjects = {"blurred": Subject(unchanged, CPU), "next": Subject(unchanged, CPU, network)}
     [columns] = judge(subjects, ["cost"], None, None)

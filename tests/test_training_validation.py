@@ -8,7 +8,6 @@ import pytest
 from conftest import SHARED, make_pixels
 from PIL import Image
 
-from training import fixed_blur
 from training.data import (
     FIRST_HELD_OUT,
     HELD_OUT_BY_KIND,
@@ -18,9 +17,15 @@ from training.data import (
     photo_paths,
     read_pairs,
 )
+from training.judging import fixed_blur
+from training.judging.validation import (
+    pairs_of_kind,
+    strength_of_edges,
+    synthetic_pairs,
+    validation_sets,
+)
 from training.photos import credit, licence_name, read_works
 from training.photos import page as photos_page
-from training.validation import pairs_of_kind, strength_of_edges, synthetic_pairs, validation_sets
 
 
 def centre_of_mass(kernel):

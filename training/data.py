@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from training.fixed_blur import Pixels
+Pixels = NDArray[np.uint8]
+"""A photo, HWC, RGB."""
+
+SHARED = Path(__file__).parents[2] / "shared"
+"""Photos and pairs beside the repository."""
 
 FIRST_HELD_OUT = (
     "budgie_casa-mila",

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from training.fixed_blur import Pixels
+from training.data import Pixels
 
 SUPERSAMPLING = 2
 """Everything is drawn as much larger and shrunk, so that slanted edges have no steps."""

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from training.inference import deblur_all, unchanged
-from training.judges import PARTS, Column, Subject
-from training.validation import SHARED
+from training.data import SHARED
+from training.judging.inference import deblur_all, unchanged
+from training.judging.judges import PARTS, Column, Subject
 from unblur.views import ALL_VIEWS
 from unblur.weights import load_network
 

@@ -14,8 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from zlib import crc32
 
-from training.data import photo_paths
-from training.validation import SHARED
+from training.data import SHARED, photo_paths
 
 
 def files_to_send(data: Path) -> list[Path]:

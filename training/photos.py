@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data import HELD_OUT_PAIRS, HELD_OUT_PHOTOS, UNUSED_PHOTOS
-from training.validation import SHARED
+from training.data import HELD_OUT_PAIRS, HELD_OUT_PHOTOS, SHARED, UNUSED_PHOTOS
 
 SOURCES = {
     "18F": "18F, a US government agency: pages and blog",

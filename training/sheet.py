@@ -13,10 +13,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.data import read_pixels
-from training.fixed_blur import Pixels
-from training.inference import deblur
-from training.validation import SHARED, validation_sets
+from training.data import SHARED, Pixels, read_pixels
+from training.judging.inference import deblur
+from training.judging.validation import validation_sets
 from unblur.srn import SRN
 from unblur.weights import load_network
 

@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 
 from training import kept
+from training.data import SHARED
 from training.evaluate import aligned, judge_weights
-from training.judges import PARTS
+from training.judging.judges import PARTS
 from training.loop import AVERAGE, STATE, saved_when_stopped, train
 from training.pool import POOLED, CropPool
 from training.synthesis.batches import BatchMaker
@@ -27,7 +28,6 @@ from training.synthesis.plan import largest_scene
 from training.synthesis.recipe import Recipe
 from training.synthesis.sources import Sources, read_sources
 from training.trainer import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
-from training.validation import SHARED
 from unblur.srn import SRN
 from unblur.weights import load_network
 

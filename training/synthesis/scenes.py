@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.fixed_blur import Pixels
+from training.data import Pixels
 from training.synthesis.draws import chance, uniform, whole
 
 CELL = 16

@@ -1,7 +1,7 @@
 """Draw a contact sheet of what a training sees: blurred crops, and what is wanted of them.
 
-``python -m training.contact_sheet SHEET.png`` shows a row of each kind of the recipe, real
-pairs among them. A person should not tell which are the real ones at a glance.
+``python -m training.synthesis.contact_sheet SHEET.png`` shows a row of each kind of the recipe,
+real pairs among them. A person should not tell which are the real ones at a glance.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from pathlib import Path
 
 import torch
 
-from training.fixed_blur import Pixels
+from training.data import SHARED, Pixels
 from training.sheet import draw
 from training.synthesis.batches import make_batch
 from training.synthesis.plan import largest_scene
 from training.synthesis.recipe import Recipe
 from training.synthesis.sources import Sources, read_sources
-from training.validation import SHARED
 
 
 def rows_of_kinds(

@@ -20,15 +20,15 @@ from training.data import (
     FIRST_HELD_OUT,
     HELD_OUT_BY_KIND,
     Pair,
+    Pixels,
     named_photos,
     random_crop,
     read_pairs,
     read_pixels,
 )
 from training.drawn import draw_over
-from training.fixed_blur import LAMP_SHARE, Pixels, blur_crop
+from training.judging.fixed_blur import LAMP_SHARE, blur_crop
 
-SHARED = Path(__file__).parents[2] / "shared"
 REAL, DRAWN, NIGHT = "real", "drawn", "night"
 CROP = 256
 MARGIN = 40

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.fixed_blur import Pixels
+from training.data import Pixels
 from unblur.devices import choose_precision
 from unblur.srn import SRN
 from unblur.views import ALL_VIEWS, View, mean

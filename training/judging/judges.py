@@ -1,7 +1,7 @@
 """The parts of the judgement of a network: each prepares its photos once, and judges with them.
 
 What deblurs the photos may be a network or, for the figures of the blurred photos
-themselves, `training.inference.unchanged`.
+themselves, `training.judging.inference.unchanged`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 import torch
 
-from training import cost, lamps, letters, nights
 from training.data import Pair
-from training.inference import Deblur
-from training.scores import Crops, Score, judge_crops
-from training.validation import (
+from training.judging import cost, lamps, letters, nights
+from training.judging.inference import Deblur
+from training.judging.scores import Crops, Score, judge_crops
+from training.judging.validation import (
     sets_by_kind,
     synthetic_sets,
     validation_sets,

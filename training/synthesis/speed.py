@@ -1,6 +1,6 @@
 """Measure how many crops a second are synthesised, by kind and all together.
 
-``python -m training.synthesis_speed --device cuda`` prints a table.
+``python -m training.synthesis.speed --device cuda`` prints a table.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
+from training.data import SHARED
 from training.synthesis.batches import make_batch
 from training.synthesis.plan import largest_scene
 from training.synthesis.recipe import Recipe
 from training.synthesis.sources import Sources, read_sources
-from training.validation import SHARED
 
 
 def seconds_of_a_crop(

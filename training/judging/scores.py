@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from training.data import Pair
-from training.inference import Deblur, deblur_all, same_sized, stacked
-from training.quality import mean_colour, overshooting, ssim
+from training.judging.inference import Deblur, deblur_all, same_sized, stacked
+from training.judging.quality import mean_colour, overshooting, ssim
 from unblur.srn import SRN
 
 NOTICEABLY_WORSE = 0.1
@@ -37,7 +37,7 @@ class Score:
     L* is left out, since blur itself makes photos brighter."""
     overshoot: float
     """Share of the result's values that lie outside the range that the sharp photo has nearby,
-    in [0, 1]: halos, ringing, and blur that is left; see `training.quality`."""
+    in [0, 1]: halos, ringing, and blur that is left; see `training.judging.quality`."""
     harm: float
     """Mean absolute change of the sharp photos when deblurred, of 255."""
     harm_to_colour: float

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.data import Pixels
+
 Array = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 LAMP_SHARE = 0.3
 """How many scenes have highlights brighter than white."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.fixed_blur import Pixels
-from training.inference import stacked
-from training.quality import highest, overshooting
+from training.data import Pixels
+from training.judging.inference import stacked
+from training.judging.quality import highest, overshooting
 
 CLIPPED, STILL_WHITE = 250, 225
 """A value of the truth from which on it counts as clipped; a result below the other is grey."""

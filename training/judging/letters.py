@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from training.data import Pair
-from training.fixed_blur import Array, Pixels, decode, expose
-from training.validation import CROP, MARGIN
+from training.data import Pair, Pixels
+from training.judging.fixed_blur import Array, decode, expose
+from training.judging.validation import CROP, MARGIN
 
 GAMMA = 2.2
 FONT_PX = (14, 20, 28)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from training.data import BLUR_LENGTHS, Pair
-from training.fixed_blur import Array, Pixels, expose
-from training.validation import CROP, MARGIN, NIGHT, pairs_of_kind
+from training.data import BLUR_LENGTHS, Pair, Pixels
+from training.judging.fixed_blur import Array, expose
+from training.judging.validation import CROP, MARGIN, NIGHT, pairs_of_kind
 
 NEARLY_WHITE, MOST_LAMPS = 235, 0.1
 """From which value on what is in a photo at night may be a lamp, and the share that lamps have."""
