@@ -14,7 +14,8 @@ from PIL import Image
 from training import kept, loop, pack, train
 from training.data import FIRST_HELD_OUT
 from training.trainer import COMPACT
-from unblur.weights import load_network
+from unblur.srn import SRN
+from unblur.weights import load_network, save_network
 
 TINY = replace(COMPACT, width=2, blocks=1)
 
@@ -113,3 +114,11 @@ def test_the_first_part_has_what_judging_needs(data, tmp_path):
     first, *_ = pack.write_parts(data, tmp_path / "parts", most_bytes=1e9)
     assert (first / "photos" / f"{FIRST_HELD_OUT[0]}.png").exists()
     assert (first / "pairs/blur/reds_street_1.png").exists()
+
+
+def test_weights_of_another_shape_are_refused(run, tmp_path):
+    save_network(SRN(TINY), tmp_path / "tiny.safetensors")
+    with pytest.raises(SystemExit, match="of another shape than deep"):
+        run(
+            "--seconds", "1", "--shapes", "deep", "--start-from", str(tmp_path / "tiny.safetensors")
+        )

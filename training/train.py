@@ -55,6 +55,8 @@ def make_trainer(options: argparse.Namespace, shape: str, folder: Path) -> Train
     torch.manual_seed(options.seed)
     if options.start_from:
         network, begin = load_network(options.start_from), SQUARED_ERROR_UNTIL
+        if network.config != SHAPES[shape]:
+            raise SystemExit(f"{options.start_from} is of another shape than {shape}: see --shapes")
         network.train().requires_grad_(True)
     else:
         network, begin = SRN(SHAPES[shape]), 0.0
