@@ -13,10 +13,6 @@ import argparse
 import io
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from unblur.srn import SRN
 
 MEGAPIXELS = 12.0
 """Of each photo."""
@@ -57,17 +53,6 @@ MACHINES = (
     Machine("A100 40 GB, 12 vCPU", 3.70, 6, 312.0),
     Machine("H100 80 GB, 24 vCPU", 6.90, 12, 989.0),
 )
-
-
-def count_multiplications(network: SRN) -> float:
-    """Return a network's multiply-accumulates per pixel at all three scales."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    side = 256
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, network.config.channels, side, side))
-    return float(counter.get_total_flops()) / 2 / side**2
 
 
 def seconds_per_photo(machine: Machine, multiplications: float) -> float:
@@ -148,10 +133,11 @@ def main() -> None:
     if parser.parse_args().measure:
         measure()
         return
+    from training.cost import kmac_per_pixel
     from unblur.models import DEFAULT_MODEL, find_weights
     from unblur.weights import load_network
 
-    multiplications = count_multiplications(load_network(find_weights(DEFAULT_MODEL)))
+    multiplications = 1000 * kmac_per_pixel(load_network(find_weights(DEFAULT_MODEL)))
     print(f"{multiplications / 1e3:.0f} GMAC per megapixel\n\n{table(multiplications)}")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.capacity import count_multiplications
+from training.cost import kmac_per_pixel
 from unblur.deblurrer import Deblurrer
 from unblur.models import DEFAULT_MODEL, MODELS
 from unblur.srn import SRN
@@ -44,7 +44,7 @@ def describe(name: str, config: SRNConfig, taken: float, first: float) -> str:
     """Return a row of the table."""
     network = SRN(config).eval().requires_grad_(False)
     millions = sum(weight.numel() for weight in network.parameters()) / 1e6
-    thousands = count_multiplications(network) / 1e3
+    thousands = kmac_per_pixel(network)
     return f"| {name} | {millions:.1f} M | {thousands:.0f} | {taken:.2f} | {taken / first:.2f} |"
 
 

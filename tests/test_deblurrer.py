@@ -132,10 +132,11 @@ def test_wide_photos_go_on_with_the_cpu_as_others_do(monkeypatch):
 
 
 @pytest.mark.skipif(available_devices() == ["cpu"], reason="PyTorch sees no GPU")
+@pytest.mark.parametrize("size", [(403, 517), (97, 403)])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_gpu_computes_what_the_cpu_does(name, monkeypatch):
+def test_a_gpu_computes_what_the_cpu_does(name, size, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # 10 bits are too few here
-    image = make_pixels(403, 517)
+    image = make_pixels(*size)
     on_gpu, on_cpu = (
         Deblurrer(random_network(NETWORKS[name]), device, 192, torch.float32)(image)
         for device in (available_devices()[0], "cpu")

@@ -33,7 +33,20 @@ def test_a_containers_quota_and_the_affinity_limit_the_cores(tmp_path, affinity,
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert available_cores(tmp_path) == cores
+    assert available_cores(tmp_path, tmp_path / "no groups are named") == cores
+
+
+@pytest.mark.parametrize("own", ["0::/job/step\n", "3:cpu,cpuacct:/job/step\n"])
+def test_the_tightest_quota_of_nested_groups_counts(tmp_path, affinity, own):
+    for group, quota in (("", 600000), ("job", 200000), ("job/step", 400000)):
+        for version in ("", "cpu"):
+            folder = tmp_path / version / group
+            folder.mkdir(parents=True, exist_ok=True)
+        (tmp_path / group / "cpu.max").write_text(f"{quota} 100000\n")
+        (tmp_path / "cpu" / group / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (tmp_path / "cpu" / group / "cpu.cfs_period_us").write_text("100000\n")
+    (tmp_path / "own").write_text(own)
+    assert available_cores(tmp_path, tmp_path / "own") == 2
 
 
 def test_the_user_may_choose_the_threads():

@@ -91,6 +91,14 @@ def test_swap_can_be_had_but_not_beyond_a_containers_limit(monkeypatch):
     assert obtainable_memory() == 1000
 
 
+def test_a_system_that_does_not_tell_its_swap_has_none(monkeypatch):
+    def fail():
+        raise RuntimeError("PdhAddEnglishCounterW failed")
+
+    monkeypatch.setattr(main_memory.psutil, "swap_memory", fail)
+    assert 0 < obtainable_memory() < 1 << 50
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_a_photo_that_cannot_even_be_decoded_with_what_is_free_is_refused(form, monkeypatch):
     data = encode_image(Image.fromarray(make_pixels(300, 400)), form)

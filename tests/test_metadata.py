@@ -17,7 +17,7 @@ from unblur.errors import PhotoError
 from unblur.items import MIRROR, ROTATION, Property
 from unblur.metadata import Metadata, extract, insert, make_orientation, read_orientation
 from unblur.new_tiff import write_tiff
-from unblur.photo import AVIF, CONVERSIONS, JPEG, PNG, WEBP
+from unblur.photo import AVIF, CONVERSIONS, JPEG, PNG, TIFF, WEBP
 from unblur.pixels import rounded
 from unblur.tiff_directory import Tag, read_fields, read_tiff
 
@@ -298,3 +298,10 @@ def test_a_damaged_file_gives_metadata_or_a_value_error(form, draw):
     except (ValueError, PhotoError):
         return
     assert len(found.exif + found.xmp) <= len(data)
+
+
+def test_an_exif_block_that_begins_as_camera_raw_makes_no_raw_of_a_tiff():
+    exif = b"MM\0*\0\0\0\x10CR\0\0\0\0\0\0" + bytes(6)
+    data = write_tiff(make_pixels(8, 8), None, Metadata(exif, xmp=b"<x/>"))
+    assert codecs.decode(data).format is TIFF
+    assert extract(TIFF, data).xmp == b"<x/>"

@@ -74,7 +74,7 @@ def test_a_stream_without_an_end_is_left():
     class Endless(io.RawIOBase):
         given = 0
 
-        def read(self, size=-1):
+        def read1(self, size=-1):
             self.given += size
             return bytes(size)
 

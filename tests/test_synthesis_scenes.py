@@ -124,6 +124,19 @@ def test_crops_never_show_anything_of_another_photo(shrink):
         assert np.allclose(crop, 50 * photo, atol=0.01)
 
 
+@pytest.mark.parametrize(("x", "opposite"), [(6.0, 39), (34.0, 0)])
+def test_an_enlarged_crop_at_a_border_shows_nothing_from_the_opposite_one(x, opposite):
+    photo = np.full((40, 40, 3), 200, np.uint8)
+    photo[:, opposite] = 0
+    places = Places(
+        photo=torch.tensor([0]),
+        middle=torch.tensor([[20.0, x]]),
+        shrink=torch.tensor([0.5]),
+        turn=torch.eye(2)[None],
+    )
+    assert np.allclose(cut_out(scenes_of(photo), places, SIZE) * 255, 200, atol=0.01)
+
+
 def test_crops_are_shrunk_no_further_than_there_is_room_for():
     _, places = crops_of(scenes_of(make_pixels(30, 90)), shrink=2)
     assert places.shrink.max() <= 30 / SIZE

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from unblur.cgroups import MOUNTED, OWN, own_groups
 from unblur.errors import DeviceError
 from unblur.gpus import find_gpus, install_command
 
@@ -83,13 +84,13 @@ def automatic_threads() -> int:
     return min(torch.get_num_threads(), available_cores())
 
 
-def available_cores(root: Path = Path("/sys/fs/cgroup")) -> int:
+def available_cores(root: Path = MOUNTED, own: Path = OWN) -> int:
     """Return the cores that this process may use, by its affinity and its container's quota.
 
     Threads beyond a quota do not compute faster: the kernel stops all of them
     for the rest of each period.
     """
-    cores, quota = affinity_cores(), cgroup_cores(root)
+    cores, quota = affinity_cores(), cgroup_cores(root, own)
     return max(1, min(cores, math.ceil(quota))) if quota else cores
 
 
@@ -101,13 +102,22 @@ def affinity_cores() -> int:
     return cores or 1
 
 
-def cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Return how many cores' time a container may use, or ``None`` without a limit."""
-    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            quota, period = " ".join((root / file).read_text() for file in files).split()
-            # Version 1 says -1 where version 2 says "max".
-            return int(quota) / int(period) if int(quota) > 0 else None
-        except (OSError, ValueError):
-            continue
-    return None
+def cgroup_cores(root: Path = MOUNTED, own: Path = OWN) -> float | None:
+    """Return how many cores' time the groups of a process allow, or ``None`` without a limit."""
+    versions = {"": ["cpu.max"], "cpu": ["cpu.cfs_quota_us", "cpu.cfs_period_us"]}
+    quotas = [
+        _quota([group / name for name in names])
+        for controller, names in versions.items()
+        for group in own_groups(controller, root, own)
+    ]
+    return min((cores for cores in quotas if cores is not None), default=None)
+
+
+def _quota(files: list[Path]) -> float | None:
+    """Return a group's quota in cores, or ``None`` where there is no group or no quota."""
+    try:
+        quota, period = " ".join(file.read_text() for file in files).split()
+        # Version 1 says -1 where version 2 says "max".
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError):
+        return None

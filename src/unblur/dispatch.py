@@ -118,6 +118,8 @@ class Dispatch:
         self._names = (f"unblur-{secrets.token_hex(3)}-{number}" for number in count(1))
         self._members = [Member(shape) for shape in shapes]
         self._folders = {job.target.parent for job in jobs if isinstance(job.target, Path)}
+        self._discards: list[Any] = []
+        """What workers were told to throw away."""
         self._has_litter = False
         self._is_ending = False
 
@@ -147,6 +149,8 @@ class Dispatch:
         ends = time.monotonic() + PATIENCE_SECONDS
         while self._publishing and time.monotonic() < ends:
             self._take_answers(timeout=1.0, of=self._publishing)
+        if self._discards:  # a worker that is let go before leaves its files
+            ray.wait(self._discards, num_returns=len(self._discards), timeout=PATIENCE_SECONDS)
         for member in self._members:
             _kill(member)
 
@@ -250,7 +254,7 @@ class Dispatch:
         """Discard a result that is not published yet, and return the outcome in its place."""
         if isinstance(what, Outcome) or photo.result:
             return member, photo, what
-        member.actor.discard.remote(photo.number)
+        self._discards.append(member.actor.discard.remote(photo.number))
         return member, photo, outcome
 
     def _hear(self, answer: Any) -> Said | None:  # noqa: ANN401

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from unblur.cgroups import MOUNTED, OWN, own_groups
 from unblur.errors import PhotoError
-
-CGROUPS = Path("/sys/fs/cgroup")
-OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class _Files:
     """The files of a version of cgroups in which a group's memory is told."""
 
     controller: str
-    """As ``/proc/self/cgroup`` names it; empty in version 2."""
+    """See `own_groups`."""
     limit: str
     usage: str
     reclaimable: str
@@ -43,9 +41,19 @@ def free_main_memory() -> int:
 
 def obtainable_memory() -> int:
     """Return the bytes that can be had before the system ends programs: swap counts, too."""
-    free = int(psutil.virtual_memory().available) + int(psutil.swap_memory().free)
+    free = int(psutil.virtual_memory().available) + _free_swap()
     limit = cgroup_free_memory()
     return free if limit is None else min(free, limit)
+
+
+def _free_swap() -> int:
+    """Return the bytes of swap that are free, or 0 where the system does not tell."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about counters that are not asked for
+            return int(psutil.swap_memory().free)
+    except (OSError, RuntimeError):  # a container without /proc/vmstat; Windows without counters
+        return 0
 
 
 def require_memory(count: int) -> None:
@@ -70,11 +78,11 @@ def lack_of_memory(needed: int, free: int) -> str:
     )
 
 
-def cgroup_free_memory(root: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int | None:
+def cgroup_free_memory(root: Path = MOUNTED, own: Path = OWN) -> int | None:
     """Return what the limits of a container, or of a batch system's job, leave.
 
-    Groups lie in each other, and each may have a limit. Cached file pages count as used,
-    but are given up before a limit strikes; see "working set" in
+    Cached file pages count as used, but are given up before a limit strikes; see
+    "working set" in
     https://kubernetes.io/docs/tasks/configure-pod-container/assign-memory-resource/
 
     Args:
@@ -84,24 +92,12 @@ def cgroup_free_memory(root: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int | N
     Returns:
         Bytes left by the tightest limit, or ``None`` without one.
     """
-    left = [_left(group, files) for files in _VERSIONS for group in _groups(root, own, files)]
+    left = [
+        _left(group, files)
+        for files in _VERSIONS
+        for group in own_groups(files.controller, root, own)
+    ]
     return min((count for count in left if count is not None), default=None)
-
-
-def _groups(root: Path, own: Path, files: _Files) -> Iterator[Path]:
-    """Yield the folder of each group that holds this process, the outermost first."""
-    top = root / files.controller
-    yield top
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:  # not Linux
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if files.controller in controllers.split(","):
-            for part in Path(path).parts[1:]:
-                top = top / part
-                yield top
 
 
 def _left(group: Path, files: _Files) -> int | None:

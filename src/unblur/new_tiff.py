@@ -9,6 +9,7 @@ Pixels are of 8 or 16 bits as they are, and deflated unless told otherwise.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ from unblur.tiff_directory import (
     Field,
     Tag,
     TiffFile,
+    is_camera_raw,
     read_fields,
     read_tiff,
     write_directory,
@@ -72,7 +74,8 @@ def write_tiff(
     Args:
         pixels: (H, W, 1 or 3).
         alpha: (H, W), of the same type.
-        metadata: What to write besides; a damaged EXIF block is left out.
+        metadata: What to write besides; an EXIF block is left out if it is damaged, or if the
+            file would be taken for camera RAW.
         compression: ``DEFLATE`` or ``NONE``.
         alpha_is_opacity: Whether ``alpha`` is, and no other channel.
 
@@ -96,6 +99,9 @@ def write_tiff(
         fields[Tag.ICC_PROFILE] = Field(Tag.ICC_PROFILE, UNDEFINED, len(metadata.icc), metadata.icc)
     output[:8] = write_header(exif.order, len(output))
     output += write_directory(list(fields.values()), exif.order, len(output))
+    if metadata.exif and is_camera_raw(bytes(output)):
+        others = replace(metadata, exif=b"")
+        return write_tiff(pixels, alpha, others, compression, alpha_is_opacity)
     return bytes(output)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,17 +90,23 @@ def gather_scenes(
         largest: Side in pixels of the largest crops that will be cut out.
         device: Where they are kept.
     """
-    room = np.zeros((_patch_side(largest), 3), np.uint8)
+    with ThreadPoolExecutor() as threads:
+        business = list(threads.map(_business, photos))
     sides = [photo.shape[:2] for photo in photos]
-    business = [_business(photo) for photo in photos]
-    pixels = np.concatenate([room, *(photo.reshape(-1, 3) for photo in photos), room])
+    room = _patch_side(largest)
+    starts = [room + start for start in _starts([height * width for height, width in sides])]
+    total = starts[-1] + photos[-1].size // 3 + room
+    pixels = torch.zeros(total, 3, dtype=torch.uint8, device=device)
+    for start, photo in zip(starts, photos, strict=True):
+        flat = torch.tensor(photo.reshape(-1, 3))
+        pixels[start : start + len(flat)] = flat.to(device)
     return Scenes(
-        torch.from_numpy(pixels).to(device),
-        _starts([height * width for height, width in sides]).to(device) + len(room),
+        pixels,
+        torch.tensor(starts, device=device),
         torch.tensor(sides, device=device),
         torch.tensor(is_coded, device=device),
         torch.from_numpy(np.concatenate([cells.ravel() for cells in business])).to(device),
-        _starts([cells.size for cells in business]).to(device),
+        torch.tensor(_starts([cells.size for cells in business]), device=device),
     )
 
 
@@ -214,6 +221,6 @@ def _business(photo: Pixels) -> NDArray[np.float32]:
     return differences.reshape(rows, CELL, columns, CELL).mean((1, 3), dtype=np.float32)
 
 
-def _starts(sizes: Sequence[int]) -> Tensor:
+def _starts(sizes: Sequence[int]) -> list[int]:
     """Return where each of some runs starts that lie one behind the other."""
-    return torch.tensor([0, *itertools.accumulate(sizes)][:-1])
+    return list(itertools.accumulate(sizes, initial=0))[:-1]
