@@ -478,6 +478,16 @@ def test_a_folder_is_no_history(jpeg, deblur, tmp_path):
     assert (result.code, "is a folder" in result.stderr) == (2, True)
 
 
+def test_the_database_of_another_program_is_left_alone(jpeg, deblur, tmp_path):
+    catalog = tmp_path / "catalog.lrcat"
+    with sqlite3.connect(catalog) as database:
+        database.execute("CREATE TABLE photos (name)")
+    before = catalog.read_bytes()
+    result = deblur(jpeg, "--in-place", "--history", catalog)
+    assert (result.code, catalog.read_bytes()) == (2, before)
+    assert "it is the database of another program" in result.stderr
+
+
 def test_a_history_of_a_newer_version_is_left_alone(jpeg, deblur, history_file):
     with sqlite3.connect(history_file) as database:
         database.execute("PRAGMA user_version = 99")
