@@ -78,7 +78,8 @@ def prepare(database: sqlite3.Connection, older: Path | None) -> None:
         older: A record of results by path, size and time alone, which may be missing.
 
     Raises:
-        sqlite3.Error: If the file is none of SQLite's, of a newer version, or cannot be written.
+        sqlite3.Error: If the file is none of SQLite's, of another program, of a newer version,
+            or cannot be written.
     """
     has_older = older is not None and _attach(database, older)
     database.execute("BEGIN IMMEDIATE")  # fails if nothing can be written
@@ -86,6 +87,8 @@ def prepare(database: sqlite3.Connection, older: Path | None) -> None:
     if version > VERSION:
         raise sqlite3.OperationalError("written by a newer version of unblur")
     if not version:
+        if database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            raise sqlite3.OperationalError("a database of another program")
         for statement in _CREATE:
             database.execute(statement)
         if has_older:

@@ -19,7 +19,7 @@ from unblur.files import (
     exists,
     is_device,
     is_folder,
-    read_photo_bytes,
+    keeps,
 )
 from unblur.filesystems import can_be_named, follow_links, identity, real_folder, unlimited
 from unblur.find import (
@@ -36,7 +36,7 @@ from unblur.history import History
 from unblur.ignored import IN_THE_CLOUD
 from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
-from unblur.places import BACKUP_ENDING, FileState, Place, Url, place
+from unblur.places import FileState, Place, Url, backup_of, place
 from unblur.stores import Listing
 from unblur.temporaries import LONGEST_NAME_BYTES, shortened
 
@@ -335,7 +335,10 @@ def _problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | Non
         if not os.access(photo.parent, os.W_OK):
             return f"{photo.parent} cannot be written to"
     if keeps_backup and (other := _other_backup(photo, look)):
-        return f"{other} exists; it would be replaced"
+        return (
+            f"{other} exists: if that is the original of this photo, it is deblurred already; "
+            "if not, move it away"
+        )
     return None
 
 
@@ -344,17 +347,15 @@ def _other_backup(photo: Place, look: Look) -> Place | None:
 
     A run that was killed leaves a backup that is its photo still.
     """
-    backup = photo.with_name(photo.name + BACKUP_ENDING)
-    if isinstance(photo, Path) and is_same(photo, backup):
-        return None
-    there, wanted = look(backup), look(photo)
+    if isinstance(photo, Path):
+        backup = backup_of(photo)
+        return backup if os.path.lexists(backup) and not keeps(backup, photo) else None
+    copy = backup_of(photo)
+    there, wanted = look(copy), look(photo)
     if there is None or wanted is None:
         return None
-    return None if there.size == wanted.size and _read(backup) == _read(photo) else backup
-
-
-def _read(place: Place) -> bytes:
-    return stores.read(place)[0] if isinstance(place, Url) else read_photo_bytes(place)[0]
+    is_copy = there.size == wanted.size and stores.read(copy)[0] == stores.read(photo)[0]
+    return None if is_copy else copy
 
 
 def _problem_of_target(target: Place, may_replace: bool, look: Look) -> str | None:
@@ -423,6 +424,7 @@ def _identity(target: Place) -> Url | str:
 
 
 def has_other_links(path: Path) -> bool:
-    """Tell whether a file has more names than one, which replacing it would part."""
+    """Tell whether a file has names besides its own and its backup's, which stay as they are."""
     status = path.stat()
-    return stat.S_ISREG(status.st_mode) and status.st_nlink > 1
+    expected = 2 if is_same(path, backup_of(path)) else 1
+    return stat.S_ISREG(status.st_mode) and status.st_nlink > expected
