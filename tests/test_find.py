@@ -321,3 +321,12 @@ def test_a_tree_deeper_than_paths_can_tell_is_one_line_and_the_rest_is_done(deep
     assert (result.code, len(result.stdout.splitlines())) == (1, 2)
     assert "2 done, 0 skipped, 1 failed" in result.stderr
     assert result.stderr.count("cannot be listed: file name too long") == 2  # and the summary's
+
+
+@pytest.mark.parametrize("name", ["a.jpg_original", "a.HEIC_original", "a.jpg~", "a.png.bak"])
+def test_what_other_programs_keep_of_a_photo_is_left_alone(tmp_path, name):
+    put_photo(tmp_path, name)
+    put_photo(tmp_path, "the_original.jpg")
+    photos, reasons = look(tmp_path)
+    assert photos == ["the_original.jpg"]
+    assert reasons[name] == "a backup of another program"

@@ -494,6 +494,28 @@ def test_a_history_of_a_newer_version_is_left_alone(jpeg, deblur, history_file):
     assert "newer version" in deblur(jpeg, "--in-place").stderr
 
 
+def test_a_database_of_another_program_is_left_alone(jpeg, deblur, tmp_path):
+    catalog = tmp_path / "catalog.db"
+    with sqlite3.connect(catalog) as database:
+        database.execute("CREATE TABLE photos (name)")
+    before = jpeg.read_bytes(), catalog.read_bytes()
+    result = deblur(jpeg, "--in-place", "--history", catalog)
+    assert (result.code, (jpeg.read_bytes(), catalog.read_bytes())) == (2, before)
+    assert "a database of another program" in result.stderr
+
+
+@pytest.mark.parametrize("change", ["mark = NULL", "size = 'large'", "settings = x'ff'"])
+def test_odd_rows_are_damage_and_nothing_is_replaced(jpeg, deblur, history_file, change):
+    deblur(jpeg, "--in-place", "--no-backup")
+    with sqlite3.connect(history_file) as database:
+        database.execute(f"UPDATE made SET {change}")
+    once = jpeg.read_bytes()
+    os.utime(jpeg, ns=(1, 1))
+    result = deblur(jpeg, "--in-place")
+    assert jpeg.read_bytes() == once
+    assert f"{history_file} is damaged" in result.stderr
+
+
 def test_a_locked_history_is_named_and_nothing_is_replaced(jpeg, deblur, history_file, monkeypatch):
     monkeypatch.setattr("unblur.history.WAIT_SECONDS", 0.05)
     deblur(jpeg)

@@ -220,3 +220,73 @@ def test_backup_is_what_is_done_anyway(library, deblur):
     assert deblur("--in-place", "--no-backup", library / "trip" / "b.jpg").code == 0
     assert [path.name for path in library.rglob("*.orig")] == ["a.jpg.orig"]
     assert deblur("--backup", library / "a.jpg").code == 2
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("leads_to", ["a.jpg", "trip/copy.jpg", "nowhere"])
+def test_a_link_keeps_no_original_and_nothing_is_replaced(library, deblur, leads_to):
+    shutil.copy(library / "a.jpg", library / "trip" / "copy.jpg")
+    (library / "a.jpg.orig").symlink_to(leads_to)
+    before = (library / "a.jpg").read_bytes()
+    result = deblur("--in-place", library / "a.jpg")
+    assert (result.code, (library / "a.jpg").read_bytes()) == (1, before)
+    assert "a.jpg.orig exists: " in result.stderr
+
+
+def test_what_takes_the_name_of_the_backup_meanwhile_stays(library, deblur, meanwhile):
+    photo, backup = library / "a.jpg", library / "a.jpg.orig"
+    before = photo.read_bytes()
+    meanwhile(lambda: backup.write_bytes(b"notes"))
+    result = deblur("--in-place", photo)
+    assert (result.code, photo.read_bytes(), backup.read_bytes()) == (1, before, b"notes")
+    assert "appeared meanwhile" in result.stderr
+
+
+def test_backups_whose_names_became_upper_case_are_left_alone_and_put_back(
+    library, deblur, restore
+):
+    original = (library / "a.jpg").read_bytes()
+    deblur("--in-place", library / "a.jpg")
+    upper = library / "upper"
+    upper.mkdir()
+    for name in ("a.jpg", "a.jpg.orig"):
+        (library / name).rename(upper / name.upper())
+    before = contents(upper)
+    deblur("-r", "--in-place", upper)
+    assert contents(upper) == before
+    assert restore("-r", upper).exit_code == 0
+    assert contents(upper) == {"A.JPG": original}
+
+
+def test_a_photo_that_is_named_like_a_backup_gets_its_own_original_back(library, deblur, restore):
+    photo = library / "b.orig"
+    (library / "a.jpg").rename(photo)
+    before = contents(library)
+    for named in ([photo], ["-r", library]):
+        deblur("--in-place", photo)
+        assert restore(*named).exit_code == 0
+        assert contents(library) == before
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_files_that_other_programs_name_like_backups_stay(library, restore, force):
+    (library / "main.py.orig").write_bytes(b"print('hello')")
+    before = contents(library)
+    assert restore("-r", *force, library).exit_code == 3
+    assert restore(*force, library / "main.py").exit_code == 1
+    assert contents(library) == before
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_folder_in_a_photos_place_is_named(library, deblur, restore, force):
+    deblur("--in-place", library / "a.jpg")
+    (library / "a.jpg").unlink()
+    (library / "a.jpg").mkdir()
+    result = restore(*force, library / "a.jpg.orig")
+    assert (result.exit_code, "a.jpg is a folder" in result.stderr) == (1, True)
+
+
+@pytest.mark.posix
+def test_the_backup_that_a_killed_run_left_is_no_other_name(library, deblur):
+    os.link(library / "a.jpg", library / "a.jpg.orig")
+    assert "hard links" not in deblur("--in-place", library / "a.jpg").stderr

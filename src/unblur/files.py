@@ -241,9 +241,11 @@ def keep_backup(path: Path, backup: Path) -> None:
     """Give a file a second name, under which it stays when the first is replaced.
 
     Raises:
-        PhotoError: If that is not possible.
+        PhotoError: If that is not possible, or something else has that name.
     """
-    if backup.exists():  # the plan found it to be the same file
+    if os.path.lexists(backup):
+        if not keeps(backup, path):
+            raise PhotoError(f"{backup} appeared meanwhile: move it away and run again")
         return
     try:
         os.link(path, backup)
@@ -251,6 +253,23 @@ def keep_backup(path: Path, backup: Path) -> None:
         data, attributes = read_photo_bytes(path)
         with FileDraft(backup, data, attributes, keep_time=True) as draft:
             draft.publish(replaces=False)
+
+
+def keeps(backup: Path, path: Path) -> bool:
+    """Tell whether a file keeps all bytes of another one when that is replaced.
+
+    A symbolic link keeps nothing: it may lead to the file that is replaced.
+
+    Raises:
+        PhotoError: If one cannot be read.
+    """
+    if backup.is_symlink() or not backup.is_file():
+        return False
+    if backup.samefile(path):
+        return True
+    if backup.stat().st_size != path.stat().st_size:
+        return False
+    return read_photo_bytes(backup)[0] == read_photo_bytes(path)[0]
 
 
 def move_over(source: Path, target: Path) -> None:

@@ -32,11 +32,13 @@ from unblur.ignored import (
 )
 from unblur.options import COMPARED, Options
 from unblur.photo import FORMATS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
-from unblur.places import BACKUP_ENDING, Place, Url, place
+from unblur.places import Place, Url, is_backup, place
 from unblur.stores import Listing
 
 COMPARISON_ENDING = COMPARED + ".png"
 BACKUP = "a backup"
+_OTHERS_BACKUP = re.compile(r"\.\w+(_original|~|\.bak)$", re.IGNORECASE)
+"""What ExifTool and editors make of the name of a photo before they replace it."""
 NO_PHOTO = "not a photo that can be processed"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
@@ -225,8 +227,10 @@ def _reason_not_to_open(entry: _Entry) -> str | None:
 def _reason_to_pass_over(photo: Place, below: PurePath, options: Options) -> str | None:
     if photo.stem.endswith(options.suffix) and not options.in_place:
         return "a result of an earlier run"
-    if photo.name.endswith(BACKUP_ENDING):
+    if is_backup(photo.name):
         return BACKUP
+    if _OTHERS_BACKUP.search(photo.name):
+        return "a backup of another program"
     if photo.name.endswith(COMPARISON_ENDING):
         return "a comparison of an earlier run"
     if options.include and not glob.globmatch(below, list(options.include), flags=_GLOB_FLAGS):
@@ -287,7 +291,7 @@ def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | N
         return "its name would lead out of the folder for the results"
     if any(part.startswith(".") for part in key.split("/")):
         return "hidden"
-    if url.suffix.lower() not in PHOTO_SUFFIXES and not url.name.endswith(BACKUP_ENDING):
+    if url.suffix.lower() not in PHOTO_SUFFIXES and not is_backup(url.name):
         return NO_PHOTO
     return _reason_to_pass_over(url, PurePosixPath(key), options)
 

@@ -78,7 +78,14 @@ class Record:
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> Record:
-        """Make it of a row."""
+        """Make it of a row.
+
+        Raises:
+            sqlite3.DatabaseError: If it holds what `to_row` never gives.
+        """
+        for name in row.keys():  # noqa: SIM118 (iterating over a row yields its values)
+            if not isinstance(row[name], int if name in ("size", "source_size") else str):
+                raise sqlite3.DatabaseError(f"odd value in {name}")
         after, before = (
             FileState(
                 row[f"{prefix}size"],
@@ -195,8 +202,10 @@ class History:
         self._change(lambda database: tables.forget(database, key))
 
     def _select(self, query: str, values: tuple[str | int, ...]) -> list[Record]:
-        rows = self._do(lambda database: database.execute(query, values).fetchall())
-        return [Record.from_row(row) for row in rows or ()]
+        def select(database: sqlite3.Connection) -> list[Record]:
+            return [Record.from_row(row) for row in database.execute(query, values)]
+
+        return self._do(select) or []
 
     def _change(self, act: Callable[[sqlite3.Connection], None]) -> None:
         def transact(database: sqlite3.Connection) -> None:

@@ -87,7 +87,7 @@ def prepare(database: sqlite3.Connection, older: Path | None) -> None:
     if version > VERSION:
         raise sqlite3.OperationalError("written by a newer version of unblur")
     if not version:
-        if database.execute("SELECT 1 FROM sqlite_master").fetchone():
+        if database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
             raise sqlite3.OperationalError("it is the database of another program")
         for statement in _CREATE:
             database.execute(statement)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unblur import stores
-from unblur.files import exists, is_device, is_folder, read_photo_bytes
+from unblur.files import exists, is_device, is_folder, keeps
 from unblur.filesystems import can_be_named
-from unblur.find import is_same
-from unblur.places import BACKUP_ENDING, Place, Url
+from unblur.places import Place, Url, backup_of
 
 if TYPE_CHECKING:
     from unblur.done import Look
@@ -35,7 +34,10 @@ def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None
         if not os.access(photo.parent, os.W_OK):
             return f"{photo.parent} cannot be written to"
     if keeps_backup and (other := _other_backup(photo, look)):
-        return f"{other} exists; it would be replaced"
+        return (
+            f"{other} exists: if that is the original of this photo, it is deblurred already; "
+            "if not, move it away"
+        )
     return None
 
 
@@ -44,17 +46,15 @@ def _other_backup(photo: Place, look: Look) -> Place | None:
 
     A run that was killed leaves a backup that is its photo still.
     """
-    backup = photo.with_name(photo.name + BACKUP_ENDING)
-    if isinstance(photo, Path) and is_same(photo, backup):
-        return None
-    there, wanted = look(backup), look(photo)
+    if isinstance(photo, Path):
+        backup = backup_of(photo)
+        return backup if os.path.lexists(backup) and not keeps(backup, photo) else None
+    copy = backup_of(photo)
+    there, wanted = look(copy), look(photo)
     if there is None or wanted is None:
         return None
-    return None if there.size == wanted.size and _read(backup) == _read(photo) else backup
-
-
-def _read(place: Place) -> bytes:
-    return stores.read(place)[0] if isinstance(place, Url) else read_photo_bytes(place)[0]
+    is_copy = there.size == wanted.size and stores.read(copy)[0] == stores.read(photo)[0]
+    return None if is_copy else copy
 
 
 def problem_of_target(target: Place, may_replace: bool, look: Look) -> str | None:

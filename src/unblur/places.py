@@ -82,6 +82,11 @@ def place(text: str) -> Place:
 AnyPlace = TypeVar("AnyPlace", Path, Url)
 
 
+def is_backup(name: str) -> bool:
+    """Tell whether a name is one of a backup, also where a file system has changed its case."""
+    return name.lower().endswith(BACKUP_ENDING)
+
+
 def backup_of(photo: AnyPlace) -> AnyPlace:
     """Return where an original is kept when its result replaces it."""
     return photo.with_name(photo.name + BACKUP_ENDING)

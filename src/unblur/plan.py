@@ -12,9 +12,7 @@ from pathlib import Path
 
 from unblur.done import ALREADY_DONE, IS_RESULT, Memory
 from unblur.errors import PhotoError, UsageError
-from unblur.files import (
-    describe_os_error,
-)
+from unblur.files import describe_os_error
 from unblur.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.find import (
     COMPARISON_ENDING,
@@ -32,7 +30,7 @@ from unblur.limits import most_bytes
 from unblur.obstacles import problem_in_place, problem_of_target
 from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
-from unblur.places import FileState, Place, Url, place
+from unblur.places import FileState, Place, Url, backup_of, place
 from unblur.stores import Listing
 from unblur.temporaries import LONGEST_NAME_BYTES, shortened
 
@@ -366,6 +364,7 @@ def _identity(target: Place) -> Url | str:
 
 
 def has_other_links(path: Path) -> bool:
-    """Tell whether a file has more names than one, which replacing it would part."""
+    """Tell whether a file has names besides its own and its backup's, which stay as they are."""
     status = path.stat()
-    return stat.S_ISREG(status.st_mode) and status.st_nlink > 1
+    expected = 2 if is_same(path, backup_of(path)) else 1
+    return stat.S_ISREG(status.st_mode) and status.st_nlink > expected

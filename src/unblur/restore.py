@@ -20,8 +20,8 @@ from unblur.find import BACKUP, find, is_same
 from unblur.history import History, Record, pixels_in
 from unblur.marks import read_mark
 from unblur.options import Options
-from unblur.photo import JPEG
-from unblur.places import BACKUP_ENDING, FileState, Url, backup_of, place
+from unblur.photo import HEADER_BYTES, JPEG, identify
+from unblur.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, place
 from unblur.plan import Job
 from unblur.report import Outcome, Status
 from unblur.stores import Listing
@@ -61,7 +61,7 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
     if isinstance(named, Url):
         reason = f"is no file: copy {path}{BACKUP_ENDING} back with the store's own tools"
         yield Job(named, None, problem=reason)
-    elif named.name.endswith(BACKUP_ENDING):
+    elif _is_backup(named):
         yield _job(named)
     elif not files.is_folder(named):
         yield _job(backup_of(follow_links(unlimited(named))))
@@ -72,11 +72,24 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
             if found.problem:
                 yield Job(found.place, None, problem=found.problem)
             elif found.passed_over == BACKUP and isinstance(found.place, Path):
-                yield _job(unlimited(found.place))
+                backup = unlimited(found.place)
+                if _is_backup(backup) and _is_photo(backup):
+                    yield _job(backup)
+
+
+def _is_backup(path: Path) -> bool:
+    """Tell whether a path is named as a backup, and is no photo that has a backup itself."""
+    return is_backup(path.name) and not os.path.lexists(backup_of(path))
+
+
+def _is_photo(backup: Path) -> bool:
+    """Tell whether a backup may be one of a photo; other programs keep files by such names, too."""
+    header = files.read_header(backup, HEADER_BYTES)
+    return header is None or identify(header) is not None
 
 
 def _job(backup: Path) -> Job:
-    return Job(backup, backup.with_name(backup.name.removesuffix(BACKUP_ENDING)))
+    return Job(backup, backup.with_name(backup.name[: -len(BACKUP_ENDING)]))
 
 
 def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
@@ -86,10 +99,9 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
     assert isinstance(backup, Path)
     assert isinstance(photo, Path)
     try:
+        _check_files(photo, backup)
         if not choices.force:
             _refuse_to_lose_work(photo, backup, history)
-        elif not backup.is_file():
-            raise PhotoError("there is no original to put back")
         if choices.dry_run:
             return Outcome(job, Status.PLANNED)
         _put_back(photo, backup)
@@ -99,6 +111,20 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
         return Outcome(job, Status.FAILED, files.describe_os_error(error))
     history.forget(photo)
     return Outcome(job, Status.DONE)
+
+
+def _check_files(photo: Path, backup: Path) -> None:
+    """Look whether a backup can be what `unblur` has kept of a photo.
+
+    Raises:
+        PhotoError: If not.
+    """
+    if backup.is_symlink() or not backup.is_file():
+        raise PhotoError("there is no original to put back")
+    if not _is_photo(backup):
+        raise PhotoError("is not a photo, so that it is no original that unblur has kept")
+    if photo.is_dir():
+        raise PhotoError(f"{photo.name} is a folder: move it away")
 
 
 def _put_back(photo: Path, backup: Path) -> None:
@@ -119,8 +145,6 @@ def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
     Raises:
         PhotoError: If that file is not the result of that original, or not any more.
     """
-    if backup.is_symlink() or not backup.is_file():
-        raise PhotoError("there is no original to put back")
     if not os.path.lexists(photo) or is_same(photo, backup):
         return
     result, attributes = read_content(photo)

@@ -304,7 +304,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     if not options.in_place:
         files.make_folder(job.target.parent)
         return ()
-    is_shared = has_other_links(job.target)  # besides the backup, which is one
+    is_shared = has_other_links(job.target)
     if options.keeps_backup:
         files.keep_backup(job.target, backup_of(job.target))
     return ("other names of the file (hard links) keep the original",) if is_shared else ()
