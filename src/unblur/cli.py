@@ -136,20 +136,23 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "or to standard output with -.",
 )
 @click.option(
-    "--suffix", default=SUFFIX, show_default=True, help="What a result's name gets at its end."
+    "--suffix",
+    default=SUFFIX,
+    show_default=True,
+    help="Add this to the name, before the extension.",
 )
 @click.option("--in-place", is_flag=True, help="Replace the photos by their results.")
 @click.option(
     "--backup/--no-backup",
     default=None,
-    help="In place, keep each original as NAME.orig, as is done unless told otherwise, or not.",
+    help="With --in-place, keep each original as NAME.orig (the default), or do not.",
 )
 @click.option(
     "--on-existing",
     type=click.Choice(["error", "skip", "overwrite"]),
     default="error",
     show_default=True,
-    help="What to do where a file is in the way that is no unchanged result of an earlier run.",
+    help="What to do if the output exists and is not an unchanged earlier result.",
 )
 @click.option("--overwrite", is_flag=True, help="The same as --on-existing overwrite.")
 @click.option("--preserve-times", is_flag=True, help="Give results their originals' time.")
@@ -201,7 +204,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help="Show each photo before and after, if standard error is a terminal.",
 )
 @history_option
-@click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
 @click.option(
     "--model",
@@ -215,7 +218,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
     show_default=True,
-    help="What computes.",
+    help="Where to run the network.",
 )
 @click.option(
     "--tile",
@@ -238,15 +241,14 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     default=1,
     show_default=True,
     metavar=f"1-{MOST_VIEWS}",
-    help="Look at each photo in so many ways, turned and mirrored, and take the mean: somewhat "
-    "better, and as many times slower.",
+    help="Average N mirrored and turned passes: slightly better, N times slower.",
 )
 @click.option(
     "--max-memory",
     type=MemorySize(),
     metavar="SIZE",
-    help="Take no more main memory than this, such as 2G: tiles shrink, photos are done one by "
-    "one, and one that needs more fails. By default photos may take what is free.",
+    help="Take no more main memory than this, such as 2G. Tiles shrink first; a photo that still "
+    "needs more fails. The default is the memory that is free.",
 )
 @click.option(
     "--threads",
@@ -260,7 +262,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=int,
     default=1,
     show_default=True,
-    help="Photos decoded ahead of the network, and waiting to be written after it.",
+    help="Photos to decode ahead and to write in parallel.",
 )
 @click.option(
     "--ray",

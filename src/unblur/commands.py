@@ -174,8 +174,7 @@ def listing_options(command: F) -> F:
 history_option = click.option(
     "--history",
     metavar="FILE",
-    help="Remember what is done in this file, which several machines may share, instead of in the "
-    "user's data folder.",
+    help="Keep the record of results in this file, which several machines may share.",
 )
 
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 @click.command(context_settings={"auto_envvar_prefix": "UNBLUR"})
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", envvar=[])
 @click.option("-r", "--recursive", is_flag=True, help="Take the photos below folders.")
-@click.option("-n", "--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option(
-    "--force", is_flag=True, help="Also replace photos that were edited after they were deblurred."
+    "--force", is_flag=True, help="Also replace photos that were edited after deblurring."
 )
 @history_option
 @listing_options
