@@ -40,6 +40,12 @@ LEFT_ALONE = [
     ("System Volume Information", "a system folder"),
     ("__MACOSX/trip", "what macOS adds to archives"),
     ("lost+found", "remains of a damaged file system"),
+    ("FOUND.000", "remains of a damaged file system"),
+    ("Backups.backupdb/Mac/Latest", "backups of Time Machine"),
+    ("anna/files_trashbin/files", "Nextcloud"),
+    ("Film.iMovieProject/Media", "films of iMovie"),
+    ("Ideas.library/images/A.info", "a library of Eagle"),
+    ("Papers.dtBase2/Files.noindex", "a database of DEVONthink"),
 ]
 
 

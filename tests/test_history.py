@@ -550,6 +550,41 @@ def test_a_photo_that_another_run_replaced_just_before_it_was_read_is_left_alone
     assert jpeg.read_bytes() == once
 
 
+def test_what_a_run_with_another_history_replaced_just_before_is_known_by_its_mark(
+    jpeg, deblur, monkeypatch, tmp_path
+):
+    copy = Path(shutil.copy(jpeg, jpeg.with_name("copy.jpg")))
+    deblur(copy, "--in-place", "--no-backup", "--history", tmp_path / "other.sqlite3")
+    if not attributes.has_mark(copy):
+        pytest.skip("this file system has no extended attributes")
+    once, load = copy.read_bytes(), work.load
+
+    def load_what_was_put_there(job, options):
+        copy.replace(jpeg)
+        return load(job, options)
+
+    monkeypatch.setattr(work, "load", load_what_was_put_there)
+    result = deblur(jpeg, "--in-place", "--no-backup", "-v")
+    assert "skipped: already done" in result.stderr
+    assert jpeg.read_bytes() == once
+
+
+def test_of_two_runs_that_make_the_same_result_the_later_one_takes_it_as_done(
+    jpeg, deblur, monkeypatch
+):
+    publish = work.publish
+
+    def publish_after_another_run(finished):
+        other = Path(shutil.copy(finished.draft._scratch, jpeg.with_name("other")))
+        os.utime(other, (1, 1))
+        other.replace(jpeg)
+        return publish(finished)
+
+    monkeypatch.setattr(work, "publish", publish_after_another_run)
+    result = deblur(jpeg, "--in-place", "-v")
+    assert (result.code, "done by another run meanwhile" in result.stderr) == (0, True)
+
+
 # What the hash covers
 
 

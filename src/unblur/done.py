@@ -187,6 +187,18 @@ class Memory:
         return self.reads and not isinstance(place, Url)  # which would have to be fetched
 
 
+def is_marked(photo: Path, state: FileState, mark: bytes) -> bool:
+    """Tell whether a photo that was read bears the mark of what has replaced its photo.
+
+    Args:
+        photo: Where it lies.
+        state: Its state, with its content.
+        mark: What its mark holds, or nothing.
+    """
+    record = read_mark(mark, photo, state)
+    return record is not None and _is_certain(record, state)
+
+
 def _path(place: Place) -> Path:
     assert isinstance(place, Path)
     return place

@@ -5,6 +5,7 @@ A folder that the user names is always entered, whatever it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import PurePath
 
@@ -21,28 +22,35 @@ _PACKAGES = {
     "previews of Lightroom": ".lrdata",
     "a library of Lightroom": ".lrlibrary .lrcat-data",
     "a catalog of Capture One": ".cocatalog",
-    "films of iMovie": ".imovielibrary .rcproject .theater",
-    "films of Final Cut": ".fcpbundle .fcpcache .fcarch",
+    "films of iMovie": ".imovielibrary .imovieproject .rcproject .theater",
+    "films of Final Cut": ".fcpbundle .fcpcache .fcarch .fcpxmld",
     "a library of Apple TV or Music": ".tvlibrary .musiclibrary",
+    "a library of Eagle": ".library",
+    "a database of DEVONthink": ".dtbase2",
     "a project of iDVD": ".dvdproj",
     "a document that is a folder": ".band .graffle .key .logicx .numbers .pages .rtfd",
     "a download that is not finished": ".download",
     "a virtual machine or a disk image": ".backupbundle .pvm .sparsebundle .utm .vmwarevm",
-    "a program": ".app .appex .bundle .framework .kext .plugin .xcassets",
+    "a program": ".app .appex .bundle .framework .kext .lrplugin .plugin .xcassets",
 }
 """What a folder is, and the endings of its name. macOS shows most of these as one file."""
+_DAMAGED = "remains of a damaged file system"
 _NAMES = {
     "a library of iPhoto": ["iphoto library"],  # before 2011 it had no ending
     "a library of Photo Booth": ["photo booth library"],
     "thumbnails for an iPod": ["ipod photo cache"],
     "a bin": ["$recycle.bin", "recycle.bin", "recycle bin", "recycled", "recycler"],
     "a bin of the system": ["trash", "trashbox", "network recycle bin", "network trash folder"],
+    "a bin or old versions of Nextcloud": ["files_trashbin", "files_versions"],
+    "backups of Time Machine": ["backups.backupdb"],
     "snapshots": ["~snapshot"],  # of NetApp's storage, as Windows sees them
-    "a system folder": ["system volume information", "temporary items"],
+    "a system folder": ["system volume information", "temporary items", "$sysreset", "$winreagent"],
     "what macOS adds to archives": ["__macosx"],
-    "remains of a damaged file system": ["lost+found", "lost.dir"],
+    _DAMAGED: ["lost+found", "lost.dir"],
 }
 """What a folder is, and its names in lower case."""
+_CHECKED = re.compile(r"found\.\d{3}")
+"""Names of folders in which Windows puts what checking a disk has found, in lower case."""
 _ON_STORAGE = "thumbnails, a bin or snapshots of network storage"
 _STORAGE_MARKS = ("@", "#")
 """Begin the names of folders that Synology's, QNAP's and others' systems keep for themselves,
@@ -78,6 +86,8 @@ def reason_by_name(folder: str) -> str | None:
     name = folder.lower()
     if name.startswith(_STORAGE_MARKS):
         return _ON_STORAGE
+    if _CHECKED.fullmatch(name):
+        return _DAMAGED
     return _REASONS_BY_NAME.get(name) or _REASONS.get(PurePath(name).suffix)
 
 

@@ -37,11 +37,16 @@ class Run:
         """Whether no further photo is to be begun."""
         return self.options.fail_fast and bool(self.report.failures)
 
-    def done_meanwhile(self, job: Job) -> Outcome | None:
-        """Return the outcome of a job that another run has done since it was planned."""
+    def done_meanwhile(self, job: Job, reads: bool = False) -> Outcome | None:
+        """Return the outcome of a job that another run has done since it was planned.
+
+        Args:
+            job: The job.
+            reads: Whether files may be read. Of two runs that made the same result at the same
+                time, the record holds the time of one, and the other's is known by its content.
+        """
         try:
-            # What another run made is known by its place: no file is read for this.
-            if not Memory(self.history, self.settings, reads=False).is_done(job, self.options):
+            if not Memory(self.history, self.settings, reads=reads).is_done(job, self.options):
                 return None
         except PhotoError:  # of a store that does not tell: the job itself will, if it goes on
             return None
@@ -86,7 +91,7 @@ class Run:
     def settle(self, outcome: Outcome) -> None:
         """Take in what became of a photo, and tell it."""
         if outcome.status is Status.FAILED and not outcome.job.problem:
-            outcome = self.done_meanwhile(outcome.job) or outcome
+            outcome = self.done_meanwhile(outcome.job, reads=True) or outcome
         with self.report.lock:
             self.report.add(outcome)
             self.ui.outcome(outcome)

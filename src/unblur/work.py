@@ -13,10 +13,12 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from unblur import files, stores
 from unblur.attributes import Attributes
+from unblur.done import ALREADY_DONE, is_marked
 from unblur.errors import PhotoError, UnblurError
 from unblur.limits import most_bytes
 from unblur.marks import make_mark
@@ -129,10 +131,19 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
     if state:
         state = replace(state, content=content_of(data))
     return_freed_memory()
+    if options.in_place and _is_result(job, state, attributes):
+        return Outcome(job, Status.SKIPPED, ALREADY_DONE)
     _check_target(job, photo.format, options)
     if options.in_place:
         job = replace(job, replaced=state)
     return Loaded(job, photo, state, attributes, started)
+
+
+def _is_result(job: Job, state: FileState | None, attributes: Attributes | None) -> bool:
+    """Tell whether a photo turns out to be what another run, with another record, made of it."""
+    if state is None or attributes is None or not isinstance(job.source, Path):
+        return False
+    return is_marked(job.source, state, attributes.mark)
 
 
 def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attributes | None]:
