@@ -329,7 +329,7 @@ def test_a_cluster_that_is_not_there_is_exit_code_5(jpeg, unblur):
 
 
 def test_a_worker_of_another_version_is_refused():
-    worker = Worker([], Choices(), Options(), {"num_cpus": 1})
+    worker = Worker([], Choices(), Options(), "", {"num_cpus": 1})
     refusal = worker.prepare("0.0.1", [])
     assert isinstance(refusal, UsageError)
     assert f"has unblur {__version__}, not 0.0.1" in str(refusal)

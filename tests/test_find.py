@@ -171,7 +171,7 @@ def never_opened(monkeypatch):
 @pytest.mark.parametrize(
     "name",
     ["a.mov", "a.MP4", "a.jpg.zip", "notes.txt", "Thumbs.db", "a.XMP", "a.json", "scan.pdf",
-     "song.mp3", "a.aae", "disk.iso"],
+     "song.mp3", "a.aae", "disk.iso", "MVI_1.THM", "a.jpg.part", "a.jpg.tmp"],
 )  # fmt: skip
 def test_files_whose_names_cannot_be_photos_are_not_opened(tmp_path, never_opened, name):
     put_photo(tmp_path, name)

@@ -352,6 +352,19 @@ def test_the_moved_result_of_another_photo_is_no_result_of_this_one(library, deb
     assert (library / "trip" / "b-unblurred.jpg").read_bytes() == mine
 
 
+def test_an_original_of_its_results_size_and_time_is_told_from_it_by_content(deblur, tmp_path):
+    photo, backup = tmp_path / "a.tif", tmp_path / "a.tif.orig"
+    photo.write_bytes(encode_image(Image.fromarray(make_pixels(24, 32)), "TIFF"))
+    deblur("--in-place", "--preserve-times", photo)
+    once, status = photo.read_bytes(), photo.stat()
+    assert len(once) == backup.stat().st_size
+    assert "already done" in deblur("--in-place", photo).stderr
+    shutil.copy2(backup, photo)
+    os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert deblur("--in-place", "--preserve-times", photo).code == 0
+    assert photo.read_bytes() == once
+
+
 def test_a_photo_that_became_another_picture_is_deblurred(library, deblur):
     deblur("-r", "--in-place", "--no-backup", library)
     image = Image.fromarray(make_pixels(24, 32, seed=5))
@@ -647,6 +660,13 @@ def test_overlapping_strips_are_not_hashed_for_ever():
         data += np.array([tag, kind], "<u2").tobytes() + np.array([count, value], "<u4").tobytes()
     data += bytes(4)
     assert content_of(bytes(data)).pixels == ""
+
+
+def test_who_names_one_photo_alone_is_told_why_nothing_was_done(jpeg, deblur):
+    deblur(jpeg, "--in-place")
+    assert deblur(jpeg, "--in-place").stderr == f"{jpeg}: skipped: already done\n"
+    assert deblur(jpeg, "--in-place", "-q").stderr == ""
+    assert "is itself a result of unblur" in deblur(jpeg).stderr
 
 
 def test_json_tells_why_a_result_is_skipped(library, deblur):

@@ -290,3 +290,28 @@ def test_a_folder_in_a_photos_place_is_named(library, deblur, restore, force):
 def test_the_backup_that_a_killed_run_left_is_no_other_name(library, deblur):
     os.link(library / "a.jpg", library / "a.jpg.orig")
     assert "hard links" not in deblur("--in-place", library / "a.jpg").stderr
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+def test_a_folder_that_cannot_be_written_to_is_named(
+    library, deblur, restore, monkeypatch, dry_run
+):
+    deblur("--in-place", library / "a.jpg")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may do anything
+    before = contents(library)
+    result = restore(*dry_run, library / "a.jpg")
+    assert (result.exit_code, contents(library)) == (1, before)
+    assert f"{library} cannot be written to" in result.stderr
+
+
+@pytest.mark.posix
+def test_a_name_without_room_for_a_backup_is_told_and_done_without_one(library, deblur):
+    photo = library / ("x" * 251 + ".jpg")
+    (library / "a.jpg").rename(photo)
+    before = photo.read_bytes()
+    result = deblur("--in-place", photo)
+    assert (result.code, photo.read_bytes()) == (1, before)
+    assert "no room for .orig" in result.stderr
+    assert deblur("--in-place", "--no-backup", photo).code == 0
+    assert photo.read_bytes() != before

@@ -15,6 +15,7 @@ from unblur import stores
 from unblur.attributes import has_mark
 from unblur.content import read_content
 from unblur.errors import PhotoError
+from unblur.files import exists
 from unblur.history import History, Record, key_of, pixels_in, whole_in
 from unblur.marks import read_mark
 from unblur.places import FileState, Place, Url, backup_of
@@ -107,7 +108,7 @@ class Memory:
         return None
 
     def _has_replaced_its_photo(self, photo: Place) -> bool:
-        has_backup = isinstance(photo, Path) and backup_of(photo).exists()
+        has_backup = isinstance(photo, Path) and exists(backup_of(photo))
         for record in self._results_at(photo, is_thorough=has_backup):
             self._learn(record if record.is_recorded else replace(record, source=photo))
             return True
@@ -148,6 +149,8 @@ class Memory:
         """
         state = self.look(place)
         record = self.history.at(place, state) if state else None
+        if record and record.before == record.after and not isinstance(place, Url):
+            record = None  # neither size nor time tells it from its photo, which may be back
         if record and (pixels_in(record.after) or not self._may_read(place)):
             return [record]
         if state is None or not self._may_read(place):

@@ -69,7 +69,10 @@ _ENDINGS = {
     ".vmdk .xz .zip .zst",
     "databases and catalogs": ".cocatalogdb .cosessiondb .db .db-shm .db-wal .lrcat .mdb .sqlite "
     ".sqlite3",
-    "what programs keep of photos": ".aae .cos .dop .json .plist .pp3 .xml .xmp .yaml .yml",
+    "what programs keep of photos": ".aae .cos .dop .json .lrprev .plist .pp3 .thm .xml .xmp .yaml "
+    ".yml",
+    "files that are not finished": ".crdownload .download .filepart .opdownload .part .partial "
+    ".temp .tmp",
     "programs and their parts": ".apk .bat .c .cpp .css .dll .dylib .exe .go .h .ini .java .js "
     ".lnk .msi .php .ps1 .py .rs .sh .so .toml .url",
 }

@@ -109,6 +109,8 @@ class Report:
     outcomes: list[Outcome] = field(default_factory=list)
     counts: Counter[Status] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
+    last: Outcome | None = None
+    """The latest one, without its pictures."""
     interrupted_by: KeyboardInterrupt | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """Held while a photo is settled, which threads do."""
@@ -116,6 +118,7 @@ class Report:
     def add(self, outcome: Outcome) -> None:
         """Take in one photo."""
         self.counts[outcome.status] += 1
+        self.last = replace(outcome, preview=None, pictures=None)
         if self.keeps_outcomes:
             self.outcomes.append(replace(outcome, preview=None))
         if outcome.status is Status.FAILED:

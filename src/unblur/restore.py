@@ -125,6 +125,8 @@ def _check_files(photo: Path, backup: Path) -> None:
         raise PhotoError("is not a photo, so that it is no original that unblur has kept")
     if photo.is_dir():
         raise PhotoError(f"{photo.name} is a folder: move it away")
+    if not os.access(photo.parent, os.W_OK):
+        raise PhotoError(f"{photo.parent} cannot be written to")
 
 
 def _put_back(photo: Path, backup: Path) -> None:

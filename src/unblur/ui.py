@@ -261,7 +261,7 @@ class Ui:
         if outcome.status is Status.FAILED:
             self.error(f"{name}: {outcome.reason}")
         elif outcome.status is Status.SKIPPED:
-            self.say(f"{name}: skipped: {outcome.reason}", VERBOSE)
+            self.say(_skipped(outcome), VERBOSE)
         elif outcome.status is Status.PLANNED:
             self.say(f"{name} -> {_target(job)} (planned)")
         elif job.target is not None:
@@ -310,7 +310,13 @@ class Ui:
     def summary(self, report: Report) -> None:
         """Print the totals, and once more what failed, if there is more to tell than one photo."""
         if report.counts.total() <= 1 and not report.in_cloud:
+            if report.counts[Status.SKIPPED] and report.last and self.verbosity < VERBOSE:
+                self.say(_skipped(report.last))  # who named it alone waits for an answer
             return
         self.say(report.summary())
         for outcome in report.failures:
             self.say(f"  failed: {outcome.job.name}: {outcome.reason}")
+
+
+def _skipped(outcome: Outcome) -> str:
+    return f"{outcome.job.name}: skipped: {outcome.reason}"
