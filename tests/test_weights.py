@@ -128,10 +128,17 @@ def test_shipped_weights_load():
     assert load_network(path).config.recurrent
 
 
+def header_and_numbers(data):
+    """The header of a safetensors file, whose entries come in any order, and the rest."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:start]), data[start:]
+
+
 @pytest.mark.weights
-def test_shipped_weights_are_written_again_byte_for_byte():
+def test_shipped_weights_are_written_again_as_they_were():
     data = find_weights(DEFAULT_MODEL).read_bytes()
-    assert encode_network(decode_network(data)) == data
+    again = encode_network(decode_network(data))
+    assert header_and_numbers(again) == header_and_numbers(data)
 
 
 def test_weights_without_a_checksum_load(tensors, save):

@@ -11,6 +11,7 @@ import errno
 import io
 import itertools
 import os
+import select
 import stat
 import sys
 import time
@@ -28,6 +29,8 @@ from unblur.temporaries import temporary_beside
 _NOT_REGULAR = "not a regular file"
 PART_BYTES = 1 << 20
 """Of a stream, read at once."""
+SIGNALS_SECONDS = 0.2
+"""How long a signal may have to wait until it is seen."""
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits between attempts to rename to a name that another program may hold open."""
 
@@ -72,10 +75,25 @@ def read_stream(stream: BinaryIO, most: int | None = None) -> bytes:
         PhotoError: If it has more bytes.
     """
     data = io.BytesIO()
+    _wait_for_input(stream)
     while part := stream.read1(PART_BYTES):  # type: ignore[attr-defined]
         data.write(part)
         refuse_oversize(data.tell(), most)
+        _wait_for_input(stream)
     return data.getvalue()
+
+
+def _wait_for_input(stream: BinaryIO) -> None:
+    """Wait until a stream has something to read, or a signal ends that.
+
+    A signal that arrives just before a call that blocks does not interrupt it. So no call
+    blocks for long.
+    """
+    if sys.platform == "win32":  # where `select` takes nothing but sockets
+        return
+    with contextlib.suppress(OSError, ValueError):  # no open file; too many for `select`
+        while not select.select([stream.fileno()], [], [], SIGNALS_SECONDS)[0]:
+            pass
 
 
 def read_header(path: Path, size: int) -> bytes | None:
