@@ -76,12 +76,8 @@ def coded_pixels(data: bytes) -> Iterator[bytes]:
         PhotoError: If it is no photo, damaged, or of a kind that cannot be processed.
     """
     form = _identify(data)
-    try:
+    with _damage_told(form):
         yield from _CODED_PIXELS[form](data)
-    except PhotoError:
-        raise
-    except Exception as error:  # parsers raise anything for damaged files
-        raise PhotoError(f"damaged or cut off {form.name} file ({error})") from error
 
 
 def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
