@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from training import kept
 from training.data import SHARED
@@ -23,9 +24,10 @@ from training.evaluate import aligned, judge_weights
 from training.judging.judges import PARTS
 from training.loop import AVERAGE, STATE, saved_when_stopped, train
 from training.pool import POOLED, CropPool
-from training.synthesis.batches import BatchMaker
+from training.revive import revive
+from training.synthesis.batches import BatchMaker, make_batch
 from training.synthesis.plan import largest_scene
-from training.synthesis.recipe import Recipe
+from training.synthesis.recipe import KERNEL, Recipe
 from training.synthesis.sources import Sources, read_sources
 from training.trainer import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
 from unblur.srn import SRN
@@ -44,20 +46,24 @@ LEAST_SECONDS = 1.0
 """A shape trains for so long even if no time is left."""
 
 
-def make_trainer(options: argparse.Namespace, shape: str, folder: Path) -> Trainer:
+def make_trainer(
+    options: argparse.Namespace, shape: str, folder: Path, sources: Sources
+) -> Trainer:
     """Return a trainer that goes on from a folder's state, from weights, or anew.
 
     Args:
         options: Of the command line.
         shape: One of `SHAPES`.
         folder: Where its state may be.
+        sources: What blurred crops are made of, to find out which units of weights are dead.
     """
     torch.manual_seed(options.seed)
     if options.start_from:
         network, begin = load_network(options.start_from), SQUARED_ERROR_UNTIL
         if network.config != SHAPES[shape]:
             raise SystemExit(f"{options.start_from} is of another shape than {shape}: see --shapes")
-        network.train().requires_grad_(True)
+        network.to(options.device).train().requires_grad_(True)
+        print(f"{revive(network, some_crops(options, sources))} dead units revived", flush=True)
     else:
         network, begin = SRN(SHAPES[shape]), 0.0
         initialise(network)
@@ -66,6 +72,14 @@ def make_trainer(options: argparse.Namespace, shape: str, folder: Path) -> Train
         state = torch.load(folder / STATE, map_location=options.device, weights_only=True)
         trainer.load_state_dict(state)
     return trainer
+
+
+def some_crops(options: argparse.Namespace, sources: Sources) -> Tensor:
+    """Return a few blurred crops in [0, 1]."""
+    generator = torch.Generator(options.device).manual_seed(options.seed)
+    recipe, count = Recipe(), min(options.batch, 16)
+    batch = make_batch(sources, recipe, KERNEL, count, options.crop, recipe.longest, generator)
+    return batch[0] / 255
 
 
 def make_pool(options: argparse.Namespace, trainer: Trainer, sources: Sources) -> CropPool:
@@ -98,7 +112,7 @@ def train_shapes(options: argparse.Namespace, until: float) -> dict[str, Path]:
         folder.mkdir(parents=True, exist_ok=True)
         now = time.monotonic()
         ends = now + (until - now) / (len(options.shapes) - done)
-        trainer = make_trainer(options, shape, folder)
+        trainer = make_trainer(options, shape, folder, sources)
         pool = make_pool(options, trainer, sources)
         left = max(LEAST_SECONDS, ends - time.monotonic())
         trainer.go_on(left / 60, options.begin, options.end)

@@ -36,9 +36,14 @@ Judge: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 
 
 def initialise(network: SRN) -> None:
-    """Start as the identity: the residual, and each residual block, near zero."""
+    """Start as the identity: the residual, and each residual block, near zero.
+
+    Nothing comes from the deeper levels at first, either. Their features are noise until they
+    are trained. A network that is given noise learns to close the gates of its ConvLSTM, and
+    then its deepest levels learn nothing.
+    """
     for name, weight in network.named_parameters():
-        if name.endswith("bias") or name.startswith("output."):
+        if name.endswith("bias") or name.startswith(("output.", "exits.")):
             nn.init.zeros_(weight)
         else:
             nn.init.kaiming_normal_(weight, nonlinearity="relu")
