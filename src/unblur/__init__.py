@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from unblur.version import __version__
+
 if TYPE_CHECKING:
     from unblur.api import Deblurrer, blur_score, deblur, list_models
     from unblur.errors import (
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from unblur.models import Model
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Deblurrer": "api",

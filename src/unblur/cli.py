@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur import __version__, doctor_cli, models_cli, restore_cli, score_cli
+from unblur import doctor_cli, models_cli, restore_cli, score_cli
 from unblur.commands import (
     PhotosOrCommand,
     ValueMayBeLeftOut,
@@ -34,6 +34,7 @@ from unblur.models import DEFAULT_MODEL, find_weights
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Options
 from unblur.photo import CONVERSIONS
 from unblur.ui import NORMAL, Ui
+from unblur.version import __version__
 
 if TYPE_CHECKING:
     from typing import Literal

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
-from unblur import __version__, stores
+from unblur import stores
 from unblur.errors import DeviceError, PhotoError, UnblurError
 from unblur.places import FileState, Place
 from unblur.plan import Job
@@ -29,6 +29,7 @@ from unblur.report import Outcome, Status
 from unblur.runner import Run
 from unblur.temporaries import has_unfinished, sweep
 from unblur.ui import VERBOSE
+from unblur.version import __version__
 from unblur.work import Result
 from unblur.worker import Choices, Shape, Worker
 

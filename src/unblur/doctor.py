@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from unblur import __version__
 from unblur.config import cache_folder, config_file, models_folder, read_config
 from unblur.errors import ExitCode, UsageError, WeightsError
 from unblur.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
 from unblur.models import DEFAULT_MODEL, MODELS, find_weights, imported_models
+from unblur.version import __version__
 
 if TYPE_CHECKING:
     import torch

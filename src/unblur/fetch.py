@@ -18,9 +18,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 from urllib3.util import Retry
 
-from unblur import __version__
 from unblur.errors import WeightsError
 from unblur.files import describe_os_error
+from unblur.version import __version__
 
 CHUNK_BYTES = 1 << 16
 LARGEST_DOWNLOAD_BYTES = 4 << 30

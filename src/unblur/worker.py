@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 
-from unblur import __version__, files, stores, work
+from unblur import files, stores, work
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.loading import have_threads_wait_briefly, load_deblurrer
 from unblur.options import Options
 from unblur.places import FileState
 from unblur.plan import Job
 from unblur.report import Outcome
+from unblur.version import __version__
 from unblur.work import Finished, Result, attempt
 
 if TYPE_CHECKING:
