@@ -29,7 +29,7 @@ import unblur.loading  # noqa: F401 (imports PyTorch once for all children)
 from unblur import cli
 from unblur.srn import SRN
 from unblur.srn_config import SRNConfig
-from unblur.temporaries import has_unfinished
+from unblur.storage.temporaries import has_unfinished
 from unblur.weights import save_network
 
 BRIGHTER = 0.1

@@ -13,7 +13,7 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur import cli, codecs, files
+from unblur import cli, codecs
 from unblur.change import measure_change
 from unblur.compare import (
     DRAWING_BYTES,
@@ -28,6 +28,7 @@ from unblur.compare import (
 from unblur.deblurrer import Deblurrer
 from unblur.display import View, turned
 from unblur.errors import PhotoError
+from unblur.storage import files
 
 NAME = "photo-compared.png"
 

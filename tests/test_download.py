@@ -29,7 +29,7 @@ from unblur.cli import main
 from unblur.models import MODELS, installed_path
 from unblur.published import CONFIGS
 from unblur.srn import SRN
-from unblur.temporaries import TEMPORARY_FILES
+from unblur.storage.temporaries import TEMPORARY_FILES
 from unblur.ui import Ui
 from unblur.weights import load_network, read_notes, save_network
 

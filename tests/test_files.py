@@ -8,11 +8,11 @@ import struct
 import pytest
 from conftest import make_jpeg
 
-from unblur import attributes, files
-from unblur.attributes import ACCESS_LIST
 from unblur.errors import PhotoError
-from unblur.files import FileDraft, read_header, read_photo_bytes
-from unblur.temporaries import TEMPORARY_FILES
+from unblur.storage import attributes, files
+from unblur.storage.attributes import ACCESS_LIST
+from unblur.storage.files import FileDraft, read_header, read_photo_bytes
+from unblur.storage.temporaries import TEMPORARY_FILES
 
 
 def names(folder):

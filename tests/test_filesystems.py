@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import pytest
 from conftest import make_jpeg
 
-from unblur import files, filesystems
 from unblur.errors import PhotoError
-from unblur.files import FileDraft, read_photo_bytes, write_all
-from unblur.temporaries import sweep
+from unblur.storage import files, filesystems
+from unblur.storage.files import FileDraft, read_photo_bytes, write_all
+from unblur.storage.temporaries import sweep
 
 PACKAGE = Path(files.__file__).parent
 SHARING_VIOLATION = 32

@@ -16,8 +16,8 @@ from unblur import find as find_module
 from unblur.find import find
 from unblur.ignored import CACHE_SIGNATURE, reason_by_name
 from unblur.options import Options
-from unblur.places import Url, place
-from unblur.stores import Listing
+from unblur.storage.objects import Listing
+from unblur.storage.places import Url, place
 
 LEFT_ALONE = [
     ("Photos Library.photoslibrary/originals/0", "a library of Apple Photos"),

@@ -15,14 +15,15 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur import attributes, history_tables, work
+from unblur import history_tables, work
 from unblur.content import content_of
 from unblur.done import Memory
 from unblur.history import History, Record
 from unblur.marks import make_mark, read_mark
 from unblur.options import Options
-from unblur.places import Content, FileState
 from unblur.plan import Job
+from unblur.storage import attributes
+from unblur.storage.places import Content, FileState
 
 NEEDS_EXIFTOOL = pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not there")
 
@@ -198,7 +199,7 @@ def test_what_was_found_again_is_known_without_a_look_from_then_on(
     moved = changed(library)
     deblur("-r", "--in-place", moved)
     monkeypatch.setattr("unblur.done.read_content", _refuse_to_read)
-    monkeypatch.setattr("unblur.files.read_header", _refuse_to_read)
+    monkeypatch.setattr("unblur.storage.files.read_header", _refuse_to_read)
     assert "2 skipped, 0 failed" in deblur("-r", "--in-place", moved).stderr
 
 

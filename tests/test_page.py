@@ -303,8 +303,8 @@ def test_a_page_that_cannot_be_written_is_told_before_work_starts(
 def test_a_page_that_fails_at_the_end_is_told_and_the_photos_stay(
     jpeg, tmp_path, unblur, monkeypatch
 ):
-    from unblur import files
     from unblur.errors import PhotoError
+    from unblur.storage import files
 
     draft = files.FileDraft
 

@@ -6,13 +6,13 @@ import fsspec
 import pytest
 from conftest import make_jpeg
 
-from unblur import stores
 from unblur.done import Memory
 from unblur.errors import PhotoError
 from unblur.history import History, Record
 from unblur.options import Options
-from unblur.places import FileState, Url, place
 from unblur.plan import Job, make_plan
+from unblur.storage import objects
+from unblur.storage.places import FileState, Url, place
 
 
 @pytest.fixture(params=["memory", "s3"])
@@ -105,9 +105,9 @@ def test_in_place_the_original_is_kept_and_a_second_run_does_nothing(bucket, unb
     put(f"{bucket}/a.jpg", make_jpeg())
     assert unblur(f"{bucket}/a.jpg", "--in-place", "--backup").code == 0
     assert get(f"{bucket}/a.jpg.orig") == make_jpeg()
-    once = stores.state_of(place(f"{bucket}/a.jpg"))
+    once = objects.state_of(place(f"{bucket}/a.jpg"))
     assert unblur(f"{bucket}/a.jpg", "--in-place").stdout == b""
-    assert stores.state_of(place(f"{bucket}/a.jpg")) == once
+    assert objects.state_of(place(f"{bucket}/a.jpg")) == once
 
 
 def test_in_place_a_backup_of_another_photo_is_not_taken_for_this_one(bucket, unblur):
@@ -172,21 +172,21 @@ def test_a_missing_bucket_is_told_in_a_line(s3_bucket, unblur):
 def test_an_object_that_appeared_meanwhile_is_not_replaced(bucket, monkeypatch):
     url = place(f"{bucket}/a.jpg")
     put(str(url), b"somebody's")
-    real = stores.state_of
+    real = objects.state_of
     states = iter([None])  # what it was just before
-    monkeypatch.setattr(stores, "state_of", lambda url: next(states, real(url)))
+    monkeypatch.setattr(objects, "state_of", lambda url: next(states, real(url)))
     with pytest.raises(PhotoError, match="exists"):
-        stores.write(url, b"new", replaces=False)
+        objects.write(url, b"new", replaces=False)
     assert get(str(url)) == b"somebody's"
 
 
 def test_a_write_that_was_repeated_finds_its_own_work(bucket, monkeypatch):
     url = place(f"{bucket}/a.jpg")
     put(str(url), b"new")
-    real = stores.state_of
+    real = objects.state_of
     states = iter([None])
-    monkeypatch.setattr(stores, "state_of", lambda url: next(states, real(url)))
-    assert stores.write(url, b"new", replaces=False) == real(url)
+    monkeypatch.setattr(objects, "state_of", lambda url: next(states, real(url)))
+    assert objects.write(url, b"new", replaces=False) == real(url)
 
 
 def test_a_run_that_was_killed_before_it_knew_the_version_is_resumed(bucket, tmp_path):
@@ -194,8 +194,8 @@ def test_a_run_that_was_killed_before_it_knew_the_version_is_resumed(bucket, tmp
     put(str(source), b"photo")
     with History(tmp_path / "history.sqlite3") as history:
         memory, job = Memory(history, "settings"), Job(source, target)
-        upload = stores.Upload(target, b"sharp")
-        before = stores.state_of(source)
+        upload = objects.Upload(target, b"sharp")
+        before = objects.state_of(source)
         history.record(Record(source, before, target, upload.state, "settings"))
         assert not memory.is_done(job, Options())
         upload.publish(replaces=False)
@@ -208,8 +208,8 @@ def test_a_run_that_was_killed_before_it_knew_the_version_is_resumed(bucket, tmp
 def test_below_a_prefix_no_object_costs_a_request_of_its_own(
     library, bucket, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(stores, "state_of", pytest.fail)
-    monkeypatch.setattr(stores, "read_header", pytest.fail)
+    monkeypatch.setattr(objects, "state_of", pytest.fail)
+    monkeypatch.setattr(objects, "read_header", pytest.fail)
     options = Options(recursive=True, output=f"{bucket}/out/")
     with History(tmp_path / "history.sqlite3") as history:
         plan = make_plan([library], options, history, "settings")
@@ -242,10 +242,10 @@ def test_a_kind_of_store_that_cannot_be_used_is_wrong_usage(address, told, unblu
             raise ValueError("Protocol not known")
         raise ImportError("Install a library")
 
-    stores._store_class.cache_clear()
+    objects._store_class.cache_clear()
     monkeypatch.setattr(fsspec, "get_filesystem_class", get_class)
     result = unblur(address)
-    stores._store_class.cache_clear()
+    objects._store_class.cache_clear()
     assert (result.code, len(result.stderr.splitlines())) == (2, 1)
     assert told in result.stderr
 
@@ -266,6 +266,6 @@ def test_addresses_are_taken_as_they_are():
 
 def test_a_state_is_the_same_from_a_list_and_by_itself(bucket):
     put(f"{bucket}/a/b.jpg", b"photo")
-    listing = stores.Listing()
+    listing = objects.Listing()
     (url,) = listing.add(place(bucket))
-    assert listing.state_of(url) == stores.state_of(url) != FileState(5, "")
+    assert listing.state_of(url) == objects.state_of(url) != FileState(5, "")

@@ -24,9 +24,9 @@ from unblur.loading import load_deblurrer
 from unblur.models import DEFAULT_MODEL, MODELS, Model, find_weights
 from unblur.options import STREAM, Options
 from unblur.pixels import to_array, to_samples
-from unblur.places import place
 from unblur.plan import Job, make_plan
 from unblur.report import Outcome
+from unblur.storage.places import place
 
 if TYPE_CHECKING:
     from unblur.deblurrer import Deblurrer as Engine

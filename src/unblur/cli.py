@@ -316,7 +316,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
     """
     if not flags:
         return  # a command was named, and runs next
-    from unblur.files import claimed_stdout
+    from unblur.storage.files import claimed_stdout
 
     verbosity = flags["verbose"] - flags["quiet"]
     with claimed_stdout() as stdout:

@@ -18,8 +18,8 @@ from click.shell_completion import CompletionItem
 
 from unblur.config import HISTORY_NAME, cache_folder, history_file
 from unblur.errors import ExitCode, UnblurError, UsageError
-from unblur.files import describe_os_error, read_stream
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
+from unblur.storage.files import describe_os_error, read_stream
 from unblur.ui import Ui, output_told
 from unblur.words import printable
 

@@ -11,11 +11,11 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from unblur import files
-from unblur.attributes import Attributes
 from unblur.errors import PhotoError
 from unblur.photo import FORMATS, Format, identify
-from unblur.places import Content, FileState
+from unblur.storage import files
+from unblur.storage.attributes import Attributes
+from unblur.storage.places import Content, FileState
 
 HASH_BYTES = 16
 _BY_NAME = {form.name: form for form in FORMATS}

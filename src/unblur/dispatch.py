@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
-from unblur import stores
 from unblur.errors import DeviceError, PhotoError, UnblurError
-from unblur.places import FileState, Place
 from unblur.plan import Job
 from unblur.report import Outcome, Status
 from unblur.runner import Run
-from unblur.temporaries import has_unfinished, sweep
+from unblur.storage import objects
+from unblur.storage.places import FileState, Place
+from unblur.storage.temporaries import has_unfinished, sweep
 from unblur.ui import VERBOSE
 from unblur.version import __version__
 from unblur.work import Result
@@ -201,7 +201,7 @@ class Dispatch:
         if not self._run.options.in_place or job.source is None:
             return None
         try:
-            return stores.state_of(job.source)
+            return objects.state_of(job.source)
         except PhotoError:  # of a store that does not tell: the worker will, if it goes on
             return None
 
@@ -386,10 +386,10 @@ def _published(result: Result) -> Result | None:
     assert target is not None
     assert result.target is not None
     try:
-        if stores.holds(target, result.target):
+        if objects.holds(target, result.target):
             place = result.outcome.job.comparison  # published before, if there is one
-            comparison = stores.state_of(place) if place and result.comparison else None
-            return result.written(result.outcome, stores.state_of(target), comparison)
+            comparison = objects.state_of(place) if place and result.comparison else None
+            return result.written(result.outcome, objects.state_of(target), comparison)
     except PhotoError:  # of a store that does not tell; whoever tries again will
         pass
     return None

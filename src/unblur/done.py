@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unblur import stores
-from unblur.attributes import has_mark
 from unblur.content import read_content
 from unblur.errors import PhotoError
-from unblur.files import exists
 from unblur.history import History, Record, key_of, pixels_in, whole_in
 from unblur.marks import read_mark
-from unblur.places import FileState, Place, Url, backup_of
+from unblur.storage import objects
+from unblur.storage.attributes import has_mark
+from unblur.storage.files import exists
+from unblur.storage.places import FileState, Place, Url, backup_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ class Memory:
 
     history: History
     settings: str
-    look: Look = stores.state_of
+    look: Look = objects.state_of
     reads: bool = True
     most: int | None = None
     _read: dict[Path, tuple[FileState, list[Record]]] = field(default_factory=dict, repr=False)

@@ -15,10 +15,10 @@ from pathlib import Path
 from unblur.config import MODELS_VARIABLE, models_folder
 from unblur.errors import PhotoError, WeightsError
 from unblur.fetch import Watch, fetch, without_password
-from unblur.files import FileDraft, describe_os_error
 from unblur.importing import check_room, keep, make_models_folder, read_networks
 from unblur.models import Model, installed_path
-from unblur.temporaries import sweep, temporary_beside
+from unblur.storage.files import FileDraft, describe_os_error
+from unblur.storage.temporaries import sweep, temporary_beside
 
 MIRROR_VARIABLE = "UNBLUR_MIRROR"
 """Names an address below which files are fetched by their names, and nowhere else."""

@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 from urllib3.util import Retry
 
 from unblur.errors import WeightsError
-from unblur.files import describe_os_error
+from unblur.storage.files import describe_os_error
 from unblur.version import __version__
 
 CHUNK_BYTES = 1 << 16

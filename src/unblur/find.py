@@ -12,15 +12,7 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from wcmatch import glob
 
-from unblur import files, stores
 from unblur.errors import PhotoError
-from unblur.filesystems import (
-    is_hidden,
-    is_in_cloud,
-    is_link,
-    status_in_listing,
-    unlimited,
-)
 from unblur.ignored import (
     CACHE_SIGNATURE,
     CACHE_TAG,
@@ -32,8 +24,10 @@ from unblur.ignored import (
 )
 from unblur.options import COMPARED, Options
 from unblur.photo import FORMATS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
-from unblur.places import Place, Url, is_backup, place
-from unblur.stores import Listing
+from unblur.storage import files, objects
+from unblur.storage.filesystems import is_hidden, is_in_cloud, is_link, status_in_listing, unlimited
+from unblur.storage.objects import Listing
+from unblur.storage.places import Place, Url, is_backup, place
 
 COMPARISON_ENDING = COMPARED + ".png"
 BACKUP = "a backup"
@@ -98,7 +92,7 @@ def is_folder_at(named: Place) -> bool:
     Raises:
         PhotoError: If a store does not tell.
     """
-    return stores.is_folder(named) if isinstance(named, Url) else files.is_folder(named)
+    return objects.is_folder(named) if isinstance(named, Url) else files.is_folder(named)
 
 
 def format_of(photo: Place) -> Format | None:
@@ -117,7 +111,7 @@ def format_of(photo: Place) -> Format | None:
 
 def _read_header(photo: Place) -> bytes | None:
     if isinstance(photo, Url):
-        return stores.read_header(photo, HEADER_BYTES)
+        return objects.read_header(photo, HEADER_BYTES)
     return files.read_header(photo, HEADER_BYTES)
 
 

@@ -18,11 +18,11 @@ from types import TracebackType
 from typing import TypeVar
 
 from unblur import history_tables as tables
-from unblur import stores
 from unblur.content import format_told
-from unblur.filesystems import identity
 from unblur.photo import Format
-from unblur.places import Content, FileState, Place, Url
+from unblur.storage import objects
+from unblur.storage.filesystems import identity
+from unblur.storage.places import Content, FileState, Place, Url
 
 FORGOTTEN = Path(":memory:")
 """A history that knows nothing, and is gone when it is closed."""
@@ -144,8 +144,8 @@ class History:
         found = self._select(tables.AT, (*key, str(state.mark)))
         if not found and isinstance(place, Url):
             # A run may have been killed between writing it and learning its version.
-            promised = self._select(tables.PROMISED, (*key, stores.DIGEST + "%"))
-            found = [row for row in promised if stores.holds(place, row.after)]
+            promised = self._select(tables.PROMISED, (*key, objects.DIGEST + "%"))
+            found = [row for row in promised if objects.holds(place, row.after)]
         return found[0] if found else None
 
     def with_pixels(self, pixels: str) -> list[Record]:

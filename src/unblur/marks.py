@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from unblur.history import Record, pixels_in, whole_in
-from unblur.places import Content, FileState, Place
+from unblur.storage.places import Content, FileState, Place
 
 _VERSION = "1"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from unblur.config import models_folder
 from unblur.errors import WeightsError
-from unblur.files import describe_os_error
 from unblur.srn_config import SRNConfig
+from unblur.storage.files import describe_os_error
 
 WEIGHTS_SUFFIX = ".safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

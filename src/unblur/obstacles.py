@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unblur import stores
-from unblur.files import exists, is_device, is_folder, keeps
-from unblur.filesystems import can_be_named
-from unblur.places import Place, Url, backup_of
+from unblur.storage import objects
+from unblur.storage.files import exists, is_device, is_folder, keeps
+from unblur.storage.filesystems import can_be_named
+from unblur.storage.places import Place, Url, backup_of
 
 if TYPE_CHECKING:
     from unblur.done import Look
@@ -53,7 +53,7 @@ def _other_backup(photo: Place, look: Look) -> Place | None:
     there, wanted = look(copy), look(photo)
     if there is None or wanted is None:
         return None
-    is_copy = there.size == wanted.size and stores.read(copy)[0] == stores.read(photo)[0]
+    is_copy = there.size == wanted.size and objects.read(copy)[0] == objects.read(photo)[0]
     return None if is_copy else copy
 
 

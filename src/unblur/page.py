@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from unblur import files
 from unblur.errors import UsageError
 from unblur.options import Options
 from unblur.photo import HEIF, RAW, TIFF
-from unblur.places import Place, Url, backup_of
 from unblur.plan import Job
 from unblur.report import Outcome, Report, Status
-from unblur.temporaries import sweep
+from unblur.storage import files
+from unblur.storage.places import Place, Url, backup_of
+from unblur.storage.temporaries import sweep
 from unblur.version import __version__
 from unblur.words import printable
 

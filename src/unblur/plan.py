@@ -12,8 +12,6 @@ from pathlib import Path
 
 from unblur.done import ALREADY_DONE, IS_RESULT, Memory
 from unblur.errors import PhotoError, UsageError
-from unblur.files import describe_os_error
-from unblur.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.find import (
     COMPARISON_ENDING,
     Found,
@@ -30,9 +28,11 @@ from unblur.limits import most_bytes
 from unblur.obstacles import problem_in_place, problem_of_target
 from unblur.options import STREAM, Options
 from unblur.photo import CONVERSIONS, Format
-from unblur.places import FileState, Place, Url, backup_of, place
-from unblur.stores import Listing
-from unblur.temporaries import LONGEST_NAME_BYTES, shortened
+from unblur.storage.files import describe_os_error
+from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
+from unblur.storage.objects import Listing
+from unblur.storage.places import FileState, Place, Url, backup_of, place
+from unblur.storage.temporaries import LONGEST_NAME_BYTES, shortened
 
 
 @dataclass(frozen=True)

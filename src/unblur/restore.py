@@ -12,19 +12,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from unblur import files
 from unblur.content import read_content
 from unblur.errors import PhotoError
-from unblur.filesystems import follow_links, unlimited
 from unblur.find import BACKUP, find, is_same
 from unblur.history import History, Record, pixels_in
 from unblur.marks import read_mark
 from unblur.options import Options
 from unblur.photo import HEADER_BYTES, JPEG, identify
-from unblur.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, place
 from unblur.plan import Job
 from unblur.report import Outcome, Status
-from unblur.stores import Listing
+from unblur.storage import files
+from unblur.storage.filesystems import follow_links, unlimited
+from unblur.storage.objects import Listing
+from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, place
 
 FORCE = "--force puts the original back all the same"
 

@@ -11,10 +11,10 @@ from unblur.done import Memory
 from unblur.errors import PhotoError
 from unblur.history import History, Record
 from unblur.options import Options
-from unblur.places import FileState
 from unblur.plan import Job, Plan
 from unblur.report import Outcome, Report, Status, settled_beforehand
-from unblur.temporaries import sweep
+from unblur.storage.places import FileState
+from unblur.storage.temporaries import sweep
 from unblur.ui import Ui
 from unblur.work import Result
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from unblur.errors import UnblurError
-from unblur.files import describe_os_error, write_all
 from unblur.plan import Job, Plan
 from unblur.report import Outcome, Report, Status
+from unblur.storage.files import describe_os_error, write_all
 from unblur.words import printable
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unblur.errors import WeightsError
-from unblur.files import describe_os_error
 from unblur.models import repair_hint
 from unblur.srn_config import SRNConfig
+from unblur.storage.files import describe_os_error
 
 if TYPE_CHECKING:
     import torch

@@ -16,17 +16,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from unblur import files, stores
-from unblur.attributes import Attributes
 from unblur.done import ALREADY_DONE, is_marked
 from unblur.errors import PhotoError, UnblurError
 from unblur.limits import most_bytes
 from unblur.marks import make_mark
 from unblur.options import Options
 from unblur.photo import CONVERSIONS, Format
-from unblur.places import Content, FileState, Place, Url, backup_of
 from unblur.plan import Job, has_other_links
 from unblur.report import Outcome, Status
+from unblur.storage import files, objects
+from unblur.storage.attributes import Attributes
+from unblur.storage.places import Content, FileState, Place, Url, backup_of
 
 if TYPE_CHECKING:
     from unblur.photo import Photo
@@ -154,7 +154,7 @@ def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attribut
         except OSError as error:
             raise PhotoError(f"cannot be read: {files.describe_os_error(error)}") from error
     if isinstance(job.source, Url):
-        return *stores.read(job.source, most), None
+        return *objects.read(job.source, most), None
     data, attributes = files.read_photo_bytes(job.source, most)
     return data, FileState.of(attributes.status), attributes
 
@@ -259,7 +259,7 @@ def _draft(
 ) -> files.Draft:
     """Write a file as private as the photo, or get an object ready, without its name yet."""
     if isinstance(place, Url):
-        return stores.Upload(place, data)
+        return objects.Upload(place, data)
     return files.FileDraft(place, data, like, keep_time)
 
 
@@ -310,7 +310,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     _refuse_changed(job)  # of which a backup would be kept, too
     if isinstance(job.target, Url):
         if options.keeps_backup:
-            stores.copy(job.target, backup_of(job.target))
+            objects.copy(job.target, backup_of(job.target))
         return ()
     if not options.in_place:
         files.make_folder(job.target.parent)
@@ -327,7 +327,7 @@ def _refuse_changed(job: Job) -> None:
     Raises:
         PhotoError: If not: somebody has edited it.
     """
-    if job.target and job.replaced and stores.state_of(job.target) != job.replaced:
+    if job.target and job.replaced and objects.state_of(job.target) != job.replaced:
         raise PhotoError(f"{job.target} was changed meanwhile, and stays; run again")
 
 

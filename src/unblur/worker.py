@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 
-from unblur import files, stores, work
+from unblur import work
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.loading import have_threads_wait_briefly, load_deblurrer
 from unblur.options import Options
-from unblur.places import FileState
 from unblur.plan import Job
 from unblur.report import Outcome
+from unblur.storage import files, objects
+from unblur.storage.places import FileState
 from unblur.version import __version__
 from unblur.work import Finished, Result, attempt
 
@@ -126,7 +127,7 @@ class Worker:
 
     def _finish(self, job: Job, source: FileState | None) -> Finished | Outcome:
         assert job.target is not None
-        if not job.replaces and stores.state_of(job.target):
+        if not job.replaces and objects.state_of(job.target):
             raise PhotoError(f"{job.target} exists; --overwrite replaces it")
         loaded = work.load(job, self._options)
         if isinstance(loaded, Outcome):

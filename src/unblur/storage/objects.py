@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from unblur.errors import PhotoError, UsageError
 from unblur.limits import refuse_oversize
-from unblur.places import FileState, Place, Url
+from unblur.storage.places import FileState, Place, Url
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -156,7 +156,7 @@ def holds(place: Place, state: FileState) -> bool:
 
 
 class Upload:
-    """A whole object that is not in its store yet; see `unblur.files.Draft`."""
+    """A whole object that is not in its store yet; see `unblur.storage.files.Draft`."""
 
     def __init__(self, url: Url, data: bytes) -> None:
         self._url, self._data = url, data
@@ -169,7 +169,7 @@ class Upload:
         self._data = b""
 
     def publish(self, replaces: bool) -> FileState:
-        """Write it; see `unblur.files.Draft`."""
+        """Write it; see `unblur.storage.files.Draft`."""
         return write(self._url, self._data, replaces)
 
 

@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from unblur.attributes import Attributes, set_mode
 from unblur.errors import PhotoError
-from unblur.filesystems import is_in_use, unlimited
 from unblur.limits import refuse_oversize
-from unblur.places import FileState
-from unblur.temporaries import temporary_beside
+from unblur.storage.attributes import Attributes, set_mode
+from unblur.storage.filesystems import is_in_use, unlimited
+from unblur.storage.places import FileState
+from unblur.storage.temporaries import temporary_beside
 
 _NOT_REGULAR = "not a regular file"
 PART_BYTES = 1 << 20
