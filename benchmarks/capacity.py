@@ -71,9 +71,9 @@ def measure() -> None:
     import torch
     from PIL import Image
 
-    from unblur import codecs
     from unblur.bands import LineBuffers
     from unblur.deblurrer import Deblurrer
+    from unblur.formats import coding
     from unblur.srn_config import SRNConfig
 
     class Nothing:
@@ -99,13 +99,13 @@ def measure() -> None:
     coarse.resize((4000, 3000), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
     deblurrer = Deblurrer(Nothing(), "cpu", precision=torch.float32)
     start = time.process_time()
-    photo = codecs.decode(buffer.getvalue())
+    photo = coding.decode(buffer.getvalue())
     decoded = time.process_time()
     pixels = deblurrer(photo.pixels)
     tiled = time.process_time()
-    codecs.encode(photo, pixels)
-    coding = decoded - start + time.process_time() - tiled
-    print(f"coding {coding / 12:.3f}, tiling {(tiled - decoded) / 12:.3f} seconds per megapixel")
+    coding.encode(photo, pixels)
+    coded = decoded - start + time.process_time() - tiled
+    print(f"coding {coded / 12:.3f}, tiling {(tiled - decoded) / 12:.3f} seconds per megapixel")
 
 
 def table(multiplications: float) -> str:

@@ -89,14 +89,14 @@ def make_jpeg(height=48, width=64, channels=3, **options):
 
 def check_recoding(data, max_pixels=1_000_000):
     """Any bytes are refused, or a photo that is coded again with its size; return both if so."""
-    from unblur import codecs
     from unblur.errors import PhotoError
+    from unblur.formats import coding
 
     try:
-        photo = codecs.decode(data, max_pixels)
+        photo = coding.decode(data, max_pixels)
     except PhotoError:
         return None
-    again = codecs.decode(codecs.encode(photo, photo.pixels).data)
+    again = coding.decode(coding.encode(photo, photo.pixels).data)
     assert again.pixels.shape == photo.pixels.shape
     return photo, again
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur import cli, codecs
+from unblur import cli
 from unblur.change import measure_change
 from unblur.compare import (
     DRAWING_BYTES,
@@ -28,6 +28,7 @@ from unblur.compare import (
 from unblur.deblurrer import Deblurrer
 from unblur.display import View, turned
 from unblur.errors import PhotoError
+from unblur.formats import coding
 from unblur.storage import files
 
 NAME = "photo-compared.png"
@@ -48,7 +49,7 @@ def pair_of(height, width, orientation=1, square=None):
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = Image.fromarray(make_pixels(height, width) // 2)
-    photo = codecs.decode(encode_image(image, "PNG", exif=exif))
+    photo = coding.decode(encode_image(image, "PNG", exif=exif))
     after = photo.pixels.copy()
     if square:
         after[square][::2, ::2] += 100

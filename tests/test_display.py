@@ -8,15 +8,15 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image, ImageCms, ImageOps
 
-from unblur import bmff, codecs
-from unblur.boxes import make_box
 from unblur.display import Box, make_views
-from unblur.items import ROTATION, Property
-from unblur.photo import JPEG, PNG, Photo
+from unblur.formats import bmff, coding
+from unblur.formats.bmff_boxes import make_box
+from unblur.formats.bmff_items import ROTATION, Property
+from unblur.formats.photo import JPEG, PNG, Photo
 
 
 def view_of(data):
-    photo = codecs.decode(data)
+    photo = coding.decode(data)
     return make_views(photo, photo.pixels)[0]
 
 
@@ -43,7 +43,7 @@ def test_every_orientation_is_shown_upright(orientation):
 
 
 def test_nothing_is_copied_to_turn_a_photo():
-    photo = codecs.decode(with_orientation(make_pixels(40, 64), 6))
+    photo = coding.decode(with_orientation(make_pixels(40, 64), 6))
     before, after = make_views(photo, photo.pixels.copy())
     assert np.shares_memory(before.pixels, photo.pixels)
     assert before.pixels.shape == after.pixels.shape == (64, 40, 3)

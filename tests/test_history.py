@@ -630,7 +630,7 @@ def test_a_thumbnail_or_a_comment_does_not_change_the_hash():
 
 
 def test_how_a_png_is_divided_into_chunks_does_not_change_the_hash():
-    from unblur import png
+    from unblur.formats import png
 
     data = make_photo("PNG")
     chunks = list(png.chunks(data))

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur import codecs
 from unblur.compare import make_pair
+from unblur.formats import coding
 from unblur.terminal import (
     QUESTION,
     Screen,
@@ -228,7 +228,7 @@ def test_half_blocks_are_two_pixels_each():
 @pytest.mark.parametrize("terminal", [(20, 5), (80, 24), (300, 100)])
 @pytest.mark.parametrize("shape", [(1, 1), (400, 90), (90, 400), (300, 400)])
 def test_a_photo_fits_into_the_terminal(way, terminal, shape):
-    photo = codecs.decode(encode_image(picture_of(*shape), "PNG"))
+    photo = coding.decode(encode_image(picture_of(*shape), "PNG"))
     screen = Screen(way, *terminal)
     preview = screen.draw(make_pair(photo, photo.pixels // 2))
     if way is Way.BLOCKS:

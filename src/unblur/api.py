@@ -17,13 +17,14 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from unblur import codecs, score, work
+from unblur import score, work
 from unblur.errors import PhotoError, UsageError
+from unblur.formats import coding
+from unblur.formats.pixels import to_array, to_samples
 from unblur.history import FORGOTTEN, History
 from unblur.loading import load_deblurrer
 from unblur.models import DEFAULT_MODEL, MODELS, Model, find_weights
 from unblur.options import STREAM, Options
-from unblur.pixels import to_array, to_samples
 from unblur.plan import Job, make_plan
 from unblur.report import Outcome
 from unblur.storage.places import place
@@ -143,8 +144,8 @@ class Deblurrer:
             raise PhotoError("out of memory; a smaller tile needs less") from error
 
     def _deblur_bytes(self, data: bytes) -> bytes:
-        photo = codecs.decode(data)
-        encoded = codecs.encode(photo, self._deblur(photo.pixels))
+        photo = coding.decode(data)
+        encoded = coding.encode(photo, self._deblur(photo.pixels))
         _tell(photo.notes + encoded.notes)
         return encoded.data
 
@@ -205,7 +206,7 @@ def blur_score(image: Photo) -> float:
         if isinstance(image, str | Path):
             return work.score(Job(place(str(image)), None), Options())
         if isinstance(image, bytes):
-            return score.blur_score(codecs.decode_reduced(image)[0])
+            return score.blur_score(coding.decode_reduced(image)[0])
         return score.blur_score(_read(image)[0])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.display import Box
-from unblur.pixels import STRIP_BYTES
+from unblur.formats.pixels import STRIP_BYTES
 
 BLOCK_PX = 16
 """Sides of a block, but for photos that are narrower."""

@@ -30,9 +30,9 @@ from unblur.commands import (
 from unblur.config import read_config
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
+from unblur.formats.photo import CONVERSIONS
 from unblur.models import DEFAULT_MODEL, find_weights
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Options
-from unblur.photo import CONVERSIONS
 from unblur.ui import NORMAL, Ui
 from unblur.version import __version__
 

@@ -9,12 +9,12 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from unblur import jpeg, thumbnail
 from unblur.change import Change, measure_change
 from unblur.display import Box, View, make_views, turned
-from unblur.metadata import read_orientation
-from unblur.photo import Photo
-from unblur.pixels import to_8_bit_image
+from unblur.formats import exif_thumbnail, jpeg
+from unblur.formats.metadata import read_orientation
+from unblur.formats.photo import Photo
+from unblur.formats.pixels import to_8_bit_image
 from unblur.report import Pictures
 from unblur.score import blur_score
 
@@ -157,11 +157,11 @@ def code_thumbnail(header: bytes) -> bytes | None:
         The picture, or ``None`` if there is none, or none that can be read.
     """
     exif = jpeg.first_exif(header)
-    place = thumbnail.find(exif)
+    place = exif_thumbnail.find(exif)
     if place is None:
         return None
     try:
-        small = jpeg.decode(exif[place], thumbnail.MAX_PIXELS).pixels
+        small = jpeg.decode(exif[place], exif_thumbnail.MAX_PIXELS).pixels
     except Exception:  # Pillow raises anything for damaged files
         return None
     picture = to_8_bit_image(turned(small, read_orientation(exif))).convert("RGB")

@@ -1,7 +1,7 @@
 """Files recognised by what is in them: a hash of the coded pixels.
 
 The hash covers what deblurring replaces, and nothing else (see
-`unblur.codecs.coded_pixels`). It is BLAKE2b (RFC 7693) of 16 bytes: two photos
+`unblur.formats.coding.coded_pixels`). It is BLAKE2b (RFC 7693) of 16 bytes: two photos
 of a library never share it by chance.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unblur.errors import PhotoError
-from unblur.photo import FORMATS, Format, identify
+from unblur.formats.photo import FORMATS, Format, identify
 from unblur.storage import files
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import Content, FileState
@@ -27,12 +27,12 @@ def content_of(data: bytes) -> Content:
     Args:
         data: The whole file. One that cannot be parsed has no hash of its pixels.
     """
-    from unblur import codecs
+    from unblur.formats import coding
 
     whole = hashlib.blake2b(data, digest_size=HASH_BYTES).hexdigest()
     form, pixels = identify(data), hashlib.blake2b(digest_size=HASH_BYTES)
     try:
-        for piece in codecs.coded_pixels(data):
+        for piece in coding.coded_pixels(data):
             pixels.update(piece)
     except PhotoError:
         return Content("", whole)

@@ -15,11 +15,11 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from unblur import bmff
-from unblur.convert import turned_upright
-from unblur.metadata import Metadata, extract, read_orientation
-from unblur.photo import AVIF, HEIF, Photo
-from unblur.pixels import reduced, to_8_bit_image
+from unblur.formats import bmff
+from unblur.formats.convert import turned_upright
+from unblur.formats.metadata import Metadata, extract, read_orientation
+from unblur.formats.photo import AVIF, HEIF, Photo
+from unblur.formats.pixels import reduced, to_8_bit_image
 
 PAPER = (255, 255, 255)
 """What shows where a photo is transparent."""

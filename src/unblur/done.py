@@ -23,8 +23,8 @@ from unblur.storage.places import FileState, Place, Url, backup_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unblur.formats.photo import Format
     from unblur.options import Options
-    from unblur.photo import Format
     from unblur.plan import Job
 
     Look = Callable[[Place], FileState | None]

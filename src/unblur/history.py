@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from unblur import history_tables as tables
 from unblur.content import format_told
-from unblur.photo import Format
+from unblur.formats.photo import Format
 from unblur.storage import objects
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Content, FileState, Place, Url

@@ -49,8 +49,8 @@ class Options:
     refresh_thumbnail: bool = True
     """Draw the small picture in a JPEG file's EXIF anew."""
     format: str | None = None
-    """What results are written in, by its name in `unblur.photo.CONVERSIONS`; ``None`` is each
-    photo's own format."""
+    """What results are written in, by its name in `unblur.formats.photo.CONVERSIONS`; ``None`` is
+    each photo's own format."""
     quality: int | None = None
     """1 to 100, of formats that are not lossless; ``None`` is each photo's own."""
     strip_metadata: bool = False

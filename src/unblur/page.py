@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from unblur.errors import UsageError
+from unblur.formats.photo import HEIF, RAW, TIFF
 from unblur.options import Options
-from unblur.photo import HEIF, RAW, TIFF
 from unblur.plan import Job
 from unblur.report import Outcome, Report, Status
 from unblur.storage import files

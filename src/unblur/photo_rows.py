@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unblur.bands import Span
-from unblur.pixels import Floats
+from unblur.formats.pixels import Floats
 from unblur.srn_config import SRNConfig
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]

@@ -22,12 +22,12 @@ from unblur.find import (
     is_same,
     know_nothing,
 )
+from unblur.formats.photo import CONVERSIONS, Format
 from unblur.history import History
 from unblur.ignored import IN_THE_CLOUD
 from unblur.limits import most_bytes
 from unblur.obstacles import problem_in_place, problem_of_target
 from unblur.options import STREAM, Options
-from unblur.photo import CONVERSIONS, Format
 from unblur.storage.files import describe_os_error
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing

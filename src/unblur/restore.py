@@ -15,10 +15,10 @@ from pathlib import Path
 from unblur.content import read_content
 from unblur.errors import PhotoError
 from unblur.find import BACKUP, find, is_same
+from unblur.formats.photo import HEADER_BYTES, JPEG, identify
 from unblur.history import History, Record, pixels_in
 from unblur.marks import read_mark
 from unblur.options import Options
-from unblur.photo import HEADER_BYTES, JPEG, identify
 from unblur.plan import Job
 from unblur.report import Outcome, Status
 from unblur.storage import files

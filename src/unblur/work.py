@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from unblur.done import ALREADY_DONE, is_marked
 from unblur.errors import PhotoError, UnblurError
+from unblur.formats.photo import CONVERSIONS, Format
 from unblur.limits import most_bytes
 from unblur.marks import make_mark
 from unblur.options import Options
-from unblur.photo import CONVERSIONS, Format
 from unblur.plan import Job, has_other_links
 from unblur.report import Outcome, Status
 from unblur.storage import files, objects
@@ -29,7 +29,7 @@ from unblur.storage.attributes import Attributes
 from unblur.storage.places import Content, FileState, Place, Url, backup_of
 
 if TYPE_CHECKING:
-    from unblur.photo import Photo
+    from unblur.formats.photo import Photo
     from unblur.photo_rows import Pixels
 
 T = TypeVar("T")
@@ -115,8 +115,8 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
     Raises:
         PhotoError: If it cannot be processed as asked for.
     """
-    from unblur import codecs
     from unblur.content import content_of
+    from unblur.formats import coding
     from unblur.main_memory import return_freed_memory
 
     started = time.monotonic()
@@ -127,7 +127,7 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
         if found < options.only_blurry:
             reason = f"sharp: its blur score {found:.2f} is below {options.only_blurry:g}"
             return Outcome(job, Status.SKIPPED, reason)
-    photo = photo or codecs.decode(data, options.max_pixels)
+    photo = photo or coding.decode(data, options.max_pixels)
     if state:
         state = replace(state, content=content_of(data))
     return_freed_memory()
@@ -170,10 +170,10 @@ def score(job: Job, options: Options) -> float:
 
 def _score(data: bytes, options: Options) -> tuple[float, Photo | None]:
     """Return the score, and the photo if it had to be decoded as a whole."""
-    from unblur import codecs
+    from unblur.formats import coding
     from unblur.score import blur_score
 
-    pixels, photo = codecs.decode_reduced(data, options.max_pixels)
+    pixels, photo = coding.decode_reduced(data, options.max_pixels)
     return blur_score(pixels), photo
 
 
@@ -210,11 +210,11 @@ def finish(
     Raises:
         PhotoError: If it cannot be encoded or written.
     """
-    from unblur import codecs
     from unblur.content import content_of
+    from unblur.formats import coding
 
     job, photo = loaded.job, loaded.photo
-    encoded = codecs.encode(
+    encoded = coding.encode(
         photo,
         pixels,
         options.refresh_thumbnail,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from unblur.tiff_directory import is_camera_raw
+from unblur.formats.tiff_directory import is_camera_raw
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unblur import avif, bmff, heif, jpeg, png, raw, thumbnail, tiff, webp
-from unblur.convert import NO_QUALITY, convert
 from unblur.errors import PhotoError
-from unblur.options import DEFAULT_MAX_PIXELS
-from unblur.photo import (
+from unblur.formats import avif, bmff, exif_thumbnail, heif, jpeg, png, raw, tiff, webp
+from unblur.formats.convert import NO_QUALITY, convert
+from unblur.formats.photo import (
     AVIF,
     HEADER_BYTES,
     HEIF,
@@ -35,8 +34,9 @@ from unblur.photo import (
     describe_refused,
     identify,
 )
-from unblur.pixels import refuse_thin
-from unblur.strip import strip
+from unblur.formats.pixels import refuse_thin
+from unblur.formats.strip import strip
+from unblur.options import DEFAULT_MAX_PIXELS
 
 _MODULES: dict[Format, ModuleType] = {
     JPEG: jpeg,
@@ -175,7 +175,7 @@ def encode(
         data = strip(form, encoded.data) if strip_metadata else encoded.data
         encoded = Encoded(data, encoded.notes + notes)
     if refresh_thumbnail and form is JPEG:
-        data = jpeg.edit_exif(encoded.data, lambda exif: thumbnail.refreshed(exif, pixels))
+        data = jpeg.edit_exif(encoded.data, lambda exif: exif_thumbnail.refreshed(exif, pixels))
         encoded = replace(encoded, data=data)
     return encoded
 

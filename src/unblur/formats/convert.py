@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unblur import bmff, png
 from unblur.errors import PhotoError
-from unblur.items import CROP, MIRROR, ROTATION, Item
-from unblur.metadata import extract, insert, too_large
-from unblur.new_tiff import write_tiff
-from unblur.photo import AVIF, HEIF, JPEG, PNG, TIFF, WEBP, Encoded, Format, Photo
-from unblur.pixels import code_pixels, rounded
-from unblur.tiff import read_page
-from unblur.tiff_directory import ASSOCIATED_ALPHA, Tag, TiffFile, read_tiff
+from unblur.formats import bmff, png
+from unblur.formats.bmff_items import CROP, MIRROR, ROTATION, Item
+from unblur.formats.metadata import extract, insert, too_large
+from unblur.formats.photo import AVIF, HEIF, JPEG, PNG, TIFF, WEBP, Encoded, Format, Photo
+from unblur.formats.pixels import code_pixels, rounded
+from unblur.formats.tiff import read_page
+from unblur.formats.tiff_directory import ASSOCIATED_ALPHA, Tag, TiffFile, read_tiff
+from unblur.formats.tiff_writer import write_tiff
 
 NO_QUALITY = "the quality does not apply to this {} file"
 LONGEST_SIDE = {JPEG: 65_500, WEBP: 16_383}

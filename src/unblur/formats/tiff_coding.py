@@ -17,10 +17,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from unblur import jpeg
 from unblur.extras import load_extra
+from unblur.formats import jpeg
+from unblur.formats.pixels import code_pixels
 from unblur.limits import refuse_excess
-from unblur.pixels import code_pixels
 
 
 class Compression(IntEnum):

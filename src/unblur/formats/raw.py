@@ -19,15 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from unblur import jpeg, new_tiff
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
-from unblur.main_memory import require_memory
-from unblur.metadata import Metadata, upright_xmp
-from unblur.photo import RAW, Photo
-from unblur.pixels import refuse_large
-from unblur.tiff_coding import Compression
-from unblur.tiff_directory import (
+from unblur.formats import jpeg, tiff_writer
+from unblur.formats.metadata import Metadata, upright_xmp
+from unblur.formats.photo import RAW, Photo
+from unblur.formats.pixels import refuse_large
+from unblur.formats.tiff_coding import Compression
+from unblur.formats.tiff_directory import (
     RATIONAL,
     SHORT,
     UNDEFINED,
@@ -41,6 +40,7 @@ from unblur.tiff_directory import (
     write_header,
     write_numbers,
 )
+from unblur.main_memory import require_memory
 
 SRGB_GAMMA = (2.4, 12.92)
 """Exponent, and slope near black, of the sRGB transfer function; LibRaw's own default is BT.709."""
@@ -178,7 +178,7 @@ def write_tiff(pixels: NDArray[np.uint16], metadata: TiffFile) -> bytes:
         xmp=upright_xmp(first[Tag.XMP].values) if Tag.XMP in first else b"",
         icc=profile if pixels.shape[2] == 3 else b"",
     )
-    return new_tiff.write_tiff(pixels, None, told, Compression.NONE)
+    return tiff_writer.write_tiff(pixels, None, told, Compression.NONE)
 
 
 def _make_exif(file: TiffFile, first: dict[int, Field]) -> bytes:

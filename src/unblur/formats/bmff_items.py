@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from unblur.boxes import make_box
+from unblur.formats.bmff_boxes import make_box
 from unblur.limits import refuse_excess
 
 ROTATION, MIRROR, CROP = b"irot", b"imir", b"clap"

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unblur import bmff
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
-from unblur.items import CROP, ItemFile, as_stored, refuse_costly, splice
+from unblur.formats import bmff
+from unblur.formats.bmff_items import CROP, ItemFile, as_stored, refuse_costly, splice
+from unblur.formats.photo import HEIF, Encoded, Photo
+from unblur.formats.pixels import refuse_large
+from unblur.formats.quality import AS_ORIGINAL, with_quality
 from unblur.main_memory import require_memory
-from unblur.photo import HEIF, Encoded, Photo
-from unblur.pixels import refuse_large
-from unblur.quality import AS_ORIGINAL, with_quality
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unblur import jpeg
-from unblur.photo import Photo
-from unblur.pixels import reduced
-from unblur.tiff_directory import Tag, read_tiff
+from unblur.formats import jpeg
+from unblur.formats.photo import Photo
+from unblur.formats.pixels import reduced
+from unblur.formats.tiff_directory import Tag, read_tiff
 
 JPEG_COMPRESSION = 6
 

@@ -14,11 +14,11 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from unblur import bmff, jpeg, png, webp
-from unblur.items import COLOR, ItemFile
-from unblur.photo import JPEG, PNG, TIFF, WEBP, Format
-from unblur.tiff import read_page
-from unblur.tiff_directory import (
+from unblur.formats import bmff, jpeg, png, webp
+from unblur.formats.bmff_items import COLOR, ItemFile
+from unblur.formats.photo import JPEG, PNG, TIFF, WEBP, Format
+from unblur.formats.tiff import read_page
+from unblur.formats.tiff_directory import (
     SHORT,
     Field,
     Tag,

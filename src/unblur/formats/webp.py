@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
+from unblur.formats.photo import WEBP, Encoded, Photo
+from unblur.formats.pixels import code_pixels, open_image, refuse_large, to_array
 from unblur.limits import limited
-from unblur.photo import WEBP, Encoded, Photo
-from unblur.pixels import code_pixels, open_image, refuse_large, to_array
 
 LOSSY, LOSSLESS = b"VP8 ", b"VP8L"
 EXTENDED, ALPHA = b"VP8X", b"ALPH"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from unblur.boxes import Box, Cursor, boxes, make_box, open_full_box, read_box
 from unblur.errors import PhotoError
-from unblur.items import Item, ItemFile, Property, Reference
+from unblur.formats.bmff_boxes import Box, Cursor, boxes, make_box, open_full_box, read_box
+from unblur.formats.bmff_items import Item, ItemFile, Property, Reference
 from unblur.limits import limited, refuse_excess
 
 INDEXING = frozenset({b"iinf", b"iloc", b"iprp", b"iref", b"idat"})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unblur.errors import PhotoError
-from unblur.tiff_coding import (
+from unblur.formats.tiff_coding import (
     HORIZONTAL_DIFFERENCING,
     NO_PREDICTOR,
     Coding,
@@ -24,7 +24,7 @@ from unblur.tiff_coding import (
     Samples,
     encode_segment,
 )
-from unblur.tiff_directory import (
+from unblur.formats.tiff_directory import (
     BYTE,
     DATA_TAGS,
     LONG,
@@ -44,7 +44,7 @@ from unblur.tiff_directory import (
 )
 
 if TYPE_CHECKING:
-    from unblur.metadata import Metadata
+    from unblur.formats.metadata import Metadata
 
 STRIP_BYTES = 1 << 20
 _ABOUT_OTHER_PIXELS = frozenset(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unblur.photo import Photo
+from unblur.formats.photo import Photo
 
 AS_ORIGINAL = None
 """Stands for a quality that is still to be found."""

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import features
 
-from unblur import av1, bmff
 from unblur.errors import PhotoError
-from unblur.items import Item, as_stored, pixels_of, refuse_costly, splice
-from unblur.photo import AVIF, Encoded, Photo
-from unblur.pixels import code_pixels, open_image, to_array
-from unblur.quality import AS_ORIGINAL, with_quality
+from unblur.formats import av1, bmff
+from unblur.formats.bmff_items import Item, as_stored, pixels_of, refuse_costly, splice
+from unblur.formats.photo import AVIF, Encoded, Photo
+from unblur.formats.pixels import code_pixels, open_image, to_array
+from unblur.formats.quality import AS_ORIGINAL, with_quality
 
 HIGH_BIT_DEPTH, TWELVE_BIT, MONOCHROME = 0x40, 0x20, 0x10
 """Bits of the third byte of av1C; the next two tell how chroma is sampled."""

@@ -21,11 +21,9 @@ from typing import Any
 import numpy as np
 
 from unblur.errors import PhotoError
-from unblur.limits import ALWAYS_ALLOWED, refuse_excess
-from unblur.main_memory import require_memory
-from unblur.photo import TIFF, Encoded, Photo
-from unblur.pixels import refuse_large
-from unblur.tiff_coding import (
+from unblur.formats.photo import TIFF, Encoded, Photo
+from unblur.formats.pixels import refuse_large
+from unblur.formats.tiff_coding import (
     HORIZONTAL_DIFFERENCING,
     NO_PREDICTOR,
     Coding,
@@ -35,7 +33,7 @@ from unblur.tiff_coding import (
     encode_segment,
     read_tables,
 )
-from unblur.tiff_directory import (
+from unblur.formats.tiff_directory import (
     LONG,
     LONG8,
     UNASSOCIATED_ALPHA,
@@ -46,6 +44,8 @@ from unblur.tiff_directory import (
     TiffFile,
     read_tiff,
 )
+from unblur.limits import ALWAYS_ALLOWED, refuse_excess
+from unblur.main_memory import require_memory
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
 """Values of PhotometricInterpretation that are processed, YCbCr only inside JPEG."""

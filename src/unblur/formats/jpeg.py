@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
 from unblur.errors import PhotoError
+from unblur.formats.jpeg_colors import move_colors
+from unblur.formats.photo import JPEG, Encoded, Photo
+from unblur.formats.pixels import code_pixels, open_image, to_array
+from unblur.formats.tiff_directory import TiffFile, read_tiff
 from unblur.limits import limited, refuse_excess
-from unblur.photo import JPEG, Encoded, Photo
-from unblur.pixels import code_pixels, open_image, to_array
 from unblur.score import reduction
-from unblur.tiff_directory import TiffFile, read_tiff
-from unblur.ycbcr import move_colors
 
 SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
 APP0, APP1, APP2, APP11, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE, 0xEF

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from unblur import bmff, jpeg, metadata, png
-from unblur.items import ItemFile, with_true_brands
-from unblur.photo import AVIF, HEIF, JPEG, PNG, Format
+from unblur.formats import bmff, jpeg, metadata, png
+from unblur.formats.bmff_items import ItemFile, with_true_brands
+from unblur.formats.photo import AVIF, HEIF, JPEG, PNG, Format
 
 JFIF = b"JFIF\0"
 JFIF_BYTES = 12

@@ -19,10 +19,10 @@ from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
+from unblur.formats.photo import PNG, Encoded, Photo
+from unblur.formats.pixels import code_pixels, open_image, to_array, to_samples
 from unblur.limits import limited, refuse_excess
 from unblur.main_memory import require_memory
-from unblur.photo import PNG, Encoded, Photo
-from unblur.pixels import code_pixels, open_image, to_array, to_samples
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PALETTE = 3
