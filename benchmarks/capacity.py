@@ -71,10 +71,10 @@ def measure() -> None:
     import torch
     from PIL import Image
 
-    from unblur.bands import LineBuffers
-    from unblur.deblurrer import Deblurrer
     from unblur.formats import coding
-    from unblur.srn_config import SRNConfig
+    from unblur.network.bands import LineBuffers
+    from unblur.network.config import SRNConfig
+    from unblur.network.deblurrer import Deblurrer
 
     class Nothing:
         config = SRNConfig(channels=3, unshuffle=2, recurrent=True, residual=True, resample="area")

@@ -60,9 +60,9 @@ def bare_network_seconds(photo: Path) -> float:
     import torch
     from PIL import Image
 
-    from unblur.devices import choose_precision, use_threads
     from unblur.formats.pixels import to_array
     from unblur.models import DEFAULT_MODEL, find_weights
+    from unblur.network.devices import choose_precision, use_threads
     from unblur.weights import load_network
 
     use_threads()

@@ -27,8 +27,8 @@ from PIL import Image
 import unblur.batch
 import unblur.loading  # noqa: F401 (imports PyTorch once for all children)
 from unblur import cli
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
 from unblur.storage.temporaries import has_unfinished
 from unblur.weights import save_network
 

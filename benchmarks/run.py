@@ -44,8 +44,8 @@ def make_network(name: str):  # noqa: ANN201 (torch is imported late)
     """Build a network; all but ours with random weights, which take as long."""
     from benchmarks import peers
     from unblur.models import find_weights
+    from unblur.network.srn import SRN
     from unblur.published import CONFIGS
-    from unblur.srn import SRN
     from unblur.weights import load_network
 
     if name in CONFIGS:
@@ -63,8 +63,8 @@ def make_way(name: str, way: str, side: int) -> Callable[[], object]:
     import torch
 
     from benchmarks import peers
-    from unblur.deblurrer import Deblurrer
-    from unblur.devices import choose_precision
+    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.devices import choose_precision
 
     precision = choose_precision(torch.device("cpu"))
     if name == "matrix":

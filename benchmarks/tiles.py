@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from unblur.deblurrer import Deblurrer
 from unblur.models import find_weights
+from unblur.network.deblurrer import Deblurrer
 from unblur.weights import load_network
 
 TILES = (128, 256, 512, 1024)

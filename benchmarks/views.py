@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from unblur.deblurrer import Deblurrer
 from unblur.models import DEFAULT_MODEL, find_weights
+from unblur.network.deblurrer import Deblurrer
 from unblur.weights import load_network
 
 ROUNDS = 3

@@ -31,8 +31,8 @@ with atheris.instrument_imports(include=["unblur"]):
     from unblur.formats.metadata import Metadata
     from unblur.formats.photo import PNG, TIFF
     from unblur.formats.tiff_writer import write_tiff
-    from unblur.srn import SRN
-    from unblur.srn_config import SRNConfig
+    from unblur.network.config import SRNConfig
+    from unblur.network.srn import SRN
 
 sys.path.append(str(TESTS))
 import bombs  # noqa: E402 (the tests' folder had to be made known first)

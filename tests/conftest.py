@@ -187,7 +187,7 @@ def unblur(identity_weights, capfdbinary):
 @pytest.fixture
 def meanwhile(monkeypatch):
     """Let something happen while the network is at work on a photo."""
-    from unblur.deblurrer import Deblurrer
+    from unblur.network.deblurrer import Deblurrer
 
     def meanwhile(act):
         deblur = Deblurrer.__call__

@@ -15,8 +15,8 @@ from PIL import Image
 
 import unblur
 from unblur import api
-from unblur.deblurrer import Deblurrer as Engine
 from unblur.formats import coding
+from unblur.network.deblurrer import Deblurrer as Engine
 
 DOCS = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
 

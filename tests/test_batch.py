@@ -17,7 +17,7 @@ import pytest
 from conftest import make_jpeg
 
 from unblur import cli
-from unblur.deblurrer import Deblurrer
+from unblur.network.deblurrer import Deblurrer
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
 from unblur import cli
-from unblur.deblurrer import Deblurrer
+from unblur.network.deblurrer import Deblurrer
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)

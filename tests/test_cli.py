@@ -17,7 +17,7 @@ from conftest import PseudoTerminal, encode_image, make_exif, make_jpeg
 from PIL import Image
 
 from unblur import __version__, cli
-from unblur.deblurrer import Deblurrer
+from unblur.network.deblurrer import Deblurrer
 
 
 @pytest.fixture

@@ -25,10 +25,10 @@ from unblur.compare import (
     make_pair,
     make_pictures,
 )
-from unblur.deblurrer import Deblurrer
 from unblur.display import View, turned
 from unblur.errors import PhotoError
 from unblur.formats import coding
+from unblur.network.deblurrer import Deblurrer
 from unblur.storage import files
 
 NAME = "photo-compared.png"

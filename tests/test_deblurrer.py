@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from conftest import make_pixels
 
-from unblur import memory, photo_rows
-from unblur.deblurrer import Deblurrer
-from unblur.devices import available_devices
 from unblur.errors import DeviceError, PhotoError, UsageError
-from unblur.memory import SMALLEST_TILE_PX
-from unblur.photo_rows import PhotoRows
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
-from unblur.views import ALL_VIEWS
+from unblur.network import memory, photo_rows
+from unblur.network.config import SRNConfig
+from unblur.network.deblurrer import Deblurrer
+from unblur.network.devices import available_devices
+from unblur.network.memory import SMALLEST_TILE_PX
+from unblur.network.photo_rows import PhotoRows
+from unblur.network.srn import SRN
+from unblur.network.views import ALL_VIEWS
 
 NETWORKS = {
     "color": SRNConfig(width=2, blocks=1),

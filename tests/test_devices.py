@@ -6,8 +6,8 @@ import psutil
 import pytest
 import torch
 
-from unblur.devices import available_cores, use_threads
 from unblur.loading import have_threads_wait_briefly
+from unblur.network.devices import available_cores, use_threads
 
 
 @pytest.fixture

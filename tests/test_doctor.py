@@ -9,12 +9,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from unblur import devices, doctor, doctor_cli, self_test
+from unblur import doctor, doctor_cli
 from unblur.cli import main
 from unblur.config import models_folder
 from unblur.doctor import ModelFile, examine, find_extras, findings
 from unblur.errors import ExitCode, WeightsError
-from unblur.gpus import Gpu
+from unblur.network import devices, self_test
+from unblur.network.gpus import Gpu
 
 NVIDIA = Gpu("NVIDIA", "RTX 4090", "580.95", 8.9)
 

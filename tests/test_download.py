@@ -27,8 +27,8 @@ from servers import cut, stalled, status, whole
 from unblur import fetch
 from unblur.cli import main
 from unblur.models import MODELS, installed_path
+from unblur.network.srn import SRN
 from unblur.published import CONFIGS
-from unblur.srn import SRN
 from unblur.storage.temporaries import TEMPORARY_FILES
 from unblur.ui import Ui
 from unblur.weights import load_network, read_notes, save_network

@@ -21,9 +21,9 @@ from unblur import importing
 from unblur.errors import UsageError, WeightsError
 from unblur.importing import keep, read_networks
 from unblur.models import MODELS, find_weights, installed_path
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
 from unblur.published import CONFIGS, load_published
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
 from unblur.weights import decode_network, load_network, read_notes, save_network
 
 COMPACT = MODELS["srn-compact"].config

@@ -16,8 +16,8 @@ from unblur.cli import main
 from unblur.errors import WeightsError
 from unblur.importing import keep
 from unblur.models import DEFAULT_MODEL, MODELS, find_weights, imported_models, installed_path
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
 from unblur.weights import CHECKSUM_KEY, load_network, read_notes
 
 SMALL = SRNConfig(width=2, blocks=1, residual=True)

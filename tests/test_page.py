@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unblur import cli, page
-from unblur.deblurrer import Deblurrer
+from unblur.network.deblurrer import Deblurrer
 from unblur.options import Options
 from unblur.page import describe_duration, picture_side, relative_link
 

@@ -8,13 +8,13 @@ import torch
 from click.testing import CliRunner
 
 from unblur import __version__
-from unblur import self_test as module
 from unblur.cli import main
 from unblur.errors import DeviceError
 from unblur.models import DEFAULT_MODEL, find_weights
+from unblur.network import self_test as module
+from unblur.network.self_test import self_test, working_device
+from unblur.network.srn import SRN, SRNConfig
 from unblur.options import Options
-from unblur.self_test import self_test, working_device
-from unblur.srn import SRN, SRNConfig
 from unblur.weights import load_network
 
 CPU = torch.device("cpu")

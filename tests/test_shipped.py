@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 from training.data import read_pairs
 from training.judging.fixed_blur import convolve, motion_kernel, trajectory
 from training.judging.scores import evaluate
-from unblur.deblurrer import Deblurrer
 from unblur.models import DEFAULT_MODEL, find_weights
+from unblur.network.deblurrer import Deblurrer
 from unblur.weights import load_network
 
 pytestmark = pytest.mark.weights

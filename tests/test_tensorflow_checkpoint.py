@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unblur.errors import WeightsError
+from unblur.network.config import SRNConfig
 from unblur.published import load_published, variable_names
-from unblur.srn_config import SRNConfig
 from unblur.tensorflow_checkpoint import TABLE_MAGIC, TensorFlowCheckpoint, read_fields, read_table
 
 

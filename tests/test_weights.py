@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from unblur.errors import WeightsError
 from unblur.models import DEFAULT_MODEL, find_weights
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
 from unblur.weights import (
     CONFIG_KEY,
     decode_network,

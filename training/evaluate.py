@@ -20,7 +20,7 @@ import torch
 from training.data import SHARED
 from training.judging.inference import deblur_all, unchanged
 from training.judging.judges import PARTS, Column, Subject
-from unblur.views import ALL_VIEWS
+from unblur.network.views import ALL_VIEWS
 from unblur.weights import load_network
 
 BLURRED = "blurred"

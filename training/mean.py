@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from unblur.srn import SRN
+from unblur.network.srn import SRN
 from unblur.weights import load_network, save_network
 
 

@@ -30,7 +30,7 @@ from unblur.report import Outcome
 from unblur.storage.places import place
 
 if TYPE_CHECKING:
-    from unblur.deblurrer import Deblurrer as Engine
+    from unblur.network.deblurrer import Deblurrer as Engine
 
 Photo = TypeVar("Photo", str, Path, bytes, PIL.Image.Image, NDArray[np.uint8], NDArray[np.uint16])
 """A file's path or an object's address, a file's content, a Pillow image, or (H, W, 3 or 1)

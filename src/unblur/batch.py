@@ -18,8 +18,8 @@ from unblur.runner import Run
 from unblur.work import Loaded, attempt
 
 if TYPE_CHECKING:
-    from unblur.deblurrer import Deblurrer
-    from unblur.photo_rows import Pixels
+    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.photo_rows import Pixels
 
 T = TypeVar("T")
 

@@ -39,8 +39,8 @@ from unblur.version import __version__
 if TYPE_CHECKING:
     from typing import Literal
 
-    from unblur.deblurrer import Deblurrer
     from unblur.history import History
+    from unblur.network.deblurrer import Deblurrer
     from unblur.plan import Plan
     from unblur.report import Report
     from unblur.runner import Runner

@@ -24,7 +24,7 @@ from unblur.runner import Run
 from unblur.worker import Choices, Shape
 
 if TYPE_CHECKING:
-    from unblur.srn import SRN
+    from unblur.network.srn import SRN
 
 CORES = 4
 """Cores of a worker without a GPU, unless the user says otherwise."""

@@ -34,7 +34,7 @@ from unblur.work import Result
 from unblur.worker import Choices, Shape, Worker
 
 if TYPE_CHECKING:
-    from unblur.srn import SRN
+    from unblur.network.srn import SRN
 
 TRIES = 3
 """Workers that a photo may lose before it is given up, and that may fail in a row to start."""

@@ -24,9 +24,9 @@ from torch import Tensor
 from unblur.config import MODELS_VARIABLE
 from unblur.errors import PhotoError, UsageError, WeightsError
 from unblur.models import MODELS, installed_path, is_model_name
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
 from unblur.published import load_published, recognise
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
 from unblur.storage.files import FileDraft, describe_os_error, make_folder
 from unblur.tensorflow_checkpoint import LARGEST_INDEX_BYTES, TensorFlowCheckpoint
 from unblur.weights import (

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from unblur.deblurrer import Deblurrer
-    from unblur.srn import SRN
+    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.srn import SRN
 
 
 def have_threads_wait_briefly() -> None:
@@ -54,9 +54,9 @@ def load_deblurrer(
         UsageError: If the tile is too small, the strength no share, or there are not so many views.
     """
     have_threads_wait_briefly()
-    from unblur.deblurrer import Deblurrer
-    from unblur.devices import use_threads
-    from unblur.self_test import working_device
+    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.devices import use_threads
+    from unblur.network.self_test import working_device
     from unblur.weights import load_network
 
     if threads:

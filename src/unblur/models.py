@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unblur.config import models_folder
 from unblur.errors import WeightsError
-from unblur.srn_config import SRNConfig
+from unblur.network.config import SRNConfig
 from unblur.storage.files import describe_os_error
 
 WEIGHTS_SUFFIX = ".safetensors"

@@ -13,8 +13,8 @@ import torch
 
 from unblur.errors import WeightsError
 from unblur.models import MODELS
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
 from unblur.tensorflow_checkpoint import TensorFlowCheckpoint
 from unblur.weights import build_network
 

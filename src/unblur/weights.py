@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from unblur.errors import WeightsError
 from unblur.models import repair_hint
-from unblur.srn_config import SRNConfig
+from unblur.network.config import SRNConfig
 from unblur.storage.files import describe_os_error
 
 if TYPE_CHECKING:
     import torch
 
-    from unblur.srn import SRN
+    from unblur.network.srn import SRN
 
 CONFIG_KEY = "unblur.config"
 """Header entry that holds the `SRNConfig` as JSON."""
@@ -140,7 +140,7 @@ def build_network(config: SRNConfig, tensors: dict[str, torch.Tensor]) -> SRN:
     """
     import torch
 
-    from unblur.srn import SRN
+    from unblur.network.srn import SRN
 
     with torch.device("meta"):
         network = SRN(config)

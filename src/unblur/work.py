@@ -30,7 +30,7 @@ from unblur.storage.places import Content, FileState, Place, Url, backup_of
 
 if TYPE_CHECKING:
     from unblur.formats.photo import Photo
-    from unblur.photo_rows import Pixels
+    from unblur.network.photo_rows import Pixels
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from unblur.version import __version__
 from unblur.work import Finished, Result, attempt
 
 if TYPE_CHECKING:
-    from unblur.srn import SRN
+    from unblur.network.srn import SRN
 
 Shape = dict[str, float]
 """What a worker takes of a node, in Ray's words: ``num_cpus`` and perhaps ``num_gpus``."""

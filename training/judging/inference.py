@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.data import Pixels
-from unblur.devices import choose_precision
-from unblur.srn import SRN
-from unblur.views import ALL_VIEWS, View, mean
+from unblur.network.devices import choose_precision
+from unblur.network.srn import SRN
+from unblur.network.views import ALL_VIEWS, View, mean
 
 Deblur: TypeAlias = Callable[[Sequence[Pixels]], list[Pixels]]
 """Takes blurred photos, HWC uint8 of any sizes, and returns deblurred ones in the same order."""

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unblur.devices import choose_device, choose_precision
 from unblur.errors import DeviceError
-from unblur.srn import SRN
+from unblur.network.devices import choose_device, choose_precision
+from unblur.network.srn import SRN
 
 SIDE_PX = 64
 """Side of the test picture, which takes a CPU about a tenth of a second."""

@@ -17,41 +17,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unblur.bands import LineBuffers, RowQueue, Span, next_band
-from unblur.devices import choose_device, choose_precision
 from unblur.errors import PhotoError, UsageError
 from unblur.main_memory import return_freed_memory
-from unblur.memory import (
+from unblur.network.bands import LineBuffers, RowQueue, Span, next_band
+from unblur.network.config import SCALES, SRNConfig
+from unblur.network.devices import choose_device, choose_precision
+from unblur.network.memory import (
     SMALLEST_TILE_PX,
     automatic_tile,
     is_out_of_memory,
     largest_tile,
     photo_needs,
 )
-from unblur.photo_rows import PhotoRows, Pixels, as_seen
-from unblur.srn import State, enlarge, shrink
-from unblur.srn_config import SCALES, SRNConfig
-from unblur.views import ALL_VIEWS, mean
+from unblur.network.photo_rows import PhotoRows, Pixels, as_seen
+from unblur.network.srn import State, enlarge, shrink
+from unblur.network.views import ALL_VIEWS, mean
 
 Finish: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
 """Waits for a band's image (N, C, H, W) and state (N, S, h, w), in float32 on the CPU."""
 
 
 class Network(Protocol):
-    """What a `Deblurrer` needs of `unblur.srn.SRN`."""
+    """What a `Deblurrer` needs of `unblur.network.srn.SRN`."""
 
     config: SRNConfig
 
     def run_scale(
         self, blurred: Tensor, previous: Tensor, state: State | None, buffers: LineBuffers
     ) -> tuple[Tensor, State | None]:
-        """See `unblur.srn.SRN.run_scale`."""
+        """See `unblur.network.srn.SRN.run_scale`."""
 
     def to(self, device: torch.device) -> Network:
         """Move to a device."""
 
     def transposed(self) -> Network:
-        """See `unblur.srn.SRN.transposed`."""
+        """See `unblur.network.srn.SRN.transposed`."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Deblurrer:
         tile: Side in pixels of a square as large as the largest tile, or ``auto``.
         precision: Type that convolutions compute in; by default the device's fastest.
         strength: Share of the change that is made, from 0 to 1.
-        views: How many of `unblur.views.ALL_VIEWS` the result is the mean of.
+        views: How many of `unblur.network.views.ALL_VIEWS` the result is the mean of.
         max_memory: Bytes of main memory that the program may take; by default what is free.
         reserved: Of these, what is needed besides the network, the photo and its result.
         warn: Told in a sentence when memory ran out and what is done about it.

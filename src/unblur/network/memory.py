@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
 from unblur.main_memory import free_main_memory, lack_of_memory, obtainable_memory
-from unblur.srn_config import SCALES, SRNConfig
-from unblur.srn_memory import (
+from unblur.network.config import SCALES, SRNConfig
+from unblur.network.srn_memory import (
     image_bytes_per_pixel,
     line_buffer_bytes,
     scale_bytes_per_pixel,
     tile_bytes_per_pixel,
     weight_bytes,
 )
-from unblur.views import sum_type
+from unblur.network.views import sum_type
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of what is free that a tile may take: too much RAM freezes the whole machine."""

@@ -1,7 +1,7 @@
 """How much memory a scale-recurrent network takes, by its configuration alone.
 
 All figures are upper bounds; tests compare them with networks of many shapes. Nothing here
-needs PyTorch. Section numbers are those of the paper that `unblur.srn` cites.
+needs PyTorch. Section numbers are those of the paper that `unblur.network.srn` cites.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from unblur.srn_config import SRNConfig
+from unblur.network.config import SRNConfig
 
 MAPS_ALIVE = 16
 """Feature maps of the first level's size that are alive at once, measured at the peak."""

@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unblur.bands import Span
-from unblur.formats.pixels import Floats
-from unblur.srn_config import SRNConfig
+from unblur.network.bands import Span
+from unblur.network.config import SRNConfig
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -66,7 +65,7 @@ class PhotoRows:
         kind = np.uint8 if band.itemsize == 1 else np.int32
         return np.ascontiguousarray(band.transpose(2, 0, 1), kind)
 
-    def write(self, top: int, values: Floats) -> None:
+    def write(self, top: int, values: NDArray[np.float32]) -> None:
         """Round finished rows (3, H, W) to the photo's own depth, without the padding."""
         whole = values[:, : max(0, self.height - top), : self.width].transpose(1, 2, 0)
         for start in range(0, len(whole), ROWS_AT_ONCE):
@@ -74,7 +73,7 @@ class PhotoRows:
             place = np.s_[top + start : top + start + len(rows)]
             self.output[place] = self._rounded(rows, self.image[place])
 
-    def _rounded(self, rows: Floats, original: Pixels) -> Floats:
+    def _rounded(self, rows: NDArray[np.float32], original: Pixels) -> NDArray[np.float32]:
         """Return (h, w, 3) in [0, 1] as whole numbers (h, w, channels), blended by strength."""
         if self.channels == 1:
             rows = rows.mean(axis=2, keepdims=True)

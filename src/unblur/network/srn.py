@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.bands import LineBuffers
-from unblur.srn_config import SCALES, SRNConfig
+from unblur.network.bands import LineBuffers
+from unblur.network.config import SCALES, SRNConfig
 
 State: TypeAlias = Tensor
 """ConvLSTM cell and hidden maps, concatenated along the channels."""

@@ -1,6 +1,6 @@
 """What a scale-recurrent network looks like, as plain values that need no PyTorch.
 
-Section numbers are those of the paper that `unblur.srn` cites.
+Section numbers are those of the paper that `unblur.network.srn` cites.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SRNConfig:
     residual: bool = False
     """Predict what to add to the blurred image, rather than the image itself."""
     resample: Literal["subsample", "area"] = "subsample"
-    """How images shrink and grow between scales; see `unblur.srn.shrink`."""
+    """How images shrink and grow between scales; see `unblur.network.srn.shrink`."""
     levels: int = PUBLISHED_LEVELS
     """Resolutions inside one encoder-decoder; each halves the one before."""
 

@@ -10,7 +10,7 @@ import torch
 
 from unblur.cgroups import MOUNTED, OWN, own_groups
 from unblur.errors import DeviceError
-from unblur.gpus import find_gpus, install_command
+from unblur.network.gpus import find_gpus, install_command
 
 
 def choose_device(name: str) -> torch.device:
