@@ -134,8 +134,8 @@ def main() -> None:
         measure()
         return
     from training.judging.cost import kmac_per_pixel
-    from unblur.models import DEFAULT_MODEL, find_weights
-    from unblur.weights import load_network
+    from unblur.models.catalog import DEFAULT_MODEL, find_weights
+    from unblur.models.weights import load_network
 
     multiplications = 1000 * kmac_per_pixel(load_network(find_weights(DEFAULT_MODEL)))
     print(f"{multiplications / 1e3:.0f} GMAC per megapixel\n\n{table(multiplications)}")

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from unblur.loading import have_threads_wait_briefly
+from unblur.models.loading import have_threads_wait_briefly
 
 MEGAPIXELS = (1, 3, 10, 30, 100)
 PIECE_PX = 1024
@@ -61,9 +61,9 @@ def bare_network_seconds(photo: Path) -> float:
     from PIL import Image
 
     from unblur.formats.pixels import to_array
-    from unblur.models import DEFAULT_MODEL, find_weights
+    from unblur.models.catalog import DEFAULT_MODEL, find_weights
+    from unblur.models.weights import load_network
     from unblur.network.devices import choose_precision, use_threads
-    from unblur.weights import load_network
 
     use_threads()
     network = load_network(find_weights(DEFAULT_MODEL))

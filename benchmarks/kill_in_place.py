@@ -25,12 +25,12 @@ import numpy as np
 from PIL import Image
 
 import unblur.batch
-import unblur.loading  # noqa: F401 (imports PyTorch once for all children)
+import unblur.models.loading  # noqa: F401 (imports PyTorch once for all children)
 from unblur import cli
+from unblur.models.weights import save_network
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
 from unblur.storage.temporaries import has_unfinished
-from unblur.weights import save_network
 
 BRIGHTER = 0.1
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unblur.loading import have_threads_wait_briefly
+from unblur.models.loading import have_threads_wait_briefly
 
 NETWORKS = ("srn-compact", "srn-color", "srn-lstm")
 PEERS = ("NAFNet", "Restormer", "Richardson-Lucy")
@@ -43,10 +43,10 @@ class Measurement:
 def make_network(name: str):  # noqa: ANN201 (torch is imported late)
     """Build a network; all but ours with random weights, which take as long."""
     from benchmarks import peers
-    from unblur.models import find_weights
+    from unblur.models.catalog import find_weights
+    from unblur.models.published import CONFIGS
+    from unblur.models.weights import load_network
     from unblur.network.srn import SRN
-    from unblur.published import CONFIGS
-    from unblur.weights import load_network
 
     if name in CONFIGS:
         return SRN(CONFIGS[name]).eval().requires_grad_(False)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.judging.cost import kmac_per_pixel
-from unblur.models import DEFAULT_MODEL, MODELS
+from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network.config import SRNConfig
 from unblur.network.deblurrer import Deblurrer
 from unblur.network.srn import SRN

@@ -24,13 +24,13 @@ HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
 
 with atheris.instrument_imports(include=["unblur"]):
-    from unblur import importing, published, tensorflow_checkpoint, weights
     from unblur.display import make_views
     from unblur.errors import PhotoError, WeightsError
     from unblur.formats import coding, exif_thumbnail, jpeg, png
     from unblur.formats.metadata import Metadata
     from unblur.formats.photo import PNG, TIFF
     from unblur.formats.tiff_writer import write_tiff
+    from unblur.models import importing, published, tensorflow_checkpoint, weights
     from unblur.network.config import SRNConfig
     from unblur.network.srn import SRN
 

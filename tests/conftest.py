@@ -130,7 +130,7 @@ def identity_weights(tmp_path_factory):
     """Weights of a tiny real network that adds nothing to its input."""
     from fakes import unchanging_srn
 
-    from unblur.weights import save_network
+    from unblur.models.weights import save_network
 
     path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
     save_network(unchanging_srn(), path)
@@ -142,7 +142,7 @@ def brightening_weights(tmp_path_factory):
     """Weights of a tiny real network that makes every photo brighter, each time it sees it."""
     from fakes import brightening_srn
 
-    from unblur.weights import save_network
+    from unblur.models.weights import save_network
 
     path = tmp_path_factory.mktemp("weights") / "brightening.safetensors"
     save_network(brightening_srn(), path)

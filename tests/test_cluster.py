@@ -26,12 +26,12 @@ from unblur import __version__, compare, dispatch  # noqa: E402
 from unblur.cli import main  # noqa: E402
 from unblur.cluster import choose_shapes  # noqa: E402
 from unblur.errors import DeviceError, UsageError  # noqa: E402
+from unblur.models.weights import save_network  # noqa: E402
 from unblur.network.config import SRNConfig  # noqa: E402
 from unblur.network.srn import SRN  # noqa: E402
 from unblur.options import Options  # noqa: E402
 from unblur.report import Status  # noqa: E402
 from unblur.ui import Ui  # noqa: E402
-from unblur.weights import save_network  # noqa: E402
 from unblur.worker import Choices, Worker  # noqa: E402
 
 pytestmark = [  # older versions of Ray leave files open

@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from unblur.loading import have_threads_wait_briefly
+from unblur.models.loading import have_threads_wait_briefly
 from unblur.network.devices import available_cores, use_threads
 
 

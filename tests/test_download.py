@@ -24,14 +24,14 @@ from published_files import (
 )
 from servers import cut, stalled, status, whole
 
-from unblur import fetch
 from unblur.cli import main
-from unblur.models import MODELS, installed_path
+from unblur.models import http
+from unblur.models.catalog import MODELS, installed_path
+from unblur.models.published import CONFIGS
+from unblur.models.weights import load_network, read_notes, save_network
 from unblur.network.srn import SRN
-from unblur.published import CONFIGS
 from unblur.storage.temporaries import TEMPORARY_FILES
 from unblur.ui import Ui
-from unblur.weights import load_network, read_notes, save_network
 
 FILE = "srndeblur_models.zip"
 
@@ -47,8 +47,8 @@ def archive():
 def mirror(server, monkeypatch):
     """A server that stands for the authors'."""
     monkeypatch.setenv("UNBLUR_MIRROR", f"{server.url}/weights/")
-    quick = fetch.Patience(retries=1, backoff_seconds=0, connect_seconds=5, silence_seconds=0.2)
-    monkeypatch.setattr(fetch, "PATIENCE", quick)
+    quick = http.Patience(retries=1, backoff_seconds=0, connect_seconds=5, silence_seconds=0.2)
+    monkeypatch.setattr(http, "PATIENCE", quick)
     return server
 
 

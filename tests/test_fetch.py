@@ -8,9 +8,9 @@ import subprocess
 import pytest
 from servers import cut, ranged, stalled, status, unsized, whole
 
-from unblur import fetch as fetch_module
 from unblur.errors import WeightsError
-from unblur.fetch import Patience, Watch, fetch
+from unblur.models import http as fetch_module
+from unblur.models.http import Patience, Watch, fetch
 
 DATA = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(DATA).hexdigest()

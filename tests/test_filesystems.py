@@ -412,7 +412,7 @@ ONLY_POSIX_HAS = {
 POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
 def test_nothing_that_only_posix_has_is_used_without_a_way_round(path):
     """Such a module is imported in a function, such a name is taken by getattr or hasattr."""
     tree = ast.parse(path.read_text("utf-8"))

@@ -17,14 +17,14 @@ from published_files import (
 from safetensors.torch import save_file
 from test_tensorflow_checkpoint import make_checkpoint
 
-from unblur import importing
 from unblur.errors import UsageError, WeightsError
-from unblur.importing import keep, read_networks
-from unblur.models import MODELS, find_weights, installed_path
+from unblur.models import importing
+from unblur.models.catalog import MODELS, find_weights, installed_path
+from unblur.models.importing import keep, read_networks
+from unblur.models.published import CONFIGS, load_published
+from unblur.models.weights import decode_network, load_network, read_notes, save_network
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
-from unblur.published import CONFIGS, load_published
-from unblur.weights import decode_network, load_network, read_notes, save_network
 
 COMPACT = MODELS["srn-compact"].config
 

@@ -65,7 +65,7 @@ def imported(path):
             yield (node.module or "").split(".")[0]
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
 def test_libraries_stay_in_their_modules(path):
     for library, homes in LIBRARY_HOMES.items():
         if path.stem not in homes:

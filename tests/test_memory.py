@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from unblur.models import DEFAULT_MODEL, MODELS
+from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network.config import SRNConfig
 from unblur.network.memory import (
     LARGEST_TILE_PX,

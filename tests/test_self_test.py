@@ -10,12 +10,12 @@ from click.testing import CliRunner
 from unblur import __version__
 from unblur.cli import main
 from unblur.errors import DeviceError
-from unblur.models import DEFAULT_MODEL, find_weights
+from unblur.models.catalog import DEFAULT_MODEL, find_weights
+from unblur.models.weights import load_network
 from unblur.network import self_test as module
 from unblur.network.self_test import self_test, working_device
 from unblur.network.srn import SRN, SRNConfig
 from unblur.options import Options
-from unblur.weights import load_network
 
 CPU = torch.device("cpu")
 NOWHERE = torch.device("meta")

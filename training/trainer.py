@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from training.even import make_even
 from training.losses import BALANCED, SQUARED, training_loss
 from training.muon import Muon
-from unblur.models import DEFAULT_MODEL, MODELS
+from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network.devices import choose_precision
 from unblur.network.srn import SRN
 

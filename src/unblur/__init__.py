@@ -17,13 +17,13 @@ if TYPE_CHECKING:
         UsageError,
         WeightsError,
     )
-    from unblur.models import Model
+    from unblur.models.catalog import Model
 
 _HOMES = {
     "Deblurrer": "api",
     "DeviceError": "errors",
     "ExitCode": "errors",
-    "Model": "models",
+    "Model": "models.catalog",
     "PhotoError": "errors",
     "UnblurError": "errors",
     "UsageError": "errors",

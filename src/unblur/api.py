@@ -22,8 +22,8 @@ from unblur.errors import PhotoError, UsageError
 from unblur.formats import coding
 from unblur.formats.pixels import to_array, to_samples
 from unblur.history import FORGOTTEN, History
-from unblur.loading import load_deblurrer
-from unblur.models import DEFAULT_MODEL, MODELS, Model, find_weights
+from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model, find_weights
+from unblur.models.loading import load_deblurrer
 from unblur.options import STREAM, Options
 from unblur.plan import Job, make_plan
 from unblur.report import Outcome

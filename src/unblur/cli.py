@@ -31,7 +31,7 @@ from unblur.config import read_config
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
 from unblur.formats.photo import CONVERSIONS
-from unblur.models import DEFAULT_MODEL, find_weights
+from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Options
 from unblur.ui import NORMAL, Ui
 from unblur.version import __version__
@@ -335,10 +335,10 @@ def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
 
 
 def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
+    from unblur.models.weights import fingerprint
     from unblur.plan import make_plan
     from unblur.report import Report
     from unblur.runner import Run, run_plan
-    from unblur.weights import fingerprint
 
     started, options = time.monotonic(), _read_options(flags)
     page = _read_page(flags)
@@ -490,7 +490,7 @@ def _make_runner(weights: Path, flags: dict[str, Any], options: Options, ui: Ui)
         return LocalRunner(lambda: _make_deblurrer(weights, flags, options, ui))
     load_extra("ray", "cluster", "runs on a cluster", UsageError)
     from unblur.cluster import RayRunner
-    from unblur.weights import load_network
+    from unblur.models.weights import load_network
     from unblur.worker import Choices
 
     choices = Choices(**{field.name: flags[field.name] for field in fields(Choices)})
@@ -498,7 +498,7 @@ def _make_runner(weights: Path, flags: dict[str, Any], options: Options, ui: Ui)
 
 
 def _make_deblurrer(weights: Path, flags: dict[str, Any], options: Options, ui: Ui) -> Deblurrer:
-    from unblur.loading import load_deblurrer
+    from unblur.models.loading import load_deblurrer
     from unblur.work import drawing_bytes
 
     chosen = {name: flags[name] for name in ("device", "tile", "strength", "views", "max_memory")}

@@ -18,7 +18,7 @@ import psutil
 
 from unblur.config import cache_folder, config_file, models_folder, read_config
 from unblur.errors import ExitCode, UsageError, WeightsError
-from unblur.models import DEFAULT_MODEL, MODELS, find_weights, imported_models
+from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
 from unblur.version import __version__
 
@@ -289,7 +289,7 @@ def _examine_model(name: str) -> ModelFile:
 
 def _load(path: Path) -> SRN | str:
     """Return the network of a weights file, or why there is none."""
-    from unblur.weights import load_network
+    from unblur.models.weights import load_network
 
     try:
         return load_network(path)

@@ -14,7 +14,7 @@ import click
 
 from unblur.commands import exit_code_of, options_with_defaults, verbosity_options
 from unblur.errors import ExitCode
-from unblur.loading import have_threads_wait_briefly
+from unblur.models.loading import have_threads_wait_briefly
 from unblur.ui import NORMAL, Ui
 from unblur.words import printable
 

@@ -12,13 +12,13 @@ import click
 from unblur.commands import exit_code_of, verbosity_options
 from unblur.config import models_folder
 from unblur.errors import ExitCode, UsageError, WeightsError
-from unblur.models import MODELS, Model, find_weights, imported_models, installed_path
+from unblur.models.catalog import MODELS, Model, find_weights, imported_models, installed_path
 from unblur.storage.files import describe_os_error
 from unblur.ui import VERBOSE, Ui
 from unblur.words import printable
 
 if TYPE_CHECKING:
-    from unblur.download import Downloaded
+    from unblur.models.download import Downloaded
 
 
 @click.group()
@@ -118,7 +118,7 @@ def _describe_file(name: str) -> list[tuple[str, ...]]:
     Raises:
         WeightsError: If the name is not known, or the file is damaged.
     """
-    from unblur.weights import CONFIG_KEY, SOURCE_CHECKSUM_KEY, SOURCE_KEY, read_notes
+    from unblur.models.weights import CONFIG_KEY, SOURCE_CHECKSUM_KEY, SOURCE_KEY, read_notes
 
     if name in MODELS and not _is_here(name):
         return [("weights", f"not downloaded; they would be at {installed_path(name)}")]
@@ -153,7 +153,7 @@ def download(names: tuple[str, ...], offline: bool, quiet: int, verbose: int) ->
     def act(ui: Ui) -> None:
         missing = [MODELS[name] for name in _known(names) if not _is_whole(name, ui)]
         if offline and missing:
-            from unblur.download import offline_recipe
+            from unblur.models.download import offline_recipe
 
             raise WeightsError(offline_recipe(missing[0]))
         for file in dict.fromkeys(model.file for model in missing):
@@ -175,7 +175,7 @@ def _is_whole(name: str, ui: Ui) -> bool:
     """Tell whether a model needs no download, and tell the user, too."""
     if not _is_here(name):
         return False
-    from unblur.weights import load_network
+    from unblur.models.weights import load_network
 
     try:
         load_network(find_weights(name))
@@ -190,8 +190,8 @@ def _is_whole(name: str, ui: Ui) -> bool:
 
 def _download_file(wanted: list[Model], ui: Ui) -> None:
     """Fetch the file that models are published in."""
-    from unblur.download import addresses, download
-    from unblur.fetch import Watch, without_password
+    from unblur.models.download import addresses, download
+    from unblur.models.http import Watch, without_password
 
     file = wanted[0].file
     ui.say(f"fetching {file} from {without_password(addresses(wanted[0])[0])}")
@@ -227,7 +227,7 @@ def import_model(file: Path, name: str | None, quiet: int, verbose: int) -> None
     """
 
     def act(ui: Ui) -> None:
-        from unblur.importing import file_checksum, keep, read_networks
+        from unblur.models.importing import file_checksum, keep, read_networks
 
         found = read_networks(file)
         if name and len(found) > 1:
@@ -252,7 +252,7 @@ def verify(names: tuple[str, ...], quiet: int, verbose: int) -> None:
     """
 
     def act(ui: Ui) -> None:
-        from unblur.weights import load_network
+        from unblur.models.weights import load_network
 
         damaged = 0
         for name in names or [n for n in [*MODELS, *imported_models()] if _is_here(n)]:

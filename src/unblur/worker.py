@@ -11,7 +11,7 @@ import ray
 
 from unblur import work
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
-from unblur.loading import have_threads_wait_briefly, load_deblurrer
+from unblur.models.loading import have_threads_wait_briefly, load_deblurrer
 from unblur.options import Options
 from unblur.plan import Job
 from unblur.report import Outcome

@@ -1,6 +1,6 @@
 """HEIF (HEIC): decode a still photo, and put new pixels into the original's container.
 
-The container is `unblur.bmff`'s; the codec's configuration is ISO/IEC 14496-15,
+The container is `unblur.formats.bmff`'s; the codec's configuration is ISO/IEC 14496-15,
 section 8.3.3.1. Photos of 8, 10 and 12 bits keep their depth, and a grid stays a
 grid of such tiles. Rotation is not applied, so it stays true; a crop (clap) is,
 because libheif codes odd sizes by one. Alpha is an image of its own, which is

@@ -1,7 +1,7 @@
 """Deblur arrays of any size: one network, one device, bounded memory.
 
 Each scale is finished for the whole photo before the next begins, in tiles that
-are bands: as wide as the photo, and exact (see `unblur.bands`). Cutting the photo
+are bands: as wide as the photo, and exact (see `unblur.network.bands`). Cutting the photo
 first and running all scales inside each tile would show the coarse scales four
 times less context than the network needs.
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unblur.errors import WeightsError
-from unblur.models import repair_hint
+from unblur.models.catalog import repair_hint
 from unblur.network.config import SRNConfig
 from unblur.storage.files import describe_os_error
 

@@ -54,10 +54,10 @@ def load_deblurrer(
         UsageError: If the tile is too small, the strength no share, or there are not so many views.
     """
     have_threads_wait_briefly()
+    from unblur.models.weights import load_network
     from unblur.network.deblurrer import Deblurrer
     from unblur.network.devices import use_threads
     from unblur.network.self_test import working_device
-    from unblur.weights import load_network
 
     if threads:
         use_threads(None if threads == "auto" else threads)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from unblur.errors import WeightsError
-from unblur.models import MODELS
+from unblur.models.catalog import MODELS
+from unblur.models.tensorflow_checkpoint import TensorFlowCheckpoint
+from unblur.models.weights import build_network
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
-from unblur.tensorflow_checkpoint import TensorFlowCheckpoint
-from unblur.weights import build_network
 
 CONFIGS = {name: MODELS[name].config for name in ("srn-color", "srn-gray", "srn-lstm")}
 """Configurations of the published models by name."""

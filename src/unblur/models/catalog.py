@@ -121,7 +121,7 @@ def find_weights(model: str) -> Path:
     """Return the weights file of a model's name, or of a path.
 
     The file that comes with the program is compared with its checksum; others
-    carry theirs inside, which `unblur.weights.load_network` compares.
+    carry theirs inside, which `unblur.models.weights.load_network` compares.
 
     Raises:
         WeightsError: If there is no such model or file, or it is damaged.
@@ -176,7 +176,7 @@ def repair_hint(model: str | Path) -> str:
 
 def _find_embedded(model: Model) -> Path:
     """Find a file inside the installed package, or in the source tree beside it."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     places = (package / "data" / model.file, package.parents[1] / "weights" / model.file)
     path = next((place for place in places if place.is_file()), None)
     if path is None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from unblur.config import MODELS_VARIABLE, models_folder
 from unblur.errors import PhotoError, WeightsError
-from unblur.fetch import Watch, fetch, without_password
-from unblur.importing import check_room, keep, make_models_folder, read_networks
-from unblur.models import Model, installed_path
+from unblur.models.catalog import Model, installed_path
+from unblur.models.http import Watch, fetch, without_password
+from unblur.models.importing import check_room, keep, make_models_folder, read_networks
 from unblur.storage.files import FileDraft, describe_os_error
 from unblur.storage.temporaries import sweep, temporary_beside
 

@@ -23,13 +23,10 @@ from torch import Tensor
 
 from unblur.config import MODELS_VARIABLE
 from unblur.errors import PhotoError, UsageError, WeightsError
-from unblur.models import MODELS, installed_path, is_model_name
-from unblur.network.config import SRNConfig
-from unblur.network.srn import SRN
-from unblur.published import load_published, recognise
-from unblur.storage.files import FileDraft, describe_os_error, make_folder
-from unblur.tensorflow_checkpoint import LARGEST_INDEX_BYTES, TensorFlowCheckpoint
-from unblur.weights import (
+from unblur.models.catalog import MODELS, installed_path, is_model_name
+from unblur.models.published import load_published, recognise
+from unblur.models.tensorflow_checkpoint import LARGEST_INDEX_BYTES, TensorFlowCheckpoint
+from unblur.models.weights import (
     CONFIG_KEY,
     LARGEST_FILE_BYTES,
     SOURCE_CHECKSUM_KEY,
@@ -41,6 +38,9 @@ from unblur.weights import (
     read_notes,
     read_weights,
 )
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
+from unblur.storage.files import FileDraft, describe_os_error, make_folder
 
 PUBLISHED_STEP = 523000
 """The step of training that the authors' program loads."""
