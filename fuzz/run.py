@@ -24,7 +24,6 @@ HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
 
 with atheris.instrument_imports(include=["unblur"]):
-    from unblur.display import make_views
     from unblur.errors import PhotoError, WeightsError
     from unblur.formats import coding, exif_thumbnail, jpeg, png
     from unblur.formats.metadata import Metadata
@@ -33,6 +32,7 @@ with atheris.instrument_imports(include=["unblur"]):
     from unblur.models import importing, published, tensorflow_checkpoint, weights
     from unblur.network.config import SRNConfig
     from unblur.network.srn import SRN
+    from unblur.pictures.display import make_views
 
 sys.path.append(str(TESTS))
 import bombs  # noqa: E402 (the tests' folder had to be made known first)

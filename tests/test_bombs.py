@@ -19,13 +19,13 @@ from bombs import (
 from conftest import encode_image, make_pixels
 from PIL import Image
 
-from unblur.change import measure_change
-from unblur.display import make_views
 from unblur.errors import ExcessError, PhotoError
 from unblur.formats import coding, exif_thumbnail, jpeg
 from unblur.formats.bmff_items import Reference, refuse_costly
 from unblur.formats.pixels import reduced
 from unblur.limits import limited, refuse_excess
+from unblur.pictures.change import measure_change
+from unblur.pictures.display import make_views
 
 SECONDS = 1.0
 """For what takes a few hundredths; without limits most of it would take minutes."""

@@ -22,7 +22,7 @@ ray = pytest.importorskip("ray", reason="ray is not installed")
 
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from unblur import __version__, compare, dispatch  # noqa: E402
+from unblur import __version__, dispatch  # noqa: E402
 from unblur.cli import main  # noqa: E402
 from unblur.cluster import choose_shapes  # noqa: E402
 from unblur.errors import DeviceError, UsageError  # noqa: E402
@@ -30,6 +30,7 @@ from unblur.models.weights import save_network  # noqa: E402
 from unblur.network.config import SRNConfig  # noqa: E402
 from unblur.network.srn import SRN  # noqa: E402
 from unblur.options import Options  # noqa: E402
+from unblur.pictures import compare  # noqa: E402
 from unblur.report import Status  # noqa: E402
 from unblur.ui import Ui  # noqa: E402
 from unblur.worker import Choices, Worker  # noqa: E402

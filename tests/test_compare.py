@@ -14,8 +14,11 @@ from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
 from unblur import cli
-from unblur.change import measure_change
-from unblur.compare import (
+from unblur.errors import PhotoError
+from unblur.formats import coding
+from unblur.network.deblurrer import Deblurrer
+from unblur.pictures.change import measure_change
+from unblur.pictures.compare import (
     DRAWING_BYTES,
     LABEL_PX,
     MAGNIFIED,
@@ -25,10 +28,7 @@ from unblur.compare import (
     make_pair,
     make_pictures,
 )
-from unblur.display import View, turned
-from unblur.errors import PhotoError
-from unblur.formats import coding
-from unblur.network.deblurrer import Deblurrer
+from unblur.pictures.display import View, turned
 from unblur.storage import files
 
 NAME = "photo-compared.png"
@@ -241,7 +241,7 @@ def test_standard_input_to_a_file_can_be_compared(tmp_path, unblur):
 
 
 def test_a_comparison_that_cannot_be_drawn_is_told_and_the_result_stays(jpeg, unblur, monkeypatch):
-    from unblur import compare
+    from unblur.pictures import compare
 
     def fail(pair):
         raise MemoryError

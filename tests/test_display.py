@@ -8,11 +8,11 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image, ImageCms, ImageOps
 
-from unblur.display import Box, make_views
 from unblur.formats import bmff, coding
 from unblur.formats.bmff_boxes import make_box
 from unblur.formats.bmff_items import ROTATION, Property
 from unblur.formats.photo import JPEG, PNG, Photo
+from unblur.pictures.display import Box, make_views
 
 
 def view_of(data):

@@ -393,7 +393,7 @@ def test_a_photo_done_earlier_is_shown_by_the_picture_inside_it(
     jpeg, tmp_path, unblur, monkeypatch
 ):
     picture = encode_image(Image.fromarray(make_pixels(30, 40)), "WEBP")
-    from unblur import compare
+    from unblur.pictures import compare
 
     monkeypatch.setattr(compare, "code_thumbnail", lambda header: picture if header else None)
     unblur(jpeg)

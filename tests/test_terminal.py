@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur.compare import make_pair
 from unblur.formats import coding
+from unblur.pictures.compare import make_pair
 from unblur.terminal import (
     QUESTION,
     Screen,

@@ -230,7 +230,7 @@ def _is_shown(path: Place | None) -> bool:
 
 def _embedded_thumbnail(path: Place | None) -> bytes | None:
     """Return the picture inside a JPEG file: of photos done earlier, it is there at no cost."""
-    from unblur.compare import code_thumbnail
+    from unblur.pictures.compare import code_thumbnail
 
     if not isinstance(path, Path):
         return None

@@ -29,7 +29,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from unblur.compare import Pair
+    from unblur.pictures.compare import Pair
 
 QUESTION = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[c"
 ATTRIBUTES = re.compile(rb"\x1b\[\?([0-9;]*)c")
@@ -72,7 +72,7 @@ class Screen:
 
     def draw(self, pair: Pair) -> Preview:
         """Draw a photo before and after, as large as is sensible."""
-        from unblur.compare import draw_coarsely, draw_comparison
+        from unblur.pictures.compare import draw_coarsely, draw_comparison
 
         columns = min(self.columns, WIDEST_COLUMNS)
         if self.way is Way.BLOCKS:

@@ -275,7 +275,7 @@ def _show(
         return outcome, None
 
     def draw() -> tuple[Outcome, bytes | None]:
-        from unblur import compare
+        from unblur.pictures import compare
 
         pair = compare.make_pair(loaded.photo, pixels)
         side, screen = options.picture_side, options.screen
@@ -298,7 +298,7 @@ def drawing_bytes(options: Options) -> int:
     """Return the memory that drawing a photo before and after takes, if that is asked for."""
     if not (options.compare or options.picture_side or options.screen):
         return 0
-    from unblur.compare import DRAWING_BYTES
+    from unblur.pictures.compare import DRAWING_BYTES
 
     return DRAWING_BYTES
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unblur.display import Box
 from unblur.formats.pixels import STRIP_BYTES
+from unblur.pictures.display import Box
 
 BLOCK_PX = 16
 """Sides of a block, but for photos that are narrower."""

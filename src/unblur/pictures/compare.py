@@ -9,12 +9,12 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from unblur.change import Change, measure_change
-from unblur.display import Box, View, make_views, turned
 from unblur.formats import exif_thumbnail, jpeg
 from unblur.formats.metadata import read_orientation
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import to_8_bit_image
+from unblur.pictures.change import Change, measure_change
+from unblur.pictures.display import Box, View, make_views, turned
 from unblur.report import Pictures
 from unblur.score import blur_score
 
