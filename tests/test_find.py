@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 from conftest import make_jpeg
 
-from unblur import find as find_module
-from unblur.find import find
-from unblur.ignored import CACHE_SIGNATURE, reason_by_name
 from unblur.options import Options
+from unblur.run import find as find_module
+from unblur.run.find import find
+from unblur.run.ignored import CACHE_SIGNATURE, reason_by_name
 from unblur.storage.objects import Listing
 from unblur.storage.places import Url, place
 

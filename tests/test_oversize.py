@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner
 from conftest import make_jpeg
 
-from unblur import cli, limits, work
+from unblur import cli, limits
 from unblur.errors import PhotoError
 from unblur.options import Options
-from unblur.plan import find_photos
+from unblur.run import work
+from unblur.run.plan import find_photos
 from unblur.storage import files
 
 ALLOWED = "larger than [0-9.]+ GB.*--max-pixels"

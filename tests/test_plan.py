@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from unblur.errors import UsageError
-from unblur.history import History
 from unblur.options import Options
-from unblur.plan import make_plan
+from unblur.run.history import History
+from unblur.run.plan import make_plan
 from unblur.storage import files
 
 JPEG_BYTES, PNG_BYTES = b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"

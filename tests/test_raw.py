@@ -23,9 +23,9 @@ from unblur.formats.tiff_directory import (
     write_header,
     write_numbers,
 )
-from unblur.history import History
 from unblur.options import Options
-from unblur.plan import make_plan
+from unblur.run.history import History
+from unblur.run.plan import make_plan
 
 ASCII, SRATIONAL = 2, 10
 SIDE = 64

@@ -139,7 +139,7 @@ def test_no_photo_is_written_with_a_wrong_device(broken_gpu, jpeg, identity_weig
 
 def test_a_clusters_node_with_a_wrong_gpu_does_no_photo(broken_gpu, identity_weights, monkeypatch):
     pytest.importorskip("ray", reason="ray is not installed")
-    from unblur.worker import Choices, Worker
+    from unblur.run.ray_worker import Choices, Worker
 
     monkeypatch.setattr("ray.get", lambda network: network)
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "a node")

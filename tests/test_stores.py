@@ -6,11 +6,11 @@ import fsspec
 import pytest
 from conftest import make_jpeg
 
-from unblur.done import Memory
 from unblur.errors import PhotoError
-from unblur.history import History, Record
 from unblur.options import Options
-from unblur.plan import Job, make_plan
+from unblur.run.done import Memory
+from unblur.run.history import History, Record
+from unblur.run.plan import Job, make_plan
 from unblur.storage import objects
 from unblur.storage.places import FileState, Url, place
 
@@ -126,7 +126,7 @@ def test_a_store_that_does_not_tell_ends_no_run(library, unblur, monkeypatch):
         def is_done(self, job, options):
             raise PhotoError("connection reset")
 
-    monkeypatch.setattr("unblur.runner.Memory", Deaf)
+    monkeypatch.setattr("unblur.run.runner.Memory", Deaf)
     assert unblur("-r", library).code == 0
 
 

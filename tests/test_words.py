@@ -177,7 +177,7 @@ def test_an_error_that_nobody_foresaw_is_escaped_too(on_terminal, monkeypatch):
     def fail(*unused):
         raise RuntimeError(HOSTILE)
 
-    monkeypatch.setattr("unblur.plan.make_plan", fail)
+    monkeypatch.setattr("unblur.run.plan.make_plan", fail)
     for more in ([], ["-vv"]):
         code, shown = on_terminal("a.jpg", *more)
         assert code == 1

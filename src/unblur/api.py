@@ -17,16 +17,17 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from unblur import score, work
+from unblur import score
 from unblur.errors import PhotoError, UsageError
 from unblur.formats import coding
 from unblur.formats.pixels import to_array, to_samples
-from unblur.history import FORGOTTEN, History
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model, find_weights
 from unblur.models.loading import load_deblurrer
 from unblur.options import STREAM, Options
-from unblur.plan import Job, make_plan
-from unblur.report import Outcome
+from unblur.run import work
+from unblur.run.history import FORGOTTEN, History
+from unblur.run.plan import Job, make_plan
+from unblur.run.report import Outcome
 from unblur.storage.places import place
 
 if TYPE_CHECKING:

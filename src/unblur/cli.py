@@ -39,11 +39,11 @@ from unblur.version import __version__
 if TYPE_CHECKING:
     from typing import Literal
 
-    from unblur.history import History
     from unblur.network.deblurrer import Deblurrer
-    from unblur.plan import Plan
-    from unblur.report import Report
-    from unblur.runner import Runner
+    from unblur.run.history import History
+    from unblur.run.plan import Plan
+    from unblur.run.report import Report
+    from unblur.run.runner import Runner
     from unblur.ui import Listing
 
 EPILOG = """\
@@ -336,9 +336,9 @@ def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
 
 def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     from unblur.models.weights import fingerprint
-    from unblur.plan import make_plan
-    from unblur.report import Report
-    from unblur.runner import Run, run_plan
+    from unblur.run.plan import make_plan
+    from unblur.run.report import Report
+    from unblur.run.runner import Run, run_plan
 
     started, options = time.monotonic(), _read_options(flags)
     page = _read_page(flags)
@@ -463,7 +463,7 @@ def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
 
 
 def _only_plan(plan: Plan, ui: Ui, report: Report) -> None:
-    from unblur.report import Outcome, Status, settled_beforehand
+    from unblur.run.report import Outcome, Status, settled_beforehand
 
     for job in plan.jobs:
         outcome = settled_beforehand(job) or Outcome(job, Status.PLANNED)
@@ -485,13 +485,13 @@ def _conclude(report: Report, ui: Ui) -> ExitCode:
 
 def _make_runner(weights: Path, flags: dict[str, Any], options: Options, ui: Ui) -> Runner:
     if flags["ray"] is None:
-        from unblur.batch import LocalRunner
+        from unblur.run.local import LocalRunner
 
         return LocalRunner(lambda: _make_deblurrer(weights, flags, options, ui))
     load_extra("ray", "cluster", "runs on a cluster", UsageError)
-    from unblur.cluster import RayRunner
     from unblur.models.weights import load_network
-    from unblur.worker import Choices
+    from unblur.run.ray_runner import RayRunner
+    from unblur.run.ray_worker import Choices
 
     choices = Choices(**{field.name: flags[field.name] for field in fields(Choices)})
     return RayRunner(flags["ray"], lambda: load_network(weights), choices)
@@ -499,7 +499,7 @@ def _make_runner(weights: Path, flags: dict[str, Any], options: Options, ui: Ui)
 
 def _make_deblurrer(weights: Path, flags: dict[str, Any], options: Options, ui: Ui) -> Deblurrer:
     from unblur.models.loading import load_deblurrer
-    from unblur.work import drawing_bytes
+    from unblur.run.work import drawing_bytes
 
     chosen = {name: flags[name] for name in ("device", "tile", "strength", "views", "max_memory")}
     chosen |= {"threads": flags["threads"] or "auto", "reserved": drawing_bytes(options)}

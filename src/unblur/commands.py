@@ -24,7 +24,7 @@ from unblur.ui import Ui, output_told
 from unblur.words import printable
 
 if TYPE_CHECKING:
-    from unblur.history import History
+    from unblur.run.history import History
 
 SHOW_CURSOR = b"\x1b[?25h"
 """DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
@@ -184,7 +184,7 @@ def open_history(flags: dict[str, Any]) -> History:
     Raises:
         UsageError: If ``--history`` names no file that could be one.
     """
-    from unblur.history import History
+    from unblur.run.history import History
 
     if flags["history"] is None:
         return History(history_file(), older=cache_folder() / HISTORY_NAME)

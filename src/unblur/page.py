@@ -28,8 +28,8 @@ from urllib.parse import quote
 from unblur.errors import UsageError
 from unblur.formats.photo import HEIF, RAW, TIFF
 from unblur.options import Options
-from unblur.plan import Job
-from unblur.report import Outcome, Report, Status
+from unblur.run.plan import Job
+from unblur.run.report import Outcome, Report, Status
 from unblur.storage import files
 from unblur.storage.places import Place, Url, backup_of
 from unblur.storage.temporaries import sweep

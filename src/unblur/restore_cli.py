@@ -20,7 +20,7 @@ from unblur.errors import ExitCode
 from unblur.ui import Ui
 
 if TYPE_CHECKING:
-    from unblur.report import Outcome
+    from unblur.run.report import Outcome
 
 
 @click.command(context_settings={"auto_envvar_prefix": "UNBLUR"})
@@ -45,8 +45,8 @@ def restore(**flags: Any) -> None:  # noqa: ANN401 (click hands over every optio
 
 
 def _restore(flags: dict[str, Any], ui: Ui) -> ExitCode:
-    from unblur.report import Report
-    from unblur.restore import Choices, restore
+    from unblur.run.report import Report
+    from unblur.run.restore import Choices, restore
 
     report = Report()
     chosen = {name: flags[name] for name in ("recursive", "force", "dry_run")}
@@ -64,7 +64,7 @@ def _restore(flags: dict[str, Any], ui: Ui) -> ExitCode:
 
 
 def _tell(outcome: Outcome, flags: dict[str, Any], ui: Ui) -> None:
-    from unblur.report import Status
+    from unblur.run.report import Status
 
     job = outcome.job
     if outcome.status is Status.FAILED:

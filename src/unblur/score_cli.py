@@ -23,8 +23,8 @@ from unblur.options import STREAM, Options
 from unblur.ui import Ui
 
 if TYPE_CHECKING:
-    from unblur.plan import Job
-    from unblur.report import Outcome, Report
+    from unblur.run.plan import Job
+    from unblur.run.report import Outcome, Report
 
 MOST_THREADS = 4
 """By default: more decode no faster from one disk, and each holds a photo."""
@@ -55,9 +55,9 @@ def score(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option 
 
 
 def _score(flags: dict[str, Any], ui: Ui) -> ExitCode:
-    from unblur.batch import load_ahead
-    from unblur.plan import find_photos
-    from unblur.report import Outcome, Report, Status
+    from unblur.run.local import load_ahead
+    from unblur.run.plan import find_photos
+    from unblur.run.report import Outcome, Report, Status
 
     chosen = ("recursive", "include", "exclude", "max_pixels")
     options = Options(**{name: flags[name] for name in chosen})
@@ -87,8 +87,8 @@ def _score(flags: dict[str, Any], ui: Ui) -> ExitCode:
 
 
 def _measure(job: Job, options: Options) -> float | Outcome:
-    from unblur import work
-    from unblur.report import settled_beforehand
+    from unblur.run import work
+    from unblur.run.report import settled_beforehand
 
     settled = settled_beforehand(job)
     return settled if settled else work.attempt(job, lambda: work.score(job, options))

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from unblur.errors import UnblurError
-from unblur.plan import Job, Plan
-from unblur.report import Outcome, Report, Status
+from unblur.run.plan import Job, Plan
+from unblur.run.report import Outcome, Report, Status
 from unblur.storage.files import describe_os_error, write_all
 from unblur.words import printable
 

@@ -15,7 +15,7 @@ from unblur.formats.photo import Photo
 from unblur.formats.pixels import to_8_bit_image
 from unblur.pictures.change import Change, measure_change
 from unblur.pictures.display import Box, View, make_views, turned
-from unblur.report import Pictures
+from unblur.run.report import Pictures
 from unblur.score import blur_score
 
 SIDE_PX = 960

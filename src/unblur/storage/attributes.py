@@ -29,7 +29,7 @@ macOS (what Spotlight finds files by); what else is kept so is the system's own 
 
 
 MARK = "user.unblur"
-"""Extended attribute by which a result is recognised without any record; see `unblur.marks`."""
+"""Extended attribute by which a result is recognised without any record; see `unblur.run.marks`."""
 
 
 @dataclass(frozen=True)

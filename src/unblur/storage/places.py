@@ -94,7 +94,7 @@ def backup_of(photo: AnyPlace) -> AnyPlace:
 
 @dataclass(frozen=True)
 class Content:
-    """Hashes of a file's content; see `unblur.content.content_of`."""
+    """Hashes of a file's content; see `unblur.run.content.content_of`."""
 
     pixels: str
     """Of the coded pixels, after the name of the format. Moving the file or editing its tags

@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from unblur.done import ALREADY_DONE, is_marked
 from unblur.errors import PhotoError, UnblurError
 from unblur.formats.photo import CONVERSIONS, Format
 from unblur.limits import most_bytes
-from unblur.marks import make_mark
 from unblur.options import Options
-from unblur.plan import Job, has_other_links
-from unblur.report import Outcome, Status
+from unblur.run.done import ALREADY_DONE, is_marked
+from unblur.run.marks import make_mark
+from unblur.run.plan import Job, has_other_links
+from unblur.run.report import Outcome, Status
 from unblur.storage import files, objects
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import Content, FileState, Place, Url, backup_of
@@ -115,9 +115,9 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
     Raises:
         PhotoError: If it cannot be processed as asked for.
     """
-    from unblur.content import content_of
     from unblur.formats import coding
     from unblur.main_memory import return_freed_memory
+    from unblur.run.content import content_of
 
     started = time.monotonic()
     data, state, attributes = _read(job, options)
@@ -204,14 +204,14 @@ def finish(
         loaded: The photo.
         pixels: Of the same shape and type as the photo's.
         options: What the user asked for.
-        settings: What the result depends on besides its photo; see `unblur.runner.Run`.
+        settings: What the result depends on besides its photo; see `unblur.run.runner.Run`.
         stdout: Descriptor for a photo that goes to standard output.
 
     Raises:
         PhotoError: If it cannot be encoded or written.
     """
-    from unblur.content import content_of
     from unblur.formats import coding
+    from unblur.run.content import content_of
 
     job, photo = loaded.job, loaded.photo
     encoded = coding.encode(

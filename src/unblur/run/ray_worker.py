@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 
-from unblur import work
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.models.loading import have_threads_wait_briefly, load_deblurrer
 from unblur.options import Options
-from unblur.plan import Job
-from unblur.report import Outcome
+from unblur.run import work
+from unblur.run.plan import Job
+from unblur.run.report import Outcome
+from unblur.run.work import Finished, Result, attempt
 from unblur.storage import files, objects
 from unblur.storage.places import FileState
 from unblur.version import __version__
-from unblur.work import Finished, Result, attempt
 
 if TYPE_CHECKING:
     from unblur.network.srn import SRN
@@ -50,7 +50,7 @@ class Worker:
         choices: What the user chose for the network.
         options: What the user asked for.
         shape: What the worker takes of its node.
-        settings: What a result depends on besides its photo; see `unblur.runner.Run`.
+        settings: What a result depends on besides its photo; see `unblur.run.runner.Run`.
     """
 
     def __init__(

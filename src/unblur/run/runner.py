@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from unblur.done import Memory
 from unblur.errors import PhotoError
-from unblur.history import History, Record
 from unblur.options import Options
-from unblur.plan import Job, Plan
-from unblur.report import Outcome, Report, Status, settled_beforehand
+from unblur.run.done import Memory
+from unblur.run.history import History, Record
+from unblur.run.plan import Job, Plan
+from unblur.run.report import Outcome, Report, Status, settled_beforehand
+from unblur.run.work import Result
 from unblur.storage.places import FileState
 from unblur.storage.temporaries import sweep
 from unblur.ui import Ui
-from unblur.work import Result
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A result is known by where it lies, its size and its time, which takes no look
 into the file, and by the hash of its coded pixels wherever it lies; see
-`unblur.content`. The record is one SQLite file in the user's data folder, which
+`unblur.run.content`. The record is one SQLite file in the user's data folder, which
 several runs may share, and several machines.
 """
 
@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from unblur import history_tables as tables
-from unblur.content import format_told
 from unblur.formats.photo import Format
+from unblur.run import history_tables as tables
+from unblur.run.content import format_told
 from unblur.storage import objects
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Content, FileState, Place, Url

@@ -14,7 +14,8 @@ from wcmatch import glob
 
 from unblur.errors import PhotoError
 from unblur.formats.photo import FORMATS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
-from unblur.ignored import (
+from unblur.options import COMPARED, Options
+from unblur.run.ignored import (
     CACHE_SIGNATURE,
     CACHE_TAG,
     IN_THE_CLOUD,
@@ -23,7 +24,6 @@ from unblur.ignored import (
     reason_by_name,
     stands_for_file,
 )
-from unblur.options import COMPARED, Options
 from unblur.storage import files, objects
 from unblur.storage.filesystems import is_hidden, is_in_cloud, is_link, status_in_listing, unlimited
 from unblur.storage.objects import Listing

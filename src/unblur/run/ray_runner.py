@@ -1,7 +1,7 @@
 """Spread a run over a Ray cluster: how it is reached, and what workers there are.
 
 The plan, the record and the report stay with the driver, which is the program
-that the user started; `unblur.dispatch` tells what becomes of a photo.
+that the user started; `unblur.run.ray_dispatch` tells what becomes of a photo.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from unblur.dispatch import Dispatch
 from unblur.errors import DeviceError, UsageError
-from unblur.plan import Job
-from unblur.runner import Run
-from unblur.worker import Choices, Shape
+from unblur.run.plan import Job
+from unblur.run.ray_dispatch import Dispatch
+from unblur.run.ray_worker import Choices, Shape
+from unblur.run.runner import Run
 
 if TYPE_CHECKING:
     from unblur.network.srn import SRN
@@ -64,7 +64,7 @@ class RayRunner:
             self._dispatch.sweep()
 
     def do(self, jobs: list[Job], run: Run) -> None:
-        """Do jobs; see `unblur.runner.Runner`.
+        """Do jobs; see `unblur.run.runner.Runner`.
 
         Raises:
             DeviceError: If the cluster has no room for any worker.

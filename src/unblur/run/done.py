@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unblur.content import read_content
 from unblur.errors import PhotoError
-from unblur.history import History, Record, key_of, pixels_in, whole_in
-from unblur.marks import read_mark
+from unblur.run.content import read_content
+from unblur.run.history import History, Record, key_of, pixels_in, whole_in
+from unblur.run.marks import read_mark
 from unblur.storage import objects
 from unblur.storage.attributes import has_mark
 from unblur.storage.files import exists
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from unblur.formats.photo import Format
     from unblur.options import Options
-    from unblur.plan import Job
+    from unblur.run.plan import Job
 
     Look = Callable[[Place], FileState | None]
     """Tells the state of what lies at a place."""

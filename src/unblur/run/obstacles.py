@@ -12,7 +12,7 @@ from unblur.storage.filesystems import can_be_named
 from unblur.storage.places import Place, Url, backup_of
 
 if TYPE_CHECKING:
-    from unblur.done import Look
+    from unblur.run.done import Look
 
 _EXISTS = "{} exists; --overwrite replaces it"
 

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from unblur.content import read_content
 from unblur.errors import PhotoError
-from unblur.find import BACKUP, find, is_same
 from unblur.formats.photo import HEADER_BYTES, JPEG, identify
-from unblur.history import History, Record, pixels_in
-from unblur.marks import read_mark
 from unblur.options import Options
-from unblur.plan import Job
-from unblur.report import Outcome, Status
+from unblur.run.content import read_content
+from unblur.run.find import BACKUP, find, is_same
+from unblur.run.history import History, Record, pixels_in
+from unblur.run.marks import read_mark
+from unblur.run.plan import Job
+from unblur.run.report import Outcome, Status
 from unblur.storage import files
 from unblur.storage.filesystems import follow_links, unlimited
 from unblur.storage.objects import Listing

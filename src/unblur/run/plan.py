@@ -10,9 +10,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from unblur.done import ALREADY_DONE, IS_RESULT, Memory
 from unblur.errors import PhotoError, UsageError
-from unblur.find import (
+from unblur.formats.photo import CONVERSIONS, Format
+from unblur.limits import most_bytes
+from unblur.options import STREAM, Options
+from unblur.run.done import ALREADY_DONE, IS_RESULT, Memory
+from unblur.run.find import (
     COMPARISON_ENDING,
     Found,
     Recall,
@@ -22,12 +25,9 @@ from unblur.find import (
     is_same,
     know_nothing,
 )
-from unblur.formats.photo import CONVERSIONS, Format
-from unblur.history import History
-from unblur.ignored import IN_THE_CLOUD
-from unblur.limits import most_bytes
-from unblur.obstacles import problem_in_place, problem_of_target
-from unblur.options import STREAM, Options
+from unblur.run.history import History
+from unblur.run.ignored import IN_THE_CLOUD
+from unblur.run.obstacles import problem_in_place, problem_of_target
 from unblur.storage.files import describe_os_error
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
@@ -81,7 +81,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
 
     A file that was named is always tried. Below a folder only photos are taken,
     told by content; hidden files and folders, links to folders, results of earlier
-    runs and what `unblur.ignored` names are passed over. Links are never followed
+    runs and what `unblur.run.ignored` names are passed over. Links are never followed
     into a folder, so there are no loops.
 
     Args:

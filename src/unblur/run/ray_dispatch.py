@@ -22,16 +22,16 @@ import ray
 from ray.exceptions import RayError
 
 from unblur.errors import DeviceError, PhotoError, UnblurError
-from unblur.plan import Job
-from unblur.report import Outcome, Status
-from unblur.runner import Run
+from unblur.run.plan import Job
+from unblur.run.ray_worker import Choices, Shape, Worker
+from unblur.run.report import Outcome, Status
+from unblur.run.runner import Run
+from unblur.run.work import Result
 from unblur.storage import objects
 from unblur.storage.places import FileState, Place
 from unblur.storage.temporaries import has_unfinished, sweep
 from unblur.ui import VERBOSE
 from unblur.version import __version__
-from unblur.work import Result
-from unblur.worker import Choices, Shape, Worker
 
 if TYPE_CHECKING:
     from unblur.network.srn import SRN

@@ -1,4 +1,4 @@
-"""The table of `unblur.history`, in SQLite's words.
+"""The table of `unblur.run.history`, in SQLite's words.
 
 Times are text: SQLite's numbers end in the year 2262.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from unblur.history import Record, pixels_in, whole_in
+from unblur.run.history import Record, pixels_in, whole_in
 from unblur.storage.places import Content, FileState, Place
 
 _VERSION = "1"

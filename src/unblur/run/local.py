@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from unblur import work
-from unblur.plan import Job
-from unblur.report import Outcome
-from unblur.runner import Run
-from unblur.work import Loaded, attempt
+from unblur.run import work
+from unblur.run.plan import Job
+from unblur.run.report import Outcome
+from unblur.run.runner import Run
+from unblur.run.work import Loaded, attempt
 
 if TYPE_CHECKING:
     from unblur.network.deblurrer import Deblurrer

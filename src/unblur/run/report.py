@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from unblur.errors import ExitCode
-from unblur.plan import Job
+from unblur.run.plan import Job
 
 if TYPE_CHECKING:
     from unblur.terminal import Preview

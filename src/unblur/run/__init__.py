@@ -1,0 +1,1 @@
+"""A run: from the paths that a user names to the report of what became of each photo."""
