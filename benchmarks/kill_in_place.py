@@ -24,8 +24,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from PIL import Image
 
-import unblur.models.loading  # noqa: F401 (imports PyTorch once for all children)
-import unblur.run.local
+import unblur.models.loading  # imports PyTorch once for all children
+import unblur.run.local  # noqa: F401
 from unblur import cli
 from unblur.models.weights import save_network
 from unblur.network.config import SRNConfig

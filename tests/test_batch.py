@@ -16,7 +16,7 @@ import fakes
 import pytest
 from conftest import make_jpeg
 
-from unblur import cli
+from unblur.cli import deblur
 from unblur.network.deblurrer import Deblurrer
 
 
@@ -424,7 +424,7 @@ def test_a_second_interrupt_stops_at_once(slow_run):
 def test_a_second_interrupt_does_not_wait_for_what_the_first_one_ends():
     program = """
 import signal, time
-from unblur.commands import orderly_signals
+from unblur.cli.shared import orderly_signals
 with orderly_signals():
     try:
         signal.raise_signal(signal.SIGINT)
@@ -512,7 +512,7 @@ def test_a_photo_that_fails_in_the_network_is_told_and_the_rest_goes_on(
                 raise RuntimeError("sizes do not match")
             return blurred, None
 
-    monkeypatch.setattr(cli, "_make_deblurrer", lambda *_: Deblurrer(BrokenOnce(), "cpu"))
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(BrokenOnce(), "cpu"))
     result = unblur(jpeg, png)
     assert result.code == 1
     assert "1 done, 0 skipped, 1 failed" in result.stderr

@@ -24,6 +24,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from unblur import __version__  # noqa: E402
 from unblur.cli import main  # noqa: E402
+from unblur.cli.console import Ui  # noqa: E402
 from unblur.errors import DeviceError, UsageError  # noqa: E402
 from unblur.models.weights import save_network  # noqa: E402
 from unblur.network.config import SRNConfig  # noqa: E402
@@ -34,7 +35,6 @@ from unblur.run import ray_dispatch  # noqa: E402
 from unblur.run.ray_runner import choose_shapes  # noqa: E402
 from unblur.run.ray_worker import Choices, Worker  # noqa: E402
 from unblur.run.report import Status  # noqa: E402
-from unblur.ui import Ui  # noqa: E402
 
 pytestmark = [  # older versions of Ray leave files open
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

@@ -13,7 +13,7 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur import cli
+from unblur.cli import deblur
 from unblur.errors import PhotoError
 from unblur.formats import coding
 from unblur.network.deblurrer import Deblurrer
@@ -37,7 +37,7 @@ NAME = "photo-compared.png"
 @pytest.fixture
 def brighter(monkeypatch):
     """Let the tool make photos brighter, so that a change shows."""
-    monkeypatch.setattr(cli, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
 
 
 def opened(data):

@@ -9,7 +9,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from unblur import doctor, doctor_cli
+from unblur import doctor
+from unblur.cli import doctor as doctor_cli
 from unblur.cli import main
 from unblur.config import models_folder
 from unblur.doctor import ModelFile, examine, find_extras, findings

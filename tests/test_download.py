@@ -25,13 +25,13 @@ from published_files import (
 from servers import cut, stalled, status, whole
 
 from unblur.cli import main
+from unblur.cli.console import Ui
 from unblur.models import http
 from unblur.models.catalog import MODELS, installed_path
 from unblur.models.published import CONFIGS
 from unblur.models.weights import load_network, read_notes, save_network
 from unblur.network.srn import SRN
 from unblur.storage.temporaries import TEMPORARY_FILES
-from unblur.ui import Ui
 
 FILE = "srndeblur_models.zip"
 

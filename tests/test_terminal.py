@@ -16,9 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur.formats import coding
-from unblur.pictures.compare import make_pair
-from unblur.terminal import (
+from unblur.cli.terminal import (
     QUESTION,
     Screen,
     Way,
@@ -28,6 +26,8 @@ from unblur.terminal import (
     to_kitty,
     to_sixel,
 )
+from unblur.formats import coding
+from unblur.pictures.compare import make_pair
 
 pytest.importorskip("pty", reason="pseudo-terminals are POSIX's")
 
@@ -67,7 +67,9 @@ class FakeTerminal:
         return process.returncode, stdout
 
 
-SAY_SCREEN = "import sys; from unblur.terminal import find_screen; print(find_screen(sys.stderr))"
+SAY_SCREEN = (
+    "import sys; from unblur.cli.terminal import find_screen; print(find_screen(sys.stderr))"
+)
 
 
 @pytest.mark.parametrize(

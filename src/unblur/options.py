@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from unblur.errors import UsageError
 
 if TYPE_CHECKING:
-    from unblur.terminal import Screen
+    from unblur.cli.terminal import Screen
 
 SUFFIX = "-unblurred"
 COMPARED = "-compared"

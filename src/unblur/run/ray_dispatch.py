@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
+from unblur.cli.console import VERBOSE
 from unblur.errors import DeviceError, PhotoError, UnblurError
 from unblur.run.plan import Job
 from unblur.run.ray_worker import Choices, Shape, Worker
@@ -30,7 +31,6 @@ from unblur.run.work import Result
 from unblur.storage import objects
 from unblur.storage.places import FileState, Place
 from unblur.storage.temporaries import has_unfinished, sweep
-from unblur.ui import VERBOSE
 from unblur.version import __version__
 
 if TYPE_CHECKING:

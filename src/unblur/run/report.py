@@ -14,7 +14,7 @@ from unblur.errors import ExitCode
 from unblur.run.plan import Job
 
 if TYPE_CHECKING:
-    from unblur.terminal import Preview
+    from unblur.cli.terminal import Preview
 
 
 class Status(Enum):

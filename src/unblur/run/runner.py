@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from unblur.cli.console import Ui
 from unblur.errors import PhotoError
 from unblur.options import Options
 from unblur.run.done import Memory
@@ -16,7 +17,6 @@ from unblur.run.report import Outcome, Report, Status, settled_beforehand
 from unblur.run.work import Result
 from unblur.storage.places import FileState
 from unblur.storage.temporaries import sweep
-from unblur.ui import Ui
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from unblur.cli.console import Ui, output_told
 from unblur.config import HISTORY_NAME, cache_folder, history_file
 from unblur.errors import ExitCode, UnblurError, UsageError
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
 from unblur.storage.files import describe_os_error, read_stream
-from unblur.ui import Ui, output_told
 from unblur.words import printable
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur import doctor_cli, models_cli, restore_cli, score_cli
-from unblur.commands import (
+from unblur.cli import doctor, models, restore, score
+from unblur.cli.console import NORMAL, Ui
+from unblur.cli.shared import (
     PhotosOrCommand,
     ValueMayBeLeftOut,
     exit_code_of,
@@ -33,18 +34,17 @@ from unblur.extras import load_extra
 from unblur.formats.photo import CONVERSIONS
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Options
-from unblur.ui import NORMAL, Ui
 from unblur.version import __version__
 
 if TYPE_CHECKING:
     from typing import Literal
 
+    from unblur.cli.console import Listing
     from unblur.network.deblurrer import Deblurrer
     from unblur.run.history import History
     from unblur.run.plan import Plan
     from unblur.run.report import Report
     from unblur.run.runner import Runner
-    from unblur.ui import Listing
 
 EPILOG = """\
 Exit codes: 0 all done or skipped, 1 a photo failed, 2 wrong usage, 3 no photo found,
@@ -411,7 +411,7 @@ def _read_page(flags: dict[str, Any]) -> Path | None:
     """Return where the page of the run goes, having looked what stands against that."""
     if flags["report"] is None:
         return None
-    from unblur.page import check_target
+    from unblur.cli.page import check_target
 
     check_target(Path(flags["report"]))
     return Path(flags["report"])
@@ -420,11 +420,11 @@ def _read_page(flags: dict[str, Any]) -> Path | None:
 def _with_ways_to_show(options: Options, flags: dict[str, Any], plan: Plan, ui: Ui) -> Options:
     """Return options that also tell how photos are to be shown."""
     if flags["report"] is not None:
-        from unblur.page import picture_side
+        from unblur.cli.page import picture_side
 
         options = replace(options, picture_side=picture_side(len(plan.jobs)))
     if flags["preview"] and ui.verbosity >= NORMAL:
-        from unblur.terminal import find_screen
+        from unblur.cli.terminal import find_screen
 
         options = replace(options, screen=find_screen(sys.stderr))
         if options.screen is None and sys.stderr.isatty():
@@ -435,7 +435,7 @@ def _with_ways_to_show(options: Options, flags: dict[str, Any], plan: Plan, ui: 
 def _write_page(
     report: Report, path: Path, options: Options, facts: tuple[int, float, dict[str, Any]], ui: Ui
 ) -> ExitCode:
-    from unblur import page
+    from unblur.cli import page
 
     planned, seconds, settings = facts
     told = {name: str(value) for name, value in settings.items()} | page.describe_options(options)
@@ -508,7 +508,7 @@ def _make_deblurrer(weights: Path, flags: dict[str, Any], options: Options, ui: 
     return deblurrer
 
 
-main.add_command(models_cli.models)
-main.add_command(doctor_cli.doctor)
-main.add_command(score_cli.score)
-main.add_command(restore_cli.restore)
+main.add_command(models.models)
+main.add_command(doctor.doctor)
+main.add_command(score.score)
+main.add_command(restore.restore)

@@ -145,7 +145,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("unblur", "templates"),
+        loader=PackageLoader("unblur.cli", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -165,7 +165,7 @@ def _folder(place: Place) -> str:
 
 def _read(name: str) -> str:
     """Return a part of the page that is the same for all; not a template."""
-    return (resources.files("unblur") / "templates" / name).read_text("utf-8")
+    return (resources.files("unblur.cli") / "templates" / name).read_text("utf-8")
 
 
 def _policy_hash(text: str) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur.commands import (
+from unblur.cli.console import Ui
+from unblur.cli.shared import (
     exit_code_of,
     history_option,
     listing_options,
@@ -17,7 +18,6 @@ from unblur.commands import (
     verbosity_options,
 )
 from unblur.errors import ExitCode
-from unblur.ui import Ui
 
 if TYPE_CHECKING:
     from unblur.run.report import Outcome

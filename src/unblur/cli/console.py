@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from unblur.terminal import Preview
+    from unblur.cli.terminal import Preview
 
 NORMAL, VERBOSE, DEBUG = 0, 1, 2
 """How much is said; below NORMAL only errors."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur.commands import (
+from unblur.cli.console import Ui
+from unblur.cli.shared import (
     exit_code_of,
     listing_options,
     max_pixels_option,
@@ -20,7 +21,6 @@ from unblur.commands import (
 )
 from unblur.errors import ExitCode
 from unblur.options import STREAM, Options
-from unblur.ui import Ui
 
 if TYPE_CHECKING:
     from unblur.run.plan import Job
