@@ -20,8 +20,8 @@ from unblur.run import history_tables, work
 from unblur.run.content import content_of
 from unblur.run.done import Memory
 from unblur.run.history import History, Record
+from unblur.run.jobs import Job
 from unblur.run.marks import make_mark, read_mark
-from unblur.run.plan import Job
 from unblur.storage import attributes
 from unblur.storage.places import Content, FileState
 

@@ -10,7 +10,8 @@ from unblur.errors import PhotoError
 from unblur.options import Options
 from unblur.run.done import Memory
 from unblur.run.history import History, Record
-from unblur.run.plan import Job, make_plan
+from unblur.run.jobs import Job
+from unblur.run.plan import make_plan
 from unblur.storage import objects
 from unblur.storage.places import FileState, Url, place
 

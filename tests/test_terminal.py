@@ -16,18 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur.cli.terminal import (
-    QUESTION,
-    Screen,
-    Way,
-    find_screen,
-    half_blocks,
-    read_answer,
-    to_kitty,
-    to_sixel,
-)
+from unblur.cli.terminal import QUESTION, find_screen, read_answer
 from unblur.formats import coding
+from unblur.options import Screen, Way
 from unblur.pictures.compare import make_pair
+from unblur.pictures.preview import draw_preview, half_blocks, to_kitty, to_sixel
 
 pytest.importorskip("pty", reason="pseudo-terminals are POSIX's")
 
@@ -232,7 +225,7 @@ def test_half_blocks_are_two_pixels_each():
 def test_a_photo_fits_into_the_terminal(way, terminal, shape):
     photo = coding.decode(encode_image(picture_of(*shape), "PNG"))
     screen = Screen(way, *terminal)
-    preview = screen.draw(make_pair(photo, photo.pixels // 2))
+    preview = draw_preview(make_pair(photo, photo.pixels // 2), screen)
     if way is Way.BLOCKS:
         assert preview.blocks.width <= screen.columns
     elif way is Way.SIXEL:

@@ -26,7 +26,8 @@ from unblur.models.loading import load_deblurrer
 from unblur.options import STREAM, Options
 from unblur.run import work
 from unblur.run.history import FORGOTTEN, History
-from unblur.run.plan import Job, make_plan
+from unblur.run.jobs import Job
+from unblur.run.plan import make_plan
 from unblur.run.report import Outcome
 from unblur.storage.places import place
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from enum import Enum
+from typing import Literal
 
 from unblur.errors import UsageError
-
-if TYPE_CHECKING:
-    from unblur.cli.terminal import Screen
 
 SUFFIX = "-unblurred"
 COMPARED = "-compared"
@@ -25,6 +23,27 @@ MOST_VIEWS = 8
 DEFAULT_MAX_PIXELS = 500_000_000
 BLURRY_LEVEL = 0.3
 """Photos of lower scores count as sharp; ``docs/score.md`` tells what that catches and misses."""
+USUAL_CELL = 10, 20
+"""Width and height of a terminal's character in pixels, where the terminal does not tell."""
+
+
+class Way(Enum):
+    """How a terminal shows pictures."""
+
+    KITTY = "kitty"
+    SIXEL = "sixel"
+    BLOCKS = "half blocks"
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A terminal that can show pictures."""
+
+    way: Way
+    columns: int
+    rows: int
+    cell: tuple[int, int] = USUAL_CELL
+    """Width and height of a character in pixels."""
 
 
 @dataclass(frozen=True)

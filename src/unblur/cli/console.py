@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from unblur.errors import UnblurError
-from unblur.run.plan import Job, Plan
+from unblur.run.jobs import Job, Plan
 from unblur.run.report import Outcome, Report, Status
+from unblur.run.watcher import DEBUG, NORMAL, VERBOSE
 from unblur.storage.files import describe_os_error, write_all
 from unblur.words import printable
 
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from unblur.cli.terminal import Preview
-
-NORMAL, VERBOSE, DEBUG = 0, 1, 2
-"""How much is said; below NORMAL only errors."""
+    from unblur.pictures.preview import Preview
 
 Listing = Literal["lines", "nul", "json", "none"]
 """How results are listed on standard output."""
@@ -279,9 +277,11 @@ class Ui:
 
     def _show(self, preview: Preview) -> None:
         """Print a picture."""
+        from unblur.cli.terminal import Printed
+
         with self._lock:
             console = self._bar.console if self._bar else _make_console()
-            console.print(preview, crop=False)
+            console.print(Printed(preview), crop=False)
 
     def _advance(self, outcome: Outcome) -> None:
         assert self._bar

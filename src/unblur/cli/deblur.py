@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unblur.cli import doctor, models, restore, score
-from unblur.cli.console import NORMAL, Ui
+from unblur.cli.console import Ui
 from unblur.cli.shared import (
     PhotosOrCommand,
     ValueMayBeLeftOut,
@@ -34,6 +34,7 @@ from unblur.extras import load_extra
 from unblur.formats.photo import CONVERSIONS
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Options
+from unblur.run.watcher import NORMAL
 from unblur.version import __version__
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from unblur.cli.console import Listing
     from unblur.network.deblurrer import Deblurrer
     from unblur.run.history import History
-    from unblur.run.plan import Plan
+    from unblur.run.jobs import Plan
     from unblur.run.report import Report
     from unblur.run.runner import Runner
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unblur.cli.console import NORMAL, Ui
+from unblur.cli.console import Ui
 from unblur.cli.shared import exit_code_of, options_with_defaults, verbosity_options
 from unblur.errors import ExitCode
 from unblur.models.loading import have_threads_wait_briefly
+from unblur.run.watcher import NORMAL
 from unblur.words import printable
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unblur.cli.console import VERBOSE, Ui
+from unblur.cli.console import Ui
 from unblur.cli.shared import exit_code_of, verbosity_options
 from unblur.config import models_folder
 from unblur.errors import ExitCode, UsageError, WeightsError
 from unblur.models.catalog import MODELS, Model, find_weights, imported_models, installed_path
+from unblur.run.watcher import VERBOSE
 from unblur.storage.files import describe_os_error
 from unblur.words import printable
 

@@ -28,7 +28,7 @@ from urllib.parse import quote
 from unblur.errors import UsageError
 from unblur.formats.photo import HEIF, RAW, TIFF
 from unblur.options import Options
-from unblur.run.plan import Job
+from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Report, Status
 from unblur.storage import files
 from unblur.storage.places import Place, Url, backup_of

@@ -23,7 +23,7 @@ from unblur.errors import ExitCode
 from unblur.options import STREAM, Options
 
 if TYPE_CHECKING:
-    from unblur.run.plan import Job
+    from unblur.run.jobs import Job
     from unblur.run.report import Outcome, Report
 
 MOST_THREADS = 4

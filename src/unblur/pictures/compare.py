@@ -15,7 +15,6 @@ from unblur.formats.photo import Photo
 from unblur.formats.pixels import to_8_bit_image
 from unblur.pictures.change import Change, measure_change
 from unblur.pictures.display import Box, View, make_views, turned
-from unblur.run.report import Pictures
 from unblur.score import blur_score
 
 SIDE_PX = 960
@@ -47,6 +46,25 @@ class Pair:
     def strongest(self, width: int) -> Box:
         """Return the part, as wide as told and of the usual shape, that changed most."""
         return self.change.strongest(width, max(1, width * DETAIL_SHAPE[1] // DETAIL_SHAPE[0]))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Small pictures of a photo for a page, upright and coded as WebP; and what is told of it."""
+
+    before: bytes
+    after: bytes
+    detail_before: bytes
+    """The part that changed most, pixel by pixel."""
+    detail_after: bytes
+    size: tuple[int, int]
+    """Width and height of the upright photo."""
+    focus: tuple[float, float]
+    """Where the middle of that part lies, as shares of the width and the height."""
+    change: float
+    """Mean difference of the result from the photo, from 0 to 1."""
+    scores: tuple[float, float]
+    """The `unblur.score.blur_score` of both."""
 
 
 def make_pair(photo: Photo, pixels: NDArray[Any]) -> Pair:

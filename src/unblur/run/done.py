@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from unblur.formats.photo import Format
     from unblur.options import Options
-    from unblur.run.plan import Job
+    from unblur.run.jobs import Job
 
     Look = Callable[[Place], FileState | None]
     """Tells the state of what lies at a place."""

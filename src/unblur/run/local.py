@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from unblur.run import work
-from unblur.run.plan import Job
+from unblur.run.jobs import Job
 from unblur.run.report import Outcome
 from unblur.run.runner import Run
 from unblur.run.work import Loaded, attempt

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
-from unblur.cli.console import VERBOSE
 from unblur.errors import DeviceError, PhotoError, UnblurError
-from unblur.run.plan import Job
+from unblur.run.jobs import Job
 from unblur.run.ray_worker import Choices, Shape, Worker
 from unblur.run.report import Outcome, Status
 from unblur.run.runner import Run
+from unblur.run.watcher import VERBOSE
 from unblur.run.work import Result
 from unblur.storage import objects
 from unblur.storage.places import FileState, Place

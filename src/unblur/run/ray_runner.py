@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from unblur.errors import DeviceError, UsageError
-from unblur.run.plan import Job
+from unblur.run.jobs import Job
 from unblur.run.ray_dispatch import Dispatch
 from unblur.run.ray_worker import Choices, Shape
 from unblur.run.runner import Run

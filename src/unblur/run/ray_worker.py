@@ -13,7 +13,7 @@ from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.models.loading import have_threads_wait_briefly, load_deblurrer
 from unblur.options import Options
 from unblur.run import work
-from unblur.run.plan import Job
+from unblur.run.jobs import Job
 from unblur.run.report import Outcome
 from unblur.run.work import Finished, Result, attempt
 from unblur.storage import files, objects

@@ -11,10 +11,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from unblur.errors import ExitCode
-from unblur.run.plan import Job
+from unblur.run.jobs import Job
 
 if TYPE_CHECKING:
-    from unblur.cli.terminal import Preview
+    from unblur.pictures.compare import Pictures
+    from unblur.pictures.preview import Preview
 
 
 class Status(Enum):
@@ -25,25 +26,6 @@ class Status(Enum):
     FAILED = "failed"
     PLANNED = "planned"
     """Would be done, had this been no dry run."""
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Small pictures of a photo for a page, upright and coded as WebP; and what is told of it."""
-
-    before: bytes
-    after: bytes
-    detail_before: bytes
-    """The part that changed most, pixel by pixel."""
-    detail_after: bytes
-    size: tuple[int, int]
-    """Width and height of the upright photo."""
-    focus: tuple[float, float]
-    """Where the middle of that part lies, as shares of the width and the height."""
-    change: float
-    """Mean difference of the result from the photo, from 0 to 1."""
-    scores: tuple[float, float]
-    """The `unblur.score.blur_score` of both."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from unblur.cli.console import Ui
 from unblur.errors import PhotoError
 from unblur.options import Options
 from unblur.run.done import Memory
 from unblur.run.history import History, Record
-from unblur.run.plan import Job, Plan
+from unblur.run.jobs import Job, Plan
 from unblur.run.report import Outcome, Report, Status, settled_beforehand
+from unblur.run.watcher import Watcher
 from unblur.run.work import Result
 from unblur.storage.places import FileState
 from unblur.storage.temporaries import sweep
@@ -27,7 +27,7 @@ class Run:
     history: History
     settings: str
     """What a result depends on besides its photo; see `History`."""
-    ui: Ui
+    ui: Watcher
     stdout: int
     """Descriptor for a photo that goes to standard output."""
     report: Report = field(default_factory=Report)

@@ -21,8 +21,9 @@ from unblur.formats.photo import CONVERSIONS, Format
 from unblur.limits import most_bytes
 from unblur.options import Options
 from unblur.run.done import ALREADY_DONE, is_marked
+from unblur.run.jobs import Job
 from unblur.run.marks import make_mark
-from unblur.run.plan import Job, has_other_links
+from unblur.run.plan import has_other_links
 from unblur.run.report import Outcome, Status
 from unblur.storage import files, objects
 from unblur.storage.attributes import Attributes
@@ -276,13 +277,14 @@ def _show(
 
     def draw() -> tuple[Outcome, bytes | None]:
         from unblur.pictures import compare
+        from unblur.pictures.preview import draw_preview
 
         pair = compare.make_pair(loaded.photo, pixels)
         side, screen = options.picture_side, options.screen
         shown = replace(
             outcome,
             pictures=compare.make_pictures(pair, side) if side else None,
-            preview=screen.draw(pair) if screen else None,
+            preview=draw_preview(pair, screen) if screen else None,
         )
         return shown, compare.code_comparison(pair) if outcome.job.comparison else None
 
