@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,29 +52,33 @@ def read_imports(source):
 
     Imports inside functions and those for type checkers only count too.
     """
-    trees = {}
-    for path in sorted(source.rglob("*.py")):
-        parts = path.relative_to(source).with_suffix("").parts
-        trees[".".join(parts)] = ast.parse(path.read_text("utf-8"))
-    return {name: set(_imported(tree, trees.keys())) for name, tree in trees.items()}
+    texts = {
+        ".".join(path.relative_to(source).with_suffix("").parts): path.read_text("utf-8")
+        for path in sorted(source.rglob("*.py"))
+    }
+    return {
+        name: {_module(*names, texts.keys()) for names in _imported(text)}
+        for name, text in texts.items()
+    }
 
 
-def _imported(tree, modules):
-    for node in ast.walk(tree):
+@functools.cache
+def _imported(text):
+    """Return what a module's text imports: each name with its module, or a module and nothing."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            yield from (_module(alias.name, modules) for alias in node.names)
+            found |= {(alias.name, "") for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "imports are absolute, so that they can be read here"
-            for alias in node.names:
-                yield _module(f"{node.module}.{alias.name}", modules, node.module)
+            found |= {(node.module, alias.name) for alias in node.names}
+    return found
 
 
-def _module(name, modules, otherwise=""):
+def _module(module, name, modules):
     """Return the module that an import reaches: `from unblur.run import plan` that of plan."""
-    for known in (name, f"{name}.__init__", otherwise, f"{otherwise}.__init__"):
-        if known in modules:
-            return known
-    return otherwise or name
+    places = (f"{module}.{name}", f"{module}.{name}.__init__", module, f"{module}.__init__")
+    return next((place for place in places if place in modules), module)
 
 
 def room(module):
@@ -144,14 +150,22 @@ def test_libraries_stay_in_their_places():
     assert strayed_libraries(IMPORTS) == []
 
 
+def test_every_library_has_its_place():
+    imported = {name.split(".")[0] for names in IMPORTS.values() for name in names}
+    assert imported - sys.stdlib_module_names - {"unblur"} == LIBRARY_HOMES.keys()
+
+
 def test_packages_hold_nothing_but_a_docstring_themselves():
     assert packages_with_code(SOURCE) == []
+
+
+CACHES = shutil.ignore_patterns("__pycache__")
 
 
 @pytest.fixture
 def copy(tmp_path):
     """The source, to which a line of code can be added."""
-    return Path(shutil.copytree(SOURCE, tmp_path / "src"))
+    return Path(shutil.copytree(SOURCE, tmp_path / "src", ignore=CACHES))
 
 
 @pytest.mark.parametrize(
