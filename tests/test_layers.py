@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import graphlib
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -136,6 +137,13 @@ def test_every_module_is_read():
     packages = {path.parent.name for path in (SOURCE / "unblur").glob("*/__init__.py")}
     assert packages == {"storage", "formats", "network", "models", "pictures", "run", "cli"}
     assert len(list((SOURCE / "unblur").glob("*.py"))) <= 15
+
+
+def test_contributors_are_told_of_every_package():
+    table = re.findall(
+        r"^\| `(\w+)/` \|", (SOURCE.parent / "CONTRIBUTING.md").read_text("utf-8"), re.M
+    )
+    assert set(table) == {path.parent.name for path in (SOURCE / "unblur").glob("*/__init__.py")}
 
 
 def test_modules_import_only_from_packages_before_their_own():

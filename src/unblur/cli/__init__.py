@@ -1,4 +1,4 @@
-"""The command line: all that a terminal or a reader of the report page sees."""
+"""The command line: all that a terminal sees. Each command has a module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network: an array to a deblurred array, on a device, in the memory that there is.
+"""The network: an array to a deblurred array. Bands, devices and memory belong to it.
 
 Nothing here knows of files.
 """
