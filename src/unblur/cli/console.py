@@ -19,8 +19,8 @@ from unblur.errors import UnblurError
 from unblur.run.jobs import Job, Plan
 from unblur.run.report import Outcome, Report, Status
 from unblur.run.watcher import DEBUG, NORMAL, VERBOSE
-from unblur.storage.files import describe_os_error, write_all
-from unblur.words import printable
+from unblur.storage.files import write_all
+from unblur.words import describe_os_error, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -15,8 +15,7 @@ from unblur.config import models_folder
 from unblur.errors import ExitCode, UsageError, WeightsError
 from unblur.models.catalog import MODELS, Model, find_weights, imported_models, installed_path
 from unblur.run.watcher import VERBOSE
-from unblur.storage.files import describe_os_error
-from unblur.words import printable
+from unblur.words import describe_os_error, printable
 
 if TYPE_CHECKING:
     from unblur.models.download import Downloaded

@@ -20,8 +20,8 @@ from unblur.cli.console import Ui, output_told
 from unblur.config import HISTORY_NAME, cache_folder, history_file
 from unblur.errors import ExitCode, UnblurError, UsageError
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
-from unblur.storage.files import describe_os_error, read_stream
-from unblur.words import printable
+from unblur.storage.files import read_stream
+from unblur.words import describe_os_error, printable
 
 if TYPE_CHECKING:
     from unblur.run.history import History

@@ -10,7 +10,7 @@ from pathlib import Path
 from unblur.config import models_folder
 from unblur.errors import WeightsError
 from unblur.network.config import SRNConfig
-from unblur.storage.files import describe_os_error
+from unblur.words import describe_os_error
 
 WEIGHTS_SUFFIX = ".safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

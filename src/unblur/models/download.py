@@ -17,8 +17,9 @@ from unblur.errors import PhotoError, WeightsError
 from unblur.models.catalog import Model, installed_path
 from unblur.models.http import Watch, fetch, without_password
 from unblur.models.importing import check_room, keep, make_models_folder, read_networks
-from unblur.storage.files import FileDraft, describe_os_error
+from unblur.storage.files import FileDraft
 from unblur.storage.temporaries import sweep, temporary_beside
+from unblur.words import describe_os_error
 
 MIRROR_VARIABLE = "UNBLUR_MIRROR"
 """Names an address below which files are fetched by their names, and nowhere else."""

@@ -40,7 +40,8 @@ from unblur.models.weights import (
 )
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
-from unblur.storage.files import FileDraft, describe_os_error, make_folder
+from unblur.storage.files import FileDraft, make_folder
+from unblur.words import describe_os_error
 
 PUBLISHED_STEP = 523000
 """The step of training that the authors' program loads."""

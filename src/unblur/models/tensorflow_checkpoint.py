@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import WeightsError
-from unblur.storage.files import describe_os_error
+from unblur.words import describe_os_error
 
 Fields: TypeAlias = dict[int, list[int | bytes]]
 

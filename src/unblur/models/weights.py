@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unblur.errors import WeightsError
 from unblur.models.catalog import repair_hint
 from unblur.network.config import SRNConfig
-from unblur.storage.files import describe_os_error
+from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
     import torch

@@ -28,6 +28,7 @@ from unblur.storage import files, objects
 from unblur.storage.filesystems import is_hidden, is_in_cloud, is_link, status_in_listing, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import Place, Url, is_backup, place
+from unblur.words import describe_os_error
 
 COMPARISON_ENDING = COMPARED + ".png"
 BACKUP = "a backup"
@@ -144,7 +145,7 @@ def _find_files(top: Path, options: Options, recall: Recall) -> Iterator[Found]:
             try:
                 listing = _list_folder(entry.path)
             except OSError as error:
-                reason = f"cannot be listed: {files.describe_os_error(error)}"
+                reason = f"cannot be listed: {describe_os_error(error)}"
                 yield Found(entry.path, PurePath(), problem=reason)
                 continue
             if reason := _reason_by_content(entry, listing):

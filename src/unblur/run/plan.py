@@ -28,11 +28,11 @@ from unblur.run.find import (
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
 from unblur.run.obstacles import problem_in_place, problem_of_target
-from unblur.storage.files import describe_os_error
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import Place, Url, backup_of, place
 from unblur.storage.temporaries import LONGEST_NAME_BYTES, shortened
+from unblur.words import describe_os_error
 
 
 def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:

@@ -25,6 +25,7 @@ from unblur.storage import files
 from unblur.storage.filesystems import follow_links, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, place
+from unblur.words import describe_os_error
 
 FORCE = "--force puts the original back all the same"
 
@@ -108,7 +109,7 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
     except PhotoError as error:
         return Outcome(job, Status.FAILED, str(error))
     except OSError as error:
-        return Outcome(job, Status.FAILED, files.describe_os_error(error))
+        return Outcome(job, Status.FAILED, describe_os_error(error))
     history.forget(photo)
     return Outcome(job, Status.DONE)
 

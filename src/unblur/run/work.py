@@ -28,6 +28,7 @@ from unblur.run.report import Outcome, Status
 from unblur.storage import files, objects
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import Content, FileState, Place, Url, backup_of
+from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
     from unblur.formats.photo import Photo
@@ -153,7 +154,7 @@ def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attribut
         try:
             return files.read_stream(sys.stdin.buffer, most), None, None
         except OSError as error:
-            raise PhotoError(f"cannot be read: {files.describe_os_error(error)}") from error
+            raise PhotoError(f"cannot be read: {describe_os_error(error)}") from error
     if isinstance(job.source, Url):
         return *objects.read(job.source, most), None
     data, attributes = files.read_photo_bytes(job.source, most)

@@ -25,6 +25,7 @@ from unblur.storage.attributes import Attributes, set_mode
 from unblur.storage.filesystems import is_in_use, unlimited
 from unblur.storage.places import FileState
 from unblur.storage.temporaries import temporary_beside
+from unblur.words import describe_os_error
 
 _NOT_REGULAR = "not a regular file"
 PART_BYTES = 1 << 20
@@ -372,11 +373,6 @@ def _mode_at(path: Path) -> int:
         return unlimited(path).stat().st_mode
     except OSError:
         return 0
-
-
-def describe_os_error(error: OSError) -> str:
-    """Return the system's reason in lower case, without the path."""
-    return (error.strerror or str(error)).lower()
 
 
 @contextlib.contextmanager
