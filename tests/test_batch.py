@@ -424,7 +424,7 @@ def test_a_second_interrupt_stops_at_once(slow_run):
 def test_a_second_interrupt_does_not_wait_for_what_the_first_one_ends():
     program = """
 import signal, time
-from unblur.cli.shared import orderly_signals
+from unblur.cli.signals import orderly_signals
 with orderly_signals():
     try:
         signal.raise_signal(signal.SIGINT)

@@ -29,7 +29,7 @@ from unblur.pictures.compare import (
     make_pictures,
 )
 from unblur.pictures.display import View, turned
-from unblur.storage import files
+from unblur.storage import drafts
 
 NAME = "photo-compared.png"
 
@@ -255,14 +255,14 @@ def test_a_comparison_that_cannot_be_drawn_is_told_and_the_result_stays(jpeg, un
 
 
 def test_a_comparison_that_cannot_be_written_lets_no_result_appear(jpeg, unblur, monkeypatch):
-    draft = files.FileDraft
+    draft = drafts.FileDraft
 
     def fail(path, *arguments):
         if path.name == NAME:
             raise PhotoError(f"cannot write {path}: no space left on device")
         return draft(path, *arguments)
 
-    monkeypatch.setattr(files, "FileDraft", fail)
+    monkeypatch.setattr(drafts, "FileDraft", fail)
     result = unblur(jpeg, "--compare")
     assert result.code == 1
     assert "no space left" in result.stderr

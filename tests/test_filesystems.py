@@ -14,12 +14,14 @@ from types import SimpleNamespace
 import pytest
 from conftest import make_jpeg
 
+import unblur
 from unblur.errors import PhotoError
-from unblur.storage import files, filesystems
-from unblur.storage.files import FileDraft, read_photo_bytes, write_all
+from unblur.storage import drafts, filesystems
+from unblur.storage.drafts import FileDraft, write_all
+from unblur.storage.files import read_photo_bytes
 from unblur.storage.temporaries import sweep
 
-PACKAGE = Path(files.__file__).parent
+PACKAGE = Path(unblur.__file__).parent
 SHARING_VIOLATION = 32
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="simulates the other systems")
@@ -125,7 +127,7 @@ def refusing_to_replace(monkeypatch, times, error):
         real(*paths)
 
     monkeypatch.setattr(os, "replace", replace)
-    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    monkeypatch.setattr(drafts.time, "sleep", pauses.append)
     return calls, pauses
 
 

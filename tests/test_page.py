@@ -304,16 +304,16 @@ def test_a_page_that_fails_at_the_end_is_told_and_the_photos_stay(
     jpeg, tmp_path, unblur, monkeypatch
 ):
     from unblur.errors import PhotoError
-    from unblur.storage import files
+    from unblur.storage import drafts
 
-    draft = files.FileDraft
+    draft = drafts.FileDraft
 
     def fail(path, *arguments, **options):
         if path.suffix == ".html":
             raise PhotoError(f"cannot write {path}: no space left on device")
         return draft(path, *arguments, **options)
 
-    monkeypatch.setattr(files, "FileDraft", fail)
+    monkeypatch.setattr(drafts, "FileDraft", fail)
     result = unblur(jpeg, "--report", tmp_path / "report.html")
     assert result.code == 1
     assert "no space left" in result.stderr

@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from unblur.storage import temporaries
-from unblur.storage.files import FileDraft, read_photo_bytes
+from unblur.storage.drafts import FileDraft
+from unblur.storage.files import read_photo_bytes
 from unblur.storage.temporaries import has_unfinished, host, sweep, temporary_beside
 
 

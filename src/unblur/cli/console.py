@@ -19,7 +19,7 @@ from unblur.errors import UnblurError
 from unblur.run.jobs import Job, Plan
 from unblur.run.report import Outcome, Report, Status
 from unblur.run.watcher import DEBUG, NORMAL, VERBOSE
-from unblur.storage.files import write_all
+from unblur.storage.drafts import write_all
 from unblur.words import describe_os_error, printable
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from unblur.cli.shared import (
     ValueMayBeLeftOut,
     exit_code_of,
     history_option,
-    interrupted_code,
     listing_options,
     max_pixels_option,
     open_history,
@@ -28,6 +27,7 @@ from unblur.cli.shared import (
     read_paths,
     verbosity_options,
 )
+from unblur.cli.signals import interrupted_code
 from unblur.config import read_config
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
@@ -317,7 +317,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
     """
     if not flags:
         return  # a command was named, and runs next
-    from unblur.storage.files import claimed_stdout
+    from unblur.cli.streams import claimed_stdout
 
     verbosity = flags["verbose"] - flags["quiet"]
     with claimed_stdout() as stdout:

@@ -30,7 +30,7 @@ from unblur.formats.photo import HEIF, RAW, TIFF
 from unblur.options import Options
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Report, Status
-from unblur.storage import files
+from unblur.storage import drafts, files
 from unblur.storage.places import Place, Url, backup_of
 from unblur.storage.temporaries import sweep
 from unblur.version import __version__
@@ -137,7 +137,7 @@ def write(report: Report, path: Path, options: Options, facts: Facts) -> None:
     for piece in pieces:
         data += piece.encode()
     sweep(folder)
-    with files.FileDraft(path, data, mode=_mode(report.outcomes)) as draft:
+    with drafts.FileDraft(path, data, mode=_mode(report.outcomes)) as draft:
         draft.publish(replaces=True)
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from unblur.cli.console import Ui, output_told
+from unblur.cli.signals import interrupted_code, orderly_signals
+from unblur.cli.streams import prepare_streams
 from unblur.config import HISTORY_NAME, cache_folder, history_file
 from unblur.errors import ExitCode, UnblurError, UsageError
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
@@ -25,9 +25,6 @@ from unblur.words import describe_os_error, printable
 
 if TYPE_CHECKING:
     from unblur.run.history import History
-
-SHOW_CURSOR = b"\x1b[?25h"
-"""DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -237,74 +234,6 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
         return paths + [os.fsdecode(line) for line in lines if line]
     except UnicodeDecodeError as error:  # Windows takes no other bytes for names
         raise UsageError(f"{source}: not a list of paths in UTF-8") from error
-
-
-def prepare_streams() -> None:
-    """Make sure that standard streams are there, and wait where they are slow.
-
-    The null device takes the place of those that the caller has closed. Otherwise the
-    next file that is opened would get it, and what is printed would get into that file.
-    """
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is not None:
-            with contextlib.suppress(AttributeError, OSError):  # Windows knows it of pipes at most
-                os.set_blocking(descriptor, True)
-            continue
-        with contextlib.suppress(OSError):
-            os.fstat(descriptor)
-            continue
-        # Standard input is opened for writing, so that reading it fails.
-        os.open(os.devnull, os.O_WRONLY)
-        setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
-
-
-class _Stopped(KeyboardInterrupt):
-    """A signal that is to end a run as orderly as Ctrl-C does; holds the exit code."""
-
-
-@contextlib.contextmanager
-def orderly_signals() -> Iterator[None]:
-    """Let the first signal end the run in order, and the second at once."""
-    codes = _codes_of_signals()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for name in codes:
-            signal.signal(name, lambda number, frame: _leave(codes[number]))
-        raise _Stopped(codes[number])
-
-    before = {name: signal.signal(name, stop) for name in codes}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-
-def _codes_of_signals() -> dict[int, ExitCode]:
-    """Return the signals that end a run, and the exit codes that tell of them."""
-    codes: dict[int, ExitCode] = {
-        signal.SIGINT: ExitCode.INTERRUPTED,
-        signal.SIGTERM: ExitCode.TERMINATED,
-    }
-    if sys.platform == "win32":
-        codes[signal.SIGBREAK] = ExitCode.INTERRUPTED  # Ctrl-Break, which is Ctrl-C by another key
-    hang_up = getattr(signal, "SIGHUP", None)  # which Windows does not have
-    if hang_up and signal.getsignal(hang_up) is not signal.SIG_IGN:  # as nohup has it
-        codes[hang_up] = ExitCode.HUNG_UP
-    return codes
-
-
-def _leave(code: int) -> None:
-    """End the program at once."""
-    stderr = 2
-    if os.isatty(stderr):
-        os.write(stderr, SHOW_CURSOR)  # which progress bars hide
-    os._exit(code)
-
-
-def interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:
-    """Return the exit code that tells which signal ended the run."""
-    return interrupt.args[0] if isinstance(interrupt, _Stopped) else ExitCode.INTERRUPTED
 
 
 def _check_working_folder() -> None:

@@ -17,7 +17,7 @@ from unblur.errors import PhotoError, WeightsError
 from unblur.models.catalog import Model, installed_path
 from unblur.models.http import Watch, fetch, without_password
 from unblur.models.importing import check_room, keep, make_models_folder, read_networks
-from unblur.storage.files import FileDraft
+from unblur.storage.drafts import FileDraft
 from unblur.storage.temporaries import sweep, temporary_beside
 from unblur.words import describe_os_error
 

@@ -40,7 +40,7 @@ from unblur.models.weights import (
 )
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
-from unblur.storage.files import FileDraft, make_folder
+from unblur.storage.drafts import FileDraft, make_folder
 from unblur.words import describe_os_error
 
 PUBLISHED_STEP = 523000

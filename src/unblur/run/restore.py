@@ -21,7 +21,7 @@ from unblur.run.history import History, Record, pixels_in
 from unblur.run.jobs import Job
 from unblur.run.marks import read_mark
 from unblur.run.report import Outcome, Status
-from unblur.storage import files
+from unblur.storage import drafts, files
 from unblur.storage.filesystems import follow_links, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, place
@@ -139,7 +139,7 @@ def _put_back(photo: Path, backup: Path) -> None:
     if is_same(photo, backup):  # two names of one file, as a run leaves it that was killed
         backup.unlink()
     else:
-        files.move_over(backup, photo)
+        drafts.move_over(backup, photo)
 
 
 def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:

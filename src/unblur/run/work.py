@@ -25,7 +25,7 @@ from unblur.run.jobs import Job
 from unblur.run.marks import make_mark
 from unblur.run.plan import has_other_links
 from unblur.run.report import Outcome, Status
-from unblur.storage import files, objects
+from unblur.storage import drafts, files, objects
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import Content, FileState, Place, Url, backup_of
 from unblur.words import describe_os_error
@@ -83,9 +83,9 @@ class Finished:
     """A result that only needs its name."""
 
     result: Result
-    draft: files.Draft
+    draft: drafts.Draft
     started: float
-    comparison: files.Draft | None = None
+    comparison: drafts.Draft | None = None
 
     def __enter__(self) -> Finished:
         return self
@@ -229,7 +229,7 @@ def finish(
     outcome = Outcome(job, Status.DONE, "", width, height, 0.0, notes, photo.notes)
     outcome, picture = _show(outcome, loaded, pixels, options)
     if job.target is None:
-        stream = files.StreamDraft(stdout, encoded.data)
+        stream = drafts.StreamDraft(stdout, encoded.data)
         return Finished(Result(outcome, loaded.state, None), stream, loaded.started)
     attributes = loaded.attributes
     if attributes and options.strip_metadata:
@@ -258,11 +258,11 @@ def _holding(state: FileState | None, content: Content | None) -> FileState | No
 
 def _draft(
     place: Place, data: bytes, like: Attributes | None, keep_time: bool = False
-) -> files.Draft:
+) -> drafts.Draft:
     """Write a file as private as the photo, or get an object ready, without its name yet."""
     if isinstance(place, Url):
         return objects.Upload(place, data)
-    return files.FileDraft(place, data, like, keep_time)
+    return drafts.FileDraft(place, data, like, keep_time)
 
 
 def _show(
@@ -316,11 +316,11 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
             objects.copy(job.target, backup_of(job.target))
         return ()
     if not options.in_place:
-        files.make_folder(job.target.parent)
+        drafts.make_folder(job.target.parent)
         return ()
     is_shared = has_other_links(job.target)
     if options.keeps_backup:
-        files.keep_backup(job.target, backup_of(job.target))
+        drafts.keep_backup(job.target, backup_of(job.target))
     return ("other names of the file (hard links) keep the original",) if is_shared else ()
 
 

@@ -156,7 +156,7 @@ def holds(place: Place, state: FileState) -> bool:
 
 
 class Upload:
-    """A whole object that is not in its store yet; see `unblur.storage.files.Draft`."""
+    """A whole object that is not in its store yet; see `unblur.storage.drafts.Draft`."""
 
     def __init__(self, url: Url, data: bytes) -> None:
         self._url, self._data = url, data
@@ -169,7 +169,7 @@ class Upload:
         self._data = b""
 
     def publish(self, replaces: bool) -> FileState:
-        """Write it; see `unblur.storage.files.Draft`."""
+        """Write it; see `unblur.storage.drafts.Draft`."""
         return write(self._url, self._data, replaces)
 
 
