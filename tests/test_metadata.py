@@ -18,7 +18,8 @@ from unblur.formats.bmff_items import MIRROR, ROTATION, Property
 from unblur.formats.metadata import Metadata, extract, insert, make_orientation, read_orientation
 from unblur.formats.photo import AVIF, CONVERSIONS, JPEG, PNG, TIFF, WEBP
 from unblur.formats.pixels import rounded
-from unblur.formats.tiff_directory import Tag, read_fields, read_tiff
+from unblur.formats.tiff_directory import Tag, read_tiff
+from unblur.formats.tiff_fields import read_fields
 from unblur.formats.tiff_writer import write_tiff
 
 EXIF = make_exif(6).removeprefix(b"Exif\0\0")

@@ -12,17 +12,8 @@ from PIL import Image, ImageCms
 from unblur.errors import PhotoError
 from unblur.formats import coding, raw
 from unblur.formats.photo import HEADER_BYTES, JPEG, PNG, RAW, TIFF, identify
-from unblur.formats.tiff_directory import (
-    LONG,
-    RATIONAL,
-    SHORT,
-    Field,
-    Tag,
-    read_tiff,
-    write_directory,
-    write_header,
-    write_numbers,
-)
+from unblur.formats.tiff_directory import LONG, RATIONAL, SHORT, Tag, read_tiff
+from unblur.formats.tiff_fields import Field, write_directory, write_header, write_numbers
 from unblur.options import Options
 from unblur.run.history import History
 from unblur.run.plan import make_plan

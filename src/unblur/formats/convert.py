@@ -22,8 +22,8 @@ from unblur.formats.bmff_items import CROP, MIRROR, ROTATION, Item
 from unblur.formats.metadata import extract, insert, too_large
 from unblur.formats.photo import AVIF, HEIF, JPEG, PNG, TIFF, WEBP, Encoded, Format, Photo
 from unblur.formats.pixels import code_pixels, rounded
-from unblur.formats.tiff import read_page
 from unblur.formats.tiff_directory import ASSOCIATED_ALPHA, Tag, TiffFile, read_tiff
+from unblur.formats.tiff_pages import read_page
 from unblur.formats.tiff_writer import write_tiff
 
 NO_QUALITY = "the quality does not apply to this {} file"

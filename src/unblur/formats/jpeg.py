@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +20,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from unblur.errors import PhotoError
 from unblur.formats.jpeg_colors import move_colors
+from unblur.formats.jpeg_index import move_index
 from unblur.formats.photo import JPEG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array
-from unblur.formats.tiff_directory import TiffFile, read_tiff
 from unblur.limits import limited, refuse_excess
 from unblur.score import reduction
 
@@ -46,8 +45,6 @@ MOST_SCANS = 100
 
 EXIF = b"Exif\0\0"
 MPF = b"MPF\0"
-MPF_ENTRIES_TAG = 0xB002
-MPF_ENTRY_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -289,7 +286,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
             output += coded[segment.start : segment.stop]
     ends = (image_end(original), len(output))
     for old_base, new_base, stop in indexes:
-        _move_index(output, original[old_base:stop], old_base, new_base, ends)
+        move_index(output, original[old_base:stop], old_base, new_base, ends)
     output += original[ends[0] :]
     return Encoded(bytes(output), notes)
 
@@ -365,46 +362,3 @@ def _component_count(data: bytes) -> int:
         if segment.marker in FRAMES:
             return segment.payload(data)[5]
     raise ValueError("has no image")
-
-
-def _move_index(
-    output: bytearray, index: bytes, old_base: int, new_base: int, ends: tuple[int, int]
-) -> None:
-    """Correct the sizes and offsets of a multi-picture index in the output.
-
-    Offsets count from the index's own header (CIPA DC-007, 5.2.3.3.3). An index
-    that cannot be read is left as it was.
-
-    Args:
-        output: The new file so far; changed in place.
-        index: The original's index, from its byte order mark on.
-        old_base: Where the index lies in the original file.
-        new_base: Where it lies in the output.
-        ends: Where the first image ends, in the original and in the output.
-    """
-    moved = ends[1] - ends[0]
-    corrected = bytearray(index)
-    try:
-        file = read_tiff(index)
-        for position in _index_entries(file):
-            size, offset = file.unpack("II", position + 4)
-            if offset == 0:  # the first image itself
-                size += moved
-            elif old_base + offset >= ends[0]:
-                offset += moved + old_base - new_base
-            struct.pack_into(file.order + "II", corrected, position + 4, size, offset)
-    except (ValueError, struct.error):
-        return
-    output[new_base : new_base + len(index)] = corrected
-
-
-def _index_entries(index: TiffFile) -> range:
-    """Return the positions of the 16-byte entries in a multi-picture index.
-
-    Raises:
-        ValueError: If it has none.
-    """
-    entries = index.directory(index.first).entries.get(MPF_ENTRIES_TAG)
-    if entries is None:
-        raise ValueError("lists no images")
-    return range(entries.start, entries.start + entries.size - MPF_ENTRY_BYTES + 1, MPF_ENTRY_BYTES)

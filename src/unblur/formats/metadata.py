@@ -17,18 +17,9 @@ from dataclasses import dataclass, replace
 from unblur.formats import bmff, jpeg, png, webp
 from unblur.formats.bmff_items import COLOR, ItemFile
 from unblur.formats.photo import JPEG, PNG, TIFF, WEBP, Format
-from unblur.formats.tiff import read_page
-from unblur.formats.tiff_directory import (
-    SHORT,
-    Field,
-    Tag,
-    TiffFile,
-    read_fields,
-    read_linked,
-    read_tiff,
-    write_block,
-    write_numbers,
-)
+from unblur.formats.tiff_directory import SHORT, Tag, TiffFile, read_tiff
+from unblur.formats.tiff_fields import Field, read_fields, read_linked, write_block, write_numbers
+from unblur.formats.tiff_pages import read_page
 
 JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 JPEG_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"

@@ -26,16 +26,11 @@ from unblur.formats.metadata import Metadata, upright_xmp
 from unblur.formats.photo import RAW, Photo
 from unblur.formats.pixels import refuse_large
 from unblur.formats.tiff_coding import Compression
-from unblur.formats.tiff_directory import (
-    RATIONAL,
-    SHORT,
-    UNDEFINED,
+from unblur.formats.tiff_directory import RATIONAL, SHORT, UNDEFINED, Tag, TiffFile, read_tiff
+from unblur.formats.tiff_fields import (
     Field,
-    Tag,
-    TiffFile,
     read_fields,
     read_linked,
-    read_tiff,
     write_block,
     write_header,
     write_numbers,

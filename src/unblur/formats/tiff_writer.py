@@ -32,12 +32,14 @@ from unblur.formats.tiff_directory import (
     UNASSOCIATED_ALPHA,
     UNDEFINED,
     UNSPECIFIED,
-    Field,
     Tag,
     TiffFile,
     is_camera_raw,
-    read_fields,
     read_tiff,
+)
+from unblur.formats.tiff_fields import (
+    Field,
+    read_fields,
     write_directory,
     write_header,
     write_numbers,

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -23,6 +23,7 @@ from ray.exceptions import RayError
 
 from unblur.errors import DeviceError, PhotoError, UnblurError
 from unblur.run.jobs import Job
+from unblur.run.ray_members import Member, Said, Try
 from unblur.run.ray_worker import Choices, Shape, Worker
 from unblur.run.report import Outcome, Status
 from unblur.run.runner import Run
@@ -42,46 +43,6 @@ PATIENCE_SECONDS = 30.0
 """How long to wait for a first worker without a word, and after an interrupt for results."""
 SWEEP_SECONDS = 5.0
 """How long workers may take to die; what they leave later is left to the next run."""
-
-
-@dataclass(eq=False)
-class Try:
-    """A photo on its way through the cluster."""
-
-    job: Job
-    number: int
-    lost_workers: int = 0
-    source: FileState | None = None
-    """What its original must be: set when a result of it may have been published."""
-    result: Result | None = None
-    """Finished and recorded, and being published."""
-
-    @property
-    def recorded(self) -> tuple[FileState | None, ...]:
-        """What its result is known by."""
-        return self.result.states if self.result else ()
-
-
-@dataclass(eq=False)
-class Member:
-    """A worker as the driver knows it."""
-
-    shape: Shape
-    actor: Any = None
-    settings: dict[str, Any] | None = None
-    """What it said when it was ready."""
-    failed_starts: int = 0
-    tries: set[Try] = field(default_factory=set)
-    """What it is doing."""
-
-    @property
-    def is_examining(self) -> bool:
-        """Whether it is alone with a photo that may have killed a worker."""
-        return any(photo.lost_workers for photo in self.tries)
-
-
-Said = tuple[Member, Try, Result | Outcome]
-"""Who says what of a photo."""
 
 
 class Dispatch:
