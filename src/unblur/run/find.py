@@ -14,7 +14,7 @@ from wcmatch import glob
 
 from unblur.errors import PhotoError
 from unblur.formats.photo import FORMATS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
-from unblur.options import COMPARED, Options
+from unblur.options import Options
 from unblur.run.ignored import (
     CACHE_SIGNATURE,
     CACHE_TAG,
@@ -24,13 +24,13 @@ from unblur.run.ignored import (
     reason_by_name,
     stands_for_file,
 )
+from unblur.run.names import COMPARISON_ENDING
 from unblur.storage import files, objects
 from unblur.storage.filesystems import is_hidden, is_in_cloud, is_link, status_in_listing, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import Place, Url, is_backup, place
 from unblur.words import describe_os_error
 
-COMPARISON_ENDING = COMPARED + ".png"
 BACKUP = "a backup"
 _OTHERS_BACKUP = re.compile(r"\.\w+(_original|~|\.bak)$", re.IGNORECASE)
 """What ExifTool and editors make of the name of a photo before they replace it."""

@@ -16,7 +16,6 @@ from unblur.limits import most_bytes
 from unblur.options import STREAM, Options
 from unblur.run.done import ALREADY_DONE, IS_RESULT, Memory
 from unblur.run.find import (
-    COMPARISON_ENDING,
     Found,
     Recall,
     find,
@@ -27,11 +26,11 @@ from unblur.run.find import (
 )
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
+from unblur.run.names import comparison_place, output_name
 from unblur.run.obstacles import problem_in_place, problem_of_target
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import Place, Url, backup_of, place
-from unblur.storage.temporaries import LONGEST_NAME_BYTES, shortened
 from unblur.words import describe_os_error
 
 
@@ -186,40 +185,17 @@ def _result_format(found: Found, options: Options) -> Format | None:
     return form and form.result
 
 
-def output_name(source: Place, suffix: str, result: Format | None) -> str:
-    """Return the name of a photo's result, whose ending tells what is inside.
-
-    A name that would be longer than file systems allow is shortened.
-
-    Args:
-        source: The photo.
-        suffix: Put between its name and its ending.
-        result: What it becomes; ``None`` if that is not known.
-    """
-    ending = source.suffix
-    if result and ending.lower() not in result.suffixes:
-        ending = result.suffixes[0]
-    room = LONGEST_NAME_BYTES - len(os.fsencode(suffix + ending))
-    return shortened(source.stem, room) + suffix + ending
-
-
 def _with_comparisons(jobs: list[Job], suffix: str) -> Iterator[Job]:
     """Name the comparisons; where several results differ in their ending only, after that too."""
     targets = [job.target for job in jobs if job.target is not None]
-    taken = Counter(_identity(_comparison(target, suffix)) for target in targets)
+    taken = Counter(_identity(comparison_place(target, suffix)) for target in targets)
     for job in jobs:
         if job.target is not None:
-            comparison = _comparison(job.target, suffix)
+            comparison = comparison_place(job.target, suffix)
             if taken[_identity(comparison)] > 1:
-                comparison = _comparison(job.target, suffix, job.target.suffix)
+                comparison = comparison_place(job.target, suffix, job.target.suffix)
             job = replace(job, comparison=comparison)
         yield job
-
-
-def _comparison(target: Place, suffix: str, ending: str = "") -> Place:
-    ending += COMPARISON_ENDING
-    room = LONGEST_NAME_BYTES - len(os.fsencode(ending))
-    return target.with_name(shortened(target.stem.removesuffix(suffix), room) + ending)
 
 
 def _judge(job: Job, options: Options, memory: Memory) -> Job:

@@ -59,6 +59,8 @@ class Url:
 
 
 Place: TypeAlias = Path | Url
+LONGEST_NAME_BYTES = 255
+"""Of a file's name, that file systems allow."""
 BACKUP_ENDING = ".orig"
 """Ends the names of originals that are kept beside the results that replaced them."""
 
@@ -125,3 +127,10 @@ class FileState:
             return cls.of(path.stat())
         except OSError:
             return None
+
+
+def shortened(name: str, most_bytes: int) -> str:
+    """Return a name, or as much of its beginning as fits into some bytes."""
+    while name and len(os.fsencode(name)) > most_bytes:
+        name = name[:-1]
+    return name

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-LONGEST_NAME_BYTES = 255
+from unblur.storage.places import LONGEST_NAME_BYTES, shortened
+
 TEMPORARY_FILES = ".*.unblur-*.tmp"
 """Matches every temporary file, of any machine."""
 _ENDING = re.compile(r"\.unblur-(?:([a-z0-9-]+)-)?[0-9a-z]{6}\.tmp")
@@ -104,13 +105,6 @@ def _claim(temporary: Temporary) -> bool:
     except BlockingIOError:
         return False
     return temporary.path.exists()
-
-
-def shortened(name: str, most_bytes: int) -> str:
-    """Return a name, or as much of its beginning as fits into some bytes."""
-    while name and len(os.fsencode(name)) > most_bytes:
-        name = name[:-1]
-    return name
 
 
 def sweep(folder: Path, trust_locks: bool = True) -> int:
