@@ -1,4 +1,4 @@
-"""``unblur doctor``: what was found out, for people or as JSON."""
+"""``unblur doctor``: print its findings, for people or as JSON."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity_options
 def doctor(as_json: bool, quiet: int, verbose: int) -> None:
-    """Test this installation, and tell what it is and what it would use.
+    """Test the installation and each device.
 
-    Each device deblurs a tiny picture, which is compared with what the CPU
-    makes of it in fp32. Exits with 0 if all is well, 4 if weights are damaged,
-    5 if a device failed. What it prints belongs in a bug report.
+    Print versions, devices, memory, models, cache and configuration. Each
+    device deblurs a tiny picture; its result is compared with that of the CPU
+    in fp32. The exit code is 0 if all is well, 4 if weights are damaged, and
+    5 if a device failed. Please add the output to bug reports.
     """
     ui = Ui(verbose - quiet)
     root = click.get_current_context().find_root().command
@@ -139,11 +140,11 @@ def _why(pytorch: PyTorch) -> str:
 
 def _device_row(device: Device) -> Iterator[str]:
     if device.seconds is None:
-        verdict, mark = "not tested, for want of weights", NEITHER
+        verdict, mark = "not tested: no weights", NEITHER
     elif device.problem:
         verdict, mark = f"failed: {device.problem}", BAD
     else:
-        verdict, mark = f"right, tested in {device.seconds:.1f} s", GOOD
+        verdict, mark = f"correct, tested in {device.seconds:.1f} s", GOOD
     tile = f", tiles of {device.tile} pixels" if device.tile else ""
     text = (
         f"{device.hardware}: {device.precision}, {_size(device.free_bytes)} free{tile}; {verdict}"
