@@ -80,7 +80,7 @@ class MemorySize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         """Read the option's text."""
         match = re.fullmatch(r"([0-9]*\.?[0-9]+)([MG])B?", str(value).strip().upper())
         if match is None:
-            self.fail(f"{value!r} is no size such as 800M or 2G", param, ctx)
+            self.fail(f"{value!r} is not a size such as 800M or 2G", param, ctx)
         return int(float(match[1]) * (1 << (20 if match[2] == "M" else 30)))
 
 
@@ -412,7 +412,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         if any(job.target is None for job in todo):
             _claim_for_photo(flags, stdout)
         if flags["ray"] and any(None in (job.source, job.target) for job in todo):
-            raise UsageError("--ray needs files: a cluster reaches no standard input or output")
+            raise UsageError("--ray needs files: it cannot use standard input or output")
         ui.passed_over(plan)
         report = Report(page is not None, plan.in_cloud)
         if flags["dry_run"]:
@@ -428,7 +428,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
                 facts = len(plan.jobs), time.monotonic() - started, ui.settings
                 code = _write_page(report, page, options, facts, ui)
         if history.problem:
-            ui.say(f"a second run will not know these results: {history.problem}")
+            ui.say(f"a second run will not recognise these results: {history.problem}")
     return _conclude(report, ui) or code
 
 
@@ -439,7 +439,7 @@ def _require_memory_of_results(history: History, options: Options) -> None:
         UsageError: If results could be deblurred once more, now or by a second run.
     """
     if history.problem and options.in_place:
-        raise UsageError(f"--in-place needs to know what it has replaced: {history.problem}")
+        raise UsageError(f"--in-place needs the record of results: {history.problem}")
 
 
 def _read_options(flags: dict[str, Any]) -> Options:
@@ -472,7 +472,7 @@ def _with_ways_to_show(options: Options, flags: dict[str, Any], plan: Plan, ui: 
 
         options = replace(options, screen=find_screen(sys.stderr))
         if options.screen is None and sys.stderr.isatty():
-            ui.say("this terminal shows neither pictures nor enough colours for a preview")
+            ui.say("no --preview: this terminal shows neither pictures nor 256 colours")
     return options
 
 
@@ -495,13 +495,12 @@ def _write_page(
 def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
     if flags["only_blurry"]:
         raise UsageError(
-            "--only-blurry writes nothing for a sharp photo, and standard output cannot tell: "
-            "add -o FILE"
+            "--only-blurry would write nothing to standard output for a sharp photo: add -o FILE"
         )
     if flags["json"]:
-        raise UsageError("standard output cannot hold both a photo and --json")
+        raise UsageError("--json and the photo cannot share standard output: add -o FILE")
     if sys.__stdout__ is None:
-        raise UsageError("standard output is closed, and takes no photo: add -o FILE")
+        raise UsageError("standard output is closed: add -o FILE")
     if os.isatty(stdout):
         raise UsageError("a photo cannot be shown in a terminal: add >FILE or -o FILE")
 

@@ -238,7 +238,7 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
     source = flags["files_from"]
     if source is None:
         if not paths:
-            raise UsageError("name at least one photo; --help tells more")
+            raise UsageError("name at least one photo; see --help")
         return paths
     if source == STREAM and STREAM in paths:
         raise UsageError("standard input cannot hold both a photo and a list of paths")
@@ -338,7 +338,7 @@ def _check_working_folder() -> None:
     try:
         Path.cwd()
     except OSError as error:
-        raise UsageError("the folder where this was started is gone: change to another") from error
+        raise UsageError("the current folder no longer exists: change to another one") from error
 
 
 def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:

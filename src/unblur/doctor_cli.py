@@ -97,7 +97,7 @@ def _lines(found: Examination) -> Iterator[str]:
         yield from _row(name, version or "not installed", NEITHER if version else BAD)
     for extra in found.extras:
         missing = (
-            f"no {extra.package}; to add it: pip install {shlex.quote(f'unblur[{extra.name}]')}"
+            f"no {extra.package}; to install it: pip install {shlex.quote(f'unblur[{extra.name}]')}"
         )
         present = f"{extra.package} {extra.version}"
         yield from _row(f"extra {extra.name}", present if extra.version else missing)
@@ -112,7 +112,7 @@ def _lines(found: Examination) -> Iterator[str]:
     sizes = found.cache.sizes
     contents = ", ".join(f"{name} ({_size(size)})" for name, size in sizes.items())
     yield from _row("cache", f"{found.cache.path}: {contents or 'empty'}")
-    state = "" if found.has_configuration else " (not there, which is fine)"
+    state = "" if found.has_configuration else " (optional, not there)"
     mark = BAD if found.configuration_problem else NEITHER
     yield from _row("configuration", found.configuration + state, mark)
     for name, value in found.environment.items():
@@ -123,7 +123,7 @@ def _pytorch_lines(pytorch: PyTorch) -> Iterator[str]:
     yield from _row("torch build", f"for {pytorch.build}")
     for device in pytorch.devices:
         yield from _device_row(device)
-    yield from _row("--device auto", f"takes {pytorch.chosen}: {_why(pytorch)}")
+    yield from _row("--device auto", f"uses {pytorch.chosen}: {_why(pytorch)}")
     instructions = ", ".join(
         f"{name} {'yes' if there else 'no'}" for name, there in pytorch.bf16_instructions.items()
     )
@@ -166,7 +166,7 @@ def _model_row(model: ModelFile) -> Iterator[str]:
 
 def _findings(found: list[Finding], code: ExitCode) -> Iterator[str]:
     if code is ExitCode.OK:
-        yield "All is well." if not found else "All is well, and could be faster:"
+        yield "All is well." if not found else "All is well, but could be faster:"
     for finding in found:
         mark = NEITHER if finding.exit_code is ExitCode.OK else BAD
         yield from _wrapped(printable(finding.text), f"{mark} ", "  ")

@@ -166,7 +166,7 @@ def _known(names: tuple[str, ...]) -> list[str]:
     for name in names:
         if name not in MODELS:
             raise WeightsError(
-                f"{name} is no model that can be downloaded: {', '.join(MODELS)} are"
+                f"{name} is not a model to download; choose from {', '.join(MODELS)}"
             )
     return list(dict.fromkeys(names))
 
@@ -184,7 +184,7 @@ def _is_whole(name: str, ui: Ui) -> bool:
             raise
         ui.say(f"{name} is downloaded again: {error}")
         return False
-    ui.say(f"{name} is here: {_place(name)}")
+    ui.say(f"{name} is here already: {_place(name)}")
     return True
 
 
@@ -194,7 +194,7 @@ def _download_file(wanted: list[Model], ui: Ui) -> None:
     from unblur.fetch import Watch, without_password
 
     file = wanted[0].file
-    ui.say(f"fetching {file} from {without_password(addresses(wanted[0])[0])}")
+    ui.say(f"downloading {file} from {without_password(addresses(wanted[0])[0])}")
     with ui.transfer(file) as progress:
         brought = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
     _tell_trust(wanted[0], brought, ui)
@@ -207,12 +207,11 @@ def _tell_trust(model: Model, brought: Downloaded, ui: Ui) -> None:
         return
     if brought.is_first:
         ui.say(
-            f"the publisher of {model.file} tells no checksum, so nobody can tell whether this is "
-            f"the file that was published; its sha256 {brought.checksum} is recorded, and later "
-            "downloads must match it"
+            f"the publisher of {model.file} states no checksum, so it cannot be verified; its "
+            f"sha256 {brought.checksum} is recorded, and later downloads must match it"
         )
     else:
-        ui.say(f"{model.file} is the file of the first download: sha256 {brought.checksum}")
+        ui.say(f"{model.file} matches the first download: sha256 {brought.checksum}")
 
 
 @models.command("import")
@@ -236,7 +235,7 @@ def import_model(file: Path, name: str | None, quiet: int, verbose: int) -> None
         checksum = file_checksum(file)
         for one in found:
             path = keep(one.network, name or one.name, file.name, checksum)
-            ui.say(f"{file} is kept as {name or one.name}")
+            ui.say(f"imported {file} as {name or one.name}")
             ui.answer(str(path))
 
     _run(act, quiet, verbose)
@@ -293,7 +292,7 @@ def remove(names: tuple[str, ...], quiet: int, verbose: int) -> None:
     def act(ui: Ui) -> None:
         for name in names:
             if name in MODELS and MODELS[name].is_embedded:
-                raise UsageError(f"{name} is part of the program and stays")
+                raise UsageError(f"{name} is part of the program and cannot be removed")
             if name not in MODELS and name not in imported_models():
                 raise WeightsError(f"{name}: no such model here")
             if not _is_here(name):

@@ -52,7 +52,7 @@ def _restore(flags: dict[str, Any], ui: Ui) -> ExitCode:
     chosen = {name: flags[name] for name in ("recursive", "force", "dry_run")}
     with open_history(flags) as history:
         if history.problem:
-            ui.say(f"results are known by their marks alone: {history.problem}")
+            ui.say(f"results are recognised by their marks only: {history.problem}")
         for outcome in restore(flags["paths"], Choices(**chosen), history):
             report.add(outcome)
             _tell(outcome, flags, ui)
