@@ -206,7 +206,7 @@ def test_what_is_no_photo_is_wrong_usage(image):
 
 
 def test_output_is_for_paths_only():
-    with pytest.raises(unblur.UsageError, match="for paths"):
+    with pytest.raises(unblur.UsageError, match="to paths only"):
         unblur.deblur(make_jpeg(), output="x.jpg")
 
 

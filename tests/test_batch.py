@@ -195,10 +195,54 @@ def test_a_photo_from_the_year_2300_does_not_end_the_run(jpeg, unblur):
     assert names(jpeg.parent) == ["photo.jpg", "photo.jpg.orig", "q.jpg", "q.jpg.orig"]
 
 
-def test_the_command_line_wins_on_what_exists(jpeg, unblur, monkeypatch):
-    mine = jpeg.with_name("photo-unblurred.jpg")
-    mine.write_bytes(b"mine")
-    assert unblur("--on-existing", "skip", "--overwrite", jpeg).code == 2
+@pytest.fixture
+def mine(jpeg):
+    """A file of somebody else in the place of the result."""
+    path = jpeg.with_name("photo-unblurred.jpg")
+    path.write_bytes(b"mine")
+    return path
+
+
+def test_of_overwrite_and_on_existing_the_last_one_wins(jpeg, unblur, mine):
+    assert unblur("--overwrite", "--on-existing", "skip", jpeg).code == 0
+    assert mine.read_bytes() == b"mine"
+    assert unblur("--on-existing=skip", jpeg, "--overwrite", "--on-existing=error").code == 1
+    assert mine.read_bytes() == b"mine"
+    assert unblur("--on-existing", "skip", "--overwrite", jpeg).code == 0
+    assert mine.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("option", ["overwrite = true", 'on-existing = "overwrite"'])
+def test_overwriting_can_be_configured(jpeg, unblur, mine, tmp_path, option):
+    config = tmp_path / "unblur.toml"
+    config.write_text(option)
+    assert unblur("--config", config, "--on-existing", "skip", jpeg).code == 0
+    assert mine.read_bytes() == b"mine"
+    assert unblur("--config", config, jpeg).code == 0
+    assert mine.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize(
+    ("variables", "replaced"),
+    [
+        ({"UNBLUR_OVERWRITE": "1"}, True),
+        ({"UNBLUR_ON_EXISTING": "overwrite"}, True),
+        ({"UNBLUR_OVERWRITE": "0"}, False),
+        ({"UNBLUR_OVERWRITE": "1", "UNBLUR_ON_EXISTING": "skip"}, False),
+    ],
+)
+def test_the_environment_wins_over_the_file_on_what_exists(
+    jpeg, unblur, mine, tmp_path, monkeypatch, variables, replaced
+):
+    config = tmp_path / "unblur.toml"
+    config.write_text('on-existing = "skip"')
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert unblur("--config", config, jpeg).code == 0
+    assert (mine.read_bytes() != b"mine") == replaced
+
+
+def test_the_command_line_wins_over_the_environment_on_what_exists(jpeg, unblur, mine, monkeypatch):
     monkeypatch.setenv("UNBLUR_OVERWRITE", "1")
     assert unblur("--on-existing", "skip", jpeg).code == 0
     assert mine.read_bytes() == b"mine"

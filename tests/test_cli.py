@@ -78,7 +78,7 @@ def unblur_in_shell(identity_weights, monkeypatch):
         ("photo.jpg", "2>&-", 0, ""),
         ("photo.jpg", "<&- >&- 2>&-", 0, ""),
         ("missing.jpg", "<&- >&- 2>&-", 1, ""),
-        ("photo.jpg -o -", ">&-", 2, "standard output is closed, and takes no photo"),
+        ("photo.jpg -o -", ">&-", 2, "standard output is closed"),
         ("- -o new.jpg", "<&-", 1, "standard input: cannot be read: bad file descriptor"),
         ("models list", ">&-", 0, ""),
     ],
@@ -136,7 +136,7 @@ def test_a_folder_that_was_removed_under_the_program_is_one_line_of_error(
     result = unblur(jpeg)
     assert result.code == 2
     assert result.stderr == (
-        "unblur: error: the folder where this was started is gone: change to another\n"
+        "unblur: error: the current folder no longer exists: change to another one\n"
     )
 
 
@@ -435,7 +435,7 @@ def test_what_changes_results_reaches_the_photo_and_counts_as_a_setting(unblur, 
 def test_a_size_that_is_none_is_refused(png, unblur, size):
     result = unblur(png, "--max-memory", size)
     assert result.code == 2
-    assert "no size such as 800M or 2G" in result.stderr
+    assert "not a size such as 800M or 2G" in result.stderr
 
 
 def test_too_little_memory_fails_the_photo_in_one_line(png, unblur):

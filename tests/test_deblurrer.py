@@ -184,7 +184,7 @@ def test_a_photo_that_overflows_late_is_redone_from_its_start():
 
 
 def test_a_network_that_makes_no_numbers_at_all_is_an_error_not_a_black_photo():
-    with pytest.raises(PhotoError, match="values that are no numbers"):
+    with pytest.raises(PhotoError, match="values that are not numbers"):
         Deblurrer(fakes.NotANumber(), "cpu", precision=torch.bfloat16)(make_pixels(40, 40))
 
 

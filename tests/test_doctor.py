@@ -55,7 +55,7 @@ def test_a_machine_with_nothing_but_a_cpu_is_well():
     assert "All is well." in result.stdout
     assert said["torch"] == torch.__version__
     assert said["--device auto"] == "takes cpu: torch sees no GPU"
-    assert "right, tested in" in said["cpu"]
+    assert "correct, tested in" in said["cpu"]
     assert "tiles of" in said["cpu"]
     assert said["srn-compact"].endswith("MB)")
     assert "unblur.toml (not there" in said["configuration"]

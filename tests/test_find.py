@@ -28,7 +28,7 @@ LEFT_ALONE = [
     ("My Films.imovielibrary/x", "films of iMovie"),
     ("Wedding.fcpbundle/x", "films of Final Cut"),
     ("TV.tvlibrary", "a library of Apple TV or Music"),
-    ("Slides.key/Data", "a document that is a folder"),
+    ("Slides.key/Data", "a document stored as a folder"),
     ("Viewer.app/Contents/Resources", "a program"),
     ("@eaDir/a.jpg", "network storage"),
     ("@Recycle", "network storage"),
@@ -38,7 +38,7 @@ LEFT_ALONE = [
     ("$Recycle.Bin", "a bin"),
     ("Trash/files", "a bin"),
     ("System Volume Information", "a system folder"),
-    ("__MACOSX/trip", "what macOS adds to archives"),
+    ("__MACOSX/trip", "files that macOS adds to archives"),
     ("lost+found", "remains of a damaged file system"),
     ("FOUND.000", "remains of a damaged file system"),
     ("Backups.backupdb/Mac/Latest", "backups of Time Machine"),
@@ -223,7 +223,7 @@ def test_files_in_the_cloud_are_not_downloaded_and_counted(
     result = unblur(*command, "-r", tmp_path, "-v") if command != ["score"] else score(tmp_path)
     assert result.code == 0
     assert "there.jpg: passed over: its content is in the cloud only" in result.stderr
-    assert "2 files are in the cloud only: download what you want deblurred" in result.stderr
+    assert "2 files are in the cloud only: download the photos to deblur" in result.stderr
 
 
 def score(folder):

@@ -543,7 +543,7 @@ def test_a_history_that_fails_meanwhile_lets_nothing_be_replaced(
     meanwhile(lambda: history_file.write_bytes(b"damaged" * 5000))
     result = deblur(jpeg, "--in-place")
     assert (result.code, jpeg.read_bytes()) == (1, before)
-    assert "stays as it was, for it could not be remembered" in result.stderr
+    assert "was not replaced, because the result could not be recorded" in result.stderr
     assert list(jpeg.parent.glob(".*")) == []
 
 

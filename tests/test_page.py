@@ -276,15 +276,15 @@ def test_a_page_of_an_earlier_run_is_replaced_and_nothing_else(jpeg, tmp_path, u
     path.write_text("<!doctype html><title>My homepage</title>")
     result = unblur(jpeg, "--report", path)
     assert result.code == 2
-    assert "is no report" in result.stderr
+    assert "is not a report" in result.stderr
     assert path.read_text() == "<!doctype html><title>My homepage</title>"
 
 
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("photo.jpg", "does not end in .html"),
-        ("-", "does not end in .html"),
+        ("photo.jpg", "a name that ends in .html"),
+        ("-", "a name that ends in .html"),
         ("missing/report.html", "cannot be written there"),
         ("folder.html", "is a folder"),
     ],

@@ -38,8 +38,8 @@ def crash(picture, right):
     ("act", "problem"),
     [
         (lambda picture, right: torch.zeros_like(right), "black"),
-        (lambda picture, right: right * torch.nan, "no numbers"),
-        (lambda picture, right: right.index_fill(3, torch.tensor([5]), torch.inf), "no numbers"),
+        (lambda picture, right: right * torch.nan, "not numbers"),
+        (lambda picture, right: right.index_fill(3, torch.tensor([5]), torch.inf), "not numbers"),
         (lambda picture, right: picture, "unchanged"),
         (lambda picture, right: right.roll(1, 3), "dB"),
         (noisy(5 / 255), "dB"),

@@ -152,7 +152,7 @@ def test_photos_go_from_a_store_to_a_folder_and_back(bucket, library, tmp_path, 
 def test_a_key_cannot_lead_out_of_the_folder_for_results(bucket, tmp_path, unblur):
     put(f"{bucket}/in/../../evil.jpg", make_jpeg())
     result = unblur("-r", f"{bucket}/in", "-o", f"{tmp_path}/out/", "-v")
-    assert "lead out of the folder" in result.stderr
+    assert "lead out of the output folder" in result.stderr
     assert list(tmp_path.rglob("*.jpg")) == []
 
 
@@ -232,7 +232,7 @@ def test_objects_bear_the_type_of_their_content(s3_bucket, unblur):
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("nowhere://a/b.jpg", "no kind of store"),
+        ("nowhere://a/b.jpg", "not a known kind of store"),
         ("abfs://a/b.jpg", "abfs://"),
         ("gs://a/b.jpg", "'unblur[gs]'"),
     ],

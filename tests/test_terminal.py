@@ -161,7 +161,7 @@ def test_a_terminal_that_cannot_show_photos_is_told_of(jpeg, identity_weights):
         "-m", "unblur", jpeg, "--preview", "--model", identity_weights, NO_COLOR="1"
     )
     assert code == 0
-    assert b"neither pictures nor enough colours" in terminal.shown
+    assert b"neither pictures nor 256 colours" in terminal.shown
 
 
 def picture_of(height, width, seed=0):

@@ -156,7 +156,7 @@ def test_a_mask_that_was_saved_as_a_channel_hides_nothing(dtype):
     for form in (PNG, JPEG):
         encoded = convert(photo, pixels, form, None, strip_metadata=False)
         assert Image.open(io.BytesIO(encoded.data)).mode == "RGB"
-        assert "a channel that is neither colour nor opacity" in encoded.notes[-1]
+        assert "an extra channel" in encoded.notes[-1]
     bare = convert(photo, pixels, TIFF, None, strip_metadata=True)
     with tifffile.TiffFile(io.BytesIO(bare.data)) as file:
         assert file.pages[0].tags["ExtraSamples"].value == (0,)

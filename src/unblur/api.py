@@ -124,7 +124,7 @@ class Deblurrer:
         if self._network is None:
             raise UsageError("the Deblurrer is closed")
         if not isinstance(image, str | Path) and (output is not None or overwrite):
-            raise UsageError("output and overwrite are for paths: other results are returned")
+            raise UsageError("output and overwrite apply to paths only: other results are returned")
         with _named(image):
             return cast("Photo", self._deblur_any(image, output, overwrite))
 

@@ -124,17 +124,19 @@ class Options:
             raise UsageError("--in-place and --output contradict each other")
         if self.in_place and self.format is not None:
             raise UsageError(
-                "--in-place and --format contradict each other: another format has another ending"
+                "--in-place and --format contradict each other: another format needs another name"
             )
         if self.backup and not self.in_place:
             raise UsageError("--backup needs --in-place: otherwise originals are never changed")
         if not self.suffix or "/" in self.suffix or "\\" in self.suffix or "\0" in self.suffix:
-            raise UsageError(f"{self.suffix!r} cannot be a suffix of file names")
+            raise UsageError(f"--suffix {self.suffix!r} cannot be part of a file name")
         if len(os.fsencode(self.suffix)) > LONGEST_SUFFIX_BYTES:
             raise UsageError(f"--suffix has more than {LONGEST_SUFFIX_BYTES} bytes")
         if self.compare and self.suffix == COMPARED:
-            raise UsageError(f"--compare needs another --suffix than {COMPARED}, its own")
+            raise UsageError(
+                f"--compare uses the suffix {COMPARED} itself: choose another --suffix"
+            )
         if self.jobs < 1:
-            raise UsageError("--jobs needs at least 1")
+            raise UsageError("--jobs must be at least 1")
         if self.max_memory and self.jobs > 1:
-            raise UsageError("--max-memory does one photo at a time: leave --jobs out")
+            raise UsageError("--max-memory processes one photo at a time: leave out --jobs")

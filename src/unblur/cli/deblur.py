@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from unblur.cli import doctor, models, restore, score
 from unblur.cli.console import Ui
+from unblur.cli.option_groups import PlainOption
 from unblur.cli.shared import (
     PhotosOrCommand,
-    ValueMayBeLeftOut,
     exit_code_of,
     history_option,
     listing_options,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 Exit codes: 0 all done or skipped, 1 a photo failed, 2 wrong usage, 3 no photo found,
-4 no weights, 5 no such device or a wrong one, 129, 130 or 143 stopped.
+4 weights missing or damaged, 5 device missing or faulty, 129, 130 or 143 stopped.
 """
 
 
@@ -81,28 +82,76 @@ class MemorySize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         """Read the option's text."""
         match = re.fullmatch(r"([0-9]*\.?[0-9]+)([MG])B?", str(value).strip().upper())
         if match is None:
-            self.fail(f"{value!r} is no size such as 800M or 2G", param, ctx)
+            self.fail(f"{value!r} is not a size such as 800M or 2G", param, ctx)
         return int(float(match[1]) * (1 << (20 if match[2] == "M" else 30)))
 
 
 class BlurLevel(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A blur score; in a configuration file also ``true`` or ``false``."""
+    """A blur score."""
 
     name = "level"
 
     def convert(
         self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | None:
+    ) -> float:
         """Read the option's text."""
-        if isinstance(value, bool):
-            return BLURRY_LEVEL if value else None
-        try:
-            level = float(value)
-        except ValueError:
-            level = -1.0
-        if not 0 <= level < float("inf"):
-            self.fail(f"{value!r} is no blur score, which is 0 or more", param, ctx)
+        level = _as_number(value)
+        if level is None or not 0 <= level < float("inf"):
+            self.fail(f"{value!r} is not a blur score: a number, 0 or more", param, ctx)
         return level
+
+
+def _as_number(value: object) -> float | None:
+    """Return the number that a text or a value of TOML stands for; ``None`` if it is none."""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+class OnlyBlurry(click.Option):
+    """A flag that was once an option with a level, as which it still may be configured.
+
+    A number in the environment or in a configuration file sets the default of ``--blur-level``.
+    """
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 (as Click)
+        """Read the flag or, from an old setting, the level."""
+        if _as_number(value) is None:
+            return super().type_cast_value(ctx, value)
+        _set_default(ctx, "blur_level", value)
+        return True
+
+
+class Overwrite(click.Option):
+    """On the command line ``--overwrite`` is ``--on-existing overwrite``: the last one wins.
+
+    In the environment and in configuration files, which have no order, it sets the default.
+    """
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:  # noqa: ANN401 (private class)
+        """Let the parser store the flag as the value of ``--on-existing``."""
+        parser.add_option(
+            obj=self, opts=self.opts, dest="on_existing", action="store_const", const="overwrite"
+        )
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 (as Click)
+        """Read the setting."""
+        chosen = super().type_cast_value(ctx, value)
+        if chosen:
+            _set_default(ctx, "on_existing", "overwrite")
+        return chosen
+
+
+def _set_default(ctx: click.Context, name: str, value: object) -> None:
+    """Set the default of an option that is read later than the present one."""
+    ctx.default_map = {**(ctx.default_map or {}), name: value}
+
+
+def _one_of(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _use_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
@@ -134,20 +183,51 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "-o",
     "--output",
     metavar="FILE|DIR",
-    help="Write to this file, or into this folder as the photos lie below theirs, "
-    "or to standard output with -.",
+    help="Output file or folder; - is standard output.",
 )
+@click.option("--in-place", is_flag=True, help="Replace photos; keep originals as NAME.orig.")
+@click.option(
+    "--overwrite",
+    cls=Overwrite,
+    is_flag=True,
+    expose_value=False,
+    help="Replace existing files; see --on-existing.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Show the plan; write nothing.")
+@click.option(
+    "--only-blurry",
+    cls=OnlyBlurry,
+    is_flag=True,
+    help="Skip sharp photos; see --blur-level.",
+)
+@click.option(
+    "--strength",
+    cls=PlainOption,
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    metavar="0-1",
+    help="Share of the change to apply; 0.5 is half.",
+)
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Also write NAME-compared.png: before and after, with an enlarged detail.",
+)
+@click.option(
+    "--blur-level",
+    type=BlurLevel(),
+    default=BLURRY_LEVEL,
+    show_default=True,
+    metavar="N",
+    help="Lowest blur score that --only-blurry takes; see unblur score.",
+)
+@max_pixels_option
 @click.option(
     "--suffix",
     default=SUFFIX,
     show_default=True,
     help="Add this to the name, before the extension.",
-)
-@click.option("--in-place", is_flag=True, help="Replace the photos by their results.")
-@click.option(
-    "--backup/--no-backup",
-    default=None,
-    help="With --in-place, keep each original as NAME.orig (the default), or do not.",
 )
 @click.option(
     "--on-existing",
@@ -156,64 +236,47 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     show_default=True,
     help="What to do if the output exists and is not an unchanged earlier result.",
 )
-@click.option("--overwrite", is_flag=True, help="The same as --on-existing overwrite.")
-@click.option("--preserve-times", is_flag=True, help="Give results their originals' time.")
 @click.option(
-    "--refresh-thumbnail/--keep-thumbnail",
-    default=True,
-    help="Draw the small picture inside a JPEG file anew, or leave it as it was.",
+    "--backup/--no-backup",
+    default=None,
+    help="With --in-place, keep originals as NAME.orig (default), or do not.",
 )
 @click.option(
     "--format",
     type=click.Choice(list(CONVERSIONS)),
-    help="Write results in this format; a note tells which metadata it cannot hold.",
+    metavar="FORMAT",
+    help=f"Convert results to {_one_of(list(CONVERSIONS))}.",
 )
 @click.option(
     "--quality",
+    cls=PlainOption,
     type=click.IntRange(1, 100),
     metavar="1-100",
-    help="Code pixels at this quality instead of the photo's own, where a format is not lossless.",
+    help="Compression quality of lossy formats. Default: the photo's own.",
 )
 @click.option(
     "--strip-metadata",
     is_flag=True,
-    help="Keep only what is needed to show the photo as before: profile and orientation.",
+    help="Keep only colour profile and orientation.",
 )
-@max_pixels_option
+@click.option("--preserve-times", is_flag=True, help="Copy the modification time to the result.")
 @click.option(
-    "--only-blurry",
-    cls=ValueMayBeLeftOut,
-    type=BlurLevel(),
-    metavar="[=LEVEL]",
-    is_flag=False,
-    flag_value=BLURRY_LEVEL,
-    help=f"Leave photos alone whose blur score is below LEVEL, or {BLURRY_LEVEL} if none is "
-    "given; unblur score tells scores.",
-)
-@click.option(
-    "--compare",
-    is_flag=True,
-    help="Also write NAME-compared.png: before, after, and what changed most, magnified.",
+    "--refresh-thumbnail/--keep-thumbnail",
+    default=True,
+    help="Redraw the thumbnail in a JPEG file (default), or keep the old one.",
 )
 @click.option(
     "--report",
     metavar="FILE.html",
-    help="Write a page that shows each photo of this run before and after.",
+    help="Write a web page: all photos before and after.",
 )
-@click.option(
-    "--preview",
-    is_flag=True,
-    help="Show each photo before and after, if standard error is a terminal.",
-)
-@history_option
-@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
-@click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
+@click.option("--preview", is_flag=True, help="Show photos before and after in the terminal.")
 @click.option(
     "--model",
     default=DEFAULT_MODEL,
     show_default=True,
     metavar="NAME|FILE",
-    help="The network: a name that unblur models list shows, or a weights file.",
+    help="Network: a name from unblur models list, or a weights file.",
 )
 @click.option(
     "--device",
@@ -227,18 +290,12 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=TileSize(),
     default="auto",
     show_default=True,
-    help="Work on at most N x N pixels at once; less needs less memory.",
-)
-@click.option(
-    "--strength",
-    type=click.FloatRange(0, 1),
-    default=1.0,
-    show_default=True,
-    metavar="0-1",
-    help="How much of the change is made: half of it with 0.5.",
+    metavar="auto|N",
+    help="Largest tile, N x N pixels. Smaller tiles need less memory.",
 )
 @click.option(
     "--views",
+    cls=PlainOption,
     type=click.IntRange(1, MOST_VIEWS),
     default=1,
     show_default=True,
@@ -246,17 +303,17 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help="Average N mirrored and turned passes: slightly better, N times slower.",
 )
 @click.option(
+    "--threads",
+    cls=PlainOption,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="CPU threads. Default: one per available core.",
+)
+@click.option(
     "--max-memory",
     type=MemorySize(),
     metavar="SIZE",
-    help="Take no more main memory than this, such as 2G. Tiles shrink first; a photo that still "
-    "needs more fails. The default is the memory that is free.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Compute with this many threads instead of one for each core that may be used.",
+    help="Limit on main memory, such as 2G. Default: the free memory.",
 )
 @click.option(
     "-j",
@@ -264,31 +321,34 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=int,
     default=1,
     show_default=True,
+    metavar="N",
     help="Photos to decode ahead and to write in parallel.",
 )
-@click.option(
-    "--ray",
-    metavar="ADDRESS",
-    help="Spread the photos over a Ray cluster: auto, host:port, ray://host:port, or local for "
-    "one of this machine.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="With --ray, this many workers instead of one for each GPU, or each 4 (or --threads) "
-    "cores.",
-)
-@listing_options
-@verbosity_options
+@click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
+@history_option
 @click.option(
     "--config",
+    metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
     is_eager=True,
     expose_value=False,
     callback=_use_config,
-    help="Read defaults from this file instead of unblur.toml in the user's configuration folder.",
+    help="Read defaults from this file instead of the user's unblur.toml.",
 )
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Run on a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT.",
+)
+@click.option(
+    "--workers",
+    cls=PlainOption,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Ray workers. Default: one per GPU, or one per 4 cores.",
+)
+@listing_options
+@verbosity_options
 @click.option(
     "--completion",
     type=click.Choice(["bash", "zsh", "fish"]),
@@ -296,7 +356,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     expose_value=False,
     allow_from_autoenv=False,
     callback=_print_completion,
-    help="Print the completion script for a shell.",
+    help="Print the completion script for this shell.",
 )
 @click.version_option(
     __version__,
@@ -308,12 +368,12 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option above)
     """Sharpen photos that are blurred by camera shake or motion.
 
-    Each PATH is a photo; photo.jpg becomes photo-unblurred.jpg beside it, with
-    the same metadata. The original is never changed. With - as PATH, the photo
-    is read from standard input and written to standard output.
+    For each photo.jpg, write photo-unblurred.jpg beside it, with the same
+    metadata. Originals stay unchanged. With - as PATH, read a photo from
+    standard input and write the result to standard output.
 
-    A second run does only what is not done: results that are there, whose
-    originals and settings have not changed, are skipped.
+    A second run skips each photo whose result exists, unless the photo, the
+    result or the settings have changed.
     """
     if not flags:
         return  # a command was named, and runs next
@@ -354,7 +414,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         if any(job.target is None for job in todo):
             _claim_for_photo(flags, stdout)
         if flags["ray"] and any(None in (job.source, job.target) for job in todo):
-            raise UsageError("--ray needs files: a cluster reaches no standard input or output")
+            raise UsageError("--ray needs files: it cannot use standard input or output")
         ui.passed_over(plan)
         report = Report(page is not None, plan.in_cloud)
         if flags["dry_run"]:
@@ -370,7 +430,7 @@ def _deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
                 facts = len(plan.jobs), time.monotonic() - started, ui.settings
                 code = _write_page(report, page, options, facts, ui)
         if history.problem:
-            ui.say(f"a second run will not know these results: {history.problem}")
+            ui.say(f"a second run will not recognise these results: {history.problem}")
     return _conclude(report, ui) or code
 
 
@@ -381,31 +441,16 @@ def _require_memory_of_results(history: History, options: Options) -> None:
         UsageError: If results could be deblurred once more, now or by a second run.
     """
     if history.problem and options.in_place:
-        raise UsageError(f"--in-place needs to know what it has replaced: {history.problem}")
+        raise UsageError(f"--in-place needs the record of results: {history.problem}")
 
 
 def _read_options(flags: dict[str, Any]) -> Options:
     values = {field.name: flags[field.name] for field in fields(Options) if field.name in flags}
-    if flags["overwrite"] and values["on_existing"] != "overwrite" and _outranks_on_existing():
-        values["on_existing"] = "overwrite"
+    values["only_blurry"] = flags["blur_level"] if flags["only_blurry"] else None
+    level_source = click.get_current_context().get_parameter_source("blur_level")
+    if not flags["only_blurry"] and level_source is ParameterSource.COMMANDLINE:
+        raise UsageError("--blur-level needs --only-blurry")
     return Options(**values)
-
-
-def _outranks_on_existing() -> bool:
-    """Tell whether ``--overwrite`` was said in a place that wins over that of ``--on-existing``.
-
-    Raises:
-        UsageError: If both were said in one place.
-    """
-    ranks = ["DEFAULT", "DEFAULT_MAP", "ENVIRONMENT", "COMMANDLINE"]
-    context = click.get_current_context()
-    source = context.get_parameter_source("overwrite")
-    rival = context.get_parameter_source("on_existing")
-    assert source is not None
-    assert rival is not None
-    if source is rival:
-        raise UsageError("--overwrite and --on-existing contradict each other")
-    return ranks.index(source.name) > ranks.index(rival.name)
 
 
 def _read_page(flags: dict[str, Any]) -> Path | None:
@@ -429,7 +474,7 @@ def _with_ways_to_show(options: Options, flags: dict[str, Any], plan: Plan, ui: 
 
         options = replace(options, screen=find_screen(sys.stderr))
         if options.screen is None and sys.stderr.isatty():
-            ui.say("this terminal shows neither pictures nor enough colours for a preview")
+            ui.say("no --preview: this terminal shows neither pictures nor 256 colours")
     return options
 
 
@@ -450,15 +495,14 @@ def _write_page(
 
 
 def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
-    if flags["only_blurry"] is not None:
+    if flags["only_blurry"]:
         raise UsageError(
-            "--only-blurry writes nothing for a sharp photo, and standard output cannot tell: "
-            "add -o FILE"
+            "--only-blurry would write nothing to standard output for a sharp photo: add -o FILE"
         )
     if flags["json"]:
-        raise UsageError("standard output cannot hold both a photo and --json")
+        raise UsageError("--json and the photo cannot share standard output: add -o FILE")
     if sys.__stdout__ is None:
-        raise UsageError("standard output is closed, and takes no photo: add -o FILE")
+        raise UsageError("standard output is closed: add -o FILE")
     if os.isatty(stdout):
         raise UsageError("a photo cannot be shown in a terminal: add >FILE or -o FILE")
 

@@ -1,4 +1,4 @@
-"""``unblur doctor``: what was found out, for people or as JSON."""
+"""``unblur doctor``: print its findings, for people or as JSON."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity_options
 def doctor(as_json: bool, quiet: int, verbose: int) -> None:
-    """Test this installation, and tell what it is and what it would use.
+    """Test the installation and each device.
 
-    Each device deblurs a tiny picture, which is compared with what the CPU
-    makes of it in fp32. Exits with 0 if all is well, 4 if weights are damaged,
-    5 if a device failed. What it prints belongs in a bug report.
+    Print versions, devices, memory, models, cache and configuration. Each
+    device deblurs a tiny picture; its result is compared with that of the CPU
+    in fp32. The exit code is 0 if all is well, 4 if weights are damaged, and
+    5 if a device failed. Please add the output to bug reports.
     """
     ui = Ui(verbose - quiet)
     root = click.get_current_context().find_root().command
@@ -97,7 +98,7 @@ def _lines(found: Examination) -> Iterator[str]:
         yield from _row(name, version or "not installed", NEITHER if version else BAD)
     for extra in found.extras:
         missing = (
-            f"no {extra.package}; to add it: pip install {shlex.quote(f'unblur[{extra.name}]')}"
+            f"no {extra.package}; to install it: pip install {shlex.quote(f'unblur[{extra.name}]')}"
         )
         present = f"{extra.package} {extra.version}"
         yield from _row(f"extra {extra.name}", present if extra.version else missing)
@@ -112,7 +113,7 @@ def _lines(found: Examination) -> Iterator[str]:
     sizes = found.cache.sizes
     contents = ", ".join(f"{name} ({_size(size)})" for name, size in sizes.items())
     yield from _row("cache", f"{found.cache.path}: {contents or 'empty'}")
-    state = "" if found.has_configuration else " (not there, which is fine)"
+    state = "" if found.has_configuration else " (optional, not there)"
     mark = BAD if found.configuration_problem else NEITHER
     yield from _row("configuration", found.configuration + state, mark)
     for name, value in found.environment.items():
@@ -123,7 +124,7 @@ def _pytorch_lines(pytorch: PyTorch) -> Iterator[str]:
     yield from _row("torch build", f"for {pytorch.build}")
     for device in pytorch.devices:
         yield from _device_row(device)
-    yield from _row("--device auto", f"takes {pytorch.chosen}: {_why(pytorch)}")
+    yield from _row("--device auto", f"uses {pytorch.chosen}: {_why(pytorch)}")
     instructions = ", ".join(
         f"{name} {'yes' if there else 'no'}" for name, there in pytorch.bf16_instructions.items()
     )
@@ -140,11 +141,11 @@ def _why(pytorch: PyTorch) -> str:
 
 def _device_row(device: Device) -> Iterator[str]:
     if device.seconds is None:
-        verdict, mark = "not tested, for want of weights", NEITHER
+        verdict, mark = "not tested: no weights", NEITHER
     elif device.problem:
         verdict, mark = f"failed: {device.problem}", BAD
     else:
-        verdict, mark = f"right, tested in {device.seconds:.1f} s", GOOD
+        verdict, mark = f"correct, tested in {device.seconds:.1f} s", GOOD
     tile = f", tiles of {device.tile} pixels" if device.tile else ""
     text = (
         f"{device.hardware}: {device.precision}, {_size(device.free_bytes)} free{tile}; {verdict}"
@@ -166,7 +167,7 @@ def _model_row(model: ModelFile) -> Iterator[str]:
 
 def _findings(found: list[Finding], code: ExitCode) -> Iterator[str]:
     if code is ExitCode.OK:
-        yield "All is well." if not found else "All is well, and could be faster:"
+        yield "All is well." if not found else "All is well, but could be faster:"
     for finding in found:
         mark = NEITHER if finding.exit_code is ExitCode.OK else BAD
         yield from _wrapped(printable(finding.text), f"{mark} ", "  ")

@@ -1,4 +1,4 @@
-"""``unblur models``: show, bring, check and remove the networks."""
+"""``unblur models``: list, download, import, check and remove networks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """Show and keep the networks that photos can be sharpened with."""
+    """List, download, import, check and remove networks."""
 
 
 def _run(act: Callable[[Ui], None], quiet: int, verbose: int) -> None:
@@ -41,7 +41,7 @@ def _run(act: Callable[[Ui], None], quiet: int, verbose: int) -> None:
 def list_models() -> None:
     """List the models.
 
-    One line each: name, size, licence, where it is, what it is good and bad at.
+    One line each: name, size, licence, location, strengths and weaknesses.
     """
     names = [*MODELS, *imported_models()]
     _run(lambda ui: ui.table([_row(name) for name in names]), quiet=0, verbose=0)
@@ -80,9 +80,9 @@ def _place(name: str) -> str:
 @click.argument("model", metavar="NAME|FILE")
 @verbosity_options
 def info(model: str, quiet: int, verbose: int) -> None:
-    """Tell all that is known of a model.
+    """Show the details of a model.
 
-    Its licence and training data, who made it, and what its weights file holds.
+    Its licence, training data and source, and the content of its weights file.
     """
 
     def act(ui: Ui) -> None:
@@ -96,7 +96,7 @@ def _describe_known(name: str) -> list[tuple[str, ...]]:
     model = MODELS.get(name)
     if model is None:
         return []
-    unknown = "not told by its publisher"
+    unknown = "not published"
     return [
         ("name", model.name),
         ("good at", model.good_at),
@@ -140,14 +140,14 @@ def _describe_file(name: str) -> list[tuple[str, ...]]:
     is_flag=True,
     envvar="UNBLUR_OFFLINE",
     show_envvar=True,
-    help="Never use the network; tell which file to put where.",
+    help="Do not use the network; print which file to put where.",
 )
 @verbosity_options
 def download(names: tuple[str, ...], offline: bool, quiet: int, verbose: int) -> None:
-    """Fetch models from their publishers.
+    """Download models from their publishers.
 
-    Models that are published in one file are fetched together. A file whose
-    publisher tells no checksum must be the same each time.
+    Models that are published in one file are downloaded together. If the
+    publisher states no checksum, later downloads must equal the first one.
     """
 
     def act(ui: Ui) -> None:
@@ -166,7 +166,7 @@ def _known(names: tuple[str, ...]) -> list[str]:
     for name in names:
         if name not in MODELS:
             raise WeightsError(
-                f"{name} is no model that can be downloaded: {', '.join(MODELS)} are"
+                f"{name} is not a model to download; choose from {', '.join(MODELS)}"
             )
     return list(dict.fromkeys(names))
 
@@ -184,7 +184,7 @@ def _is_whole(name: str, ui: Ui) -> bool:
             raise
         ui.say(f"{name} is downloaded again: {error}")
         return False
-    ui.say(f"{name} is here: {_place(name)}")
+    ui.say(f"{name} is here already: {_place(name)}")
     return True
 
 
@@ -194,7 +194,7 @@ def _download_file(wanted: list[Model], ui: Ui) -> None:
     from unblur.models.http import Watch, without_password
 
     file = wanted[0].file
-    ui.say(f"fetching {file} from {without_password(addresses(wanted[0])[0])}")
+    ui.say(f"downloading {file} from {without_password(addresses(wanted[0])[0])}")
     with ui.transfer(file) as progress:
         brought = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
     _tell_trust(wanted[0], brought, ui)
@@ -207,20 +207,19 @@ def _tell_trust(model: Model, brought: Downloaded, ui: Ui) -> None:
         return
     if brought.is_first:
         ui.say(
-            f"the publisher of {model.file} tells no checksum, so nobody can tell whether this is "
-            f"the file that was published; its sha256 {brought.checksum} is recorded, and later "
-            "downloads must match it"
+            f"the publisher of {model.file} states no checksum, so it cannot be verified; its "
+            f"sha256 {brought.checksum} is recorded, and later downloads must match it"
         )
     else:
-        ui.say(f"{model.file} is the file of the first download: sha256 {brought.checksum}")
+        ui.say(f"{model.file} matches the first download: sha256 {brought.checksum}")
 
 
 @models.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", help="What the model is to be called; by default as its file.")
+@click.option("--name", help="Name for the model. Default: the name of the file.")
 @verbosity_options
 def import_model(file: Path, name: str | None, quiet: int, verbose: int) -> None:
-    """Keep weights that you have.
+    """Import weights from a file.
 
     FILE is the authors' archive, a TensorFlow checkpoint, a PyTorch state dict
     or safetensors. It is read as data; nothing in it is executed.
@@ -236,7 +235,7 @@ def import_model(file: Path, name: str | None, quiet: int, verbose: int) -> None
         checksum = file_checksum(file)
         for one in found:
             path = keep(one.network, name or one.name, file.name, checksum)
-            ui.say(f"{file} is kept as {name or one.name}")
+            ui.say(f"imported {file} as {name or one.name}")
             ui.answer(str(path))
 
     _run(act, quiet, verbose)
@@ -246,9 +245,9 @@ def import_model(file: Path, name: str | None, quiet: int, verbose: int) -> None
 @click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
 @verbosity_options
 def verify(names: tuple[str, ...], quiet: int, verbose: int) -> None:
-    """Check that weights are whole.
+    """Check weights against their checksums.
 
-    By default those of all models that are here.
+    Without names, check all models on this machine.
     """
 
     def act(ui: Ui) -> None:
@@ -273,9 +272,9 @@ def verify(names: tuple[str, ...], quiet: int, verbose: int) -> None:
 @click.argument("model", metavar="[NAME|FILE]", required=False)
 @verbosity_options
 def path(model: str | None, quiet: int, verbose: int) -> None:
-    """Print where weights are.
+    """Print the path of a weights file.
 
-    Without a name, the folder of those that were downloaded or imported.
+    Without a name, print the folder of downloaded and imported models.
     """
 
     def act(ui: Ui) -> None:
@@ -293,7 +292,7 @@ def remove(names: tuple[str, ...], quiet: int, verbose: int) -> None:
     def act(ui: Ui) -> None:
         for name in names:
             if name in MODELS and MODELS[name].is_embedded:
-                raise UsageError(f"{name} is part of the program and stays")
+                raise UsageError(f"{name} is part of the program and cannot be removed")
             if name not in MODELS and name not in imported_models():
                 raise WeightsError(f"{name}: no such model here")
             if not _is_here(name):

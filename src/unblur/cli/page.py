@@ -84,14 +84,14 @@ def check_target(path: Path) -> None:
         UsageError: With the sentence for the user.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"a report is an HTML page: {path} does not end in .html")
+        raise UsageError(f"--report needs a name that ends in .html, not {path}")
     if files.is_folder(path):
         raise UsageError(f"{path} is a folder")
     if files.exists(path) and (files.is_device(path) or not _is_ours(path)):
-        raise UsageError(f"{path} exists and is no report; it stays as it is")
+        raise UsageError(f"{path} exists and is not a report of unblur: choose another name")
     folder = path.absolute().parent
     if not files.is_folder(folder):
-        raise UsageError(f"{folder} is no folder, so {path.name} cannot be written there")
+        raise UsageError(f"{folder} is not a folder, so {path.name} cannot be written there")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{folder} cannot be written to")
 

@@ -1,4 +1,4 @@
-"""``unblur restore``: originals back in their places."""
+"""``unblur restore``: put originals back."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 @click.command(context_settings={"auto_envvar_prefix": "UNBLUR"})
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", envvar=[])
-@click.option("-r", "--recursive", is_flag=True, help="Take the photos below folders.")
-@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option(
-    "--force", is_flag=True, help="Also replace photos that were edited after deblurring."
+    "-r", "--recursive", is_flag=True, help="Search folders and subfolders for originals."
 )
+@click.option("-n", "--dry-run", is_flag=True, help="Show the plan; write nothing.")
+@click.option("--force", is_flag=True, help="Also replace results that were edited.")
 @history_option
 @listing_options
 @verbosity_options
 def restore(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option above)
     """Put back originals that --in-place has replaced.
 
-    Each PATH is a photo whose original was kept as NAME.orig, that file itself, or with
-    --recursive a folder. The result is gone then, and a later run takes the photo as new.
-    A photo that was edited after it was deblurred stays as it is.
+    Each PATH is a photo whose original was kept as NAME.orig, the NAME.orig
+    file, or with --recursive a folder. The original replaces the result, and
+    a later run deblurs it again. A result that was edited stays as it is.
     """
     ui = Ui(flags["verbose"] - flags["quiet"])
     sys.exit(exit_code_of(lambda: _restore(flags, ui), ui))
@@ -52,7 +52,7 @@ def _restore(flags: dict[str, Any], ui: Ui) -> ExitCode:
     chosen = {name: flags[name] for name in ("recursive", "force", "dry_run")}
     with open_history(flags) as history:
         if history.problem:
-            ui.say(f"results are known by their marks alone: {history.problem}")
+            ui.say(f"results are recognised by their marks only: {history.problem}")
         for outcome in restore(flags["paths"], Choices(**chosen), history):
             report.add(outcome)
             _tell(outcome, flags, ui)

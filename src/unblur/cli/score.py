@@ -38,17 +38,17 @@ MOST_THREADS = 4
     "--jobs",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"Photos scored at once; one for each core, and at most {MOST_THREADS}, by default.",
+    help=f"Photos to score at once. Default: one per core, at most {MOST_THREADS}.",
 )
 @listing_options
 @verbosity_options
 def score(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option above)
-    """Tell how blurred photos are, the most blurred first.
+    """Score how blurred photos are, the most blurred first.
 
-    A score is by how much the sharpest contours of a photo are too wide, in
-    thousandths of its diagonal. Most sharp photos have less than 0.3, whatever their
-    size; a soft background does not count. Each line is a score, a tab and a
-    path. No photo is changed.
+    The score is the excess width of a photo's sharpest edges, in thousandths
+    of its diagonal. Most sharp photos score below 0.3, whatever their size; a
+    soft background does not count. Each line is a score, a tab and a path. No
+    photo is changed.
     """
     ui = Ui(flags["verbose"] - flags["quiet"])
     sys.exit(exit_code_of(lambda: _score(flags, ui), ui))

@@ -1,4 +1,4 @@
-"""What all commands share: how one is found, and how what went wrong becomes an exit code."""
+"""Shared by all commands: common options, finding the command, signals, errors as exit codes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from unblur.cli.console import Ui, output_told
+from unblur.cli.option_groups import PlainOption, in_order, write_groups
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
 from unblur.config import HISTORY_NAME, cache_folder, history_file
@@ -26,14 +27,10 @@ from unblur.words import describe_os_error, printable
 if TYPE_CHECKING:
     from unblur.run.history import History
 
+OLD_BLUR_LEVEL = "--only-blurry="
+"""``--only-blurry=1`` is how ``--only-blurry --blur-level=1`` was once written."""
+
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class ValueMayBeLeftOut(click.Option):
-    """An option whose value, if one is given, follows an equals sign.
-
-    Click alone would take the next word for it, which is a photo.
-    """
 
 
 class PhotosOrCommand(click.Group):
@@ -42,6 +39,10 @@ class PhotosOrCommand(click.Group):
     A photo of that name is ``./models``. The package click-default-group does
     the same but swallows ``--``, after which names may begin with a dash.
     """
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:  # noqa: ANN401 (as Click has it)
+        super().__init__(*args, **attributes)
+        self.params = in_order(self.params)
 
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 (as Click has it)
         """Run as a program."""
@@ -56,12 +57,12 @@ class PhotosOrCommand(click.Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401
         """Read the command line."""
-        with _click_told():
+        with _click_errors_as_ours():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         """Run the command."""
-        with _click_told():
+        with _click_errors_as_ours():
             return super().invoke(ctx)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -75,28 +76,33 @@ class PhotosOrCommand(click.Group):
             ctx.invoked_subcommand = args[0]
         else:
             ctx.allow_extra_args, ctx.allow_interspersed_args = False, True
-            args = self._with_values(args)
+            args = [*_respelled(args)]
         return super().parse_args(ctx, args)
 
-    def _with_values(self, args: list[str]) -> list[str]:
-        """Give options whose value is left out the value that this means."""
-        optional = {
-            name: f"{name}={option.flag_value}"
-            for option in self.params
-            if isinstance(option, ValueMayBeLeftOut)
-            for name in option.opts
-        }
-        end = args.index("--") if "--" in args else len(args)
-        return [optional.get(word, word) for word in args[:end]] + args[end:]
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in groups, then the commands."""
+        write_groups(self.get_params(ctx), ctx, formatter)
+        self.format_commands(ctx, formatter)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Return the usage of photos, without the words for commands."""
         return click.Command.collect_usage_pieces(self, ctx)
 
 
+def _respelled(args: list[str]) -> Iterator[str]:
+    """Yield the words of a command line, options in their present spelling."""
+    end = args.index("--") if "--" in args else len(args)
+    for word in args[:end]:
+        if word.startswith(OLD_BLUR_LEVEL):
+            yield from ("--only-blurry", f"--blur-level={word.removeprefix(OLD_BLUR_LEVEL)}")
+        else:
+            yield word
+    yield from args[end:]
+
+
 @contextlib.contextmanager
-def _click_told() -> Iterator[None]:
-    """Handle here what Click would print unescaped, or take for another error."""
+def _click_errors_as_ours() -> Iterator[None]:
+    """Handle the errors that Click would print unescaped, or take for others."""
     try:
         yield
     except click.exceptions.NoArgsIsHelpError:
@@ -120,28 +126,38 @@ def complete_first_word(
 
 def verbosity_options(command: F) -> F:
     """Add ``--quiet`` and ``--verbose`` to a command."""
-    quiet = click.option("-q", "--quiet", count=True, help="Say only what went wrong.")
-    verbose = click.option("-v", "--verbose", count=True, help="Say more; twice shows tracebacks.")
+    quiet = click.option("-q", "--quiet", count=True, help="Print only errors.")
+    verbose = click.option(
+        "-v", "--verbose", count=True, help="Print more; -vv prints tracebacks, too."
+    )
     return quiet(verbose(command))
 
 
 def path_options(command: F) -> F:
-    """Add what says which photos are meant; see `read_paths`."""
+    """Add the paths and options that choose the photos; see `read_paths`."""
     options = (
         click.argument(
             "paths", nargs=-1, metavar="PATH...", envvar=[], shell_complete=complete_first_word
         ),
-        click.option("-r", "--recursive", is_flag=True, help="Take the photos below folders."),
+        click.option(
+            "-r", "--recursive", is_flag=True, help="Search folders and subfolders for photos."
+        ),
         click.option(
             "--files-from",
             metavar="FILE",
-            help="Take the paths in this file, one per line; - is standard input.",
+            help="Read paths from this file, one per line; - is standard input.",
         ),
         click.option(
-            "--include", multiple=True, metavar="GLOB", help="Below folders, only these photos."
+            "--include",
+            multiple=True,
+            metavar="GLOB",
+            help="In folders, take only photos that match; may be repeated.",
         ),
         click.option(
-            "--exclude", multiple=True, metavar="GLOB", help="Below folders, not these photos."
+            "--exclude",
+            multiple=True,
+            metavar="GLOB",
+            help="In folders, leave out photos that match; may be repeated.",
         ),
     )
     for option in reversed(options):
@@ -151,19 +167,25 @@ def path_options(command: F) -> F:
 
 max_pixels_option = click.option(
     "--max-pixels",
+    cls=PlainOption,
     type=click.IntRange(min=1),
     default=DEFAULT_MAX_PIXELS,
     show_default=True,
     metavar="N",
-    help="Refuse photos of more pixels, before they take memory.",
+    help="Refuse photos with more pixels than this.",
 )
 
 
 def listing_options(command: F) -> F:
-    """Add ``--json`` and ``--null``, the forms of a list on standard output."""
-    as_json = click.option("--json", is_flag=True, help="List results as lines of JSON.")
+    """Add ``--json`` and ``--null``, the formats of the list on standard output."""
+    as_json = click.option(
+        "--json", is_flag=True, help="List results as JSON, one object per line."
+    )
     null = click.option(
-        "-0", "--null", is_flag=True, help="End paths with NUL, in --files-from and results."
+        "-0",
+        "--null",
+        is_flag=True,
+        help="End each path with NUL, in --files-from and in the list of results.",
     )
     return as_json(null(command))
 
@@ -171,7 +193,7 @@ def listing_options(command: F) -> F:
 history_option = click.option(
     "--history",
     metavar="FILE",
-    help="Keep the record of results in this file, which several machines may share.",
+    help="Keep the record of results in this file; machines may share it.",
 )
 
 
@@ -213,7 +235,7 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
     source = flags["files_from"]
     if source is None:
         if not paths:
-            raise UsageError("name at least one photo; --help tells more")
+            raise UsageError("name at least one photo; see --help")
         return paths
     if source == STREAM and STREAM in paths:
         raise UsageError("standard input cannot hold both a photo and a list of paths")
@@ -245,7 +267,7 @@ def _check_working_folder() -> None:
     try:
         Path.cwd()
     except OSError as error:
-        raise UsageError("the folder where this was started is gone: change to another") from error
+        raise UsageError("the current folder no longer exists: change to another one") from error
 
 
 def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:

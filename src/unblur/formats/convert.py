@@ -71,9 +71,9 @@ def convert(
         metadata = metadata.stripped()
     left_out = [*metadata.left_out, *too_large(form, metadata)]
     if photo.alpha is not None and alpha is None:
-        left_out.append("a channel that is neither colour nor opacity")
+        left_out.append("an extra channel")
     if left_out:
-        notes.append(f"not carried into {form.name}: {', '.join(left_out)}")
+        notes.append(f"left out, as {form.name} cannot hold it: {', '.join(left_out)}")
     if form is TIFF:
         data = write_tiff(pixels, alpha, metadata, alpha_is_opacity=photo.alpha_is_opacity)
         return Encoded(data, tuple(notes))
@@ -85,15 +85,15 @@ def _refuse_unfit(photo: Photo, form: Format) -> None:
     height, width = photo.pixels.shape[:2]
     limit = LONGEST_SIDE.get(form, max(height, width))
     if max(height, width) > limit:
-        raise PhotoError(f"{width}x{height} does not fit into {form.name}: {limit} is the most")
+        raise PhotoError(
+            f"{width}x{height} is too large for {form.name}: {limit} pixels a side at most"
+        )
     if form is JPEG and photo.opacity is not None:
         raise PhotoError("JPEG has no transparency, which the photo has; PNG and WebP have")
     if photo.format in (AVIF, HEIF) and bmff.read(photo.container).alpha_ids:
-        raise PhotoError(f"transparency cannot be taken from {photo.format.name} files")
+        raise PhotoError(f"the transparency of {photo.format.name} files cannot be converted")
     if photo.format.result is TIFF and _is_multiplied(read_tiff(photo.container)):
-        raise PhotoError(
-            "a TIFF file whose colours are multiplied by opacity cannot become another"
-        )
+        raise PhotoError("a TIFF file with premultiplied alpha cannot be converted")
 
 
 def _is_multiplied(file: TiffFile) -> bool:

@@ -183,7 +183,7 @@ def _extract_jpeg(data: bytes) -> Metadata:
         else:
             left_out[_describe_segment(segment.marker, payload)] = None
     if data[end:].strip(b"\0"):
-        left_out["what follows the image"] = None
+        left_out["data after the image"] = None
     icc = b"".join(profile[number] for number in sorted(profile))
     return Metadata(exif, xmp, icc, tuple(left_out))
 
@@ -236,7 +236,7 @@ def _extract_png(data: bytes) -> Metadata:
                 found[kind] = _read_png_block(chunk)
             except ValueError:
                 found[kind] = b""
-                left_out["what is damaged"] = None
+                left_out["damaged metadata"] = None
         elif chunk.type in PNG_TEXTS and not kind:
             left_out["texts"] = None
     if types & PNG_COLOR and not types & {b"iCCP", b"sRGB"}:
@@ -342,7 +342,7 @@ def _extract_items(file: ItemFile) -> Metadata:
         elif item.type == b"mime" and b"\0application/rdf+xml\0" in item.entry and not xmp:
             xmp = block
         else:
-            left_out["further images and what belongs to them"] = None
+            left_out["further images and their metadata"] = None
     icc, color = b"", file.primary.color
     for prop in file.primary.properties:
         if prop.type == COLOR and prop.body[:4] in (b"prof", b"rICC"):

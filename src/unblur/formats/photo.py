@@ -111,7 +111,7 @@ def describe_refused(header: bytes) -> str:
     for position, signature, name in REFUSED_SIGNATURES:
         if header[position:].startswith(signature):
             return f"{name} files cannot be processed; {PROCESSED} can"
-    return f"not a photo: {PROCESSED} can be processed"
+    return f"not a photo; supported are {PROCESSED}"
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def open_image(data: bytes, formats: list[str], max_pixels: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:  # whose own message is about an object in memory
-        raise PhotoError("damaged, or coded in a way that cannot be read") from None
+        raise PhotoError("damaged, or encoded in an unsupported way") from None
     refuse_large(image.width, image.height, max_pixels)
     return image
 
@@ -66,7 +66,7 @@ def refuse_thin(width: int, height: int, max_pixels: int) -> None:
     padded = max(width, LEAST_SIDE_PX) * max(height, LEAST_SIDE_PX)
     if padded > max_pixels:
         raise PhotoError(
-            f"{width}x{height} is so thin that it takes the work of {padded / 1e6:.1f} megapixels, "
+            f"{width}x{height} is so thin that it is padded to {padded / 1e6:.1f} megapixels, "
             f"more than the limit of {max_pixels / 1e6:.1f}"
         )
 

@@ -46,9 +46,9 @@ def addresses(model: Model) -> tuple[str, ...]:
 def offline_recipe(model: Model) -> str:
     """Return how to bring a model onto a machine that has no network."""
     return (
-        f"{model.name} cannot be downloaded offline: either fetch {model.urls[0]} elsewhere and "
-        f"run: unblur models import {model.file}; or, where {model.name} is in use, take the file "
-        f"that is shown by: unblur models path {model.name}; and put it at "
+        f"{model.name} cannot be downloaded offline: either download {model.urls[0]} on another "
+        f"machine and run: unblur models import {model.file}; or, on a machine that has "
+        f"{model.name}, run: unblur models path {model.name}; and copy that file to "
         f"{installed_path(model.name)}"
     )
 

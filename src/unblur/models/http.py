@@ -109,7 +109,7 @@ class _Partial:
         self.size += len(chunk)
 
 
-_TOO_LARGE = f"sends more than {LARGEST_DOWNLOAD_BYTES >> 30} GiB, which is no weights file"
+_TOO_LARGE = f"sends more than {LARGEST_DOWNLOAD_BYTES >> 30} GiB, too much for a weights file"
 
 
 def fetch(
@@ -161,7 +161,7 @@ def without_password(url: str) -> str:
 
 def _check(partial: _Partial, size: int | None, sha256: str | None) -> None:
     if size is not None and partial.size != size:
-        raise _RefusedError(f"sent {partial.size} bytes, not the {size} that the file has")
+        raise _RefusedError(f"sent {partial.size} bytes instead of {size}")
     found = partial.digest.hexdigest()
     if sha256 is not None and found != sha256:
         raise _RefusedError(f"sent another file: its sha256 is {found}, not {sha256}")
@@ -225,7 +225,7 @@ def _begin(response: requests.Response, partial: _Partial) -> int | None:
         return total
     if response.status_code in (206, 416):  # it misunderstood what was asked for
         partial.restart()
-        raise _BrokenError("the server does not know which part was sent")
+        raise _BrokenError("the server sent another part than was asked for")
     if response.status_code != 200:
         raise _RefusedError(f"answers {response.status_code} {response.reason or ''}".rstrip())
     if response.headers.get("Content-Type", "").lower().startswith("text/html"):
@@ -270,7 +270,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except requests.TooManyRedirects as error:
-        raise _RefusedError("redirects in a circle") from error
+        raise _RefusedError("redirects in a loop") from error
     except requests.exceptions.SSLError as error:
         raise _RefusedError(
             f"its certificate is not trusted ({_cause(error)}); "

@@ -179,19 +179,19 @@ def file_checksum(path: Path) -> str | None:
 def _check_name(name: str, config: SRNConfig) -> None:
     if not is_model_name(name):
         raise UsageError(
-            f"{name!r} cannot be a model's name: --name gives one of letters, digits and . _ -"
+            f"{name!r} is not a model name: choose one of letters, digits and . _ - with --name"
         )
     known = MODELS.get(name)
     if known is None:
         return
     if known.is_embedded:
-        raise UsageError(f"{name} comes with the program: --name gives another name")
+        raise UsageError(f"{name} comes with the program: choose another name with --name")
     for field in fields(SRNConfig):
         wanted, found = getattr(known.config, field.name), getattr(config, field.name)
         if wanted != found:
             raise UsageError(
                 f"{name} is another network: its {field.name} is {wanted}, not {found}; "
-                "--name gives another name"
+                "choose another name with --name"
             )
 
 
@@ -230,7 +230,7 @@ def _read_state_dict(path: Path) -> SRN:
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if version < SAFE_TORCH:
         needed = ".".join(map(str, SAFE_TORCH))
-        raise ValueError(f"PyTorch files are read safely from version {needed} of PyTorch on")
+        raise ValueError(f"PyTorch files need PyTorch {needed} or newer, which reads them safely")
     if path.stat().st_size > LARGEST_FILE_BYTES:
         raise ValueError("too large for the weights of a network")
     try:

@@ -156,7 +156,7 @@ def build_network(config: SRNConfig, tensors: dict[str, torch.Tensor]) -> SRN:
                 f"the network needs {tuple(wanted[name].shape)}"
             )
         if tensors[name].dtype not in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
-            raise ValueError(f"{name} holds {tensors[name].dtype}, which are no weights")
+            raise ValueError(f"{name} holds {tensors[name].dtype}, not floating-point numbers")
         if not tensors[name].isfinite().all():
             raise ValueError(f"{name} holds values that are not finite")
     network.load_state_dict(tensors, assign=True)

@@ -128,7 +128,7 @@ class Deblurrer:
 
         Raises:
             PhotoError: If the photo needs more than ``max_memory``, or without that more
-                memory than is free, or the network's result has values that are no numbers.
+                memory than is free, or the network's result contains values that are not numbers.
             MemoryError: If memory runs out even with the smallest tiles on the CPU.
         """
         largest = self._largest_tile(image)
@@ -355,7 +355,7 @@ class _Run:
         if not bool(image.isfinite().all()):
             if self.precision != torch.float32:
                 raise FloatingPointError
-            raise PhotoError("the network's result has values that are no numbers")
+            raise PhotoError("the network's result contains values that are not numbers")
         return image, state
 
     def _write(self, finished: tuple[Tensor, Tensor] | None) -> None:

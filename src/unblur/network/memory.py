@@ -135,7 +135,7 @@ def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | No
             "more than --max-memory allows"
         )
     lack = lack_of_memory(total - greatest.there, allowed - greatest.there)
-    raise PhotoError(f"{lack}; --max-memory {math.ceil(total / 1e9)}G tries all the same")
+    raise PhotoError(f"{lack}; --max-memory {math.ceil(total / 1e9)}G tries anyway")
 
 
 def automatic_tile(config: SRNConfig, precision: torch.dtype, device: torch.device) -> int:

@@ -98,7 +98,7 @@ def _run(network: SRN, picture: Tensor, precision: torch.dtype) -> Tensor:
 def _difference(picture: Tensor, expected: Tensor, found: Tensor) -> str | None:
     """Return what is wrong with a device's result, in words."""
     if not bool(found.isfinite().all()):
-        return "it returns values that are no numbers"
+        return "it returns values that are not numbers"
     psnr = float(-10 * (found - expected).square().mean().log10())
     if psnr >= LEAST_PSNR_DB:
         return None
@@ -107,6 +107,6 @@ def _difference(picture: Tensor, expected: Tensor, found: Tensor) -> str | None:
     if float((found - picture).abs().max()) < ONE_LEVEL:
         return "it returns the picture unchanged"
     return (
-        f"its result is {psnr:.0f} dB from the CPU's, where at least "
-        f"{LEAST_PSNR_DB:.0f} dB are right"
+        f"its result has a PSNR of {psnr:.0f} dB against the CPU's, "
+        f"at least {LEAST_PSNR_DB:.0f} dB are needed"
     )

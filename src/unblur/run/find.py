@@ -77,7 +77,7 @@ def find(
         if not is_folder:
             yield Found(named, PurePath(named.name))
         elif not options.recursive:
-            reason = "is a folder; --recursive takes what is in it"
+            reason = "is a folder; add --recursive to search it"
             yield Found(named, PurePath(), problem=reason)
         elif isinstance(named, Url):
             yield from _find_objects(named, options, listing)
@@ -182,7 +182,7 @@ def _reason_not_to_enter(entry: _Entry, options: Options) -> str | None:
     if is_hidden(entry.path.name, entry.status):
         return "hidden"
     if options.output is not None and is_same(entry.path, place(options.output)):
-        return "the folder for the results"
+        return "the output folder"
     return reason_by_name(entry.path.name)
 
 
@@ -281,9 +281,9 @@ def _folders_left_alone(urls: list[Url], top: Url) -> dict[str, str]:
 def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | None:
     output = place(options.output) if options.output else None
     if isinstance(output, Url) and url.key_below(output) is not None:
-        return "in the folder for the results"
+        return "in the output folder"
     if isinstance(output, Path) and _leads_out(key):
-        return "its name would lead out of the folder for the results"
+        return "its name would lead out of the output folder"
     if any(part.startswith(".") for part in key.split("/")):
         return "hidden"
     if url.suffix.lower() not in PHOTO_SUFFIXES and not is_backup(url.name):

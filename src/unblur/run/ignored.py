@@ -28,8 +28,8 @@ _PACKAGES = {
     "a library of Eagle": ".library",
     "a database of DEVONthink": ".dtbase2",
     "a project of iDVD": ".dvdproj",
-    "a document that is a folder": ".band .graffle .key .logicx .numbers .pages .rtfd",
-    "a download that is not finished": ".download",
+    "a document stored as a folder": ".band .graffle .key .logicx .numbers .pages .rtfd",
+    "an unfinished download": ".download",
     "a virtual machine or a disk image": ".backupbundle .pvm .sparsebundle .utm .vmwarevm",
     "a program": ".app .appex .bundle .framework .kext .lrplugin .plugin .xcassets",
 }
@@ -45,7 +45,7 @@ _NAMES = {
     "backups of Time Machine": ["backups.backupdb"],
     "snapshots": ["~snapshot"],  # of NetApp's storage, as Windows sees them
     "a system folder": ["system volume information", "temporary items", "$sysreset", "$winreagent"],
-    "what macOS adds to archives": ["__macosx"],
+    "files that macOS adds to archives": ["__macosx"],
     _DAMAGED: ["lost+found", "lost.dir"],
 }
 """What a folder is, and its names in lower case."""
@@ -69,17 +69,16 @@ _ENDINGS = {
     ".vmdk .xz .zip .zst",
     "databases and catalogs": ".cocatalogdb .cosessiondb .db .db-shm .db-wal .lrcat .mdb .sqlite "
     ".sqlite3",
-    "what programs keep of photos": ".aae .cos .dop .json .lrprev .plist .pp3 .thm .xml .xmp .yaml "
-    ".yml",
-    "files that are not finished": ".crdownload .download .filepart .opdownload .part .partial "
-    ".temp .tmp",
+    "sidecar files of photo programs": ".aae .cos .dop .json .lrprev .plist .pp3 .thm .xml .xmp "
+    ".yaml .yml",
+    "unfinished files": ".crdownload .download .filepart .opdownload .part .partial .temp .tmp",
     "programs and their parts": ".apk .bat .c .cpp .css .dll .dylib .exe .go .h .ini .java .js "
     ".lnk .msi .php .ps1 .py .rs .sh .so .toml .url",
 }
 """Kinds of files that are never photos, and the endings of their names."""
 NEVER_PHOTOS = frozenset(ending for text in _ENDINGS.values() for ending in text.split())
 
-IN_THE_CLOUD = "its content is in the cloud only, and is not downloaded for this"
+IN_THE_CLOUD = "its content is in the cloud only, and is not downloaded"
 CLOUD_ENDINGS = (".icloud", ".nextcloud", ".owncloud")
 """End the names of small files that stand for ones in the cloud, after those files' own names."""
 

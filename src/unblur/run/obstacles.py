@@ -30,7 +30,7 @@ def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None
     """
     if isinstance(photo, Path):  # of an object only its store knows whether it may be replaced
         if not os.access(photo, os.W_OK):
-            return "is read-only, and would be replaced"
+            return "is read-only, so it cannot be replaced"
         if not os.access(photo.parent, os.W_OK):
             return f"{photo.parent} cannot be written to"
     if keeps_backup and (other := _other_backup(photo, look)):
@@ -75,7 +75,7 @@ def problem_of_target(target: Place, may_replace: bool, look: Look) -> str | Non
     if is_folder(target):
         return f"{target} is a folder"
     if is_device(target):
-        return f"{target} is no file that could be replaced; - is standard output"
+        return f"{target} is not a regular file; use - for standard output"
     if exists(target) and not may_replace:
         return _EXISTS.format(target)
     folder = next(parent for parent in target.absolute().parents if exists(parent))

@@ -70,9 +70,9 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
             plan.jobs.append(Job(found.place, target and _reachable(target)))
     to_stdout = [job for job in plan.jobs if job.target is None and not job.problem]
     if to_stdout and len(plan.jobs) > 1:
-        raise UsageError("only one photo fits into standard output")
+        raise UsageError("standard output can take only one photo: use -o FOLDER/")
     if to_stdout and options.compare:
-        raise UsageError("--compare puts a file beside the result, which needs a name: use -o FILE")
+        raise UsageError("--compare writes a file beside the result: use -o FILE")
     if options.compare:
         plan.jobs[:] = _with_comparisons(plan.jobs, options.suffix)
     judged = [_judge(job, options, memory) for job in plan.jobs]
@@ -111,7 +111,9 @@ def _read_names(paths: Iterable[str]) -> list[str]:
     if "" in named:
         raise UsageError("a path is empty: was a variable not set?")
     if any("\0" in path for path in named):
-        raise UsageError("a path holds a NUL character: -0 takes lists where that ends each path")
+        raise UsageError(
+            "a path contains a NUL character: use -0 for a list whose paths end with NUL"
+        )
     return named
 
 
@@ -140,7 +142,9 @@ def _refuse_times_of_objects(paths: list[str], options: Options) -> None:
     if options.preserve_times:
         for path in (*paths, options.output or ""):
             if isinstance(place(path), Url):
-                raise UsageError(f"--preserve-times is for files: {path} gets its store's time")
+                raise UsageError(
+                    f"--preserve-times is for files: the store sets the time of {path}"
+                )
 
 
 def _goes_into_folder(paths: list[str], options: Options) -> bool:
@@ -158,7 +162,7 @@ def _goes_into_folder(paths: list[str], options: Options) -> bool:
 
 def _plan_stream(options: Options, into_folder: bool) -> Job:
     if into_folder or options.in_place:
-        raise UsageError("standard input has no name to give to a file; use -o FILE")
+        raise UsageError("a photo from standard input has no file name; use -o FILE")
     if options.output in (None, STREAM):
         return Job(None, None)
     return Job(None, place(str(options.output)))
@@ -288,7 +292,9 @@ def _marked(
         if job.skip:
             continue
         if key != source and key in sources:
-            return replace(job, problem=f"{file} is itself to be deblurred, not replaced")
+            return replace(
+                job, problem=f"{file} would be replaced, but is itself a photo of this run"
+            )
         if writer is not job:
             return replace(job, problem=f"{writer.name} would also become {file}")
     return job

@@ -290,8 +290,8 @@ class Dispatch:
             self._suspects.append(photo)
             return
         reason = (
-            f"{TRIES} workers died while they had it, as when memory runs out; "
-            "a smaller --tile or --max-memory may help, -vv tells more"
+            f"{TRIES} workers died while they processed it, perhaps for lack of memory; "
+            "try a smaller --tile or --max-memory, -vv shows more"
         )
         self._run.settle(Outcome(photo.job, Status.FAILED, reason, trace=str(error)))
 
@@ -305,7 +305,7 @@ class Dispatch:
         self._members.remove(member)
         if not self._members:
             raise reason
-        self._run.ui.say(f"goes on with fewer workers: {reason}")
+        self._run.ui.say(f"continues with fewer workers: {reason}")
 
     def sweep(self) -> None:
         """Remove unfinished files of lost workers as soon as those are dead, which unlocks them."""

@@ -48,7 +48,9 @@ class RayRunner:
 
     def __init__(self, address: str, load_network: Callable[[], SRN], choices: Choices) -> None:
         if choices.device == "mps":
-            raise UsageError("--device mps is not for clusters: Ray knows no Apple GPUs")
+            raise UsageError(
+                "--device mps cannot be used on clusters: Ray does not support Apple GPUs"
+            )
         self._address, self._load_network, self._choices = address, load_network, choices
         self._dispatch: Dispatch | None = None
 

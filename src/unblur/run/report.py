@@ -127,4 +127,4 @@ class Report:
         if not self.in_cloud:
             return ""
         subject = "1 file is" if self.in_cloud == 1 else f"{self.in_cloud} files are"
-        return f"{subject} in the cloud only: download what you want deblurred, and run again."
+        return f"{subject} in the cloud only: download the photos to deblur, and run again."

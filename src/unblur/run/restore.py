@@ -27,7 +27,7 @@ from unblur.storage.objects import Listing
 from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, place
 from unblur.words import describe_os_error
 
-FORCE = "--force puts the original back all the same"
+FORCE = "--force restores the original anyway"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
     """Yield a job for a photo or its backup, or for each backup below a folder."""
     named = place(path)
     if isinstance(named, Url):
-        reason = f"is no file: copy {path}{BACKUP_ENDING} back with the store's own tools"
+        reason = (
+            f"is an object, not a file: copy {path}{BACKUP_ENDING} back with the store's own tools"
+        )
         yield Job(named, None, problem=reason)
     elif _is_backup(named):
         yield _job(named)
@@ -123,7 +125,7 @@ def _check_files(photo: Path, backup: Path) -> None:
     if backup.is_symlink() or not backup.is_file():
         raise PhotoError("there is no original to put back")
     if not _is_photo(backup):
-        raise PhotoError("is not a photo, so that it is no original that unblur has kept")
+        raise PhotoError("is not a photo, so it cannot be an original of unblur")
     if photo.is_dir():
         raise PhotoError(f"{photo.name} is a folder: move it away")
     if not os.access(photo.parent, os.W_OK):

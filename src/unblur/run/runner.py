@@ -74,7 +74,8 @@ class Run:
         self.remember_published(*results)
         if self.history.problem and self.options.in_place:
             raise PhotoError(
-                f"stays as it was, for it could not be remembered: {self.history.problem}"
+                "was not replaced, because the result could not be recorded: "
+                f"{self.history.problem}"
             )
 
     def remember_published(self, *results: Result) -> None:

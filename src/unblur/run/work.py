@@ -184,7 +184,9 @@ def _check_target(job: Job, form: Format, options: Options) -> None:
     result = _result_format(options) or form.result
     if options.in_place:
         if result is not form:
-            raise PhotoError(f"a {form.name} file becomes {result.name}, and is never replaced")
+            raise PhotoError(
+                f"a {form.name} file becomes {result.name}, so --in-place cannot replace it"
+            )
     elif job.target is not None and job.target.suffix.lower() not in result.suffixes:
         verb = "stays one" if result is form else f"becomes {result.name}"
         raise PhotoError(
@@ -291,7 +293,10 @@ def _show(
 
     drawn = attempt(outcome.job, draw)
     if isinstance(drawn, Outcome):  # no reason to lose the result
-        notes = (*outcome.notes, f"could not be drawn before and after: {drawn.reason}")
+        notes = (
+            *outcome.notes,
+            f"the pictures of before and after could not be drawn: {drawn.reason}",
+        )
         job = replace(outcome.job, comparison=None)
         return replace(outcome, job=job, notes=notes, trace=drawn.trace), None
     return drawn

@@ -154,7 +154,7 @@ def make_folder(folder: Path) -> None:
         for one in reversed(missing):
             one.mkdir(exist_ok=True)
     except OSError as error:
-        raise PhotoError(f"cannot make {folder}: {describe_os_error(error)}") from error
+        raise PhotoError(f"cannot create {folder}: {describe_os_error(error)}") from error
 
 
 def keep_backup(path: Path, backup: Path) -> None:
@@ -243,5 +243,5 @@ def write_all(descriptor: int, data: bytes | bytearray) -> None:
             view = view[os.write(descriptor, view) :]
         except OSError as error:
             if sys.platform == "win32" and error.errno == errno.EINVAL:
-                raise BrokenPipeError(errno.EPIPE, "nobody reads it any more") from error
+                raise BrokenPipeError(errno.EPIPE, "its reader has ended") from error
             raise

@@ -100,7 +100,7 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
                 raise PhotoError(f"{url} exists; --overwrite replaces it") from error
     written = state_of(url)
     if written is None or written.size != len(data):
-        raise PhotoError(f"{url} was replaced by somebody else just when it was written")
+        raise PhotoError(f"{url} was replaced by another program while it was written")
     return written
 
 
@@ -228,7 +228,7 @@ def _store_class(scheme: str) -> type[AbstractFileSystem]:
         kind: type[AbstractFileSystem] = fsspec.get_filesystem_class(scheme)
         return kind
     except ValueError as error:
-        raise UsageError(f"{scheme}:// is no kind of store that is known") from error
+        raise UsageError(f"{scheme}:// is not a known kind of store") from error
     except ImportError as error:
         extra = EXTRAS.get(scheme)
         if extra is None:
