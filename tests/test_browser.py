@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur.cli import deblur
+from unblur.cli import deblur, main
 from unblur.network.deblurrer import Deblurrer
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -47,7 +47,7 @@ def report(tmp_path_factory, identity_weights):
         patch.setenv("UNBLUR_HISTORY", str(root / "history.sqlite3"))
         patch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
         run = ["-r", str(folder), "--model", str(identity_weights)]
-        assert CliRunner().invoke(deblur.main, run).exit_code == 0
+        assert CliRunner().invoke(main, run).exit_code == 0
         dark = make_pixels(1200, 1600) // 4
         (folder / NOT_WORD_FOR_WORD).write_bytes(encode_image(Image.fromarray(dark), "JPEG"))
         bright = np.full((300, 400, 3), 220, np.uint8)
@@ -55,7 +55,7 @@ def report(tmp_path_factory, identity_weights):
         (folder / "deep.tif").write_bytes(encode_image(Image.fromarray(dark[:300, :400]), "TIFF"))
         (folder / "cut.jpg").write_bytes(make_jpeg()[:300])
         run += ["--report", str(root / "report.html")]
-        assert CliRunner().invoke(deblur.main, run).exit_code == 1
+        assert CliRunner().invoke(main, run).exit_code == 1
     return root / "report.html"
 
 

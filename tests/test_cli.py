@@ -17,7 +17,7 @@ from conftest import PseudoTerminal, encode_image, make_exif, make_jpeg
 from PIL import Image
 
 from unblur import __version__
-from unblur.cli import deblur
+from unblur.cli import deblur, main
 from unblur.network.deblurrer import Deblurrer
 
 
@@ -339,7 +339,7 @@ def test_a_missing_device_is_exit_code_5(jpeg, unblur, monkeypatch):
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     from click.testing import CliRunner
 
-    result = CliRunner().invoke(deblur.main, [str(jpeg), "--device", "mps"])
+    result = CliRunner().invoke(main, [str(jpeg), "--device", "mps"])
     assert result.exit_code == 5
     assert "mps is not available" in result.stderr
 
@@ -390,7 +390,7 @@ def test_a_terminal_sees_a_progress_bar(jpeg, identity_weights):
 
 
 def test_the_first_word_may_be_a_command(unblur):
-    result = CliRunner().invoke(deblur.main, ["models", "list"])
+    result = CliRunner().invoke(main, ["models", "list"])
     assert result.exit_code == 0
     assert result.output.startswith("srn-compact\t")
 
@@ -401,24 +401,24 @@ def test_a_photo_may_have_a_commands_name_or_begin_with_a_dash(tmp_path, monkeyp
         Path(name).write_bytes(make_jpeg())
     assert unblur("--output", "a.jpg", "./models").code == 0
     for name in ("models", "-photo.jpg"):
-        result = CliRunner().invoke(deblur.main, ["--dry-run", "--", name])
+        result = CliRunner().invoke(main, ["--dry-run", "--", name])
         assert result.stderr.startswith(f"{name} -> ")
 
 
 def test_a_commands_help_names_the_command_alone():
-    result = CliRunner().invoke(deblur.main, ["models", "--help"], prog_name="unblur")
+    result = CliRunner().invoke(main, ["models", "--help"], prog_name="unblur")
     assert result.output.startswith("Usage: unblur models [OPTIONS] COMMAND")
 
 
 def test_commands_and_files_complete_the_first_word(tmp_path, monkeypatch):
     words = {"_UNBLUR_COMPLETE": "bash_complete", "COMP_WORDS": "unblur mod", "COMP_CWORD": "1"}
-    result = CliRunner(env=words).invoke(deblur.main, prog_name="unblur")
+    result = CliRunner(env=words).invoke(main, prog_name="unblur")
     assert result.output == "plain,models\nfile,mod\n"
 
 
 def test_the_options_of_photos_complete_after_a_photo():
     words = {"_UNBLUR_COMPLETE": "bash_complete", "COMP_WORDS": "unblur a.jpg --suf"}
-    result = CliRunner(env=words | {"COMP_CWORD": "2"}).invoke(deblur.main, prog_name="unblur")
+    result = CliRunner(env=words | {"COMP_CWORD": "2"}).invoke(main, prog_name="unblur")
     assert result.output == "plain,--suffix\n"
 
 

@@ -11,7 +11,7 @@ from conftest import encode_image
 from PIL import Image
 from scenes import make_scene, smeared
 
-from unblur.cli import deblur
+from unblur.cli import main
 
 SHARP = make_scene(240, 320)
 BLURRED, MORE_BLURRED = smeared(SHARP, 6), smeared(SHARP, 12)
@@ -33,7 +33,7 @@ def photos(tmp_path):
 
 
 def score(*arguments, stdin=b""):
-    return CliRunner().invoke(deblur.main, ["score", *map(str, arguments)], input=stdin)
+    return CliRunner().invoke(main, ["score", *map(str, arguments)], input=stdin)
 
 
 def test_the_most_blurred_photo_comes_first(photos):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from unblur.cli.deblur import main
+from unblur.cli.program import main
 
 __all__ = ["main"]
