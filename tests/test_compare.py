@@ -28,7 +28,7 @@ from unblur.pictures.compare import (
     make_pair,
     make_pictures,
 )
-from unblur.pictures.display import View, turned
+from unblur.pictures.display import Upright, turned
 from unblur.storage import drafts
 
 NAME = "photo-compared.png"
@@ -59,7 +59,7 @@ def pair_of(height, width, orientation=1, square=None):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_drawing_a_large_photo_takes_no_more_memory_than_it_is_given(dtype):
     pixels = turned(np.zeros((2000, 4000, 3), dtype), 6)
-    view = View(pixels, None, b"")
+    view = Upright(pixels, None, b"")
     tracemalloc.start()  # sees arrays, not Pillow's images, which are copies of 8 bits
     try:
         pair = Pair(view, view, measure_change(pixels, pixels))
@@ -74,13 +74,13 @@ def test_drawing_a_large_photo_takes_no_more_memory_than_it_is_given(dtype):
 def test_a_comparison_shows_both_photos_and_the_changed_part_magnified():
     pair = pair_of(480, 640, square=np.s_[300:400, 100:200])
     sheet = opened(code_comparison(pair))
-    box = pair.strongest(640 // MAGNIFIED)
-    assert (box.width, box.height) == (213, 159)
+    area = pair.strongest(640 // MAGNIFIED)
+    assert (area.width, area.height) == (213, 159)
     assert sheet.width > 2 * 640
-    assert sheet.height > 480 + LABEL_PX + MAGNIFIED * box.height
+    assert sheet.height > 480 + LABEL_PX + MAGNIFIED * area.height
     left = sheet.crop((16, LABEL_PX, 16 + 640, LABEL_PX + 480))
-    assert np.array_equal(np.asarray(left)[: box.top], pair.before.pixels[: box.top])
-    assert left.getpixel((box.left, box.top)) == (255, 196, 0)  # marked
+    assert np.array_equal(np.asarray(left)[: area.top], pair.before.pixels[: area.top])
+    assert left.getpixel((area.left, area.top)) == (255, 196, 0)  # marked
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (20, 30), (3000, 200)])
@@ -92,8 +92,8 @@ def test_a_comparison_is_made_of_any_shape_and_never_huge(shape):
 def test_a_portrait_is_compared_upright():
     turned = pair_of(64, 96, orientation=6, square=np.s_[0:16, 0:16])
     assert turned.before.size == (64, 96)
-    box = turned.strongest(20)
-    assert (box.left > 30, box.top < 10) == (True, True)  # top left came to the top right
+    area = turned.strongest(20)
+    assert (area.left > 30, area.top < 10) == (True, True)  # top left came to the top right
 
 
 def test_small_pictures_are_webp_and_tell_where_the_change_is():

@@ -12,7 +12,7 @@ from unblur.formats import bmff, coding
 from unblur.formats.bmff_boxes import make_box
 from unblur.formats.bmff_items import ROTATION, Property
 from unblur.formats.photo import JPEG, PNG, Photo
-from unblur.pictures.display import Box, make_views
+from unblur.pictures.display import Area, make_views
 
 
 def view_of(data):
@@ -37,8 +37,8 @@ def test_every_orientation_is_shown_upright(orientation):
         upright = ImageOps.exif_transpose(image)
     view = view_of(data)
     assert view.size == upright.size
-    assert np.array_equal(view.part(Box(0, 0, *view.size)), upright)
-    assert np.array_equal(view.part(Box(3, 5, 20, 10)), upright.crop((3, 5, 23, 15)))
+    assert np.array_equal(view.part(Area(0, 0, *view.size)), upright)
+    assert np.array_equal(view.part(Area(3, 5, 20, 10)), upright.crop((3, 5, 23, 15)))
     assert np.array_equal(view.fitted(1000, 1000), upright)
 
 
@@ -93,7 +93,7 @@ def test_what_is_transparent_is_shown_on_white():
     alpha = np.zeros((20, 20), np.uint8)
     alpha[:, 10:] = 255
     view = make_views(Photo(pixels, alpha, PNG, b"", {}), pixels)[0]
-    for picture in (view.fitted(20, 20), view.part(Box(0, 0, 20, 20))):
+    for picture in (view.fitted(20, 20), view.part(Area(0, 0, 20, 20))):
         assert picture.getpixel((2, 2)) == (255, 255, 255)
         assert picture.getpixel((18, 2)) == (0, 0, 0)
 

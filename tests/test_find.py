@@ -17,7 +17,7 @@ from unblur.run import find as find_module
 from unblur.run.find import find
 from unblur.run.ignored import CACHE_SIGNATURE, reason_by_name
 from unblur.storage.objects import Listing
-from unblur.storage.places import Url, place
+from unblur.storage.places import Url, parse_place
 
 LEFT_ALONE = [
     ("Photos Library.photoslibrary/originals/0", "a library of Apple Photos"),
@@ -149,7 +149,7 @@ def test_folders_of_a_store_are_left_alone_likewise():
         "s/CaptureOne/Cache/a.jpg": make_jpeg(),
     }
     fsspec.filesystem("memory").pipe({f"{top}/{name}": data for name, data in files.items()})
-    photos, passed_over = look(place(top))
+    photos, passed_over = look(parse_place(top))
     assert photos == ["lies/a.jpg", "mine/a.jpg"]
     assert all(reason in passed_over[f"{folder}/a.jpg"] for folder, reason in LEFT_ALONE)
     assert look(Url("memory", f"{top[9:]}/#recycle"))[0] == ["2020/a.jpg"]

@@ -13,7 +13,7 @@ from unblur.run.history import History, Record
 from unblur.run.jobs import Job
 from unblur.run.plan import make_plan
 from unblur.storage import objects
-from unblur.storage.places import FileState, Url, place
+from unblur.storage.places import FileState, Url, parse_place
 
 
 @pytest.fixture(params=["memory", "s3"])
@@ -106,9 +106,9 @@ def test_in_place_the_original_is_kept_and_a_second_run_does_nothing(bucket, unb
     put(f"{bucket}/a.jpg", make_jpeg())
     assert unblur(f"{bucket}/a.jpg", "--in-place", "--backup").code == 0
     assert get(f"{bucket}/a.jpg.orig") == make_jpeg()
-    once = objects.state_of(place(f"{bucket}/a.jpg"))
+    once = objects.state_of(parse_place(f"{bucket}/a.jpg"))
     assert unblur(f"{bucket}/a.jpg", "--in-place").stdout == b""
-    assert objects.state_of(place(f"{bucket}/a.jpg")) == once
+    assert objects.state_of(parse_place(f"{bucket}/a.jpg")) == once
 
 
 def test_in_place_a_backup_of_another_photo_is_not_taken_for_this_one(bucket, unblur):
@@ -171,7 +171,7 @@ def test_a_missing_bucket_is_told_in_a_line(s3_bucket, unblur):
 
 
 def test_an_object_that_appeared_meanwhile_is_not_replaced(bucket, monkeypatch):
-    url = place(f"{bucket}/a.jpg")
+    url = parse_place(f"{bucket}/a.jpg")
     put(str(url), b"somebody's")
     real = objects.state_of
     states = iter([None])  # what it was just before
@@ -182,7 +182,7 @@ def test_an_object_that_appeared_meanwhile_is_not_replaced(bucket, monkeypatch):
 
 
 def test_a_write_that_was_repeated_finds_its_own_work(bucket, monkeypatch):
-    url = place(f"{bucket}/a.jpg")
+    url = parse_place(f"{bucket}/a.jpg")
     put(str(url), b"new")
     real = objects.state_of
     states = iter([None])
@@ -191,7 +191,7 @@ def test_a_write_that_was_repeated_finds_its_own_work(bucket, monkeypatch):
 
 
 def test_a_run_that_was_killed_before_it_knew_the_version_is_resumed(bucket, tmp_path):
-    source, target = place(f"{bucket}/a.jpg"), place(f"{bucket}/b.jpg")
+    source, target = parse_place(f"{bucket}/a.jpg"), parse_place(f"{bucket}/b.jpg")
     put(str(source), b"photo")
     with History(tmp_path / "history.sqlite3") as history:
         memory, job = Memory(history, "settings"), Job(source, target)
@@ -259,7 +259,7 @@ def test_objects_cannot_have_a_photos_time(paths, unblur):
 
 
 def test_addresses_are_taken_as_they_are():
-    url = place("S3://bucket/a//b%20c.d.jpg/")
+    url = parse_place("S3://bucket/a//b%20c.d.jpg/")
     assert url == Url("s3", "bucket/a//b%20c.d.jpg")
     assert (url.name, url.stem, url.suffix) == ("b%20c.d.jpg", "b%20c.d", ".jpg")
     assert str(url.with_name("e.jpg")) == "s3://bucket/a//e.jpg"
@@ -268,5 +268,5 @@ def test_addresses_are_taken_as_they_are():
 def test_a_state_is_the_same_from_a_list_and_by_itself(bucket):
     put(f"{bucket}/a/b.jpg", b"photo")
     listing = objects.Listing()
-    (url,) = listing.add(place(bucket))
+    (url,) = listing.add(parse_place(bucket))
     assert listing.state_of(url) == objects.state_of(url) != FileState(5, "")

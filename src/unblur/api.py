@@ -29,7 +29,7 @@ from unblur.run.history import FORGOTTEN, History
 from unblur.run.jobs import Job
 from unblur.run.plan import make_plan
 from unblur.run.report import Outcome
-from unblur.storage.places import place
+from unblur.storage.places import parse_place
 
 if TYPE_CHECKING:
     from unblur.network.deblurrer import Deblurrer as Engine
@@ -206,7 +206,7 @@ def blur_score(image: Photo) -> float:
     """
     with _named(image):
         if isinstance(image, str | Path):
-            return work.score(Job(place(str(image)), None), Options())
+            return work.score(Job(parse_place(str(image)), None), Options())
         if isinstance(image, bytes):
             return score.blur_score(coding.decode_reduced(image)[0])
         return score.blur_score(_read(image)[0])

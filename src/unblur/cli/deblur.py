@@ -46,7 +46,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     from unblur.models.weights import fingerprint
     from unblur.run.plan import make_plan
     from unblur.run.report import Report
-    from unblur.run.runner import Run, run_plan
+    from unblur.run.runner import Session, run_plan
 
     started, options = time.monotonic(), _read_options(flags)
     page = _read_page(flags)
@@ -68,10 +68,10 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
             _only_plan(plan, ui, report)
             return _conclude(report, ui)
         options = _with_ways_to_show(options, flags, plan, ui)
-        run = Run(options, history, settings, ui, stdout, report)
+        session = Session(options, history, settings, ui, stdout, report)
         code = ExitCode.OK
         try:
-            run_plan(plan, _make_runner(weights, flags, options, ui), run)
+            run_plan(plan, _make_runner(weights, flags, options, ui), session)
         finally:  # also of a run that was cut short
             if page and report.counts:
                 facts = len(plan.jobs), time.monotonic() - started, ui.settings

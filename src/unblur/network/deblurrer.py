@@ -164,13 +164,13 @@ class Deblurrer:
         previous: ScaleResult | None = None
         done, total = 0.0, sum(1 / scale**2 for scale in SCALES)
         for scale in SCALES:
-            run = _Run(self, photo, scale, previous, largest_tile, full_precision)
-            for finished in run.all_bands():
+            current = _Scale(self, photo, scale, previous, largest_tile, full_precision)
+            for finished in current.all_bands():
                 if on_progress:
                     on_progress((done + finished / scale**2) / total)
             done += 1 / scale**2
-            previous = run.result
-            del run  # and with it the line buffers
+            previous = current.result
+            del current  # and with it the line buffers
             return_freed_memory()
 
     def _largest_tile(self, image: Pixels) -> int:
@@ -275,7 +275,7 @@ def _download(image: Tensor, state: Tensor | None) -> Finish:
     return finish
 
 
-class _Run:
+class _Scale:
     """One scale of a photo, on its way through the network band by band."""
 
     def __init__(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class View:
+class Turn:
     """A photo turned, then perhaps mirrored."""
 
     turns: int
@@ -35,7 +35,7 @@ class View:
 
 
 ALL_VIEWS = tuple(
-    View(turns, is_mirrored) for turns in (0, 2, 1, 3) for is_mirrored in (False, True)
+    Turn(turns, is_mirrored) for turns in (0, 2, 1, 3) for is_mirrored in (False, True)
 )
 """The eight, those first that bring most when there are few; the very first is the photo itself."""
 

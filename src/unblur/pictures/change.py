@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.formats.pixels import STRIP_BYTES
-from unblur.pictures.display import Box
+from unblur.pictures.display import Area
 
 BLOCK_PX = 16
 """Sides of a block, but for photos that are narrower."""
@@ -30,7 +30,7 @@ class Change:
     width: int
     height: int
 
-    def strongest(self, width: int, height: int) -> Box:
+    def strongest(self, width: int, height: int) -> Area:
         """Return the part of a size, or of the photo's if that is smaller, that changed most."""
         width, height = min(width, self.width), min(height, self.height)
         rows, columns = (
@@ -47,7 +47,7 @@ class Change:
         # Blocks are not as fine as pixels: the part is put around the middle of theirs.
         top = int((row + rows / 2) * self.block[0] - height / 2)
         left = int((column + columns / 2) * self.block[1] - width / 2)
-        return Box(
+        return Area(
             min(max(0, left), self.width - width),
             min(max(0, top), self.height - height),
             width,

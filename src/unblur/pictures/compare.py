@@ -14,7 +14,7 @@ from unblur.formats.metadata import read_orientation
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import to_8_bit_image
 from unblur.pictures.change import Change, measure_change
-from unblur.pictures.display import Box, View, make_views, turned
+from unblur.pictures.display import Area, Upright, make_views, turned
 from unblur.score import blur_score
 
 SIDE_PX = 960
@@ -39,11 +39,11 @@ PICTURE_CODING = {"format": "WEBP", "quality": 60, "method": 4}
 class Pair:
     """A photo and its result, to be looked at."""
 
-    before: View
-    after: View
+    before: Upright
+    after: Upright
     change: Change
 
-    def strongest(self, width: int) -> Box:
+    def strongest(self, width: int) -> Area:
         """Return the part, as wide as told and of the usual shape, that changed most."""
         return self.change.strongest(width, max(1, width * DETAIL_SHAPE[1] // DETAIL_SHAPE[0]))
 
@@ -87,11 +87,11 @@ def draw_comparison(pair: Pair, side: int = SIDE_PX) -> Image.Image:
     """
     wholes = [view.fitted(side, side) for view in (pair.before, pair.after)]
     column = max(wholes[0].width, LABEL_WIDTH_PX)
-    box = pair.strongest(column // MAGNIFIED)
+    area = pair.strongest(column // MAGNIFIED)
     for whole in wholes:
-        _mark(whole, box, whole.width / pair.before.size[0])
-    size = (box.width * MAGNIFIED, box.height * MAGNIFIED)
-    parts = [_magnified(view.part(box), size) for view in (pair.before, pair.after)]
+        _mark(whole, area, whole.width / pair.before.size[0])
+    size = (area.width * MAGNIFIED, area.height * MAGNIFIED)
+    parts = [_magnified(view.part(area), size) for view in (pair.before, pair.after)]
     middle = LABEL_PX + wholes[0].height
     sheet = Image.new(
         "RGB", (2 * column + 3 * GAP_PX, middle + LABEL_PX + size[1] + GAP_PX), GROUND
@@ -116,9 +116,9 @@ def draw_coarsely(pair: Pair, side: int, height: int) -> Image.Image:
         side: Largest width of each photo, in the few pixels that there are.
         height: Largest height of all.
     """
-    box = pair.strongest(side)
+    area = pair.strongest(side)
     views = (pair.before, pair.after)
-    rows = [[view.fitted(side, side) for view in views], [view.part(box) for view in views]]
+    rows = [[view.fitted(side, side) for view in views], [view.part(area) for view in views]]
     if sum(row[0].height + 2 for row in rows) > height:
         del rows[0]
     sheet = Image.new("RGB", (2 * side + 1, sum(row[0].height // 2 * 2 + 2 for row in rows)))
@@ -142,17 +142,17 @@ def make_pictures(pair: Pair, side: int) -> Pictures:
         pair: What to draw.
         side: Largest width and height of the whole photo.
     """
-    box, (width, height) = pair.strongest(min(DETAIL_PX, side)), pair.before.size
+    area, (width, height) = pair.strongest(min(DETAIL_PX, side)), pair.before.size
     before, after, detail_before, detail_after = (
         _code(picture, **PICTURE_CODING)
         for picture in (
             pair.before.fitted(side, side),
             pair.after.fitted(side, side),
-            pair.before.part(box),
-            pair.after.part(box),
+            pair.before.part(area),
+            pair.after.part(area),
         )
     )
-    focus = (box.left + box.width / 2) / width, (box.top + box.height / 2) / height
+    focus = (area.left + area.width / 2) / width, (area.top + area.height / 2) / height
     return Pictures(
         before,
         after,
@@ -186,11 +186,11 @@ def code_thumbnail(header: bytes) -> bytes | None:
     return _code(picture, **PICTURE_CODING)
 
 
-def _mark(picture: Image.Image, box: Box, scale: float) -> None:
+def _mark(picture: Image.Image, area: Area, scale: float) -> None:
     """Draw a frame around a part of the photo."""
     corners = [
         round(scale * x)
-        for x in (box.left, box.top, box.left + box.width - 1, box.top + box.height - 1)
+        for x in (area.left, area.top, area.left + area.width - 1, area.top + area.height - 1)
     ]
     ImageDraw.Draw(picture).rectangle(corners, outline=MARK, width=2)
 

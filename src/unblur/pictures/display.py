@@ -26,7 +26,7 @@ PAPER = (255, 255, 255)
 
 
 @dataclass(frozen=True)
-class Box:
+class Area:
     """A part of a picture, in pixels."""
 
     left: int
@@ -36,7 +36,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class View:
+class Upright:
     """The upright photo; its arrays are the photo's own, turned without a copy."""
 
     pixels: NDArray[Any]
@@ -61,10 +61,10 @@ class View:
             alpha = reduced(self.alpha[..., None], factor).resize(size)
         return self._finished(image.resize(size, Image.Resampling.LANCZOS), alpha)
 
-    def part(self, box: Box) -> Image.Image:
+    def part(self, area: Area) -> Image.Image:
         """Draw a part of the photo in RGB, pixel by pixel."""
-        rows = slice(box.top, box.top + box.height)
-        columns = slice(box.left, box.left + box.width)
+        rows = slice(area.top, area.top + area.height)
+        columns = slice(area.left, area.left + area.width)
         alpha = None
         if self.alpha is not None:
             alpha = to_8_bit_image(self.alpha[rows, columns, None])
@@ -77,7 +77,7 @@ class View:
         return Image.composite(image, Image.new("RGB", image.size, PAPER), alpha)
 
 
-def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[View, View]:
+def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[Upright, Upright]:
     """Return the photo before and after.
 
     Args:
@@ -94,7 +94,9 @@ def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[View, View]:
         return turned(array, read_orientation(metadata.exif))
 
     alpha = None if photo.opacity is None else upright(photo.opacity)
-    before, after = (View(upright(array), alpha, metadata.icc) for array in (photo.pixels, pixels))
+    before, after = (
+        Upright(upright(array), alpha, metadata.icc) for array in (photo.pixels, pixels)
+    )
     return before, after
 
 

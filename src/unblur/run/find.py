@@ -28,7 +28,7 @@ from unblur.run.names import COMPARISON_ENDING
 from unblur.storage import files, objects
 from unblur.storage.filesystems import is_hidden, is_in_cloud, is_link, status_in_listing, unlimited
 from unblur.storage.objects import Listing
-from unblur.storage.places import Place, Url, is_backup, place
+from unblur.storage.places import Place, Url, is_backup, parse_place
 from unblur.words import describe_os_error
 
 BACKUP = "a backup"
@@ -181,7 +181,7 @@ def _reason_not_to_enter(entry: _Entry, options: Options) -> str | None:
         return "a link to a folder"
     if is_hidden(entry.path.name, entry.status):
         return "hidden"
-    if options.output is not None and is_same(entry.path, place(options.output)):
+    if options.output is not None and is_same(entry.path, parse_place(options.output)):
         return "the output folder"
     return reason_by_name(entry.path.name)
 
@@ -279,7 +279,7 @@ def _folders_left_alone(urls: list[Url], top: Url) -> dict[str, str]:
 
 
 def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | None:
-    output = place(options.output) if options.output else None
+    output = parse_place(options.output) if options.output else None
     if isinstance(output, Url) and url.key_below(output) is not None:
         return "in the output folder"
     if isinstance(output, Path) and _leads_out(key):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from unblur.run import work
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome
-from unblur.run.runner import Run
+from unblur.run.runner import Session
 from unblur.run.work import Loaded, attempt
 
 if TYPE_CHECKING:
@@ -41,23 +41,23 @@ class LocalRunner:
     def __exit__(self, *unused: object) -> None:
         pass
 
-    def do(self, jobs: list[Job], run: Run) -> None:
+    def do(self, jobs: list[Job], session: Session) -> None:
         """Do jobs; photos that are through the network are written however it ends."""
-        ahead = 0 if run.options.max_memory else run.options.jobs
-        decoding = ThreadPoolExecutor(run.options.jobs, "decode")
-        writing = ThreadPoolExecutor(run.options.jobs, "write")
+        ahead = 0 if session.options.max_memory else session.options.jobs
+        decoding = ThreadPoolExecutor(session.options.jobs, "decode")
+        writing = ThreadPoolExecutor(session.options.jobs, "write")
         pending: deque[Future[None]] = deque()
         try:
-            for loaded in load_ahead(decoding, jobs, lambda job: _load(job, run), ahead):
-                result = self._through_network(loaded, run)
+            for loaded in load_ahead(decoding, jobs, lambda job: _load(job, session), ahead):
+                result = self._through_network(loaded, session)
                 if isinstance(result, Outcome):
-                    run.settle(result)
+                    session.settle(result)
                 else:
                     assert isinstance(loaded, Loaded)
-                    pending.append(writing.submit(_store, loaded, result, run))
+                    pending.append(writing.submit(_store, loaded, result, session))
                 while len(pending) > ahead:
                     pending.popleft().result()
-                if run.is_over:
+                if session.is_over:
                     break
         finally:
             decoding.shutdown(cancel_futures=True)
@@ -65,11 +65,11 @@ class LocalRunner:
         for future in pending:
             future.result()
 
-    def _through_network(self, loaded: Loaded | Outcome, run: Run) -> Pixels | Outcome:
+    def _through_network(self, loaded: Loaded | Outcome, session: Session) -> Pixels | Outcome:
         """Deblur a photo; one that already has its outcome keeps it."""
         if isinstance(loaded, Outcome):
             return loaded
-        follow = run.ui.follow(loaded.job)
+        follow = session.ui.follow(loaded.job)
         return attempt(loaded.job, lambda: self._deblurrer(loaded.photo.pixels, follow))
 
 
@@ -98,27 +98,27 @@ def _begin(executor: ThreadPoolExecutor, job: Job, load: Callable[[Job], T]) -> 
     return loaded
 
 
-def _load(job: Job, run: Run) -> Loaded | Outcome:
-    if done := run.done_meanwhile(job):
+def _load(job: Job, session: Session) -> Loaded | Outcome:
+    if done := session.done_meanwhile(job):
         return done
-    loaded = attempt(job, lambda: work.load(job, run.options))
+    loaded = attempt(job, lambda: work.load(job, session.options))
     if isinstance(loaded, Loaded):
         # It may have another name or other tags than when it was made; or another run has just
         # put it where its photo was.
-        return run.recognised(job, loaded.state) or loaded
+        return session.recognised(job, loaded.state) or loaded
     return loaded
 
 
-def _store(loaded: Loaded, pixels: Pixels, run: Run) -> None:
+def _store(loaded: Loaded, pixels: Pixels, session: Session) -> None:
     """Write a result to its place and settle the job."""
 
     def act() -> Outcome:
-        options, settings = run.options, run.settings
-        with work.finish(loaded, pixels, options, settings, run.stdout) as finished:
-            run.remember(finished.result)
+        options, settings = session.options, session.settings
+        with work.finish(loaded, pixels, options, settings, session.stdout) as finished:
+            session.remember(finished.result)
             result = work.publish(finished)
         if result.states != finished.result.states:
-            run.remember_published(result)
+            session.remember_published(result)
         return result.outcome
 
-    run.settle(attempt(loaded.job, act))
+    session.settle(attempt(loaded.job, act))

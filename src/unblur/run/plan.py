@@ -30,7 +30,7 @@ from unblur.run.names import comparison_place, output_name
 from unblur.run.obstacles import problem_in_place, problem_of_target
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
-from unblur.storage.places import Place, Url, backup_of, place
+from unblur.storage.places import Place, Url, backup_of, parse_place
 from unblur.words import describe_os_error
 
 
@@ -57,7 +57,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
     named = _read_names(paths)
     _refuse_times_of_objects(named, options)
     into_folder = _goes_into_folder(named, options)
-    output = place(options.output or "")
+    output = parse_place(options.output or "")
     if into_folder and options.recursive and isinstance(output, Url):
         listing.add(output)
     for path in named:
@@ -125,7 +125,7 @@ def _photos_at(
     recall: Recall = know_nothing,
 ) -> Iterator[Found]:
     """Yield the photos that a path leads to; the plan takes in what is left alone or wrong."""
-    for found in find(place(path), options, listing, recall):
+    for found in find(parse_place(path), options, listing, recall):
         if found.passed_over:
             plan.passed_over.append((found.place, found.passed_over))
         elif found.problem:
@@ -141,7 +141,7 @@ def _reachable(there: Place) -> Place:
 def _refuse_times_of_objects(paths: list[str], options: Options) -> None:
     if options.preserve_times:
         for path in (*paths, options.output or ""):
-            if isinstance(place(path), Url):
+            if isinstance(parse_place(path), Url):
                 raise UsageError(
                     f"--preserve-times is for files: the store sets the time of {path}"
                 )
@@ -151,13 +151,13 @@ def _goes_into_folder(paths: list[str], options: Options) -> bool:
     output = options.output
     if output is None or output == STREAM:
         return False
-    if output.endswith(("/", os.sep)) or is_folder_at(place(output)):
+    if output.endswith(("/", os.sep)) or is_folder_at(parse_place(output)):
         return True
     if len(paths) > 1:
         raise UsageError(
             f"{len(paths)} photos cannot all become {output}; name a folder: {output}/"
         )
-    return any(path != STREAM and is_folder_at(place(path)) for path in paths)
+    return any(path != STREAM and is_folder_at(parse_place(path)) for path in paths)
 
 
 def _plan_stream(options: Options, into_folder: bool) -> Job:
@@ -165,7 +165,7 @@ def _plan_stream(options: Options, into_folder: bool) -> Job:
         raise UsageError("a photo from standard input has no file name; use -o FILE")
     if options.output in (None, STREAM):
         return Job(None, None)
-    return Job(None, place(str(options.output)))
+    return Job(None, parse_place(str(options.output)))
 
 
 def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
@@ -175,11 +175,11 @@ def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
     if options.output == STREAM:
         return None
     if options.output is not None and not into_folder:
-        return place(options.output)
+        return parse_place(options.output)
     name = output_name(photo, options.suffix, _result_format(found, options))
     if options.output is None:
         return photo.with_name(name)
-    return place(options.output) / found.below.with_name(name)
+    return parse_place(options.output) / found.below.with_name(name)
 
 
 def _result_format(found: Found, options: Options) -> Format | None:

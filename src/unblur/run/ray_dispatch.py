@@ -26,7 +26,7 @@ from unblur.run.jobs import Job
 from unblur.run.ray_members import Member, Said, Try
 from unblur.run.ray_worker import Choices, Shape, Worker
 from unblur.run.report import Outcome, Status
-from unblur.run.runner import Run
+from unblur.run.runner import Session
 from unblur.run.watcher import VERBOSE
 from unblur.run.work import Result
 from unblur.storage import objects
@@ -55,7 +55,7 @@ class Dispatch:
 
     Args:
         jobs: What to do.
-        run: What all photos share.
+        session: What all photos share.
         network: The network's place in Ray's object store.
         choices: What the user chose for the network.
         shapes: What each worker takes of a node.
@@ -64,13 +64,13 @@ class Dispatch:
     def __init__(
         self,
         jobs: list[Job],
-        run: Run,
+        session: Session,
         network: ray.ObjectRef[SRN],
         choices: Choices,
         shapes: list[Shape],
     ) -> None:
-        self._run, self._network, self._choices = run, network, choices
-        self._depth = 1 if run.options.max_memory else 1 + 2 * run.options.jobs
+        self._session, self._network, self._choices = session, network, choices
+        self._depth = 1 if session.options.max_memory else 1 + 2 * session.options.jobs
         self._waiting = deque(Try(job, number) for number, job in enumerate(jobs))
         self._suspects: deque[Try] = deque()
         self._pending: dict[Any, tuple[Member, Try | None]] = {}
@@ -102,7 +102,7 @@ class Dispatch:
             if time.monotonic() > patience_ends:
                 patience_ends = float("inf")
                 if not any(member.settings for member in self._members):
-                    self._run.ui.say("waiting for the cluster to have room for a worker")
+                    self._session.ui.say("waiting for the cluster to have room for a worker")
 
     def end(self) -> None:
         """Publish what is finished, and let the workers go."""
@@ -119,7 +119,7 @@ class Dispatch:
     @property
     def _is_more(self) -> bool:
         """Whether there is a photo to hand out."""
-        return bool(self._waiting or self._suspects) and not self._run.is_over
+        return bool(self._waiting or self._suspects) and not self._session.is_over
 
     @property
     def _publishing(self) -> list[Any]:
@@ -135,7 +135,11 @@ class Dispatch:
         actor = self._actors.options(**member.shape, **options)
         member.settings = None
         member.actor = actor.remote(
-            [self._network], self._choices, self._run.options, member.shape, self._run.settings
+            [self._network],
+            self._choices,
+            self._session.options,
+            member.shape,
+            self._session.settings,
         )
         answer = member.actor.prepare.remote(__version__, self._samples)
         self._pending[answer] = (member, None)
@@ -148,9 +152,9 @@ class Dispatch:
             photo = queue.popleft()
             expected = photo.source or self._state_in_place(photo.job)
             # Elsewhere it shows when the worker looks: its result would be in the way.
-            done = self._run.done_meanwhile(photo.job) if photo.job.replaces else None
+            done = self._session.done_meanwhile(photo.job) if photo.job.replaces else None
             if done:
-                self._run.settle(done)
+                self._session.settle(done)
                 continue
             member.tries.add(photo)
             job = _absolute(photo.job)
@@ -159,7 +163,7 @@ class Dispatch:
 
     def _state_in_place(self, job: Job) -> FileState | None:
         """Return the state of a photo that is to be replaced, in which it is no result yet."""
-        if not self._run.options.in_place or job.source is None:
+        if not self._session.options.in_place or job.source is None:
             return None
         try:
             return objects.state_of(job.source)
@@ -167,7 +171,7 @@ class Dispatch:
             return None
 
     def _may_take(self, member: Member) -> bool:
-        if member.settings is None or member.is_examining or self._run.is_over:
+        if member.settings is None or member.is_examining or self._session.is_over:
             return False
         if self._suspects and not member.tries:
             return True
@@ -195,7 +199,7 @@ class Dispatch:
         said = [self._unless_known(*one) for one in said]
         results = ((photo, what) for _, photo, what in said if isinstance(what, Result))
         try:
-            self._run.remember(*(r for photo, r in results if r.states != photo.recorded))
+            self._session.remember(*(r for photo, r in results if r.states != photo.recorded))
         except PhotoError as error:
             failed = partial(Outcome, status=Status.FAILED, reason=str(error))
             return [self._instead_of_result(*one, failed(one[1].job)) for one in said]
@@ -205,7 +209,7 @@ class Dispatch:
         """Return what was said of a photo; that it is left alone, if it is a result itself."""
         if isinstance(what, Outcome) or photo.result:
             return member, photo, what
-        known = self._run.recognised(photo.job, what.source)
+        known = self._session.recognised(photo.job, what.source)
         return (
             self._instead_of_result(member, photo, what, known) if known else (member, photo, what)
         )
@@ -245,7 +249,7 @@ class Dispatch:
             return
         member.settings, member.failed_starts = said, 0
         ready = sum(member.settings is not None for member in self._members)
-        self._run.ui.say(f"{ready} of {len(self._members)} workers are ready", VERBOSE)
+        self._session.ui.say(f"{ready} of {len(self._members)} workers are ready", VERBOSE)
 
     def _publish(self, member: Member, photo: Try, result: Result) -> None:
         """Let a worker publish a result that is finished and recorded."""
@@ -255,8 +259,8 @@ class Dispatch:
     def _settle(self, member: Member, photo: Try, said: Result | Outcome) -> None:
         """Tell what became of a photo."""
         member.tries.discard(photo)
-        self._run.ui.settings |= member.settings or {}
-        self._run.settle(said.outcome if isinstance(said, Result) else said)
+        self._session.ui.settings |= member.settings or {}
+        self._session.settle(said.outcome if isinstance(said, Result) else said)
 
     def _lose(self, member: Member, error: RayError) -> None:
         """Settle what a lost worker had published, try its other photos again, and replace it."""
@@ -266,7 +270,7 @@ class Dispatch:
         reason = _last_line(error)
         if member.settings is None:
             member.failed_starts += 1
-        self._run.ui.say(f"a worker was lost: {reason}", VERBOSE)
+        self._session.ui.say(f"a worker was lost: {reason}", VERBOSE)
         for photo in tuple(member.tries):
             self._try_again(member, photo, error)
         if member.failed_starts == TRIES:
@@ -278,7 +282,7 @@ class Dispatch:
         if photo.result:
             published = _published(photo.result)
             if published:
-                self._run.remember_published(published)
+                self._session.remember_published(published)
                 self._settle(member, photo, published)
                 return
             photo.source, photo.result = photo.result.source, None
@@ -293,7 +297,7 @@ class Dispatch:
             f"{TRIES} workers died while they processed it, perhaps for lack of memory; "
             "try a smaller --tile or --max-memory, -vv shows more"
         )
-        self._run.settle(Outcome(photo.job, Status.FAILED, reason, trace=str(error)))
+        self._session.settle(Outcome(photo.job, Status.FAILED, reason, trace=str(error)))
 
     def _dismiss(self, member: Member, reason: UnblurError) -> None:
         """Go on without a worker.
@@ -305,7 +309,7 @@ class Dispatch:
         self._members.remove(member)
         if not self._members:
             raise reason
-        self._run.ui.say(f"continues with fewer workers: {reason}")
+        self._session.ui.say(f"continues with fewer workers: {reason}")
 
     def sweep(self) -> None:
         """Remove unfinished files of lost workers as soon as those are dead, which unlocks them."""

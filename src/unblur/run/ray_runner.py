@@ -21,7 +21,7 @@ from unblur.errors import DeviceError, UsageError
 from unblur.run.jobs import Job
 from unblur.run.ray_dispatch import Dispatch
 from unblur.run.ray_worker import Choices, Shape
-from unblur.run.runner import Run
+from unblur.run.runner import Session
 
 if TYPE_CHECKING:
     from unblur.network.srn import SRN
@@ -65,7 +65,7 @@ class RayRunner:
         if self._dispatch:
             self._dispatch.sweep()
 
-    def do(self, jobs: list[Job], run: Run) -> None:
+    def do(self, jobs: list[Job], session: Session) -> None:
         """Do jobs; see `unblur.run.runner.Runner`.
 
         Raises:
@@ -75,7 +75,7 @@ class RayRunner:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         shapes = choose_shapes(nodes, self._choices)
         network = ray.put(self._network)
-        self._dispatch = Dispatch(jobs, run, network, self._choices, shapes)
+        self._dispatch = Dispatch(jobs, session, network, self._choices, shapes)
         try:
             self._dispatch.work_off()
         finally:

@@ -50,7 +50,7 @@ class Worker:
         choices: What the user chose for the network.
         options: What the user asked for.
         shape: What the worker takes of its node.
-        settings: What a result depends on besides its photo; see `unblur.run.runner.Run`.
+        settings: What a result depends on besides its photo; see `unblur.run.runner.Session`.
     """
 
     def __init__(

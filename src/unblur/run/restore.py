@@ -24,7 +24,7 @@ from unblur.run.report import Outcome, Status
 from unblur.storage import drafts, files
 from unblur.storage.filesystems import follow_links, unlimited
 from unblur.storage.objects import Listing
-from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, place
+from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, parse_place
 from unblur.words import describe_os_error
 
 FORCE = "--force restores the original anyway"
@@ -58,7 +58,7 @@ def restore(paths: Iterable[str], choices: Choices, history: History) -> Iterato
 
 def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
     """Yield a job for a photo or its backup, or for each backup below a folder."""
-    named = place(path)
+    named = parse_place(path)
     if isinstance(named, Url):
         reason = (
             f"is an object, not a file: copy {path}{BACKUP_ENDING} back with the store's own tools"

@@ -20,7 +20,7 @@ from unblur.storage.temporaries import sweep
 
 
 @dataclass(frozen=True)
-class Run:
+class Session:
     """What all photos of a run share."""
 
     options: Options
@@ -111,7 +111,7 @@ class Runner(Protocol):
     def __exit__(self, *unused: object) -> None:
         """Let go of what was taken."""
 
-    def do(self, jobs: list[Job], run: Run) -> None:
+    def do(self, jobs: list[Job], session: Session) -> None:
         """Settle each job as soon as it is done, until there is none or the run is over.
 
         A result is remembered by the run before it is published. However it
@@ -119,35 +119,35 @@ class Runner(Protocol):
         """
 
 
-def run_plan(plan: Plan, runner: Runner, run: Run) -> None:
+def run_plan(plan: Plan, runner: Runner, session: Session) -> None:
     """Do the jobs; one that fails does not stop the rest, unless asked for.
 
     Args:
         plan: What to do.
         runner: Who does it.
-        run: What all photos share. Its report takes in what became of each photo, on an
+        session: What all photos share. Its report takes in what became of each photo, on an
             interrupt of those until then.
 
     Raises:
         UnblurError: If the runner can do no photo.
     """
-    todo = list(_settle_beforehand(plan.jobs, run))
-    if not todo or run.is_over:
+    todo = list(_settle_beforehand(plan.jobs, session))
+    if not todo or session.is_over:
         return
     with runner:
         for folder in {job.target.parent for job in todo if isinstance(job.target, Path)}:
             sweep(folder)
-        with run.ui.progress(len(todo)):
+        with session.ui.progress(len(todo)):
             try:
-                runner.do(todo, run)
+                runner.do(todo, session)
             except KeyboardInterrupt as interrupt:
-                run.report.interrupted_by = interrupt
+                session.report.interrupted_by = interrupt
 
 
-def _settle_beforehand(jobs: Iterable[Job], run: Run) -> Iterator[Job]:
+def _settle_beforehand(jobs: Iterable[Job], session: Session) -> Iterator[Job]:
     """Settle the jobs that need no work, and yield the others."""
     for job in jobs:
         if outcome := settled_beforehand(job):
-            run.settle(outcome)
+            session.settle(outcome)
         else:
             yield job

@@ -208,7 +208,7 @@ def finish(
         loaded: The photo.
         pixels: Of the same shape and type as the photo's.
         options: What the user asked for.
-        settings: What the result depends on besides its photo; see `unblur.run.runner.Run`.
+        settings: What the result depends on besides its photo; see `unblur.run.runner.Session`.
         stdout: Descriptor for a photo that goes to standard output.
 
     Raises:

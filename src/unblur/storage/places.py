@@ -65,7 +65,7 @@ BACKUP_ENDING = ".orig"
 """Ends the names of originals that are kept beside the results that replaced them."""
 
 
-def place(text: str) -> Place:
+def parse_place(text: str) -> Place:
     """Return the place that a user means: what begins with ``scheme://`` is an address.
 
     That of a file, as file managers hand it over (RFC 8089), is its path.
