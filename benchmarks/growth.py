@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from unblur.models.loading import have_threads_wait_briefly
+from unblur.models.loading import limit_openmp_spinning
 
 MEGAPIXELS = (1, 3, 10, 30, 100)
 PIECE_PX = 1024
@@ -117,7 +117,7 @@ def main() -> None:
     if options.bare:
         print(json.dumps(bare_network_seconds(options.photo)))
         return
-    have_threads_wait_briefly()
+    limit_openmp_spinning()
     rows = []
     print("| megapixels | seconds | of the bare network | peak memory |")
     print("|--:|--:|--:|--:|")

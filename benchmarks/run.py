@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unblur.models.loading import have_threads_wait_briefly
+from unblur.models.loading import limit_openmp_spinning
 
 NETWORKS = ("srn-compact", "srn-color", "srn-lstm")
 PEERS = ("NAFNet", "Restormer", "Richardson-Lucy")
@@ -134,7 +134,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(vars(measure(*options.one))))
         return
-    have_threads_wait_briefly()
+    limit_openmp_spinning()
     ways = [(name, way) for name in NETWORKS for way in WAYS]
     ways += [(name, "eager") for name in PEERS] + [("matrix", "product")]
     found: dict[tuple[str, str], list[Measurement]] = {way: [] for way in ways}

@@ -25,7 +25,7 @@ from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model, find_weights
 from unblur.models.loading import load_deblurrer
 from unblur.options import STREAM, Options
 from unblur.run import work
-from unblur.run.history import FORGOTTEN, History
+from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
 from unblur.run.plan import make_plan
 from unblur.run.report import Outcome
@@ -156,7 +156,7 @@ class Deblurrer:
             output=None if output is None else _not_a_stream(str(output)),
             on_existing="overwrite" if overwrite else "error",
         )
-        with History(FORGOTTEN) as history:
+        with History(IN_MEMORY) as history:
             (job,) = make_plan([_not_a_stream(path)], options, history, "").jobs
         if job.problem:
             raise PhotoError(job.problem)

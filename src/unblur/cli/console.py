@@ -33,7 +33,7 @@ Listing = Literal["lines", "nul", "json", "none"]
 
 
 @contextlib.contextmanager
-def output_told() -> Iterator[None]:
+def output_errors_as_unblur_errors() -> Iterator[None]:
     """Turn the system's errors into ones for the user; one who has gone is told nothing."""
     try:
         yield
@@ -147,7 +147,7 @@ class Ui:
         """
         if sys.stdout.isatty():
             cells, end = tuple(map(printable, cells)), "\n"
-        with output_told():
+        with output_errors_as_unblur_errors():
             sys.stdout.buffer.write(os.fsencode("\t".join(cells) + end))
             sys.stdout.flush()
 
@@ -304,7 +304,7 @@ class Ui:
             line = os.fsencode(outcome.job.target) + end
         else:
             return
-        with output_told():
+        with output_errors_as_unblur_errors():
             write_all(self._stdout, line)
 
     def summary(self, report: Report) -> None:

@@ -15,7 +15,7 @@ import click
 from unblur.cli.console import Ui
 from unblur.cli.shared import exit_code_of, options_with_defaults, verbosity_options
 from unblur.errors import ExitCode
-from unblur.models.loading import have_threads_wait_briefly
+from unblur.models.loading import limit_openmp_spinning
 from unblur.run.watcher import NORMAL
 from unblur.words import printable
 
@@ -46,7 +46,7 @@ def doctor(as_json: bool, quiet: int, verbose: int) -> None:
 
 
 def _act(ui: Ui, as_json: bool, options: dict[str, bool]) -> ExitCode:
-    have_threads_wait_briefly()
+    limit_openmp_spinning()
     from unblur.doctor import examine, findings
 
     examination = examine(options)

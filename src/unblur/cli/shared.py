@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from unblur.cli.console import Ui, output_told
+from unblur.cli.console import Ui, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
@@ -49,7 +49,7 @@ class PhotosOrCommand(click.Group):
         prepare_streams()
         try:
             # What Click prints by itself, such as the help, may fail, too.
-            with orderly_signals(), output_told():
+            with orderly_signals(), output_errors_as_unblur_errors():
                 return super().main(*args, **extra)
         except UnblurError as error:
             Ui().error(str(error))

@@ -76,7 +76,7 @@ def coded_pixels(data: bytes) -> Iterator[bytes]:
         PhotoError: If it is no photo, damaged, or of a kind that cannot be processed.
     """
     form = _identify(data)
-    with _damage_told(form):
+    with _decoder_errors_as_photo_errors(form):
         yield from _CODED_PIXELS[form](data)
 
 
@@ -91,7 +91,7 @@ def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
         PhotoError: If it is no photo, damaged, or of a kind that cannot be processed.
     """
     form = _identify(data)
-    with _damage_told(form):
+    with _decoder_errors_as_photo_errors(form):
         photo: Photo = _MODULES[form].decode(data, max_pixels)
     height, width = photo.pixels.shape[:2]
     refuse_thin(width, height, max_pixels)
@@ -115,7 +115,7 @@ def decode_reduced(
     """
     form = _identify(data)
     if form is JPEG:
-        with _damage_told(form):
+        with _decoder_errors_as_photo_errors(form):
             return jpeg.decode_reduced(data, max_pixels), None
     photo = decode(data, max_pixels)
     return photo.pixels, photo
@@ -129,7 +129,7 @@ def _identify(data: bytes) -> Format:
 
 
 @contextlib.contextmanager
-def _damage_told(form: Format) -> Iterator[None]:
+def _decoder_errors_as_photo_errors(form: Format) -> Iterator[None]:
     """Turn whatever a library raises for a damaged file into a sentence."""
     try:
         with warnings.catch_warnings():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 
-def have_threads_wait_briefly() -> None:
+def limit_openmp_spinning() -> None:
     """Let PyTorch's threads spin only briefly while they wait; to be called before it is imported.
 
     Those that spin for long make a busy machine several times slower, and waking
@@ -53,7 +53,7 @@ def load_deblurrer(
         DeviceError: If a device was asked for and is missing or wrong.
         UsageError: If the tile is too small, the strength no share, or there are not so many views.
     """
-    have_threads_wait_briefly()
+    limit_openmp_spinning()
     from unblur.models.weights import load_network
     from unblur.network.deblurrer import Deblurrer
     from unblur.network.devices import use_threads

@@ -40,7 +40,7 @@ def content_of(data: bytes) -> Content:
     return Content(f"{form.name} {pixels.hexdigest()}", whole)
 
 
-def format_told(pixels: str) -> Format | None:
+def format_of_hash(pixels: str) -> Format | None:
     """Return the format that a hash of pixels was taken in; see `Content.pixels`."""
     return _BY_NAME.get(pixels.rpartition(" ")[0])
 

@@ -19,12 +19,12 @@ from typing import TypeVar
 
 from unblur.formats.photo import Format
 from unblur.run import history_tables as tables
-from unblur.run.content import format_told
+from unblur.run.content import format_of_hash
 from unblur.storage import objects
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Content, FileState, Place, Url
 
-FORGOTTEN = Path(":memory:")
+IN_MEMORY = Path(":memory:")
 """A history that knows nothing, and is gone when it is closed."""
 WAIT_SECONDS = 60.0
 """How long to wait for another run that is writing."""
@@ -172,7 +172,7 @@ class History:
         query = tables.AT if is_result else tables.MADE_OF
         found = self._select(query, (key_of(photo), state.size, str(state.mark)))
         return (
-            format_told(pixels_in(found[0].after if is_result else found[0].before))
+            format_of_hash(pixels_in(found[0].after if is_result else found[0].before))
             if found
             else None
         )

@@ -185,7 +185,7 @@ class Dispatch:
         answers, others = ray.wait(list(of or self._pending), num_returns=1, timeout=timeout)
         if answers and others:
             answers += ray.wait(others, num_returns=len(others), timeout=0)[0]
-        said = [heard for answer in answers if (heard := self._hear(answer))]
+        said = [heard for answer in answers if (heard := self._receive(answer))]
         for member, photo, what in self._remember(said):
             if photo not in member.tries:
                 continue  # its worker was lost meanwhile
@@ -223,7 +223,7 @@ class Dispatch:
         self._discards.append(member.actor.discard.remote(photo.number))
         return member, photo, outcome
 
-    def _hear(self, answer: Any) -> Said | None:  # noqa: ANN401
+    def _receive(self, answer: Any) -> Said | None:  # noqa: ANN401
         """Return what a worker said of a photo; act on what it said of itself."""
         if answer not in self._pending:
             return None  # its worker was lost meanwhile

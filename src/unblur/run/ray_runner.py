@@ -130,14 +130,14 @@ def _connect(address: str) -> None:
         # Or Ray would make one that lets others in, and keep it in the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
-        _knock(address)
+        _refuse_unreachable(address)
         ray.init(address, **options)
     except Exception as error:  # whatever the many ways to connect raise
         line = " ".join(str(error).split()) or type(error).__name__
         raise DeviceError(f"the Ray cluster {address} cannot be used: {line}") from error
 
 
-def _knock(address: str) -> None:
+def _refuse_unreachable(address: str) -> None:
     """Look whether somebody answers; Ray itself would try for many minutes.
 
     Raises:

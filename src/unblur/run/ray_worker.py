@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import ray
 
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
-from unblur.models.loading import have_threads_wait_briefly, load_deblurrer
+from unblur.models.loading import limit_openmp_spinning, load_deblurrer
 from unblur.options import Options
 from unblur.run import work
 from unblur.run.jobs import Job
@@ -61,7 +61,7 @@ class Worker:
         shape: Shape,
         settings: str = "",
     ) -> None:
-        have_threads_wait_briefly()
+        limit_openmp_spinning()
         self._network, self._choices, self._options = network, choices, options
         self._settings, self._shape = settings, shape
         # One thread computes: PyTorch starts threads anew for each one that does.

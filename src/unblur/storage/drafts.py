@@ -76,7 +76,7 @@ class FileDraft:
         mode: int | None = None,
     ) -> None:
         self.path = path
-        with contextlib.ExitStack() as stack, _told_as_unwritten(path):
+        with contextlib.ExitStack() as stack, _os_errors_as_photo_errors(path):
             is_private = like is not None or mode is not None  # until it has its permissions
             temporary = stack.enter_context(temporary_beside(path, is_private))
             write_all(temporary.descriptor, data)
@@ -99,7 +99,7 @@ class FileDraft:
 
     def publish(self, replaces: bool) -> FileState:
         """Rename it; see `Draft`."""
-        with _told_as_unwritten(self.path):
+        with _os_errors_as_photo_errors(self.path):
             if replaces:
                 _replace(self._scratch, self.path)
             else:
@@ -124,12 +124,12 @@ class StreamDraft:
 
     def publish(self, replaces: bool) -> None:
         """Write it; see `Draft`."""
-        with _told_as_unwritten("to standard output"):
+        with _os_errors_as_photo_errors("to standard output"):
             write_all(self._descriptor, self._data)
 
 
 @contextlib.contextmanager
-def _told_as_unwritten(path: Path | str) -> Iterator[None]:
+def _os_errors_as_photo_errors(path: Path | str) -> Iterator[None]:
     """Turn the system's errors into ones for the user."""
     try:
         yield

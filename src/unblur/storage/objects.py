@@ -51,7 +51,7 @@ def read(url: Url, most: int | None = None) -> tuple[bytes, FileState]:
     """
     before = state_of(url)
     refuse_oversize(before.size if before else 0, most)
-    with _told(url) as (store, path):
+    with _store_errors_as_photo_errors(url) as (store, path):
         data: bytes = store.cat_file(path)
     if before is None or before.size != len(data):
         raise PhotoError("changed while it was read; run again when it is whole")
@@ -64,7 +64,7 @@ def read_header(url: Url, size: int) -> bytes:
     Raises:
         PhotoError: If they cannot be read.
     """
-    with _told(url) as (store, path):
+    with _store_errors_as_photo_errors(url) as (store, path):
         header: bytes = store.cat_file(path, start=0, end=size)
         return header
 
@@ -91,7 +91,7 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
         options[_CONTENT_TYPE[extra]] = kind
     if not replaces and state_of(url):
         raise PhotoError(f"{url} exists; --overwrite replaces it")
-    with _told(url, "cannot write {}: {}") as (store, path):
+    with _store_errors_as_photo_errors(url, "cannot write {}: {}") as (store, path):
         try:
             store.pipe_file(path, data, **options)
         except FileExistsError as error:
@@ -111,7 +111,7 @@ def copy(source: Url, target: Url) -> None:
         PhotoError: If that is not possible.
     """
     if state_of(target) is None:
-        with _told(target, "cannot write {}: {}") as (store, path):
+        with _store_errors_as_photo_errors(target, "cannot write {}: {}") as (store, path):
             store.cp_file(_open(source)[1], path)
 
 
@@ -121,7 +121,7 @@ def is_folder(url: Url) -> bool:
     Raises:
         PhotoError: If the store does not tell.
     """
-    with _told(url) as (store, path):
+    with _store_errors_as_photo_errors(url) as (store, path):
         return bool(store.isdir(path))
 
 
@@ -133,7 +133,7 @@ def state_of(place: Place) -> FileState | None:
     """
     if not isinstance(place, Url):
         return FileState.at(place)
-    with _told(place) as (store, path):
+    with _store_errors_as_photo_errors(place) as (store, path):
         try:
             info = store.info(path)
         except FileNotFoundError:
@@ -186,7 +186,7 @@ class Listing:
         Raises:
             PhotoError: If the store does not list them.
         """
-        with _told(folder) as (store, path):
+        with _store_errors_as_photo_errors(folder) as (store, path):
             found = store.find(path, detail=True)
         states = {
             Url(folder.scheme, (folder.path + name.removeprefix(path)).lstrip("/")): _state(info)
@@ -251,7 +251,9 @@ def _open(url: Url) -> tuple[AbstractFileSystem, str]:
 
 
 @contextlib.contextmanager
-def _told(url: Url, sentence: str = "{1}") -> Iterator[tuple[AbstractFileSystem, str]]:
+def _store_errors_as_photo_errors(
+    url: Url, sentence: str = "{1}"
+) -> Iterator[tuple[AbstractFileSystem, str]]:
     """Give the store and an object's name in it, and turn its errors into ones for the user."""
     store, path = _open(url)
     try:
