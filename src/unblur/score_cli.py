@@ -19,6 +19,7 @@ from unblur.commands import (
     verbosity_options,
 )
 from unblur.errors import ExitCode
+from unblur.option_groups import PlainOption
 from unblur.options import STREAM, Options
 from unblur.ui import Ui
 
@@ -36,6 +37,7 @@ MOST_THREADS = 4
 @click.option(
     "-j",
     "--jobs",
+    cls=PlainOption,
     type=click.IntRange(min=1),
     metavar="N",
     help=f"Photos to score at once. Default: one per core, at most {MOST_THREADS}.",
