@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur.cli import deblur, main
+from unblur.cli.deblur import deblur, main
 from unblur.network.deblurrer import Deblurrer
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -151,7 +151,7 @@ def test_filters_filter(report, browse):
     # Waits for the layout: until then the text of a row that comes into view is empty.
     expect(page.locator(".reason")).to_contain_text("damaged", use_inner_text=True)
     page.get_by_role("searchbox").fill("nothing of that name")
-    assert page.get_by_text("No photo is left").is_visible()
+    assert page.get_by_text("No photo matches").is_visible()
 
 
 def test_photos_are_sorted(report, browse):
@@ -173,7 +173,7 @@ def test_the_slider_moves_by_mouse_and_by_keyboard(report, browse):
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 120, steps=5)
     page.mouse.up()
     assert share_shown_before(page) == pytest.approx(0.8, abs=0.01)
-    slider = page.get_by_role("slider", name="How much is shown as it was before")
+    slider = page.get_by_role("slider", name="Divider between before and after")
     assert slider.input_value() == "80"
     slider.focus()
     for _ in range(5):

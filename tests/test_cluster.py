@@ -243,7 +243,7 @@ def test_a_photo_that_kills_its_workers_fails_in_the_end(eventful):
     _, outcomes, diary = eventful
     (failed,) = [o for o in outcomes if o.status is Status.FAILED]
     assert failed.job.source.name == "deadly.jpg"
-    assert "3 workers died while they had it" in failed.reason
+    assert "3 workers died while they processed it" in failed.reason
     assert diary.count("start deadly.jpg") <= 3
 
 

@@ -292,7 +292,7 @@ def test_a_photo_that_needs_more_memory_than_is_free_is_refused_in_one_line(mega
     megabytes_free(90)
     words = (
         r"^needs about 0\.[1-9] GB more memory, 0\.1 GB are free: close other programs, or use "
-        r"--jobs 1; --max-memory 1G tries all the same$"
+        r"--jobs 1; --max-memory 1G tries anyway$"
     )
     with pytest.raises(PhotoError, match=words):
         Deblurrer(network, "cpu", precision=torch.bfloat16)(make_pixels(500, 500))

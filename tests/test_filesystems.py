@@ -402,7 +402,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(jpeg, unblur, tmp_path
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     result = unblur(jpeg, "-o", f"{tmp_path}/new/")
-    assert f"cannot make {tmp_path / 'new'}: no space left on device" in result.stderr
+    assert f"cannot create {tmp_path / 'new'}: no space left on device" in result.stderr
 
 
 ONLY_POSIX_HAS = {

@@ -121,7 +121,7 @@ def test_pages_of_a_tiff_that_stripping_drops_are_told():
     data = encode_image(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     photo = coding.decode(data)
     result = coding.encode(photo, photo.pixels, strip_metadata=True)
-    assert result.notes == ("not carried into TIFF: further pages",)
+    assert result.notes == ("left out of the TIFF file: further pages",)
 
 
 def test_a_tiff_of_multiplied_colours_is_refused():
@@ -147,13 +147,13 @@ def test_what_cannot_be_carried_is_told():
     comment = jpeg.make_segment(jpeg.COM, b"hello")
     photo = coding.decode(data[:2] + comment + iptc + data[2:] + b"a video")
     _, notes = converted(photo, "png")
-    assert notes == ("not carried into PNG: comments, IPTC, what follows the image",)
+    assert notes == ("left out of the PNG file: comments, IPTC, data after the image",)
 
 
 def test_a_packet_too_large_for_jpeg_is_told():
     data = insert(PNG, encode_image(Image.new("RGB", (16, 16)), "PNG"), Metadata(xmp=XMP * 2000))
     result, notes = converted(coding.decode(data), "jpeg")
-    assert notes == ("not carried into JPEG: XMP of more than 64 KiB",)
+    assert notes == ("left out of the JPEG file: XMP of more than 64 KiB",)
     assert extract(JPEG, result.container) == Metadata()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unblur.cli.console import Ui
+from unblur.cli.option_groups import PlainOption
 from unblur.cli.shared import (
     exit_code_of,
     listing_options,
@@ -36,6 +37,7 @@ MOST_THREADS = 4
 @click.option(
     "-j",
     "--jobs",
+    cls=PlainOption,
     type=click.IntRange(min=1),
     metavar="N",
     help=f"Photos to score at once. Default: one per core, at most {MOST_THREADS}.",

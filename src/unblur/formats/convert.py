@@ -73,7 +73,7 @@ def convert(
     if photo.alpha is not None and alpha is None:
         left_out.append("an extra channel")
     if left_out:
-        notes.append(f"left out, as {form.name} cannot hold it: {', '.join(left_out)}")
+        notes.append(f"left out of the {form.name} file: {', '.join(left_out)}")
     if form is TIFF:
         data = write_tiff(pixels, alpha, metadata, alpha_is_opacity=photo.alpha_is_opacity)
         return Encoded(data, tuple(notes))
