@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur.cli.deblur import deblur, main
+from unblur.cli import deblur, main
 from unblur.network.deblurrer import Deblurrer
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

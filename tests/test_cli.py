@@ -17,7 +17,7 @@ from conftest import PseudoTerminal, encode_image, make_exif, make_jpeg
 from PIL import Image
 
 from unblur import __version__
-from unblur.cli.deblur import deblur, main
+from unblur.cli import deblur, main
 from unblur.network.deblurrer import Deblurrer
 
 

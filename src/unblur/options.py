@@ -68,7 +68,7 @@ class Options:
     refresh_thumbnail: bool = True
     """Redraw the thumbnail in a JPEG file's EXIF."""
     format: str | None = None
-    """Format of results, a name in `unblur.formats.photo.CONVERSIONS`; ``None`` is each photo's own."""
+    """Name of the results' format in `unblur.formats.photo.CONVERSIONS`; ``None``: each photo's."""
     quality: int | None = None
     """Compression quality of lossy formats, 1 to 100; ``None`` is each photo's own."""
     strip_metadata: bool = False
