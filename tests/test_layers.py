@@ -136,7 +136,14 @@ def test_every_module_is_read():
     assert {room(module) for module in IMPORTS} == {name for row in ORDER for name in row}
     packages = {path.parent.name for path in (SOURCE / "unblur").glob("*/__init__.py")}
     assert packages == {"storage", "formats", "network", "models", "pictures", "run", "cli"}
+
+
+def test_folders_and_modules_stay_small():
     assert len(list((SOURCE / "unblur").glob("*.py"))) <= 15
+    long = [
+        path for path in SOURCE.rglob("*.py") if len(path.read_text("utf-8").splitlines()) > 400
+    ]
+    assert long == []
 
 
 def test_contributors_are_told_of_every_package():
