@@ -201,7 +201,7 @@ def _pytorch_problems(examination: Examination) -> list[Finding]:
     wrong = [
         Finding(
             f"device {device.name} failed its self-test: {device.problem}. "
-            + ("Install torch anew." if device.name == "cpu" else "Use --device cpu, and update "
+            + ("Reinstall torch." if device.name == "cpu" else "Use --device cpu, and update "
                f"the driver and torch: {INSTALL_PAGE}"),
             exit_code=ExitCode.DEVICE,
         )

@@ -6,39 +6,17 @@ from collections.abc import Sequence
 
 import click
 
-GROUPS: dict[str, tuple[str, ...]] = {
-    "Most used": (
-        "--recursive",
-        "--output",
-        "--in-place",
-        "--overwrite",
-        "--dry-run",
-        "--only-blurry",
-        "--strength",
-        "--compare",
-        "--quiet",
-        "--verbose",
-    ),
-    "Input": ("--files-from", "--include", "--exclude", "--blur-level", "--max-pixels"),
-    "Output": ("--suffix", "--on-existing", "--backup"),
-    "Results and metadata": (
-        "--format",
-        "--quality",
-        "--strip-metadata",
-        "--preserve-times",
-        "--refresh-thumbnail",
-    ),
-    "Before and after": ("--report", "--preview"),
-    "Network and device": (
-        "--model",
-        "--device",
-        "--tile",
-        "--views",
-        "--threads",
-        "--max-memory",
-    ),
-    "Running": ("--jobs", "--fail-fast", "--history", "--config", "--ray", "--workers"),
-    "Messages": ("--json", "--null", "--completion", "--version", "--help"),
+GROUPS = {
+    "Most used": "--recursive --output --in-place --overwrite --dry-run --only-blurry --strength "
+    "--compare --quiet --verbose",
+    "Input": "--files-from --include --exclude --blur-level --max-pixels",
+    "Output": "--suffix --on-existing --backup",
+    "Results and metadata": "--format --quality --strip-metadata --preserve-times "
+    "--refresh-thumbnail",
+    "Before and after": "--report --preview",
+    "Network and device": "--model --device --tile --views --threads --max-memory",
+    "Running": "--jobs --fail-fast --history --config --ray --workers",
+    "Messages": "--json --null --completion --version --help",
 }
 """Each option by its long spelling, in one group only; the ten most used come first."""
 
@@ -62,16 +40,14 @@ def long_spelling(option: click.Option) -> str:
 
 
 def in_order(params: Sequence[click.Parameter]) -> list[click.Parameter]:
-    """Return arguments, then options in the order of their groups."""
-    names = [name for group in GROUPS.values() for name in group]
+    """Sort arguments first, then options by their groups."""
+    names = " ".join(GROUPS.values()).split()
 
-    def place(param: click.Parameter) -> int:
-        if not isinstance(param, click.Option):
-            return -1
-        name = long_spelling(param)
-        return names.index(name) if name in names else len(names)
+    def rank(param: click.Parameter) -> int:
+        name = long_spelling(param) if isinstance(param, click.Option) else ""
+        return names.index(name) if name in names else -1
 
-    return sorted(params, key=place)
+    return sorted(params, key=rank)
 
 
 def write_groups(
@@ -80,9 +56,8 @@ def write_groups(
     """Write the help of options, each under the heading of its group."""
     options = {long_spelling(o): o for o in params if isinstance(o, click.Option)}
     for heading, names in GROUPS.items():
-        records = [options[name].get_help_record(ctx) for name in names if name in options]
+        records = [options[name].get_help_record(ctx) for name in names.split()]
         # Padded, so that the texts of all groups begin in one column.
         rows = [(left.ljust(SPELLING_COLUMNS), text) for left, text in filter(None, records)]
-        if rows:
-            with formatter.section(heading):
-                formatter.write_dl(rows, col_max=SPELLING_COLUMNS)
+        with formatter.section(heading):
+            formatter.write_dl(rows, col_max=SPELLING_COLUMNS)
