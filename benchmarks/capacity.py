@@ -71,10 +71,10 @@ def measure() -> None:
     import torch
     from PIL import Image
 
-    from unblur import codecs
-    from unblur.bands import LineBuffers
-    from unblur.deblurrer import Deblurrer
-    from unblur.srn_config import SRNConfig
+    from unblur.formats import coding
+    from unblur.network.bands import LineBuffers
+    from unblur.network.config import SRNConfig
+    from unblur.network.deblurrer import Deblurrer
 
     class Nothing:
         config = SRNConfig(channels=3, unshuffle=2, recurrent=True, residual=True, resample="area")
@@ -99,13 +99,13 @@ def measure() -> None:
     coarse.resize((4000, 3000), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
     deblurrer = Deblurrer(Nothing(), "cpu", precision=torch.float32)
     start = time.process_time()
-    photo = codecs.decode(buffer.getvalue())
+    photo = coding.decode(buffer.getvalue())
     decoded = time.process_time()
     pixels = deblurrer(photo.pixels)
     tiled = time.process_time()
-    codecs.encode(photo, pixels)
-    coding = decoded - start + time.process_time() - tiled
-    print(f"coding {coding / 12:.3f}, tiling {(tiled - decoded) / 12:.3f} seconds per megapixel")
+    coding.encode(photo, pixels)
+    coded = decoded - start + time.process_time() - tiled
+    print(f"coding {coded / 12:.3f}, tiling {(tiled - decoded) / 12:.3f} seconds per megapixel")
 
 
 def table(multiplications: float) -> str:
@@ -134,8 +134,8 @@ def main() -> None:
         measure()
         return
     from training.judging.cost import kmac_per_pixel
-    from unblur.models import DEFAULT_MODEL, find_weights
-    from unblur.weights import load_network
+    from unblur.models.catalog import DEFAULT_MODEL, find_weights
+    from unblur.models.weights import load_network
 
     multiplications = 1000 * kmac_per_pixel(load_network(find_weights(DEFAULT_MODEL)))
     print(f"{multiplications / 1e3:.0f} GMAC per megapixel\n\n{table(multiplications)}")

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from unblur.loading import have_threads_wait_briefly
+from unblur.models.loading import limit_openmp_spinning
 
 MEGAPIXELS = (1, 3, 10, 30, 100)
 PIECE_PX = 1024
@@ -60,10 +60,10 @@ def bare_network_seconds(photo: Path) -> float:
     import torch
     from PIL import Image
 
-    from unblur.devices import choose_precision, use_threads
-    from unblur.models import DEFAULT_MODEL, find_weights
-    from unblur.pixels import to_array
-    from unblur.weights import load_network
+    from unblur.formats.pixels import to_array
+    from unblur.models.catalog import DEFAULT_MODEL, find_weights
+    from unblur.models.weights import load_network
+    from unblur.network.devices import choose_precision, use_threads
 
     use_threads()
     network = load_network(find_weights(DEFAULT_MODEL))
@@ -117,7 +117,7 @@ def main() -> None:
     if options.bare:
         print(json.dumps(bare_network_seconds(options.photo)))
         return
-    have_threads_wait_briefly()
+    limit_openmp_spinning()
     rows = []
     print("| megapixels | seconds | of the bare network | peak memory |")
     print("|--:|--:|--:|--:|")

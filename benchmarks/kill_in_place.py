@@ -24,13 +24,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from PIL import Image
 
-import unblur.batch
-import unblur.loading  # noqa: F401 (imports PyTorch once for all children)
+import unblur.models.loading  # imports PyTorch once for all children
+import unblur.run.local  # noqa: F401
 from unblur import cli
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
-from unblur.temporaries import has_unfinished
-from unblur.weights import save_network
+from unblur.models.weights import save_network
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
+from unblur.storage.temporaries import has_unfinished
 
 BRIGHTER = 0.1
 

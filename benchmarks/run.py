@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unblur.loading import have_threads_wait_briefly
+from unblur.models.loading import limit_openmp_spinning
 
 NETWORKS = ("srn-compact", "srn-color", "srn-lstm")
 PEERS = ("NAFNet", "Restormer", "Richardson-Lucy")
@@ -43,10 +43,10 @@ class Measurement:
 def make_network(name: str):  # noqa: ANN201 (torch is imported late)
     """Build a network; all but ours with random weights, which take as long."""
     from benchmarks import peers
-    from unblur.models import find_weights
-    from unblur.published import CONFIGS
-    from unblur.srn import SRN
-    from unblur.weights import load_network
+    from unblur.models.catalog import find_weights
+    from unblur.models.published import CONFIGS
+    from unblur.models.weights import load_network
+    from unblur.network.srn import SRN
 
     if name in CONFIGS:
         return SRN(CONFIGS[name]).eval().requires_grad_(False)
@@ -63,8 +63,8 @@ def make_way(name: str, way: str, side: int) -> Callable[[], object]:
     import torch
 
     from benchmarks import peers
-    from unblur.deblurrer import Deblurrer
-    from unblur.devices import choose_precision
+    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.devices import choose_precision
 
     precision = choose_precision(torch.device("cpu"))
     if name == "matrix":
@@ -134,7 +134,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(vars(measure(*options.one))))
         return
-    have_threads_wait_briefly()
+    limit_openmp_spinning()
     ways = [(name, way) for name in NETWORKS for way in WAYS]
     ways += [(name, "eager") for name in PEERS] + [("matrix", "product")]
     found: dict[tuple[str, str], list[Measurement]] = {way: [] for way in ways}

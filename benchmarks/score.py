@@ -26,12 +26,12 @@ from PIL import Image
 
 from training.data import FIRST_HELD_OUT, named_photos, photo_paths, read_pairs, read_pixels
 from training.judging.fixed_blur import Array, convolve, motion_kernel, trajectory
-from unblur.codecs import decode, decode_reduced
-from unblur.deblurrer import Deblurrer
-from unblur.models import DEFAULT_MODEL, find_weights
+from unblur.formats.coding import decode, decode_reduced
+from unblur.models.catalog import DEFAULT_MODEL, find_weights
+from unblur.models.weights import load_network
+from unblur.network.deblurrer import Deblurrer
 from unblur.options import BLURRY_LEVEL
 from unblur.score import blur_score
-from unblur.weights import load_network
 
 SHARED = Path(__file__).parents[2] / "shared"
 GAMMA = 2.2

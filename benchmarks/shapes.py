@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from training.judging.cost import kmac_per_pixel
-from unblur.deblurrer import Deblurrer
-from unblur.models import DEFAULT_MODEL, MODELS
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
+from unblur.models.catalog import DEFAULT_MODEL, MODELS
+from unblur.network.config import SRNConfig
+from unblur.network.deblurrer import Deblurrer
+from unblur.network.srn import SRN
 
 COMPACT = MODELS[DEFAULT_MODEL].config
 SHAPES = {

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from unblur.deblurrer import Deblurrer
-from unblur.models import find_weights
-from unblur.weights import load_network
+from unblur.models.catalog import find_weights
+from unblur.models.weights import load_network
+from unblur.network.deblurrer import Deblurrer
 
 TILES = (128, 256, 512, 1024)
 OVERLAPS = (32, 64, 128, 256)

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from unblur.deblurrer import Deblurrer
-from unblur.models import DEFAULT_MODEL, find_weights
-from unblur.weights import load_network
+from unblur.models.catalog import DEFAULT_MODEL, find_weights
+from unblur.models.weights import load_network
+from unblur.network.deblurrer import Deblurrer
 
 ROUNDS = 3
 """The last counts: the first ones prepare kernels."""

@@ -24,23 +24,15 @@ HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
 
 with atheris.instrument_imports(include=["unblur"]):
-    from unblur import (
-        codecs,
-        importing,
-        jpeg,
-        png,
-        published,
-        tensorflow_checkpoint,
-        thumbnail,
-        weights,
-    )
-    from unblur.display import make_views
     from unblur.errors import PhotoError, WeightsError
-    from unblur.metadata import Metadata
-    from unblur.new_tiff import write_tiff
-    from unblur.photo import PNG, TIFF
-    from unblur.srn import SRN
-    from unblur.srn_config import SRNConfig
+    from unblur.formats import coding, exif_thumbnail, jpeg, png
+    from unblur.formats.metadata import Metadata
+    from unblur.formats.photo import PNG, TIFF
+    from unblur.formats.tiff_writer import write_tiff
+    from unblur.models import importing, published, tensorflow_checkpoint, weights
+    from unblur.network.config import SRNConfig
+    from unblur.network.srn import SRN
+    from unblur.pictures.display import make_views
 
 sys.path.append(str(TESTS))
 import bombs  # noqa: E402 (the tests' folder had to be made known first)
@@ -78,15 +70,15 @@ def check_splice(container: ModuleType, data: bytes, coded: bytes) -> None:
 def check_codec(data: bytes) -> None:
     """Any bytes are a photo that can be written back and shown, or raise ``PhotoError``."""
     try:
-        photo = codecs.decode(data, MAX_PIXELS)
-        result = codecs.encode(photo, photo.pixels)
+        photo = coding.decode(data, MAX_PIXELS)
+        result = coding.encode(photo, photo.pixels)
     except PhotoError:
         return
-    assert codecs.decode(result.data).pixels.shape == photo.pixels.shape
+    assert coding.decode(result.data).pixels.shape == photo.pixels.shape
     make_views(photo, photo.pixels)
     with contextlib.suppress(PhotoError):
-        codecs.encode(photo, photo.pixels, strip_metadata=True)
-        codecs.encode(photo, photo.pixels, form=PNG if photo.format is TIFF else TIFF)
+        coding.encode(photo, photo.pixels, strip_metadata=True)
+        coding.encode(photo, photo.pixels, form=PNG if photo.format is TIFF else TIFF)
 
 
 def fuzz_jpeg(data: bytes) -> None:
@@ -137,13 +129,13 @@ def fuzz_exif(data: bytes) -> None:
     metadata = Metadata(exif=data, xmp=data)
     assert len(metadata.upright().exif) == len(data)
     result = write_tiff(test_thumbnail.NEW, None, metadata)
-    assert codecs.decode(result).pixels.shape == test_thumbnail.NEW.shape
+    assert coding.decode(result).pixels.shape == test_thumbnail.NEW.shape
 
 
 def fuzz_thumbnail(data: bytes) -> None:
     """Any bytes keep their length as an EXIF block, and only the thumbnail's may change."""
-    result = thumbnail.refreshed(data, test_thumbnail.NEW)
-    place = thumbnail.find(data) or slice(0, 0)
+    result = exif_thumbnail.refreshed(data, test_thumbnail.NEW)
+    place = exif_thumbnail.find(data) or slice(0, 0)
     assert len(result) == len(data)
     assert result[: place.start] == data[: place.start]
     assert result[place.stop :] == data[place.stop :]

@@ -14,12 +14,12 @@ from dataclasses import replace
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur import bmff
-from unblur.boxes import make_box
-from unblur.items import Item, ItemFile, Property, Reference
-from unblur.jpeg import without_metadata
-from unblur.metadata import make_orientation
-from unblur.png import make_chunk
+from unblur.formats import bmff
+from unblur.formats.bmff_boxes import make_box
+from unblur.formats.bmff_items import Item, ItemFile, Property, Reference
+from unblur.formats.jpeg import without_metadata
+from unblur.formats.metadata import make_orientation
+from unblur.formats.png import make_chunk
 
 JPEG_PHOTO = make_jpeg()
 PICTURE = Image.fromarray(make_pixels(48, 64))

@@ -89,14 +89,14 @@ def make_jpeg(height=48, width=64, channels=3, **options):
 
 def check_recoding(data, max_pixels=1_000_000):
     """Any bytes are refused, or a photo that is coded again with its size; return both if so."""
-    from unblur import codecs
     from unblur.errors import PhotoError
+    from unblur.formats import coding
 
     try:
-        photo = codecs.decode(data, max_pixels)
+        photo = coding.decode(data, max_pixels)
     except PhotoError:
         return None
-    again = codecs.decode(codecs.encode(photo, photo.pixels).data)
+    again = coding.decode(coding.encode(photo, photo.pixels).data)
     assert again.pixels.shape == photo.pixels.shape
     return photo, again
 
@@ -130,7 +130,7 @@ def identity_weights(tmp_path_factory):
     """Weights of a tiny real network that adds nothing to its input."""
     from fakes import unchanging_srn
 
-    from unblur.weights import save_network
+    from unblur.models.weights import save_network
 
     path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
     save_network(unchanging_srn(), path)
@@ -142,7 +142,7 @@ def brightening_weights(tmp_path_factory):
     """Weights of a tiny real network that makes every photo brighter, each time it sees it."""
     from fakes import brightening_srn
 
-    from unblur.weights import save_network
+    from unblur.models.weights import save_network
 
     path = tmp_path_factory.mktemp("weights") / "brightening.safetensors"
     save_network(brightening_srn(), path)
@@ -187,7 +187,7 @@ def unblur(identity_weights, capfdbinary):
 @pytest.fixture
 def meanwhile(monkeypatch):
     """Let something happen while the network is at work on a photo."""
-    from unblur.deblurrer import Deblurrer
+    from unblur.network.deblurrer import Deblurrer
 
     def meanwhile(act):
         deblur = Deblurrer.__call__

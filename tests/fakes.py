@@ -6,8 +6,8 @@ import copy
 
 import torch
 
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
 
 
 def unchanging_srn():

@@ -10,8 +10,8 @@ import torch
 from conftest import SHARED
 from test_tensorflow_checkpoint import make_checkpoint
 
-from unblur.published import CONFIGS, variable_names
-from unblur.srn import SRN
+from unblur.models.published import CONFIGS, variable_names
+from unblur.network.srn import SRN
 
 STEP = "deblur.model-523000"
 

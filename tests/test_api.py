@@ -14,8 +14,9 @@ from conftest import encode_image, make_exif, make_jpeg, make_pixels
 from PIL import Image
 
 import unblur
-from unblur import api, codecs
-from unblur.deblurrer import Deblurrer as Engine
+from unblur import api
+from unblur.formats import coding
+from unblur.network.deblurrer import Deblurrer as Engine
 
 DOCS = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
 
@@ -205,7 +206,7 @@ def test_what_is_no_photo_is_wrong_usage(image):
 
 
 def test_output_is_for_paths_only():
-    with pytest.raises(unblur.UsageError, match="for paths"):
+    with pytest.raises(unblur.UsageError, match="to paths only"):
         unblur.deblur(make_jpeg(), output="x.jpg")
 
 
@@ -263,7 +264,7 @@ def test_every_kind_of_photo_has_the_same_score(tmp_path):
     data = encode_image(Image.fromarray(make_pixels(200, 300)), "PNG")
     path = tmp_path / "photo.png"
     path.write_bytes(data)
-    pixels = codecs.decode(data).pixels
+    pixels = coding.decode(data).pixels
     photos = (path, str(path), data, pixels, Image.fromarray(pixels))
     assert len({unblur.blur_score(photo) for photo in photos}) == 1
 

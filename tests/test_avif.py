@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur import avif, bmff, codecs, pixels
-from unblur.boxes import make_box
 from unblur.errors import PhotoError
-from unblur.items import MIRROR, ROTATION, Reference, as_stored
-from unblur.photo import AVIF, PNG
+from unblur.formats import avif, bmff, coding, pixels
+from unblur.formats.bmff_boxes import make_box
+from unblur.formats.bmff_items import MIRROR, ROTATION, Reference, as_stored
+from unblur.formats.photo import AVIF, PNG
 
 
 def make_avif(channels=3, size=(64, 63), **options):
@@ -33,8 +33,8 @@ def make_avif(channels=3, size=(64, 63), **options):
 
 def recode(data, change=0):
     """The file with every pixel a little different, and its notes."""
-    photo = codecs.decode(data)
-    return codecs.encode(photo, photo.pixels ^ np.uint8(change))
+    photo = coding.decode(data)
+    return coding.encode(photo, photo.pixels ^ np.uint8(change))
 
 
 def test_metadata_and_alpha_stay_byte_for_byte():
@@ -59,8 +59,8 @@ def test_rotation_and_profile_stay(orientation):
 @pytest.mark.parametrize("subsampling", ["4:0:0", "4:2:0", "4:2:2", "4:4:4"])
 def test_chroma_sampling_and_size_stay(subsampling):
     original = make_avif(1 if subsampling == "4:0:0" else 3, subsampling=subsampling)
-    photo = codecs.decode(original)
-    again = codecs.decode(codecs.encode(photo, photo.pixels).data)
+    photo = coding.decode(original)
+    again = coding.decode(coding.encode(photo, photo.pixels).data)
     assert photo.coding["subsampling"] == again.coding["subsampling"] == subsampling
     assert photo.pixels.shape == again.pixels.shape == (64, 63, 1 if "0:0" in subsampling else 3)
     assert np.abs(photo.pixels.astype(int) - again.pixels).mean() < 6
@@ -68,9 +68,9 @@ def test_chroma_sampling_and_size_stay(subsampling):
 
 @pytest.mark.parametrize("value_range", ["full", "limited"])
 def test_brightness_stays_in_either_range(value_range):
-    photo = codecs.decode(make_avif(range=value_range, quality=90))
-    result = codecs.encode(photo, photo.pixels).data
-    assert abs(codecs.decode(result).pixels.mean() - photo.pixels.mean()) < 0.5
+    photo = coding.decode(make_avif(range=value_range, quality=90))
+    result = coding.encode(photo, photo.pixels).data
+    assert abs(coding.decode(result).pixels.mean() - photo.pixels.mean()) < 0.5
     assert bmff.read(result).primary.color.full_range == (value_range == "full")
 
 
@@ -84,9 +84,9 @@ def test_colours_of_the_original_are_not_told_anew():
 
 def test_other_programs_see_the_new_pixels_and_the_old_metadata(tmp_path):
     original = make_avif(4, exif=make_exif(), quality=95)
-    photo = codecs.decode(original)
+    photo = coding.decode(original)
     path = tmp_path / "photo.avif"
-    path.write_bytes(codecs.encode(photo, 255 - photo.pixels).data)
+    path.write_bytes(coding.encode(photo, 255 - photo.pixels).data)
     with Image.open(path) as image:
         pixels = np.asarray(image).astype(int)
         assert image.info["exif"] == Image.open(io.BytesIO(original)).info["exif"]
@@ -134,8 +134,8 @@ def test_a_copy_without_a_gain_map_does_not_announce_one():
 
 
 def test_a_stripped_photo_without_its_gain_map_is_read_by_other_programs():
-    photo = codecs.decode(with_gain_map())
-    stripped = codecs.encode(photo, photo.pixels, strip_metadata=True).data
+    photo = coding.decode(with_gain_map())
+    stripped = coding.encode(photo, photo.pixels, strip_metadata=True).data
     assert b"tmap" not in stripped
     Image.open(io.BytesIO(stripped)).load()
 
@@ -154,17 +154,17 @@ def coded(monkeypatch):
 
 
 def test_nothing_is_coded_to_find_a_quality_that_is_not_needed(coded):
-    photo = codecs.decode(make_avif())
-    codecs.decode_reduced(make_avif())
-    codecs.encode(photo, photo.pixels, form=PNG)
+    photo = coding.decode(make_avif())
+    coding.decode_reduced(make_avif())
+    coding.encode(photo, photo.pixels, form=PNG)
     assert coded == []
-    codecs.encode(photo, photo.pixels, quality=70)
+    coding.encode(photo, photo.pixels, quality=70)
     assert coded == [70]
 
 
 def test_the_originals_quality_is_found_when_it_is_coded_again(coded):
-    photo = codecs.decode(make_avif(quality=60))
-    codecs.encode(photo, photo.pixels)
+    photo = coding.decode(make_avif(quality=60))
+    coding.encode(photo, photo.pixels)
     assert 2 < len(coded) <= 5
     assert coded[-1] in coded[:-1]
 
@@ -176,32 +176,32 @@ def test_more_than_8_bits_are_refused(bits, depth):
     deep = bytearray(original)
     deep[config + 2] |= bits
     with pytest.raises(PhotoError, match=f"{depth}-bit AVIF"):
-        codecs.decode(bytes(deep))
+        coding.decode(bytes(deep))
 
 
 def test_a_sequence_is_refused():
     frames = [Image.fromarray(make_pixels(64, 64, seed=seed)) for seed in range(2)]
     sequence = encode_image(frames[0], "AVIF", save_all=True, append_images=frames[1:])
     with pytest.raises(PhotoError, match="animations"):
-        codecs.decode(sequence)
+        coding.decode(sequence)
 
 
 def test_a_pillow_without_avif_is_told(monkeypatch):
     original = make_avif()
     monkeypatch.setattr("PIL.features.check", lambda feature: False)
     with pytest.raises(PhotoError, match="libavif"):
-        codecs.decode(original)
+        coding.decode(original)
 
 
 def test_an_avif_of_a_general_brand_is_known():
     general = make_avif().replace(b"ftypavif", b"ftypmif1")
-    assert codecs.decode(general).format is AVIF
+    assert coding.decode(general).format is AVIF
 
 
 @pytest.mark.parametrize("keep", [12, 40, 200, -2])
 def test_a_file_that_is_cut_off_is_refused(keep):
     with pytest.raises(PhotoError):
-        codecs.decode(make_avif()[:keep])
+        coding.decode(make_avif()[:keep])
 
 
 SAMPLE = make_avif(size=(16, 16))

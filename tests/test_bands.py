@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.bands import LineBuffers, RowQueue, next_band
-from unblur.srn import SRN, Doubling, SameConv
-from unblur.srn_config import SRNConfig
+from unblur.network.bands import LineBuffers, RowQueue, next_band
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN, Doubling, SameConv
 
 CONFIGS = [
     SRNConfig(width=2, blocks=1),

@@ -16,8 +16,8 @@ import fakes
 import pytest
 from conftest import make_jpeg
 
-from unblur import cli
-from unblur.deblurrer import Deblurrer
+from unblur.cli import deblur
+from unblur.network.deblurrer import Deblurrer
 
 
 @pytest.fixture
@@ -195,10 +195,54 @@ def test_a_photo_from_the_year_2300_does_not_end_the_run(jpeg, unblur):
     assert names(jpeg.parent) == ["photo.jpg", "photo.jpg.orig", "q.jpg", "q.jpg.orig"]
 
 
-def test_the_command_line_wins_on_what_exists(jpeg, unblur, monkeypatch):
-    mine = jpeg.with_name("photo-unblurred.jpg")
-    mine.write_bytes(b"mine")
-    assert unblur("--on-existing", "skip", "--overwrite", jpeg).code == 2
+@pytest.fixture
+def mine(jpeg):
+    """A file of somebody else in the place of the result."""
+    path = jpeg.with_name("photo-unblurred.jpg")
+    path.write_bytes(b"mine")
+    return path
+
+
+def test_of_overwrite_and_on_existing_the_last_one_wins(jpeg, unblur, mine):
+    assert unblur("--overwrite", "--on-existing", "skip", jpeg).code == 0
+    assert mine.read_bytes() == b"mine"
+    assert unblur("--on-existing=skip", jpeg, "--overwrite", "--on-existing=error").code == 1
+    assert mine.read_bytes() == b"mine"
+    assert unblur("--on-existing", "skip", "--overwrite", jpeg).code == 0
+    assert mine.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("option", ["overwrite = true", 'on-existing = "overwrite"'])
+def test_overwriting_can_be_configured(jpeg, unblur, mine, tmp_path, option):
+    config = tmp_path / "unblur.toml"
+    config.write_text(option)
+    assert unblur("--config", config, "--on-existing", "skip", jpeg).code == 0
+    assert mine.read_bytes() == b"mine"
+    assert unblur("--config", config, jpeg).code == 0
+    assert mine.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize(
+    ("variables", "replaced"),
+    [
+        ({"UNBLUR_OVERWRITE": "1"}, True),
+        ({"UNBLUR_ON_EXISTING": "overwrite"}, True),
+        ({"UNBLUR_OVERWRITE": "0"}, False),
+        ({"UNBLUR_OVERWRITE": "1", "UNBLUR_ON_EXISTING": "skip"}, False),
+    ],
+)
+def test_the_environment_wins_over_the_file_on_what_exists(
+    jpeg, unblur, mine, tmp_path, monkeypatch, variables, replaced
+):
+    config = tmp_path / "unblur.toml"
+    config.write_text('on-existing = "skip"')
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert unblur("--config", config, jpeg).code == 0
+    assert (mine.read_bytes() != b"mine") == replaced
+
+
+def test_the_command_line_wins_over_the_environment_on_what_exists(jpeg, unblur, mine, monkeypatch):
     monkeypatch.setenv("UNBLUR_OVERWRITE", "1")
     assert unblur("--on-existing", "skip", jpeg).code == 0
     assert mine.read_bytes() == b"mine"
@@ -424,7 +468,7 @@ def test_a_second_interrupt_stops_at_once(slow_run):
 def test_a_second_interrupt_does_not_wait_for_what_the_first_one_ends():
     program = """
 import signal, time
-from unblur.commands import orderly_signals
+from unblur.cli.signals import orderly_signals
 with orderly_signals():
     try:
         signal.raise_signal(signal.SIGINT)
@@ -512,7 +556,7 @@ def test_a_photo_that_fails_in_the_network_is_told_and_the_rest_goes_on(
                 raise RuntimeError("sizes do not match")
             return blurred, None
 
-    monkeypatch.setattr(cli, "_make_deblurrer", lambda *_: Deblurrer(BrokenOnce(), "cpu"))
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(BrokenOnce(), "cpu"))
     result = unblur(jpeg, png)
     assert result.code == 1
     assert "1 done, 0 skipped, 1 failed" in result.stderr

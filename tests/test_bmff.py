@@ -6,10 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unblur import bmff
-from unblur.boxes import boxes, make_box
 from unblur.errors import PhotoError
-from unblur.items import C2PA_UUID, Item, ItemFile, Property, Reference, as_stored, splice
+from unblur.formats import bmff
+from unblur.formats.bmff_boxes import boxes, make_box
+from unblur.formats.bmff_items import (
+    C2PA_UUID,
+    Item,
+    ItemFile,
+    Property,
+    Reference,
+    as_stored,
+    splice,
+)
 
 FTYP = make_box(b"ftyp", b"heic\0\0\0\0mif1heic")
 ROTATED = Property(make_box(b"irot", b"\3"), essential=True)

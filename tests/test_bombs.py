@@ -19,13 +19,13 @@ from bombs import (
 from conftest import encode_image, make_pixels
 from PIL import Image
 
-from unblur import codecs, jpeg, thumbnail
-from unblur.change import measure_change
-from unblur.display import make_views
 from unblur.errors import ExcessError, PhotoError
-from unblur.items import Reference, refuse_costly
+from unblur.formats import coding, exif_thumbnail, jpeg
+from unblur.formats.bmff_items import Reference, refuse_costly
+from unblur.formats.pixels import reduced
 from unblur.limits import limited, refuse_excess
-from unblur.pixels import reduced
+from unblur.pictures.change import measure_change
+from unblur.pictures.display import make_views
 
 SECONDS = 1.0
 """For what takes a few hundredths; without limits most of it would take minutes."""
@@ -47,12 +47,12 @@ def test_no_container_takes_longer_than_its_size_is_worth(container):
     for name, data in make_bombs(container, 250_000).items():
         photo = None
         with quickly(name), contextlib.suppress(PhotoError):
-            photo = codecs.decode(data, 10_000_000)
+            photo = coding.decode(data, 10_000_000)
         if photo:
             with quickly(name), contextlib.suppress(PhotoError):
-                codecs.encode(photo, photo.pixels)
+                coding.encode(photo, photo.pixels)
             with quickly(name, 2.5):  # a profile of 64 MB may be unpacked, and packed again
-                codecs.encode(photo, photo.pixels, strip_metadata=True)
+                coding.encode(photo, photo.pixels, strip_metadata=True)
                 make_views(photo, photo.pixels)
 
 
@@ -61,19 +61,19 @@ def test_no_container_takes_longer_than_its_size_is_worth(container):
 def test_a_megabyte_of_an_erased_card_takes_no_second(place, block):
     data = place(repeated(block, 1_000_000))
     with quickly("decode"), contextlib.suppress(PhotoError):
-        photo = codecs.decode(data)
-        codecs.encode(photo, photo.pixels)
+        photo = coding.decode(data)
+        coding.encode(photo, photo.pixels)
     with quickly("score"), contextlib.suppress(PhotoError):
-        codecs.decode_reduced(data)
+        coding.decode_reduced(data)
     with quickly("thumbnail"):
-        thumbnail.refreshed(jpeg.first_exif(data), make_pixels(48, 64))
+        exif_thumbnail.refreshed(jpeg.first_exif(data), make_pixels(48, 64))
 
 
 def test_an_erased_block_changes_no_pixel():
-    whole = codecs.decode(before_segments(b"")).pixels
+    whole = coding.decode(before_segments(b"")).pixels
     for place in JPEG_PLACES:
         with contextlib.suppress(PhotoError):  # where the end is missing, or data that was
-            found = codecs.decode(place(b"\xff" * 70_000)).pixels
+            found = coding.decode(place(b"\xff" * 70_000)).pixels
             assert place.__name__ == "in_the_scan" or np.array_equal(found, whole)
 
 
@@ -99,12 +99,12 @@ def test_a_file_of_far_too_many_parts_is_refused_with_what_to_do(name, size, par
         pytest.importorskip("imagecodecs")
     container = name.replace(",", "").split()[0]
     with pytest.raises(PhotoError, match=f"more than [0-9,]+ {parts}.*image editor") as caught:
-        codecs.decode(make_bombs(container, size)[name])
+        coding.decode(make_bombs(container, size)[name])
     assert "\n" not in str(caught.value)
 
 
 def test_a_jpeg_has_as_many_scans_as_an_encoder_writes():
-    photo = codecs.decode(make_jpeg_of_scans(500, side=64))
+    photo = coding.decode(make_jpeg_of_scans(500, side=64))
     assert photo.coding["progressive"]
 
 
@@ -112,7 +112,7 @@ def test_a_thumbnail_of_too_many_scans_stays_as_it_was():
     picture = make_jpeg_of_scans(30_000, side=500)
     exif = make_thumbnail(picture[2:])
     with quickly("thumbnail"):
-        assert thumbnail.refreshed(exif, make_pixels(500, 500)) == exif
+        assert exif_thumbnail.refreshed(exif, make_pixels(500, 500)) == exif
 
 
 def test_only_the_first_exif_block_is_a_photos():
@@ -163,9 +163,9 @@ def test_a_thin_photo_is_coded_and_scored_like_any_other(shape, form):
     pixels = make_pixels(*shape)
     data = encode_image(Image.fromarray(pixels), form)
     with quickly("thin photo", 2):
-        photo = codecs.decode(data)
-        again = codecs.decode(codecs.encode(photo, photo.pixels // 2).data)
-        codecs.decode_reduced(data)
+        photo = coding.decode(data)
+        again = coding.decode(coding.encode(photo, photo.pixels // 2).data)
+        coding.decode_reduced(data)
     assert np.array_equal(again.pixels, pixels // 2)
 
 
@@ -187,5 +187,5 @@ def test_a_picture_made_of_pieces_is_that_of_the_whole(monkeypatch):
     pixels = make_pixels(70, 130)
     whole = np.asarray(reduced(pixels, 4))
     for size in (1, 500, 3000):
-        monkeypatch.setattr("unblur.pixels.STRIP_BYTES", size)
+        monkeypatch.setattr("unblur.formats.pixels.STRIP_BYTES", size)
         assert np.array_equal(np.asarray(reduced(pixels, 4)), whole)

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur import cli
-from unblur.deblurrer import Deblurrer
+from unblur.cli import deblur, main
+from unblur.network.deblurrer import Deblurrer
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -45,9 +45,9 @@ def report(tmp_path_factory, identity_weights):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNBLUR_CACHE_DIR", str(root / "cache"))
         patch.setenv("UNBLUR_HISTORY", str(root / "history.sqlite3"))
-        patch.setattr(cli, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
+        patch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
         run = ["-r", str(folder), "--model", str(identity_weights)]
-        assert CliRunner().invoke(cli.main, run).exit_code == 0
+        assert CliRunner().invoke(main, run).exit_code == 0
         dark = make_pixels(1200, 1600) // 4
         (folder / NOT_WORD_FOR_WORD).write_bytes(encode_image(Image.fromarray(dark), "JPEG"))
         bright = np.full((300, 400, 3), 220, np.uint8)
@@ -55,7 +55,7 @@ def report(tmp_path_factory, identity_weights):
         (folder / "deep.tif").write_bytes(encode_image(Image.fromarray(dark[:300, :400]), "TIFF"))
         (folder / "cut.jpg").write_bytes(make_jpeg()[:300])
         run += ["--report", str(root / "report.html")]
-        assert CliRunner().invoke(cli.main, run).exit_code == 1
+        assert CliRunner().invoke(main, run).exit_code == 1
     return root / "report.html"
 
 
@@ -151,7 +151,7 @@ def test_filters_filter(report, browse):
     # Waits for the layout: until then the text of a row that comes into view is empty.
     expect(page.locator(".reason")).to_contain_text("damaged", use_inner_text=True)
     page.get_by_role("searchbox").fill("nothing of that name")
-    assert page.get_by_text("No photo is left").is_visible()
+    assert page.get_by_text("No photo matches").is_visible()
 
 
 def test_photos_are_sorted(report, browse):
@@ -173,7 +173,7 @@ def test_the_slider_moves_by_mouse_and_by_keyboard(report, browse):
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 120, steps=5)
     page.mouse.up()
     assert share_shown_before(page) == pytest.approx(0.8, abs=0.01)
-    slider = page.get_by_role("slider", name="How much is shown as it was before")
+    slider = page.get_by_role("slider", name="Divider between before and after")
     assert slider.input_value() == "80"
     slider.focus()
     for _ in range(5):

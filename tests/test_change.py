@@ -6,8 +6,8 @@ from conftest import make_pixels
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unblur import change
-from unblur.change import measure_change
+from unblur.pictures import change
+from unblur.pictures.change import measure_change
 
 
 def changed_at(top, left, height=120, width=160, dtype=np.uint8):

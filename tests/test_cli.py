@@ -16,8 +16,9 @@ from click.testing import CliRunner
 from conftest import PseudoTerminal, encode_image, make_exif, make_jpeg
 from PIL import Image
 
-from unblur import __version__, cli
-from unblur.deblurrer import Deblurrer
+from unblur import __version__
+from unblur.cli import deblur, main
+from unblur.network.deblurrer import Deblurrer
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def use_network(monkeypatch):
     """Make the tool use a fake network."""
 
     def use(network):
-        monkeypatch.setattr(cli, "_make_deblurrer", lambda *_: Deblurrer(network, "cpu"))
+        monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(network, "cpu"))
 
     return use
 
@@ -77,7 +78,7 @@ def unblur_in_shell(identity_weights, monkeypatch):
         ("photo.jpg", "2>&-", 0, ""),
         ("photo.jpg", "<&- >&- 2>&-", 0, ""),
         ("missing.jpg", "<&- >&- 2>&-", 1, ""),
-        ("photo.jpg -o -", ">&-", 2, "standard output is closed, and takes no photo"),
+        ("photo.jpg -o -", ">&-", 2, "standard output is closed"),
         ("- -o new.jpg", "<&-", 1, "standard input: cannot be read: bad file descriptor"),
         ("models list", ">&-", 0, ""),
     ],
@@ -135,7 +136,7 @@ def test_a_folder_that_was_removed_under_the_program_is_one_line_of_error(
     result = unblur(jpeg)
     assert result.code == 2
     assert result.stderr == (
-        "unblur: error: the folder where this was started is gone: change to another\n"
+        "unblur: error: the current folder no longer exists: change to another one\n"
     )
 
 
@@ -176,9 +177,10 @@ def test_a_photo_that_nobody_reads_is_one_line_of_error(jpeg, unblur_in_shell):
 
 def test_a_stray_print_does_not_get_into_the_photo(jpeg, identity_weights):
     program = (
-        "import fakes, sys; from unblur import cli; from unblur.deblurrer import Deblurrer\n"
-        "cli._make_deblurrer = lambda *_: Deblurrer(fakes.Printing(), 'cpu')\n"
-        "cli.main(['-'])"
+        "import fakes; from unblur.cli import deblur, main\n"
+        "from unblur.network.deblurrer import Deblurrer\n"
+        "deblur._make_deblurrer = lambda *_: Deblurrer(fakes.Printing(), 'cpu')\n"
+        "main(['-'])"
     )
     run = subprocess.run(
         [sys.executable, "-c", program],
@@ -337,7 +339,7 @@ def test_a_missing_device_is_exit_code_5(jpeg, unblur, monkeypatch):
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     from click.testing import CliRunner
 
-    result = CliRunner().invoke(cli.main, [str(jpeg), "--device", "mps"])
+    result = CliRunner().invoke(main, [str(jpeg), "--device", "mps"])
     assert result.exit_code == 5
     assert "mps is not available" in result.stderr
 
@@ -388,7 +390,7 @@ def test_a_terminal_sees_a_progress_bar(jpeg, identity_weights):
 
 
 def test_the_first_word_may_be_a_command(unblur):
-    result = CliRunner().invoke(cli.main, ["models", "list"])
+    result = CliRunner().invoke(main, ["models", "list"])
     assert result.exit_code == 0
     assert result.output.startswith("srn-compact\t")
 
@@ -399,24 +401,24 @@ def test_a_photo_may_have_a_commands_name_or_begin_with_a_dash(tmp_path, monkeyp
         Path(name).write_bytes(make_jpeg())
     assert unblur("--output", "a.jpg", "./models").code == 0
     for name in ("models", "-photo.jpg"):
-        result = CliRunner().invoke(cli.main, ["--dry-run", "--", name])
+        result = CliRunner().invoke(main, ["--dry-run", "--", name])
         assert result.stderr.startswith(f"{name} -> ")
 
 
 def test_a_commands_help_names_the_command_alone():
-    result = CliRunner().invoke(cli.main, ["models", "--help"], prog_name="unblur")
+    result = CliRunner().invoke(main, ["models", "--help"], prog_name="unblur")
     assert result.output.startswith("Usage: unblur models [OPTIONS] COMMAND")
 
 
 def test_commands_and_files_complete_the_first_word(tmp_path, monkeypatch):
     words = {"_UNBLUR_COMPLETE": "bash_complete", "COMP_WORDS": "unblur mod", "COMP_CWORD": "1"}
-    result = CliRunner(env=words).invoke(cli.main, prog_name="unblur")
+    result = CliRunner(env=words).invoke(main, prog_name="unblur")
     assert result.output == "plain,models\nfile,mod\n"
 
 
 def test_the_options_of_photos_complete_after_a_photo():
     words = {"_UNBLUR_COMPLETE": "bash_complete", "COMP_WORDS": "unblur a.jpg --suf"}
-    result = CliRunner(env=words | {"COMP_CWORD": "2"}).invoke(cli.main, prog_name="unblur")
+    result = CliRunner(env=words | {"COMP_CWORD": "2"}).invoke(main, prog_name="unblur")
     assert result.output == "plain,--suffix\n"
 
 
@@ -433,7 +435,7 @@ def test_what_changes_results_reaches_the_photo_and_counts_as_a_setting(unblur, 
 def test_a_size_that_is_none_is_refused(png, unblur, size):
     result = unblur(png, "--max-memory", size)
     assert result.code == 2
-    assert "no size such as 800M or 2G" in result.stderr
+    assert "not a size such as 800M or 2G" in result.stderr
 
 
 def test_too_little_memory_fails_the_photo_in_one_line(png, unblur):

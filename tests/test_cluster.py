@@ -22,17 +22,19 @@ ray = pytest.importorskip("ray", reason="ray is not installed")
 
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from unblur import __version__, compare, dispatch  # noqa: E402
+from unblur import __version__  # noqa: E402
 from unblur.cli import main  # noqa: E402
-from unblur.cluster import choose_shapes  # noqa: E402
+from unblur.cli.console import Ui  # noqa: E402
 from unblur.errors import DeviceError, UsageError  # noqa: E402
+from unblur.models.weights import save_network  # noqa: E402
+from unblur.network.config import SRNConfig  # noqa: E402
+from unblur.network.srn import SRN  # noqa: E402
 from unblur.options import Options  # noqa: E402
-from unblur.report import Status  # noqa: E402
-from unblur.srn import SRN  # noqa: E402
-from unblur.srn_config import SRNConfig  # noqa: E402
-from unblur.ui import Ui  # noqa: E402
-from unblur.weights import save_network  # noqa: E402
-from unblur.worker import Choices, Worker  # noqa: E402
+from unblur.pictures import compare  # noqa: E402
+from unblur.run import ray_dispatch  # noqa: E402
+from unblur.run.ray_runner import choose_shapes  # noqa: E402
+from unblur.run.ray_worker import Choices, Worker  # noqa: E402
+from unblur.run.report import Status  # noqa: E402
 
 pytestmark = [  # older versions of Ray leave files open
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -142,11 +144,11 @@ def test_a_comparison_that_a_worker_cannot_draw_is_not_listed(
     cluster, tmp_path, unblur, monkeypatch
 ):
     library = write_library(tmp_path / "library", "a.jpg")
-    monkeypatch.setattr(dispatch, "Worker", Clumsy)
+    monkeypatch.setattr(ray_dispatch, "Worker", Clumsy)
     result = unblur("-r", library, "--compare", "--json", "--ray", cluster.address)
     assert result.code == 0
     assert json.loads(result.stdout)["comparison"] is None
-    assert "could not be drawn before and after" in result.stderr
+    assert "before and after could not be drawn" in result.stderr
     assert "compared.png" not in result.stderr
     assert sorted(files_in(library)) == ["a-unblurred.jpg", "a.jpg"]
 
@@ -224,7 +226,7 @@ def eventful(cluster, tmp_path_factory, identity_weights):
         patch.setenv("UNBLUR_HISTORY", str(folder / "history.sqlite3"))
         patch.setattr(Ui, "outcome", note)
         patch.setattr(Doomed, "diary", folder / "diary")
-        patch.setattr(dispatch, "Worker", Doomed)
+        patch.setattr(ray_dispatch, "Worker", Doomed)
         result = CliRunner().invoke(main, [*options, "--model", str(identity_weights)])
     assert result.exit_code == 1
     cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
@@ -241,7 +243,7 @@ def test_a_photo_that_kills_its_workers_fails_in_the_end(eventful):
     _, outcomes, diary = eventful
     (failed,) = [o for o in outcomes if o.status is Status.FAILED]
     assert failed.job.source.name == "deadly.jpg"
-    assert "3 workers died while they had it" in failed.reason
+    assert "3 workers died while they processed it" in failed.reason
     assert diary.count("start deadly.jpg") <= 3
 
 
@@ -309,7 +311,7 @@ class Blind(Worker):
 
 
 def test_a_run_whose_workers_see_no_photo_ends_with_one_line(cluster, jpeg, unblur, monkeypatch):
-    monkeypatch.setattr(dispatch, "Worker", Blind)
+    monkeypatch.setattr(ray_dispatch, "Worker", Blind)
     result = unblur(jpeg, "--ray", cluster.address, "--workers", "1")
     assert (result.code, len(result.stderr.splitlines())) == (2, 1)
     assert "does not see /nowhere/photo.jpg: all nodes need" in result.stderr

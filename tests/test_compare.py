@@ -13,9 +13,12 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur import cli, codecs, files
-from unblur.change import measure_change
-from unblur.compare import (
+from unblur.cli import deblur
+from unblur.errors import PhotoError
+from unblur.formats import coding
+from unblur.network.deblurrer import Deblurrer
+from unblur.pictures.change import measure_change
+from unblur.pictures.compare import (
     DRAWING_BYTES,
     LABEL_PX,
     MAGNIFIED,
@@ -25,9 +28,8 @@ from unblur.compare import (
     make_pair,
     make_pictures,
 )
-from unblur.deblurrer import Deblurrer
-from unblur.display import View, turned
-from unblur.errors import PhotoError
+from unblur.pictures.display import Upright, turned
+from unblur.storage import drafts
 
 NAME = "photo-compared.png"
 
@@ -35,7 +37,7 @@ NAME = "photo-compared.png"
 @pytest.fixture
 def brighter(monkeypatch):
     """Let the tool make photos brighter, so that a change shows."""
-    monkeypatch.setattr(cli, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
 
 
 def opened(data):
@@ -47,7 +49,7 @@ def pair_of(height, width, orientation=1, square=None):
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = Image.fromarray(make_pixels(height, width) // 2)
-    photo = codecs.decode(encode_image(image, "PNG", exif=exif))
+    photo = coding.decode(encode_image(image, "PNG", exif=exif))
     after = photo.pixels.copy()
     if square:
         after[square][::2, ::2] += 100
@@ -57,7 +59,7 @@ def pair_of(height, width, orientation=1, square=None):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_drawing_a_large_photo_takes_no_more_memory_than_it_is_given(dtype):
     pixels = turned(np.zeros((2000, 4000, 3), dtype), 6)
-    view = View(pixels, None, b"")
+    view = Upright(pixels, None, b"")
     tracemalloc.start()  # sees arrays, not Pillow's images, which are copies of 8 bits
     try:
         pair = Pair(view, view, measure_change(pixels, pixels))
@@ -72,13 +74,13 @@ def test_drawing_a_large_photo_takes_no_more_memory_than_it_is_given(dtype):
 def test_a_comparison_shows_both_photos_and_the_changed_part_magnified():
     pair = pair_of(480, 640, square=np.s_[300:400, 100:200])
     sheet = opened(code_comparison(pair))
-    box = pair.strongest(640 // MAGNIFIED)
-    assert (box.width, box.height) == (213, 159)
+    area = pair.strongest(640 // MAGNIFIED)
+    assert (area.width, area.height) == (213, 159)
     assert sheet.width > 2 * 640
-    assert sheet.height > 480 + LABEL_PX + MAGNIFIED * box.height
+    assert sheet.height > 480 + LABEL_PX + MAGNIFIED * area.height
     left = sheet.crop((16, LABEL_PX, 16 + 640, LABEL_PX + 480))
-    assert np.array_equal(np.asarray(left)[: box.top], pair.before.pixels[: box.top])
-    assert left.getpixel((box.left, box.top)) == (255, 196, 0)  # marked
+    assert np.array_equal(np.asarray(left)[: area.top], pair.before.pixels[: area.top])
+    assert left.getpixel((area.left, area.top)) == (255, 196, 0)  # marked
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (20, 30), (3000, 200)])
@@ -90,8 +92,8 @@ def test_a_comparison_is_made_of_any_shape_and_never_huge(shape):
 def test_a_portrait_is_compared_upright():
     turned = pair_of(64, 96, orientation=6, square=np.s_[0:16, 0:16])
     assert turned.before.size == (64, 96)
-    box = turned.strongest(20)
-    assert (box.left > 30, box.top < 10) == (True, True)  # top left came to the top right
+    area = turned.strongest(20)
+    assert (area.left > 30, area.top < 10) == (True, True)  # top left came to the top right
 
 
 def test_small_pictures_are_webp_and_tell_where_the_change_is():
@@ -239,28 +241,28 @@ def test_standard_input_to_a_file_can_be_compared(tmp_path, unblur):
 
 
 def test_a_comparison_that_cannot_be_drawn_is_told_and_the_result_stays(jpeg, unblur, monkeypatch):
-    from unblur import compare
+    from unblur.pictures import compare
 
     def fail(pair):
         raise MemoryError
 
     monkeypatch.setattr(compare, "code_comparison", fail)
     result = unblur(jpeg, "--compare", "--json")
-    assert "could not be drawn before and after: out of memory" in result.stderr
+    assert "before and after could not be drawn: out of memory" in result.stderr
     assert json.loads(result.stdout)["comparison"] is None
     assert jpeg.with_name("photo-unblurred.jpg").exists()
     monkeypatch.undo()
 
 
 def test_a_comparison_that_cannot_be_written_lets_no_result_appear(jpeg, unblur, monkeypatch):
-    draft = files.FileDraft
+    draft = drafts.FileDraft
 
     def fail(path, *arguments):
         if path.name == NAME:
             raise PhotoError(f"cannot write {path}: no space left on device")
         return draft(path, *arguments)
 
-    monkeypatch.setattr(files, "FileDraft", fail)
+    monkeypatch.setattr(drafts, "FileDraft", fail)
     result = unblur(jpeg, "--compare")
     assert result.code == 1
     assert "no space left" in result.stderr

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from conftest import SHARED
 
-from unblur import codecs
 from unblur.errors import PhotoError
-from unblur.photo import HEADER_BYTES, identify
+from unblur.formats import coding
+from unblur.formats.photo import HEADER_BYTES, identify
 
 CORPUS = SHARED / "corpus"
 
@@ -65,13 +65,13 @@ MANIFEST = [pytest.param(row, id=row["name"]) for row in read_manifest()]
 def test_a_real_file_keeps_its_metadata_or_is_refused_as_expected(row, tmp_path):
     data, expected = read_row(row), row["expected"]
     try:
-        photo = codecs.decode(data)
+        photo = coding.decode(data)
     except PhotoError as error:
         check_refusal(expected, identify(data[:HEADER_BYTES]), str(error))
         return
     assert "processed" in expected or "new 16-bit TIFF" in expected
-    encoded = codecs.encode(photo, photo.pixels)
-    assert codecs.decode(encoded.data).pixels.shape == photo.pixels.shape
+    encoded = coding.encode(photo, photo.pixels)
+    assert coding.decode(encoded.data).pixels.shape == photo.pixels.shape
     if "new 16-bit TIFF" in expected:  # another format, whose metadata cannot all be the same
         return
     if shutil.which("exiftool") is None:
@@ -84,8 +84,8 @@ def test_a_real_file_keeps_its_metadata_or_is_refused_as_expected(row, tmp_path)
 @pytest.mark.shared
 @pytest.mark.parametrize("row", [p for p in MANIFEST if p.id.startswith("cam_")])
 def test_coding_a_camera_photo_again_loses_next_to_nothing(row):
-    photo = codecs.decode(read_row(row))
-    again = codecs.decode(codecs.encode(photo, photo.pixels).data)
+    photo = coding.decode(read_row(row))
+    again = coding.decode(coding.encode(photo, photo.pixels).data)
     loss = np.abs(photo.pixels.astype(np.int16) - again.pixels).mean()
     assert loss < GENERATION_LOSS
 

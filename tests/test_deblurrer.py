@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from conftest import make_pixels
 
-from unblur import memory, photo_rows
-from unblur.deblurrer import Deblurrer
-from unblur.devices import available_devices
 from unblur.errors import DeviceError, PhotoError, UsageError
-from unblur.memory import SMALLEST_TILE_PX
-from unblur.photo_rows import PhotoRows
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
-from unblur.views import ALL_VIEWS
+from unblur.network import memory, photo_rows
+from unblur.network.config import SRNConfig
+from unblur.network.deblurrer import Deblurrer
+from unblur.network.devices import available_devices
+from unblur.network.memory import SMALLEST_TILE_PX
+from unblur.network.photo_rows import PhotoRows
+from unblur.network.srn import SRN
+from unblur.network.views import ALL_VIEWS
 
 NETWORKS = {
     "color": SRNConfig(width=2, blocks=1),
@@ -184,7 +184,7 @@ def test_a_photo_that_overflows_late_is_redone_from_its_start():
 
 
 def test_a_network_that_makes_no_numbers_at_all_is_an_error_not_a_black_photo():
-    with pytest.raises(PhotoError, match="values that are no numbers"):
+    with pytest.raises(PhotoError, match="values that are not numbers"):
         Deblurrer(fakes.NotANumber(), "cpu", precision=torch.bfloat16)(make_pixels(40, 40))
 
 
@@ -292,7 +292,7 @@ def test_a_photo_that_needs_more_memory_than_is_free_is_refused_in_one_line(mega
     megabytes_free(90)
     words = (
         r"^needs about 0\.[1-9] GB more memory, 0\.1 GB are free: close other programs, or use "
-        r"--jobs 1; --max-memory 1G tries all the same$"
+        r"--jobs 1; --max-memory 1G tries anyway$"
     )
     with pytest.raises(PhotoError, match=words):
         Deblurrer(network, "cpu", precision=torch.bfloat16)(make_pixels(500, 500))

@@ -6,8 +6,8 @@ import psutil
 import pytest
 import torch
 
-from unblur.devices import available_cores, use_threads
-from unblur.loading import have_threads_wait_briefly
+from unblur.models.loading import limit_openmp_spinning
+from unblur.network.devices import available_cores, use_threads
 
 
 @pytest.fixture
@@ -63,5 +63,5 @@ def test_the_user_may_choose_the_threads():
 @pytest.mark.parametrize(("chosen", "turns"), [({}, "30000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
 def test_threads_that_wait_spin_briefly_unless_the_user_says_otherwise(chosen, turns, monkeypatch):
     monkeypatch.setattr(os, "environ", chosen)
-    have_threads_wait_briefly()
+    limit_openmp_spinning()
     assert chosen == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": turns}

@@ -8,15 +8,15 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image, ImageCms, ImageOps
 
-from unblur import bmff, codecs
-from unblur.boxes import make_box
-from unblur.display import Box, make_views
-from unblur.items import ROTATION, Property
-from unblur.photo import JPEG, PNG, Photo
+from unblur.formats import bmff, coding
+from unblur.formats.bmff_boxes import make_box
+from unblur.formats.bmff_items import ROTATION, Property
+from unblur.formats.photo import JPEG, PNG, Photo
+from unblur.pictures.display import Area, make_views
 
 
 def view_of(data):
-    photo = codecs.decode(data)
+    photo = coding.decode(data)
     return make_views(photo, photo.pixels)[0]
 
 
@@ -37,13 +37,13 @@ def test_every_orientation_is_shown_upright(orientation):
         upright = ImageOps.exif_transpose(image)
     view = view_of(data)
     assert view.size == upright.size
-    assert np.array_equal(view.part(Box(0, 0, *view.size)), upright)
-    assert np.array_equal(view.part(Box(3, 5, 20, 10)), upright.crop((3, 5, 23, 15)))
+    assert np.array_equal(view.part(Area(0, 0, *view.size)), upright)
+    assert np.array_equal(view.part(Area(3, 5, 20, 10)), upright.crop((3, 5, 23, 15)))
     assert np.array_equal(view.fitted(1000, 1000), upright)
 
 
 def test_nothing_is_copied_to_turn_a_photo():
-    photo = codecs.decode(with_orientation(make_pixels(40, 64), 6))
+    photo = coding.decode(with_orientation(make_pixels(40, 64), 6))
     before, after = make_views(photo, photo.pixels.copy())
     assert np.shares_memory(before.pixels, photo.pixels)
     assert before.pixels.shape == after.pixels.shape == (64, 40, 3)
@@ -93,7 +93,7 @@ def test_what_is_transparent_is_shown_on_white():
     alpha = np.zeros((20, 20), np.uint8)
     alpha[:, 10:] = 255
     view = make_views(Photo(pixels, alpha, PNG, b"", {}), pixels)[0]
-    for picture in (view.fitted(20, 20), view.part(Box(0, 0, 20, 20))):
+    for picture in (view.fitted(20, 20), view.part(Area(0, 0, 20, 20))):
         assert picture.getpixel((2, 2)) == (255, 255, 255)
         assert picture.getpixel((18, 2)) == (0, 0, 0)
 

@@ -13,10 +13,10 @@ from conftest import make_jpeg
 
 from benchmarks import capacity
 from training.judging.cost import kmac_per_pixel
-from unblur import models
 from unblur.cli import main
 from unblur.errors import ExitCode
-from unblur.weights import load_network
+from unblur.models import catalog
+from unblur.models.weights import load_network
 
 ROOT = Path(__file__).parents[1]
 SCRIPTING = (ROOT / "docs" / "scripting.md").read_text("utf-8")
@@ -165,7 +165,7 @@ def test_the_list_example_hands_on_every_name(shell):
 
 @pytest.mark.weights
 def test_the_capacity_plan_is_what_its_program_says():
-    network = load_network(models.find_weights(models.DEFAULT_MODEL))
+    network = load_network(catalog.find_weights(catalog.DEFAULT_MODEL))
     assert capacity.table(1000 * kmac_per_pixel(network)) in CLUSTER
 
 
@@ -230,7 +230,7 @@ def test_every_variable_that_the_docs_name_is_read_somewhere():
 
 
 def test_every_model_is_documented():
-    assert all(f"`{name}`" in MODELS for name in models.MODELS)
+    assert all(f"`{name}`" in MODELS for name in catalog.MODELS)
 
 
 def test_the_readmes_python_and_shell_name_only_files_that_exist():
@@ -239,7 +239,7 @@ def test_the_readmes_python_and_shell_name_only_files_that_exist():
 
 
 def test_every_message_that_troubleshooting_explains_is_still_said():
-    sources = "".join(path.read_text() for path in (ROOT / "src" / "unblur").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "src" / "unblur").rglob("*.py"))
     said = re.sub(r'"\s+f?"', "", sources)  # strings that go on in the next line
     messages = re.findall(r"^\| `(.+?)`", TROUBLESHOOTING, re.MULTILINE)
     assert len(messages) > 15

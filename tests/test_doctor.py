@@ -9,12 +9,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from unblur import devices, doctor, doctor_cli, self_test
+from unblur import doctor
+from unblur.cli import doctor as doctor_cli
 from unblur.cli import main
 from unblur.config import models_folder
 from unblur.doctor import ModelFile, examine, find_extras, findings
 from unblur.errors import ExitCode, WeightsError
-from unblur.gpus import Gpu
+from unblur.network import devices, self_test
+from unblur.network.gpus import Gpu
 
 NVIDIA = Gpu("NVIDIA", "RTX 4090", "580.95", 8.9)
 
@@ -52,11 +54,11 @@ def test_a_machine_with_nothing_but_a_cpu_is_well():
     assert result.stderr == ""
     assert "All is well." in result.stdout
     assert said["torch"] == torch.__version__
-    assert said["--device auto"] == "takes cpu: torch sees no GPU"
-    assert "right, tested in" in said["cpu"]
+    assert said["--device auto"] == "uses cpu: torch sees no GPU"
+    assert "correct, tested in" in said["cpu"]
     assert "tiles of" in said["cpu"]
     assert said["srn-compact"].endswith("MB)")
-    assert "unblur.toml (not there" in said["configuration"]
+    assert "unblur.toml (optional, not there" in said["configuration"]
     assert said["cache"].endswith("empty")
 
 
@@ -107,8 +109,8 @@ def test_a_gpu_that_gives_nothing_back_is_caught(monkeypatch):
     said = rows(result.stdout)
     assert result.exit_code == ExitCode.DEVICE
     assert "failed: it cannot run the network" in said["meta"]
-    assert said["--device auto"] == "takes cpu: meta failed its self-test"
-    assert "right" in said["cpu"]
+    assert said["--device auto"] == "uses cpu: meta failed its self-test"
+    assert "correct" in said["cpu"]
 
 
 def test_damaged_weights_are_named(monkeypatch, tmp_path):

@@ -24,14 +24,14 @@ from published_files import (
 )
 from servers import cut, stalled, status, whole
 
-from unblur import fetch
 from unblur.cli import main
-from unblur.models import MODELS, installed_path
-from unblur.published import CONFIGS
-from unblur.srn import SRN
-from unblur.temporaries import TEMPORARY_FILES
-from unblur.ui import Ui
-from unblur.weights import load_network, read_notes, save_network
+from unblur.cli.console import Ui
+from unblur.models import http
+from unblur.models.catalog import MODELS, installed_path
+from unblur.models.published import CONFIGS
+from unblur.models.weights import load_network, read_notes, save_network
+from unblur.network.srn import SRN
+from unblur.storage.temporaries import TEMPORARY_FILES
 
 FILE = "srndeblur_models.zip"
 
@@ -47,8 +47,8 @@ def archive():
 def mirror(server, monkeypatch):
     """A server that stands for the authors'."""
     monkeypatch.setenv("UNBLUR_MIRROR", f"{server.url}/weights/")
-    quick = fetch.Patience(retries=1, backoff_seconds=0, connect_seconds=5, silence_seconds=0.2)
-    monkeypatch.setattr(fetch, "PATIENCE", quick)
+    quick = http.Patience(retries=1, backoff_seconds=0, connect_seconds=5, silence_seconds=0.2)
+    monkeypatch.setattr(http, "PATIENCE", quick)
     return server
 
 
@@ -96,7 +96,7 @@ def test_the_checksum_that_was_seen_is_recorded_and_the_trust_told(mirror, archi
     mirror.answers = [whole(archive)]
     digest = hashlib.sha256(archive).hexdigest()
     result = download("srn-color")
-    assert "tells no checksum, so nobody can tell" in result.stderr
+    assert "states no checksum, so it cannot be verified" in result.stderr
     assert digest in result.stderr
     assert (folder / f"{FILE}.sha256").read_text() == f"{digest}  {FILE}\n"
     notes = read_notes(installed_path("srn-color"))
@@ -126,7 +126,7 @@ def test_a_second_download_must_bring_the_same_file(mirror, archive, folder):
     mirror.answers = [whole(archive)]
     download("srn-color")
     kept = installed_path("srn-color").read_bytes()
-    assert "the file of the first download" in download("srn-gray").stderr
+    assert "matches the first download" in download("srn-gray").stderr
     changed = make_zip(checkpoint_members("color", make_arrays("srn-color", seed=7)))
     mirror.answers = [whole(changed)]
     installed_path("srn-gray").unlink()
@@ -143,8 +143,8 @@ def test_what_is_here_and_whole_is_not_downloaded_again(mirror, archive):
     download("srn-color")
     result = download("srn-color", "srn-compact")
     assert (result.code, len(mirror.requests)) == (0, 1)
-    assert "srn-color is here" in result.stderr
-    assert "srn-compact is here: in the program" in result.stderr
+    assert "srn-color is here already" in result.stderr
+    assert "srn-compact is here already: in the program" in result.stderr
 
 
 def test_what_is_here_but_damaged_is_repaired(mirror, archive):
@@ -192,7 +192,7 @@ def test_a_failure_is_told_in_a_sentence_and_leaves_nothing_behind(mirror, folde
 def test_a_redirect_loop_leaves_nothing_behind(mirror, folder):
     mirror.answers = [status(302, Location=mirror.url)]
     result = download("srn-color")
-    assert (result.code, "in a circle" in result.stderr) == (4, True)
+    assert (result.code, "in a loop" in result.stderr) == (4, True)
     assert names(folder) == []
 
 
@@ -259,7 +259,7 @@ def test_the_file_that_was_put_in_its_place_offline_is_used(folder, unblur, jpeg
 def test_an_unknown_name_is_refused_before_anything_is_fetched(mirror):
     result = download("srn-color", "srn-huge")
     assert (result.code, mirror.requests) == (4, [])
-    assert "srn-huge is no model that can be downloaded" in result.stderr
+    assert "srn-huge is not a model to download" in result.stderr
 
 
 def start(*names):

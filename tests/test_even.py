@@ -9,8 +9,8 @@ import torch
 
 from training.even import make_even
 from training.trainer import COMPACT
-from unblur.srn import SRN
-from unblur.srn_memory import rows_behind
+from unblur.network.srn import SRN
+from unblur.network.srn_memory import rows_behind
 
 SHAPES = {
     "folded by 4": {"unshuffle": 4},

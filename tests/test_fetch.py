@@ -8,9 +8,9 @@ import subprocess
 import pytest
 from servers import cut, ranged, stalled, status, unsized, whole
 
-from unblur import fetch as fetch_module
 from unblur.errors import WeightsError
-from unblur.fetch import Patience, Watch, fetch
+from unblur.models import http as fetch_module
+from unblur.models.http import Patience, Watch, fetch
 
 DATA = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -155,7 +155,7 @@ def test_a_wrong_checksum_is_told_with_both(server, get):
 
 def test_a_wrong_size_is_told_with_both(server, get):
     server.answers = [whole(DATA)]
-    with pytest.raises(WeightsError, match=f"sent {len(DATA)} bytes, not the 41"):
+    with pytest.raises(WeightsError, match=f"sent {len(DATA)} bytes instead of 41"):
         get(server.url, size=41)
 
 
@@ -166,7 +166,7 @@ def test_redirects_are_followed(server, get):
 
 def test_a_circle_of_redirects_ends(server, get):
     server.answers = [status(302, Location=server.url)]
-    with pytest.raises(WeightsError, match="redirects in a circle"):
+    with pytest.raises(WeightsError, match="redirects in a loop"):
         get(server.url)
 
 
@@ -209,7 +209,7 @@ def test_a_body_of_endless_bytes_is_cut(server, get, monkeypatch):
     monkeypatch.setattr(fetch_module, "LARGEST_DOWNLOAD_BYTES", 1 << 17)
     for answer in (whole(DATA), unsized(DATA)):
         server.answers = [answer]
-        with pytest.raises(WeightsError, match="no weights file"):
+        with pytest.raises(WeightsError, match="too much for a weights file"):
             get(server.url)
 
 

@@ -8,11 +8,12 @@ import struct
 import pytest
 from conftest import make_jpeg
 
-from unblur import attributes, files
-from unblur.attributes import ACCESS_LIST
 from unblur.errors import PhotoError
-from unblur.files import FileDraft, read_header, read_photo_bytes
-from unblur.temporaries import TEMPORARY_FILES
+from unblur.storage import attributes, drafts
+from unblur.storage.attributes import ACCESS_LIST
+from unblur.storage.drafts import FileDraft
+from unblur.storage.files import read_header, read_photo_bytes
+from unblur.storage.temporaries import TEMPORARY_FILES
 
 
 def names(folder):
@@ -127,13 +128,13 @@ def test_a_private_photo_is_never_open_to_others_not_even_while_it_is_written(
     photo.write_bytes(b"private")
     photo.chmod(0o640)
     _, private = read_photo_bytes(photo)
-    modes, write_all = [], files.write_all
+    modes, write_all = [], drafts.write_all
 
     def look_and_write(descriptor, data):
         modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
         write_all(descriptor, data)
 
-    monkeypatch.setattr(files, "write_all", look_and_write)
+    monkeypatch.setattr(drafts, "write_all", look_and_write)
     with FileDraft(tmp_path / "a.jpg", b"new", private) as draft:
         draft.publish(replaces=False)
     assert modes == [0o600]
@@ -196,7 +197,7 @@ def test_stripped_of_metadata_a_result_has_no_extended_attributes(tagged, unblur
 def test_a_backup_on_a_disk_without_hard_links_has_them_too(tagged, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     backup = tagged.with_name("backup.jpg")
-    files.keep_backup(tagged, backup)
+    drafts.keep_backup(tagged, backup)
     assert backup.read_bytes() == make_jpeg()
     assert extended_attributes(backup) == {"user.xdg.comment": b"the harbour"}
 
@@ -223,7 +224,7 @@ def led_elsewhere(tmp_path, monkeypatch):
     victim.write_bytes(b"not to be touched")
     victim.chmod(0o600)
     os.utime(victim, (1, 1))
-    write_all = files.write_all
+    write_all = drafts.write_all
 
     def write_and_swap(descriptor, data):
         write_all(descriptor, data)
@@ -231,7 +232,7 @@ def led_elsewhere(tmp_path, monkeypatch):
         scratch.unlink()
         scratch.symlink_to(victim)
 
-    monkeypatch.setattr(files, "write_all", write_and_swap)
+    monkeypatch.setattr(drafts, "write_all", write_and_swap)
     return victim
 
 

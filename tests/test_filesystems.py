@@ -14,12 +14,14 @@ from types import SimpleNamespace
 import pytest
 from conftest import make_jpeg
 
-from unblur import files, filesystems
+import unblur
 from unblur.errors import PhotoError
-from unblur.files import FileDraft, read_photo_bytes, write_all
-from unblur.temporaries import sweep
+from unblur.storage import drafts, filesystems
+from unblur.storage.drafts import FileDraft, write_all
+from unblur.storage.files import read_photo_bytes
+from unblur.storage.temporaries import sweep
 
-PACKAGE = Path(files.__file__).parent
+PACKAGE = Path(unblur.__file__).parent
 SHARING_VIOLATION = 32
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="simulates the other systems")
@@ -125,7 +127,7 @@ def refusing_to_replace(monkeypatch, times, error):
         real(*paths)
 
     monkeypatch.setattr(os, "replace", replace)
-    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    monkeypatch.setattr(drafts.time, "sleep", pauses.append)
     return calls, pauses
 
 
@@ -400,7 +402,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(jpeg, unblur, tmp_path
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     result = unblur(jpeg, "-o", f"{tmp_path}/new/")
-    assert f"cannot make {tmp_path / 'new'}: no space left on device" in result.stderr
+    assert f"cannot create {tmp_path / 'new'}: no space left on device" in result.stderr
 
 
 ONLY_POSIX_HAS = {
@@ -412,7 +414,7 @@ ONLY_POSIX_HAS = {
 POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
 def test_nothing_that_only_posix_has_is_used_without_a_way_round(path):
     """Such a module is imported in a function, such a name is taken by getattr or hasattr."""
     tree = ast.parse(path.read_text("utf-8"))

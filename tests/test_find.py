@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import pytest
 from conftest import make_jpeg
 
-from unblur import find as find_module
-from unblur.find import find
-from unblur.ignored import CACHE_SIGNATURE, reason_by_name
 from unblur.options import Options
-from unblur.places import Url, place
-from unblur.stores import Listing
+from unblur.run import find as find_module
+from unblur.run.find import find
+from unblur.run.ignored import CACHE_SIGNATURE, reason_by_name
+from unblur.storage.objects import Listing
+from unblur.storage.places import Url, parse_place
 
 LEFT_ALONE = [
     ("Photos Library.photoslibrary/originals/0", "a library of Apple Photos"),
@@ -28,7 +28,7 @@ LEFT_ALONE = [
     ("My Films.imovielibrary/x", "films of iMovie"),
     ("Wedding.fcpbundle/x", "films of Final Cut"),
     ("TV.tvlibrary", "a library of Apple TV or Music"),
-    ("Slides.key/Data", "a document that is a folder"),
+    ("Slides.key/Data", "a document stored as a folder"),
     ("Viewer.app/Contents/Resources", "a program"),
     ("@eaDir/a.jpg", "network storage"),
     ("@Recycle", "network storage"),
@@ -38,7 +38,7 @@ LEFT_ALONE = [
     ("$Recycle.Bin", "a bin"),
     ("Trash/files", "a bin"),
     ("System Volume Information", "a system folder"),
-    ("__MACOSX/trip", "what macOS adds to archives"),
+    ("__MACOSX/trip", "files that macOS adds to archives"),
     ("lost+found", "remains of a damaged file system"),
     ("FOUND.000", "remains of a damaged file system"),
     ("Backups.backupdb/Mac/Latest", "backups of Time Machine"),
@@ -149,7 +149,7 @@ def test_folders_of_a_store_are_left_alone_likewise():
         "s/CaptureOne/Cache/a.jpg": make_jpeg(),
     }
     fsspec.filesystem("memory").pipe({f"{top}/{name}": data for name, data in files.items()})
-    photos, passed_over = look(place(top))
+    photos, passed_over = look(parse_place(top))
     assert photos == ["lies/a.jpg", "mine/a.jpg"]
     assert all(reason in passed_over[f"{folder}/a.jpg"] for folder, reason in LEFT_ALONE)
     assert look(Url("memory", f"{top[9:]}/#recycle"))[0] == ["2020/a.jpg"]
@@ -223,7 +223,7 @@ def test_files_in_the_cloud_are_not_downloaded_and_counted(
     result = unblur(*command, "-r", tmp_path, "-v") if command != ["score"] else score(tmp_path)
     assert result.code == 0
     assert "there.jpg: passed over: its content is in the cloud only" in result.stderr
-    assert "2 files are in the cloud only: download what you want deblurred" in result.stderr
+    assert "2 files are in the cloud only: download the photos to deblur" in result.stderr
 
 
 def score(folder):

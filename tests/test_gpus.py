@@ -6,9 +6,9 @@ import sys
 import pytest
 import torch
 
-from unblur import devices, gpus
 from unblur.errors import DeviceError
-from unblur.gpus import Gpu, find_gpus, install_command
+from unblur.network import devices, gpus
+from unblur.network.gpus import Gpu, find_gpus, install_command
 
 
 @pytest.fixture

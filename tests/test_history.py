@@ -15,14 +15,15 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur import attributes, history_tables, work
-from unblur.content import content_of
-from unblur.done import Memory
-from unblur.history import History, Record
-from unblur.marks import make_mark, read_mark
 from unblur.options import Options
-from unblur.places import Content, FileState
-from unblur.plan import Job
+from unblur.run import history_tables, work
+from unblur.run.content import content_of
+from unblur.run.done import Memory
+from unblur.run.history import History, Record
+from unblur.run.jobs import Job
+from unblur.run.marks import make_mark, read_mark
+from unblur.storage import attributes
+from unblur.storage.places import Content, FileState
 
 NEEDS_EXIFTOOL = pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not there")
 
@@ -197,8 +198,8 @@ def test_what_was_found_again_is_known_without_a_look_from_then_on(
     deblur("-r", "--in-place", library)
     moved = changed(library)
     deblur("-r", "--in-place", moved)
-    monkeypatch.setattr("unblur.done.read_content", _refuse_to_read)
-    monkeypatch.setattr("unblur.files.read_header", _refuse_to_read)
+    monkeypatch.setattr("unblur.run.done.read_content", _refuse_to_read)
+    monkeypatch.setattr("unblur.storage.files.read_header", _refuse_to_read)
     assert "2 skipped, 0 failed" in deblur("-r", "--in-place", moved).stderr
 
 
@@ -233,7 +234,7 @@ def test_a_new_photo_is_not_read_before_its_turn(library, deblur, monkeypatch):
     deblur("-r", "--in-place", library)
     image = Image.fromarray(make_pixels(40, 48, seed=7))
     (library / "new.jpg").write_bytes(encode_image(image, "JPEG"))
-    monkeypatch.setattr("unblur.done.read_content", _refuse_to_read)
+    monkeypatch.setattr("unblur.run.done.read_content", _refuse_to_read)
     assert deblur("-r", "--in-place", library).stdout == f"{library}/new.jpg\n".encode()
 
 
@@ -250,7 +251,7 @@ def test_two_mount_points_do_not_make_each_other_forget(library, deblur, tmp_pat
     deblur("-r", "--in-place", library)
     there = copy_folder(library)
     deblur("-r", "--in-place", there)
-    monkeypatch.setattr("unblur.done.read_content", _refuse_to_read)
+    monkeypatch.setattr("unblur.run.done.read_content", _refuse_to_read)
     for folder in (library, there, library):
         assert "2 skipped, 0 failed" in deblur("-r", "--in-place", folder).stderr
 
@@ -319,7 +320,7 @@ def test_a_renamed_result_below_a_folder_is_left_alone_with_a_reason(library, de
     result = deblur("-r", library, "-v")
     assert (result.code, contents(library)) == (0, before)
     assert "holiday.jpg: skipped: is itself a result of unblur" in result.stderr
-    monkeypatch.setattr("unblur.done.read_content", _refuse_to_read)
+    monkeypatch.setattr("unblur.run.done.read_content", _refuse_to_read)
     assert deblur("-r", library).stdout == b""
     assert deblur(library / "holiday.jpg", "--overwrite").stdout
 
@@ -524,7 +525,7 @@ def test_odd_rows_are_damage_and_nothing_is_replaced(jpeg, deblur, history_file,
 
 
 def test_a_locked_history_is_named_and_nothing_is_replaced(jpeg, deblur, history_file, monkeypatch):
-    monkeypatch.setattr("unblur.history.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("unblur.run.history.WAIT_SECONDS", 0.05)
     deblur(jpeg)
     before = jpeg.read_bytes()
     other = sqlite3.connect(history_file)
@@ -542,7 +543,7 @@ def test_a_history_that_fails_meanwhile_lets_nothing_be_replaced(
     meanwhile(lambda: history_file.write_bytes(b"damaged" * 5000))
     result = deblur(jpeg, "--in-place")
     assert (result.code, jpeg.read_bytes()) == (1, before)
-    assert "stays as it was, for it could not be remembered" in result.stderr
+    assert "was not replaced, because the result could not be recorded" in result.stderr
     assert list(jpeg.parent.glob(".*")) == []
 
 
@@ -629,7 +630,7 @@ def test_a_thumbnail_or_a_comment_does_not_change_the_hash():
 
 
 def test_how_a_png_is_divided_into_chunks_does_not_change_the_hash():
-    from unblur import png
+    from unblur.formats import png
 
     data = make_photo("PNG")
     chunks = list(png.chunks(data))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur import codecs, jpeg
 from unblur.errors import PhotoError
+from unblur.formats import coding, jpeg
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 
@@ -56,12 +56,12 @@ def patch_sampling(photo, *factors):
 
 
 def reencode(data, invert=False):
-    photo = codecs.decode(data)
-    return codecs.encode(photo, 255 - photo.pixels if invert else photo.pixels)
+    photo = coding.decode(data)
+    return coding.encode(photo, 255 - photo.pixels if invert else photo.pixels)
 
 
 def mean_difference(before, after):
-    a, b = (codecs.decode(data).pixels.astype(int) for data in (before, after))
+    a, b = (coding.decode(data).pixels.astype(int) for data in (before, after))
     return np.abs(a - b).mean()
 
 
@@ -128,7 +128,7 @@ def test_sampling_that_cannot_be_written_never_becomes_coarser(factors):
 def test_a_grey_photo_stays_grey():
     photo = make_jpeg(channels=1)
     result = reencode(photo, invert=True).data
-    assert codecs.decode(photo).pixels.shape[2] == 1
+    assert coding.decode(photo).pixels.shape[2] == 1
     assert len(sampling(result)) == 1
     assert tables(result) == tables(photo)
 
@@ -245,7 +245,7 @@ def test_a_malformed_index_never_costs_the_photo(position):
     index = photo.index(b"MPF\0") + 4
     photo[index + position : index + position + 4] = b"\xff\xfe\xfd\xfc"
     result = reencode(bytes(photo)).data
-    assert codecs.decode(result).pixels.shape == (48, 64, 3)
+    assert coding.decode(result).pixels.shape == (48, 64, 3)
     assert result.endswith(photo[jpeg.image_end(bytes(photo)) :])
 
 
@@ -262,12 +262,12 @@ def test_an_index_of_many_tables_takes_no_time():
     fields = struct.pack("<HHII", 0xB002, 7, 65_000, 0) * 5_000
     index = b"MPF\0II*\0\x08\0\0\0" + struct.pack("<H", 5_000) + fields
     photo = insert(make_jpeg(), segment(0xE2, index.ljust(65_100, b"\0")))
-    assert codecs.decode(reencode(photo).data).pixels.shape == (48, 64, 3)
+    assert coding.decode(reencode(photo).data).pixels.shape == (48, 64, 3)
 
 
 def test_photos_in_cmyk_are_refused():
     with pytest.raises(PhotoError, match="CMYK"):
-        codecs.decode(encode_image(Image.new("CMYK", (16, 16)), "JPEG"))
+        coding.decode(encode_image(Image.new("CMYK", (16, 16)), "JPEG"))
 
 
 def test_a_lossless_photo_is_refused_rather_than_made_lossy():
@@ -275,14 +275,14 @@ def test_a_lossless_photo_is_refused_rather_than_made_lossy():
     frame = segment(0xC3, b"\x08\0\x08\0\x08\1\1\x11\0")
     scan = segment(0xDA, b"\1\1\0\1\0\0") + bytes(8)
     with pytest.raises(PhotoError, match="lossless"):
-        codecs.decode(SOI + table + frame + scan + EOI)
+        coding.decode(SOI + table + frame + scan + EOI)
 
 
 def test_a_photo_cut_off_anywhere_is_refused():
     photo = make_jpeg(16, 16)
     for length in range(3, len(photo)):
         with pytest.raises(PhotoError):
-            codecs.decode(photo[:length])
+            coding.decode(photo[:length])
 
 
 def test_a_decompression_bomb_is_refused_by_its_header():
@@ -290,7 +290,7 @@ def test_a_decompression_bomb_is_refused_by_its_header():
     frame = next(s for s in jpeg.segments(bytes(photo)) if s.marker in jpeg.FRAMES)
     photo[frame.start + 5 : frame.start + 9] = b"\xff\xff\xff\xff"
     with pytest.raises(PhotoError, match="megapixels"):
-        codecs.decode(bytes(photo))
+        coding.decode(bytes(photo))
 
 
 PHOTOS = [make_jpeg(16, 16), make_jpeg(16, 16, progressive=True), make_mpo(16)]
@@ -302,7 +302,7 @@ def test_any_bytes_splice_or_raise_value_error(data, prefix):
         result = jpeg.splice(prefix + data, PHOTOS[0])
     except ValueError:
         return
-    assert codecs.decode(result.data).pixels.shape == (16, 16, 3)
+    assert coding.decode(result.data).pixels.shape == (16, 16, 3)
 
 
 @st.composite

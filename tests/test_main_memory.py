@@ -6,9 +6,10 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur import main_memory, pixels
-from unblur.codecs import decode
+from unblur import main_memory
 from unblur.errors import ExitCode, PhotoError
+from unblur.formats import pixels
+from unblur.formats.coding import decode
 from unblur.main_memory import cgroup_free_memory, obtainable_memory, return_freed_memory
 
 V1 = {"memory/memory.limit_in_bytes": "900", "memory/memory.usage_in_bytes": "100"}

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from unblur.memory import (
+from unblur.models.catalog import DEFAULT_MODEL, MODELS
+from unblur.network.config import SRNConfig
+from unblur.network.memory import (
     LARGEST_TILE_PX,
     SMALLEST_TILE_PX,
     fitting_tile,
@@ -12,9 +14,7 @@ from unblur.memory import (
     is_out_of_memory,
     photo_needs,
 )
-from unblur.models import DEFAULT_MODEL, MODELS
-from unblur.srn_config import SRNConfig
-from unblur.srn_memory import tile_bytes_per_pixel
+from unblur.network.srn_memory import tile_bytes_per_pixel
 
 CONFIG = SRNConfig()
 COMPACT = MODELS[DEFAULT_MODEL].config

@@ -14,11 +14,17 @@ from conftest import Result
 
 from unblur.cli import main
 from unblur.errors import WeightsError
-from unblur.importing import keep
-from unblur.models import DEFAULT_MODEL, MODELS, find_weights, imported_models, installed_path
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
-from unblur.weights import CHECKSUM_KEY, load_network, read_notes
+from unblur.models.catalog import (
+    DEFAULT_MODEL,
+    MODELS,
+    find_weights,
+    imported_models,
+    installed_path,
+)
+from unblur.models.importing import keep
+from unblur.models.weights import CHECKSUM_KEY, load_network, read_notes
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
 
 SMALL = SRNConfig(width=2, blocks=1, residual=True)
 EMBEDDED = [model for model in MODELS.values() if model.is_embedded]
@@ -67,12 +73,14 @@ def test_every_model_tells_what_a_user_must_know(model):
 @pytest.mark.parametrize("model", EMBEDDED, ids=lambda model: model.name)
 def test_the_embedded_weights_are_those_that_the_program_knows(model):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unblur.models._check_embedded", lambda *arguments: None)
+        patch.setattr("unblur.models.catalog._check_embedded", lambda *arguments: None)
         path = find_weights(model.name)
     data = path.read_bytes()
     found = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     known = {"size": model.size, "sha256": model.sha256}
-    assert found == known, f"{path.name} is new: src/unblur/models.py must tell of it {found}"
+    assert found == known, (
+        f"{path.name} is new: src/unblur/models/catalog.py must tell of it {found}"
+    )
     assert load_network(path).config == model.config
 
 
@@ -83,7 +91,9 @@ def test_embedded_weights_that_were_damaged_are_refused_with_the_repair(
     copy = tmp_path / "weights" / MODELS[DEFAULT_MODEL].file
     copy.parent.mkdir()
     copy.write_bytes(find_weights(DEFAULT_MODEL).read_bytes())
-    monkeypatch.setattr("unblur.models.__file__", str(tmp_path / "src" / "unblur" / "models.py"))
+    monkeypatch.setattr(
+        "unblur.models.catalog.__file__", str(tmp_path / "src" / "unblur" / "models" / "catalog.py")
+    )
     assert find_weights(DEFAULT_MODEL) == copy
     flip(copy)
     for result in (models("verify"), unblur(jpeg, model=DEFAULT_MODEL)):

@@ -11,10 +11,13 @@ import pytest
 from click.testing import CliRunner
 from conftest import make_jpeg
 
-from unblur import cli, files, limits, work
+from unblur import limits
+from unblur.cli import main
 from unblur.errors import PhotoError
 from unblur.options import Options
-from unblur.plan import find_photos
+from unblur.run import work
+from unblur.run.plan import find_photos
+from unblur.storage import files
 
 ALLOWED = "larger than [0-9.]+ GB.*--max-pixels"
 
@@ -47,7 +50,7 @@ def test_a_file_of_80_gb_is_refused_by_its_size(huge, unblur):
 
 @pytest.mark.posix
 def test_its_score_is_refused_too(huge):
-    result = CliRunner().invoke(cli.main, ["score", str(huge)])
+    result = CliRunner().invoke(main, ["score", str(huge)])
     assert result.exit_code == 1
     assert "larger than" in result.stderr
 

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur import cli, page
-from unblur.deblurrer import Deblurrer
+from unblur.cli import deblur, page
+from unblur.cli.page import describe_duration, picture_side, relative_link
+from unblur.network.deblurrer import Deblurrer
 from unblur.options import Options
-from unblur.page import describe_duration, picture_side, relative_link
 
 
 class Elements(HTMLParser):
@@ -243,7 +243,7 @@ def test_a_run_that_is_interrupted_still_writes_its_page(tmp_path, report, monke
 
     for index in range(5):
         (tmp_path / f"{index}.jpg").write_bytes(make_jpeg())
-    monkeypatch.setattr(cli, "_make_deblurrer", lambda *_: Deblurrer(Interrupted(), "cpu"))
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(Interrupted(), "cpu"))
     result, found = report("-r", tmp_path)
     assert result.code == 130
     assert len(found.cards("done")) == 2
@@ -251,12 +251,12 @@ def test_a_run_that_is_interrupted_still_writes_its_page(tmp_path, report, monke
 
 
 def test_a_page_is_written_when_nobody_reads_the_list(tmp_path, unblur, jpeg, monkeypatch):
-    from unblur import ui
+    from unblur.cli import console
 
     def gone(descriptor, data):
         raise BrokenPipeError
 
-    monkeypatch.setattr(ui, "write_all", gone)
+    monkeypatch.setattr(console, "write_all", gone)
     assert unblur(jpeg, "--report", tmp_path / "report.html").code == 1
     assert len(read(tmp_path / "report.html").cards("done")) == 1
 
@@ -276,15 +276,15 @@ def test_a_page_of_an_earlier_run_is_replaced_and_nothing_else(jpeg, tmp_path, u
     path.write_text("<!doctype html><title>My homepage</title>")
     result = unblur(jpeg, "--report", path)
     assert result.code == 2
-    assert "is no report" in result.stderr
+    assert "is not a report" in result.stderr
     assert path.read_text() == "<!doctype html><title>My homepage</title>"
 
 
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("photo.jpg", "does not end in .html"),
-        ("-", "does not end in .html"),
+        ("photo.jpg", "a name that ends in .html"),
+        ("-", "a name that ends in .html"),
         ("missing/report.html", "cannot be written there"),
         ("folder.html", "is a folder"),
     ],
@@ -303,17 +303,17 @@ def test_a_page_that_cannot_be_written_is_told_before_work_starts(
 def test_a_page_that_fails_at_the_end_is_told_and_the_photos_stay(
     jpeg, tmp_path, unblur, monkeypatch
 ):
-    from unblur import files
     from unblur.errors import PhotoError
+    from unblur.storage import drafts
 
-    draft = files.FileDraft
+    draft = drafts.FileDraft
 
     def fail(path, *arguments, **options):
         if path.suffix == ".html":
             raise PhotoError(f"cannot write {path}: no space left on device")
         return draft(path, *arguments, **options)
 
-    monkeypatch.setattr(files, "FileDraft", fail)
+    monkeypatch.setattr(drafts, "FileDraft", fail)
     result = unblur(jpeg, "--report", tmp_path / "report.html")
     assert result.code == 1
     assert "no space left" in result.stderr
@@ -356,8 +356,8 @@ def test_a_run_keeps_only_small_pictures(tmp_path, report, monkeypatch):
 
 def test_without_a_page_outcomes_are_not_kept(jpeg, unblur, monkeypatch):
     kept = []
-    conclude = cli._conclude
-    monkeypatch.setattr(cli, "_conclude", lambda r, ui: (kept.append(r), conclude(r, ui))[1])
+    conclude = deblur._conclude
+    monkeypatch.setattr(deblur, "_conclude", lambda r, ui: (kept.append(r), conclude(r, ui))[1])
     assert unblur(jpeg).code == 0
     assert kept[0].outcomes == []
 
@@ -393,7 +393,7 @@ def test_a_photo_done_earlier_is_shown_by_the_picture_inside_it(
     jpeg, tmp_path, unblur, monkeypatch
 ):
     picture = encode_image(Image.fromarray(make_pixels(30, 40)), "WEBP")
-    from unblur import compare
+    from unblur.pictures import compare
 
     monkeypatch.setattr(compare, "code_thumbnail", lambda header: picture if header else None)
     unblur(jpeg)
@@ -405,7 +405,7 @@ def test_a_photo_done_earlier_is_shown_by_the_picture_inside_it(
 def test_the_share_that_changed_is_told(tmp_path, unblur, monkeypatch):
     photo = tmp_path / "dark.png"
     photo.write_bytes(encode_image(Image.fromarray(np.zeros((40, 40, 3), np.uint8)), "PNG"))
-    monkeypatch.setattr(cli, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
     unblur(photo, "--report", tmp_path / "report.html")
     found = read(tmp_path / "report.html")
     assert float(found.cards()[0]["data-change"]) == pytest.approx(0.5, abs=0.01)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from unblur import files
 from unblur.errors import UsageError
-from unblur.history import History
 from unblur.options import Options
-from unblur.plan import make_plan
+from unblur.run.history import History
+from unblur.run.plan import make_plan
+from unblur.storage import files
 
 JPEG_BYTES, PNG_BYTES = b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"
 
@@ -99,7 +99,7 @@ def test_several_photos_need_a_folder(photo, plan):
 
 
 def test_standard_input_has_no_name_in_a_folder(tmp_path, plan):
-    with pytest.raises(UsageError, match="no name"):
+    with pytest.raises(UsageError, match="no file name"):
         plan("-", output=str(tmp_path))
 
 
@@ -119,7 +119,7 @@ def test_a_photo_of_the_run_is_never_replaced_by_the_result_of_another(photo, pl
     other.write_bytes(JPEG_BYTES)
     named = [photo, other] if source_first else [other, photo]
     jobs = {job.source: job for job in plan(*named, on_existing="overwrite")}
-    assert jobs[photo].problem == f"{other} is itself to be deblurred, not replaced"
+    assert jobs[photo].problem == f"{other} would be replaced, but is itself a photo of this run"
     assert jobs[other].problem is None
 
 
@@ -145,7 +145,7 @@ def test_a_path_that_is_empty_is_not_the_folder_where_one_is(plan):
 
 
 def test_a_list_that_was_made_for_null_is_told_by_it(plan):
-    with pytest.raises(UsageError, match="-0 takes lists"):
+    with pytest.raises(UsageError, match="use -0"):
         plan("a.jpg\0b.jpg")
 
 
@@ -170,7 +170,7 @@ def test_a_device_is_never_replaced(photo, tmp_path, plan, on_existing):
     os.mkfifo(tmp_path / "pipe.jpg")
     for device in (tmp_path / "pipe.jpg", "/dev/null"):
         problem = plan(photo, output=str(device), on_existing=on_existing)[0].problem
-        assert problem == f"{device} is no file that could be replaced; - is standard output"
+        assert problem == f"{device} is not a regular file; use - for standard output"
 
 
 def test_an_existing_result_is_a_problem_unless_it_may_be_replaced(photo, plan):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import make_pixels
 
-from unblur.quality import QUALITIES, match_quality, sample_blocks
+from unblur.formats.quality import QUALITIES, match_quality, sample_blocks
 
 
 def code(pixels, quality):

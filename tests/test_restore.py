@@ -13,8 +13,8 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur import attributes
 from unblur.cli import main
+from unblur.storage import attributes
 
 
 @pytest.fixture

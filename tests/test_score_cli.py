@@ -11,7 +11,7 @@ from conftest import encode_image
 from PIL import Image
 from scenes import make_scene, smeared
 
-from unblur import cli
+from unblur.cli import main
 
 SHARP = make_scene(240, 320)
 BLURRED, MORE_BLURRED = smeared(SHARP, 6), smeared(SHARP, 12)
@@ -33,7 +33,7 @@ def photos(tmp_path):
 
 
 def score(*arguments, stdin=b""):
-    return CliRunner().invoke(cli.main, ["score", *map(str, arguments)], input=stdin)
+    return CliRunner().invoke(main, ["score", *map(str, arguments)], input=stdin)
 
 
 def test_the_most_blurred_photo_comes_first(photos):
@@ -149,13 +149,36 @@ def test_only_blurry_takes_the_scores_that_are_listed(photos, unblur):
     value = score(photos / "blurred.jpg").stdout.split("\t")[0]
     above = f"{float(value) + 0.01:.2f}"
     name = photos / "blurred.jpg"
-    assert status_of(unblur(name, f"--only-blurry={above}", "--json"))[name.name][0] == "skipped"
-    assert status_of(unblur(name, f"--only-blurry={value}", "--json"))[name.name][0] == "done"
+    words = (name, "--only-blurry", "--json", "--blur-level")
+    assert status_of(unblur(*words, above))[name.name][0] == "skipped"
+    assert status_of(unblur(*words, value))[name.name][0] == "done"
 
 
-def test_only_blurry_does_not_take_a_photo_for_its_level(photos, unblur):
+def test_only_blurry_takes_no_value(photos, unblur):
     assert unblur("--only-blurry", photos / "blurred.jpg").stdout
     assert unblur("--only-blurry", "--", photos / "sharp.jpg").stdout == b""
+
+
+def test_the_old_spelling_of_a_level_goes_on_working(photos, unblur):
+    blurred = photos / "blurred.jpg"
+    assert unblur(blurred, "--only-blurry=1000").stdout == b""
+    assert unblur(blurred, "--only-blurry=1000", "--blur-level=0").stdout
+    assert unblur("--only-blurry=1000", "--", blurred).stdout == b""
+    assert b"--only-blurry=" not in unblur("--help").stdout
+
+
+def test_a_file_may_be_named_as_the_old_spelling(photos, unblur, monkeypatch):
+    (photos / "--only-blurry=1").write_bytes((photos / "blurred.jpg").read_bytes())
+    monkeypatch.chdir(photos)
+    assert unblur("--", "--only-blurry=1").stdout
+
+
+def test_a_level_alone_is_refused_on_the_command_line_only(photos, unblur, monkeypatch):
+    result = unblur(photos / "sharp.jpg", "--blur-level", "1")
+    assert (result.code, "--blur-level needs --only-blurry" in result.stderr) == (2, True)
+    monkeypatch.setenv("UNBLUR_BLUR_LEVEL", "1000")
+    assert unblur(photos / "sharp.jpg").stdout
+    assert unblur(photos / "blurred.jpg", "--only-blurry").stdout == b""
 
 
 def test_a_second_run_of_the_blurry_ones_does_nothing(photos, unblur):
@@ -173,15 +196,42 @@ def test_only_blurry_does_not_leave_standard_output_empty(photos, unblur):
     assert (result.code, "-o FILE" in result.stderr) == (2, True)
 
 
-@pytest.mark.parametrize(("value", "left_alone"), [("true", 1), ("false", 0), ("0.5", 1), ("0", 0)])
-def test_only_blurry_can_be_configured(photos, unblur, tmp_path, value, left_alone):
+@pytest.mark.parametrize(
+    ("setting", "left_alone"),
+    [
+        ("only-blurry = true", True),
+        ("only-blurry = false", False),
+        ("only-blurry = true\nblur-level = 0", False),
+        ("only-blurry = 0.5", True),
+        ("only-blurry = 0", False),
+        ("blur-level = 1000", False),
+    ],
+)
+def test_only_blurry_can_be_configured(photos, unblur, tmp_path, setting, left_alone):
     config = tmp_path / "unblur.toml"
-    config.write_text(f"only-blurry = {value}")
-    assert (
-        len(unblur("--config", config, photos / "sharp.jpg").stdout.splitlines()) == 1 - left_alone
-    )
+    config.write_text(setting)
+    assert (unblur("--config", config, photos / "sharp.jpg").stdout == b"") == left_alone
 
 
-@pytest.mark.parametrize("level", ["-1", "many", "nan", "inf"])
-def test_a_level_that_is_none_is_refused(photos, unblur, level):
-    assert unblur(photos / "sharp.jpg", f"--only-blurry={level}").code == 2
+@pytest.mark.parametrize(
+    ("value", "left_alone"),
+    [("true", False), ("false", False), ("0", False), ("0.3", False), ("1000", True)],
+)
+def test_a_level_in_the_environment_goes_on_working(photos, unblur, monkeypatch, value, left_alone):
+    monkeypatch.setenv("UNBLUR_ONLY_BLURRY", value)
+    assert (unblur(photos / "blurred.jpg").stdout == b"") == left_alone
+
+
+def test_the_command_line_wins_over_an_old_level(photos, unblur, monkeypatch):
+    monkeypatch.setenv("UNBLUR_ONLY_BLURRY", "1000")
+    assert unblur(photos / "blurred.jpg", "--blur-level", "0.3").stdout
+
+
+@pytest.mark.parametrize("level", ["-1", "many", "nan", "inf", ""])
+def test_a_level_that_is_none_is_refused(photos, unblur, level, monkeypatch):
+    for words in ([f"--only-blurry={level}"], ["--only-blurry", f"--blur-level={level}"]):
+        result = unblur(photos / "sharp.jpg", *words)
+        assert (result.code, "is not a blur score" in result.stderr) == (2, True)
+    if level:
+        monkeypatch.setenv("UNBLUR_ONLY_BLURRY", level)
+        assert unblur(photos / "sharp.jpg").code == 2

@@ -8,14 +8,14 @@ import torch
 from click.testing import CliRunner
 
 from unblur import __version__
-from unblur import self_test as module
 from unblur.cli import main
 from unblur.errors import DeviceError
-from unblur.models import DEFAULT_MODEL, find_weights
+from unblur.models.catalog import DEFAULT_MODEL, find_weights
+from unblur.models.weights import load_network
+from unblur.network import self_test as module
+from unblur.network.self_test import self_test, working_device
+from unblur.network.srn import SRN, SRNConfig
 from unblur.options import Options
-from unblur.self_test import self_test, working_device
-from unblur.srn import SRN, SRNConfig
-from unblur.weights import load_network
 
 CPU = torch.device("cpu")
 NOWHERE = torch.device("meta")
@@ -38,8 +38,8 @@ def crash(picture, right):
     ("act", "problem"),
     [
         (lambda picture, right: torch.zeros_like(right), "black"),
-        (lambda picture, right: right * torch.nan, "no numbers"),
-        (lambda picture, right: right.index_fill(3, torch.tensor([5]), torch.inf), "no numbers"),
+        (lambda picture, right: right * torch.nan, "not numbers"),
+        (lambda picture, right: right.index_fill(3, torch.tensor([5]), torch.inf), "not numbers"),
         (lambda picture, right: picture, "unchanged"),
         (lambda picture, right: right.roll(1, 3), "dB"),
         (noisy(5 / 255), "dB"),
@@ -139,7 +139,7 @@ def test_no_photo_is_written_with_a_wrong_device(broken_gpu, jpeg, identity_weig
 
 def test_a_clusters_node_with_a_wrong_gpu_does_no_photo(broken_gpu, identity_weights, monkeypatch):
     pytest.importorskip("ray", reason="ray is not installed")
-    from unblur.worker import Choices, Worker
+    from unblur.run.ray_worker import Choices, Worker
 
     monkeypatch.setattr("ray.get", lambda network: network)
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "a node")

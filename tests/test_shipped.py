@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 from training.data import read_pairs
 from training.judging.fixed_blur import convolve, motion_kernel, trajectory
 from training.judging.scores import evaluate
-from unblur.deblurrer import Deblurrer
-from unblur.models import DEFAULT_MODEL, find_weights
-from unblur.weights import load_network
+from unblur.models.catalog import DEFAULT_MODEL, find_weights
+from unblur.models.weights import load_network
+from unblur.network.deblurrer import Deblurrer
 
 pytestmark = pytest.mark.weights
 

@@ -8,9 +8,9 @@ import torch
 from conftest import SHARED
 from published_files import assert_computes_as_the_original
 
-from unblur.published import CONFIGS, load_published
-from unblur.srn import SRN, enlarge, shrink
-from unblur.srn_config import SRNConfig
+from unblur.models.published import CONFIGS, load_published
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN, enlarge, shrink
 
 COMPACT = SRNConfig(
     width=4, blocks=1, kernel=3, recurrent=True, unshuffle=2, residual=True, resample="area"

@@ -13,10 +13,10 @@ from test_bands import CONFIGS, in_bands, random_network
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from unblur.bands import LineBuffers
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
-from unblur.srn_memory import (
+from unblur.network.bands import LineBuffers
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
+from unblur.network.srn_memory import (
     count_parameters,
     line_buffer_bytes,
     rows_behind,

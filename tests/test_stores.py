@@ -6,13 +6,14 @@ import fsspec
 import pytest
 from conftest import make_jpeg
 
-from unblur import stores
-from unblur.done import Memory
 from unblur.errors import PhotoError
-from unblur.history import History, Record
 from unblur.options import Options
-from unblur.places import FileState, Url, place
-from unblur.plan import Job, make_plan
+from unblur.run.done import Memory
+from unblur.run.history import History, Record
+from unblur.run.jobs import Job
+from unblur.run.plan import make_plan
+from unblur.storage import objects
+from unblur.storage.places import FileState, Url, parse_place
 
 
 @pytest.fixture(params=["memory", "s3"])
@@ -105,9 +106,9 @@ def test_in_place_the_original_is_kept_and_a_second_run_does_nothing(bucket, unb
     put(f"{bucket}/a.jpg", make_jpeg())
     assert unblur(f"{bucket}/a.jpg", "--in-place", "--backup").code == 0
     assert get(f"{bucket}/a.jpg.orig") == make_jpeg()
-    once = stores.state_of(place(f"{bucket}/a.jpg"))
+    once = objects.state_of(parse_place(f"{bucket}/a.jpg"))
     assert unblur(f"{bucket}/a.jpg", "--in-place").stdout == b""
-    assert stores.state_of(place(f"{bucket}/a.jpg")) == once
+    assert objects.state_of(parse_place(f"{bucket}/a.jpg")) == once
 
 
 def test_in_place_a_backup_of_another_photo_is_not_taken_for_this_one(bucket, unblur):
@@ -126,7 +127,7 @@ def test_a_store_that_does_not_tell_ends_no_run(library, unblur, monkeypatch):
         def is_done(self, job, options):
             raise PhotoError("connection reset")
 
-    monkeypatch.setattr("unblur.runner.Memory", Deaf)
+    monkeypatch.setattr("unblur.run.runner.Memory", Deaf)
     assert unblur("-r", library).code == 0
 
 
@@ -151,7 +152,7 @@ def test_photos_go_from_a_store_to_a_folder_and_back(bucket, library, tmp_path, 
 def test_a_key_cannot_lead_out_of_the_folder_for_results(bucket, tmp_path, unblur):
     put(f"{bucket}/in/../../evil.jpg", make_jpeg())
     result = unblur("-r", f"{bucket}/in", "-o", f"{tmp_path}/out/", "-v")
-    assert "lead out of the folder" in result.stderr
+    assert "lead out of the output folder" in result.stderr
     assert list(tmp_path.rglob("*.jpg")) == []
 
 
@@ -170,32 +171,32 @@ def test_a_missing_bucket_is_told_in_a_line(s3_bucket, unblur):
 
 
 def test_an_object_that_appeared_meanwhile_is_not_replaced(bucket, monkeypatch):
-    url = place(f"{bucket}/a.jpg")
+    url = parse_place(f"{bucket}/a.jpg")
     put(str(url), b"somebody's")
-    real = stores.state_of
+    real = objects.state_of
     states = iter([None])  # what it was just before
-    monkeypatch.setattr(stores, "state_of", lambda url: next(states, real(url)))
+    monkeypatch.setattr(objects, "state_of", lambda url: next(states, real(url)))
     with pytest.raises(PhotoError, match="exists"):
-        stores.write(url, b"new", replaces=False)
+        objects.write(url, b"new", replaces=False)
     assert get(str(url)) == b"somebody's"
 
 
 def test_a_write_that_was_repeated_finds_its_own_work(bucket, monkeypatch):
-    url = place(f"{bucket}/a.jpg")
+    url = parse_place(f"{bucket}/a.jpg")
     put(str(url), b"new")
-    real = stores.state_of
+    real = objects.state_of
     states = iter([None])
-    monkeypatch.setattr(stores, "state_of", lambda url: next(states, real(url)))
-    assert stores.write(url, b"new", replaces=False) == real(url)
+    monkeypatch.setattr(objects, "state_of", lambda url: next(states, real(url)))
+    assert objects.write(url, b"new", replaces=False) == real(url)
 
 
 def test_a_run_that_was_killed_before_it_knew_the_version_is_resumed(bucket, tmp_path):
-    source, target = place(f"{bucket}/a.jpg"), place(f"{bucket}/b.jpg")
+    source, target = parse_place(f"{bucket}/a.jpg"), parse_place(f"{bucket}/b.jpg")
     put(str(source), b"photo")
     with History(tmp_path / "history.sqlite3") as history:
         memory, job = Memory(history, "settings"), Job(source, target)
-        upload = stores.Upload(target, b"sharp")
-        before = stores.state_of(source)
+        upload = objects.Upload(target, b"sharp")
+        before = objects.state_of(source)
         history.record(Record(source, before, target, upload.state, "settings"))
         assert not memory.is_done(job, Options())
         upload.publish(replaces=False)
@@ -208,8 +209,8 @@ def test_a_run_that_was_killed_before_it_knew_the_version_is_resumed(bucket, tmp
 def test_below_a_prefix_no_object_costs_a_request_of_its_own(
     library, bucket, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(stores, "state_of", pytest.fail)
-    monkeypatch.setattr(stores, "read_header", pytest.fail)
+    monkeypatch.setattr(objects, "state_of", pytest.fail)
+    monkeypatch.setattr(objects, "read_header", pytest.fail)
     options = Options(recursive=True, output=f"{bucket}/out/")
     with History(tmp_path / "history.sqlite3") as history:
         plan = make_plan([library], options, history, "settings")
@@ -231,7 +232,7 @@ def test_objects_bear_the_type_of_their_content(s3_bucket, unblur):
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("nowhere://a/b.jpg", "no kind of store"),
+        ("nowhere://a/b.jpg", "not a known kind of store"),
         ("abfs://a/b.jpg", "abfs://"),
         ("gs://a/b.jpg", "'unblur[gs]'"),
     ],
@@ -242,10 +243,10 @@ def test_a_kind_of_store_that_cannot_be_used_is_wrong_usage(address, told, unblu
             raise ValueError("Protocol not known")
         raise ImportError("Install a library")
 
-    stores._store_class.cache_clear()
+    objects._store_class.cache_clear()
     monkeypatch.setattr(fsspec, "get_filesystem_class", get_class)
     result = unblur(address)
-    stores._store_class.cache_clear()
+    objects._store_class.cache_clear()
     assert (result.code, len(result.stderr.splitlines())) == (2, 1)
     assert told in result.stderr
 
@@ -258,7 +259,7 @@ def test_objects_cannot_have_a_photos_time(paths, unblur):
 
 
 def test_addresses_are_taken_as_they_are():
-    url = place("S3://bucket/a//b%20c.d.jpg/")
+    url = parse_place("S3://bucket/a//b%20c.d.jpg/")
     assert url == Url("s3", "bucket/a//b%20c.d.jpg")
     assert (url.name, url.stem, url.suffix) == ("b%20c.d.jpg", "b%20c.d", ".jpg")
     assert str(url.with_name("e.jpg")) == "s3://bucket/a//e.jpg"
@@ -266,6 +267,6 @@ def test_addresses_are_taken_as_they_are():
 
 def test_a_state_is_the_same_from_a_list_and_by_itself(bucket):
     put(f"{bucket}/a/b.jpg", b"photo")
-    listing = stores.Listing()
-    (url,) = listing.add(place(bucket))
-    assert listing.state_of(url) == stores.state_of(url) != FileState(5, "")
+    listing = objects.Listing()
+    (url,) = listing.add(parse_place(bucket))
+    assert listing.state_of(url) == objects.state_of(url) != FileState(5, "")

@@ -5,9 +5,10 @@ import socket
 
 import pytest
 
-from unblur import temporaries
-from unblur.files import FileDraft, read_photo_bytes
-from unblur.temporaries import has_unfinished, host, sweep, temporary_beside
+from unblur.storage import temporaries
+from unblur.storage.drafts import FileDraft
+from unblur.storage.files import read_photo_bytes
+from unblur.storage.temporaries import has_unfinished, host, sweep, temporary_beside
 
 
 def names(folder):

@@ -16,18 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur import codecs
-from unblur.compare import make_pair
-from unblur.terminal import (
-    QUESTION,
-    Screen,
-    Way,
-    find_screen,
-    half_blocks,
-    read_answer,
-    to_kitty,
-    to_sixel,
-)
+from unblur.cli.terminal import QUESTION, find_screen, read_answer
+from unblur.formats import coding
+from unblur.options import Screen, Way
+from unblur.pictures.compare import make_pair
+from unblur.pictures.preview import draw_preview, half_blocks, to_kitty, to_sixel
 
 pytest.importorskip("pty", reason="pseudo-terminals are POSIX's")
 
@@ -67,7 +60,9 @@ class FakeTerminal:
         return process.returncode, stdout
 
 
-SAY_SCREEN = "import sys; from unblur.terminal import find_screen; print(find_screen(sys.stderr))"
+SAY_SCREEN = (
+    "import sys; from unblur.cli.terminal import find_screen; print(find_screen(sys.stderr))"
+)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +161,7 @@ def test_a_terminal_that_cannot_show_photos_is_told_of(jpeg, identity_weights):
         "-m", "unblur", jpeg, "--preview", "--model", identity_weights, NO_COLOR="1"
     )
     assert code == 0
-    assert b"neither pictures nor enough colours" in terminal.shown
+    assert b"neither pictures nor 256 colours" in terminal.shown
 
 
 def picture_of(height, width, seed=0):
@@ -228,9 +223,9 @@ def test_half_blocks_are_two_pixels_each():
 @pytest.mark.parametrize("terminal", [(20, 5), (80, 24), (300, 100)])
 @pytest.mark.parametrize("shape", [(1, 1), (400, 90), (90, 400), (300, 400)])
 def test_a_photo_fits_into_the_terminal(way, terminal, shape):
-    photo = codecs.decode(encode_image(picture_of(*shape), "PNG"))
+    photo = coding.decode(encode_image(picture_of(*shape), "PNG"))
     screen = Screen(way, *terminal)
-    preview = screen.draw(make_pair(photo, photo.pixels // 2))
+    preview = draw_preview(make_pair(photo, photo.pixels // 2), screen)
     if way is Way.BLOCKS:
         assert preview.blocks.width <= screen.columns
     elif way is Way.SIXEL:

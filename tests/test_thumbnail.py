@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur import codecs, jpeg, pixels, thumbnail
-from unblur.pixels import to_8_bit_image
+from unblur.formats import coding, exif_thumbnail, jpeg, pixels
+from unblur.formats.pixels import to_8_bit_image
 
 ORDERS = {"<": b"II*\0", ">": b"MM\0*"}
 
@@ -42,7 +42,7 @@ def make_thumbnail(pixels, width=40, height=30, **options):
 
 def read(exif):
     """The thumbnail of a block, as another reader sees it."""
-    with Image.open(io.BytesIO(exif[thumbnail.find(exif)])) as image:
+    with Image.open(io.BytesIO(exif[exif_thumbnail.find(exif)])) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
@@ -60,19 +60,19 @@ NEW = np.clip(SHARP.astype(int) // 2 + 90, 0, 255).astype(np.uint8)
 def test_the_thumbnail_shows_the_new_photo(order, kind):
     exif = make_exif(make_thumbnail(SHARP), order, kind=kind)
     assert mean_difference(read(exif), shrink(NEW, 40, 30)) > 20
-    assert mean_difference(read(thumbnail.refreshed(exif, NEW)), shrink(NEW, 40, 30)) < 6
+    assert mean_difference(read(exif_thumbnail.refreshed(exif, NEW)), shrink(NEW, 40, 30)) < 6
 
 
 def test_a_photo_of_16_bits_is_drawn_as_one_of_8():
     exif = make_exif(make_thumbnail(SHARP))
     deep = NEW.astype(np.uint16) * 257
-    assert thumbnail.refreshed(exif, deep) == thumbnail.refreshed(exif, NEW) != exif
+    assert exif_thumbnail.refreshed(exif, deep) == exif_thumbnail.refreshed(exif, NEW) != exif
 
 
 def test_nothing_but_the_thumbnails_bytes_changes():
     exif = make_exif(make_thumbnail(SHARP), tail=b"a maker's note")
-    result = thumbnail.refreshed(exif, NEW)
-    place = thumbnail.find(exif)
+    result = exif_thumbnail.refreshed(exif, NEW)
+    place = exif_thumbnail.find(exif)
     assert len(result) == len(exif)
     assert result[: place.start] == exif[: place.start]
     assert result[place.stop :] == exif[place.stop :]
@@ -82,8 +82,8 @@ def test_nothing_but_the_thumbnails_bytes_changes():
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 def test_it_is_coded_as_the_old_one_was(subsampling):
     exif = make_exif(make_thumbnail(SHARP, quality=60, subsampling=subsampling))
-    result = thumbnail.refreshed(exif, NEW)
-    before, after = (Image.open(io.BytesIO(e[thumbnail.find(e)])) for e in (exif, result))
+    result = exif_thumbnail.refreshed(exif, NEW)
+    before, after = (Image.open(io.BytesIO(e[exif_thumbnail.find(e)])) for e in (exif, result))
     assert result != exif
     assert after.size == before.size
     assert after.quantization == before.quantization
@@ -101,7 +101,7 @@ def test_bars_stay_where_the_photo_has_another_shape(width, height, box):
     old = Image.new("RGB", (width, height))
     old.paste(shrink(photo, right - left, bottom - top), (left, top))
     exif = make_exif(encode_image(old, "JPEG", quality=95))
-    picture = read(thumbnail.refreshed(exif, 255 - (255 - photo) // 2))
+    picture = read(exif_thumbnail.refreshed(exif, 255 - (255 - photo) // 2))
     assert picture[: top - 1].max(initial=0) < 40
     assert picture[bottom + 1 :].max(initial=0) < 40
     assert picture[top:bottom].mean() > read(exif)[top:bottom].mean() + 30
@@ -110,7 +110,7 @@ def test_bars_stay_where_the_photo_has_another_shape(width, height, box):
 def test_a_thumbnail_of_the_middle_stays_one():
     photo = make_pixels(120, 240)
     exif = make_exif(make_thumbnail(photo[:, 60:180], 40, 40))
-    result = thumbnail.refreshed(exif, photo // 2)
+    result = exif_thumbnail.refreshed(exif, photo // 2)
     assert mean_difference(read(result), shrink(photo[:, 60:180] // 2, 40, 40)) < 6
 
 
@@ -118,7 +118,7 @@ def test_grey_and_colour_may_differ_between_photo_and_thumbnail():
     grey = make_pixels(120, 160, 1)
     colour = np.repeat(grey, 3, axis=2)
     for old, new in [(grey, colour // 2), (colour, grey // 2)]:
-        result = thumbnail.refreshed(make_exif(make_thumbnail(old)), new)
+        result = exif_thumbnail.refreshed(make_exif(make_thumbnail(old)), new)
         assert mean_difference(read(result), shrink(colour // 2, 40, 30)) < 6
 
 
@@ -129,28 +129,30 @@ def test_grey_and_colour_may_differ_between_photo_and_thumbnail():
 )
 def test_a_thumbnail_that_shows_something_else_stays(pixels):
     exif = make_exif(make_thumbnail(SHARP))
-    assert thumbnail.refreshed(exif, np.ascontiguousarray(pixels)) == exif
+    assert exif_thumbnail.refreshed(exif, np.ascontiguousarray(pixels)) == exif
 
 
 def test_a_thumbnail_that_would_not_fit_stays():
     blurred = shrink(SHARP, 4, 3).resize((160, 120))
     noisy = np.clip(SHARP + np.random.default_rng(0).normal(0, 20, SHARP.shape), 0, 255)
     exif = make_exif(encode_image(blurred.resize((80, 60)), "JPEG"))
-    assert thumbnail.refreshed(exif, noisy.astype(np.uint8)) == exif
+    assert exif_thumbnail.refreshed(exif, noisy.astype(np.uint8)) == exif
 
 
 def test_padding_of_an_earlier_run_is_room():
     exif = make_exif(make_thumbnail(SHARP))
-    smaller = thumbnail.refreshed(exif, SHARP // 4)
+    smaller = exif_thumbnail.refreshed(exif, SHARP // 4)
     assert smaller.endswith(b"\0")
-    again = thumbnail.refreshed(smaller, SHARP // 4)
+    again = exif_thumbnail.refreshed(smaller, SHARP // 4)
     assert mean_difference(read(again), read(smaller)) < 2
-    assert mean_difference(read(thumbnail.refreshed(smaller, SHARP)), shrink(SHARP, 40, 30)) < 8
+    assert (
+        mean_difference(read(exif_thumbnail.refreshed(smaller, SHARP)), shrink(SHARP, 40, 30)) < 8
+    )
 
 
 def test_data_after_the_thumbnails_end_is_no_room():
     picture = make_thumbnail(SHARP) + b"not zeros"
-    result = thumbnail.refreshed(make_exif(picture), SHARP // 4)
+    result = exif_thumbnail.refreshed(make_exif(picture), SHARP // 4)
     assert result.endswith(b"\0not zeros")
 
 
@@ -169,7 +171,7 @@ def test_data_after_the_thumbnails_end_is_no_room():
     ids=["empty", "header", "far", "damaged", "no end", "raw", "cut off", "no length"],
 )
 def test_what_is_odd_stays(exif):
-    assert thumbnail.refreshed(exif, NEW) == exif
+    assert exif_thumbnail.refreshed(exif, NEW) == exif
 
 
 def test_a_thumbnail_of_too_many_pixels_is_not_decoded():
@@ -177,7 +179,7 @@ def test_a_thumbnail_of_too_many_pixels_is_not_decoded():
     frame = next(s for s in jpeg.segments(bytes(picture)) if s.marker in jpeg.FRAMES)
     picture[frame.start + 5 : frame.start + 9] = b"\x20\0\x20\0"
     exif = make_exif(bytes(picture))
-    assert thumbnail.refreshed(exif, NEW) == exif
+    assert exif_thumbnail.refreshed(exif, NEW) == exif
 
 
 def test_a_large_photo_is_made_smaller_in_strips(monkeypatch):
@@ -188,10 +190,10 @@ def test_a_large_photo_is_made_smaller_in_strips(monkeypatch):
         return to_8_bit_image(strip)
 
     exif = make_exif(make_thumbnail(SHARP))
-    whole = thumbnail.refreshed(exif, NEW.repeat(2, axis=0).repeat(2, axis=1))
+    whole = exif_thumbnail.refreshed(exif, NEW.repeat(2, axis=0).repeat(2, axis=1))
     monkeypatch.setattr(pixels, "to_8_bit_image", record)
     monkeypatch.setattr(pixels, "STRIP_BYTES", 10_000)
-    assert thumbnail.refreshed(exif, NEW.repeat(2, axis=0).repeat(2, axis=1)) == whole
+    assert exif_thumbnail.refreshed(exif, NEW.repeat(2, axis=0).repeat(2, axis=1)) == whole
     assert len(strips) > 10
     assert sum(strips) == 2 * len(NEW)
 
@@ -201,10 +203,10 @@ def photo_with(exif):
 
 
 def test_a_jpeg_file_gets_a_new_thumbnail_unless_told_otherwise():
-    photo = codecs.decode(photo_with(make_exif(make_thumbnail(SHARP))))
+    photo = coding.decode(photo_with(make_exif(make_thumbnail(SHARP))))
     pixels = photo.pixels // 2
-    kept = codecs.encode(photo, pixels, refresh_thumbnail=False).data
-    new = codecs.encode(photo, pixels).data
+    kept = coding.encode(photo, pixels, refresh_thumbnail=False).data
+    new = coding.encode(photo, pixels).data
     assert len(new) == len(kept)
     segments = [[d[s.start : s.stop] for s in jpeg.segments(d)] for d in (kept, new)]
     changed = [a[:10] for a, b in zip(*segments, strict=True) if a != b]
@@ -226,13 +228,13 @@ EXIFS = [make_exif(make_thumbnail(SHARP, 16, 12), order) for order in ORDERS]
 
 @given(st.binary(max_size=200), st.sampled_from([b"", *ORDERS.values(), EXIFS[0][:70]]))
 def test_any_bytes_stay_as_they_are(data, prefix):
-    assert thumbnail.refreshed(prefix + data, NEW) == prefix + data
+    assert exif_thumbnail.refreshed(prefix + data, NEW) == prefix + data
 
 
 @given(st.sampled_from(EXIFS), st.integers(0, 700), st.binary(min_size=1, max_size=6))
 def test_a_damaged_block_keeps_its_length_and_all_but_one_range(exif, start, damage):
     exif = (exif[:start] + damage + exif[start + len(damage) :])[: len(exif)]
-    result = thumbnail.refreshed(exif, NEW)
+    result = exif_thumbnail.refreshed(exif, NEW)
     assert len(result) == len(exif)
-    place = thumbnail.find(exif) or slice(0, 0)
+    place = exif_thumbnail.find(exif) or slice(0, 0)
     assert result[: place.start] + result[place.stop :] == exif[: place.start] + exif[place.stop :]

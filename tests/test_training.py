@@ -17,9 +17,9 @@ from training.sheet import draw
 from training.synthesis.batches import BatchMaker
 from training.synthesis.recipe import Recipe
 from training.trainer import COMPACT, Trainer, initialise
-from unblur.bands import LineBuffers
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
+from unblur.network.bands import LineBuffers
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
 
 
 def test_what_is_drawn_depends_on_the_seed_alone_and_leaves_the_photo_as_it_was():

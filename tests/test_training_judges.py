@@ -20,9 +20,9 @@ from training.judging.letters import compare
 from training.judging.nights import area_of_lamps, draw_night, drawn_pairs
 from training.judging.quality import mean_colour, ssim
 from training.judging.scores import Crops, evaluate, judge_crops
-from unblur.deblurrer import Deblurrer
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
+from unblur.network.config import SRNConfig
+from unblur.network.deblurrer import Deblurrer
+from unblur.network.srn import SRN
 
 CPU = torch.device("cpu")
 

@@ -14,8 +14,8 @@ from PIL import Image
 from training import kept, loop, pack, train
 from training.data import FIRST_HELD_OUT
 from training.trainer import COMPACT
-from unblur.srn import SRN
-from unblur.weights import load_network, save_network
+from unblur.models.weights import load_network, save_network
+from unblur.network.srn import SRN
 
 TINY = replace(COMPACT, width=2, blocks=1)
 

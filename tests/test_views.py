@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import make_pixels
 
+from unblur.network.views import ALL_VIEWS, mean
 from unblur.options import MOST_VIEWS
-from unblur.views import ALL_VIEWS, mean
 
 
 def test_there_are_as_many_views_as_can_be_asked_for_and_no_two_are_alike():

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur import codecs, webp
 from unblur.errors import PhotoError
+from unblur.formats import coding, webp
 
 
 def make_webp(channels=3, size=(48, 63), **options):
@@ -30,8 +30,8 @@ def types(data):
 
 def recode(data, change=1):
     """The file with every pixel a little different, and its notes."""
-    photo = codecs.decode(data)
-    return codecs.encode(photo, photo.pixels ^ np.uint8(change))
+    photo = coding.decode(data)
+    return coding.encode(photo, photo.pixels ^ np.uint8(change))
 
 
 def test_every_chunk_but_the_pixels_stays_in_place():
@@ -54,14 +54,14 @@ def test_a_lossless_file_is_exact_even_below_full_transparency():
     pixels = make_pixels(48, 63, 4)
     pixels[:20, :, 3] = 0
     original = encode_image(Image.fromarray(pixels), "WEBP", lossless=True, exact=True)
-    photo = codecs.decode(codecs.encode(codecs.decode(original), 255 - pixels[..., :3]).data)
+    photo = coding.decode(coding.encode(coding.decode(original), 255 - pixels[..., :3]).data)
     assert (photo.pixels == 255 - pixels[..., :3]).all()
     assert (photo.alpha == pixels[..., 3]).all()
 
 
 def test_alpha_of_a_lossy_file_is_exact_though_it_was_coded_coarsely():
     original = make_webp(4, quality=50, alpha_quality=20)
-    before, after = codecs.decode(original), codecs.decode(recode(original).data)
+    before, after = coding.decode(original), coding.decode(recode(original).data)
     assert (before.alpha == after.alpha).all()
     assert (before.pixels != after.pixels).any()
 
@@ -69,14 +69,14 @@ def test_alpha_of_a_lossy_file_is_exact_though_it_was_coded_coarsely():
 @pytest.mark.parametrize("quality", [10, 30, 50, 75, 90, 100])
 def test_the_quality_of_a_lossy_file_is_recognised(quality):
     data = make_webp(size=(400, 400), quality=quality)
-    assert codecs.decode(data).coding["quality"] == pytest.approx(quality, abs=15)
+    assert coding.decode(data).coding["quality"] == pytest.approx(quality, abs=15)
 
 
 @pytest.mark.parametrize("quality", [50, 80, 95])
 def test_a_lossy_file_keeps_about_its_size(quality):
     original = make_webp(size=(200, 200), quality=quality, exif=make_exif())
-    photo = codecs.decode(original)
-    result = codecs.encode(photo, photo.pixels).data
+    photo = coding.decode(original)
+    result = coding.encode(photo, photo.pixels).data
     assert len(result) == pytest.approx(len(original), rel=0.2)
 
 
@@ -91,18 +91,18 @@ def test_an_animation_is_refused():
     frames = [Image.fromarray(make_pixels(48, 63, seed=seed)) for seed in range(2)]
     animation = encode_image(frames[0], "WEBP", save_all=True, append_images=frames[1:])
     with pytest.raises(PhotoError, match="animations"):
-        codecs.decode(animation)
+        coding.decode(animation)
 
 
 def test_a_photo_over_the_limit_is_refused():
     with pytest.raises(PhotoError, match="63x48"):
-        codecs.decode(make_webp(), max_pixels=1000)
+        coding.decode(make_webp(), max_pixels=1000)
 
 
 @pytest.mark.parametrize("keep", [13, 25, 400, -2])
 def test_a_file_that_is_cut_off_is_refused(keep):
     with pytest.raises(PhotoError, match="damaged or cut off WebP"):
-        codecs.decode(make_webp()[:keep])
+        coding.decode(make_webp()[:keep])
 
 
 @given(st.binary(max_size=200))

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from unblur.errors import WeightsError
-from unblur.models import DEFAULT_MODEL, find_weights
-from unblur.srn import SRN
-from unblur.srn_config import SRNConfig
-from unblur.weights import (
+from unblur.models.catalog import DEFAULT_MODEL, find_weights
+from unblur.models.weights import (
     CONFIG_KEY,
     decode_network,
     encode_network,
     load_network,
     save_network,
 )
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
 
 CONFIG = SRNConfig(width=2, blocks=1, recurrent=True)
 DEEP = SRNConfig(width=2, levels=4, blocks=(1, 2, 1, 3), kernel=3)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unblur.cli import main
-from unblur.ui import Ui
+from unblur.cli.console import Ui
 from unblur.words import printable
 
 HOSTILE = "a\x1b]0;owned\x07\x1b[31m\x9b2J\n\r\x7f\u202egpj\u2066\u2028b"
@@ -177,7 +177,7 @@ def test_an_error_that_nobody_foresaw_is_escaped_too(on_terminal, monkeypatch):
     def fail(*unused):
         raise RuntimeError(HOSTILE)
 
-    monkeypatch.setattr("unblur.plan.make_plan", fail)
+    monkeypatch.setattr("unblur.run.plan.make_plan", fail)
     for more in ([], ["-vv"]):
         code, shown = on_terminal("a.jpg", *more)
         assert code == 1
@@ -200,8 +200,8 @@ def test_scripts_get_names_as_they_are(hostile, unblur):
 
 
 def test_columns_are_aligned_by_what_is_shown(on_terminal, monkeypatch):
-    monkeypatch.setattr("unblur.models_cli.imported_models", lambda: [])
-    monkeypatch.setattr("unblur.models_cli._row", lambda name: (name, HOSTILE[:4], "end"))
+    monkeypatch.setattr("unblur.cli.models.imported_models", lambda: [])
+    monkeypatch.setattr("unblur.cli.models._row", lambda name: (name, HOSTILE[:4], "end"))
     _, shown = on_terminal("models", "list")
     assert len({line.index("end") for line in shown.split("\r\n") if line}) == 1
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import encode_image, make_pixels
 from PIL import Image
 
-from unblur import codecs, ycbcr
-from unblur.ycbcr import averaged, move_colors, sharpened
+from unblur.formats import coding, jpeg_colors
+from unblur.formats.jpeg_colors import averaged, move_colors, sharpened
 
 
 def rgb_of(data):
@@ -26,8 +26,8 @@ def colorful(height, width):
 @pytest.mark.parametrize("size", [(96, 128), (33, 47), (16, 16)])
 def test_a_photo_that_nobody_changed_looks_as_before(sampling, size):
     data = encode_image(Image.fromarray(colorful(*size)), "JPEG", quality=85, subsampling=sampling)
-    photo = codecs.decode(data)
-    again = rgb_of(codecs.encode(photo, photo.pixels).data)
+    photo = coding.decode(data)
+    again = rgb_of(coding.encode(photo, photo.pixels).data)
     assert np.abs(again - photo.pixels).mean() < 0.25
 
 
@@ -35,19 +35,19 @@ def test_ten_generations_do_not_fade_the_colours():
     image = Image.fromarray(colorful(96, 128))
     first = data = encode_image(image, "JPEG", quality=85, subsampling="4:2:0")
     for _ in range(10):
-        photo = codecs.decode(data)
-        data = codecs.encode(photo, photo.pixels).data
+        photo = coding.decode(data)
+        data = coding.encode(photo, photo.pixels).data
     assert np.array_equal(rgb_of(data), rgb_of(first))
 
 
 @pytest.mark.parametrize("sampling", ["4:4:4", "4:2:2", "4:2:0"])
 def test_a_change_of_the_pixels_arrives(sampling):
     image = Image.fromarray(make_pixels(96, 128))
-    photo = codecs.decode(encode_image(image, "JPEG", quality=95, subsampling=sampling))
+    photo = coding.decode(encode_image(image, "JPEG", quality=95, subsampling=sampling))
     changed = photo.pixels.copy()
     changed[:, :64] = (photo.pixels[:, :64] * 0.5).astype(np.uint8)
     changed[:, 64:, 0] = 255 - photo.pixels[:, 64:, 0]
-    result = rgb_of(codecs.encode(photo, changed).data)
+    result = rgb_of(coding.encode(photo, changed).data)
     assert np.abs(result[:, :60] - changed[:, :60]).mean() < 3
     assert np.abs(result[:, 68:] - changed[:, 68:]).mean() < 6
 
@@ -65,7 +65,7 @@ def test_strips_of_rows_leave_no_trace(subsampling, monkeypatch):
     stored, before, after = (make_pixels(101, 60, seed=seed) for seed in range(3))
     images = [Image.frombytes("YCbCr", (60, 101), stored.data) for _ in range(2)]
     move_colors(images[0], before, after, subsampling)
-    monkeypatch.setattr(ycbcr, "STRIP_BYTES", 24 * 60 * 3)
+    monkeypatch.setattr(jpeg_colors, "STRIP_BYTES", 24 * 60 * 3)
     move_colors(images[1], before, after, subsampling)
     assert np.array_equal(images[0], images[1])
 

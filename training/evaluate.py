@@ -20,8 +20,8 @@ import torch
 from training.data import SHARED
 from training.judging.inference import deblur_all, unchanged
 from training.judging.judges import PARTS, Column, Subject
-from unblur.views import ALL_VIEWS
-from unblur.weights import load_network
+from unblur.models.weights import load_network
+from unblur.network.views import ALL_VIEWS
 
 BLURRED = "blurred"
 """The column of the blurred photos."""

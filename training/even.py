@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unblur.srn import SRN
+from unblur.network.srn import SRN
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import torch
 
 from training.pool import CropPool
 from training.trainer import Trainer
-from unblur.weights import save_network
+from unblur.models.weights import save_network
 
 STEPS_OF_A_LINE = 100
 """After so many steps a line is printed, for which a GPU has to be waited for."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.srn_config import SCALES
+from unblur.network.config import SCALES
 
 SQUARED = (1.0, 0.0)
 """Weights of the squared error and of its logarithm, for a network that is new. Its gradient

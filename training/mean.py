@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from unblur.srn import SRN
-from unblur.weights import load_network, save_network
+from unblur.models.weights import load_network, save_network
+from unblur.network.srn import SRN
 
 
 @torch.no_grad()

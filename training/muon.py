@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unblur.devices import choose_precision
+from unblur.network.devices import choose_precision
 
 
 class Muon(torch.optim.Optimizer):

@@ -16,8 +16,8 @@ from PIL import Image
 from training.data import SHARED, Pixels, read_pixels
 from training.judging.inference import deblur
 from training.judging.validation import validation_sets
-from unblur.srn import SRN
-from unblur.weights import load_network
+from unblur.models.weights import load_network
+from unblur.network.srn import SRN
 
 GAP = 4
 """White pixels between pictures."""

@@ -30,8 +30,8 @@ from training.synthesis.plan import largest_scene
 from training.synthesis.recipe import KERNEL, Recipe
 from training.synthesis.sources import Sources, read_sources
 from training.trainer import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
-from unblur.srn import SRN
-from unblur.weights import load_network
+from unblur.models.weights import load_network
+from unblur.network.srn import SRN
 
 SHAPES = {
     "compact": COMPACT,

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from training.even import make_even
 from training.losses import BALANCED, SQUARED, training_loss
 from training.muon import Muon
-from unblur.devices import choose_precision
-from unblur.models import DEFAULT_MODEL, MODELS
-from unblur.srn import SRN
+from unblur.models.catalog import DEFAULT_MODEL, MODELS
+from unblur.network.devices import choose_precision
+from unblur.network.srn import SRN
 
 COMPACT = MODELS[DEFAULT_MODEL].config
 """The embedded default network, as chosen by experiment."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from unblur.version import __version__
+
 if TYPE_CHECKING:
     from unblur.api import Deblurrer, blur_score, deblur, list_models
     from unblur.errors import (
@@ -15,15 +17,13 @@ if TYPE_CHECKING:
         UsageError,
         WeightsError,
     )
-    from unblur.models import Model
-
-__version__ = "0.1.0"
+    from unblur.models.catalog import Model
 
 _HOMES = {
     "Deblurrer": "api",
     "DeviceError": "errors",
     "ExitCode": "errors",
-    "Model": "models",
+    "Model": "models.catalog",
     "PhotoError": "errors",
     "UnblurError": "errors",
     "UsageError": "errors",

@@ -17,19 +17,22 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from unblur import codecs, score, work
+from unblur import score
 from unblur.errors import PhotoError, UsageError
-from unblur.history import FORGOTTEN, History
-from unblur.loading import load_deblurrer
-from unblur.models import DEFAULT_MODEL, MODELS, Model, find_weights
+from unblur.formats import coding
+from unblur.formats.pixels import to_array, to_samples
+from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model, find_weights
+from unblur.models.loading import load_deblurrer
 from unblur.options import STREAM, Options
-from unblur.pixels import to_array, to_samples
-from unblur.places import place
-from unblur.plan import Job, make_plan
-from unblur.report import Outcome
+from unblur.run import work
+from unblur.run.history import IN_MEMORY, History
+from unblur.run.jobs import Job
+from unblur.run.plan import make_plan
+from unblur.run.report import Outcome
+from unblur.storage.places import parse_place
 
 if TYPE_CHECKING:
-    from unblur.deblurrer import Deblurrer as Engine
+    from unblur.network.deblurrer import Deblurrer as Engine
 
 Photo = TypeVar("Photo", str, Path, bytes, PIL.Image.Image, NDArray[np.uint8], NDArray[np.uint16])
 """A file's path or an object's address, a file's content, a Pillow image, or (H, W, 3 or 1)
@@ -121,7 +124,7 @@ class Deblurrer:
         if self._network is None:
             raise UsageError("the Deblurrer is closed")
         if not isinstance(image, str | Path) and (output is not None or overwrite):
-            raise UsageError("output and overwrite are for paths: other results are returned")
+            raise UsageError("output and overwrite apply to paths only: other results are returned")
         with _named(image):
             return cast("Photo", self._deblur_any(image, output, overwrite))
 
@@ -143,8 +146,8 @@ class Deblurrer:
             raise PhotoError("out of memory; a smaller tile needs less") from error
 
     def _deblur_bytes(self, data: bytes) -> bytes:
-        photo = codecs.decode(data)
-        encoded = codecs.encode(photo, self._deblur(photo.pixels))
+        photo = coding.decode(data)
+        encoded = coding.encode(photo, self._deblur(photo.pixels))
         _tell(photo.notes + encoded.notes)
         return encoded.data
 
@@ -153,7 +156,7 @@ class Deblurrer:
             output=None if output is None else _not_a_stream(str(output)),
             on_existing="overwrite" if overwrite else "error",
         )
-        with History(FORGOTTEN) as history:
+        with History(IN_MEMORY) as history:
             (job,) = make_plan([_not_a_stream(path)], options, history, "").jobs
         if job.problem:
             raise PhotoError(job.problem)
@@ -203,9 +206,9 @@ def blur_score(image: Photo) -> float:
     """
     with _named(image):
         if isinstance(image, str | Path):
-            return work.score(Job(place(str(image)), None), Options())
+            return work.score(Job(parse_place(str(image)), None), Options())
         if isinstance(image, bytes):
-            return score.blur_score(codecs.decode_reduced(image)[0])
+            return score.blur_score(coding.decode_reduced(image)[0])
         return score.blur_score(_read(image)[0])
 
 

@@ -79,5 +79,5 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
             continue
         options[name] = value if isinstance(value, list) else [value]
         if not all(isinstance(part, str) for part in options[name]):
-            raise UsageError(f"{chosen}: {name} takes a list of texts, not {value!r}")
+            raise UsageError(f"{chosen}: {name} takes a list of strings, not {value!r}")
     return options

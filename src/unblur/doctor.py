@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from unblur import __version__
 from unblur.config import cache_folder, config_file, models_folder, read_config
 from unblur.errors import ExitCode, UsageError, WeightsError
-from unblur.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
-from unblur.models import DEFAULT_MODEL, MODELS, find_weights, imported_models
+from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
+from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
+from unblur.version import __version__
 
 if TYPE_CHECKING:
     import torch
 
-    from unblur.srn import SRN
+    from unblur.network.srn import SRN
 
 LIBRARIES = {"torch": "torch", "Pillow": "pillow", "numpy": "numpy"}
 """What results depend on most: names for people, and those of the packages."""
@@ -201,7 +201,7 @@ def _pytorch_problems(examination: Examination) -> list[Finding]:
     wrong = [
         Finding(
             f"device {device.name} failed its self-test: {device.problem}. "
-            + ("Install torch anew." if device.name == "cpu" else "Use --device cpu, and update "
+            + ("Reinstall torch." if device.name == "cpu" else "Use --device cpu, and update "
                f"the driver and torch: {INSTALL_PAGE}"),
             exit_code=ExitCode.DEVICE,
         )
@@ -289,7 +289,7 @@ def _examine_model(name: str) -> ModelFile:
 
 def _load(path: Path) -> SRN | str:
     """Return the network of a weights file, or why there is none."""
-    from unblur.weights import load_network
+    from unblur.models.weights import load_network
 
     try:
         return load_network(path)
@@ -309,7 +309,7 @@ def _import_and_examine_pytorch() -> tuple[PyTorch | None, str | None]:
 def _examine_pytorch() -> PyTorch:
     import torch
 
-    from unblur.devices import automatic_threads, available_devices, bf16_instructions
+    from unblur.network.devices import automatic_threads, available_devices, bf16_instructions
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -324,7 +324,7 @@ def _examine_pytorch() -> PyTorch:
         build=_build(),
         warning=" ".join(str(caught[0].message).split()) if caught else "",
         devices=devices,
-        # As unblur.self_test.working_device does.
+        # As unblur.network.self_test.working_device does.
         chosen="cpu" if devices[0].problem else devices[0].name,
         threads=automatic_threads(),
         threads_reason=_threads_reason(),
@@ -343,10 +343,10 @@ def _build() -> str:
 
 
 def _examine_device(device: torch.device, network: SRN | None) -> Device:
-    from unblur.deblurrer import Deblurrer
-    from unblur.devices import choose_precision
-    from unblur.memory import free_memory
-    from unblur.self_test import self_test
+    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.devices import choose_precision
+    from unblur.network.memory import free_memory
+    from unblur.network.self_test import self_test
 
     tile, problem, seconds = None, None, None
     if network is not None:
@@ -380,10 +380,10 @@ def _hardware(device: torch.device) -> str:
 
 
 def _threads_reason() -> str:
-    """Return why there are as many threads as `unblur.devices.automatic_threads` says."""
+    """Return why there are as many threads as `unblur.network.devices.automatic_threads` says."""
     import torch
 
-    from unblur.devices import affinity_cores, available_cores, cgroup_cores
+    from unblur.network.devices import affinity_cores, available_cores, cgroup_cores
 
     affinity, quota, there = affinity_cores(), cgroup_cores(), psutil.cpu_count() or 1
     reasons = [f"{affinity} of {there} logical cores may be used"]

@@ -1,4 +1,4 @@
-"""Text as a terminal can be given it."""
+"""Text for users: what a terminal can be given, and why the system refused something."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def printable(text: str | os.PathLike[str]) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return the system's reason in lower case, without the path."""
+    return (error.strerror or str(error)).lower()

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from unblur.deblurrer import Deblurrer
-from unblur.srn import SRN
+from unblur.network.deblurrer import Deblurrer
+from unblur.network.srn import SRN
 
 SIDE = 1024
 """Side in pixels of the photo that is timed: about a megapixel."""

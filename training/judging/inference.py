@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.data import Pixels
-from unblur.devices import choose_precision
-from unblur.srn import SRN
-from unblur.views import ALL_VIEWS, View, mean
+from unblur.network.devices import choose_precision
+from unblur.network.srn import SRN
+from unblur.network.views import ALL_VIEWS, Turn, mean
 
 Deblur: TypeAlias = Callable[[Sequence[Pixels]], list[Pixels]]
 """Takes blurred photos, HWC uint8 of any sizes, and returns deblurred ones in the same order."""
@@ -77,7 +77,7 @@ def stacked(photos: Sequence[Pixels], device: torch.device) -> Tensor:
     return torch.from_numpy(np.stack(photos)).to(device).permute(0, 3, 1, 2).contiguous()
 
 
-def _seen(network: SRN, photos: list[Pixels], view: View, precision: torch.dtype | None) -> Pixels:
+def _seen(network: SRN, photos: list[Pixels], view: Turn, precision: torch.dtype | None) -> Pixels:
     """Return what a network makes of one view of photos, turned back, NHWC."""
     turned = stacked([np.ascontiguousarray(view.of(photo)) for photo in photos], _device(network))
     made = _run(network, turned, precision).permute(0, 2, 3, 1).cpu().numpy()

@@ -23,7 +23,7 @@ from training.judging.validation import (
     synthetic_sets,
     validation_sets,
 )
-from unblur.srn import SRN
+from unblur.network.srn import SRN
 
 Column: TypeAlias = dict[str, str]
 """What was measured, and the figure."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from training.data import Pair
 from training.judging.inference import Deblur, deblur_all, same_sized, stacked
 from training.judging.quality import mean_colour, overshooting, ssim
-from unblur.srn import SRN
+from unblur.network.srn import SRN
 
 NOTICEABLY_WORSE = 0.1
 """Decibels that a photo has to lose to be counted as worse."""

@@ -1,0 +1,322 @@
+"""The only place that prints.
+
+Standard output carries only what scripts want: paths of results, or lines of
+JSON. Everything else goes to standard error. What is said there, and what a
+terminal shows of standard output, is escaped: see `unblur.words.printable`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+
+from unblur.errors import UnblurError
+from unblur.run.jobs import Job, Plan
+from unblur.run.report import Outcome, Report, Status
+from unblur.run.watcher import DEBUG, NORMAL, VERBOSE
+from unblur.storage.drafts import write_all
+from unblur.words import describe_os_error, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from unblur.pictures.preview import Preview
+
+Listing = Literal["lines", "nul", "json", "none"]
+"""How results are listed on standard output."""
+
+
+@contextlib.contextmanager
+def output_errors_as_unblur_errors() -> Iterator[None]:
+    """Turn the system's errors into ones for the user; one who has gone is told nothing."""
+    try:
+        yield
+    except OSError as error:
+        _discard(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise UnblurError(f"cannot write to standard output: {describe_os_error(error)}") from error
+
+
+def _discard(stream: TextIO) -> None:
+    """Drop what is still in a stream's buffer: it would fail once more when Python exits."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _Log:
+    """Standard error, whose failures stop no photo: a full disk, a terminal that was closed."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+
+    def write(self, text: str) -> int:
+        """Write text, if that is possible."""
+        with self._failures_ignored():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is still in the buffer, if that is possible."""
+        with self._failures_ignored():
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Return whether a terminal shows it."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """How text becomes bytes; Rich shows only what these can hold."""
+        return self._stream.encoding
+
+    @contextlib.contextmanager
+    def _failures_ignored(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            _discard(self._stream)
+
+
+def _make_console() -> Console:
+    """Make what Rich shows bars and pictures on."""
+    from rich.console import Console
+
+    return Console(file=cast(TextIO, _Log()))
+
+
+def _target(job: Job) -> str:
+    return "standard output" if job.target is None else str(job.target)
+
+
+class Ui:
+    """Tells the user and the user's scripts what happens; used from one thread at a time.
+
+    Args:
+        verbosity: One of NORMAL, VERBOSE, DEBUG, or below NORMAL to be quiet.
+        listing: How results are listed on standard output.
+        stdout: Its descriptor.
+        settings: What each line of JSON tells besides the photo; may be changed.
+    """
+
+    def __init__(
+        self,
+        verbosity: int = NORMAL,
+        listing: Listing = "none",
+        stdout: int = 1,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        self.verbosity = verbosity
+        self._listing, self._stdout = listing, stdout
+        self.settings = settings or {}
+        self._bar: Progress | None = None
+        self._megapixels = 0.0
+        self._lock = threading.Lock()
+
+    def say(self, text: str, level: int = NORMAL) -> None:
+        """Print a line, unless fewer words were asked for."""
+        if self.verbosity < level:
+            return
+        line = printable(text)
+        with self._lock:
+            if self._bar:
+                # Not as markup, nor for emoji: a name may hold brackets and colons.
+                self._bar.console.print(
+                    line, markup=False, emoji=False, highlight=False, soft_wrap=True
+                )
+            else:
+                print(line, file=_Log(), flush=True)
+
+    def answer(self, *cells: str, end: str = "\n") -> None:
+        """Print a line on standard output: what a command was asked for.
+
+        Args:
+            cells: Its texts, parted by tabs. Scripts get them as they are, even bytes of names
+                that are no text.
+            end: Ends the line, unless a terminal shows it.
+        """
+        if sys.stdout.isatty():
+            cells, end = tuple(map(printable, cells)), "\n"
+        with output_errors_as_unblur_errors():
+            sys.stdout.buffer.write(os.fsencode("\t".join(cells) + end))
+            sys.stdout.flush()
+
+    def table(self, rows: Sequence[tuple[str, ...]]) -> None:
+        """Print rows on standard output: aligned in a terminal, parted by tabs for scripts."""
+        if not sys.stdout.isatty():
+            for row in rows:
+                self.answer(*row)
+            return
+        shown = [tuple(map(printable, row)) for row in rows]
+        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        for row in shown:
+            padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.answer("  ".join(padded).rstrip())
+
+    def error(self, text: str) -> None:
+        """Print an error, however quiet."""
+        self.say(f"unblur: error: {text}", level=self.verbosity)
+
+    def trace(self, text: str) -> None:
+        """Print where an error came from, if that was asked for."""
+        for line in text.splitlines():
+            self.say(line, DEBUG)
+
+    def passed_over(self, plan: Plan) -> None:
+        """Print what was left alone below the folders, and why, if much is to be said."""
+        for path, reason in plan.passed_over:
+            self.say(f"{path}: passed over: {reason}", VERBOSE)
+
+    @contextlib.contextmanager
+    def progress(self, total: int) -> Iterator[None]:
+        """Show bars while it lasts, if standard error is a terminal."""
+        if self.verbosity < NORMAL or not sys.stderr.isatty():
+            yield
+            return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[size]}", markup=False),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=_make_console(), transient=True) as bar:
+            self._bar = bar
+            bar.add_task("photos", total=total, size="")
+            bar.add_task("", total=100, size="%", visible=False)  # until a photo is followed
+            try:
+                yield
+            finally:
+                self._bar = None
+
+    @contextlib.contextmanager
+    def transfer(self, name: str) -> Iterator[Callable[[int, int | None], None]]:
+        """Show a bar of bytes while it lasts, if standard error is a terminal.
+
+        Yields:
+            What is to be told the bytes that are here, and all that there will be.
+        """
+        if self.verbosity < NORMAL or not sys.stderr.isatty():
+            yield lambda done, total: None
+            return
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=_make_console(), transient=True) as bar:
+            self._bar = bar
+            task = bar.add_task(printable(name), total=None)
+            try:
+                yield lambda done, total: bar.update(task, completed=done, total=total)
+            finally:
+                self._bar = None
+
+    def follow(self, job: Job) -> Callable[[float], None]:
+        """Begin a photo, and return what is to be told the share that is done, from 0 to 1."""
+        bar = self._bar
+        if bar is None:
+            return lambda share: None
+        photo = bar.task_ids[1]
+        bar.reset(photo, description=printable(Path(job.name).name), total=100, visible=True)
+        return lambda share: bar.update(photo, completed=round(100 * share))
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Tell what became of one photo."""
+        job, name = outcome.job, outcome.job.name
+        if self._bar:
+            self._advance(outcome)
+        self.trace(outcome.trace)
+        if outcome.status is Status.FAILED:
+            self.error(f"{name}: {outcome.reason}")
+        elif outcome.status is Status.SKIPPED:
+            self.say(_skipped(outcome), VERBOSE)
+        elif outcome.status is Status.PLANNED:
+            self.say(f"{name} -> {_target(job)} (planned)")
+        elif job.target is not None:
+            size = f"{outcome.width}x{outcome.height}, {outcome.seconds:.1f} s"
+            self.say(f"{name} -> {job.target} ({size})")
+        if outcome.status is Status.DONE and job.comparison is not None:
+            self.say(f"{name} -> {job.comparison} (before and after)")
+        for note in outcome.notes:
+            self.say(f"{name}: {note}")
+        for detail in outcome.details:
+            self.say(f"{name}: {detail}", VERBOSE)
+        if outcome.preview is not None and self.verbosity >= NORMAL:
+            self._show(outcome.preview)
+        self._list(outcome)
+
+    def _show(self, preview: Preview) -> None:
+        """Print a picture."""
+        from unblur.cli.terminal import Printed
+
+        with self._lock:
+            console = self._bar.console if self._bar else _make_console()
+            console.print(Printed(preview), crop=False)
+
+    def _advance(self, outcome: Outcome) -> None:
+        assert self._bar
+        self._megapixels += outcome.width * outcome.height / 1e6
+        task = self._bar.tasks[0]
+        rate = self._megapixels / task.elapsed if task.elapsed else 0.0
+        size = f"{self._megapixels:.0f} megapixels, {rate:.2f}/s"
+        self._bar.update(task.id, advance=1, size=size)
+
+    def _list(self, outcome: Outcome) -> None:
+        """Write one result to standard output."""
+        if self._listing == "json":
+            line = outcome.to_json(self.settings).encode() + b"\n"
+        elif (
+            self._listing != "none"
+            and outcome.job.target
+            and (outcome.status in (Status.DONE, Status.PLANNED))
+        ):
+            end = b"\0" if self._listing == "nul" else b"\n"
+            line = os.fsencode(outcome.job.target) + end
+        else:
+            return
+        with output_errors_as_unblur_errors():
+            write_all(self._stdout, line)
+
+    def summary(self, report: Report) -> None:
+        """Print the totals, and once more what failed, if there is more to tell than one photo."""
+        if report.counts.total() <= 1 and not report.in_cloud:
+            if report.counts[Status.SKIPPED] and report.last and self.verbosity < VERBOSE:
+                self.say(_skipped(report.last))  # who named it alone waits for an answer
+            return
+        self.say(report.summary())
+        for outcome in report.failures:
+            self.say(f"  failed: {outcome.job.name}: {outcome.reason}")
+
+
+def _skipped(outcome: Outcome) -> str:
+    return f"{outcome.job.name}: skipped: {outcome.reason}"

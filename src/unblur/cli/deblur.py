@@ -1,0 +1,200 @@
+"""Photos on the command line: from the values of options to the program's exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from unblur.cli.console import Ui
+from unblur.cli.shared import open_history, read_paths
+from unblur.cli.signals import interrupted_code
+from unblur.errors import ExitCode, PhotoError, UsageError
+from unblur.extras import load_extra
+from unblur.models.catalog import find_weights
+from unblur.options import Options
+from unblur.run.watcher import NORMAL
+
+if TYPE_CHECKING:
+    from unblur.network.deblurrer import Deblurrer
+    from unblur.run.history import History
+    from unblur.run.jobs import Plan
+    from unblur.run.report import Report
+    from unblur.run.runner import Runner
+
+
+def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
+    """Deblur photos, or only show the plan.
+
+    Args:
+        flags: The values of all options.
+        ui: Shows what happens.
+        stdout: Descriptor for a photo that goes to standard output.
+
+    Returns:
+        What the program returns to the shell.
+
+    Raises:
+        UnblurError: If no photo can be deblurred.
+    """
+    from unblur.models.weights import fingerprint
+    from unblur.run.plan import make_plan
+    from unblur.run.report import Report
+    from unblur.run.runner import Session, run_plan
+
+    started, options = time.monotonic(), _read_options(flags)
+    page = _read_page(flags)
+    paths = read_paths(flags)
+    weights = find_weights(flags["model"])
+    settings = fingerprint(weights) + options.settings
+    with open_history(flags) as history:
+        _require_memory_of_results(history, options)
+        plan = make_plan(paths, options, history, settings)
+        _require_memory_of_results(history, options)
+        todo = [job for job in plan.jobs if not job.problem]
+        if any(job.target is None for job in todo):
+            _claim_for_photo(flags, stdout)
+        if flags["ray"] and any(None in (job.source, job.target) for job in todo):
+            raise UsageError("--ray needs files: it cannot use standard input or output")
+        ui.passed_over(plan)
+        report = Report(page is not None, plan.in_cloud)
+        if flags["dry_run"]:
+            _only_plan(plan, ui, report)
+            return _conclude(report, ui)
+        options = _with_ways_to_show(options, flags, plan, ui)
+        session = Session(options, history, settings, ui, stdout, report)
+        code = ExitCode.OK
+        try:
+            run_plan(plan, _make_runner(weights, flags, options, ui), session)
+        finally:  # also of a run that was cut short
+            if page and report.counts:
+                facts = len(plan.jobs), time.monotonic() - started, ui.settings
+                code = _write_page(report, page, options, facts, ui)
+        if history.problem:
+            ui.say(f"a second run will not recognise these results: {history.problem}")
+    return _conclude(report, ui) or code
+
+
+def _require_memory_of_results(history: History, options: Options) -> None:
+    """Refuse to replace originals if nobody can tell which have been replaced.
+
+    Raises:
+        UsageError: If results could be deblurred once more, now or by a second run.
+    """
+    if history.problem and options.in_place:
+        raise UsageError(f"--in-place needs the record of results: {history.problem}")
+
+
+def _read_options(flags: dict[str, Any]) -> Options:
+    values = {field.name: flags[field.name] for field in fields(Options) if field.name in flags}
+    values["only_blurry"] = flags["blur_level"] if flags["only_blurry"] else None
+    level_source = click.get_current_context().get_parameter_source("blur_level")
+    if not flags["only_blurry"] and level_source is ParameterSource.COMMANDLINE:
+        raise UsageError("--blur-level needs --only-blurry")
+    return Options(**values)
+
+
+def _read_page(flags: dict[str, Any]) -> Path | None:
+    """Return where the page of the run goes, having looked what stands against that."""
+    if flags["report"] is None:
+        return None
+    from unblur.cli.page import check_target
+
+    check_target(Path(flags["report"]))
+    return Path(flags["report"])
+
+
+def _with_ways_to_show(options: Options, flags: dict[str, Any], plan: Plan, ui: Ui) -> Options:
+    """Return options that also tell how photos are to be shown."""
+    if flags["report"] is not None:
+        from unblur.cli.page import picture_side
+
+        options = replace(options, picture_side=picture_side(len(plan.jobs)))
+    if flags["preview"] and ui.verbosity >= NORMAL:
+        from unblur.cli.terminal import find_screen
+
+        options = replace(options, screen=find_screen(sys.stderr))
+        if options.screen is None and sys.stderr.isatty():
+            ui.say("no --preview: this terminal shows neither pictures nor 256 colours")
+    return options
+
+
+def _write_page(
+    report: Report, path: Path, options: Options, facts: tuple[int, float, dict[str, Any]], ui: Ui
+) -> ExitCode:
+    from unblur.cli import page
+
+    planned, seconds, settings = facts
+    told = {name: str(value) for name, value in settings.items()} | page.describe_options(options)
+    try:
+        page.write(report, path, options, page.Facts(planned, seconds, told))
+    except PhotoError as error:
+        ui.error(str(error))
+        return error.exit_code
+    ui.say(f"report: {path}")
+    return ExitCode.OK
+
+
+def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
+    if flags["only_blurry"]:
+        raise UsageError(
+            "--only-blurry would write nothing to standard output for a sharp photo: add -o FILE"
+        )
+    if flags["json"]:
+        raise UsageError("--json and the photo cannot share standard output: add -o FILE")
+    if sys.__stdout__ is None:
+        raise UsageError("standard output is closed: add -o FILE")
+    if os.isatty(stdout):
+        raise UsageError("a photo cannot be shown in a terminal: add >FILE or -o FILE")
+
+
+def _only_plan(plan: Plan, ui: Ui, report: Report) -> None:
+    from unblur.run.report import Outcome, Status, settled_beforehand
+
+    for job in plan.jobs:
+        outcome = settled_beforehand(job) or Outcome(job, Status.PLANNED)
+        report.add(outcome)
+        ui.outcome(outcome)
+    if report.keeps_outcomes:
+        ui.say("a dry run writes no report")
+
+
+def _conclude(report: Report, ui: Ui) -> ExitCode:
+    ui.summary(report)
+    if report.interrupted_by:
+        ui.error("interrupted")
+        return interrupted_code(report.interrupted_by)
+    if report.exit_code is ExitCode.NOTHING_TO_DO:
+        ui.error("found no photo")
+    return report.exit_code
+
+
+def _make_runner(weights: Path, flags: dict[str, Any], options: Options, ui: Ui) -> Runner:
+    if flags["ray"] is None:
+        from unblur.run.local import LocalRunner
+
+        return LocalRunner(lambda: _make_deblurrer(weights, flags, options, ui))
+    load_extra("ray", "cluster", "runs on a cluster", UsageError)
+    from unblur.models.weights import load_network
+    from unblur.run.ray_runner import RayRunner
+    from unblur.run.ray_worker import Choices
+
+    choices = Choices(**{field.name: flags[field.name] for field in fields(Choices)})
+    return RayRunner(flags["ray"], lambda: load_network(weights), choices)
+
+
+def _make_deblurrer(weights: Path, flags: dict[str, Any], options: Options, ui: Ui) -> Deblurrer:
+    from unblur.models.loading import load_deblurrer
+    from unblur.run.work import drawing_bytes
+
+    chosen = {name: flags[name] for name in ("device", "tile", "strength", "views", "max_memory")}
+    chosen |= {"threads": flags["threads"] or "auto", "reserved": drawing_bytes(options)}
+    deblurrer = load_deblurrer(weights, warn=ui.say, **chosen)
+    ui.settings |= {"device": deblurrer.device.type, "tile": deblurrer.tile}
+    return deblurrer

@@ -1,0 +1,183 @@
+"""``unblur doctor``: print its findings, for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from unblur.cli.console import Ui
+from unblur.cli.shared import exit_code_of, options_with_defaults, verbosity_options
+from unblur.errors import ExitCode
+from unblur.models.loading import limit_openmp_spinning
+from unblur.run.watcher import NORMAL
+from unblur.words import printable
+
+if TYPE_CHECKING:
+    from unblur.doctor import Device, Examination, Finding, ModelFile, PyTorch
+
+WIDTH, LABEL_WIDTH = 80, 15
+GOOD, BAD, NEITHER = "✓", "✗", " "
+PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
+"""Marks for terminals that cannot show the others."""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@verbosity_options
+def doctor(as_json: bool, quiet: int, verbose: int) -> None:
+    """Test the installation and each device.
+
+    Print versions, devices, memory, models, cache and configuration. Each
+    device deblurs a tiny picture; its result is compared with that of the CPU
+    in fp32. The exit code is 0 if all is well, 4 if weights are damaged, and
+    5 if a device failed. Please add the output to bug reports.
+    """
+    ui = Ui(verbose - quiet)
+    root = click.get_current_context().find_root().command
+    options = options_with_defaults(root)
+    sys.exit(exit_code_of(lambda: _act(ui, as_json, options), ui))
+
+
+def _act(ui: Ui, as_json: bool, options: dict[str, bool]) -> ExitCode:
+    limit_openmp_spinning()
+    from unblur.doctor import examine, findings
+
+    examination = examine(options)
+    found = findings(examination)
+    code = next((finding.exit_code for finding in found), ExitCode.OK)
+    if as_json:
+        values = asdict(examination) | {
+            "findings": [asdict(finding) for finding in found],
+            "exit_code": code,
+        }
+        for line in json.dumps(values, indent=2).splitlines():
+            ui.answer(line)
+        return code
+    lines = [*_findings(found, code)]
+    if ui.verbosity >= NORMAL:
+        lines = [*_lines(examination), "", *lines]
+    for line in lines:
+        ui.answer(_showable(line, sys.stdout.encoding or "ascii"))
+    return code
+
+
+def _showable(line: str, encoding: str) -> str:
+    """Return a line without what an encoding cannot hold."""
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        line = line.translate(PLAIN)
+    return line.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _row(label: str, text: str, mark: str = NEITHER) -> Iterator[str]:
+    """Yield the lines of one row, its text in a column of its own."""
+    start = f"{mark} {label:<{LABEL_WIDTH}}"
+    yield from _wrapped(printable(text), start, " " * (LABEL_WIDTH + 2))
+
+
+def _wrapped(text: str, first: str, following: str) -> list[str]:
+    # Paths and addresses stay whole, to be copied.
+    return textwrap.wrap(
+        text, WIDTH - 1, initial_indent=first, subsequent_indent=following,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _lines(found: Examination) -> Iterator[str]:
+    yield from _row("unblur", f"{found.unblur} in {found.installed_in}")
+    yield from _row("Python", f"{found.python} on {found.system}")
+    for name, version in found.libraries.items():
+        yield from _row(name, version or "not installed", NEITHER if version else BAD)
+    for extra in found.extras:
+        missing = (
+            f"no {extra.package}; to install it: pip install {shlex.quote(f'unblur[{extra.name}]')}"
+        )
+        present = f"{extra.package} {extra.version}"
+        yield from _row(f"extra {extra.name}", present if extra.version else missing)
+    for gpu in found.gpus:
+        driver = f", driver {gpu.driver}" if gpu.driver else ""
+        yield from _row("GPU", f"{gpu.maker} {gpu.name}{driver}")
+    if found.pytorch:
+        yield from _pytorch_lines(found.pytorch)
+    for model in found.models:
+        yield from _model_row(model)
+    yield from _row("models folder", found.models_folder)
+    sizes = found.cache.sizes
+    contents = ", ".join(f"{name} ({_size(size)})" for name, size in sizes.items())
+    yield from _row("cache", f"{found.cache.path}: {contents or 'empty'}")
+    state = "" if found.has_configuration else " (optional, not there)"
+    mark = BAD if found.configuration_problem else NEITHER
+    yield from _row("configuration", found.configuration + state, mark)
+    for name, value in found.environment.items():
+        yield from _row("environment", f"{name}={value}")
+
+
+def _pytorch_lines(pytorch: PyTorch) -> Iterator[str]:
+    yield from _row("torch build", f"for {pytorch.build}")
+    for device in pytorch.devices:
+        yield from _device_row(device)
+    yield from _row("--device auto", f"uses {pytorch.chosen}: {_why(pytorch)}")
+    instructions = ", ".join(
+        f"{name} {'yes' if there else 'no'}" for name, there in pytorch.bf16_instructions.items()
+    )
+    yield from _row("CPU features", instructions)
+    yield from _row("threads", f"{pytorch.threads}: {pytorch.threads_reason}")
+
+
+def _why(pytorch: PyTorch) -> str:
+    first = pytorch.devices[0].name
+    if first == "cpu":
+        return "torch sees no GPU"
+    return "the fastest there is" if first == pytorch.chosen else f"{first} failed its self-test"
+
+
+def _device_row(device: Device) -> Iterator[str]:
+    if device.seconds is None:
+        verdict, mark = "not tested: no weights", NEITHER
+    elif device.problem:
+        verdict, mark = f"failed: {device.problem}", BAD
+    else:
+        verdict, mark = f"correct, tested in {device.seconds:.1f} s", GOOD
+    tile = f", tiles of {device.tile} pixels" if device.tile else ""
+    text = (
+        f"{device.hardware}: {device.precision}, {_size(device.free_bytes)} free{tile}; {verdict}"
+    )
+    yield from _row(device.name, text, mark)
+
+
+def _model_row(model: ModelFile) -> Iterator[str]:
+    if model.path is None:
+        yield from _row(
+            model.name,
+            "cannot be used" if model.problem else "not on this machine",
+            BAD if model.problem else NEITHER,
+        )
+    else:
+        text = f"{model.path} ({_size(model.size or 0)})"
+        yield from _row(model.name, text, BAD if model.problem else GOOD)
+
+
+def _findings(found: list[Finding], code: ExitCode) -> Iterator[str]:
+    if code is ExitCode.OK:
+        yield "All is well." if not found else "All is well, but could be faster:"
+    for finding in found:
+        mark = NEITHER if finding.exit_code is ExitCode.OK else BAD
+        yield from _wrapped(printable(finding.text), f"{mark} ", "  ")
+        if finding.command:
+            yield f"    {finding.command}"
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes for people."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"

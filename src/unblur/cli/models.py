@@ -1,0 +1,306 @@
+"""``unblur models``: list, download, import, check and remove networks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unblur.cli.console import Ui
+from unblur.cli.shared import exit_code_of, verbosity_options
+from unblur.config import models_folder
+from unblur.errors import ExitCode, UsageError, WeightsError
+from unblur.models.catalog import MODELS, Model, find_weights, imported_models, installed_path
+from unblur.run.watcher import VERBOSE
+from unblur.words import describe_os_error, printable
+
+if TYPE_CHECKING:
+    from unblur.models.download import Downloaded
+
+
+@click.group()
+def models() -> None:
+    """List, download, import, check and remove networks."""
+
+
+def _run(act: Callable[[Ui], None], quiet: int, verbose: int) -> None:
+    """Act, and exit with the code for what came of it."""
+    ui = Ui(verbose - quiet)
+
+    def done() -> ExitCode:
+        act(ui)
+        return ExitCode.OK
+
+    sys.exit(exit_code_of(done, ui))
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the models.
+
+    One line each: name, size, licence, location, strengths and weaknesses.
+    """
+    names = [*MODELS, *imported_models()]
+    _run(lambda ui: ui.table([_row(name) for name in names]), quiet=0, verbose=0)
+
+
+def _row(name: str) -> tuple[str, ...]:
+    model = MODELS.get(name)
+    purpose = f"good at {model.good_at}; bad at {model.bad_at}" if model else "imported by you"
+    return name, _size(name), model.license if model else "not known", _place(name), purpose
+
+
+def _is_here(name: str) -> bool:
+    model = MODELS.get(name)
+    return (model is not None and model.is_embedded) or installed_path(name).is_file()
+
+
+def _size(name: str) -> str:
+    path = installed_path(name)
+    model = MODELS.get(name)
+    if path.is_file():
+        size = path.stat().st_size
+    else:
+        assert model is not None
+        size = model.size or 4 * model.parameters
+    return f"{size / 1e6:.1f} MB"
+
+
+def _place(name: str) -> str:
+    model = MODELS.get(name)
+    if model and model.is_embedded:
+        return "in the program"
+    return printable(installed_path(name)) if _is_here(name) else "not downloaded"
+
+
+@models.command()
+@click.argument("model", metavar="NAME|FILE")
+@verbosity_options
+def info(model: str, quiet: int, verbose: int) -> None:
+    """Show the details of a model.
+
+    Its licence, training data and source, and the content of its weights file.
+    """
+
+    def act(ui: Ui) -> None:
+        ui.table([*_describe_known(model), *_describe_file(model)])
+
+    _run(act, quiet, verbose)
+
+
+def _describe_known(name: str) -> list[tuple[str, ...]]:
+    """Return what `MODELS` tells."""
+    model = MODELS.get(name)
+    if model is None:
+        return []
+    unknown = "not published"
+    return [
+        ("name", model.name),
+        ("good at", model.good_at),
+        ("bad at", model.bad_at),
+        ("licence", model.license),
+        ("trained on", model.training_data),
+        ("source", model.source),
+        ("published as", model.file),
+        ("size", f"{model.size} bytes" if model.size else unknown),
+        ("sha256", model.sha256 or unknown),
+        *(("address", url) for url in model.urls),
+        ("parameters", f"{model.parameters / 1e6:.2f} million"),
+    ]
+
+
+def _describe_file(name: str) -> list[tuple[str, ...]]:
+    """Return what the weights file tells of itself.
+
+    Raises:
+        WeightsError: If the name is not known, or the file is damaged.
+    """
+    from unblur.models.weights import CONFIG_KEY, SOURCE_CHECKSUM_KEY, SOURCE_KEY, read_notes
+
+    if name in MODELS and not _is_here(name):
+        return [("weights", f"not downloaded; they would be at {installed_path(name)}")]
+    path = find_weights(name)
+    notes = read_notes(path)
+    labels = {
+        CONFIG_KEY: "network",
+        SOURCE_KEY: "read from",
+        SOURCE_CHECKSUM_KEY: "that file's sha256",
+    }
+    told = [(label, printable(notes[key])) for key, label in labels.items() if key in notes]
+    return [("weights", printable(path)), *told]
+
+
+@models.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option(
+    "--offline",
+    is_flag=True,
+    envvar="UNBLUR_OFFLINE",
+    show_envvar=True,
+    help="Do not use the network; print which file to put where.",
+)
+@verbosity_options
+def download(names: tuple[str, ...], offline: bool, quiet: int, verbose: int) -> None:
+    """Download models from their publishers.
+
+    Models that are published in one file are downloaded together. If the
+    publisher states no checksum, later downloads must equal the first one.
+    """
+
+    def act(ui: Ui) -> None:
+        missing = [MODELS[name] for name in _known(names) if not _is_whole(name, ui)]
+        if offline and missing:
+            from unblur.models.download import offline_recipe
+
+            raise WeightsError(offline_recipe(missing[0]))
+        for file in dict.fromkeys(model.file for model in missing):
+            _download_file([model for model in missing if model.file == file], ui)
+
+    _run(act, quiet, verbose)
+
+
+def _known(names: tuple[str, ...]) -> list[str]:
+    for name in names:
+        if name not in MODELS:
+            raise WeightsError(
+                f"{name} is not a model to download; choose from {', '.join(MODELS)}"
+            )
+    return list(dict.fromkeys(names))
+
+
+def _is_whole(name: str, ui: Ui) -> bool:
+    """Tell whether a model needs no download, and tell the user, too."""
+    if not _is_here(name):
+        return False
+    from unblur.models.weights import load_network
+
+    try:
+        load_network(find_weights(name))
+    except WeightsError as error:
+        if MODELS[name].is_embedded:
+            raise
+        ui.say(f"{name} is downloaded again: {error}")
+        return False
+    ui.say(f"{name} is here already: {_place(name)}")
+    return True
+
+
+def _download_file(wanted: list[Model], ui: Ui) -> None:
+    """Fetch the file that models are published in."""
+    from unblur.models.download import addresses, download
+    from unblur.models.http import Watch, without_password
+
+    file = wanted[0].file
+    ui.say(f"downloading {file} from {without_password(addresses(wanted[0])[0])}")
+    with ui.transfer(file) as progress:
+        brought = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
+    _tell_trust(wanted[0], brought, ui)
+    for path in brought.paths:
+        ui.answer(str(path))
+
+
+def _tell_trust(model: Model, brought: Downloaded, ui: Ui) -> None:
+    if model.sha256:
+        return
+    if brought.is_first:
+        ui.say(
+            f"the publisher of {model.file} states no checksum, so it cannot be verified; its "
+            f"sha256 {brought.checksum} is recorded, and later downloads must match it"
+        )
+    else:
+        ui.say(f"{model.file} matches the first download: sha256 {brought.checksum}")
+
+
+@models.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="Name for the model. Default: the name of the file.")
+@verbosity_options
+def import_model(file: Path, name: str | None, quiet: int, verbose: int) -> None:
+    """Import weights from a file.
+
+    FILE is the authors' archive, a TensorFlow checkpoint, a PyTorch state dict
+    or safetensors. It is read as data; nothing in it is executed.
+    """
+
+    def act(ui: Ui) -> None:
+        from unblur.models.importing import file_checksum, keep, read_networks
+
+        found = read_networks(file)
+        if name and len(found) > 1:
+            names = ", ".join(one.name for one in found)
+            raise UsageError(f"{file} holds several networks ({names}): --name names only one")
+        checksum = file_checksum(file)
+        for one in found:
+            path = keep(one.network, name or one.name, file.name, checksum)
+            ui.say(f"imported {file} as {name or one.name}")
+            ui.answer(str(path))
+
+    _run(act, quiet, verbose)
+
+
+@models.command()
+@click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
+@verbosity_options
+def verify(names: tuple[str, ...], quiet: int, verbose: int) -> None:
+    """Check weights against their checksums.
+
+    Without names, check all models on this machine.
+    """
+
+    def act(ui: Ui) -> None:
+        from unblur.models.weights import load_network
+
+        damaged = 0
+        for name in names or [n for n in [*MODELS, *imported_models()] if _is_here(n)]:
+            try:
+                load_network(find_weights(name))
+            except WeightsError as error:
+                damaged += 1
+                ui.error(str(error))
+            else:
+                ui.answer(name, "whole")
+        if damaged:
+            raise WeightsError(f"{damaged} of the models cannot be used")
+
+    _run(act, quiet, verbose)
+
+
+@models.command()
+@click.argument("model", metavar="[NAME|FILE]", required=False)
+@verbosity_options
+def path(model: str | None, quiet: int, verbose: int) -> None:
+    """Print the path of a weights file.
+
+    Without a name, print the folder of downloaded and imported models.
+    """
+
+    def act(ui: Ui) -> None:
+        ui.answer(str(find_weights(model) if model else models_folder()))
+
+    _run(act, quiet, verbose)
+
+
+@models.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@verbosity_options
+def remove(names: tuple[str, ...], quiet: int, verbose: int) -> None:
+    """Delete downloaded or imported weights."""
+
+    def act(ui: Ui) -> None:
+        for name in names:
+            if name in MODELS and MODELS[name].is_embedded:
+                raise UsageError(f"{name} is part of the program and cannot be removed")
+            if name not in MODELS and name not in imported_models():
+                raise WeightsError(f"{name}: no such model here")
+            if not _is_here(name):
+                raise WeightsError(f"{name} is not on this machine")
+            try:
+                installed_path(name).unlink()
+            except OSError as error:
+                raise WeightsError(f"{installed_path(name)}: {describe_os_error(error)}") from error
+            ui.say(f"removed {installed_path(name)}")
+
+    _run(act, quiet, verbose)

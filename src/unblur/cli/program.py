@@ -1,0 +1,287 @@
+"""The program `unblur`: its options, and the commands beside deblurring photos."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unblur.cli import doctor, models, restore, score
+from unblur.cli.console import Ui
+from unblur.cli.deblur import deblur
+from unblur.cli.option_groups import PlainOption
+from unblur.cli.shared import (
+    PhotosOrCommand,
+    exit_code_of,
+    history_option,
+    listing_options,
+    max_pixels_option,
+    options_with_defaults,
+    path_options,
+    verbosity_options,
+)
+from unblur.cli.values import BlurLevel, MemorySize, OnlyBlurry, Overwrite, TileSize, one_of
+from unblur.config import read_config
+from unblur.errors import UsageError
+from unblur.formats.photo import CONVERSIONS
+from unblur.models.catalog import DEFAULT_MODEL
+from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX
+from unblur.version import __version__
+
+if TYPE_CHECKING:
+    from unblur.cli.console import Listing
+
+EPILOG = """\
+Exit codes: 0 all done or skipped, 1 a photo failed, 2 wrong usage, 3 no photo found,
+4 weights missing or damaged, 5 device missing or faulty, 129, 130 or 143 stopped.
+"""
+
+
+def _use_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+    try:
+        ctx.default_map = read_config(path, options_with_defaults(ctx.command))
+    except UsageError as error:
+        raise click.UsageError(str(error), ctx) from error
+
+
+def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | None) -> None:
+    if shell is None:
+        return
+    from click.shell_completion import get_completion_class
+
+    completion = get_completion_class(shell)
+    assert completion is not None
+    click.echo(completion(ctx.command, {}, "unblur", "_UNBLUR_COMPLETE").source())
+    ctx.exit()
+
+
+@click.group(
+    cls=PhotosOrCommand,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "UNBLUR"},
+    epilog=EPILOG,
+)
+@path_options
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE|DIR",
+    help="Output file or folder; - is standard output.",
+)
+@click.option("--in-place", is_flag=True, help="Replace photos; keep originals as NAME.orig.")
+@click.option(
+    "--overwrite",
+    cls=Overwrite,
+    is_flag=True,
+    expose_value=False,
+    help="Replace existing files; see --on-existing.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Show the plan; write nothing.")
+@click.option(
+    "--only-blurry",
+    cls=OnlyBlurry,
+    is_flag=True,
+    help="Skip sharp photos; see --blur-level.",
+)
+@click.option(
+    "--strength",
+    cls=PlainOption,
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    metavar="0-1",
+    help="Share of the change to apply; 0.5 is half.",
+)
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Also write NAME-compared.png: before and after, with an enlarged detail.",
+)
+@click.option(
+    "--blur-level",
+    type=BlurLevel(),
+    default=BLURRY_LEVEL,
+    show_default=True,
+    metavar="N",
+    help="Lowest blur score that --only-blurry takes; see unblur score.",
+)
+@max_pixels_option
+@click.option(
+    "--suffix",
+    default=SUFFIX,
+    show_default=True,
+    help="Add this to the name, before the extension.",
+)
+@click.option(
+    "--on-existing",
+    type=click.Choice(["error", "skip", "overwrite"]),
+    default="error",
+    show_default=True,
+    help="What to do if the output exists and is not an unchanged earlier result.",
+)
+@click.option(
+    "--backup/--no-backup",
+    default=None,
+    help="With --in-place, keep originals as NAME.orig (default), or do not.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(list(CONVERSIONS)),
+    metavar="FORMAT",
+    help=f"Convert results to {one_of(list(CONVERSIONS))}.",
+)
+@click.option(
+    "--quality",
+    cls=PlainOption,
+    type=click.IntRange(1, 100),
+    metavar="1-100",
+    help="Compression quality of lossy formats. Default: the photo's own.",
+)
+@click.option(
+    "--strip-metadata",
+    is_flag=True,
+    help="Keep only colour profile and orientation.",
+)
+@click.option("--preserve-times", is_flag=True, help="Copy the modification time to the result.")
+@click.option(
+    "--refresh-thumbnail/--keep-thumbnail",
+    default=True,
+    help="Redraw the thumbnail in a JPEG file (default), or keep the old one.",
+)
+@click.option(
+    "--report",
+    metavar="FILE.html",
+    help="Write a web page: all photos before and after.",
+)
+@click.option("--preview", is_flag=True, help="Show photos before and after in the terminal.")
+@click.option(
+    "--model",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Network: a name from unblur models list, or a weights file.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to run the network.",
+)
+@click.option(
+    "--tile",
+    type=TileSize(),
+    default="auto",
+    show_default=True,
+    metavar="auto|N",
+    help="Largest tile, N x N pixels. Smaller tiles need less memory.",
+)
+@click.option(
+    "--views",
+    cls=PlainOption,
+    type=click.IntRange(1, MOST_VIEWS),
+    default=1,
+    show_default=True,
+    metavar=f"1-{MOST_VIEWS}",
+    help="Average N mirrored and turned passes: slightly better, N times slower.",
+)
+@click.option(
+    "--threads",
+    cls=PlainOption,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="CPU threads. Default: one per available core.",
+)
+@click.option(
+    "--max-memory",
+    type=MemorySize(),
+    metavar="SIZE",
+    help="Limit on main memory, such as 2G. Default: the free memory.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Photos to decode ahead and to write in parallel.",
+)
+@click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
+@history_option
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_use_config,
+    help="Read defaults from this file instead of the user's unblur.toml.",
+)
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Run on a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT.",
+)
+@click.option(
+    "--workers",
+    cls=PlainOption,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Ray workers. Default: one per GPU, or one per 4 cores.",
+)
+@listing_options
+@verbosity_options
+@click.option(
+    "--completion",
+    type=click.Choice(["bash", "zsh", "fish"]),
+    is_eager=True,
+    expose_value=False,
+    allow_from_autoenv=False,
+    callback=_print_completion,
+    help="Print the completion script for this shell.",
+)
+@click.version_option(
+    __version__,
+    "-V",
+    "--version",
+    message="%(prog)s %(version)s",
+    allow_from_autoenv=False,  # images are customarily given the variable UNBLUR_VERSION
+)
+def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option above)
+    """Sharpen photos that are blurred by camera shake or motion.
+
+    For each photo.jpg, write photo-unblurred.jpg beside it, with the same
+    metadata. Originals stay unchanged. With - as PATH, read a photo from
+    standard input and write the result to standard output.
+
+    A second run skips each photo whose result exists, unless the photo, the
+    result or the settings have changed.
+    """
+    if not flags:
+        return  # a command was named, and runs next
+    from unblur.cli.streams import claimed_stdout
+
+    verbosity = flags["verbose"] - flags["quiet"]
+    with claimed_stdout() as stdout:
+        settings = {name: flags[name] for name in ("model", "device", "tile", "strength", "views")}
+        ui = Ui(verbosity, _choose_listing(flags, stdout), stdout, settings)
+        code = exit_code_of(lambda: deblur(flags, ui, stdout), ui)
+    sys.exit(code)
+
+
+def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
+    if flags["json"]:
+        return "json"
+    if os.isatty(stdout):
+        return "none"  # nobody reads the list, and standard error tells the same
+    return "nul" if flags["null"] else "lines"
+
+
+main.add_command(models.models)
+main.add_command(doctor.doctor)
+main.add_command(score.score)
+main.add_command(restore.restore)

@@ -1,0 +1,289 @@
+"""Shared by all commands: common options, finding the command, signals, errors as exit codes."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from unblur.cli.console import Ui, output_errors_as_unblur_errors
+from unblur.cli.option_groups import PlainOption, in_order, write_groups
+from unblur.cli.signals import interrupted_code, orderly_signals
+from unblur.cli.streams import prepare_streams
+from unblur.config import HISTORY_NAME, cache_folder, history_file
+from unblur.errors import ExitCode, UnblurError, UsageError
+from unblur.options import DEFAULT_MAX_PIXELS, STREAM
+from unblur.storage.files import read_stream
+from unblur.words import describe_os_error, printable
+
+if TYPE_CHECKING:
+    from unblur.run.history import History
+
+OLD_BLUR_LEVEL = "--only-blurry="
+"""``--only-blurry=1`` is how ``--only-blurry --blur-level=1`` was once written."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class PhotosOrCommand(click.Group):
+    """Takes photos, unless its first word is the name of a command.
+
+    A photo of that name is ``./models``. The package click-default-group does
+    the same but swallows ``--``, after which names may begin with a dash.
+    """
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:  # noqa: ANN401 (as Click has it)
+        super().__init__(*args, **attributes)
+        self.params = in_order(self.params)
+
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 (as Click has it)
+        """Run as a program."""
+        prepare_streams()
+        try:
+            # What Click prints by itself, such as the help, may fail, too.
+            with orderly_signals(), output_errors_as_unblur_errors():
+                return super().main(*args, **extra)
+        except UnblurError as error:
+            Ui().error(str(error))
+            sys.exit(error.exit_code)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401
+        """Read the command line."""
+        with _click_errors_as_ours():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """Run the command."""
+        with _click_errors_as_ours():
+            return super().invoke(ctx)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the options for photos; none when a command is named."""
+        named = ctx.invoked_subcommand or ctx.command is not self
+        return [] if named else super().get_params(ctx)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Leave the words after a command's name to that command."""
+        if args and args[0] in self.commands:
+            ctx.invoked_subcommand = args[0]
+        else:
+            ctx.allow_extra_args, ctx.allow_interspersed_args = False, True
+            args = [*_respelled(args)]
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in groups, then the commands."""
+        write_groups(self.get_params(ctx), ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return the usage of photos, without the words for commands."""
+        return click.Command.collect_usage_pieces(self, ctx)
+
+
+def _respelled(args: list[str]) -> Iterator[str]:
+    """Yield the words of a command line, options in their present spelling."""
+    end = args.index("--") if "--" in args else len(args)
+    for word in args[:end]:
+        if word.startswith(OLD_BLUR_LEVEL):
+            yield from ("--only-blurry", f"--blur-level={word.removeprefix(OLD_BLUR_LEVEL)}")
+        else:
+            yield word
+    yield from args[end:]
+
+
+@contextlib.contextmanager
+def _click_errors_as_ours() -> Iterator[None]:
+    """Handle the errors that Click would print unescaped, or take for others."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        raise click.UsageError(printable(error.format_message()), error.ctx) from error
+    except KeyboardInterrupt as interrupt:  # while the configuration is read
+        Ui().error("interrupted")
+        sys.exit(interrupted_code(interrupt))
+
+
+def complete_first_word(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the name of a file, or as the first word that of a command."""
+    commands = ctx.command.commands if isinstance(ctx.command, click.Group) else {}
+    names = () if ctx.params.get("paths") or not incomplete else sorted(commands)
+    items = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return [*items, CompletionItem(incomplete, type="file")]
+
+
+def verbosity_options(command: F) -> F:
+    """Add ``--quiet`` and ``--verbose`` to a command."""
+    quiet = click.option("-q", "--quiet", count=True, help="Print only errors.")
+    verbose = click.option(
+        "-v", "--verbose", count=True, help="Print more; -vv prints tracebacks, too."
+    )
+    return quiet(verbose(command))
+
+
+def path_options(command: F) -> F:
+    """Add the paths and options that choose the photos; see `read_paths`."""
+    options = (
+        click.argument(
+            "paths", nargs=-1, metavar="PATH...", envvar=[], shell_complete=complete_first_word
+        ),
+        click.option(
+            "-r", "--recursive", is_flag=True, help="Search folders and subfolders for photos."
+        ),
+        click.option(
+            "--files-from",
+            metavar="FILE",
+            help="Read paths from this file, one per line; - is standard input.",
+        ),
+        click.option(
+            "--include",
+            multiple=True,
+            metavar="GLOB",
+            help="In folders, take only photos that match; may be repeated.",
+        ),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="GLOB",
+            help="In folders, leave out photos that match; may be repeated.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+max_pixels_option = click.option(
+    "--max-pixels",
+    cls=PlainOption,
+    type=click.IntRange(min=1),
+    default=DEFAULT_MAX_PIXELS,
+    show_default=True,
+    metavar="N",
+    help="Refuse photos with more pixels than this.",
+)
+
+
+def listing_options(command: F) -> F:
+    """Add ``--json`` and ``--null``, the formats of the list on standard output."""
+    as_json = click.option(
+        "--json", is_flag=True, help="List results as JSON, one object per line."
+    )
+    null = click.option(
+        "-0",
+        "--null",
+        is_flag=True,
+        help="End each path with NUL, in --files-from and in the list of results.",
+    )
+    return as_json(null(command))
+
+
+history_option = click.option(
+    "--history",
+    metavar="FILE",
+    help="Keep the record of results in this file; machines may share it.",
+)
+
+
+def open_history(flags: dict[str, Any]) -> History:
+    """Open the record of results.
+
+    Raises:
+        UsageError: If ``--history`` names no file that could be one.
+    """
+    from unblur.run.history import History
+
+    if flags["history"] is None:
+        return History(history_file(), older=cache_folder() / HISTORY_NAME)
+    path = Path(flags["history"])
+    if not path.name or path.is_dir():
+        raise UsageError(f"--history {path} is a folder, not a file")
+    return History(path)
+
+
+def options_with_defaults(command: click.Command) -> dict[str, bool]:
+    """Return the options whose defaults a configuration file may set, and whether they take a list.
+
+    Eager ones are not among them: they act before there is any configuration.
+    """
+    options = (param for param in command.params if isinstance(param, click.Option))
+    return {o.name: o.multiple for o in options if o.name and not o.is_eager}
+
+
+def read_paths(flags: dict[str, Any]) -> list[str]:
+    """Return the paths of the command line, then those of ``--files-from``.
+
+    Args:
+        flags: The values of `path_options` and `listing_options`.
+
+    Raises:
+        UsageError: If there is none, or the list cannot be read.
+    """
+    paths = list(flags["paths"])
+    source = flags["files_from"]
+    if source is None:
+        if not paths:
+            raise UsageError("name at least one photo; see --help")
+        return paths
+    if source == STREAM and STREAM in paths:
+        raise UsageError("standard input cannot hold both a photo and a list of paths")
+    try:
+        if source == STREAM:
+            data = read_stream(sys.stdin.buffer)
+        else:
+            with Path(source).open("rb") as stream:
+                data = read_stream(stream)
+    except OSError as error:
+        raise UsageError(f"{source}: {describe_os_error(error)}") from error
+    # PowerShell 5 writes UTF-16, and later ones a mark before UTF-8.
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = data.decode("utf-16", "replace").encode()
+    data = data.removeprefix(codecs.BOM_UTF8)
+    lines = data.split(b"\0") if flags["null"] else data.splitlines()
+    try:
+        return paths + [os.fsdecode(line) for line in lines if line]
+    except UnicodeDecodeError as error:  # Windows takes no other bytes for names
+        raise UsageError(f"{source}: not a list of paths in UTF-8") from error
+
+
+def _check_working_folder() -> None:
+    """Find out early what makes libraries fail in odd ways.
+
+    Raises:
+        UsageError: If the folder that paths are relative to has been removed.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UsageError("the current folder no longer exists: change to another one") from error
+
+
+def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
+    """Act, and tell the user in one line whatever goes wrong, or by tracebacks if asked to."""
+    try:
+        _check_working_folder()
+        return act()
+    except UnblurError as error:
+        ui.error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt as interrupt:
+        ui.error("interrupted")
+        return interrupted_code(interrupt)
+    except BrokenPipeError:
+        return ExitCode.FAILED  # whoever read the list has gone
+    except Exception as error:
+        ui.trace(traceback.format_exc())
+        ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
+        return ExitCode.FAILED

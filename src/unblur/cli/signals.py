@@ -1,0 +1,64 @@
+"""Signals that end a run in order, and the exit codes that tell of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+from unblur.errors import ExitCode
+
+SHOW_CURSOR = b"\x1b[?25h"
+"""DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
+
+
+class _Stopped(KeyboardInterrupt):
+    """A signal that is to end a run as orderly as Ctrl-C does; holds the exit code."""
+
+
+@contextlib.contextmanager
+def orderly_signals() -> Iterator[None]:
+    """Let the first signal end the run in order, and the second at once."""
+    codes = _codes_of_signals()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for name in codes:
+            signal.signal(name, lambda number, frame: _leave(codes[number]))
+        raise _Stopped(codes[number])
+
+    before = {name: signal.signal(name, stop) for name in codes}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _codes_of_signals() -> dict[int, ExitCode]:
+    """Return the signals that end a run, and the exit codes that tell of them."""
+    codes: dict[int, ExitCode] = {
+        signal.SIGINT: ExitCode.INTERRUPTED,
+        signal.SIGTERM: ExitCode.TERMINATED,
+    }
+    if sys.platform == "win32":
+        codes[signal.SIGBREAK] = ExitCode.INTERRUPTED  # Ctrl-Break, which is Ctrl-C by another key
+    hang_up = getattr(signal, "SIGHUP", None)  # which Windows does not have
+    if hang_up and signal.getsignal(hang_up) is not signal.SIG_IGN:  # as nohup has it
+        codes[hang_up] = ExitCode.HUNG_UP
+    return codes
+
+
+def _leave(code: int) -> None:
+    """End the program at once."""
+    stderr = 2
+    if os.isatty(stderr):
+        os.write(stderr, SHOW_CURSOR)  # which progress bars hide
+    os._exit(code)
+
+
+def interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:
+    """Return the exit code that tells which signal ended the run."""
+    return interrupt.args[0] if isinstance(interrupt, _Stopped) else ExitCode.INTERRUPTED

@@ -1,0 +1,137 @@
+"""Pictures in a terminal: kitty's protocol, sixel, or else half blocks of two colours.
+
+What the terminal can do is asked of it in one question whose last part every
+terminal answers: kitty's graphics protocol ("Querying support and available
+transmission mediums") and the primary device attributes of ECMA-48 terminals,
+where 4 means sixel (DEC, VT330/VT340 Programmer Reference, chapter 14). iTerm2,
+Windows Terminal's newer versions, foot, xterm -ti vt340, Konsole and others have
+sixel; kitty, Ghostty and WezTerm have kitty's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from unblur.options import USUAL_CELL, Screen, Way
+from unblur.pictures.preview import Color, Preview, half_blocks
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+QUESTION = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[c"
+ATTRIBUTES = re.compile(rb"\x1b\[\?([0-9;]*)c")
+KITTY_OK = b"_Gi=31;OK"
+SIXEL = b"4"
+ANSWER_SECONDS = 1.0
+"""How long to wait for a terminal that does not answer; one that does may be far away."""
+
+ENOUGH_COLORS = ("256", "truecolor")
+"""Rich's names for what half blocks are worth while in."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A picture that Rich prints, also above its progress bars."""
+
+    preview: Preview
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield what the terminal is sent."""
+        from rich.segment import ControlType, Segment
+        from rich.style import Style
+
+        if self.preview.blocks is None:
+            # As a control code Rich sends it unchanged, and does not count it as text.
+            yield Segment(self.preview.code, None, [(ControlType.CURSOR_FORWARD, 0)])
+            yield Segment.line()
+            return
+        for line in half_blocks(self.preview.blocks):
+            for upper, lower in line:
+                yield Segment("▀", Style(color=_hex(upper), bgcolor=_hex(lower)))
+            yield Segment.line()
+
+
+def find_screen(stream: TextIO) -> Screen | None:
+    """Find out how a stream's terminal shows pictures; ``None`` if it cannot at all."""
+    if not stream.isatty():
+        return None
+    from rich.console import Console
+
+    console, way, cell = Console(file=stream), Way.BLOCKS, USUAL_CELL
+    if console.is_dumb_terminal:
+        return None
+    with contextlib.suppress(ImportError, OSError):  # Windows, and what is a terminal in name only
+        way = read_answer(_ask(os.ttyname(stream.fileno())))
+        cell = _cell_size(stream.fileno())
+    has_colors = console.color_system in ENOUGH_COLORS and not console.no_color
+    if way is Way.BLOCKS and not has_colors:
+        return None
+    return Screen(way, console.width, console.height, cell)
+
+
+def read_answer(answer: bytes) -> Way:
+    """Tell from a terminal's answer how it shows pictures."""
+    if KITTY_OK in answer:
+        return Way.KITTY
+    attributes = ATTRIBUTES.search(answer)
+    return Way.SIXEL if attributes and SIXEL in attributes[1].split(b";") else Way.BLOCKS
+
+
+def _ask(terminal: str) -> bytes:
+    """Ask a terminal what it can do, unless it belongs to another program now.
+
+    Raises:
+        ImportError: On Windows.
+        OSError: If it cannot be asked.
+    """
+    import termios
+    import tty
+
+    descriptor = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
+    try:
+        if os.tcgetpgrp(descriptor) != os.getpgrp():
+            return b""  # in the background, where a change of its settings would stop us
+        before = termios.tcgetattr(descriptor)
+        try:
+            tty.setcbreak(descriptor, termios.TCSANOW)
+            os.write(descriptor, QUESTION)
+            return _read_answer(descriptor)
+        finally:
+            termios.tcsetattr(descriptor, termios.TCSANOW, before)
+    except termios.error as error:
+        raise OSError(str(error)) from error
+    finally:
+        os.close(descriptor)
+
+
+def _read_answer(descriptor: int) -> bytes:
+    answer, stop = b"", time.monotonic() + ANSWER_SECONDS
+    while not ATTRIBUTES.search(answer):
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, stop - time.monotonic()))
+        if not ready:
+            break
+        answer += os.read(descriptor, 1024)
+    return answer
+
+
+def _cell_size(descriptor: int) -> tuple[int, int]:
+    """Return the width and height of a character in pixels, as the terminal's driver says."""
+    import fcntl
+    import struct
+    import termios
+
+    size = fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8))
+    rows, columns, width, height = struct.unpack("4H", size)
+    if not (rows and columns and width and height):
+        return USUAL_CELL
+    return max(1, width // columns), max(1, height // rows)
+
+
+def _hex(color: Color) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)

@@ -1,0 +1,112 @@
+"""Options that need code to be read: sizes, levels, and flags that set other options."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+
+class TileSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number of pixels, or ``auto``."""
+
+    name = "auto|pixels"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | Literal["auto"]:
+        """Read the option's text."""
+        if value == "auto":
+            return "auto"
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither auto nor a number of pixels", param, ctx)
+
+
+class MemorySize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number of bytes, such as ``800M`` or ``1.5G``."""
+
+    name = "size"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Read the option's text."""
+        match = re.fullmatch(r"([0-9]*\.?[0-9]+)([MG])B?", str(value).strip().upper())
+        if match is None:
+            self.fail(f"{value!r} is not a size such as 800M or 2G", param, ctx)
+        return int(float(match[1]) * (1 << (20 if match[2] == "M" else 30)))
+
+
+class BlurLevel(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A blur score."""
+
+    name = "level"
+
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read the option's text."""
+        level = _as_number(value)
+        if level is None or not 0 <= level < float("inf"):
+            self.fail(f"{value!r} is not a blur score: a number, 0 or more", param, ctx)
+        return level
+
+
+def _as_number(value: object) -> float | None:
+    """Return the number that a text or a value of TOML stands for; ``None`` if it is none."""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+class OnlyBlurry(click.Option):
+    """A flag that was once an option with a level, as which it still may be configured.
+
+    A number in the environment or in a configuration file sets the default of ``--blur-level``.
+    """
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 (as Click)
+        """Read the flag or, from an old setting, the level."""
+        if _as_number(value) is None:
+            return super().type_cast_value(ctx, value)
+        _set_default(ctx, "blur_level", value)
+        return True
+
+
+class Overwrite(click.Option):
+    """On the command line ``--overwrite`` is ``--on-existing overwrite``: the last one wins.
+
+    In the environment and in configuration files, which have no order, it sets the default.
+    """
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:  # noqa: ANN401 (private class)
+        """Let the parser store the flag as the value of ``--on-existing``."""
+        parser.add_option(
+            obj=self, opts=self.opts, dest="on_existing", action="store_const", const="overwrite"
+        )
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 (as Click)
+        """Read the setting."""
+        chosen = super().type_cast_value(ctx, value)
+        if chosen:
+            _set_default(ctx, "on_existing", "overwrite")
+        return chosen
+
+
+def _set_default(ctx: click.Context, name: str, value: object) -> None:
+    """Set the default of an option that is read later than the present one."""
+    ctx.default_map = {**(ctx.default_map or {}), name: value}
+
+
+def one_of(names: list[str]) -> str:
+    """Return a list of names as a sentence has it: ``a, b or c``."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"

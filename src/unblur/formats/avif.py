@@ -1,0 +1,91 @@
+"""AVIF: decode an 8-bit still photo, and put new pixels into the original's container.
+
+The container is `unblur.formats.bmff`'s; the codec's configuration is that of "AV1 Codec
+ISO Media File Format Binding", section 2.3. Alpha is an image of its own, which
+is not coded again: the photo has none, and the file keeps its. Neither crop nor
+rotation is applied, so both stay true. A grid becomes one image.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import features
+
+from unblur.errors import PhotoError
+from unblur.formats import av1, bmff
+from unblur.formats.bmff_items import Item, as_stored, pixels_of, refuse_costly, splice
+from unblur.formats.photo import AVIF, Encoded, Photo
+from unblur.formats.pixels import code_pixels, open_image, to_array
+from unblur.formats.quality import AS_ORIGINAL, with_quality
+
+HIGH_BIT_DEPTH, TWELVE_BIT, MONOCHROME = 0x40, 0x20, 0x10
+"""Bits of the third byte of av1C; the next two tell how chroma is sampled."""
+_SUBSAMPLING = {0b00: "4:4:4", 0b10: "4:2:2", 0b11: "4:2:0"}
+
+
+def decode(data: bytes, max_pixels: int) -> Photo:
+    """Decode a still photo, and note how it is coded, but for its quality.
+
+    Raises:
+        PhotoError: If it is too large, a sequence, or has more than 8 bits, or if
+            Pillow was built without libavif.
+        ValueError: If its container is damaged.
+        Exception: Whatever Pillow raises for damaged files.
+    """
+    if not features.check("avif"):
+        raise PhotoError("AVIF files need a Pillow that was built with libavif")
+    file = bmff.read(data)
+    coding = _read_coding(file.coded)
+    stored = as_stored(file)
+    refuse_costly(stored, _decoded_pixels)
+    image = open_image(bmff.write(stored), ["AVIF"], max_pixels)
+    pixels = to_array(image)
+    if coding["subsampling"] == "4:0:0":
+        pixels = np.ascontiguousarray(pixels[..., :1])
+    if file.primary.color and not file.primary.color.full_range:
+        coding["range"] = "limited"
+    return Photo(pixels, None, AVIF, data, {"quality": AS_ORIGINAL, **coding})
+
+
+def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
+    """Code new pixels as the original's were, in its container."""
+    original = bmff.read(photo.container)
+    coding = with_quality(photo, original.coded_length, _code)
+    file, notes = splice(original, bmff.read(_code(pixels, **coding)))
+    return Encoded(bmff.write(file), notes)
+
+
+def _code(pixels: NDArray[np.uint8], **options: int | str) -> bytes:
+    """Code pixels as a file with no metadata."""
+    return code_pixels(pixels, None, "AVIF", **options)
+
+
+def _decoded_pixels(item: Item) -> int:
+    """Return how many pixels libavif decodes of an image, which may be more than it says to have.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    extent = av1.read_extent(item.data or b"") if item.type == b"av01" else av1.Extent(0, 0)
+    return max(pixels_of(item), extent.frames * extent.pixels)
+
+
+def _read_coding(item: Item) -> dict[str, Any]:
+    """Return Pillow's options that fit an image's coding.
+
+    Raises:
+        PhotoError: If it has more than 8 bits.
+        ValueError: If it is no AV1 image.
+    """
+    config = item.find(b"av1C") or b""
+    if item.type != b"av01" or len(config) < 4:
+        raise ValueError("has no AV1 image")
+    if config[2] & HIGH_BIT_DEPTH:
+        depth = 12 if config[2] & TWELVE_BIT else 10
+        raise PhotoError(f"{depth}-bit AVIF files cannot be processed; 8-bit ones can")
+    if config[2] & MONOCHROME:
+        return {"subsampling": "4:0:0"}
+    return {"subsampling": _SUBSAMPLING.get(config[2] >> 2 & 3, "4:4:4")}

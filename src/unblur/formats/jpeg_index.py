@@ -1,0 +1,53 @@
+"""The index of a JPEG file of several images (CIPA DC-007, Multi-Picture Format)."""
+
+from __future__ import annotations
+
+import struct
+
+from unblur.formats.tiff_directory import TiffFile, read_tiff
+
+MPF_ENTRIES_TAG = 0xB002
+MPF_ENTRY_BYTES = 16
+
+
+def move_index(
+    output: bytearray, index: bytes, old_base: int, new_base: int, ends: tuple[int, int]
+) -> None:
+    """Correct the sizes and offsets of a multi-picture index in the output.
+
+    Offsets count from the index's own header (CIPA DC-007, 5.2.3.3.3). An index
+    that cannot be read is left as it was.
+
+    Args:
+        output: The new file so far; changed in place.
+        index: The original's index, from its byte order mark on.
+        old_base: Where the index lies in the original file.
+        new_base: Where it lies in the output.
+        ends: Where the first image ends, in the original and in the output.
+    """
+    moved = ends[1] - ends[0]
+    corrected = bytearray(index)
+    try:
+        file = read_tiff(index)
+        for position in _index_entries(file):
+            size, offset = file.unpack("II", position + 4)
+            if offset == 0:  # the first image itself
+                size += moved
+            elif old_base + offset >= ends[0]:
+                offset += moved + old_base - new_base
+            struct.pack_into(file.order + "II", corrected, position + 4, size, offset)
+    except (ValueError, struct.error):
+        return
+    output[new_base : new_base + len(index)] = corrected
+
+
+def _index_entries(index: TiffFile) -> range:
+    """Return the positions of the 16-byte entries in a multi-picture index.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    entries = index.directory(index.first).entries.get(MPF_ENTRIES_TAG)
+    if entries is None:
+        raise ValueError("lists no images")
+    return range(entries.start, entries.start + entries.size - MPF_ENTRY_BYTES + 1, MPF_ENTRY_BYTES)

@@ -1,0 +1,147 @@
+"""Between Pillow's images and arrays, with no copy that can be avoided."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from unblur.errors import PhotoError
+from unblur.main_memory import require_memory
+
+Floats: TypeAlias = NDArray[np.float32]
+
+STRIP_BYTES = 16 << 20
+LEAST_SIDE_PX = 32
+"""The sides of a photo are padded to a multiple of this for the embedded network."""
+
+# Limits are judged here, from the header: Pillow's own would refuse a 200-megapixel camera.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def open_image(data: bytes, formats: list[str], max_pixels: int) -> Image.Image:
+    """Open a file with Pillow, without decoding its pixels yet.
+
+    Args:
+        data: The whole file.
+        formats: Pillow's names of what it may be.
+        max_pixels: Larger photos are refused before memory is taken for them.
+
+    Raises:
+        PhotoError: If the photo is too large, or Pillow cannot tell what it is.
+        Exception: Pillow raises anything for damaged files.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError:  # whose own message is about an object in memory
+        raise PhotoError("damaged, or encoded in an unsupported way") from None
+    refuse_large(image.width, image.height, max_pixels)
+    return image
+
+
+def refuse_large(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a photo of more pixels than allowed, by its header.
+
+    Raises:
+        PhotoError: If it is too large.
+    """
+    if width * height > max_pixels:
+        raise PhotoError(
+            f"{width}x{height} is {width * height / 1e6:.0f} megapixels, "
+            f"more than the limit of {max_pixels / 1e6:.0f}"
+        )
+
+
+def refuse_thin(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a photo that the network has to pad to more pixels than allowed.
+
+    A small file could otherwise make it work for hours.
+
+    Raises:
+        PhotoError: If it is long and thinner than `LEAST_SIDE_PX`.
+    """
+    padded = max(width, LEAST_SIDE_PX) * max(height, LEAST_SIDE_PX)
+    if padded > max_pixels:
+        raise PhotoError(
+            f"{width}x{height} is so thin that it is padded to {padded / 1e6:.1f} megapixels, "
+            f"more than the limit of {max_pixels / 1e6:.1f}"
+        )
+
+
+def to_array(image: Image.Image) -> NDArray[np.uint8]:
+    """Copy an image to (H, W, C), in strips: at once would take thrice the memory.
+
+    Raises:
+        PhotoError: If there is not enough memory for both.
+        Exception: Whatever Pillow raises for damaged files.
+    """
+    channels = len(image.getbands())
+    require_memory(2 * image.width * image.height * channels)
+    image.load()
+    array = np.empty((image.height, image.width, channels), np.uint8)
+    step = max(1, STRIP_BYTES // (image.width * channels))
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        strip = np.asarray(image.crop((0, top, image.width, bottom)))
+        array[top:bottom] = strip.reshape(bottom - top, image.width, channels)
+    return array
+
+
+def to_samples(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
+    """Join (H, W, 1 or 3) pixels and (H, W) alpha; grey without alpha becomes (H, W)."""
+    if alpha is not None:
+        pixels = np.dstack([pixels, alpha])
+    elif pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    return np.ascontiguousarray(pixels)
+
+
+def to_image(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> Image.Image:
+    """Make a Pillow image of 8-bit pixels and alpha, as `to_samples` joins them."""
+    return Image.fromarray(to_samples(pixels, alpha))
+
+
+def code_pixels(
+    pixels: NDArray[Any], alpha: NDArray[Any] | None, form: str, **options: Any
+) -> bytes:
+    """Code 8-bit pixels as a file of Pillow's format, with no metadata."""
+    buffer = io.BytesIO()
+    to_image(pixels, alpha).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def rounded(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """Round 16-bit samples to 8 bits; white stays white."""
+    wide = samples.astype(np.uint32)
+    wide += 128  # in place: a whole photo in 32 bits is large enough once
+    wide //= 257
+    return wide.astype(np.uint8)
+
+
+def reduced(pixels: NDArray[Any], factor: int) -> Image.Image:
+    """Average squares of (H, W, 1 or 3) pixels to 8 bits, piece by piece.
+
+    Pillow would copy the whole photo first; an array that is turned is never copied whole.
+    """
+    height, width, channels = pixels.shape
+    piece = STRIP_BYTES // (channels * pixels.itemsize)  # pixels
+    across = factor * max(1, min(-(-width // factor), piece // factor**2))
+    down = factor * max(1, piece // (factor * min(width, across)))
+    strips = [
+        [
+            to_8_bit_image(pixels[top : top + down, left : left + across]).reduce(factor)
+            for left in range(0, width, across)
+        ]
+        for top in range(0, height, down)
+    ]
+    return Image.fromarray(
+        np.concatenate([np.concatenate(list(map(np.asarray, strip)), axis=1) for strip in strips])
+    )
+
+
+def to_8_bit_image(pixels: NDArray[Any]) -> Image.Image:
+    """Make a Pillow image of (H, W, 1 or 3) pixels of 8 or 16 bits."""
+    return to_image(rounded(pixels) if pixels.dtype == np.uint16 else pixels, None)

@@ -1,0 +1,306 @@
+"""PNG: decode a photo, and put new pixels into the original's container.
+
+Chunks are those of the W3C PNG specification (third edition), sections 5 and 11.
+Pillow cuts 16-bit colours to 8, so files of that depth need the extra ``deep``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from unblur.errors import PhotoError
+from unblur.extras import load_extra
+from unblur.formats.photo import PNG, Encoded, Photo
+from unblur.formats.pixels import code_pixels, open_image, to_array, to_samples
+from unblur.limits import limited, refuse_excess
+from unblur.main_memory import require_memory
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PALETTE = 3
+"""Colour type of IHDR whose samples index PLTE."""
+
+_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
+"""Samples of a pixel by colour type (table 8), the palette's apart."""
+
+INFLATED_AT_ONCE = 16 << 20
+"""Bytes of pixels that are unpacked to count them."""
+
+KEY_BECAME_ALPHA = "the transparent colour became an alpha channel"
+
+REPLACED = frozenset({b"IHDR", b"IDAT"})
+ABOUT_PIXELS = REPLACED | {b"PLTE", b"tRNS", b"IEND"}
+ABOUT_PALETTE = frozenset({b"PLTE", b"hIST"})
+TRANSPARENCY = b"tRNS"
+C2PA = b"caBX"
+APPLE_OFFSETS = b"iDOT"
+"""Apple's private chunk with byte offsets into IDAT, which new pixels make wrong."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk's type and data, and its bytes as they are in the file."""
+
+    type: bytes
+    data: bytes
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Header:
+    """The fields of IHDR that tell how pixels are stored."""
+
+    width: int
+    height: int
+    bit_depth: int
+    color_type: int
+
+
+def decode(data: bytes, max_pixels: int) -> Photo:
+    """Decode a still photo; palettes become truecolour, colour keys an alpha channel.
+
+    Raises:
+        PhotoError: If it is too large, no photo, or needs an extra that is missing.
+        Exception: Whatever the libraries raise for damaged files.
+    """
+    header = read_header(data)
+    if is_animated(data):
+        raise PhotoError("animations cannot be processed")
+    image = open_image(without_metadata(data), ["PNG"], max_pixels)
+    if header.bit_depth == 16:
+        return _decode_16_bit(data, header)
+    if image.mode == "1":
+        raise PhotoError("1-bit images are not photos")
+    image, notes = _as_truecolor(image, header)
+    return _make_photo(to_array(image), data, notes)
+
+
+def _as_truecolor(image: Image.Image, header: Header) -> tuple[Image.Image, tuple[str, ...]]:
+    """Resolve a palette or a colour key; return the image, and a note on what was done."""
+    has_key = "transparency" in image.info
+    if header.color_type == PALETTE:
+        return image.convert("RGBA" if has_key else "RGB"), ("the palette became truecolour",)
+    if not has_key:
+        return image, ()
+    if header.bit_depth < 8:  # the key is told in the file's levels, not in Pillow's 256
+        image.info["transparency"] *= 255 // (2**header.bit_depth - 1)
+    return image.convert("LA" if image.mode == "L" else "RGBA"), (KEY_BECAME_ALPHA,)
+
+
+def _decode_16_bit(data: bytes, header: Header) -> Photo:
+    library = load_extra("imagecodecs", "deep", "16-bit PNG files")
+    _refuse_endless(data, header)
+    require_memory(2 * 2 * header.width * header.height * _CHANNELS[header.color_type])
+    samples = library.png_decode(without_metadata(data))
+    samples = samples.reshape(header.height, header.width, -1)
+    has_key = samples.shape[2] > _CHANNELS[header.color_type]
+    return _make_photo(samples, data, (KEY_BECAME_ALPHA,) if has_key else ())
+
+
+def _refuse_endless(data: bytes, header: Header) -> None:
+    """Refuse pixels that unpack to far more than the photo has: libpng unpacks all of them.
+
+    Raises:
+        ExcessError: If they do.
+    """
+    row = 8 + header.width * _CHANNELS[header.color_type] * header.bit_depth // 8
+    most = 2 * header.height * row + INFLATED_AT_ONCE  # interlaced ones have twice the rows
+    inflated, inflate = 0, zlib.decompressobj()
+    with contextlib.suppress(zlib.error):  # libpng tells what is damaged, and what it forgives
+        for chunk in chunks(data):
+            coded = chunk.data if chunk.type == b"IDAT" else b""
+            while coded and not inflate.eof:
+                inflated += len(inflate.decompress(coded, INFLATED_AT_ONCE))
+                refuse_excess(inflated, most, "bytes of pixels")
+                coded = inflate.unconsumed_tail
+
+
+def _make_photo(samples: NDArray[Any], data: bytes, notes: tuple[str, ...]) -> Photo:
+    """Tell apart colours and alpha of (H, W, 1 to 4) samples."""
+    alpha = None
+    if samples.shape[2] in (2, 4):
+        samples, alpha = samples[..., :-1], np.ascontiguousarray(samples[..., -1])
+    return Photo(np.ascontiguousarray(samples), alpha, PNG, data, {}, notes)
+
+
+def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
+    """Code new pixels, in the original's container.
+
+    Raises:
+        PhotoError: If an extra is missing.
+    """
+    return splice(photo.container, code(pixels, photo.alpha))
+
+
+def code(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> bytes:
+    """Code 8- or 16-bit pixels as a file with no metadata.
+
+    Raises:
+        PhotoError: If an extra is missing.
+    """
+    if pixels.dtype == np.uint16:
+        library = load_extra("imagecodecs", "deep", "16-bit PNG files")
+        coded: bytes = library.png_encode(to_samples(pixels, alpha))
+        return coded
+    return code_pixels(pixels, alpha, "PNG")
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """Yield the chunks up to IEND; checksums are not judged.
+
+    Raises:
+        ExcessError: If there are too many.
+        ValueError: If the file is no PNG or ends before IEND.
+    """
+    return limited(_chunks(data), len(data), "chunks")
+
+
+def _chunks(data: bytes) -> Iterator[Chunk]:
+    if not data.startswith(SIGNATURE):
+        raise ValueError("does not begin as a PNG")
+    position = len(SIGNATURE)
+    while True:
+        if position + 12 > len(data):
+            raise ValueError("ends before its last chunk")
+        length = int.from_bytes(data[position : position + 4], "big")
+        stop = position + 12 + length
+        if stop > len(data):
+            raise ValueError("a chunk ends after the file")
+        raw = data[position:stop]
+        yield Chunk(raw[4:8], raw[8:-4], raw)
+        if raw[4:8] == b"IEND":
+            return
+        position = stop
+
+
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the chunks' data that new pixels replace: header, palette and coded pixels.
+
+    How pixels are divided among IDAT chunks does not matter.
+
+    Raises:
+        ValueError: If the file is no whole PNG.
+    """
+    for chunk in chunks(data):
+        if chunk.type in REPLACED or chunk.type == b"PLTE":
+            yield chunk.data
+
+
+def read_header(data: bytes) -> Header:
+    """Read IHDR.
+
+    Raises:
+        ValueError: If the file does not begin as a PNG, or of an impossible bit depth.
+    """
+    if not data.startswith(SIGNATURE + b"\0\0\0\x0dIHDR") or len(data) < 33:
+        raise ValueError("does not begin as a PNG")
+    header = Header(*struct.unpack(">IIBB", data[16:26]))
+    if header.bit_depth not in (1, 2, 4, 8, 16):
+        raise ValueError(f"has an impossible bit depth, {header.bit_depth}")
+    return header
+
+
+def is_animated(data: bytes) -> bool:
+    """Tell whether the file holds an animation (an acTL chunk before the pixels)."""
+    for chunk in chunks(data):
+        if chunk.type == b"acTL":
+            return True
+        if chunk.type == b"IDAT":
+            return False
+    return False
+
+
+def without_metadata(data: bytes) -> bytes:
+    """Return the file with only those chunks that tell how its pixels are coded.
+
+    What is decoded is this: a damaged or very large text must not make a library
+    refuse the photo.
+
+    Raises:
+        ValueError: If it is no whole PNG.
+    """
+    return SIGNATURE + b"".join(chunk.raw for chunk in chunks(data) if chunk.type in ABOUT_PIXELS)
+
+
+def splice(original: bytes, coded: bytes) -> Encoded:
+    """Put the pixels of one file into the container of another.
+
+    Every chunk of the original that is not about how pixels are stored is kept,
+    byte for byte and in its place, and so is what follows the last one. A
+    palette has gone when the coded file is truecolour; a colour key (tRNS) has
+    gone when it has an alpha channel.
+
+    Args:
+        original: The file that gives the metadata.
+        coded: The file that gives the pixels, 8 or 16 bit, grey or truecolour.
+
+    Raises:
+        ValueError: If either is no whole PNG, or the original has no pixels.
+    """
+    old, new = read_header(original), read_header(coded)
+    pixels = b"".join(chunk.raw for chunk in chunks(coded) if chunk.type == b"IDAT")
+    output = bytearray(SIGNATURE + coded[8:33])
+    notes: tuple[str, ...] = ()
+    palette = b""
+    length = len(SIGNATURE)
+    for chunk in chunks(original):
+        length += len(chunk.raw)
+        if chunk.type == b"PLTE":
+            palette = chunk.data
+        if chunk.type == b"IDAT":
+            output += pixels
+            pixels = b""
+        elif chunk.type == C2PA:
+            notes = ("the C2PA manifest was left out: it signs the pixels as they were",)
+        elif kept := _kept_chunk(chunk, palette, old, new):
+            output += kept
+    if pixels:
+        raise ValueError("has no pixels")
+    return Encoded(bytes(output) + original[length:], notes)
+
+
+def _kept_chunk(chunk: Chunk, palette: bytes, old: Header, new: Header) -> bytes:
+    """Return a chunk of the original as it belongs into the new file; empty if it does not."""
+    has_alpha = bool(new.color_type & 4)
+    if chunk.type in REPLACED or chunk.type == APPLE_OFFSETS:
+        return b""
+    if chunk.type == TRANSPARENCY and has_alpha:
+        return b""
+    if old.color_type != PALETTE:
+        return _rescaled(chunk, old, new)
+    if chunk.type in ABOUT_PALETTE or chunk.type == TRANSPARENCY:
+        return b""
+    if chunk.type == b"bKGD":
+        index = 3 * int.from_bytes(chunk.data[:1], "big")
+        color = palette[index : index + 3]
+        if len(color) < 3:
+            return b""
+        return make_chunk(b"bKGD", bytes(byte for value in color for byte in (0, value)))
+    if chunk.type == b"sBIT" and has_alpha:
+        return make_chunk(b"sBIT", chunk.data[:3] + b"\x08")
+    return chunk.raw
+
+
+def _rescaled(chunk: Chunk, old: Header, new: Header) -> bytes:
+    """Rewrite the few chunks whose meaning depends on sample depth or on alpha."""
+    if chunk.type == b"bKGD" and old.bit_depth < new.bit_depth and len(chunk.data) == 2:
+        factor = (2**new.bit_depth - 1) // (2**old.bit_depth - 1)
+        value = int.from_bytes(chunk.data, "big") * factor
+        return make_chunk(b"bKGD", min(value, 2**new.bit_depth - 1).to_bytes(2, "big"))
+    if chunk.type == b"sBIT" and new.color_type & 4 and not old.color_type & 4:
+        return make_chunk(b"sBIT", chunk.data + bytes([new.bit_depth]))
+    return chunk.raw
+
+
+def make_chunk(kind: bytes, data: bytes) -> bytes:
+    """Write a chunk with its length and checksum."""
+    body = kind + data
+    return len(data).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")

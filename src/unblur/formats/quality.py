@@ -1,0 +1,67 @@
+"""The quality at which a file was coded, where it does not tell."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unblur.formats.photo import Photo
+
+AS_ORIGINAL = None
+"""Stands for a quality that is still to be found."""
+QUALITIES = range(40, 101, 5)
+BLOCK = 256
+BLOCKS_PER_SIDE = 4
+
+
+def with_quality(photo: Photo, length: int, code: Callable[..., bytes]) -> dict[str, Any]:
+    """Return how to code new pixels; the original's quality is found only now, when it is needed.
+
+    Args:
+        photo: The original.
+        length: Of its coded pixels, in bytes.
+        code: Codes pixels, (H, W, C), with options such as the photo's coding.
+    """
+    if photo.coding["quality"] is not AS_ORIGINAL:
+        return photo.coding
+    others = {name: value for name, value in photo.coding.items() if name != "quality"}
+    quality = match_quality(
+        photo.pixels, length, lambda sample, quality: code(sample, quality=quality, **others)
+    )
+    return photo.coding | {"quality": quality}
+
+
+def match_quality(
+    pixels: NDArray[Any], length: int, code: Callable[[NDArray[Any], int], bytes]
+) -> int:
+    """Find the quality whose files are about as long as the original, rather longer.
+
+    Measured on four codings of a sample, which stands for the whole photo.
+
+    Args:
+        pixels: The original's, (H, W, C).
+        length: Of the original's coded pixels, in bytes.
+        code: Codes pixels at a quality.
+
+    Returns:
+        One of `QUALITIES`; the last if none is fine enough.
+    """
+    sample = sample_blocks(pixels)
+    budget = length * sample.size / pixels.size
+    index = bisect_left(QUALITIES, budget, key=lambda quality: len(code(sample, quality)))
+    return QUALITIES[min(index, len(QUALITIES) - 1)]
+
+
+def sample_blocks(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Join blocks from all over a photo, (H, W, C), to a small one; it is small itself or not."""
+    for axis in (0, 1):
+        length = pixels.shape[axis]
+        if length > BLOCK * BLOCKS_PER_SIDE:
+            starts = np.linspace(0, length - BLOCK, BLOCKS_PER_SIDE).astype(int)
+            kept = (starts[:, None] + np.arange(BLOCK)).ravel()
+            pixels = np.take(pixels, kept, axis)
+    return pixels

@@ -1,0 +1,197 @@
+"""Camera RAW: develop a photo to a new 16-bit TIFF, since RAW cannot be written.
+
+LibRaw develops the sensor's data with the camera's white balance to upright
+sRGB (IEC 61966-2-1). What Exif 2.32 says of the camera and the exposure goes
+along, as do XMP and IPTC; maker notes stay behind, for their offsets are true
+only where they are. The result is not compressed. RAW files need the extra
+``raw``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageCms
+
+from unblur.errors import PhotoError
+from unblur.extras import load_extra
+from unblur.formats import jpeg, tiff_writer
+from unblur.formats.metadata import Metadata, upright_xmp
+from unblur.formats.photo import RAW, Photo
+from unblur.formats.pixels import refuse_large
+from unblur.formats.tiff_coding import Compression
+from unblur.formats.tiff_directory import RATIONAL, SHORT, UNDEFINED, Tag, TiffFile, read_tiff
+from unblur.formats.tiff_fields import (
+    Field,
+    read_fields,
+    read_linked,
+    write_block,
+    write_header,
+    write_numbers,
+)
+from unblur.main_memory import require_memory
+
+SRGB_GAMMA = (2.4, 12.92)
+"""Exponent, and slope near black, of the sRGB transfer function; LibRaw's own default is BT.709."""
+
+_KEPT = frozenset(
+    {
+        Tag.IMAGE_DESCRIPTION,
+        Tag.MAKE,
+        Tag.MODEL,
+        Tag.DATE_TIME,
+        Tag.ARTIST,
+        Tag.COPYRIGHT,
+        Tag.IPTC,
+    }
+)
+"""Fields of the first directory that are as true for the result."""
+
+_EXIF_IN_FIRST = frozenset({33434, 33437, 34850, 34855, 36867, 36868, *range(37377, 37387)})
+"""Exposure, aperture, time and the like, which TIFF/EP has in the first directory."""
+
+_LEFT_OUT = frozenset(
+    {
+        Tag.MAKER_NOTE,
+        Tag.INTEROPERABILITY_IFD,
+        Tag.PIXEL_X_DIMENSION,
+        Tag.PIXEL_Y_DIMENSION,
+    }
+)
+"""Fields of the Exif directory that are not."""
+
+_UNKNOWN_OFFSET = 0xFFFFFFFF
+"""StripOffsets of Panasonic RAW files, which say elsewhere where their data begins."""
+
+
+def decode(data: bytes, max_pixels: int) -> Photo:
+    """Develop a photo, whose container is the TIFF that it becomes.
+
+    Raises:
+        PhotoError: If it is cut off, damaged or too large, or an extra is missing.
+    """
+    if is_cut_off(data):
+        raise PhotoError("the camera RAW file is cut off")
+    library = load_extra("rawpy", "raw", "camera RAW files")
+    try:
+        with library.imread(io.BytesIO(data)) as raw:
+            refuse_large(raw.sizes.width, raw.sizes.height, max_pixels)
+            require_memory(2 * 6 * raw.sizes.width * raw.sizes.height)
+            pixels = raw.postprocess(
+                use_camera_wb=True,
+                no_auto_bright=True,
+                gamma=SRGB_GAMMA,
+                output_color=library.ColorSpace.sRGB,
+                output_bps=16,
+            )
+            metadata = _find_metadata(data, raw, library)
+    except library.LibRawError as error:
+        raise PhotoError("damaged, or of a camera that LibRaw does not know") from error
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    notes = ("developed to a 16-bit TIFF; maker notes are in the RAW file only",)
+    return Photo(pixels, None, RAW, write_tiff(pixels, metadata), {}, notes)
+
+
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the strips or tiles of a RAW file, or all of it where directories do not tell them."""
+    pieces: set[tuple[int, int]] = set()
+    with contextlib.suppress(ValueError):
+        file = read_tiff(data)
+        for directory in file.directories():
+            pieces.update(file.data_ranges(directory))
+    is_told = pieces and max(stop for _, stop in pieces) <= len(data)
+    if is_told and sum(stop - start for start, stop in pieces) <= len(data):
+        for start, stop in sorted(pieces):
+            yield data[start:stop]
+    else:
+        yield data
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Tell whether a file says that it goes on; LibRaw fills up what is missing with black."""
+    return any(stop > len(data) for stop in _stops(data))
+
+
+def _stops(data: bytes) -> Iterator[int]:
+    """Yield where pieces of the file end, as far as its container is known."""
+    with contextlib.suppress(ValueError):
+        file = read_tiff(data)
+        for directory in file.directories():
+            for start, stop in file.data_ranges(directory):
+                yield stop - start if start == _UNKNOWN_OFFSET else stop
+    if data.startswith(b"FUJIFILMCCD-RAW") and len(data) >= 108:
+        # Offset and length of the JPEG, of the sensor's description and of its data.
+        places = struct.unpack_from(">6I", data, 84)
+        yield from (sum(places[index : index + 2]) for index in (0, 2, 4))
+    if data.startswith(b"ftypcrx ", 4):
+        yield from _box_stops(data)
+
+
+def _box_stops(data: bytes) -> Iterator[int]:
+    """Yield where the outermost boxes end (ISO/IEC 14496-12, section 4.2)."""
+    position = 0
+    while 0 <= position <= len(data) - 16:
+        size, _, long_size = struct.unpack_from(">I4sQ", data, position)
+        if size == 0:  # up to the end of the file
+            return
+        position += max(8, long_size if size == 1 else size)
+        yield position
+
+
+def _find_metadata(data: bytes, raw: Any, library: Any) -> TiffFile:  # noqa: ANN401
+    """Return the file itself if it is built of directories, or its thumbnail's EXIF."""
+    with contextlib.suppress(ValueError):
+        return read_tiff(data)
+    with contextlib.suppress(ValueError, library.LibRawError):
+        thumbnail = raw.extract_thumb()
+        if thumbnail.format == library.ThumbFormat.JPEG:
+            for segment in jpeg.segments(thumbnail.data):
+                payload = segment.payload(thumbnail.data)
+                if segment.marker == jpeg.APP1 and payload.startswith(b"Exif\0\0"):
+                    return read_tiff(payload[6:])
+    return read_tiff(write_header("<", 0))  # a file that says nothing
+
+
+def write_tiff(pixels: NDArray[np.uint16], metadata: TiffFile) -> bytes:
+    """Write a TIFF of sRGB or grey pixels, with what is known of the photo.
+
+    Args:
+        pixels: (H, W, 3 or 1).
+        metadata: A file whose first directory tells it; its byte order is kept,
+            so that values can be copied.
+    """
+    first = read_fields(metadata, metadata.first)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    told = Metadata(
+        exif=_make_exif(metadata, first),
+        xmp=upright_xmp(first[Tag.XMP].values) if Tag.XMP in first else b"",
+        icc=profile if pixels.shape[2] == 3 else b"",
+    )
+    return tiff_writer.write_tiff(pixels, None, told, Compression.NONE)
+
+
+def _make_exif(file: TiffFile, first: dict[int, Field]) -> bytes:
+    """Make an EXIF block of what is known of the photo, which developing has turned upright."""
+    order = file.order
+    exif, gps = (read_linked(file, first, tag) for tag in (Tag.EXIF_IFD, Tag.GPS_IFD))
+    exif = {tag: first[tag] for tag in _EXIF_IN_FIRST & first.keys()} | exif
+    exif.setdefault(Tag.EXIF_VERSION, Field(Tag.EXIF_VERSION, UNDEFINED, 4, b"0232"))
+    exif[Tag.COLOR_SPACE] = write_numbers(Tag.COLOR_SPACE, order, SHORT, 1)
+    linked = {
+        Tag.EXIF_IFD: [item for tag, item in exif.items() if tag not in _LEFT_OUT],
+        Tag.GPS_IFD: list(gps.values()),
+    }
+    kept = [item for tag, item in first.items() if tag in _KEPT]
+    about_pixels = [
+        write_numbers(Tag.ORIENTATION, order, SHORT, 1),
+        write_numbers(Tag.X_RESOLUTION, order, RATIONAL, 300, 1),
+        write_numbers(Tag.Y_RESOLUTION, order, RATIONAL, 300, 1),
+        write_numbers(Tag.RESOLUTION_UNIT, order, SHORT, 2),
+    ]
+    return write_block(kept + about_pixels, linked, order)

@@ -1,0 +1,358 @@
+"""The directories of a TIFF file: what every byte that is not a pixel says.
+
+TIFF 6.0, section 2, and the BigTIFF extension with its 8-byte offsets. Camera
+RAW and EXIF are built of the same directories (TIFF/EP, ISO 12234-2; DNG 1.7;
+Exif 2.32, section 4.6), so all of them are read here. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import chain
+from typing import Literal
+
+from unblur.limits import limited
+
+
+class Tag(IntEnum):
+    """Tags that are looked at or written (TIFF 6.0, section 8; DNG 1.7; Exif 2.32)."""
+
+    NEW_SUBFILE_TYPE = 254
+    SUBFILE_TYPE = 255
+    IMAGE_WIDTH = 256
+    IMAGE_LENGTH = 257
+    BITS_PER_SAMPLE = 258
+    COMPRESSION = 259
+    PHOTOMETRIC_INTERPRETATION = 262
+    FILL_ORDER = 266
+    IMAGE_DESCRIPTION = 270
+    MAKE = 271
+    MODEL = 272
+    STRIP_OFFSETS = 273
+    ORIENTATION = 274
+    SAMPLES_PER_PIXEL = 277
+    ROWS_PER_STRIP = 278
+    STRIP_BYTE_COUNTS = 279
+    X_RESOLUTION = 282
+    Y_RESOLUTION = 283
+    PLANAR_CONFIGURATION = 284
+    RESOLUTION_UNIT = 296
+    SOFTWARE = 305
+    DATE_TIME = 306
+    ARTIST = 315
+    HOST_COMPUTER = 316
+    PREDICTOR = 317
+    TILE_WIDTH = 322
+    TILE_LENGTH = 323
+    TILE_OFFSETS = 324
+    TILE_BYTE_COUNTS = 325
+    SUB_IFDS = 330
+    EXTRA_SAMPLES = 338
+    SAMPLE_FORMAT = 339
+    JPEG_TABLES = 347
+    JPEG_OFFSET = 513
+    JPEG_BYTE_COUNT = 514
+    YCBCR_SUBSAMPLING = 530
+    XMP = 700
+    COPYRIGHT = 33432
+    IPTC = 33723
+    PHOTOSHOP = 34377
+    EXIF_IFD = 34665
+    ICC_PROFILE = 34675
+    GPS_IFD = 34853
+    INTEROPERABILITY_IFD = 40965
+    EXIF_VERSION = 36864
+    MAKER_NOTE = 37500
+    COLOR_SPACE = 40961
+    PIXEL_X_DIMENSION = 40962
+    PIXEL_Y_DIMENSION = 40963
+    DNG_VERSION = 50706
+
+
+UNSPECIFIED, ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 0, 1, 2
+"""Values of ExtraSamples: no opacity, colours are multiplied by it, or not (TIFF 6.0, p. 31)."""
+
+
+BYTE, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 3, 4, 5, 7, 16
+"""Field types that are written."""
+
+FIELD_CODES = {1: "B", 2: "c", 3: "H", 4: "I", 5: "II", 6: "b", 7: "c", 8: "h", 9: "i", 10: "ii"}
+FIELD_CODES |= {11: "f", 12: "d", 13: "I", LONG8: "Q", 17: "q", 18: "Q"}
+"""How `struct` calls the field types of TIFF 6.0 and BigTIFF."""
+_WHOLE_NUMBERS = frozenset("BHIQbhiq")
+
+SIGNATURES = {b"II": "<", b"MM": ">"}
+BIG_VERSION = 43
+VERSIONS = frozenset({42, BIG_VERSION, 0x55, 0x4F52, 0x5352})
+"""The last three, of Panasonic and Olympus RAW files, differ in this number only."""
+
+POINTERS = (Tag.SUB_IFDS, Tag.EXIF_IFD, Tag.GPS_IFD, Tag.INTEROPERABILITY_IFD)
+"""Tags that point to directories outside the chain of pages."""
+
+DATA_TAGS = (
+    (Tag.STRIP_OFFSETS, Tag.STRIP_BYTE_COUNTS),
+    (Tag.TILE_OFFSETS, Tag.TILE_BYTE_COUNTS),
+    (Tag.JPEG_OFFSET, Tag.JPEG_BYTE_COUNT),
+)
+"""Tags that tell where image data lies, and how long it is."""
+
+_ARRAYS = (*POINTERS, *chain.from_iterable(DATA_TAGS))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One field of a directory."""
+
+    tag: int
+    type: int
+    count: int
+    start: int
+    """Where its values lie in the file."""
+    position: int
+    """Where the field itself lies."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that the values take; none for a type that is not known."""
+        return self.count * struct.calcsize("<" + FIELD_CODES.get(self.type, ""))
+
+
+@dataclass(frozen=True)
+class Directory:
+    """An image file directory (IFD)."""
+
+    start: int
+    stop: int
+    entries: dict[int, Entry]
+    following: int
+    """Where the next directory of the chain lies; 0 after the last."""
+
+    @property
+    def cost(self) -> int:
+        """Bytes to be read for it; a file whose directories cost more than it has is a trap."""
+        arrays = (self.entries[tag].size for tag in _ARRAYS if tag in self.entries)
+        return self.stop - self.start + sum(arrays)
+
+
+@dataclass(frozen=True)
+class TiffFile:
+    """A file's bytes, and how its numbers are stored."""
+
+    data: bytes = field(repr=False)
+    order: str
+    """``<`` little-endian or ``>`` big-endian, as `struct` calls it."""
+    is_big: bool
+
+    def unpack(self, code: str, position: int) -> tuple[int, ...]:
+        """Read numbers.
+
+        Raises:
+            ValueError: If they lie outside the file.
+        """
+        if position > len(self.data) - struct.calcsize("<" + code):
+            raise ValueError("points outside the file")
+        return struct.unpack_from(self.order + code, self.data, position)
+
+    @property
+    def byte_order(self) -> Literal["little", "big"]:
+        """What `int` calls the order."""
+        return "little" if self.order == "<" else "big"
+
+    @property
+    def first(self) -> int:
+        """Where the first directory lies."""
+        return self.unpack(self.offset_format, 8 if self.is_big else 4)[0]
+
+    @property
+    def offset_format(self) -> str:
+        """How `struct` calls an offset."""
+        return "Q" if self.is_big else "I"
+
+    @property
+    def entry_size(self) -> int:
+        """Bytes that a field takes in a directory."""
+        return 20 if self.is_big else 12
+
+    def directory(self, start: int) -> Directory:
+        """Read the directory at an offset.
+
+        Raises:
+            ValueError: If it lies outside the file.
+        """
+        head, field_format, offset = ("Q", "HHQQ", 12) if self.is_big else ("H", "HHII", 8)
+        (count,) = self.unpack(head, start)
+        first, size = start + struct.calcsize("<" + head), self.entry_size
+        stop = first + count * size
+        if stop > len(self.data):
+            raise ValueError("a directory ends after the file")
+        entries: dict[int, Entry] = {}
+        for position in range(first, stop, size):
+            tag, kind, values, value = self.unpack(field_format, position)
+            entry = Entry(tag, kind, values, position + offset, position)
+            if entry.size > size - offset:
+                entry = Entry(tag, kind, values, value, position)
+            entries.setdefault(tag, entry)
+        (following,) = self.unpack(self.offset_format, stop)
+        return Directory(
+            start, stop + struct.calcsize("<" + self.offset_format), entries, following
+        )
+
+    def raw(self, entry: Entry) -> bytes:
+        """Return a field's values as they are stored.
+
+        Raises:
+            ValueError: If they lie outside the file.
+        """
+        if entry.start + entry.size > len(self.data):
+            raise ValueError("points outside the file")
+        return self.data[entry.start : entry.start + entry.size]
+
+    def values(self, directory: Directory, tag: int) -> tuple[int, ...]:
+        """Return a field's whole numbers; none if the directory has no such field.
+
+        Raises:
+            ValueError: If they lie outside the file or are no whole numbers.
+        """
+        entry = directory.entries.get(tag)
+        if entry is None:
+            return ()
+        code = _whole_number(entry)
+        return struct.unpack(f"{self.order}{entry.count}{code}", self.raw(entry))
+
+    def value(self, directory: Directory, tag: int, default: int = 0) -> int:
+        """Return a field's first number, or what stands for it when there is none.
+
+        Raises:
+            ValueError: If it lies outside the file or is no whole number.
+        """
+        entry = directory.entries.get(tag)
+        if entry is None or entry.count == 0:
+            return default
+        return self.unpack(_whole_number(entry), entry.start)[0]
+
+    def pages(self) -> Iterator[Directory]:
+        """Yield the directories of the main chain.
+
+        Raises:
+            ExcessError: If there are too many.
+            ValueError: If the chain leads outside the file or back into itself.
+        """
+        return limited(self._chain(), len(self.data), "pages")
+
+    def _chain(self) -> Iterator[Directory]:
+        start, budget = self.first, len(self.data)
+        while start:
+            page = self.directory(start)
+            budget -= page.cost
+            if budget < 0:
+                raise ValueError("its directories go round in a circle")
+            yield page
+            start = page.following
+
+    def directories(self) -> Iterator[Directory]:
+        """Yield every page, each followed by the directories that it points to.
+
+        Pointers to what is no directory are passed over: only pages are needed.
+
+        Raises:
+            ValueError: If a page lies outside the file, or directories overlap.
+        """
+        seen: set[int] = set()
+        budget = len(self.data)
+        for page in self.pages():
+            waiting = [page.start]
+            while waiting:
+                start = waiting.pop()
+                try:
+                    directory = page if start == page.start else self.directory(start)
+                except ValueError:
+                    continue
+                budget -= directory.cost
+                if budget < 0:
+                    raise ValueError("its directories overlap")
+                yield directory
+                new = set(self._pointed_to(directory)) - seen
+                seen |= new
+                waiting += sorted(new)
+
+    def _pointed_to(self, directory: Directory) -> Iterator[int]:
+        with contextlib.suppress(ValueError):
+            for tag in POINTERS:
+                yield from self.values(directory, tag)
+
+    def data_ranges(self, directory: Directory) -> Iterator[tuple[int, int]]:
+        """Yield from where to where each piece of a directory's image data reaches.
+
+        Raises:
+            ValueError: If the fields that tell it are damaged.
+        """
+        for offsets, counts in DATA_TAGS:
+            starts, sizes = self.values(directory, offsets), self.values(directory, counts)
+            for start, size in zip(starts, sizes, strict=False):
+                yield start, start + size
+
+
+def _whole_number(entry: Entry) -> str:
+    """Return how `struct` calls the numbers of a field.
+
+    Raises:
+        ValueError: If they are no whole numbers.
+    """
+    code = FIELD_CODES.get(entry.type, "c")
+    if code not in _WHOLE_NUMBERS:
+        raise ValueError(f"tag {entry.tag} is no whole number")
+    return code
+
+
+def read_tiff(data: bytes) -> TiffFile:
+    """Read a TIFF header (TIFF 6.0, section 2).
+
+    Raises:
+        ValueError: If there is none.
+    """
+    order = SIGNATURES.get(data[:2])
+    if order is None or len(data) < 8:
+        raise ValueError("does not begin as a TIFF")
+    (version,) = struct.unpack_from(order + "H", data, 2)
+    if version not in VERSIONS:
+        raise ValueError("does not begin as a TIFF")
+    return TiffFile(data, order, version == BIG_VERSION)
+
+
+_RAW_PHOTOMETRICS = frozenset({32803, 34892})
+"""PhotometricInterpretation of sensor data: colour filter array, LinearRaw."""
+
+_RAW_COMPRESSIONS = frozenset({32767, 32769, 32770, 34713, 34892, 65000, 65535})
+"""Compression as Sony, Epson, Samsung, Nikon, Adobe (lossy DNG), Kodak and Pentax number theirs."""
+
+_RAW_MARKS = (b"CR", b"IIII", b"MMMM")
+"""What Canon's CR2 and Phase One's IIQ put where a plain TIFF may have its first directory."""
+
+
+def is_camera_raw(data: bytes) -> bool:
+    """Tell whether a file that begins as a TIFF holds sensor data.
+
+    Its first page then is but a thumbnail, which must not be taken for the photo.
+
+    Args:
+        data: The file, or its beginning: what lies beyond is not judged.
+    """
+    if data[8:10] == _RAW_MARKS[0] or data[8:12] in _RAW_MARKS:
+        return True
+    try:
+        file = read_tiff(data)
+        return any(_holds_sensor_data(file, directory) for directory in file.directories())
+    except ValueError:
+        return False
+
+
+def _holds_sensor_data(file: TiffFile, directory: Directory) -> bool:
+    return (
+        Tag.DNG_VERSION in directory.entries
+        or file.value(directory, Tag.PHOTOMETRIC_INTERPRETATION) in _RAW_PHOTOMETRICS
+        or file.value(directory, Tag.COMPRESSION) in _RAW_COMPRESSIONS
+    )

@@ -1,0 +1,301 @@
+"""WebP: decode a still photo, and put new pixels into the original's container.
+
+The container is RFC 9649, section 2; VP8's frame header is RFC 6386, section 9.
+A lossy file stays lossy at its own quality, read from the quantiser of its VP8
+frame; its alpha plane is a chunk of its own (ALPH) that is not coded again. A
+lossless file stays lossless, and exact below transparency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unblur.errors import PhotoError
+from unblur.formats.photo import WEBP, Encoded, Photo
+from unblur.formats.pixels import code_pixels, open_image, refuse_large, to_array
+from unblur.limits import limited
+
+LOSSY, LOSSLESS = b"VP8 ", b"VP8L"
+EXTENDED, ALPHA = b"VP8X", b"ALPH"
+PICTURE = frozenset({EXTENDED, ALPHA, LOSSY, LOSSLESS})
+METADATA_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}
+"""Chunks of metadata, and the bits of VP8X that announce them."""
+ALPHA_FLAG = 0x10
+ANIMATION = frozenset({b"ANIM", b"ANMF"})
+C2PA = b"C2PA"
+
+FRAME_START = b"\x9d\x01\x2a"
+"""Follows the three bytes of a key frame's tag."""
+FRAME_HEADER_BYTES = 10
+MAX_QUANTIZER = 127
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk's type and data, and its bytes as they are in the file, padding included."""
+
+    type: bytes
+    data: bytes
+    raw: bytes
+
+
+def decode(data: bytes, max_pixels: int) -> Photo:
+    """Decode a still photo, and note how it is coded.
+
+    Raises:
+        PhotoError: If it is too large or an animation.
+        ValueError: If its container is damaged.
+        Exception: Whatever Pillow raises for damaged files.
+    """
+    frame = _image_chunk(data)
+    width, height, _ = _read_frame(frame)
+    refuse_large(width, height, max_pixels)  # libwebp takes memory as soon as it opens a file
+    image = open_image(data, ["WEBP"], max_pixels)
+    pixels, alpha = to_array(image), None
+    if image.mode == "RGBA":
+        pixels, alpha = np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3])
+    if frame.type == LOSSLESS:
+        return Photo(pixels, alpha, WEBP, data, {"lossless": True, "exact": True})
+    return Photo(pixels, alpha, WEBP, data, {"quality": estimate_quality(frame.data)})
+
+
+def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
+    """Code new pixels as the original's were, in its container."""
+    alpha = photo.alpha if "lossless" in photo.coding else None
+    return splice(photo.container, code_pixels(pixels, alpha, "WEBP", **photo.coding))
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """Yield the chunks of the RIFF form.
+
+    Raises:
+        ExcessError: If there are too many.
+        ValueError: If the file is no WebP or is cut off.
+    """
+    return limited(_chunks(data), len(data), "chunks")
+
+
+def _chunks(data: bytes) -> Iterator[Chunk]:
+    stop = _form_end(data)
+    position = 12
+    while position < stop:
+        length = int.from_bytes(data[position + 4 : position + 8], "little")
+        end = position + 8 + length
+        if position + 8 > stop or end > stop:
+            raise ValueError("a chunk ends after the file")
+        following = min(end + length % 2, stop)
+        yield Chunk(
+            data[position : position + 4], data[position + 8 : end], data[position:following]
+        )
+        position = following
+
+
+def coded_pixels(data: bytes) -> Iterator[bytes]:
+    """Yield the data of the chunk that new pixels replace, VP8 or VP8L.
+
+    Raises:
+        PhotoError: If the file is an animation.
+        ValueError: If it is no whole WebP.
+    """
+    yield _image_chunk(data).data
+
+
+def splice(original: bytes, coded: bytes) -> Encoded:
+    """Put the pixels of one file into the container of another.
+
+    Only the chunk of pixels (VP8 or VP8L) is replaced. All others stay byte for
+    byte in their places, alpha and VP8X among them, because size and
+    transparency stay; so does what follows the RIFF form.
+
+    Args:
+        original: The file that gives the metadata.
+        coded: The file that gives the pixels, lossy or lossless as the original.
+
+    Raises:
+        PhotoError: If the original is an animation.
+        ValueError: If either is no whole WebP.
+    """
+    old, new = _image_chunk(original), _image_chunk(coded)
+    notes: tuple[str, ...] = ()
+    body = bytearray(b"WEBP")
+    for chunk in chunks(original):
+        if chunk == old:
+            body += new.raw
+        elif chunk.type == C2PA:
+            notes = ("the C2PA manifest was left out: it signs the pixels as they were",)
+        else:
+            body += chunk.raw
+    form = b"RIFF" + len(body).to_bytes(4, "little") + body
+    return Encoded(form + original[_form_end(original) :], notes)
+
+
+def with_metadata(data: bytes, blocks: Mapping[bytes, bytes]) -> bytes:
+    """Return a file of a picture and these chunks, and nothing else.
+
+    Args:
+        data: A still photo.
+        blocks: Of the types in `METADATA_FLAGS`.
+
+    Raises:
+        PhotoError: If the file is an animation.
+        ValueError: If it is no whole WebP.
+    """
+    frame = _image_chunk(data)
+    alpha = next((chunk.raw for chunk in chunks(data) if chunk.type == ALPHA), b"")
+    width, height, has_alpha = _read_frame(frame)
+    flags = ALPHA_FLAG if alpha or has_alpha else 0
+    for kind in blocks:
+        flags |= METADATA_FLAGS[kind]
+    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    made = {kind: _make_chunk(kind, block) for kind, block in blocks.items()}
+    body = b"WEBP" + _make_chunk(EXTENDED, bytes([flags, 0, 0, 0]) + size)
+    body += made.pop(b"ICCP", b"") + alpha + frame.raw + bytes(len(frame.raw) % 2)
+    body += b"".join(made.values())
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+def _read_frame(frame: Chunk) -> tuple[int, int, bool]:
+    """Return width, height, and whether a lossless picture has alpha (RFC 9649, 3.4)."""
+    if frame.type == LOSSY:
+        width, height = (int.from_bytes(frame.data[at : at + 2], "little") for at in (6, 8))
+        return max(1, width & 0x3FFF), max(1, height & 0x3FFF), False
+    bits = int.from_bytes(frame.data[1:5], "little")
+    return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
+
+
+def _make_chunk(kind: bytes, data: bytes) -> bytes:
+    return kind + len(data).to_bytes(4, "little") + data + bytes(len(data) % 2)
+
+
+def estimate_quality(frame: bytes) -> int:
+    """Estimate the quality, 0 to 100, at which libwebp coded a VP8 key frame.
+
+    The inverse of libwebp's `QualityToCompression`. Where macroblocks are
+    segmented, libwebp spreads quantisers around the one of the quality.
+
+    Args:
+        frame: The data of a VP8 chunk.
+
+    Raises:
+        ValueError: If it is no VP8 key frame.
+    """
+    linear = (1 - read_quantizer(frame) / MAX_QUANTIZER) ** 3
+    return round(100 * (1.5 * linear if linear < 0.5 else (linear + 1) / 2))
+
+
+def read_quantizer(frame: bytes) -> float:
+    """Read the quantiser index of a VP8 key frame, 0 (finest) to 127.
+
+    Returns:
+        The frame's index, or the mean of its segments' (RFC 6386, 9.2 to 9.6).
+
+    Raises:
+        ValueError: If it is no VP8 key frame.
+    """
+    if len(frame) < FRAME_HEADER_BYTES or frame[0] & 1 or frame[3:6] != FRAME_START:
+        raise ValueError("does not begin as a VP8 key frame")
+    reader = BoolReader(frame[FRAME_HEADER_BYTES:])
+    reader.literal(2)  # colour space, clamping
+    absolute = False
+    segments: list[int] = []
+    if reader.literal(1):
+        absolute, segments = _read_segmentation(reader)
+    reader.literal(1 + 6 + 3)  # loop filter: type, level, sharpness
+    if reader.literal(1) and reader.literal(1):
+        for _ in range(8):  # loop filter deltas
+            reader.optional_signed(6)
+    reader.literal(2)  # partitions
+    base = reader.literal(7)
+    indexes = [index if absolute else base + index for index in segments] or [base]
+    return sum(min(max(index, 0), MAX_QUANTIZER) for index in indexes) / len(indexes)
+
+
+def _read_segmentation(reader: BoolReader) -> tuple[bool, list[int]]:
+    """Read whether segments' quantisers replace the frame's, and the four of them."""
+    update_map, absolute, quantizers = reader.literal(1), False, []
+    if reader.literal(1):
+        absolute = bool(reader.literal(1))
+        quantizers = [reader.optional_signed(7) for _ in range(4)]
+        for _ in range(4):  # loop filter levels
+            reader.optional_signed(6)
+    if update_map:
+        for _ in range(3):  # tree probabilities
+            reader.optional(8)
+    return absolute, quantizers
+
+
+class BoolReader:
+    """The boolean entropy decoder (RFC 6386, 7.3), for headers: all bits are even odds."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._value = int.from_bytes(data[:2].ljust(2, b"\0"), "big")
+        self._position = 2
+        self._range = 255
+        self._shift = 0
+
+    def literal(self, bits: int) -> int:
+        """Read an unsigned number, its most significant bit first."""
+        value = 0
+        for _ in range(bits):
+            value = 2 * value + self._bit()
+        return value
+
+    def optional(self, bits: int) -> int:
+        """Read a flag, and the number that follows if it is set; 0 if it is not."""
+        return self.literal(bits) if self._bit() else 0
+
+    def optional_signed(self, bits: int) -> int:
+        """Read a flag, and the number and sign that follow if it is set."""
+        if not self._bit():
+            return 0
+        magnitude = self.literal(bits)
+        return -magnitude if self._bit() else magnitude
+
+    def _bit(self) -> int:
+        split = 1 + (self._range - 1) // 2
+        bit = int(self._value >= split << 8)
+        if bit:
+            self._value -= split << 8
+        self._range = self._range - split if bit else split
+        while self._range < 128:
+            self._value <<= 1
+            self._range <<= 1
+            self._shift += 1
+            if self._shift == 8:
+                self._value |= self._data[self._position] if self._position < len(self._data) else 0
+                self._position += 1
+                self._shift = 0
+        return bit
+
+
+def _form_end(data: bytes) -> int:
+    """Return where the RIFF form ends; a missing last byte of padding is forgiven."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        raise ValueError("does not begin as a WebP")
+    stop = 8 + int.from_bytes(data[4:8], "little")
+    if stop > len(data) + 1:
+        raise ValueError("ends before its container does")
+    return min(stop, len(data))
+
+
+def _image_chunk(data: bytes) -> Chunk:
+    """Return the chunk of pixels.
+
+    Raises:
+        PhotoError: If the file is an animation.
+        ValueError: If there is none.
+    """
+    found: dict[bytes, Chunk] = {}
+    for chunk in chunks(data):
+        if chunk.type in ANIMATION:
+            raise PhotoError("animations cannot be processed")
+        found.setdefault(chunk.type, chunk)
+    frame = found.get(LOSSY) or found.get(LOSSLESS)
+    if frame is None:
+        raise ValueError("has no pixels")
+    return frame

@@ -1,0 +1,1 @@
+"""Trained weights by name: the catalog, download, import and loading."""

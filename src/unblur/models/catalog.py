@@ -1,0 +1,197 @@
+"""The networks that are known by name, and where their weights are."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from unblur.config import models_folder
+from unblur.errors import WeightsError
+from unblur.network.config import SRNConfig
+from unblur.words import describe_os_error
+
+WEIGHTS_SUFFIX = ".safetensors"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network that is known by name."""
+
+    name: str
+    config: SRNConfig
+    parameters: int
+    """How many numbers the weights are."""
+    file: str
+    """The file in which the weights are published; its size and checksum follow."""
+    size: int | None
+    """In bytes; ``None`` if its publisher does not tell."""
+    sha256: str | None
+    """Of the whole file; ``None`` if its publisher does not tell."""
+    license: str
+    training_data: str
+    """What the weights were trained on, and under which licences."""
+    source: str
+    """Who made it, and where that is told."""
+    good_at: str
+    bad_at: str
+    urls: tuple[str, ...] = ()
+    """Where the file can be downloaded; none if it comes with the program."""
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the weights come with the program."""
+        return not self.urls
+
+
+def _published(name: str, config: SRNConfig, parameters: int, good_at: str, bad_at: str) -> Model:
+    """Describe a network of the paper's authors; they publish all three in one archive."""
+    return Model(
+        name=name,
+        config=config,
+        parameters=parameters,
+        file="srndeblur_models.zip",
+        size=None,
+        sha256=None,
+        license="MIT for the authors' code; none stated for the weights",
+        training_data="GoPro (Nah et al., CVPR 2017), CC BY 4.0, according to the paper",
+        source="Tao et al., CVPR 2018; https://github.com/jiangsutx/SRN-Deblur",
+        good_at=good_at,
+        bad_at=bad_at,
+        # As in checkpoints/download_model.sh of the authors' repository.
+        urls=("http://www.xtao.website/shared_url/srndeblur_models.zip",),
+    )
+
+
+MODELS = {
+    model.name: model
+    for model in (
+        Model(
+            name="srn-compact",
+            config=SRNConfig(
+                channels=3,
+                width=32,
+                blocks=3,
+                kernel=3,
+                recurrent=True,
+                unshuffle=2,
+                residual=True,
+                resample="area",
+            ),
+            parameters=3_771_980,
+            file="srn-compact.safetensors",
+            size=7_552_008,
+            sha256="1e8e7193d14dbfa0a5056d17d7be9ac18ff8a883e3842086db3c02a344277d48",
+            license="MIT",
+            training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
+            "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
+            source="this project; weights/README.md tells how it was trained",
+            good_at="camera shake and motion, on a CPU",
+            bad_at="focus blur, streaks longer than 30 pixels",
+        ),
+        _published(
+            "srn-color",
+            SRNConfig(channels=3),
+            6_881_251,
+            good_at="colour, low light and noise",
+            bad_at="fine detail, least sharp of the three; 6 times as slow as srn-compact",
+        ),
+        _published(
+            "srn-gray",
+            SRNConfig(channels=1),
+            6_876_449,
+            good_at="fine detail, the sharpest of the three",
+            bad_at="colour, which may ring at edges; about 20 times as slow as srn-compact",
+        ),
+        _published(
+            "srn-lstm",
+            SRNConfig(channels=1, recurrent=True),
+            8_056_609,
+            good_at="strong blur: the network of the paper, with its best figures",
+            bad_at="colour, which may ring at edges; 25 times as slow as srn-compact",
+        ),
+    )
+}
+DEFAULT_MODEL = "srn-compact"
+
+
+def find_weights(model: str) -> Path:
+    """Return the weights file of a model's name, or of a path.
+
+    The file that comes with the program is compared with its checksum; others
+    carry theirs inside, which `unblur.models.weights.load_network` compares.
+
+    Raises:
+        WeightsError: If there is no such model or file, or it is damaged.
+    """
+    known = MODELS.get(model)
+    if known and known.is_embedded:
+        return _find_embedded(known)
+    if is_model_name(model) and installed_path(model).is_file():
+        return installed_path(model)
+    if known:
+        raise WeightsError(f"{model} is not on this machine yet; {repair_hint(model)}")
+    path = Path(model)
+    if path.is_file():
+        return path
+    names = ", ".join([*MODELS, *imported_models()])
+    raise WeightsError(f"{model}: neither a model's name ({names}) nor a weights file")
+
+
+def is_model_name(text: str) -> bool:
+    """Tell whether a text can name a model, and so a file in the models folder."""
+    return _NAME.fullmatch(text) is not None
+
+
+def installed_path(name: str) -> Path:
+    """Return where the weights of a downloaded or imported model are, or would be."""
+    return models_folder() / f"{name}{WEIGHTS_SUFFIX}"
+
+
+def imported_models() -> list[str]:
+    """Return the names in the models folder that are no known model's, sorted."""
+    found = models_folder().glob(f"*{WEIGHTS_SUFFIX}")
+    names = {path.name.removesuffix(WEIGHTS_SUFFIX) for path in found}
+    return sorted(name for name in names - MODELS.keys() if is_model_name(name))
+
+
+def repair_hint(model: str | Path) -> str:
+    """Return how to get the weights of a name, or of a file, whole."""
+    path = Path(model)
+    if path.parent == models_folder():
+        model = path.name.removesuffix(WEIGHTS_SUFFIX)
+    known = MODELS.get(str(model))
+    if known and known.is_embedded:
+        return "to repair it, run: pip install --force-reinstall --no-deps unblur"
+    if known:
+        return f"to get it, run: unblur models download {known.name}"
+    if is_model_name(str(model)) and path.parent == models_folder():
+        return f"to repair it, run: unblur models import FILE --name {model}"
+    if path.suffix in (".zip", ".pt", ".pth", ".index"):
+        return f"to use it, run: unblur models import {path}"
+    return "copy it once more from where it came from"
+
+
+def _find_embedded(model: Model) -> Path:
+    """Find a file inside the installed package, or in the source tree beside it."""
+    package = Path(__file__).parents[1]
+    places = (package / "data" / model.file, package.parents[1] / "weights" / model.file)
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise WeightsError(f"{model.file} is missing; {repair_hint(model.name)}")
+    _check_embedded(model, path)
+    return path
+
+
+def _check_embedded(model: Model, path: Path) -> None:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: {describe_os_error(error)}") from error
+    if found != model.sha256:
+        raise WeightsError(
+            f"{path}: damaged, or not of this version: its sha256 is {found}, "
+            f"not {model.sha256}; {repair_hint(model.name)}"
+        )

@@ -1,0 +1,124 @@
+"""Known models from their publishers' servers into the models folder.
+
+Where a publisher tells no checksum, that of the first download is recorded and
+later ones must match it: trust on first use, as ``ssh`` trusts a host's key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from unblur.config import MODELS_VARIABLE, models_folder
+from unblur.errors import PhotoError, WeightsError
+from unblur.models.catalog import Model, installed_path
+from unblur.models.http import Watch, fetch, without_password
+from unblur.models.importing import check_room, keep, make_models_folder, read_networks
+from unblur.storage.drafts import FileDraft
+from unblur.storage.temporaries import sweep, temporary_beside
+from unblur.words import describe_os_error
+
+MIRROR_VARIABLE = "UNBLUR_MIRROR"
+"""Names an address below which files are fetched by their names, and nowhere else."""
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """What a download brought."""
+
+    paths: list[Path]
+    """The weights files."""
+    checksum: str
+    """The sha256 of the file that was fetched."""
+    is_first: bool
+    """Whether nothing was known to compare it with."""
+
+
+def addresses(model: Model) -> tuple[str, ...]:
+    """Return where the published file of a model is to be fetched from."""
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    return (f"{mirror.rstrip('/')}/{model.file}",) if mirror else model.urls
+
+
+def offline_recipe(model: Model) -> str:
+    """Return how to bring a model onto a machine that has no network."""
+    return (
+        f"{model.name} cannot be downloaded offline: either download {model.urls[0]} on another "
+        f"machine and run: unblur models import {model.file}; or, on a machine that has "
+        f"{model.name}, run: unblur models path {model.name}; and copy that file to "
+        f"{installed_path(model.name)}"
+    )
+
+
+def download(models: Sequence[Model], watch: Watch) -> Downloaded:
+    """Fetch a published file once, and keep the networks in it.
+
+    Args:
+        models: Networks that are published in the same file.
+        watch: Who is told how the transfer goes.
+
+    Raises:
+        WeightsError: If the file cannot be had, is not what it was, or does not
+            hold the networks; the models folder is as it was then.
+    """
+    model, folder = models[0], models_folder()
+    record = folder / f"{model.file}.sha256"
+    recorded = _read_record(record)
+    expected = model.sha256 or recorded
+    make_models_folder(folder)
+    sweep(folder, trust_locks=False)
+    # Each becomes a file of its own, in float32.
+    unpacked = sum(4 * one.parameters for one in models)
+    watch = replace(watch, begin=lambda size: check_room(folder, size + unpacked))
+    try:
+        with (
+            temporary_beside(folder / model.file) as temporary,
+            os.fdopen(temporary.descriptor, "wb", closefd=False) as file,
+        ):
+            checksum = fetch(addresses(model), file, model.size, expected, watch)
+            paths = _keep_all(models, temporary.path, checksum)
+            if expected is None:
+                with FileDraft(record, f"{checksum}  {model.file}\n".encode()) as draft:
+                    draft.publish(replaces=True)
+    except OSError as error:
+        raise WeightsError(
+            f"cannot write to {folder}: {describe_os_error(error)}; "
+            f"{MODELS_VARIABLE} names another folder"
+        ) from error
+    except (PhotoError, WeightsError) as error:
+        trust = f"; if you trust a file that has changed, delete {record}" if recorded else ""
+        raise WeightsError(
+            f"{model.file} was not downloaded: {error}{trust}; "
+            "to use a copy that you have, run: unblur models import FILE"
+        ) from error
+    return Downloaded(paths, checksum, expected is None)
+
+
+def _keep_all(models: Sequence[Model], scratch: Path, checksum: str) -> list[Path]:
+    """Keep the networks of an archive, once all of them were read."""
+    names = {model.name for model in models}
+    file = models[0].file
+    try:
+        found = {one.name: one.network for one in read_networks(scratch, names)}
+    except WeightsError as error:
+        raise WeightsError(str(error).replace(str(scratch), file)) from error
+    if missing := sorted(names - found.keys()):
+        raise WeightsError(f"{file} does not hold {', '.join(missing)}")
+    source = without_password(addresses(models[0])[0])
+    return [keep(found[name], name, source, checksum) for name in sorted(names)]
+
+
+def _read_record(record: Path) -> str | None:
+    """Return the checksum of the first download, or ``None`` if there was none."""
+    try:
+        checksum = record.read_text("utf-8", "replace").partition(" ")[0]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise WeightsError(f"{record}: {describe_os_error(error)}") from error
+    if not re.fullmatch("[0-9a-f]{64}", checksum):
+        raise WeightsError(f"{record}: holds no sha256; delete it to trust the next download")
+    return checksum

@@ -1,0 +1,295 @@
+"""Fetch a file over HTTP from servers and networks that fail in every way they can.
+
+Proxies and certificate authorities come from the environment, as `requests` reads them:
+``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
+from urllib3.util import Retry
+
+from unblur.errors import WeightsError
+from unblur.version import __version__
+from unblur.words import describe_os_error
+
+CHUNK_BYTES = 1 << 16
+LARGEST_DOWNLOAD_BYTES = 4 << 30
+"""More than the weights of any network here, with their optimiser's state, could be."""
+PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
+"""What a server answers when the same request may succeed later."""
+MOST_REDIRECTS = 10
+WORTH_BYTES = 1 << 20
+"""A connection that brought this much before it broke gets all its retries anew."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a server, and how often to try again."""
+
+    retries: int = 4
+    backoff_seconds: float = 0.5
+    """Waits grow: none, then 2, 4, 8 times this, each with up to twice this added by chance."""
+    connect_seconds: float = 10.0
+    silence_seconds: float = 30.0
+    """A server that sends nothing for so long has stalled."""
+
+    def policy(self) -> Retry:
+        """Return this as what `urllib3` understands."""
+        return Retry(
+            total=self.retries,
+            other=0,  # a certificate that is refused now is refused in a second
+            backoff_factor=self.backoff_seconds,
+            backoff_jitter=2 * self.backoff_seconds,
+            status_forcelist=PASSING_STATUSES,
+            raise_on_status=False,
+            # A server may ask for hours.
+            respect_retry_after_header=False,
+        )
+
+
+PATIENCE = Patience()
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how a download goes."""
+
+    progress: Callable[[int, int | None], None] = lambda done, total: None
+    """Takes the bytes that are here, and all that there will be, if the server tells."""
+    trouble: Callable[[str], None] = lambda text: None
+    """Takes a sentence about what went wrong and is tried again."""
+    begin: Callable[[int], None] = lambda size: None
+    """Takes the size before the first byte is written; may raise to refuse it."""
+
+
+class _RefusedError(Exception):
+    """This address cannot serve the file."""
+
+
+class _BrokenError(Exception):
+    """The connection broke, and may not the next time."""
+
+
+class _Partial:
+    """The bytes that are here so far."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what is here."""
+        self._file.seek(0)
+        self._file.truncate()
+        self.size = 0
+        self.digest = hashlib.sha256()
+        self.version: str | None = None
+
+    def add(self, chunk: bytes) -> None:
+        """Append bytes."""
+        if self.size + len(chunk) > LARGEST_DOWNLOAD_BYTES:
+            raise _RefusedError(_TOO_LARGE)
+        try:
+            self._file.write(chunk)
+        except OSError as error:
+            raise WeightsError(
+                f"the download cannot be written: {describe_os_error(error)}"
+            ) from error
+        self.digest.update(chunk)
+        self.size += len(chunk)
+
+
+_TOO_LARGE = f"sends more than {LARGEST_DOWNLOAD_BYTES >> 30} GiB, too much for a weights file"
+
+
+def fetch(
+    urls: Sequence[str], file: BinaryIO, size: int | None, sha256: str | None, watch: Watch
+) -> str:
+    """Write what the first good address serves to a file.
+
+    Args:
+        urls: Addresses of the same file, tried in this order.
+        file: Where its bytes go; holds nothing but them on return.
+        size: In bytes, if it is known.
+        sha256: Of the whole, if it is known.
+        watch: Who is told how it goes.
+
+    Returns:
+        The sha256 of the bytes.
+
+    Raises:
+        WeightsError: If no address serves the file, with each one's reason.
+    """
+    patience = PATIENCE
+    reasons = []
+    with requests.Session() as session:
+        session.max_redirects = MOST_REDIRECTS
+        # What is counted and checked is what was sent: nothing may be unpacked on the way.
+        session.headers["Accept-Encoding"] = "identity"
+        session.headers["User-Agent"] = f"unblur/{__version__}"
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=patience.policy()))
+        for url in urls:
+            partial = _Partial(file)
+            try:
+                _fetch_from(url, partial, session, patience, watch)
+                _check(partial, size, sha256)
+            except _RefusedError as refusal:
+                reasons.append(f"{without_password(url)}: {refusal}")
+                watch.trouble(reasons[-1])
+            else:
+                file.flush()
+                return partial.digest.hexdigest()
+    raise WeightsError("; ".join(reasons))
+
+
+def without_password(url: str) -> str:
+    """Return an address as it may be shown and kept, without a user's name and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _check(partial: _Partial, size: int | None, sha256: str | None) -> None:
+    if size is not None and partial.size != size:
+        raise _RefusedError(f"sent {partial.size} bytes instead of {size}")
+    found = partial.digest.hexdigest()
+    if sha256 is not None and found != sha256:
+        raise _RefusedError(f"sent another file: its sha256 is {found}, not {sha256}")
+
+
+def _fetch_from(
+    url: str, partial: _Partial, session: requests.Session, patience: Patience, watch: Watch
+) -> None:
+    """Request the file, and once more what is missing as often as the connection breaks."""
+    policy, worth = patience.policy(), WORTH_BYTES
+    while True:
+        try:
+            return _receive(url, partial, session, patience, watch)
+        except _BrokenError as broken:
+            if partial.size >= worth:
+                policy, worth = patience.policy(), partial.size + WORTH_BYTES
+            try:
+                policy = policy.increment("GET", url, error=ProtocolError(str(broken)))
+            except MaxRetryError:
+                raise _RefusedError(str(broken)) from broken
+            watch.trouble(f"{without_password(url)}: {broken}; trying again")
+            policy.sleep()
+
+
+def _receive(
+    url: str, partial: _Partial, session: requests.Session, patience: Patience, watch: Watch
+) -> None:
+    """Request what is missing, and append what comes.
+
+    Raises:
+        _BrokenError: If it broke on the way.
+        _RefusedError: If there is no use in trying again.
+    """
+    wanted = {}
+    if partial.size and partial.version:
+        wanted = {"Range": f"bytes={partial.size}-", "If-Range": partial.version}
+    timeout = (patience.connect_seconds, patience.silence_seconds)
+    with _translated(), session.get(url, headers=wanted, stream=True, timeout=timeout) as response:
+        total = _begin(response, partial)
+        if total is not None and total > LARGEST_DOWNLOAD_BYTES:
+            raise _RefusedError(_TOO_LARGE)
+        if not partial.size:
+            watch.begin(total or 0)
+        for chunk in _chunks(response, partial, total):
+            if not partial.size and _is_html(chunk):
+                raise _RefusedError("sent a web page instead of the file")
+            partial.add(chunk)
+            watch.progress(partial.size, total)
+    if total is not None and partial.size != total:
+        raise _BrokenError(f"the connection ended after {partial.size} of {total} bytes")
+
+
+def _begin(response: requests.Response, partial: _Partial) -> int | None:
+    """Make ready for what the server is about to send.
+
+    Returns:
+        How large the whole file will be, if the server tells.
+    """
+    start, total = _content_range(response)
+    if response.status_code == 206 and start == partial.size:
+        return total
+    if response.status_code in (206, 416):  # it misunderstood what was asked for
+        partial.restart()
+        raise _BrokenError("the server sent another part than was asked for")
+    if response.status_code != 200:
+        raise _RefusedError(f"answers {response.status_code} {response.reason or ''}".rstrip())
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise _RefusedError("sends a web page instead of the file")
+    partial.restart()
+    tag = response.headers.get("ETag", "W/")
+    # RFC 9110, section 13.1.5: a weak tag does not tell whether bytes are the same.
+    weak = tag.startswith("W/")
+    partial.version = response.headers.get("Last-Modified") if weak else tag
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
+    """Return where a partial answer starts, and the size of the whole (RFC 9110, section 14.4)."""
+    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
+    place, _, total = rest.partition("/")
+    start = place.partition("-")[0]
+    if unit != "bytes" or not start.isdecimal():
+        return None, None
+    return int(start), int(total) if total.isdecimal() else None
+
+
+def _chunks(response: requests.Response, partial: _Partial, total: int | None) -> Iterator[bytes]:
+    """Yield what the server sends, however the connection ends."""
+    try:
+        yield from response.iter_content(CHUNK_BYTES)
+    except (requests.RequestException, HTTPError) as error:
+        stalled = "timed out" in str(error)
+        what = "the server stopped sending" if stalled else "the connection ended"
+        whole = "" if total is None else f" of {total}"
+        raise _BrokenError(f"{what} after {partial.size}{whole} bytes") from error
+
+
+def _is_html(chunk: bytes) -> bool:
+    return chunk.lstrip().lower().startswith((b"<!doctype html", b"<html"))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Say in words why a server does not answer."""
+    try:
+        yield
+    except requests.TooManyRedirects as error:
+        raise _RefusedError("redirects in a loop") from error
+    except requests.exceptions.SSLError as error:
+        raise _RefusedError(
+            f"its certificate is not trusted ({_cause(error)}); "
+            "REQUESTS_CA_BUNDLE names a file of further authorities"
+        ) from error
+    except requests.exceptions.ProxyError as error:
+        raise _RefusedError(f"the proxy does not answer ({_cause(error)})") from error
+    except (requests.Timeout, requests.ConnectionError) as error:
+        what = "does not answer" if "timed out" in str(error) else "cannot be reached"
+        raise _RefusedError(f"{what} ({_cause(error)})") from error
+    except (requests.RequestException, OSError) as error:  # a wrong address; no such CA bundle
+        raise _RefusedError(str(error)) from error
+
+
+def _cause(error: BaseException) -> str:
+    """Return the sentence at the bottom of a chain of errors."""
+    while True:
+        inner = error.args[0] if error.args else None
+        deeper = getattr(error, "reason", None) or inner
+        if not isinstance(deeper, BaseException):
+            return str(getattr(error, "strerror", None) or error).split(": ")[-1]
+        error = deeper

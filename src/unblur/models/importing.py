@@ -1,0 +1,390 @@
+"""Weights that a user brings, or that were downloaded, into the models folder.
+
+Nothing in such a file is executed or believed: arrays are read as data, names
+inside an archive never become paths, and sizes are bounded.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unblur.config import MODELS_VARIABLE
+from unblur.errors import PhotoError, UsageError, WeightsError
+from unblur.models.catalog import MODELS, installed_path, is_model_name
+from unblur.models.published import load_published, recognise
+from unblur.models.tensorflow_checkpoint import LARGEST_INDEX_BYTES, TensorFlowCheckpoint
+from unblur.models.weights import (
+    CONFIG_KEY,
+    LARGEST_FILE_BYTES,
+    SOURCE_CHECKSUM_KEY,
+    SOURCE_KEY,
+    build_network,
+    decode_network,
+    decode_tensors,
+    encode_network,
+    read_notes,
+    read_weights,
+)
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN
+from unblur.storage.drafts import FileDraft, make_folder
+from unblur.words import describe_os_error
+
+PUBLISHED_STEP = 523000
+"""The step of training that the authors' program loads."""
+SAFE_TORCH = (2, 10)
+"""Older ones can be harmed by a file even with ``weights_only``: CVE-2025-32434, CVE-2026-24747."""
+MOST_CHECKPOINTS = 16
+"""An archive of more is not the authors'."""
+STATE_DICT_KEYS = ("state_dict", "model_state_dict", "params", "model", "network")
+"""Where programs put the weights in a file that holds more."""
+
+_INDEX = re.compile(r"(?P<prefix>(?:.*/)?[^/]*?(?:-(?P<step>\d{1,9}))?)\.index", re.DOTALL)
+_SHARD = re.compile(r"\.data-\d{5}-of-\d{5}")
+_CHECKPOINT_ENDING = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network that was read from a file."""
+
+    name: str
+    """What it would be called."""
+    network: SRN
+
+
+def read_networks(path: Path, wanted: set[str] | None = None) -> list[Found]:
+    """Read the networks in a file, whatever kind of file it is.
+
+    Args:
+        path: The authors' archive, a TensorFlow checkpoint (its prefix or one of its
+            files), a PyTorch state dict, or safetensors.
+        wanted: In an archive, read only networks of these names.
+
+    Raises:
+        WeightsError: If it holds none, or one that does not fit, with the first difference.
+    """
+    try:
+        if prefix := _checkpoint_prefix(path):
+            return [Found(recognise(TensorFlowCheckpoint(prefix)), load_published(prefix))]
+        with path.open("rb") as file:
+            head = file.read(16)
+        if head.startswith(b"PK"):
+            return _read_zip(path, wanted)
+        if head[8:9] == b"{":
+            return [Found(path.stem, _read_safetensors(path))]
+        if head.startswith(b"\x80"):  # a pickle, as PyTorch wrote before version 1.6
+            return [Found(path.stem, _read_state_dict(path))]
+    except OSError as error:
+        raise WeightsError(f"{path}: {describe_os_error(error)}") from error
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    raise WeightsError(
+        f"{path}: neither an archive, a TensorFlow checkpoint, a PyTorch file nor safetensors"
+    )
+
+
+def keep(network: SRN, name: str, source: str, checksum: str | None) -> Path:
+    """Store a network in the models folder, unless it is there already.
+
+    The file appears whole or not at all, is read back, and holds the very same numbers.
+
+    Args:
+        network: The network.
+        name: What it is to be called.
+        source: The file or address it is from, which is noted in the header.
+        checksum: The sha256 of that file.
+
+    Returns:
+        The weights file.
+
+    Raises:
+        UsageError: If it cannot have this name.
+        WeightsError: If another network is there, or the file cannot be written.
+    """
+    _check_name(name, network.config)
+    path = installed_path(name)
+    there = _read_whole(path)
+    if there and _same(there, network):
+        return path
+    if there:
+        raise WeightsError(
+            f"{path} holds other weights; to make room, run: unblur models remove {name}"
+        )
+    notes = {SOURCE_KEY: source} | ({SOURCE_CHECKSUM_KEY: checksum} if checksum else {})
+    data = encode_network(network, notes=notes)
+    make_models_folder(path.parent)
+    check_room(path.parent, len(data))
+    try:
+        with FileDraft(path, data) as draft:
+            draft.publish(replaces=True)
+        stored = decode_network(path.read_bytes())
+    except (PhotoError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be written: {error}") from error
+    if not _same(stored, network):
+        raise WeightsError(f"{path} does not hold what was written: is the disk failing?")
+    return path
+
+
+def make_models_folder(folder: Path) -> None:
+    """Make the folder of weights that did not come with the program.
+
+    Raises:
+        WeightsError: If that is not possible.
+    """
+    try:
+        make_folder(folder)
+    except PhotoError as error:
+        raise WeightsError(f"{error}; {MODELS_VARIABLE} names another folder") from error
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Refuse what does not fit onto the disk.
+
+    Raises:
+        WeightsError: If there are fewer free bytes than ``size``.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise WeightsError(
+            f"not enough space in {folder}: {size / 1e6:.0f} MB are needed, "
+            f"{free / 1e6:.0f} MB are free"
+        )
+
+
+def file_checksum(path: Path) -> str | None:
+    """Return the sha256 of a file, or ``None`` if it is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_name(name: str, config: SRNConfig) -> None:
+    if not is_model_name(name):
+        raise UsageError(
+            f"{name!r} is not a model name: choose one of letters, digits and . _ - with --name"
+        )
+    known = MODELS.get(name)
+    if known is None:
+        return
+    if known.is_embedded:
+        raise UsageError(f"{name} comes with the program: choose another name with --name")
+    for field in fields(SRNConfig):
+        wanted, found = getattr(known.config, field.name), getattr(config, field.name)
+        if wanted != found:
+            raise UsageError(
+                f"{name} is another network: its {field.name} is {wanted}, not {found}; "
+                "choose another name with --name"
+            )
+
+
+def _read_whole(path: Path) -> SRN | None:
+    """Return the network in a weights file; ``None`` if it is missing or damaged."""
+    try:
+        return decode_network(read_weights(path))
+    except (WeightsError, ValueError):
+        return None
+
+
+def _same(first: SRN, second: SRN) -> bool:
+    others = second.state_dict()
+    return first.config == second.config and all(
+        tensor.dtype == others[name].dtype and torch.equal(tensor, others[name])
+        for name, tensor in first.state_dict().items()
+    )
+
+
+def _checkpoint_prefix(path: Path) -> Path | None:
+    name = _CHECKPOINT_ENDING.sub("", path.name)
+    if not name or not path.with_name(f"{name}.index").is_file():
+        return None
+    return path.with_name(name)
+
+
+def _read_safetensors(path: Path) -> SRN:
+    data = read_weights(path)
+    if CONFIG_KEY in read_notes(path):
+        return _owned(decode_network(data))
+    return _from_state_dict(decode_tensors(data))
+
+
+def _read_state_dict(path: Path) -> SRN:
+    """Read what ``torch.save`` wrote of a network."""
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version < SAFE_TORCH:
+        needed = ".".join(map(str, SAFE_TORCH))
+        raise ValueError(f"PyTorch files need PyTorch {needed} or newer, which reads them safely")
+    if path.stat().st_size > LARGEST_FILE_BYTES:
+        raise ValueError("too large for the weights of a network")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # nobody tells what a damaged pickle makes PyTorch raise
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"damaged, or holds more than weights, which is not loaded ({reason})"
+        ) from error
+    return _from_state_dict(_unwrapped(content))
+
+
+def _unwrapped(content: Any) -> dict[str, Tensor]:  # noqa: ANN401 (whatever was saved)
+    """Return the weights in what was saved, under the names that `SRN` has for them."""
+    weights = content
+    if isinstance(content, Mapping):
+        weights = next((content[key] for key in STATE_DICT_KEYS if key in content), content)
+    if not isinstance(weights, Mapping) or not weights:
+        raise ValueError("holds no state dict")
+    for name, value in weights.items():
+        if not isinstance(name, str) or not _is_plain(value):
+            raise ValueError(f"holds no state dict: {name!r} is no plain array")
+    # As torch.nn.DataParallel names them.
+    prefix = "module." if all(name.startswith("module.") for name in weights) else ""
+    return {name.removeprefix(prefix): value.detach() for name, value in weights.items()}
+
+
+def _is_plain(value: object) -> bool:
+    return (
+        type(value) in (Tensor, torch.nn.Parameter)
+        and isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not value.is_nested
+        and not value.is_quantized
+    )
+
+
+def _from_state_dict(weights: dict[str, Tensor]) -> SRN:
+    """Build the known network that weights are of: they themselves do not tell."""
+    if "output.weight" not in weights:
+        raise ValueError("not the weights of this network: output.weight is missing")
+    channels = tuple(weights["output.weight"].shape[:1])
+    recurrent = "lstm.gates.weight" in weights
+    for model in MODELS.values():
+        config = model.config
+        if ((config.channels * config.unshuffle**2,), config.recurrent) == (channels, recurrent):
+            return _owned(build_network(config, weights))
+    raise ValueError(
+        f"not the weights of a known network: output.weight has shape "
+        f"{tuple(weights['output.weight'].shape)}, with{'' if recurrent else 'out'} LSTM"
+    )
+
+
+def _owned(network: SRN) -> SRN:
+    """Give a network memory of its own: arrays of a file may share theirs."""
+    copies = {
+        name: tensor.float() if tensor.dtype is torch.float64 else tensor.clone()
+        for name, tensor in network.state_dict().items()
+    }
+    network.load_state_dict(copies, assign=True)
+    return network.requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """The members of an archive that make up a TensorFlow checkpoint."""
+
+    prefix: str
+    step: int
+    index: zipfile.ZipInfo
+    shards: dict[str, zipfile.ZipInfo]
+    """By the ending of their names."""
+
+
+def _read_zip(path: Path, wanted: set[str] | None) -> list[Found]:
+    """Read what ``torch.save`` wrote, or an archive of checkpoints."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except _ZIP_ERRORS as error:
+        raise ValueError(f"a damaged or incomplete archive ({error})") from error
+    with archive:
+        names = [name.rpartition("/")[2] for name in archive.namelist()]
+        if "data.pkl" not in names:
+            return _read_archive(archive, wanted)
+    return [Found(path.stem, _read_state_dict(path))]
+
+
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
+"""What `zipfile` raises for damaged, encrypted or oddly compressed archives, and `OSError`."""
+
+
+def _read_archive(archive: zipfile.ZipFile, wanted: set[str] | None) -> list[Found]:
+    """Read the published networks in an archive, of each the one that the authors load."""
+    checkpoints = _list_checkpoints(archive)
+    if not 1 <= len(checkpoints) <= MOST_CHECKPOINTS:
+        raise ValueError(f"holds {len(checkpoints) or 'no'} TensorFlow checkpoints")
+    found: dict[str, SRN] = {}
+    for checkpoint in checkpoints:
+        if wanted is not None and wanted <= found.keys():
+            break
+        with tempfile.TemporaryDirectory(prefix="unblur-") as folder:
+            prefix = Path(folder) / "checkpoint"
+            try:
+                _copy(archive, checkpoint.index, Path(f"{prefix}.index"), LARGEST_INDEX_BYTES)
+                name = recognise(TensorFlowCheckpoint(prefix))
+                if name in found or (wanted is not None and name not in wanted):
+                    continue
+                for ending, member in checkpoint.shards.items():
+                    _copy(archive, member, Path(f"{prefix}{ending}"), LARGEST_FILE_BYTES)
+                found[name] = load_published(prefix)
+            except WeightsError as error:
+                reason = str(error).replace(str(prefix), _shown(checkpoint.prefix))
+                raise ValueError(reason) from error
+    return [Found(name, network) for name, network in found.items()]
+
+
+def _list_checkpoints(archive: zipfile.ZipFile) -> list[_Checkpoint]:
+    """Return the checkpoints of an archive in the order in which they are preferred."""
+    members = {member.filename.replace("\\", "/"): member for member in archive.infolist()}
+    checkpoints = []
+    for name, member in members.items():
+        match = _INDEX.fullmatch(name)
+        if not match or name.rpartition("/")[2].startswith("._"):  # macOS adds such files
+            continue
+        prefix = match["prefix"]
+        shards = {
+            other.removeprefix(prefix): shard
+            for other, shard in members.items()
+            if other.startswith(prefix) and _SHARD.fullmatch(other.removeprefix(prefix))
+        }
+        checkpoints.append(_Checkpoint(prefix, int(match["step"] or 0), member, shards))
+    return sorted(checkpoints, key=lambda c: (c.step != PUBLISHED_STEP, -c.step, c.prefix))
+
+
+def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, most: int) -> None:
+    """Unpack a member under a name of ours, and no more bytes than are asked for."""
+    check_room(target.parent, min(member.file_size, most))
+    left = most
+    try:
+        with archive.open(member) as source, target.open("xb") as file:
+            while chunk := source.read(1 << 20):
+                left -= len(chunk)
+                if left < 0:
+                    raise ValueError(f"{_shown(member.filename)} is too large for weights")
+                file.write(chunk)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise ValueError(f"{_shown(member.filename)} is damaged ({error})") from error
+    except _ZIP_ERRORS as error:
+        raise ValueError(f"{_shown(member.filename)} is damaged ({error})") from error
+
+
+def _shown(name: str) -> str:
+    """Return a name out of an archive as a terminal may show it."""
+    return name.encode("unicode_escape").decode()

@@ -1,0 +1,223 @@
+"""Weights files: safetensors with the network's configuration and a checksum in the header.
+
+https://huggingface.co/docs/safetensors/index#format
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unblur.errors import WeightsError
+from unblur.models.catalog import repair_hint
+from unblur.network.config import SRNConfig
+from unblur.words import describe_os_error
+
+if TYPE_CHECKING:
+    import torch
+
+    from unblur.network.srn import SRN
+
+CONFIG_KEY = "unblur.config"
+"""Header entry that holds the `SRNConfig` as JSON."""
+CHECKSUM_KEY = "unblur.sha256"
+"""Header entry that holds the sha256 of all else in the file; see `_checksum`."""
+SOURCE_KEY, SOURCE_CHECKSUM_KEY = "unblur.source", "unblur.source-sha256"
+"""Header entries that tell which file the weights were read from, and its sha256."""
+
+LARGEST_FILE_BYTES = 1 << 30
+"""No network comes near this; a larger file is not read."""
+LENGTH_BYTES = 8
+"""A file begins with the length of its header."""
+LARGEST_HEADER_BYTES = 16 << 20
+NOTES = "__metadata__"
+"""The part of the header that holds entries of the writer's own."""
+
+
+def load_network(path: Path) -> SRN:
+    """Build the network that a weights file describes, with its weights in fp32.
+
+    Args:
+        path: A safetensors file written by `save_network`.
+
+    Raises:
+        WeightsError: If the file is missing, damaged, or does not fit the
+            network that its own header describes.
+    """
+    try:
+        return decode_network(read_weights(path)).float()
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}; {repair_hint(path)}") from error
+
+
+def fingerprint(path: Path) -> str:
+    """Return the sha256 of a weights file, as hexadecimal digits.
+
+    Raises:
+        WeightsError: If it is missing, cannot be read, or is too large for weights.
+    """
+    try:
+        return hashlib.sha256(read_weights(path)).hexdigest()
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
+def read_weights(path: Path) -> bytes:
+    """Read a weights file whole.
+
+    Raises:
+        WeightsError: If it is missing or cannot be read.
+        ValueError: If it is too large for weights.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise ValueError("too large for a weights file")
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: {describe_os_error(error)}") from error
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """Return what a weights file tells of itself, without reading the weights.
+
+    Raises:
+        WeightsError: If it is missing or damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _parse_header(file.read(LARGEST_HEADER_BYTES + LENGTH_BYTES))
+    except OSError as error:
+        raise WeightsError(f"{path}: {describe_os_error(error)}") from error
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}; {repair_hint(path)}") from error
+    return {key: str(value) for key, value in header[NOTES].items()}
+
+
+def decode_network(data: bytes) -> SRN:
+    """Build the network that the bytes of a weights file describe.
+
+    Returns:
+        The network, with its weights in the type that they are stored in.
+
+    Raises:
+        ValueError: If they are damaged or do not fit.
+    """
+    header = _parse_header(data)
+    notes = header[NOTES]
+    if CONFIG_KEY not in notes:
+        raise ValueError(f"not a weights file of unblur: no {CONFIG_KEY!r} in its header")
+    if notes.get(CHECKSUM_KEY, _checksum(header, data)) != _checksum(header, data):
+        raise ValueError("damaged: its checksum is wrong")
+    try:
+        config = SRNConfig.from_dict(json.loads(notes[CONFIG_KEY]))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"its header describes no network: {error}") from error
+    return build_network(config, decode_tensors(data))
+
+
+def decode_tensors(data: bytes) -> dict[str, torch.Tensor]:
+    """Return the arrays in the bytes of a safetensors file by name.
+
+    Raises:
+        ValueError: If they are damaged.
+    """
+    import safetensors.torch
+    from safetensors import SafetensorError
+
+    try:
+        return safetensors.torch.load(data)
+    except (SafetensorError, KeyError) as error:  # a type that PyTorch does not have
+        raise ValueError(f"cannot be read as safetensors ({error})") from error
+
+
+def build_network(config: SRNConfig, tensors: dict[str, torch.Tensor]) -> SRN:
+    """Build a network from its weights, which it keeps without a copy.
+
+    Raises:
+        ValueError: With the first difference, if they do not fit, or are not finite.
+    """
+    import torch
+
+    from unblur.network.srn import SRN
+
+    with torch.device("meta"):
+        network = SRN(config)
+    wanted = network.state_dict()
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if name not in tensors:
+            raise ValueError(f"{name} is missing")
+        if name not in wanted:
+            raise ValueError(f"{name!r} does not belong to this network")
+        if wanted[name].shape != tensors[name].shape:
+            raise ValueError(
+                f"{name} has shape {tuple(tensors[name].shape)}, "
+                f"the network needs {tuple(wanted[name].shape)}"
+            )
+        if tensors[name].dtype not in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+            raise ValueError(f"{name} holds {tensors[name].dtype}, not floating-point numbers")
+        if not tensors[name].isfinite().all():
+            raise ValueError(f"{name} holds values that are not finite")
+    network.load_state_dict(tensors, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def save_network(network: SRN, path: Path, dtype: torch.dtype | None = None) -> None:
+    """Write a network's weights and configuration.
+
+    Args:
+        network: What to write.
+        path: The file to write.
+        dtype: Store as this type, ``torch.float16`` halves the size; as they
+            are by default.
+    """
+    path.write_bytes(encode_network(network, dtype))
+
+
+def encode_network(
+    network: SRN, dtype: torch.dtype | None = None, notes: dict[str, str] | None = None
+) -> bytes:
+    """Return a network as the bytes of a weights file.
+
+    Args:
+        network: The network.
+        dtype: Store as this type, or as they are.
+        notes: Further entries of the header.
+    """
+    import safetensors.torch
+
+    tensors = {n: t.to(dtype or t.dtype).contiguous() for n, t in network.state_dict().items()}
+    notes = (notes or {}) | {CONFIG_KEY: json.dumps(network.config.to_dict())}
+    data = safetensors.torch.save(tensors, notes)
+    notes[CHECKSUM_KEY] = _checksum(_parse_header(data), data)
+    return safetensors.torch.save(tensors, notes)
+
+
+def _checksum(header: dict[str, Any], data: bytes) -> str:
+    """Return the sha256 of the arrays and of the header, but for the entry that holds it.
+
+    The header is spelled anew, so that its entries' order and spaces do not matter.
+    """
+    notes = {key: value for key, value in header[NOTES].items() if key != CHECKSUM_KEY}
+    digest = hashlib.sha256(json.dumps(header | {NOTES: notes}, sort_keys=True).encode())
+    digest.update(memoryview(data)[LENGTH_BYTES + _header_length(data) :])
+    return digest.hexdigest()
+
+
+def _header_length(data: bytes) -> int:
+    return int.from_bytes(data[:LENGTH_BYTES], "little")
+
+
+def _parse_header(data: bytes) -> dict[str, Any]:
+    length = _header_length(data)
+    if len(data) < LENGTH_BYTES or length > min(LARGEST_HEADER_BYTES, len(data) - LENGTH_BYTES):
+        raise ValueError("cannot be read as safetensors: its header is cut off")
+    try:
+        header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])
+        header = dict(header) | {NOTES: dict(header.get(NOTES, {}))}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"cannot be read as safetensors: its header is damaged ({error})"
+        ) from error
+    return header

@@ -1,0 +1,146 @@
+"""What a scale-recurrent network looks like, as plain values that need no PyTorch.
+
+Section numbers are those of the paper that `unblur.network.srn` cites.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+SCALES = (4, 2, 1)
+"""Down-sampling factors of the three runs, coarsest first (section 3.1)."""
+
+PUBLISHED_LEVELS = 3
+"""Resolutions inside one encoder-decoder of the paper (section 3.2)."""
+
+MOST_BLOCKS = 64
+_RANGES = {
+    "channels": (1, 3),
+    "width": (1, 512),
+    "kernel": (1, 31),
+    "unshuffle": (1, 16),
+    "levels": (2, 6),
+}
+"""Least and most of each field; a network of the largest sizes can still be laid out."""
+
+
+@dataclass(frozen=True)
+class SRNConfig:
+    """What a network looks like; travels in the header of its weights file."""
+
+    channels: int = 3
+    """Image channels seen at once: 3, or 1 to run red, green and blue as a batch."""
+    width: int = 32
+    """Feature channels of the first level; each level doubles them."""
+    blocks: int | tuple[int, ...] = 3
+    """Residual blocks of a level, in the encoder and again in the decoder: one number for all
+    levels, or one for each, from the finest to the coarsest. Equal numbers become one."""
+    kernel: int = 5
+    """Side of the convolutions' kernels; odd."""
+    recurrent: bool = False
+    """Whether a ConvLSTM at the bottleneck hands its state to the next scale."""
+    unshuffle: int = 1
+    """Pixels per side folded into channels before the first convolution."""
+    residual: bool = False
+    """Predict what to add to the blurred image, rather than the image itself."""
+    resample: Literal["subsample", "area"] = "subsample"
+    """How images shrink and grow between scales; see `unblur.network.srn.shrink`."""
+    levels: int = PUBLISHED_LEVELS
+    """Resolutions inside one encoder-decoder; each halves the one before."""
+
+    def __post_init__(self) -> None:
+        """Refuse a configuration that no network can be built from.
+
+        Raises:
+            ValueError: If a field is out of its range.
+        """
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not _is_whole(value, least, most):
+                raise ValueError(
+                    f"{name} must be a whole number from {least} to {most}, not {value!r}"
+                )
+        for name in ("recurrent", "residual"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, not {self.channels}")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, not {self.kernel}")
+        if self.resample not in ("subsample", "area"):
+            raise ValueError(f"resample must be 'subsample' or 'area', not {self.resample!r}")
+        object.__setattr__(self, "blocks", _checked_blocks(self.blocks, self.levels))
+
+    @property
+    def blocks_by_level(self) -> tuple[int, ...]:
+        """Residual blocks of each level, from the finest to the coarsest."""
+        return self.blocks if isinstance(self.blocks, tuple) else (self.blocks,) * self.levels
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Feature channels of each level, from the finest to the coarsest."""
+        return tuple(self.width << level for level in range(self.levels))
+
+    @property
+    def stride(self) -> int:
+        """Pixels of one scale's image per bottleneck position; sides must be multiples of it."""
+        return self.unshuffle << (self.levels - 1)
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of a full-size image must be multiples of."""
+        return self.stride * max(SCALES)
+
+    def padded(self, side: int) -> int:
+        """Return the side of a full-size image, in pixels, as the network has to see it."""
+        return side + -side % self.multiple
+
+    @property
+    def state_channels(self) -> int:
+        """Channels of the recurrent state; 0 without one."""
+        return 2 * self.widths[-1] if self.recurrent else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values.
+
+        Without ``levels`` where there are as many as in the paper, so that versions
+        of the program that know no others can still read such a network.
+        """
+        values = asdict(self)
+        if self.levels == PUBLISHED_LEVELS:
+            del values["levels"]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SRNConfig:
+        """Build a configuration from plain values.
+
+        Raises:
+            ValueError: If a field is unknown or out of its range.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown field {unknown[0]!r}")
+        return cls(**values)
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _checked_blocks(blocks: object, levels: int) -> int | tuple[int, ...]:
+    """Return blocks as one number where all levels have as many, or else as a tuple.
+
+    Raises:
+        ValueError: If they are neither a number nor one for each level.
+    """
+    counts: list[Any] = (
+        [*blocks] if isinstance(blocks, list | tuple) else [blocks for _ in range(levels)]
+    )
+    if len(counts) != levels or not all(_is_whole(count, 1, MOST_BLOCKS) for count in counts):
+        raise ValueError(
+            f"blocks must be a whole number from 1 to {MOST_BLOCKS}, "
+            f"or one for each of {levels} levels, not {blocks!r}"
+        )
+    return counts[0] if len(set(counts)) == 1 else tuple(counts)

@@ -1,0 +1,397 @@
+"""Deblur arrays of any size: one network, one device, bounded memory.
+
+Each scale is finished for the whole photo before the next begins, in tiles that
+are bands: as wide as the photo, and exact (see `unblur.network.bands`). Cutting the photo
+first and running all scales inside each tile would show the coarse scales four
+times less context than the network needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unblur.errors import PhotoError, UsageError
+from unblur.main_memory import return_freed_memory
+from unblur.network.bands import LineBuffers, RowQueue, Span, next_band
+from unblur.network.config import SCALES, SRNConfig
+from unblur.network.devices import choose_device, choose_precision
+from unblur.network.memory import (
+    SMALLEST_TILE_PX,
+    automatic_tile,
+    is_out_of_memory,
+    largest_tile,
+    photo_needs,
+)
+from unblur.network.photo_rows import PhotoRows, Pixels, as_seen
+from unblur.network.srn import State, enlarge, shrink
+from unblur.network.views import ALL_VIEWS, mean
+
+Finish: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
+"""Waits for a band's image (N, C, H, W) and state (N, S, h, w), in float32 on the CPU."""
+
+
+class Network(Protocol):
+    """What a `Deblurrer` needs of `unblur.network.srn.SRN`."""
+
+    config: SRNConfig
+
+    def run_scale(
+        self, blurred: Tensor, previous: Tensor, state: State | None, buffers: LineBuffers
+    ) -> tuple[Tensor, State | None]:
+        """See `unblur.network.srn.SRN.run_scale`."""
+
+    def to(self, device: torch.device) -> Network:
+        """Move to a device."""
+
+    def transposed(self) -> Network:
+        """See `unblur.network.srn.SRN.transposed`."""
+
+
+@dataclass(frozen=True)
+class ScaleResult:
+    """What one scale leaves for the next."""
+
+    image: RowQueue = field(default_factory=RowQueue)
+    """The deblurred photo at this scale, (3, H, W)."""
+    state: RowQueue = field(default_factory=RowQueue)
+    """The recurrent state, (planes * S, H / stride, W / stride), if there is one."""
+
+
+class Deblurrer:
+    """Deblurs photos with one network on one device.
+
+    Args:
+        network: The network; moved to the device.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        tile: Side in pixels of a square as large as the largest tile, or ``auto``.
+        precision: Type that convolutions compute in; by default the device's fastest.
+        strength: Share of the change that is made, from 0 to 1.
+        views: How many of `unblur.network.views.ALL_VIEWS` the result is the mean of.
+        max_memory: Bytes of main memory that the program may take; by default what is free.
+        reserved: Of these, what is needed besides the network, the photo and its result.
+        warn: Told in a sentence when memory ran out and what is done about it.
+
+    Raises:
+        DeviceError: If the device is not there.
+        UsageError: If the tile is too small, the strength no share, or there are not so many
+            views.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        device: str = "auto",
+        tile: int | Literal["auto"] = "auto",
+        precision: torch.dtype | None = None,
+        strength: float = 1.0,
+        views: int = 1,
+        max_memory: int | None = None,
+        reserved: int = 0,
+        warn: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.device = choose_device(device)
+        self.precision = precision or choose_precision(self.device)
+        self.network = network.to(self.device)
+        self._transposed: Network | None = None
+        self.config = network.config
+        self.strength, self.views, self.warn = strength, ALL_VIEWS[:views], warn
+        self.max_memory, self.reserved = max_memory, reserved
+        self.is_automatic = tile == "auto"
+        if tile == "auto":
+            self.tile = automatic_tile(self.config, self.precision, self.device)
+        else:
+            self.tile = tile
+        if self.tile < SMALLEST_TILE_PX:
+            raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
+        if not 0 <= strength <= 1:
+            raise UsageError(f"strength is from 0 to 1, not {strength}")
+        if not 1 <= views <= len(ALL_VIEWS):
+            raise UsageError(f"views are from 1 to {len(ALL_VIEWS)}, not {views}")
+
+    def __call__(self, image: Pixels, on_progress: Callable[[float], None] | None = None) -> Pixels:
+        """Deblur a photo.
+
+        Args:
+            image: (H, W, 3) or (H, W, 1), uint8 or uint16, any size from 1x1 up.
+                Grey is repeated over three channels and averaged back.
+            on_progress: Told the share of the work that is done, from 0 to 1.
+
+        Returns:
+            A new array of the same shape and type.
+
+        Raises:
+            PhotoError: If the photo needs more than ``max_memory``, or without that more
+                memory than is free, or the network's result contains values that are not numbers.
+            MemoryError: If memory runs out even with the smallest tiles on the CPU.
+        """
+        largest = self._largest_tile(image)
+
+        def results() -> Iterator[Pixels]:
+            for done, view in enumerate(self.views):
+                tell = on_progress and _within(on_progress, done, len(self.views))
+                yield view.undone(self._deblur_once(view.of(image), largest, tell))
+
+        return mean(results(), len(self.views))
+
+    def _deblur_once(
+        self, image: Pixels, largest: int, on_progress: Callable[[float], None] | None
+    ) -> Pixels:
+        """Deblur a photo as it lies, with tiles that are not larger than the largest."""
+        photo = PhotoRows(image, self.config, self.strength)
+        for full_precision in (False, True):
+            try:
+                self._run_scales(photo, largest, full_precision, on_progress)
+                break
+            except FloatingPointError:
+                pass  # layers may have kept what overflowed long before it showed
+        return photo.result
+
+    def _run_scales(
+        self,
+        photo: PhotoRows,
+        largest_tile: int,
+        full_precision: bool,
+        on_progress: Callable[[float], None] | None,
+    ) -> None:
+        """Fill a photo's output, from the coarsest scale to the finest."""
+        previous: ScaleResult | None = None
+        done, total = 0.0, sum(1 / scale**2 for scale in SCALES)
+        for scale in SCALES:
+            current = _Scale(self, photo, scale, previous, largest_tile, full_precision)
+            for finished in current.all_bands():
+                if on_progress:
+                    on_progress((done + finished / scale**2) / total)
+            done += 1 / scale**2
+            previous = current.result
+            del current  # and with it the line buffers
+            return_freed_memory()
+
+    def _largest_tile(self, image: Pixels) -> int:
+        """Return the largest tile that leaves a photo within the memory that it may take."""
+        needs = [
+            photo_needs(
+                as_seen(view.of(image)), self.config, self.precision, self.device, len(self.views)
+            )
+            for view in self.views
+        ]
+        is_bound = self.max_memory is not None and not self.is_automatic
+        smallest = self.tile if is_bound else SMALLEST_TILE_PX
+        limit = None if self.max_memory is None else self.max_memory - self.reserved
+        return largest_tile(needs, self.tile, smallest, limit)
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether the device computes on while the next tile is prepared."""
+        return self.device.type == "cuda"
+
+    def upload(self, array: NDArray[Any]) -> Tensor:
+        """Bring an array to the device, without waiting for it where that can be."""
+        tensor = torch.from_numpy(array)
+        if self.is_asynchronous:
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+    def launch(
+        self,
+        precision: torch.dtype,
+        blurred: Tensor,
+        previous: Tensor,
+        state: State | None,
+        buffers: LineBuffers,
+        wants_state: bool,
+        is_transposed: bool,
+    ) -> Finish:
+        """Begin to run the network on a band; on a CPU, do it.
+
+        Returns:
+            What waits for those rows of the image and the state that are finished.
+        """
+        network = self._network_for(is_transposed)
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, precision, precision != torch.float32),
+        ):
+            image, new_state = network.run_scale(blurred, previous, state, buffers)
+        return _download(image, new_state if wants_state else None)
+
+    def _network_for(self, is_transposed: bool) -> Network:
+        if not is_transposed:
+            return self.network
+        if self._transposed is None:
+            self._transposed = self.network.transposed()
+        return self._transposed
+
+    def make_room(self, tile: int) -> None:
+        """Go on with less memory: with smaller tiles, or else on the CPU.
+
+        Args:
+            tile: The size with which memory ran out.
+
+        Raises:
+            MemoryError: If there is nothing left to try.
+        """
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if tile > SMALLEST_TILE_PX:
+            self.tile = max(SMALLEST_TILE_PX, tile // 2)
+            self.warn(f"out of memory: going on with smaller tiles (--tile {self.tile})")
+        elif self.device.type != "cpu":
+            self.warn(f"out of memory on {self.device.type}: going on with the CPU")
+            self.device = torch.device("cpu")
+            self.precision = choose_precision(self.device)
+            self.network, self._transposed = self.network.to(self.device), None
+        else:
+            raise MemoryError
+
+
+def _within(on_progress: Callable[[float], None], done: int, count: int) -> Callable[[float], None]:
+    """Return what takes the share of one of several equal parts, after those that are done."""
+    return lambda share: on_progress((done + share) / count)
+
+
+def _download(image: Tensor, state: Tensor | None) -> Finish:
+    """Begin to copy results to main memory, and return what waits for them."""
+    if state is None:
+        state = image.new_empty(image.shape[0], 0, 0, 0)
+    if not image.is_cuda:
+        return lambda: (image.float().cpu(), state.float().cpu())
+    copies = [torch.empty(t.shape, dtype=torch.float32, pin_memory=True) for t in (image, state)]
+    for copy, tensor in zip(copies, (image, state), strict=True):
+        copy.copy_(tensor, non_blocking=True)
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call, unused-ignore]
+    done.record()
+
+    def finish() -> tuple[Tensor, Tensor]:
+        done.synchronize()
+        return copies[0], copies[1]
+
+    return finish
+
+
+class _Scale:
+    """One scale of a photo, on its way through the network band by band."""
+
+    def __init__(
+        self,
+        deblurrer: Deblurrer,
+        photo: PhotoRows,
+        scale: int,
+        previous: ScaleResult | None,
+        largest_tile: int,
+        full_precision: bool,
+    ) -> None:
+        self.deblurrer, self.photo, self.config = deblurrer, photo, deblurrer.config
+        self.scale, self.previous, self.largest_tile = scale, previous, largest_tile
+        self.full_precision = full_precision
+        self.height, self.width = photo.padded(scale)
+        self.result = None if scale == min(SCALES) else ScaleResult()
+        self.top = 0
+        """First row that has not been put in."""
+        self.finished_top = 0
+        """First row of the image that has not come out."""
+        self.buffers: LineBuffers | None = None
+        self.pending: Finish | None = None
+
+    def all_bands(self) -> Iterator[float]:
+        """Deblur the photo at this scale, yielding the share that is done.
+
+        Raises:
+            FloatingPointError: If values overflowed that may not in full precision.
+        """
+        while self.top < self.height:
+            tile = min(self.largest_tile, self.deblurrer.tile)
+            band = next_band(self.top, self.height, tile**2 // self.width, self.config.stride)
+            try:
+                self._advance(band)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                self.top = band.stop
+                yield self.top / self.height
+                continue
+            # Past the handler the failed attempt's tensors are free.
+            self.deblurrer.make_room(tile)
+        self._write(self._collect())
+
+    def _advance(self, band: Span) -> None:
+        """Put a band in; the one before is waited for and written while the device is at work."""
+        inputs = self._inputs(band)
+        finished = self._collect()
+        is_last = band.stop == self.height
+        buffers = self.buffers.next(is_last) if self.buffers else LineBuffers(is_last=is_last)
+        try:
+            wants_state = self.result is not None and self.config.recurrent
+            self.pending = self.deblurrer.launch(
+                self.precision, *inputs, buffers, wants_state, self.photo.is_transposed
+            )
+            self.buffers = buffers
+        finally:
+            self._write(finished)
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Type that convolutions compute in."""
+        return torch.float32 if self.full_precision else self.deblurrer.precision
+
+    def _collect(self) -> tuple[Tensor, Tensor] | None:
+        """Wait for the band that is being computed, if any.
+
+        Raises:
+            FloatingPointError: If values overflowed that may not in float32.
+            PhotoError: If there is no such hope.
+        """
+        if self.pending is None:
+            return None
+        image, state = self.pending()
+        self.pending = None
+        if not bool(image.isfinite().all()):
+            if self.precision != torch.float32:
+                raise FloatingPointError
+            raise PhotoError("the network's result contains values that are not numbers")
+        return image, state
+
+    def _write(self, finished: tuple[Tensor, Tensor] | None) -> None:
+        """Store rows of the image and of the state that have come out."""
+        if finished is None:
+            return
+        image, state = (tensor.flatten(0, 1).numpy() for tensor in finished)
+        if self.result is None:
+            self.photo.write(self.finished_top, image)
+        else:
+            self.result.image.append(image)
+            self.result.state.append(state)
+        self.finished_top += image.shape[1]
+
+    def _inputs(self, band: Span) -> tuple[Tensor, Tensor, State | None]:
+        """Return a band of the blurred photo, of the result before, and of the state."""
+        full_size = Span(band.start * self.scale, band.stop * self.scale)
+        whole = self.deblurrer.upload(self.photo.read(full_size)).float()
+        values = whole.div_(np.iinfo(self.photo.image.dtype).max)
+        blurred = shrink(values[None], self.scale, self.config)[0].expand(3, -1, -1)
+        blurred = self.photo.split(blurred)
+        if self.previous is None:
+            return blurred, blurred, None
+        before = self.photo.split(self._enlarged(self.previous.image, band))
+        if not self.config.recurrent:
+            return blurred, before, None
+        state = self._enlarged(self.previous.state, band.divided(self.config.stride))
+        return blurred, before, self.photo.split(state)
+
+    def _enlarged(self, coarse: RowQueue, rows: Span) -> Tensor:
+        """Take rows out of a coarser map, enlarged by 2 as if the whole map had been.
+
+        One row more than needed is read above and below: linear interpolation
+        looks at its neighbours.
+        """
+        start = max(0, rows.start // 2 - 1)
+        cut = self.deblurrer.upload(coarse.read(start, rows.stop // 2 + 1 + rows.stop % 2)).float()
+        inside = slice(rows.start - 2 * start, rows.stop - 2 * start)
+        return enlarge(cut[None], self.config)[0][:, inside]

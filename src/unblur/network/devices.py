@@ -1,0 +1,123 @@
+"""Which device computes, with which precision, and with how many threads."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import psutil
+import torch
+
+from unblur.cgroups import MOUNTED, OWN, own_groups
+from unblur.errors import DeviceError
+from unblur.network.gpus import find_gpus, install_command
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` takes the fastest that is there.
+
+    Raises:
+        DeviceError: If a device was asked for and is not there; there is no
+            silent fallback.
+    """
+    available = available_devices()
+    if name == "auto":
+        return torch.device(available[0])
+    if name not in available:
+        raise DeviceError(
+            f"device {name} is not available: {_why_missing(name)}; use --device auto or cpu"
+        )
+    return torch.device(name)
+
+
+def available_devices() -> list[str]:
+    """Return the names of the devices that PyTorch sees, the fastest first."""
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    return [name for name, is_there in there.items() if is_there]
+
+
+def _why_missing(name: str) -> str:
+    if name == "mps":
+        return "PyTorch sees no Apple GPU"
+    if torch.version.cuda or torch.version.hip:
+        return "PyTorch sees no GPU or driver"
+    reason = "this PyTorch is a build without CUDA"
+    gpu = next((gpu for gpu in find_gpus() if gpu.maker != "Apple"), None)
+    return f"{reason} (for one with it, run: {install_command(gpu)})" if gpu else reason
+
+
+def choose_precision(device: torch.device) -> torch.dtype:
+    """Return the type that convolutions compute in: the fastest that is safe.
+
+    A CPU computes in bfloat16 only where it has instructions for it; without
+    them that is slower than float32. Float16 is avoided: on some GPUs its
+    narrow range turns whole pictures black.
+    """
+    if device.type == "cpu":
+        return torch.bfloat16 if any(bf16_instructions().values()) else torch.float32
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32
+
+
+def bf16_instructions() -> dict[str, bool]:
+    """Return which of the CPU's sets of instructions for bfloat16 are there, by name.
+
+    PyTorch 2.10 and newer tell; with an older one there is none.
+    """
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    names = {"AVX512-BF16": "avx512_bf16", "AMX-BF16": "amx_bf16"}
+    return {name: bool(capabilities.get(key)) for name, key in names.items()}
+
+
+def use_threads(count: int | None = None) -> None:
+    """Let PyTorch compute with a number of threads, or with as many as there are cores for it."""
+    torch.set_num_threads(count or automatic_threads())
+
+
+def automatic_threads() -> int:
+    """Return how many threads to use: PyTorch's own choice, but no more than cores."""
+    return min(torch.get_num_threads(), available_cores())
+
+
+def available_cores(root: Path = MOUNTED, own: Path = OWN) -> int:
+    """Return the cores that this process may use, by its affinity and its container's quota.
+
+    Threads beyond a quota do not compute faster: the kernel stops all of them
+    for the rest of each period.
+    """
+    cores, quota = affinity_cores(), cgroup_cores(root, own)
+    return max(1, min(cores, math.ceil(quota))) if quota else cores
+
+
+def affinity_cores() -> int:
+    """Return the logical cores that the system lets this process run on."""
+    process = psutil.Process()
+    # macOS has no affinity.
+    cores = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count()
+    return cores or 1
+
+
+def cgroup_cores(root: Path = MOUNTED, own: Path = OWN) -> float | None:
+    """Return how many cores' time the groups of a process allow, or ``None`` without a limit."""
+    versions = {"": ["cpu.max"], "cpu": ["cpu.cfs_quota_us", "cpu.cfs_period_us"]}
+    quotas = [
+        _quota([group / name for name in names])
+        for controller, names in versions.items()
+        for group in own_groups(controller, root, own)
+    ]
+    return min((cores for cores in quotas if cores is not None), default=None)
+
+
+def _quota(files: list[Path]) -> float | None:
+    """Return a group's quota in cores, or ``None`` where there is no group or no quota."""
+    try:
+        quota, period = " ".join(file.read_text() for file in files).split()
+        # Version 1 says -1 where version 2 says "max".
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""Pictures of a photo before and after, for files, pages and terminals."""

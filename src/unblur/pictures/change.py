@@ -1,0 +1,99 @@
+"""How much a result differs from its photo, and where most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unblur.formats.pixels import STRIP_BYTES
+from unblur.pictures.display import Area
+
+BLOCK_PX = 16
+"""Sides of a block, but for photos that are narrower."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a result differs from its photo; all as shares of the full range."""
+
+    amount: float
+    """Mean absolute difference."""
+    blocks: NDArray[np.float32]
+    """(rows, columns), the standard deviation of the difference in each block of pixels: that of
+    its detail, since what only became brighter has none."""
+    block: tuple[int, int]
+    """Rows and columns of pixels in a block."""
+    width: int
+    height: int
+
+    def strongest(self, width: int, height: int) -> Area:
+        """Return the part of a size, or of the photo's if that is smaller, that changed most."""
+        width, height = min(width, self.width), min(height, self.height)
+        rows, columns = (
+            min(count, max(1, side // pixels))
+            for side, pixels, count in zip(
+                (height, width), self.block, self.blocks.shape, strict=True
+            )
+        )
+        sums = np.pad(self.blocks, ((1, 0), (1, 0))).cumsum(0, np.float64).cumsum(1)
+        lower, upper = sums[rows:], sums[:-rows]
+        windows = lower[:, columns:] - lower[:, :-columns] - upper[:, columns:]
+        windows += upper[:, :-columns]
+        row, column = np.unravel_index(windows.argmax(), windows.shape)
+        # Blocks are not as fine as pixels: the part is put around the middle of theirs.
+        top = int((row + rows / 2) * self.block[0] - height / 2)
+        left = int((column + columns / 2) * self.block[1] - width / 2)
+        return Area(
+            min(max(0, left), self.width - width),
+            min(max(0, top), self.height - height),
+            width,
+            height,
+        )
+
+
+def measure_change(before: NDArray[Any], after: NDArray[Any]) -> Change:
+    """Compare two photos of the same shape and type, (H, W, C), in bounded memory."""
+    height, width, channels = before.shape
+    block = min(BLOCK_PX, height), min(BLOCK_PX, width)
+    rows, columns = height // block[0], width // block[1]
+    blocks, total = np.empty((rows, columns), np.float32), 0.0
+    most = max(1, STRIP_BYTES // (block[0] * block[1] * channels * np.float32().itemsize))
+    for part in _parts(rows, columns, most):
+        pixels = tuple(
+            slice(size * lines.start, size * lines.stop)
+            for size, lines in zip(block, part, strict=True)
+        )
+        difference = after[pixels].astype(np.float32) - before[pixels]
+        blocks[part] = _deviation(difference, block)
+        total += float(np.abs(difference, out=difference).sum(dtype=np.float64))
+    full = np.iinfo(before.dtype).max
+    amount = total / (blocks.size * block[0] * block[1] * channels) / full
+    return Change(amount, blocks / np.float32(full), block, width, height)
+
+
+def _parts(rows: int, columns: int, most: int) -> Iterator[tuple[slice, slice]]:
+    """Divide a grid into whole rows, or pieces of one row, of at most so many places."""
+    across = min(columns, most)
+    down = most // across
+    for top in range(0, rows, down):
+        for left in range(0, columns, across):
+            yield slice(top, min(top + down, rows)), slice(left, min(left + across, columns))
+
+
+def _deviation(values: NDArray[np.float32], block: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the standard deviation in each block, the mean of all channels."""
+    height, width, channels = values.shape
+    rows, columns = height // block[0], width // block[1]
+    lines = values.reshape(rows, block[0], columns * block[1] * channels)
+    mean, square = (
+        # Whole lines first: that is far quicker than along two axes at once.
+        sums.sum(axis=1).reshape(rows, columns, block[1], channels).sum(axis=2)
+        / (block[0] * block[1])
+        for sums in (lines, np.square(lines))
+    )
+    deviation: NDArray[np.float32] = np.sqrt(np.maximum(0, square - mean**2)).mean(axis=-1)
+    return deviation

@@ -1,0 +1,127 @@
+"""A photo as a viewer shows it: upright, in sRGB, 8 bits, nothing shining through.
+
+The tool works on pixels as stored. Only what is drawn to be looked at comes this
+way: the page of a run, comparisons, and pictures in the terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from unblur.formats import bmff
+from unblur.formats.convert import turned_upright
+from unblur.formats.metadata import Metadata, extract, read_orientation
+from unblur.formats.photo import AVIF, HEIF, Photo
+from unblur.formats.pixels import reduced, to_8_bit_image
+
+PAPER = (255, 255, 255)
+"""What shows where a photo is transparent."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """A part of a picture, in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Upright:
+    """The upright photo; its arrays are the photo's own, turned without a copy."""
+
+    pixels: NDArray[Any]
+    """(H, W, 1 or 3) of 8 or 16 bits."""
+    alpha: NDArray[Any] | None
+    """(H, W), or ``None`` if all is opaque."""
+    profile: bytes
+    """ICC profile of the pixels; empty for sRGB."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    def fitted(self, width: int, height: int) -> Image.Image:
+        """Draw the whole photo in RGB, as large as fits but never enlarged."""
+        scale = min(1.0, width / self.size[0], height / self.size[1])
+        size = max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale))
+        factor = max(1, int(0.5 / scale))  # leaves at least two pixels for a finer filter
+        image, alpha = reduced(self.pixels, factor), None
+        if self.alpha is not None:
+            alpha = reduced(self.alpha[..., None], factor).resize(size)
+        return self._finished(image.resize(size, Image.Resampling.LANCZOS), alpha)
+
+    def part(self, area: Area) -> Image.Image:
+        """Draw a part of the photo in RGB, pixel by pixel."""
+        rows = slice(area.top, area.top + area.height)
+        columns = slice(area.left, area.left + area.width)
+        alpha = None
+        if self.alpha is not None:
+            alpha = to_8_bit_image(self.alpha[rows, columns, None])
+        return self._finished(to_8_bit_image(self.pixels[rows, columns]), alpha)
+
+    def _finished(self, image: Image.Image, alpha: Image.Image | None) -> Image.Image:
+        image = _to_srgb(image, self.profile)
+        if alpha is None:
+            return image
+        return Image.composite(image, Image.new("RGB", image.size, PAPER), alpha)
+
+
+def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[Upright, Upright]:
+    """Return the photo before and after.
+
+    Args:
+        photo: The original.
+        pixels: Of the same shape and type as the photo's.
+    """
+    metadata = Metadata()
+    with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
+        metadata = extract(photo.format.result, photo.container)
+
+    def upright(array: NDArray[Any]) -> NDArray[Any]:
+        if photo.format in (AVIF, HEIF):
+            return turned_upright(array, bmff.read(photo.container).primary)
+        return turned(array, read_orientation(metadata.exif))
+
+    alpha = None if photo.opacity is None else upright(photo.opacity)
+    before, after = (
+        Upright(upright(array), alpha, metadata.icc) for array in (photo.pixels, pixels)
+    )
+    return before, after
+
+
+def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn and mirror an array as EXIF says (Exif 2.32, 4.6.4, Orientation); nothing is copied."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Convert colours; those of a profile that is damaged or of another kind stay as they are."""
+    if profile:
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, _srgb(), outputMode="RGB")
+            assert converted is not None
+            return converted
+    return image.convert("RGB")
+
+
+@functools.cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))

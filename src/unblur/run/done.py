@@ -1,0 +1,227 @@
+"""Whether a photo is done: what is known of the files at its places.
+
+What is known by path, size and time is known without a look into the file. Only
+where these do not match, and the file may be a result all the same, it is read
+and known by its content, and from then on by path again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unblur.errors import PhotoError
+from unblur.run.content import read_content
+from unblur.run.history import History, Record, key_of, pixels_in, whole_in
+from unblur.run.marks import read_mark
+from unblur.storage import objects
+from unblur.storage.attributes import has_mark
+from unblur.storage.files import exists
+from unblur.storage.places import FileState, Place, Url, backup_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unblur.formats.photo import Format
+    from unblur.options import Options
+    from unblur.run.jobs import Job
+
+    Look = Callable[[Place], FileState | None]
+    """Tells the state of what lies at a place."""
+
+ALREADY_DONE = "already done"
+IS_RESULT = "is itself a result of unblur; --overwrite deblurs it once more"
+
+
+@dataclass
+class Memory:
+    """What is known of photos and results.
+
+    Args:
+        history: What earlier runs have recorded.
+        settings: What a result depends on besides its photo.
+        look: Tells the state of what lies at a place.
+        reads: Whether files may be read to know them by their content.
+        most: Files of more bytes are not read.
+    """
+
+    history: History
+    settings: str
+    look: Look = objects.state_of
+    reads: bool = True
+    most: int | None = None
+    _read: dict[Path, tuple[FileState, list[Record]]] = field(default_factory=dict, repr=False)
+    """By paths, what was found in the files that were read, and as what results they are known."""
+
+    def is_done(self, job: Job, options: Options) -> bool:
+        """Tell whether a job needs no work, because an earlier run has done all of it."""
+        if job.source is None or job.target is None:
+            return False
+        if options.in_place:
+            # Its original is gone: no settings could make anything but worse of it.
+            return self._has_replaced_its_photo(job.target)
+        if options.on_existing == "overwrite":
+            return False
+        is_thorough = options.on_existing == "error"  # otherwise what is there is skipped anyway
+        files = (file for file in (job.target, job.comparison) if file)
+        return all(self._is_made_of(job.source, file, is_thorough) for file in files)
+
+    def format_of(self, photo: Path, options: Options) -> Format | None:
+        """Return the format of a photo that was done as it is now, without a look into it."""
+        state = self.look(photo)
+        if state is None:
+            return None
+        return self.history.format_of(photo, state, is_result=options.in_place)
+
+    def is_ours(self, target: Place, source: Place | None) -> bool:
+        """Tell whether a file is what a photo became, so that a newer result may replace it."""
+        if source is None:
+            return False
+        return any(
+            record.source == key_of(source) or self._is_same_photo(source, record)
+            for record in self._same_at(target, is_thorough=True)
+        )
+
+    def is_result(self, photo: Place) -> bool:
+        """Tell whether a photo is itself what deblurring has made of another one."""
+        for record in self._results_at(photo):
+            if record.is_changed:
+                self._learn(record)
+                return True
+        return False
+
+    def recognise(self, photo: Place, state: FileState, options: Options) -> str | None:
+        """Return why a photo that was read is to be left alone, if its content tells that.
+
+        Args:
+            photo: Where it lies.
+            state: Its state, with its content.
+            options: What the user asked for.
+        """
+        if options.on_existing == "overwrite" and not options.in_place:
+            return None
+        for record in self._known(photo, state):
+            if record.is_changed or (options.in_place and _is_certain(record, state)):
+                self._learn(replace(record, source=photo) if options.in_place else record)
+                return ALREADY_DONE if options.in_place else IS_RESULT
+        return None
+
+    def _has_replaced_its_photo(self, photo: Place) -> bool:
+        has_backup = isinstance(photo, Path) and exists(backup_of(photo))
+        for record in self._results_at(photo, is_thorough=has_backup):
+            self._learn(record if record.is_recorded else replace(record, source=photo))
+            return True
+        return False
+
+    def _is_made_of(self, source: Place, target: Place, is_thorough: bool) -> bool:
+        """Tell whether a result is there, of a photo as it is now, as it would be made now."""
+        for record in self._same_at(target, is_thorough):
+            if record.settings != self.settings:
+                continue
+            is_as_it_was = record.source == key_of(source) and record.before == self.look(source)
+            if is_as_it_was and (pixels_in(record.before) or not self._may_read(source)):
+                self._learn(record)
+                return True
+            if is_as_it_was or self._is_same_photo(source, record):
+                before = self._look_inside(_path(source))[0]
+                self._learn(replace(record, source=source, before=before))
+                return True
+        return False
+
+    def _is_same_photo(self, source: Place, record: Record) -> bool:
+        """Tell whether a photo has the pixels that a result was made from."""
+        if not pixels_in(record.before) or not self._may_read(source):
+            return False
+        return pixels_in(self._look_inside(_path(source))[0]) == pixels_in(record.before)
+
+    def _results_at(self, place: Place, is_thorough: bool = False) -> list[Record]:
+        """Return as what results a file or an object is known; see `_same_at`."""
+        same = self._same_at(place, is_thorough)
+        return [r for r in same if r.is_recorded or _is_certain(r, self._read[_path(place)][0])]
+
+    def _same_at(self, place: Place, is_thorough: bool = False) -> list[Record]:
+        """Return the records of results whose pixels a file or an object has.
+
+        Args:
+            place: Where it lies.
+            is_thorough: Whether to read a file even if nothing tells that it may be a result.
+        """
+        state = self.look(place)
+        record = self.history.at(place, state) if state else None
+        if record and record.before == record.after and not isinstance(place, Url):
+            record = None  # neither size nor time tells it from its photo, which may be back
+        if record and (pixels_in(record.after) or not self._may_read(place)):
+            return [record]
+        if state is None or not self._may_read(place):
+            return []
+        path = _path(place)
+        if record:  # of an earlier version, by which it was not read
+            return [replace(record, target=path, after=self._look_inside(path)[0])]
+        is_thorough = is_thorough and not self.history.is_empty
+        if is_thorough or self.history.may_hold(path, state.size) or has_mark(path):
+            return self._look_inside(path)[1]
+        return []
+
+    def _look_inside(self, path: Path) -> tuple[FileState, list[Record]]:
+        """Read a file, once; return its state with its content, and as what results it is known."""
+        if path not in self._read:
+            try:
+                state, attributes = read_content(path, self.most)
+            except PhotoError:  # which whoever needs the file will tell
+                self._read[path] = FileState(0, 0), []
+            else:
+                known, marked = self._known(path, state), read_mark(attributes.mark, path, state)
+                known += [marked] if marked else []
+                self._read[path] = state, known
+        return self._read[path]
+
+    def _known(self, place: Place, state: FileState) -> list[Record]:
+        """Return the records of what has the same pixels, as records of this file."""
+        same = self.history.with_pixels(pixels_in(state))
+        return [_at(place, state, record) for record in same]
+
+    def _learn(self, record: Record) -> None:
+        """Record what was found by its content, so that it is known by its place from now on."""
+        if not record.is_recorded:
+            self.history.learn(record)
+
+    def _may_read(self, place: Place) -> bool:
+        return self.reads and not isinstance(place, Url)  # which would have to be fetched
+
+
+def is_marked(photo: Path, state: FileState, mark: bytes) -> bool:
+    """Tell whether a photo that was read bears the mark of what has replaced its photo.
+
+    Args:
+        photo: Where it lies.
+        state: Its state, with its content.
+        mark: What its mark holds, or nothing.
+    """
+    record = read_mark(mark, photo, state)
+    return record is not None and _is_certain(record, state)
+
+
+def _path(place: Place) -> Path:
+    assert isinstance(place, Path)
+    return place
+
+
+def _at(place: Place, state: FileState, record: Record) -> Record:
+    """Return the record of the same pixels elsewhere as one of what lies at a place."""
+    return replace(record, target=place, after=replace(state, content=record.after.content))
+
+
+def _is_certain(record: Record, state: FileState) -> bool:
+    """Tell whether a file that has a result's pixels is that result.
+
+    It may be the photo itself, or a copy, if deblurring left the pixels as they were.
+
+    Args:
+        record: Of the result, as lying where the file lies.
+        state: The file's, with its content.
+    """
+    if record.is_changed:
+        return True
+    given, made, found = whole_in(record.before), whole_in(record.after), whole_in(state)
+    return found != given and (found == made or record.replaced_its_photo)

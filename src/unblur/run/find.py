@@ -1,0 +1,306 @@
+"""The photos at the paths that a user named, and below them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePath, PurePosixPath
+
+from wcmatch import glob
+
+from unblur.errors import PhotoError
+from unblur.formats.photo import FORMATS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
+from unblur.options import Options
+from unblur.run.ignored import (
+    CACHE_SIGNATURE,
+    CACHE_TAG,
+    IN_THE_CLOUD,
+    cannot_be_photo,
+    reason_by_content,
+    reason_by_name,
+    stands_for_file,
+)
+from unblur.run.names import COMPARISON_ENDING
+from unblur.storage import files, objects
+from unblur.storage.filesystems import is_hidden, is_in_cloud, is_link, status_in_listing, unlimited
+from unblur.storage.objects import Listing
+from unblur.storage.places import Place, Url, is_backup, parse_place
+from unblur.words import describe_os_error
+
+BACKUP = "a backup"
+_OTHERS_BACKUP = re.compile(r"\.\w+(_original|~|\.bak)$", re.IGNORECASE)
+"""What ExifTool and editors make of the name of a photo before they replace it."""
+NO_PHOTO = "not a photo that can be processed"
+_GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
+
+
+@dataclass(frozen=True)
+class Found:
+    """A place to try, or one that is not tried for a reason."""
+
+    place: Place
+    below: PurePath
+    """Where it lies below the folder that the user named."""
+    problem: str | None = None
+    """Why it cannot be done."""
+    passed_over: str | None = None
+    """Why it is left alone."""
+    form: Format | None = None
+    """What its first bytes tell, where they were looked at to recognise it."""
+
+
+Recall = Callable[[Path], Format | None]
+"""Returns the format of a file that is known, which then is not opened."""
+
+
+def know_nothing(path: Path) -> None:
+    """Recall nothing."""
+
+
+def find(
+    named: Place, options: Options, listing: Listing, recall: Recall = know_nothing
+) -> Iterator[Found]:
+    """Yield a named file or object as it is, and what is below a named folder.
+
+    Args:
+        named: A photo, or a folder.
+        options: What the user asked for.
+        listing: Takes in the objects below folders.
+        recall: Tells of what is below a folder what is known already.
+    """
+    try:
+        is_folder = is_folder_at(named)
+        if not is_folder:
+            yield Found(named, PurePath(named.name))
+        elif not options.recursive:
+            reason = "is a folder; add --recursive to search it"
+            yield Found(named, PurePath(), problem=reason)
+        elif isinstance(named, Url):
+            yield from _find_objects(named, options, listing)
+        else:
+            yield from _find_files(named, options, recall)
+    except PhotoError as error:
+        yield Found(named, PurePath(), problem=str(error))
+
+
+def is_folder_at(named: Place) -> bool:
+    """Tell whether a place is a folder.
+
+    Raises:
+        PhotoError: If a store does not tell.
+    """
+    return objects.is_folder(named) if isinstance(named, Url) else files.is_folder(named)
+
+
+def format_of(photo: Place) -> Format | None:
+    """Return the format of a photo, as far as its first bytes tell.
+
+    An object is told by its name's ending: a request for each would take longer
+    than all else. What it holds is looked at when it is read.
+    """
+    if isinstance(photo, Url) and photo.suffix.lower() in PHOTO_SUFFIXES:
+        return next(form for form in FORMATS if photo.suffix.lower() in form.suffixes)
+    try:
+        return identify(_read_header(photo) or b"")
+    except PhotoError:
+        return None  # which is told when it is read
+
+
+def _read_header(photo: Place) -> bytes | None:
+    if isinstance(photo, Url):
+        return objects.read_header(photo, HEADER_BYTES)
+    return files.read_header(photo, HEADER_BYTES)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file or folder in a listing."""
+
+    path: Path
+    below: PurePath
+    """Where it lies below the folder that the user named."""
+    is_folder: bool
+    """Whether it is a folder, or a link to one."""
+    status: os.stat_result | None
+    """What the system says of it, or of the link if it is one."""
+
+
+def _find_files(top: Path, options: Options, recall: Recall) -> Iterator[Found]:
+    """Yield what is below a folder, sorted."""
+    # A stack of listings: folders may be nested deeper than functions can be.
+    stack: list[Iterator[_Entry]] = [iter([_Entry(top, PurePath(), is_folder=True, status=None)])]
+    while stack:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+        elif not entry.is_folder:
+            yield _look_at_file(entry, options, recall)
+        elif reason := _reason_not_to_enter(entry, options):
+            yield Found(entry.path, entry.below, passed_over=reason)
+        else:
+            try:
+                listing = _list_folder(entry.path)
+            except OSError as error:
+                reason = f"cannot be listed: {describe_os_error(error)}"
+                yield Found(entry.path, PurePath(), problem=reason)
+                continue
+            if reason := _reason_by_content(entry, listing):
+                yield Found(entry.path, entry.below, passed_over=reason)
+            else:
+                stack.append(map(partial(_to_entry, entry), listing))
+
+
+def _list_folder(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what a folder holds, sorted by name.
+
+    Raises:
+        OSError: If it cannot be listed.
+    """
+    with os.scandir(unlimited(folder)) as listing:
+        return sorted(listing, key=lambda entry: entry.name)
+
+
+def _to_entry(folder: _Entry, listed: os.DirEntry[str]) -> _Entry:
+    try:
+        is_folder = listed.is_dir()
+    except OSError:  # such as of links in a circle
+        is_folder = False
+    path = folder.path / listed.name
+    status = status_in_listing(listed, unlimited(path))
+    return _Entry(path, folder.below / listed.name, is_folder, status)
+
+
+def _reason_not_to_enter(entry: _Entry, options: Options) -> str | None:
+    if entry.below == PurePath():
+        return None  # the user named it
+    if is_link(entry.status):
+        return "a link to a folder"
+    if is_hidden(entry.path.name, entry.status):
+        return "hidden"
+    if options.output is not None and is_same(entry.path, parse_place(options.output)):
+        return "the output folder"
+    return reason_by_name(entry.path.name)
+
+
+def _reason_by_content(folder: _Entry, listing: list[os.DirEntry[str]]) -> str | None:
+    """Return why a folder is left alone for what is in it, unless the user named it."""
+    if folder.below == PurePath():
+        return None
+    is_tagged = any(one.name == CACHE_TAG and not one.is_symlink() for one in listing)
+    tag = files.read_header(folder.path / CACHE_TAG, len(CACHE_SIGNATURE)) if is_tagged else None
+    return reason_by_content(folder.path.name, (one.name for one in listing), tag)
+
+
+def _look_at_file(entry: _Entry, options: Options, recall: Recall) -> Found:
+    path, below = entry.path, entry.below
+    reason = _reason_not_to_open(entry) or _reason_to_pass_over(path, below, options)
+    if reason or is_in_cloud(entry.status):
+        return Found(path, below, passed_over=reason or IN_THE_CLOUD)
+    if known := recall(path):
+        return Found(path, below, form=known)
+    header = _read_header(path)
+    form = identify(header or b"")
+    # One that cannot be read is tried all the same, to be told as an error.
+    may_be_photo = form or (header is None and path.suffix.lower() in PHOTO_SUFFIXES)
+    return Found(path, below, passed_over=None if may_be_photo else NO_PHOTO, form=form)
+
+
+def _reason_not_to_open(entry: _Entry) -> str | None:
+    name = entry.path.name
+    in_cloud = stands_for_file(name)
+    if cannot_be_photo(in_cloud or name):
+        return NO_PHOTO
+    if in_cloud:
+        return IN_THE_CLOUD
+    return "hidden" if is_hidden(name, entry.status) else None
+
+
+def _reason_to_pass_over(photo: Place, below: PurePath, options: Options) -> str | None:
+    if photo.stem.endswith(options.suffix) and not options.in_place:
+        return "a result of an earlier run"
+    if is_backup(photo.name):
+        return BACKUP
+    if _OTHERS_BACKUP.search(photo.name):
+        return "a backup of another program"
+    if photo.name.endswith(COMPARISON_ENDING):
+        return "a comparison of an earlier run"
+    if options.include and not glob.globmatch(below, list(options.include), flags=_GLOB_FLAGS):
+        return "not included"
+    if options.exclude and glob.globmatch(below, list(options.exclude), flags=_GLOB_FLAGS):
+        return "excluded"
+    return None
+
+
+def _find_objects(folder: Url, options: Options, listing: Listing) -> Iterator[Found]:
+    """Yield the objects below a folder, sorted."""
+    urls = listing.add(folder)
+    left_alone = _folders_left_alone(urls, folder)
+    for url in urls:
+        key = str(url.key_below(folder))
+        reasons = (left_alone.get(parent) for parent, _ in _folders_above(key))
+        reason = next(filter(None, reasons), None)
+        reason = reason or _reason_to_pass_over_object(url, key, options)
+        yield Found(url, PurePosixPath(key), passed_over=reason)
+
+
+def _folders_above(key: str) -> Iterator[tuple[str, str]]:
+    """Yield the folders above an object, the nearest first, and the names in them on the way."""
+    slash = "/"
+    while slash:
+        key, slash, name = key.rpartition("/")
+        yield key, name
+
+
+def _folders_left_alone(urls: list[Url], top: Url) -> dict[str, str]:
+    """Return the folders below another one that are not entered, with the reasons."""
+    names: dict[str, set[str]] = {}
+    for url in urls:
+        for folder, name in _folders_above(str(url.key_below(top))):
+            is_known = folder in names
+            names.setdefault(folder, set()).add(name)
+            if is_known:
+                break
+    reasons = {}
+    for folder, inside in names.items():
+        if not folder:
+            continue  # the user named it
+        name = folder.rpartition("/")[2]
+        tag = None
+        if CACHE_TAG in inside:
+            with contextlib.suppress(PhotoError):  # one that cannot be read proves nothing
+                tag = _read_header(Url(top.scheme, f"{top.path}/{folder}/{CACHE_TAG}"))
+        if reason := reason_by_name(name) or reason_by_content(name, inside, tag):
+            reasons[folder] = reason
+    return reasons
+
+
+def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | None:
+    output = parse_place(options.output) if options.output else None
+    if isinstance(output, Url) and url.key_below(output) is not None:
+        return "in the output folder"
+    if isinstance(output, Path) and _leads_out(key):
+        return "its name would lead out of the output folder"
+    if any(part.startswith(".") for part in key.split("/")):
+        return "hidden"
+    if url.suffix.lower() not in PHOTO_SUFFIXES and not is_backup(url.name):
+        return NO_PHOTO
+    return _reason_to_pass_over(url, PurePosixPath(key), options)
+
+
+def _leads_out(key: str) -> bool:
+    """Tell whether a key, taken for a path below a folder, could lead out of that."""
+    return ".." in re.split(r"[/\\]", key) or (os.name == "nt" and ":" in key)
+
+
+def is_same(first: Place, second: Place) -> bool:
+    """Tell whether two places are one file or object."""
+    if isinstance(first, Url) or isinstance(second, Url):
+        return first == second
+    try:
+        return first.samefile(second)
+    except OSError:
+        return False

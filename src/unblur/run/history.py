@@ -1,0 +1,269 @@
+"""The record of results: what each was made from and how, and where it was seen last.
+
+A result is known by where it lies, its size and its time, which takes no look
+into the file, and by the hash of its coded pixels wherever it lies; see
+`unblur.run.content`. The record is one SQLite file in the user's data folder, which
+several runs may share, and several machines.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from unblur.formats.photo import Format
+from unblur.run import history_tables as tables
+from unblur.run.content import format_of_hash
+from unblur.storage import objects
+from unblur.storage.filesystems import identity
+from unblur.storage.places import Content, FileState, Place, Url
+
+IN_MEMORY = Path(":memory:")
+"""A history that knows nothing, and is gone when it is closed."""
+WAIT_SECONDS = 60.0
+"""How long to wait for another run that is writing."""
+LEARNED_AT_ONCE = 1000
+"""Results met under new names that are written in one transaction: each waits for the disk."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A result, what it was made from, and how."""
+
+    source: Place | str
+    """The photo; or its key, as the record holds it; empty if nobody knows."""
+    before: FileState
+    target: Place | str
+    after: FileState
+    settings: str
+
+    @property
+    def replaced_its_photo(self) -> bool:
+        """Whether it lies where its original did."""
+        return key_of(self.source) == key_of(self.target) != ""
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether it is as the record holds it."""
+        return isinstance(self.source, str) and isinstance(self.target, str)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether its pixels are known, and not those of the photo that it was made from."""
+        return pixels_in(self.after) not in ("", pixels_in(self.before))
+
+    def to_row(self) -> dict[str, str | int]:
+        """Return the values of its row."""
+        return {
+            "target": key_of(self.target),
+            "size": self.after.size,
+            "mark": str(self.after.mark),
+            "pixels": pixels_in(self.after),
+            "whole": whole_in(self.after),
+            "source": key_of(self.source),
+            "source_size": self.before.size,
+            "source_mark": str(self.before.mark),
+            "source_pixels": pixels_in(self.before),
+            "source_whole": whole_in(self.before),
+            "settings": self.settings,
+        }
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> Record:
+        """Make it of a row.
+
+        Raises:
+            sqlite3.DatabaseError: If it holds what `to_row` never gives.
+        """
+        for name in row.keys():  # noqa: SIM118 (iterating over a row yields its values)
+            if not isinstance(row[name], int if name in ("size", "source_size") else str):
+                raise sqlite3.DatabaseError(f"odd value in {name}")
+        after, before = (
+            FileState(
+                row[f"{prefix}size"],
+                _read_mark(row[f"{prefix}mark"]),
+                Content(row[f"{prefix}pixels"], row[f"{prefix}whole"]),
+            )
+            for prefix in ("", "source_")
+        )
+        return cls(row["source"], before, row["target"], after, row["settings"])
+
+
+class History:
+    """The record of results; safe to use from several threads.
+
+    Args:
+        path: The SQLite file, created when missing. If it cannot be used, nothing
+            is known, nothing is recorded, and `problem` tells why.
+        older: A record of an earlier version, which a new one takes over.
+    """
+
+    def __init__(self, path: Path, older: Path | None = None) -> None:
+        self.problem: str | None = None
+        """Why not all is known or was recorded, in words for the user."""
+        self._database: sqlite3.Connection | None = None
+        self._path = path
+        self._lock = threading.Lock()
+        self._learned: list[Record] = []
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
+            self._database.row_factory = sqlite3.Row
+            tables.prepare(self._database, older)
+        except (OSError, sqlite3.Error) as error:
+            self._note(error)
+            self._close()
+
+    def __enter__(self) -> History:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.record()
+        self._close()
+
+    def at(self, place: Place, state: FileState) -> Record | None:
+        """Return what is recorded of a result that lies at a place in a state.
+
+        Raises:
+            PhotoError: If a store does not tell what an object holds.
+        """
+        key = (key_of(place), state.size)
+        found = self._select(tables.AT, (*key, str(state.mark)))
+        if not found and isinstance(place, Url):
+            # A run may have been killed between writing it and learning its version.
+            promised = self._select(tables.PROMISED, (*key, objects.DIGEST + "%"))
+            found = [row for row in promised if objects.holds(place, row.after)]
+        return found[0] if found else None
+
+    def with_pixels(self, pixels: str) -> list[Record]:
+        """Return what is recorded of results by the hash of their pixels, wherever they lie."""
+        return self._select(tables.WITH_PIXELS, (pixels,)) if pixels else []
+
+    def may_hold(self, place: Place, size: int) -> bool:
+        """Tell whether a result lay at a place, or any has so many bytes."""
+        return bool(self._select(tables.LIKE, (key_of(place), size)))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it knows nothing."""
+        return not self._select(tables.ANY, ())
+
+    def format_of(self, photo: Place, state: FileState, is_result: bool) -> Format | None:
+        """Return the format of a photo that is as it was when it became a result.
+
+        Args:
+            photo: Where it lies.
+            state: As it is now.
+            is_result: Whether it is to be a result itself, which replaced its photo.
+        """
+        query = tables.AT if is_result else tables.MADE_OF
+        found = self._select(query, (key_of(photo), state.size, str(state.mark)))
+        return (
+            format_of_hash(pixels_in(found[0].after if is_result else found[0].before))
+            if found
+            else None
+        )
+
+    def record(self, *records: Record) -> None:
+        """Remember results in one transaction; called just before they are published.
+
+        Called after, a crash in between would leave a result that nobody
+        knows; called before, it leaves a record of a file that is not there.
+        An object's version is known only after, so it is recorded twice, first
+        by its checksum.
+        """
+        learned, self._learned = self._learned, []
+        rows = [record.to_row() for record in (*learned, *records)]
+        if rows:
+            self._change(lambda database: tables.insert(database, rows))
+
+    def learn(self, record: Record) -> None:
+        """Remember a result that was met under another name or with another time."""
+        self._learned.append(record)
+        if len(self._learned) >= LEARNED_AT_ONCE:
+            self.record()
+
+    def forget(self, place: Place) -> None:
+        """Forget that a result lies at a place; one that lies elsewhere, too, is still known."""
+        key = key_of(place)
+        self._change(lambda database: tables.forget(database, key))
+
+    def _select(self, query: str, values: tuple[str | int, ...]) -> list[Record]:
+        def select(database: sqlite3.Connection) -> list[Record]:
+            return [Record.from_row(row) for row in database.execute(query, values)]
+
+        return self._do(select) or []
+
+    def _change(self, act: Callable[[sqlite3.Connection], None]) -> None:
+        def transact(database: sqlite3.Connection) -> None:
+            with database:
+                act(database)
+
+        self._do(transact)
+
+    def _do(self, act: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Act on the database; what fails is told once, and means that nothing is known."""
+        if self._database is None:
+            return None
+        try:
+            with self._lock:
+                return act(self._database)
+        except (sqlite3.Error, OverflowError) as error:
+            self._note(error)
+            return None
+
+    def _close(self) -> None:
+        if self._database:
+            self._database.close()
+            self._database = None
+
+    def _note(self, error: Exception) -> None:
+        what = "cannot be used"
+        advice = "choose another place with --history"
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(
+            error, sqlite3.OperationalError
+        ):
+            what, advice = "is damaged", "delete it, or put back a copy"
+        elif "locked" in str(error):
+            advice = "is another program busy with it?"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        self.problem = self.problem or f"{self._path} {what} ({reason.lower()}): {advice}"
+
+
+def key_of(place: Place | str) -> str:
+    """Return the text by which the record knows a place.
+
+    SQLite takes no lone surrogates, which odd names hold.
+    """
+    if isinstance(place, str):
+        return place
+    text = place if isinstance(place, Url) else identity(place)
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def pixels_in(state: FileState | None) -> str:
+    """Return the hash of a file's pixels; empty if it is not known."""
+    return state.content.pixels if state and state.content else ""
+
+
+def whole_in(state: FileState | None) -> str:
+    """Return the hash of all of a file's bytes; empty if it is not known."""
+    return state.content.whole if state and state.content else ""
+
+
+def _read_mark(text: str) -> int | str:
+    """Return a file's time, or a store's word for a version; see `FileState.mark`."""
+    return int(text) if text.removeprefix("-").isdigit() else text

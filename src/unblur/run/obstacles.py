@@ -1,0 +1,86 @@
+"""What stands against a result in its place, found before any work is done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unblur.storage import objects
+from unblur.storage.files import exists, is_device, is_folder, keeps
+from unblur.storage.filesystems import can_be_named
+from unblur.storage.places import Place, Url, backup_of
+
+if TYPE_CHECKING:
+    from unblur.run.done import Look
+
+_EXISTS = "{} exists; --overwrite replaces it"
+
+
+def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None:
+    """Return what stands against replacing a photo by its result, if anything does.
+
+    Args:
+        photo: The photo.
+        keeps_backup: Whether its original is to be kept beside it.
+        look: Tells the state of what lies at a place.
+
+    Raises:
+        PhotoError: If a store does not tell.
+    """
+    if isinstance(photo, Path):  # of an object only its store knows whether it may be replaced
+        if not os.access(photo, os.W_OK):
+            return "is read-only, so it cannot be replaced"
+        if not os.access(photo.parent, os.W_OK):
+            return f"{photo.parent} cannot be written to"
+    if keeps_backup and (other := _other_backup(photo, look)):
+        return (
+            f"{other} exists: if that is the original of this photo, it is deblurred already; "
+            "if not, move it away"
+        )
+    return None
+
+
+def _other_backup(photo: Place, look: Look) -> Place | None:
+    """Return where the original of a photo is to be kept, if something else is there.
+
+    A run that was killed leaves a backup that is its photo still.
+    """
+    if isinstance(photo, Path):
+        backup = backup_of(photo)
+        return backup if os.path.lexists(backup) and not keeps(backup, photo) else None
+    copy = backup_of(photo)
+    there, wanted = look(copy), look(photo)
+    if there is None or wanted is None:
+        return None
+    is_copy = there.size == wanted.size and objects.read(copy)[0] == objects.read(photo)[0]
+    return None if is_copy else copy
+
+
+def problem_of_target(target: Place, may_replace: bool, look: Look) -> str | None:
+    """Return what stands against writing a result, if anything does.
+
+    Args:
+        target: Its place.
+        may_replace: Whether a file that is there may be replaced.
+        look: Tells the state of what lies at a place.
+
+    Raises:
+        PhotoError: If a store does not tell.
+    """
+    if isinstance(target, Url):
+        return _EXISTS.format(target) if look(target) and not may_replace else None
+    if not can_be_named(target.name):
+        return f"{target.name} cannot be the name of a file on Windows"
+    if is_folder(target):
+        return f"{target} is a folder"
+    if is_device(target):
+        return f"{target} is not a regular file; use - for standard output"
+    if exists(target) and not may_replace:
+        return _EXISTS.format(target)
+    folder = next(parent for parent in target.absolute().parents if exists(parent))
+    if not is_folder(folder):
+        return f"{folder} is not a folder"
+    if not os.access(folder, os.W_OK):
+        return f"{folder} cannot be written to"
+    return None

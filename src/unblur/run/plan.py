@@ -1,0 +1,311 @@
+"""From the paths that a user named to jobs, before any pixel is read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from unblur.errors import PhotoError, UsageError
+from unblur.formats.photo import CONVERSIONS, Format
+from unblur.limits import most_bytes
+from unblur.options import STREAM, Options
+from unblur.run.done import ALREADY_DONE, IS_RESULT, Memory
+from unblur.run.find import (
+    Found,
+    Recall,
+    find,
+    format_of,
+    is_folder_at,
+    is_same,
+    know_nothing,
+)
+from unblur.run.history import History
+from unblur.run.jobs import Job, Plan
+from unblur.run.names import comparison_place, output_name
+from unblur.run.obstacles import problem_in_place, problem_of_target
+from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
+from unblur.storage.objects import Listing
+from unblur.storage.places import Place, Url, backup_of, parse_place
+from unblur.words import describe_os_error
+
+
+def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:
+    """Decide for each photo where its result goes.
+
+    A file that was named is always tried. Below a folder only photos are taken,
+    told by content; hidden files and folders, links to folders, results of earlier
+    runs and what `unblur.run.ignored` names are passed over. Links are never followed
+    into a folder, so there are no loops.
+
+    Args:
+        paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
+        options: What the user asked for.
+        history: What earlier runs have done.
+        settings: What a result depends on besides its photo; see `History`.
+
+    Raises:
+        UsageError: If the paths and the options do not fit together.
+    """
+    real_folder.cache_clear()
+    plan, listing = Plan(), Listing()
+    memory = Memory(history, settings, listing.state_of, most=most_bytes(options.max_pixels))
+    named = _read_names(paths)
+    _refuse_times_of_objects(named, options)
+    into_folder = _goes_into_folder(named, options)
+    output = parse_place(options.output or "")
+    if into_folder and options.recursive and isinstance(output, Url):
+        listing.add(output)
+    for path in named:
+        if path == STREAM:
+            plan.jobs.append(_plan_stream(options, into_folder))
+            continue
+        recall = partial(memory.format_of, options=options)
+        for found in _photos_at(path, options, listing, plan, recall):
+            target = _target(found, options, into_folder)
+            plan.jobs.append(Job(found.place, target and _reachable(target)))
+    to_stdout = [job for job in plan.jobs if job.target is None and not job.problem]
+    if to_stdout and len(plan.jobs) > 1:
+        raise UsageError("standard output can take only one photo: use -o FOLDER/")
+    if to_stdout and options.compare:
+        raise UsageError("--compare writes a file beside the result: use -o FILE")
+    if options.compare:
+        plan.jobs[:] = _with_comparisons(plan.jobs, options.suffix)
+    judged = [_judge(job, options, memory) for job in plan.jobs]
+    plan.jobs[:] = _mark_collisions(judged)
+    return plan
+
+
+def find_photos(paths: Iterable[str], options: Options) -> Plan:
+    """List the photos that paths lead to, as `make_plan` finds them, to be looked at only.
+
+    Args:
+        paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
+        options: What the user asked for.
+
+    Raises:
+        UsageError: If a path cannot be one.
+    """
+    plan, listing = Plan(), Listing()
+    for path in _read_names(paths):
+        if path == STREAM:
+            plan.jobs.append(Job(None, None))
+        else:
+            photos = _photos_at(path, options, listing, plan)
+            plan.jobs.extend(Job(found.place, None) for found in photos)
+    return plan
+
+
+def _read_names(paths: Iterable[str]) -> list[str]:
+    """Return paths, each once.
+
+    Raises:
+        UsageError: If one is empty: that of a variable which was never set, and not the folder
+            where the program was started. Or if one holds what no path can.
+    """
+    named = list(dict.fromkeys(paths))
+    if "" in named:
+        raise UsageError("a path is empty: was a variable not set?")
+    if any("\0" in path for path in named):
+        raise UsageError(
+            "a path contains a NUL character: use -0 for a list whose paths end with NUL"
+        )
+    return named
+
+
+def _photos_at(
+    path: str,
+    options: Options,
+    listing: Listing,
+    plan: Plan,
+    recall: Recall = know_nothing,
+) -> Iterator[Found]:
+    """Yield the photos that a path leads to; the plan takes in what is left alone or wrong."""
+    for found in find(parse_place(path), options, listing, recall):
+        if found.passed_over:
+            plan.passed_over.append((found.place, found.passed_over))
+        elif found.problem:
+            plan.jobs.append(Job(found.place, None, problem=found.problem))
+        else:
+            yield replace(found, place=_reachable(found.place))
+
+
+def _reachable(there: Place) -> Place:
+    return there if isinstance(there, Url) else unlimited(there)
+
+
+def _refuse_times_of_objects(paths: list[str], options: Options) -> None:
+    if options.preserve_times:
+        for path in (*paths, options.output or ""):
+            if isinstance(parse_place(path), Url):
+                raise UsageError(
+                    f"--preserve-times is for files: the store sets the time of {path}"
+                )
+
+
+def _goes_into_folder(paths: list[str], options: Options) -> bool:
+    output = options.output
+    if output is None or output == STREAM:
+        return False
+    if output.endswith(("/", os.sep)) or is_folder_at(parse_place(output)):
+        return True
+    if len(paths) > 1:
+        raise UsageError(
+            f"{len(paths)} photos cannot all become {output}; name a folder: {output}/"
+        )
+    return any(path != STREAM and is_folder_at(parse_place(path)) for path in paths)
+
+
+def _plan_stream(options: Options, into_folder: bool) -> Job:
+    if into_folder or options.in_place:
+        raise UsageError("a photo from standard input has no file name; use -o FILE")
+    if options.output in (None, STREAM):
+        return Job(None, None)
+    return Job(None, parse_place(str(options.output)))
+
+
+def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
+    photo = found.place
+    if options.in_place:  # the photo itself, not a link to it
+        return photo if isinstance(photo, Url) else follow_links(photo)
+    if options.output == STREAM:
+        return None
+    if options.output is not None and not into_folder:
+        return parse_place(options.output)
+    name = output_name(photo, options.suffix, _result_format(found, options))
+    if options.output is None:
+        return photo.with_name(name)
+    return parse_place(options.output) / found.below.with_name(name)
+
+
+def _result_format(found: Found, options: Options) -> Format | None:
+    if options.format:
+        return CONVERSIONS[options.format]
+    form = found.form or format_of(found.place)
+    return form and form.result
+
+
+def _with_comparisons(jobs: list[Job], suffix: str) -> Iterator[Job]:
+    """Name the comparisons; where several results differ in their ending only, after that too."""
+    targets = [job.target for job in jobs if job.target is not None]
+    taken = Counter(_identity(comparison_place(target, suffix)) for target in targets)
+    for job in jobs:
+        if job.target is not None:
+            comparison = comparison_place(job.target, suffix)
+            if taken[_identity(comparison)] > 1:
+                comparison = comparison_place(job.target, suffix, job.target.suffix)
+            job = replace(job, comparison=comparison)
+        yield job
+
+
+def _judge(job: Job, options: Options, memory: Memory) -> Job:
+    """Find what stands against a job, or what makes it unnecessary."""
+    if job.problem:
+        return job
+    try:
+        return _judge_by_states(job, options, memory)
+    except PhotoError as error:  # of a store that does not tell
+        return replace(job, problem=str(error))
+    except OSError as error:
+        return replace(job, problem=describe_os_error(error))
+
+
+def _judge_by_states(job: Job, options: Options, memory: Memory) -> Job:
+    source, target, look = job.source, job.target, memory.look
+    if isinstance(source, Path):
+        source.stat()
+    elif source is not None and look(source) is None:
+        return replace(job, problem="no such object")
+    if target is None:
+        return job
+    if reason := _reason_to_skip(job, options, memory):
+        return replace(job, skip=reason)
+    written = [file for file in (target, job.comparison) if file is not None]
+    problems = []
+    if options.in_place:
+        problems = [problem_in_place(target, options.keeps_backup, look)]
+        written.remove(target)
+    for file in written:
+        if source is not None and is_same(source, file):
+            return replace(job, problem=f"{file} would replace the original; see --in-place")
+    if options.on_existing == "skip":
+        for file in written:
+            if look(file):
+                return replace(job, skip=f"{file} exists")
+    overwrites = options.on_existing == "overwrite"
+    replaceable = {file for file in written if overwrites or memory.is_ours(file, source)}
+    problems += [problem_of_target(file, file in replaceable, look) for file in written]
+    return replace(
+        job,
+        replaces=options.in_place or target in replaceable,
+        replaced=look(target) if target in replaceable and not overwrites else None,
+        replaces_comparison=job.comparison in replaceable,
+        problem=next(filter(None, problems), None),
+    )
+
+
+def _reason_to_skip(job: Job, options: Options, memory: Memory) -> str | None:
+    if memory.is_done(job, options):
+        return ALREADY_DONE
+    if job.source is None or options.in_place or options.on_existing == "overwrite":
+        return None
+    return IS_RESULT if memory.is_result(job.source) else None
+
+
+def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
+    """Mark every job that would write what another one reads, or would write too.
+
+    One whose photo goes to the same place already, by another spelling of its path, is skipped.
+    """
+    sources = [None if job.source is None else _identity(job.source) for job in jobs]
+    read = frozenset(sources)
+    writers: dict[Url | str, tuple[Job, Url | str | None]] = {}
+    for job, source in zip(jobs, sources, strict=True):
+        yield job if job.problem else _marked(job, source, read, writers)
+
+
+def _marked(
+    job: Job,
+    source: Url | str | None,
+    sources: Container[Url | str | None],
+    writers: dict[Url | str, tuple[Job, Url | str | None]],
+) -> Job:
+    """Mark a job if something stands against it, and take in what it writes.
+
+    Args:
+        job: The job.
+        source: The identity of its photo.
+        sources: Those of all photos.
+        writers: By what they write, the jobs so far and the identities of their photos.
+    """
+    for file in (job.target, job.comparison):
+        if file is None:
+            continue
+        key = _identity(file)
+        writer, its_source = writers.setdefault(key, (job, source))
+        if writer is not job and its_source == source and file is job.target:
+            return replace(job, skip="named twice")
+        if job.skip:
+            continue
+        if key != source and key in sources:
+            return replace(
+                job, problem=f"{file} would be replaced, but is itself a photo of this run"
+            )
+        if writer is not job:
+            return replace(job, problem=f"{writer.name} would also become {file}")
+    return job
+
+
+def _identity(target: Place) -> Url | str:
+    return target if isinstance(target, Url) else identity(target)
+
+
+def has_other_links(path: Path) -> bool:
+    """Tell whether a file has names besides its own and its backup's, which stay as they are."""
+    status = path.stat()
+    expected = 2 if is_same(path, backup_of(path)) else 1
+    return stat.S_ISREG(status.st_mode) and status.st_nlink > expected

@@ -1,0 +1,160 @@
+"""Spread a run over a Ray cluster: how it is reached, and what workers there are.
+
+The plan, the record and the report stay with the driver, which is the program
+that the user started; `unblur.run.ray_dispatch` tells what becomes of a photo.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from unblur.errors import DeviceError, UsageError
+from unblur.run.jobs import Job
+from unblur.run.ray_dispatch import Dispatch
+from unblur.run.ray_worker import Choices, Shape
+from unblur.run.runner import Session
+
+if TYPE_CHECKING:
+    from unblur.network.srn import SRN
+
+CORES = 4
+"""Cores of a worker without a GPU, unless the user says otherwise."""
+KNOCK_SECONDS = 10.0
+"""How long a cluster may take to answer at all."""
+LOCAL_STORE_BYTES = 128 << 20
+"""Object store of a cluster of this machine alone; only the network goes there."""
+
+
+class RayRunner:
+    """Does jobs on a Ray cluster.
+
+    Args:
+        address: ``auto``, ``local``, ``host:port`` or ``ray://host:port``.
+        load_network: Called once; each node gets a copy through Ray's object store.
+        choices: What the user chose for the network and its workers.
+
+    Raises:
+        UsageError: If the device is none that Ray knows of.
+    """
+
+    def __init__(self, address: str, load_network: Callable[[], SRN], choices: Choices) -> None:
+        if choices.device == "mps":
+            raise UsageError(
+                "--device mps cannot be used on clusters: Ray does not support Apple GPUs"
+            )
+        self._address, self._load_network, self._choices = address, load_network, choices
+        self._dispatch: Dispatch | None = None
+
+    def __enter__(self) -> RayRunner:
+        self._network = self._load_network()
+        with _kept_signal_handlers():
+            _connect(self._address)
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        ray.shutdown()
+        if self._dispatch:
+            self._dispatch.sweep()
+
+    def do(self, jobs: list[Job], session: Session) -> None:
+        """Do jobs; see `unblur.run.runner.Runner`.
+
+        Raises:
+            DeviceError: If the cluster has no room for any worker.
+            UnblurError: If no worker can be used.
+        """
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        shapes = choose_shapes(nodes, self._choices)
+        network = ray.put(self._network)
+        self._dispatch = Dispatch(jobs, session, network, self._choices, shapes)
+        try:
+            self._dispatch.work_off()
+        finally:
+            self._dispatch.end()
+
+
+def choose_shapes(nodes: Iterable[Shape], choices: Choices) -> list[Shape]:
+    """Decide what workers there are to be, and what each takes of a node.
+
+    Args:
+        nodes: What each node has, in Ray's words: ``CPU`` and ``GPU``.
+        choices: What the user chose.
+
+    Raises:
+        DeviceError: If there is no room for any, and no number of them was asked for.
+    """
+    with_gpu: list[Shape] = []
+    without: list[Shape] = []
+    group = choices.threads or CORES
+    for node in nodes:
+        cores, gpus = int(node.get("CPU", 0)), int(node.get("GPU", 0))
+        if gpus:
+            with_gpu += [{"num_gpus": 1.0, "num_cpus": float(min(group, cores // gpus))}] * gpus
+        if cores:
+            workers = max(1, cores // group)
+            without += [{"num_cpus": float(cores // workers)}] * workers
+    use_gpus = choices.device == "cuda" or (choices.device == "auto" and bool(with_gpu))
+    shapes = with_gpu if use_gpus else without
+    if choices.workers is None:
+        if not shapes:
+            raise DeviceError("the cluster has no GPU" if use_gpus else "the cluster has no cores")
+        return shapes
+    # More than there is room for: they wait, and make an autoscaler add nodes.
+    usual: Shape = {"num_gpus": 1.0} if use_gpus else {}
+    further = shapes[-1] if shapes else usual | {"num_cpus": float(group)}
+    return (shapes + [further] * choices.workers)[: choices.workers]
+
+
+def _connect(address: str) -> None:
+    """Join a cluster as its driver, or make one of this machine.
+
+    Raises:
+        DeviceError: If there is none.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    options: dict[str, Any] = {"namespace": "unblur"}
+    if not address.startswith("ray://"):
+        options |= {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        options |= {"include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent anywhere
+        # Or Ray would make one that lets others in, and keep it in the home folder.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    try:
+        _refuse_unreachable(address)
+        ray.init(address, **options)
+    except Exception as error:  # whatever the many ways to connect raise
+        line = " ".join(str(error).split()) or type(error).__name__
+        raise DeviceError(f"the Ray cluster {address} cannot be used: {line}") from error
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Look whether somebody answers; Ray itself would try for many minutes.
+
+    Raises:
+        OSError: If nobody does.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
+
+
+@contextlib.contextmanager
+def _kept_signal_handlers() -> Iterator[None]:
+    """Undo that Ray sets handlers of its own, which would end a run in disorder."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

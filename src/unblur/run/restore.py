@@ -1,0 +1,184 @@
+"""Put originals back that ``--in-place`` has kept beside the results that replaced them.
+
+An original goes back by one renaming, so that its name always leads to a whole
+photo: the result until then, and the original afterwards. What somebody has
+edited since is not replaced unless asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from unblur.errors import PhotoError
+from unblur.formats.photo import HEADER_BYTES, JPEG, identify
+from unblur.options import Options
+from unblur.run.content import read_content
+from unblur.run.find import BACKUP, find, is_same
+from unblur.run.history import History, Record, pixels_in
+from unblur.run.jobs import Job
+from unblur.run.marks import read_mark
+from unblur.run.report import Outcome, Status
+from unblur.storage import drafts, files
+from unblur.storage.filesystems import follow_links, unlimited
+from unblur.storage.objects import Listing
+from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, parse_place
+from unblur.words import describe_os_error
+
+FORCE = "--force restores the original anyway"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user asked for."""
+
+    recursive: bool = False
+    force: bool = False
+    """Also replace what was edited after it was deblurred."""
+    dry_run: bool = False
+
+
+def restore(paths: Iterable[str], choices: Choices, history: History) -> Iterator[Outcome]:
+    """Put originals back, and forget that results were in their places.
+
+    Args:
+        paths: Photos, their backups, or folders.
+        choices: What the user asked for.
+        history: What earlier runs have done.
+
+    Yields:
+        What became of each: a job whose source is the backup and whose target is the photo.
+    """
+    for path in paths:
+        for job in _find_jobs(path, choices):
+            yield _restore_one(job, choices, history)
+
+
+def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
+    """Yield a job for a photo or its backup, or for each backup below a folder."""
+    named = parse_place(path)
+    if isinstance(named, Url):
+        reason = (
+            f"is an object, not a file: copy {path}{BACKUP_ENDING} back with the store's own tools"
+        )
+        yield Job(named, None, problem=reason)
+    elif _is_backup(named):
+        yield _job(named)
+    elif not files.is_folder(named):
+        yield _job(backup_of(follow_links(unlimited(named))))
+    else:
+        options = Options(recursive=choices.recursive, in_place=True)
+        # As if every photo were known, so that none is opened to look what it is.
+        for found in find(named, options, Listing(), recall=lambda path: JPEG):
+            if found.problem:
+                yield Job(found.place, None, problem=found.problem)
+            elif found.passed_over == BACKUP and isinstance(found.place, Path):
+                backup = unlimited(found.place)
+                if _is_backup(backup) and _is_photo(backup):
+                    yield _job(backup)
+
+
+def _is_backup(path: Path) -> bool:
+    """Tell whether a path is named as a backup, and is no photo that has a backup itself."""
+    return is_backup(path.name) and not os.path.lexists(backup_of(path))
+
+
+def _is_photo(backup: Path) -> bool:
+    """Tell whether a backup may be one of a photo; other programs keep files by such names, too."""
+    header = files.read_header(backup, HEADER_BYTES)
+    return header is None or identify(header) is not None
+
+
+def _job(backup: Path) -> Job:
+    return Job(backup, backup.with_name(backup.name[: -len(BACKUP_ENDING)]))
+
+
+def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
+    if job.problem:
+        return Outcome(job, Status.FAILED, job.problem)
+    backup, photo = job.source, job.target
+    assert isinstance(backup, Path)
+    assert isinstance(photo, Path)
+    try:
+        _check_files(photo, backup)
+        if not choices.force:
+            _refuse_to_lose_work(photo, backup, history)
+        if choices.dry_run:
+            return Outcome(job, Status.PLANNED)
+        _put_back(photo, backup)
+    except PhotoError as error:
+        return Outcome(job, Status.FAILED, str(error))
+    except OSError as error:
+        return Outcome(job, Status.FAILED, describe_os_error(error))
+    history.forget(photo)
+    return Outcome(job, Status.DONE)
+
+
+def _check_files(photo: Path, backup: Path) -> None:
+    """Look whether a backup can be what `unblur` has kept of a photo.
+
+    Raises:
+        PhotoError: If not.
+    """
+    if backup.is_symlink() or not backup.is_file():
+        raise PhotoError("there is no original to put back")
+    if not _is_photo(backup):
+        raise PhotoError("is not a photo, so it cannot be an original of unblur")
+    if photo.is_dir():
+        raise PhotoError(f"{photo.name} is a folder: move it away")
+    if not os.access(photo.parent, os.W_OK):
+        raise PhotoError(f"{photo.parent} cannot be written to")
+
+
+def _put_back(photo: Path, backup: Path) -> None:
+    """Give an original its own name back.
+
+    Raises:
+        OSError: If that is not possible.
+    """
+    if is_same(photo, backup):  # two names of one file, as a run leaves it that was killed
+        backup.unlink()
+    else:
+        drafts.move_over(backup, photo)
+
+
+def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
+    """Look whether nothing is lost when an original replaces a file.
+
+    Raises:
+        PhotoError: If that file is not the result of that original, or not any more.
+    """
+    if not os.path.lexists(photo) or is_same(photo, backup):
+        return
+    result, attributes = read_content(photo)
+    original, _ = read_content(backup)
+    assert result.content
+    assert original.content
+    if result.content == original.content:
+        return  # it has not been replaced, or only its backup is left of a copy
+    records = history.with_pixels(pixels_in(result))
+    marked = read_mark(attributes.mark, photo, result)
+    _check_records([*records, *([marked] if marked else [])], photo, result, original)
+
+
+def _check_records(
+    records: list[Record], photo: Path, result: FileState, original: FileState
+) -> None:
+    """Look whether a file is on record as the result of an original, as it was written.
+
+    Raises:
+        PhotoError: If not.
+    """
+    made = [record for record in records if pixels_in(record.before) == pixels_in(original)]
+    if not made:
+        raise PhotoError(
+            f"{photo.name} was edited after it was deblurred, or is not known as a result of this "
+            f"original: move it away, or {FORCE}"
+        )
+    assert result.content
+    if result.content.whole not in [r.after.content.whole for r in made if r.after.content]:
+        raise PhotoError(
+            f"the tags of {photo.name} were edited after it was deblurred: copy them, or {FORCE}"
+        )

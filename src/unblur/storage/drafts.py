@@ -1,0 +1,247 @@
+"""Writing files without ever leaving half of one.
+
+A file appears under its name only when it is whole: it is written beside its
+place under a name of its own, flushed to the disk, and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from unblur.errors import PhotoError
+from unblur.storage.attributes import Attributes, set_mode
+from unblur.storage.files import is_folder, keeps, read_photo_bytes
+from unblur.storage.filesystems import is_in_use
+from unblur.storage.places import FileState
+from unblur.storage.temporaries import temporary_beside
+from unblur.words import describe_os_error
+
+PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Waits between attempts to rename to a name that another program may hold open."""
+
+
+class Draft(Protocol):
+    """A whole result that only needs its name; it is discarded unless it is published."""
+
+    @property
+    def state(self) -> FileState | None:
+        """What tells it from another one, as far as known before it is published."""
+
+    def publish(self, replaces: bool) -> FileState | None:
+        """Give it its name in one step, and return its state then.
+
+        Args:
+            replaces: Replace what is there; otherwise that stays, even if it appeared only now.
+
+        Raises:
+            PhotoError: If something is there that must stay, or it cannot be written.
+        """
+
+    def __enter__(self) -> object:
+        """Begin to use it."""
+
+    def __exit__(self, *unused: object) -> None:
+        """Discard it if it was not published."""
+
+
+class FileDraft:
+    """A whole result in a temporary file beside its place.
+
+    Args:
+        path: The file that it is to become.
+        data: Its content.
+        like: Of a file whose owner, permissions and extended attributes it gets; by default
+            it belongs to the user, with the permissions that the umask allows.
+        keep_time: Give it the time of modification of ``like``, too.
+        mode: Its permissions, instead of those of ``like``.
+
+    Raises:
+        PhotoError: If it cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        data: bytes | bytearray,
+        like: Attributes | None = None,
+        keep_time: bool = False,
+        mode: int | None = None,
+    ) -> None:
+        self.path = path
+        with contextlib.ExitStack() as stack, _os_errors_as_photo_errors(path):
+            is_private = like is not None or mode is not None  # until it has its permissions
+            temporary = stack.enter_context(temporary_beside(path, is_private))
+            write_all(temporary.descriptor, data)
+            if like is not None:
+                like.copy_to(temporary.descriptor, temporary.path, keep_time)
+            if mode is not None:
+                set_mode(temporary.descriptor, temporary.path, mode)
+            _flush(temporary.descriptor)
+            self.state = FileState.of(os.fstat(temporary.descriptor))
+            if not temporary.is_locked:  # then nothing is lost, and Windows renames no open file
+                temporary.close()
+            self._scratch = temporary.path
+            self._open = stack.pop_all()
+
+    def __enter__(self) -> FileDraft:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._open.close()
+
+    def publish(self, replaces: bool) -> FileState:
+        """Rename it; see `Draft`."""
+        with _os_errors_as_photo_errors(self.path):
+            if replaces:
+                _replace(self._scratch, self.path)
+            else:
+                _rename_to_new(self._scratch, self.path)
+            _flush_folder(self.path.parent)
+        return self.state
+
+
+class StreamDraft:
+    """A result on its way to a descriptor, which needs no name."""
+
+    state = None
+
+    def __init__(self, descriptor: int, data: bytes) -> None:
+        self._descriptor, self._data = descriptor, data
+
+    def __enter__(self) -> StreamDraft:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        pass
+
+    def publish(self, replaces: bool) -> None:
+        """Write it; see `Draft`."""
+        with _os_errors_as_photo_errors("to standard output"):
+            write_all(self._descriptor, self._data)
+
+
+@contextlib.contextmanager
+def _os_errors_as_photo_errors(path: Path | str) -> Iterator[None]:
+    """Turn the system's errors into ones for the user."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise PhotoError(f"{path} exists; --overwrite replaces it") from error
+    except OSError as error:
+        reason = describe_os_error(error)
+        if is_in_use(error):
+            reason += "; is it open in another program?"
+        raise PhotoError(f"cannot write {path}: {reason}") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there.
+
+    Raises:
+        PhotoError: If that is not possible.
+    """
+    # Path.mkdir calls itself for each folder above: too often for trees a thousand deep.
+    missing = list(itertools.takewhile(lambda one: not is_folder(one), (folder, *folder.parents)))
+    try:
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True)
+    except OSError as error:
+        raise PhotoError(f"cannot create {folder}: {describe_os_error(error)}") from error
+
+
+def keep_backup(path: Path, backup: Path) -> None:
+    """Give a file a second name, under which it stays when the first is replaced.
+
+    Raises:
+        PhotoError: If that is not possible, or something else has that name.
+    """
+    if os.path.lexists(backup):
+        if not keeps(backup, path):
+            raise PhotoError(f"{backup} appeared meanwhile: move it away and run again")
+        return
+    try:
+        os.link(path, backup)
+    except OSError as error:  # file systems without hard links
+        if error.errno == errno.ENAMETOOLONG:
+            raise PhotoError(
+                "its name has no room for .orig: shorten it, or give --no-backup"
+            ) from error
+        data, attributes = read_photo_bytes(path)
+        with FileDraft(backup, data, attributes, keep_time=True) as draft:
+            draft.publish(replaces=False)
+
+
+def move_over(source: Path, target: Path) -> None:
+    """Rename a file, in one step, over one that may be there.
+
+    Raises:
+        OSError: If that is not possible.
+    """
+    _replace(source, target)
+    _flush_folder(target.parent)
+
+
+def _replace(scratch: Path, path: Path) -> None:
+    """Rename, waiting a little for a program that has the old file open, as Windows asks for."""
+    for seconds in PAUSES_SECONDS:
+        try:
+            scratch.replace(path)
+            return
+        except PermissionError as error:
+            if not is_in_use(error):
+                raise
+            time.sleep(seconds)
+    scratch.replace(path)
+
+
+def _rename_to_new(scratch: Path, path: Path) -> None:
+    """Rename, unless the target exists: a rename alone would replace it."""
+    try:
+        os.link(scratch, path)  # atomic, and fails if the name is taken
+    except FileExistsError:
+        raise
+    except OSError:  # file systems without hard links
+        if path.exists():
+            raise FileExistsError(str(path)) from None
+        scratch.rename(path)  # on Windows this, too, fails if the name is taken
+
+
+def _flush(descriptor: int) -> None:
+    """Make a file's bytes survive a power cut."""
+    os.fsync(descriptor)
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        out_of_the_drives_cache = getattr(fcntl, "F_FULLFSYNC", None)  # macOS
+        if out_of_the_drives_cache is not None:
+            fcntl.fcntl(descriptor, out_of_the_drives_cache)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename survive a power cut, where folders can be flushed."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes | bytearray) -> None:
+    """Write every byte to a descriptor, however many at a time it takes."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except OSError as error:
+            if sys.platform == "win32" and error.errno == errno.EINVAL:
+                raise BrokenPipeError(errno.EPIPE, "its reader has ended") from error
+            raise
