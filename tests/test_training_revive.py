@@ -6,9 +6,9 @@ from torch import Tensor
 
 from training.revive import revive
 from training.trainer import COMPACT, initialise
-from unblur.bands import LineBuffers
-from unblur.srn import SRN, ResidualBlock
-from unblur.srn_config import SRNConfig
+from unblur.network.bands import LineBuffers
+from unblur.network.config import SRNConfig
+from unblur.network.srn import SRN, ResidualBlock
 
 
 @pytest.fixture

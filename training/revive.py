@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.bands import LineBuffers
-from unblur.srn import SRN, ResidualBlock
+from unblur.network.bands import LineBuffers
+from unblur.network.srn import SRN, ResidualBlock
 
 NEVER = 0.0003
 """Units that are on at fewer places than this share are taken for dead."""
