@@ -54,7 +54,7 @@ def _revive_block(block: ResidualBlock, inputs: list[Tensor]) -> int:
     if len(dead):
         filters = _filters_without_mean(conv.weight, len(dead), inputs)
         conv.weight[dead] = filters
-        conv.bias[dead] = -_medians(filters, inputs)
+        conv.get_parameter("bias")[dead] = -_medians(filters, inputs)
         block.conv2.weight[:, dead] = 0
     return len(dead)
 
