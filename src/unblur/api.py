@@ -28,7 +28,6 @@ from unblur.run import work
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
 from unblur.run.plan import make_plan
-from unblur.run.report import Outcome
 from unblur.storage.places import parse_place
 
 if TYPE_CHECKING:
@@ -161,9 +160,8 @@ class Deblurrer:
         if job.problem:
             raise PhotoError(job.problem)
         loaded = work.load(job, options)
-        assert not isinstance(loaded, Outcome)  # which only sharp photos get, if that is asked for
         finished = work.finish(loaded, self._deblur(loaded.photo.pixels), options)
-        outcome = work.publish(finished).outcome
+        outcome = work.publish(finished)
         _tell(outcome.notes + outcome.details)
         return str(job.target)
 

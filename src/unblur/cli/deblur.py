@@ -155,10 +155,10 @@ def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
 
 
 def _only_plan(plan: Plan, ui: Ui, report: Report) -> None:
-    from unblur.run.report import Outcome, Status, settled_beforehand
+    from unblur.run.report import planned_outcome
 
     for job in plan.jobs:
-        outcome = settled_beforehand(job) or Outcome(job, Status.PLANNED)
+        outcome = planned_outcome(job)
         report.add(outcome)
         ui.outcome(outcome)
     if report.keeps_outcomes:

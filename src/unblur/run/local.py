@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from unblur.run import work
 from unblur.run.jobs import Job
-from unblur.run.report import Outcome
-from unblur.run.runner import Session
-from unblur.run.work import Loaded, attempt
+from unblur.run.report import LeftAlone, outcome_of_error
+from unblur.run.runner import DONE_MEANWHILE, Session
+from unblur.run.work import Loaded
 
 if TYPE_CHECKING:
     from unblur.network.deblurrer import Deblurrer
@@ -47,14 +48,16 @@ class LocalRunner:
         decoding = ThreadPoolExecutor(session.options.jobs, "decode")
         writing = ThreadPoolExecutor(session.options.jobs, "write")
         pending: deque[Future[None]] = deque()
+        load = partial(_load, session=session)
         try:
-            for loaded in load_ahead(decoding, jobs, lambda job: _load(job, session), ahead):
-                result = self._through_network(loaded, session)
-                if isinstance(result, Outcome):
-                    session.settle(result)
+            for job, wait in zip(jobs, load_ahead(decoding, jobs, load, ahead), strict=True):
+                try:
+                    loaded = wait()
+                    pixels = self._deblurrer(loaded.photo.pixels, session.ui.follow(loaded.job))
+                except Exception as error:  # a bug with one photo must not lose the others
+                    session.settle(outcome_of_error(job, error))
                 else:
-                    assert isinstance(loaded, Loaded)
-                    pending.append(writing.submit(_store, loaded, result, session))
+                    pending.append(writing.submit(_store, loaded, pixels, session))
                 while len(pending) > ahead:
                     pending.popleft().result()
                 if session.is_over:
@@ -65,60 +68,45 @@ class LocalRunner:
         for future in pending:
             future.result()
 
-    def _through_network(self, loaded: Loaded | Outcome, session: Session) -> Pixels | Outcome:
-        """Deblur a photo; one that already has its outcome keeps it."""
-        if isinstance(loaded, Outcome):
-            return loaded
-        follow = session.ui.follow(loaded.job)
-        return attempt(loaded.job, lambda: self._deblurrer(loaded.photo.pixels, follow))
-
 
 def load_ahead(
     executor: ThreadPoolExecutor, jobs: list[Job], load: Callable[[Job], T], depth: int
-) -> Iterator[T]:
-    """Load jobs in threads and yield them in order, never more than ``depth`` ahead."""
-    futures: deque[Future[T]] = deque()
-    for job in jobs:
-        futures.append(_begin(executor, job, load))
-        if len(futures) > depth:
-            yield futures.popleft().result()
-    while futures:
-        yield futures.popleft().result()
+) -> Iterator[Callable[[], T]]:
+    """Load jobs in threads, never more than ``depth`` ahead.
 
-
-def _begin(executor: ThreadPoolExecutor, job: Job, load: Callable[[Job], T]) -> Future[T]:
-    """Begin to load a job in a thread, or load it in this one if it is standard input.
-
-    Signals interrupt the main thread alone, and standard input may stay silent for ever.
+    Yields:
+        For each job, in order, a function that waits for it: it returns or raises what
+        ``load`` does.
     """
-    if job.source is not None:
-        return executor.submit(load, job)
-    loaded: Future[T] = Future()
-    loaded.set_result(load(job))
-    return loaded
+    waits: deque[Callable[[], T]] = deque()
+    for job in jobs:
+        # Signals interrupt only the main thread, and standard input may stay silent for ever.
+        is_stream = job.source is None
+        waits.append(partial(load, job) if is_stream else executor.submit(load, job).result)
+        if len(waits) > depth:
+            yield waits.popleft()
+    yield from waits
 
 
-def _load(job: Job, session: Session) -> Loaded | Outcome:
-    if done := session.done_meanwhile(job):
-        return done
-    loaded = attempt(job, lambda: work.load(job, session.options))
-    if isinstance(loaded, Loaded):
-        # It may have another name or other tags than when it was made; or another run has just
-        # put it where its photo was.
-        return session.recognised(job, loaded.state) or loaded
+def _load(job: Job, session: Session) -> Loaded:
+    if session.is_done_meanwhile(job):
+        raise LeftAlone(DONE_MEANWHILE)
+    loaded = work.load(job, session.options)
+    # It may have another name or other tags than when it was made; or another run has just
+    # put it where its photo was.
+    session.refuse_result(job, loaded.state)
     return loaded
 
 
 def _store(loaded: Loaded, pixels: Pixels, session: Session) -> None:
     """Write a result to its place and settle the job."""
-
-    def act() -> Outcome:
-        options, settings = session.options, session.settings
+    options, settings = session.options, session.settings
+    try:
         with work.finish(loaded, pixels, options, settings, session.stdout) as finished:
-            session.remember(finished.result)
-            result = work.publish(finished)
-        if result.states != finished.result.states:
-            session.remember_published(result)
-        return result.outcome
-
-    session.settle(attempt(loaded.job, act))
+            session.record(finished.outcome)
+            outcome = work.publish(finished)
+        if outcome.written_states != finished.outcome.written_states:
+            session.record_published(outcome)
+    except Exception as error:  # a bug with one photo must not lose the others
+        outcome = outcome_of_error(loaded.job, error)
+    session.settle(outcome)

@@ -19,7 +19,7 @@ import ray
 
 from unblur.errors import DeviceError, UsageError
 from unblur.run.jobs import Job
-from unblur.run.ray_dispatch import Dispatch
+from unblur.run.ray_dispatch import Dispatcher
 from unblur.run.ray_worker import Choices, Shape
 from unblur.run.runner import Session
 
@@ -52,7 +52,7 @@ class RayRunner:
                 "--device mps cannot be used on clusters: Ray does not support Apple GPUs"
             )
         self._address, self._load_network, self._choices = address, load_network, choices
-        self._dispatch: Dispatch | None = None
+        self._dispatcher: Dispatcher | None = None
 
     def __enter__(self) -> RayRunner:
         self._network = self._load_network()
@@ -62,8 +62,8 @@ class RayRunner:
 
     def __exit__(self, *unused: object) -> None:
         ray.shutdown()
-        if self._dispatch:
-            self._dispatch.sweep()
+        if self._dispatcher:
+            self._dispatcher.sweep()
 
     def do(self, jobs: list[Job], session: Session) -> None:
         """Do jobs; see `unblur.run.runner.Runner`.
@@ -75,11 +75,11 @@ class RayRunner:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         shapes = choose_shapes(nodes, self._choices)
         network = ray.put(self._network)
-        self._dispatch = Dispatch(jobs, session, network, self._choices, shapes)
+        self._dispatcher = Dispatcher(jobs, session, network, self._choices, shapes)
         try:
-            self._dispatch.work_off()
+            self._dispatcher.run()
         finally:
-            self._dispatch.end()
+            self._dispatcher.end()
 
 
 def choose_shapes(nodes: Iterable[Shape], choices: Choices) -> list[Shape]:

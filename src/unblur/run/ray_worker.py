@@ -14,8 +14,8 @@ from unblur.models.loading import limit_openmp_spinning, load_deblurrer
 from unblur.options import Options
 from unblur.run import work
 from unblur.run.jobs import Job
-from unblur.run.report import Outcome
-from unblur.run.work import Finished, Result, attempt
+from unblur.run.report import Outcome, outcome_of_error
+from unblur.run.work import Finished
 from unblur.storage import files, objects
 from unblur.storage.places import FileState
 from unblur.version import __version__
@@ -108,7 +108,7 @@ class Worker:
         )
         return {"device": self._deblurrer.device.type, "tile": self._deblurrer.tile}
 
-    def start(self, number: int, job: Job, source: FileState | None) -> Result | Outcome:
+    def start(self, number: int, job: Job, source: FileState | None) -> Outcome:
         """Do all of a photo but the last step.
 
         Args:
@@ -117,36 +117,36 @@ class Worker:
             source: The state that the original must be in; ``None`` is any.
 
         Returns:
-            The result, to be recorded; or the outcome, if there is none.
+            The outcome; of a result that is done, to be recorded.
         """
-        finished = attempt(job, lambda: self._finish(job, source))
-        if isinstance(finished, Outcome):
-            return finished
-        self._finished[number] = finished
-        return finished.result
+        try:
+            self._finished[number] = self._finish(job, source)
+        except Exception as error:  # a bug with one photo must not lose the others
+            return outcome_of_error(job, error)
+        return self._finished[number].outcome
 
-    def _finish(self, job: Job, source: FileState | None) -> Finished | Outcome:
+    def _finish(self, job: Job, source: FileState | None) -> Finished:
         assert job.target is not None
         if not job.replaces and objects.state_of(job.target):
             raise PhotoError(f"{job.target} exists; --overwrite replaces it")
         loaded = work.load(job, self._options)
-        if isinstance(loaded, Outcome):
-            return loaded
         if source is not None and loaded.state != source:
             raise PhotoError("changed meanwhile: a result may be there; run again")
         pixels = self._computing.submit(self._deblurrer, loaded.photo.pixels).result()
         finished = work.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
-        result = finished.result
-        outcome = replace(result.outcome, notes=result.outcome.notes + warnings)
-        return replace(finished, result=replace(result, outcome=outcome))
+        outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings)
+        return replace(finished, outcome=outcome)
 
     def discard(self, number: int) -> None:
         """Throw a result away."""
         with self._finished.pop(number):
             pass
 
-    def publish(self, number: int) -> Result | Outcome:
+    def publish(self, number: int) -> Outcome:
         """Give a result its name."""
         finished = self._finished.pop(number)
-        return attempt(finished.result.outcome.job, lambda: work.publish(finished))
+        try:
+            return work.publish(finished)
+        except Exception as error:  # a bug with one photo must not lose the others
+            return outcome_of_error(finished.outcome.job, error)

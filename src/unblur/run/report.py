@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import os
 import threading
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from unblur.errors import ExitCode
+from unblur.errors import ExitCode, UnblurError
 from unblur.run.jobs import Job
+from unblur.storage.places import FileState
 
 if TYPE_CHECKING:
     from unblur.pictures.compare import Pictures
     from unblur.pictures.preview import Preview
+
+
+class LeftAlone(Exception):  # noqa: N818 (no error: the photo is skipped)
+    """Raised when a photo needs no work; its text is the reason."""
 
 
 class Status(Enum):
@@ -25,12 +31,12 @@ class Status(Enum):
     SKIPPED = "skipped"
     FAILED = "failed"
     PLANNED = "planned"
-    """Would be done, had this been no dry run."""
+    """To be done; in a dry run also the end."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one photo."""
+    """The result of one job: its status, and the states of the files that were read and written."""
 
     job: Job
     status: Status
@@ -48,7 +54,26 @@ class Outcome:
     """Where an error came from that nobody foresaw."""
     pictures: Pictures | None = None
     preview: Preview | None = None
-    """What a terminal shows of it; not kept once it is shown."""
+    """Small picture for the terminal; dropped once it is shown."""
+    source_state: FileState | None = None
+    """State of the photo that was read; ``None`` for standard input."""
+    target_state: FileState | None = None
+    """State of the written result; ``None`` for standard output."""
+    comparison_state: FileState | None = None
+    """State of the written comparison."""
+
+    @property
+    def written_states(self) -> tuple[FileState | None, FileState | None]:
+        """The states of the result and of the comparison."""
+        return self.target_state, self.comparison_state
+
+    def published(self, target: FileState | None, comparison: FileState | None) -> Outcome:
+        """Return the outcome with the states of published files, whose content is known already."""
+        target, comparison = (
+            state and replace(state, content=known.content if known else None)
+            for state, known in zip((target, comparison), self.written_states, strict=True)
+        )
+        return replace(self, target_state=target, comparison_state=comparison)
 
     def to_json(self, settings: dict[str, Any]) -> str:
         """Return one line of JSON, the form of ``--json``."""
@@ -66,11 +91,28 @@ class Outcome:
         return json.dumps(values | settings)
 
 
-def settled_beforehand(job: Job) -> Outcome | None:
-    """Return the outcome of a job that the plan has found impossible or needless."""
+def planned_outcome(job: Job) -> Outcome:
+    """Return the outcome of a job as the plan knows it: failed, skipped, or still to be done."""
     if job.problem:
         return Outcome(job, Status.FAILED, job.problem)
-    return Outcome(job, Status.SKIPPED, job.skip) if job.skip else None
+    if job.skip:
+        return Outcome(job, Status.SKIPPED, job.skip)
+    return Outcome(job, Status.PLANNED)
+
+
+def outcome_of_error(job: Job, error: Exception) -> Outcome:
+    """Return the outcome of a job that ended with an exception: skipped or failed."""
+    match error:
+        case LeftAlone():
+            return Outcome(job, Status.SKIPPED, str(error))
+        case UnblurError():
+            return Outcome(job, Status.FAILED, str(error))
+        case MemoryError():
+            reason = "out of memory; a smaller --tile or --jobs 1 needs less"
+            return Outcome(job, Status.FAILED, reason)
+    reason = f"unexpected {type(error).__name__}: {error}; -vv shows where"
+    trace = "".join(traceback.format_exception(error))
+    return Outcome(job, Status.FAILED, reason, trace=trace)
 
 
 def _text(path: os.PathLike[str] | None) -> str | None:

@@ -12,11 +12,12 @@ from unblur.options import Options
 from unblur.run.done import Memory
 from unblur.run.history import History, Record
 from unblur.run.jobs import Job, Plan
-from unblur.run.report import Outcome, Report, Status, settled_beforehand
+from unblur.run.report import LeftAlone, Outcome, Report, Status, planned_outcome
 from unblur.run.watcher import Watcher
-from unblur.run.work import Result
 from unblur.storage.places import FileState
 from unblur.storage.temporaries import sweep
+
+DONE_MEANWHILE = "done by another run meanwhile"
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Session:
         """Whether no further photo is to be begun."""
         return self.options.fail_fast and bool(self.report.failures)
 
-    def done_meanwhile(self, job: Job, reads: bool = False) -> Outcome | None:
-        """Return the outcome of a job that another run has done since it was planned.
+    def is_done_meanwhile(self, job: Job, reads: bool = False) -> bool:
+        """Tell whether another run has done a job since it was planned.
 
         Args:
             job: The job.
@@ -46,53 +47,55 @@ class Session:
                 time, the record holds the time of one, and the other's is known by its content.
         """
         try:
-            if not Memory(self.history, self.settings, reads=reads).is_done(job, self.options):
-                return None
+            return Memory(self.history, self.settings, reads=reads).is_done(job, self.options)
         except PhotoError:  # of a store that does not tell: the job itself will, if it goes on
-            return None
-        return Outcome(job, Status.SKIPPED, "done by another run meanwhile")
+            return False
 
-    def recognised(self, job: Job, state: FileState | None) -> Outcome | None:
-        """Return the outcome of a job whose photo turns out to be a result, now that it is read.
+    def refuse_result(self, job: Job, state: FileState | None) -> None:
+        """Look whether a photo that was read is itself a result.
 
         Args:
             job: The job.
             state: The photo's, with its content.
-        """
-        if job.source is None or job.target is None or state is None:
-            return None
-        memory = Memory(self.history, self.settings)
-        reason = memory.recognise(job.source, state, self.options)
-        return Outcome(job, Status.SKIPPED, reason) if reason else None
 
-    def remember(self, *results: Result) -> None:
+        Raises:
+            LeftAlone: If it is.
+        """
+        if job.source and job.target and state:
+            memory = Memory(self.history, self.settings)
+            if reason := memory.recognise(job.source, state, self.options):
+                raise LeftAlone(reason)
+
+    def record(self, *outcomes: Outcome) -> None:
         """Record results that are to be published next.
 
         Raises:
             PhotoError: If that is not possible, and the results would replace their photos.
         """
-        self.remember_published(*results)
+        self.record_published(*outcomes)
         if self.history.problem and self.options.in_place:
             raise PhotoError(
                 "was not replaced, because the result could not be recorded: "
                 f"{self.history.problem}"
             )
 
-    def remember_published(self, *results: Result) -> None:
+    def record_published(self, *outcomes: Outcome) -> None:
         """Record results as they are in their places."""
-        self.history.record(*self._records(results))
+        self.history.record(*self._records(outcomes))
 
-    def _records(self, results: Iterable[Result]) -> Iterator[Record]:
-        for result in results:
-            job = result.outcome.job
-            for file, state in zip((job.target, job.comparison), result.states, strict=True):
-                if job.source and file and result.source and state:
-                    yield Record(job.source, result.source, file, state, self.settings)
+    def _records(self, outcomes: Iterable[Outcome]) -> Iterator[Record]:
+        for outcome in outcomes:
+            job, before = outcome.job, outcome.source_state
+            places = job.target, job.comparison
+            for place, state in zip(places, outcome.written_states, strict=True):
+                if job.source and place and before and state:
+                    yield Record(job.source, before, place, state, self.settings)
 
     def settle(self, outcome: Outcome) -> None:
         """Take in what became of a photo, and tell it."""
-        if outcome.status is Status.FAILED and not outcome.job.problem:
-            outcome = self.done_meanwhile(outcome.job, reads=True) or outcome
+        job, has_failed = outcome.job, outcome.status is Status.FAILED
+        if has_failed and not job.problem and self.is_done_meanwhile(job, reads=True):
+            outcome = Outcome(job, Status.SKIPPED, DONE_MEANWHILE)
         with self.report.lock:
             self.report.add(outcome)
             self.ui.outcome(outcome)
@@ -147,7 +150,8 @@ def run_plan(plan: Plan, runner: Runner, session: Session) -> None:
 def _settle_beforehand(jobs: Iterable[Job], session: Session) -> Iterator[Job]:
     """Settle the jobs that need no work, and yield the others."""
     for job in jobs:
-        if outcome := settled_beforehand(job):
-            session.settle(outcome)
-        else:
+        outcome = planned_outcome(job)
+        if outcome.status is Status.PLANNED:
             yield job
+        else:
+            session.settle(outcome)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from unblur.errors import PhotoError, UnblurError
+from unblur.errors import PhotoError
 from unblur.formats.photo import CONVERSIONS, Format
 from unblur.limits import most_bytes
 from unblur.options import Options
@@ -24,17 +22,15 @@ from unblur.run.done import ALREADY_DONE, is_marked
 from unblur.run.jobs import Job
 from unblur.run.marks import make_mark
 from unblur.run.plan import has_other_links
-from unblur.run.report import Outcome, Status
+from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
 from unblur.storage import drafts, files, objects
 from unblur.storage.attributes import Attributes
-from unblur.storage.places import Content, FileState, Place, Url, backup_of
+from unblur.storage.places import FileState, Place, Url, backup_of
 from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
     from unblur.formats.photo import Photo
     from unblur.network.photo_rows import Pixels
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,38 +47,10 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Result:
-    """What is to be remembered of a photo that is done."""
-
-    outcome: Outcome
-    source: FileState | None
-    """What it was made from; ``None`` for standard input."""
-    target: FileState | None
-    """What it became; ``None`` for standard output."""
-    comparison: FileState | None = None
-
-    @property
-    def states(self) -> tuple[FileState | None, FileState | None]:
-        """What was written: the result, and its comparison with the photo."""
-        return self.target, self.comparison
-
-    def written(
-        self, outcome: Outcome, target: FileState | None, comparison: FileState | None
-    ) -> Result:
-        """Return it with the states of what was written, as it is in its place."""
-        return Result(
-            outcome,
-            self.source,
-            _holding(target, self.target.content if self.target else None),
-            _holding(comparison, self.comparison.content if self.comparison else None),
-        )
-
-
-@dataclass(frozen=True)
 class Finished:
     """A result that only needs its name."""
 
-    result: Result
+    outcome: Outcome
     draft: drafts.Draft
     started: float
     comparison: drafts.Draft | None = None
@@ -96,26 +64,12 @@ class Finished:
             pass
 
 
-def attempt(job: Job, act: Callable[[], T]) -> T | Outcome:
-    """Do a part of a job; whatever goes wrong with it becomes its outcome."""
-    trace = ""
-    try:
-        return act()
-    except UnblurError as error:
-        reason = str(error)
-    except MemoryError:
-        reason = "out of memory; a smaller --tile or --jobs 1 needs less"
-    except Exception as error:  # the boundary: a bug with one photo must not lose the others
-        trace = traceback.format_exc()
-        reason = f"unexpected {type(error).__name__}: {error}; -vv shows where"
-    return Outcome(job, Status.FAILED, reason, trace=trace)
-
-
-def load(job: Job, options: Options) -> Loaded | Outcome:
-    """Read and decode a photo; one that is to be left alone gets its outcome.
+def load(job: Job, options: Options) -> Loaded:
+    """Read and decode a photo.
 
     Raises:
         PhotoError: If it cannot be processed as asked for.
+        LeftAlone: If it is sharp, or a result already.
     """
     from unblur.formats import coding
     from unblur.main_memory import return_freed_memory
@@ -128,13 +82,13 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
         found, photo = _score(data, options)
         if found < options.only_blurry:
             reason = f"sharp: its blur score {found:.2f} is below {options.only_blurry:g}"
-            return Outcome(job, Status.SKIPPED, reason)
+            raise LeftAlone(reason)
     photo = photo or coding.decode(data, options.max_pixels)
     if state:
         state = replace(state, content=content_of(data))
     return_freed_memory()
     if options.in_place and _is_result(job, state, attributes):
-        return Outcome(job, Status.SKIPPED, ALREADY_DONE)
+        raise LeftAlone(ALREADY_DONE)
     _check_target(job, photo.format, options)
     if options.in_place:
         job = replace(job, replaced=state)
@@ -228,11 +182,12 @@ def finish(
     )
     notes = encoded.notes + _prepare_place(job, options)
     height, width = photo.pixels.shape[:2]
-    outcome = Outcome(job, Status.DONE, "", width, height, 0.0, notes, photo.notes)
+    outcome = Outcome(
+        job, Status.DONE, "", width, height, 0.0, notes, photo.notes, source_state=loaded.state
+    )
     outcome, picture = _show(outcome, loaded, pixels, options)
     if job.target is None:
-        stream = drafts.StreamDraft(stdout, encoded.data)
-        return Finished(Result(outcome, loaded.state, None), stream, loaded.started)
+        return Finished(outcome, drafts.StreamDraft(stdout, encoded.data), loaded.started)
     attributes = loaded.attributes
     if attributes and options.strip_metadata:
         attributes = attributes.stripped()
@@ -241,21 +196,18 @@ def finish(
     if attributes and loaded.state and options.in_place:
         marked = attributes.marked(make_mark(content, loaded.state, settings))
     draft = _draft(job.target, encoded.data, marked, options.preserve_times)
-    result = Result(outcome, loaded.state, _holding(draft.state, content))
+    target_state = draft.state and replace(draft.state, content=content)
+    outcome = replace(outcome, target_state=target_state)
     if job.comparison is None or picture is None:
-        return Finished(result, draft, loaded.started)
+        return Finished(outcome, draft, loaded.started)
     try:
         comparison = _draft(job.comparison, picture, attributes and attributes.stripped())
     except PhotoError:
         with draft:  # which is thrown away
             raise
-    result = replace(result, comparison=_holding(comparison.state, content_of(picture)))
-    return Finished(result, draft, loaded.started, comparison)
-
-
-def _holding(state: FileState | None, content: Content | None) -> FileState | None:
-    """Return the state of a file whose content is known."""
-    return state and replace(state, content=content)
+    state = comparison.state and replace(comparison.state, content=content_of(picture))
+    outcome = replace(outcome, comparison_state=state)
+    return Finished(outcome, draft, loaded.started, comparison)
 
 
 def _draft(
@@ -277,8 +229,7 @@ def _show(
     """
     if not (outcome.job.comparison or options.picture_side or options.screen):
         return outcome, None
-
-    def draw() -> tuple[Outcome, bytes | None]:
+    try:
         from unblur.pictures import compare
         from unblur.pictures.preview import draw_preview
 
@@ -290,16 +241,11 @@ def _show(
             preview=draw_preview(pair, screen) if screen else None,
         )
         return shown, compare.code_comparison(pair) if outcome.job.comparison else None
-
-    drawn = attempt(outcome.job, draw)
-    if isinstance(drawn, Outcome):  # no reason to lose the result
-        notes = (
-            *outcome.notes,
-            f"the pictures of before and after could not be drawn: {drawn.reason}",
-        )
+    except Exception as error:  # no reason to lose the result
+        failed = outcome_of_error(outcome.job, error)
+        note = f"the pictures of before and after could not be drawn: {failed.reason}"
         job = replace(outcome.job, comparison=None)
-        return replace(outcome, job=job, notes=notes, trace=drawn.trace), None
-    return drawn
+        return replace(outcome, job=job, notes=(*outcome.notes, note), trace=failed.trace), None
 
 
 def drawing_bytes(options: Options) -> int:
@@ -339,19 +285,17 @@ def _refuse_changed(job: Job) -> None:
         raise PhotoError(f"{job.target} was changed meanwhile, and stays; run again")
 
 
-def publish(finished: Finished) -> Result:
+def publish(finished: Finished) -> Outcome:
     """Give a result its name, in one step; and before that its comparison.
 
     Raises:
         PhotoError: If a file is there that must stay, or the name cannot be given.
     """
-    result = finished.result
-    job, comparison = result.outcome.job, None
+    job, comparison = finished.outcome.job, None
     with finished.draft, finished.comparison or contextlib.nullcontext():
         _refuse_changed(job)
         if finished.comparison:
             comparison = finished.comparison.publish(job.replaces_comparison)
         target = finished.draft.publish(job.replaces)
     seconds = time.monotonic() - finished.started
-    outcome = replace(result.outcome, seconds=seconds)
-    return result.written(outcome, target, comparison)
+    return replace(finished.outcome, seconds=seconds).published(target, comparison)
