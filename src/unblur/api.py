@@ -24,7 +24,7 @@ from unblur.formats.pixels import to_array, to_samples
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model, find_weights
 from unblur.models.loading import load_deblurrer
 from unblur.options import STREAM, Options
-from unblur.run import work
+from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
 from unblur.run.plan import make_plan
@@ -159,9 +159,9 @@ class Deblurrer:
             (job,) = make_plan([_not_a_stream(path)], options, history, "").jobs
         if job.problem:
             raise PhotoError(job.problem)
-        loaded = work.load(job, options)
-        finished = work.finish(loaded, self._deblur(loaded.photo.pixels), options)
-        outcome = work.publish(finished)
+        loaded = steps.load(job, options)
+        finished = steps.finish(loaded, self._deblur(loaded.photo.pixels), options)
+        outcome = steps.publish(finished)
         _tell(outcome.notes + outcome.details)
         return str(job.target)
 
@@ -204,7 +204,7 @@ def blur_score(image: Photo) -> float:
     """
     with _named(image):
         if isinstance(image, str | Path):
-            return work.score(Job(parse_place(str(image)), None), Options())
+            return steps.score(Job(parse_place(str(image)), None), Options())
         if isinstance(image, bytes):
             return score.blur_score(coding.decode_reduced(image)[0])
         return score.blur_score(_read(image)[0])

@@ -241,7 +241,7 @@ class Ui:
             finally:
                 self._bar = None
 
-    def follow(self, job: Job) -> Callable[[float], None]:
+    def photo_progress(self, job: Job) -> Callable[[float], None]:
         """Begin a photo, and return what is to be told the share that is done, from 0 to 1."""
         bar = self._bar
         if bar is None:

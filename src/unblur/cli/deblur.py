@@ -49,25 +49,25 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     from unblur.run.runner import Session, run_plan
 
     started, options = time.monotonic(), _read_options(flags)
-    page = _read_page(flags)
+    page = _page_path(flags)
     paths = read_paths(flags)
     weights = find_weights(flags["model"])
     settings = fingerprint(weights) + options.settings
     with open_history(flags) as history:
-        _require_memory_of_results(history, options)
+        _require_history(history, options)
         plan = make_plan(paths, options, history, settings)
-        _require_memory_of_results(history, options)
+        _require_history(history, options)
         todo = [job for job in plan.jobs if not job.problem]
         if any(job.target is None for job in todo):
-            _claim_for_photo(flags, stdout)
+            _check_stdout(flags, stdout)
         if flags["ray"] and any(None in (job.source, job.target) for job in todo):
             raise UsageError("--ray needs files: it cannot use standard input or output")
         ui.passed_over(plan)
         report = Report(page is not None, plan.in_cloud)
         if flags["dry_run"]:
-            _only_plan(plan, ui, report)
-            return _conclude(report, ui)
-        options = _with_ways_to_show(options, flags, plan, ui)
+            _print_plan(plan, ui, report)
+            return _print_summary(report, ui)
+        options = _with_display_options(options, flags, plan, ui)
         session = Session(options, history, settings, ui, stdout, report)
         code = ExitCode.OK
         try:
@@ -78,10 +78,10 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
                 code = _write_page(report, page, options, facts, ui)
         if history.problem:
             ui.say(f"a second run will not recognise these results: {history.problem}")
-    return _conclude(report, ui) or code
+    return _print_summary(report, ui) or code
 
 
-def _require_memory_of_results(history: History, options: Options) -> None:
+def _require_history(history: History, options: Options) -> None:
     """Refuse to replace originals if nobody can tell which have been replaced.
 
     Raises:
@@ -100,7 +100,7 @@ def _read_options(flags: dict[str, Any]) -> Options:
     return Options(**values)
 
 
-def _read_page(flags: dict[str, Any]) -> Path | None:
+def _page_path(flags: dict[str, Any]) -> Path | None:
     """Return where the page of the run goes, having looked what stands against that."""
     if flags["report"] is None:
         return None
@@ -110,7 +110,7 @@ def _read_page(flags: dict[str, Any]) -> Path | None:
     return Path(flags["report"])
 
 
-def _with_ways_to_show(options: Options, flags: dict[str, Any], plan: Plan, ui: Ui) -> Options:
+def _with_display_options(options: Options, flags: dict[str, Any], plan: Plan, ui: Ui) -> Options:
     """Return options that also tell how photos are to be shown."""
     if flags["report"] is not None:
         from unblur.cli.page import picture_side
@@ -131,9 +131,9 @@ def _write_page(
     from unblur.cli import page
 
     planned, seconds, settings = facts
-    told = {name: str(value) for name, value in settings.items()} | page.describe_options(options)
+    texts = {name: str(value) for name, value in settings.items()} | page.describe_options(options)
     try:
-        page.write(report, path, options, page.Facts(planned, seconds, told))
+        page.write(report, path, options, page.Facts(planned, seconds, texts))
     except PhotoError as error:
         ui.error(str(error))
         return error.exit_code
@@ -141,7 +141,7 @@ def _write_page(
     return ExitCode.OK
 
 
-def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
+def _check_stdout(flags: dict[str, Any], stdout: int) -> None:
     if flags["only_blurry"]:
         raise UsageError(
             "--only-blurry would write nothing to standard output for a sharp photo: add -o FILE"
@@ -154,7 +154,7 @@ def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
         raise UsageError("a photo cannot be shown in a terminal: add >FILE or -o FILE")
 
 
-def _only_plan(plan: Plan, ui: Ui, report: Report) -> None:
+def _print_plan(plan: Plan, ui: Ui, report: Report) -> None:
     from unblur.run.report import planned_outcome
 
     for job in plan.jobs:
@@ -165,7 +165,7 @@ def _only_plan(plan: Plan, ui: Ui, report: Report) -> None:
         ui.say("a dry run writes no report")
 
 
-def _conclude(report: Report, ui: Ui) -> ExitCode:
+def _print_summary(report: Report, ui: Ui) -> ExitCode:
     ui.summary(report)
     if report.interrupted_by:
         ui.error("interrupted")
@@ -191,7 +191,7 @@ def _make_runner(weights: Path, flags: dict[str, Any], options: Options, ui: Ui)
 
 def _make_deblurrer(weights: Path, flags: dict[str, Any], options: Options, ui: Ui) -> Deblurrer:
     from unblur.models.loading import load_deblurrer
-    from unblur.run.work import drawing_bytes
+    from unblur.run.steps import drawing_bytes
 
     chosen = {name: flags[name] for name in ("device", "tile", "strength", "views", "max_memory")}
     chosen |= {"threads": flags["threads"] or "auto", "reserved": drawing_bytes(options)}

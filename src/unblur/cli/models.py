@@ -129,8 +129,8 @@ def _describe_file(name: str) -> list[tuple[str, ...]]:
         SOURCE_KEY: "read from",
         SOURCE_CHECKSUM_KEY: "that file's sha256",
     }
-    told = [(label, printable(notes[key])) for key, label in labels.items() if key in notes]
-    return [("weights", printable(path)), *told]
+    rows = [(label, printable(notes[key])) for key, label in labels.items() if key in notes]
+    return [("weights", printable(path)), *rows]
 
 
 @models.command()
@@ -196,22 +196,22 @@ def _download_file(wanted: list[Model], ui: Ui) -> None:
     file = wanted[0].file
     ui.say(f"downloading {file} from {without_password(addresses(wanted[0])[0])}")
     with ui.transfer(file) as progress:
-        brought = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
-    _tell_trust(wanted[0], brought, ui)
-    for path in brought.paths:
+        downloaded = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
+    _report_checksum(wanted[0], downloaded, ui)
+    for path in downloaded.paths:
         ui.answer(str(path))
 
 
-def _tell_trust(model: Model, brought: Downloaded, ui: Ui) -> None:
+def _report_checksum(model: Model, downloaded: Downloaded, ui: Ui) -> None:
     if model.sha256:
         return
-    if brought.is_first:
+    if downloaded.is_first:
         ui.say(
             f"the publisher of {model.file} states no checksum, so it cannot be verified; its "
-            f"sha256 {brought.checksum} is recorded, and later downloads must match it"
+            f"sha256 {downloaded.checksum} is recorded, and later downloads must match it"
         )
     else:
-        ui.say(f"{model.file} matches the first download: sha256 {brought.checksum}")
+        ui.say(f"{model.file} matches the first download: sha256 {downloaded.checksum}")
 
 
 @models.command("import")

@@ -91,11 +91,11 @@ def _score(flags: dict[str, Any], ui: Ui) -> ExitCode:
 
 
 def _measure(job: Job, options: Options) -> float:
-    from unblur.run import work
+    from unblur.run import steps
 
     if job.problem:
         raise PhotoError(job.problem)
-    return work.score(job, options)
+    return steps.score(job, options)
 
 
 def _list(scores: list[tuple[float, Job]], report: Report, flags: dict[str, Any], ui: Ui) -> None:

@@ -15,7 +15,7 @@ SHOW_CURSOR = b"\x1b[?25h"
 """DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
 
 
-class _Stopped(KeyboardInterrupt):
+class _StopSignal(KeyboardInterrupt):
     """A signal that is to end a run as orderly as Ctrl-C does; holds the exit code."""
 
 
@@ -26,8 +26,8 @@ def orderly_signals() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         for name in codes:
-            signal.signal(name, lambda number, frame: _leave(codes[number]))
-        raise _Stopped(codes[number])
+            signal.signal(name, lambda number, frame: _exit_at_once(codes[number]))
+        raise _StopSignal(codes[number])
 
     before = {name: signal.signal(name, stop) for name in codes}
     try:
@@ -51,7 +51,7 @@ def _codes_of_signals() -> dict[int, ExitCode]:
     return codes
 
 
-def _leave(code: int) -> None:
+def _exit_at_once(code: int) -> None:
     """End the program at once."""
     stderr = 2
     if os.isatty(stderr):
@@ -61,4 +61,4 @@ def _leave(code: int) -> None:
 
 def interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:
     """Return the exit code that tells which signal ended the run."""
-    return interrupt.args[0] if isinstance(interrupt, _Stopped) else ExitCode.INTERRUPTED
+    return interrupt.args[0] if isinstance(interrupt, _StopSignal) else ExitCode.INTERRUPTED

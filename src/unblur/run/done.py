@@ -35,7 +35,7 @@ IS_RESULT = "is itself a result of unblur; --overwrite deblurs it once more"
 
 
 @dataclass
-class Memory:
+class KnownResults:
     """What is known of photos and results.
 
     Args:

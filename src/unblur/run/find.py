@@ -53,16 +53,16 @@ class Found:
     """What its first bytes tell, where they were looked at to recognise it."""
 
 
-Recall = Callable[[Path], Format | None]
+KnownFormat = Callable[[Path], Format | None]
 """Returns the format of a file that is known, which then is not opened."""
 
 
-def know_nothing(path: Path) -> None:
-    """Recall nothing."""
+def no_known_format(path: Path) -> None:
+    """KnownFormat nothing."""
 
 
 def find(
-    named: Place, options: Options, listing: Listing, recall: Recall = know_nothing
+    named: Place, options: Options, listing: Listing, known_format: KnownFormat = no_known_format
 ) -> Iterator[Found]:
     """Yield a named file or object as it is, and what is below a named folder.
 
@@ -70,7 +70,7 @@ def find(
         named: A photo, or a folder.
         options: What the user asked for.
         listing: Takes in the objects below folders.
-        recall: Tells of what is below a folder what is known already.
+        known_format: Tells of what is below a folder what is known already.
     """
     try:
         is_folder = is_folder_at(named)
@@ -82,7 +82,7 @@ def find(
         elif isinstance(named, Url):
             yield from _find_objects(named, options, listing)
         else:
-            yield from _find_files(named, options, recall)
+            yield from _find_files(named, options, known_format)
     except PhotoError as error:
         yield Found(named, PurePath(), problem=str(error))
 
@@ -129,7 +129,7 @@ class _Entry:
     """What the system says of it, or of the link if it is one."""
 
 
-def _find_files(top: Path, options: Options, recall: Recall) -> Iterator[Found]:
+def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Iterator[Found]:
     """Yield what is below a folder, sorted."""
     # A stack of listings: folders may be nested deeper than functions can be.
     stack: list[Iterator[_Entry]] = [iter([_Entry(top, PurePath(), is_folder=True, status=None)])]
@@ -138,7 +138,7 @@ def _find_files(top: Path, options: Options, recall: Recall) -> Iterator[Found]:
         if entry is None:
             stack.pop()
         elif not entry.is_folder:
-            yield _look_at_file(entry, options, recall)
+            yield _look_at_file(entry, options, known_format)
         elif reason := _reason_not_to_enter(entry, options):
             yield Found(entry.path, entry.below, passed_over=reason)
         else:
@@ -195,12 +195,12 @@ def _reason_by_content(folder: _Entry, listing: list[os.DirEntry[str]]) -> str |
     return reason_by_content(folder.path.name, (one.name for one in listing), tag)
 
 
-def _look_at_file(entry: _Entry, options: Options, recall: Recall) -> Found:
+def _look_at_file(entry: _Entry, options: Options, known_format: KnownFormat) -> Found:
     path, below = entry.path, entry.below
     reason = _reason_not_to_open(entry) or _reason_to_pass_over(path, below, options)
     if reason or is_in_cloud(entry.status):
         return Found(path, below, passed_over=reason or IN_THE_CLOUD)
-    if known := recall(path):
+    if known := known_format(path):
         return Found(path, below, form=known)
     header = _read_header(path)
     form = identify(header or b"")

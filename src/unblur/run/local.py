@@ -12,11 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from unblur.run import work
+from unblur.run import steps
 from unblur.run.jobs import Job
 from unblur.run.report import LeftAlone, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
-from unblur.run.work import Loaded
+from unblur.run.steps import LoadedPhoto
 
 if TYPE_CHECKING:
     from unblur.network.deblurrer import Deblurrer
@@ -53,7 +53,9 @@ class LocalRunner:
             for job, wait in zip(jobs, load_ahead(decoding, jobs, load, ahead), strict=True):
                 try:
                     loaded = wait()
-                    pixels = self._deblurrer(loaded.photo.pixels, session.ui.follow(loaded.job))
+                    pixels = self._deblurrer(
+                        loaded.photo.pixels, session.ui.photo_progress(loaded.job)
+                    )
                 except Exception as error:  # a bug with one photo must not lose the others
                     session.settle(outcome_of_error(job, error))
                 else:
@@ -88,23 +90,23 @@ def load_ahead(
     yield from waits
 
 
-def _load(job: Job, session: Session) -> Loaded:
+def _load(job: Job, session: Session) -> LoadedPhoto:
     if session.is_done_meanwhile(job):
         raise LeftAlone(DONE_MEANWHILE)
-    loaded = work.load(job, session.options)
+    loaded = steps.load(job, session.options)
     # It may have another name or other tags than when it was made; or another run has just
     # put it where its photo was.
     session.refuse_result(job, loaded.state)
     return loaded
 
 
-def _store(loaded: Loaded, pixels: Pixels, session: Session) -> None:
+def _store(loaded: LoadedPhoto, pixels: Pixels, session: Session) -> None:
     """Write a result to its place and settle the job."""
     options, settings = session.options, session.settings
     try:
-        with work.finish(loaded, pixels, options, settings, session.stdout) as finished:
+        with steps.finish(loaded, pixels, options, settings, session.stdout) as finished:
             session.record(finished.outcome)
-            outcome = work.publish(finished)
+            outcome = steps.publish(finished)
         if outcome.written_states != finished.outcome.written_states:
             session.record_published(outcome)
     except Exception as error:  # a bug with one photo must not lose the others

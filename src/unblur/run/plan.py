@@ -14,15 +14,15 @@ from unblur.errors import PhotoError, UsageError
 from unblur.formats.photo import CONVERSIONS, Format
 from unblur.limits import most_bytes
 from unblur.options import STREAM, Options
-from unblur.run.done import ALREADY_DONE, IS_RESULT, Memory
+from unblur.run.done import ALREADY_DONE, IS_RESULT, KnownResults
 from unblur.run.find import (
     Found,
-    Recall,
+    KnownFormat,
     find,
     format_of,
     is_folder_at,
     is_same,
-    know_nothing,
+    no_known_format,
 )
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
@@ -53,7 +53,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
     """
     real_folder.cache_clear()
     plan, listing = Plan(), Listing()
-    memory = Memory(history, settings, listing.state_of, most=most_bytes(options.max_pixels))
+    known = KnownResults(history, settings, listing.state_of, most=most_bytes(options.max_pixels))
     named = _read_names(paths)
     _refuse_times_of_objects(named, options)
     into_folder = _goes_into_folder(named, options)
@@ -64,8 +64,8 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         if path == STREAM:
             plan.jobs.append(_plan_stream(options, into_folder))
             continue
-        recall = partial(memory.format_of, options=options)
-        for found in _photos_at(path, options, listing, plan, recall):
+        known_format = partial(known.format_of, options=options)
+        for found in _photos_at(path, options, listing, plan, known_format):
             target = _target(found, options, into_folder)
             plan.jobs.append(Job(found.place, target and _reachable(target)))
     to_stdout = [job for job in plan.jobs if job.target is None and not job.problem]
@@ -75,8 +75,8 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         raise UsageError("--compare writes a file beside the result: use -o FILE")
     if options.compare:
         plan.jobs[:] = _with_comparisons(plan.jobs, options.suffix)
-    judged = [_judge(job, options, memory) for job in plan.jobs]
-    plan.jobs[:] = _mark_collisions(judged)
+    checked = [_check(job, options, known) for job in plan.jobs]
+    plan.jobs[:] = _mark_collisions(checked)
     return plan
 
 
@@ -122,10 +122,10 @@ def _photos_at(
     options: Options,
     listing: Listing,
     plan: Plan,
-    recall: Recall = know_nothing,
+    known_format: KnownFormat = no_known_format,
 ) -> Iterator[Found]:
     """Yield the photos that a path leads to; the plan takes in what is left alone or wrong."""
-    for found in find(parse_place(path), options, listing, recall):
+    for found in find(parse_place(path), options, listing, known_format):
         if found.passed_over:
             plan.passed_over.append((found.place, found.passed_over))
         elif found.problem:
@@ -202,27 +202,27 @@ def _with_comparisons(jobs: list[Job], suffix: str) -> Iterator[Job]:
         yield job
 
 
-def _judge(job: Job, options: Options, memory: Memory) -> Job:
+def _check(job: Job, options: Options, known: KnownResults) -> Job:
     """Find what stands against a job, or what makes it unnecessary."""
     if job.problem:
         return job
     try:
-        return _judge_by_states(job, options, memory)
+        return _check_states(job, options, known)
     except PhotoError as error:  # of a store that does not tell
         return replace(job, problem=str(error))
     except OSError as error:
         return replace(job, problem=describe_os_error(error))
 
 
-def _judge_by_states(job: Job, options: Options, memory: Memory) -> Job:
-    source, target, look = job.source, job.target, memory.look
+def _check_states(job: Job, options: Options, known: KnownResults) -> Job:
+    source, target, look = job.source, job.target, known.look
     if isinstance(source, Path):
         source.stat()
     elif source is not None and look(source) is None:
         return replace(job, problem="no such object")
     if target is None:
         return job
-    if reason := _reason_to_skip(job, options, memory):
+    if reason := _reason_to_skip(job, options, known):
         return replace(job, skip=reason)
     written = [file for file in (target, job.comparison) if file is not None]
     problems = []
@@ -237,7 +237,7 @@ def _judge_by_states(job: Job, options: Options, memory: Memory) -> Job:
             if look(file):
                 return replace(job, skip=f"{file} exists")
     overwrites = options.on_existing == "overwrite"
-    replaceable = {file for file in written if overwrites or memory.is_ours(file, source)}
+    replaceable = {file for file in written if overwrites or known.is_ours(file, source)}
     problems += [problem_of_target(file, file in replaceable, look) for file in written]
     return replace(
         job,
@@ -248,12 +248,12 @@ def _judge_by_states(job: Job, options: Options, memory: Memory) -> Job:
     )
 
 
-def _reason_to_skip(job: Job, options: Options, memory: Memory) -> str | None:
-    if memory.is_done(job, options):
+def _reason_to_skip(job: Job, options: Options, known: KnownResults) -> str | None:
+    if known.is_done(job, options):
         return ALREADY_DONE
     if job.source is None or options.in_place or options.on_existing == "overwrite":
         return None
-    return IS_RESULT if memory.is_result(job.source) else None
+    return IS_RESULT if known.is_result(job.source) else None
 
 
 def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
@@ -265,10 +265,10 @@ def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
     read = frozenset(sources)
     writers: dict[Url | str, tuple[Job, Url | str | None]] = {}
     for job, source in zip(jobs, sources, strict=True):
-        yield job if job.problem else _marked(job, source, read, writers)
+        yield job if job.problem else _check_collision(job, source, read, writers)
 
 
-def _marked(
+def _check_collision(
     job: Job,
     source: Url | str | None,
     sources: Container[Url | str | None],

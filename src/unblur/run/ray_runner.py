@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CORES = 4
 """Cores of a worker without a GPU, unless the user says otherwise."""
-KNOCK_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
 """How long a cluster may take to answer at all."""
 LOCAL_STORE_BYTES = 128 << 20
 """Object store of a cluster of this machine alone; only the network goes there."""
@@ -145,7 +145,7 @@ def _refuse_unreachable(address: str) -> None:
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon:
-        socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 @contextlib.contextmanager

@@ -12,10 +12,10 @@ import ray
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.models.loading import limit_openmp_spinning, load_deblurrer
 from unblur.options import Options
-from unblur.run import work
+from unblur.run import steps
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome, outcome_of_error
-from unblur.run.work import Finished
+from unblur.run.steps import FinishedPhoto
 from unblur.storage import files, objects
 from unblur.storage.places import FileState
 from unblur.version import __version__
@@ -66,7 +66,7 @@ class Worker:
         self._settings, self._shape = settings, shape
         # One thread computes: PyTorch starts threads anew for each one that does.
         self._computing = ThreadPoolExecutor(1, "network")
-        self._finished: dict[int, Finished] = {}
+        self._finished: dict[int, FinishedPhoto] = {}
         self._warnings: list[str] = []
 
     def prepare(self, version: str, samples: list[Path]) -> dict[str, Any] | UnblurError:
@@ -103,7 +103,7 @@ class Worker:
             views=self._choices.views,
             max_memory=self._options.max_memory,
             threads=self._choices.threads or int(self._shape["num_cpus"]) or "auto",
-            reserved=work.drawing_bytes(self._options),
+            reserved=steps.drawing_bytes(self._options),
             warn=self._warnings.append,
         )
         return {"device": self._deblurrer.device.type, "tile": self._deblurrer.tile}
@@ -125,15 +125,15 @@ class Worker:
             return outcome_of_error(job, error)
         return self._finished[number].outcome
 
-    def _finish(self, job: Job, source: FileState | None) -> Finished:
+    def _finish(self, job: Job, source: FileState | None) -> FinishedPhoto:
         assert job.target is not None
         if not job.replaces and objects.state_of(job.target):
             raise PhotoError(f"{job.target} exists; --overwrite replaces it")
-        loaded = work.load(job, self._options)
+        loaded = steps.load(job, self._options)
         if source is not None and loaded.state != source:
             raise PhotoError("changed meanwhile: a result may be there; run again")
         pixels = self._computing.submit(self._deblurrer, loaded.photo.pixels).result()
-        finished = work.finish(loaded, pixels, self._options, self._settings)
+        finished = steps.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
         outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings)
         return replace(finished, outcome=outcome)
@@ -147,6 +147,6 @@ class Worker:
         """Give a result its name."""
         finished = self._finished.pop(number)
         try:
-            return work.publish(finished)
+            return steps.publish(finished)
         except Exception as error:  # a bug with one photo must not lose the others
             return outcome_of_error(finished.outcome.job, error)

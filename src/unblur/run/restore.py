@@ -71,7 +71,7 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
     else:
         options = Options(recursive=choices.recursive, in_place=True)
         # As if every photo were known, so that none is opened to look what it is.
-        for found in find(named, options, Listing(), recall=lambda path: JPEG):
+        for found in find(named, options, Listing(), known_format=lambda path: JPEG):
             if found.problem:
                 yield Job(found.place, None, problem=found.problem)
             elif found.passed_over == BACKUP and isinstance(found.place, Path):

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from unblur.errors import PhotoError
 from unblur.options import Options
-from unblur.run.done import Memory
+from unblur.run.done import KnownResults
 from unblur.run.history import History, Record
 from unblur.run.jobs import Job, Plan
 from unblur.run.report import LeftAlone, Outcome, Report, Status, planned_outcome
@@ -47,7 +47,7 @@ class Session:
                 time, the record holds the time of one, and the other's is known by its content.
         """
         try:
-            return Memory(self.history, self.settings, reads=reads).is_done(job, self.options)
+            return KnownResults(self.history, self.settings, reads=reads).is_done(job, self.options)
         except PhotoError:  # of a store that does not tell: the job itself will, if it goes on
             return False
 
@@ -62,7 +62,7 @@ class Session:
             LeftAlone: If it is.
         """
         if job.source and job.target and state:
-            memory = Memory(self.history, self.settings)
+            memory = KnownResults(self.history, self.settings)
             if reason := memory.recognise(job.source, state, self.options):
                 raise LeftAlone(reason)
 

@@ -32,5 +32,5 @@ class Watcher(Protocol):
             total: How many photos there are to do.
         """
 
-    def follow(self, job: Job) -> Callable[[float], None]:
+    def photo_progress(self, job: Job) -> Callable[[float], None]:
         """Begin a photo, and return what is to be called with the share that is done, 0 to 1."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedPhoto:
     """A photo that is ready for the network."""
 
     job: Job
@@ -47,7 +47,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedPhoto:
     """A result that only needs its name."""
 
     outcome: Outcome
@@ -55,7 +55,7 @@ class Finished:
     started: float
     comparison: drafts.Draft | None = None
 
-    def __enter__(self) -> Finished:
+    def __enter__(self) -> FinishedPhoto:
         return self
 
     def __exit__(self, *unused: object) -> None:
@@ -64,7 +64,7 @@ class Finished:
             pass
 
 
-def load(job: Job, options: Options) -> Loaded:
+def load(job: Job, options: Options) -> LoadedPhoto:
     """Read and decode a photo.
 
     Raises:
@@ -92,7 +92,7 @@ def load(job: Job, options: Options) -> Loaded:
     _check_target(job, photo.format, options)
     if options.in_place:
         job = replace(job, replaced=state)
-    return Loaded(job, photo, state, attributes, started)
+    return LoadedPhoto(job, photo, state, attributes, started)
 
 
 def _is_result(job: Job, state: FileState | None, attributes: Attributes | None) -> bool:
@@ -154,8 +154,8 @@ def _result_format(options: Options) -> Format | None:
 
 
 def finish(
-    loaded: Loaded, pixels: Pixels, options: Options, settings: str = "", stdout: int = -1
-) -> Finished:
+    loaded: LoadedPhoto, pixels: Pixels, options: Options, settings: str = "", stdout: int = -1
+) -> FinishedPhoto:
     """Encode new pixels, and write the result beside its place.
 
     Args:
@@ -185,9 +185,9 @@ def finish(
     outcome = Outcome(
         job, Status.DONE, "", width, height, 0.0, notes, photo.notes, source_state=loaded.state
     )
-    outcome, picture = _show(outcome, loaded, pixels, options)
+    outcome, picture = _draw(outcome, loaded, pixels, options)
     if job.target is None:
-        return Finished(outcome, drafts.StreamDraft(stdout, encoded.data), loaded.started)
+        return FinishedPhoto(outcome, drafts.StreamDraft(stdout, encoded.data), loaded.started)
     attributes = loaded.attributes
     if attributes and options.strip_metadata:
         attributes = attributes.stripped()
@@ -199,7 +199,7 @@ def finish(
     target_state = draft.state and replace(draft.state, content=content)
     outcome = replace(outcome, target_state=target_state)
     if job.comparison is None or picture is None:
-        return Finished(outcome, draft, loaded.started)
+        return FinishedPhoto(outcome, draft, loaded.started)
     try:
         comparison = _draft(job.comparison, picture, attributes and attributes.stripped())
     except PhotoError:
@@ -207,7 +207,7 @@ def finish(
             raise
     state = comparison.state and replace(comparison.state, content=content_of(picture))
     outcome = replace(outcome, comparison_state=state)
-    return Finished(outcome, draft, loaded.started, comparison)
+    return FinishedPhoto(outcome, draft, loaded.started, comparison)
 
 
 def _draft(
@@ -219,8 +219,8 @@ def _draft(
     return drafts.FileDraft(place, data, like, keep_time)
 
 
-def _show(
-    outcome: Outcome, loaded: Loaded, pixels: Pixels, options: Options
+def _draw(
+    outcome: Outcome, loaded: LoadedPhoto, pixels: Pixels, options: Options
 ) -> tuple[Outcome, bytes | None]:
     """Draw what shows a photo before and after, as far as it is asked for.
 
@@ -285,7 +285,7 @@ def _refuse_changed(job: Job) -> None:
         raise PhotoError(f"{job.target} was changed meanwhile, and stays; run again")
 
 
-def publish(finished: Finished) -> Outcome:
+def publish(finished: FinishedPhoto) -> Outcome:
     """Give a result its name, in one step; and before that its comparison.
 
     Raises:
