@@ -1,8 +1,8 @@
-"""Files recognised by what is in them: a hash of the coded pixels.
+"""Hashes by which photos and results are recognised, wherever they lie.
 
-The hash covers what deblurring replaces, and nothing else (see
-`unblur.formats.coding.coded_pixels`). It is BLAKE2b (RFC 7693) of 16 bytes: two photos
-of a library never share it by chance.
+The hash of the pixels covers the coded pixels only, not the metadata (see
+`unblur.formats.coding.coded_pixels`). It is BLAKE2b (RFC 7693) with 16 bytes: two different photos
+never share it by chance.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _BY_NAME = {form.name: form for form in FORMATS}
 
 
 def content_of(data: bytes) -> Content:
-    """Return the hashes of a file's content.
+    """Return the hashes of a file: of its pixels and of all bytes.
 
     Args:
-        data: The whole file. One that cannot be parsed has no hash of its pixels.
+        data: The whole file. If it cannot be parsed, the hash of the pixels is empty.
     """
     from unblur.formats import coding
 
@@ -41,7 +41,7 @@ def content_of(data: bytes) -> Content:
 
 
 def format_of_hash(pixels: str) -> Format | None:
-    """Return the format that a hash of pixels was taken in; see `Content.pixels`."""
+    """Return the format of the file that a hash of pixels comes from; see `Content.pixels`."""
     return _BY_NAME.get(pixels.rpartition(" ")[0])
 
 
@@ -49,14 +49,14 @@ def read_content(path: Path, most: int | None = None) -> tuple[FileState, Attrib
     """Read a file and hash its content.
 
     Args:
-        path: Where it lies.
-        most: Refuse it without reading it if it has more bytes.
+        path: The file.
+        most: Largest size to read, in bytes; ``None`` is any.
 
     Returns:
         Its state, with the content, and its attributes.
 
     Raises:
-        PhotoError: If it cannot be read.
+        PhotoError: If the file cannot be read, or is larger.
     """
     data, attributes = files.read_photo_bytes(path, most)
     return replace(FileState.of(attributes.status), content=content_of(data)), attributes

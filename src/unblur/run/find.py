@@ -1,4 +1,4 @@
-"""The photos at the paths that a user named, and below them."""
+"""Find photos: files and objects that the user names, and photos below folders."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ from unblur.words import describe_os_error
 
 BACKUP = "a backup"
 _OTHERS_BACKUP = re.compile(r"\.\w+(_original|~|\.bak)$", re.IGNORECASE)
-"""What ExifTool and editors make of the name of a photo before they replace it."""
+"""Endings of the backups that ExifTool and editors make."""
 NO_PHOTO = "not a photo that can be processed"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
 
 @dataclass(frozen=True)
 class Found:
-    """A place to try, or one that is not tried for a reason."""
+    """A file, folder or object that was found: a photo to try, or one with a reason against it."""
 
     place: Place
     below: PurePath
-    """Where it lies below the folder that the user named."""
+    """Path relative to the folder that the user named."""
     problem: str | None = None
-    """Why it cannot be done."""
+    """Why it cannot be processed."""
     passed_over: str | None = None
-    """Why it is left alone."""
+    """Why it is passed over."""
     form: Format | None = None
-    """What its first bytes tell, where they were looked at to recognise it."""
+    """Format by its first bytes; ``None`` if they were not read."""
 
 
 KnownFormat = Callable[[Path], Format | None]
-"""Returns the format of a file that is known, which then is not opened."""
+"""Returns the format of a file from the record, so that it need not be opened."""
 
 
 def no_known_format(path: Path) -> None:
@@ -67,10 +67,10 @@ def find(
     """Yield a named file or object as it is, and what is below a named folder.
 
     Args:
-        named: A photo, or a folder.
-        options: What the user asked for.
-        listing: Takes in the objects below folders.
-        known_format: Tells of what is below a folder what is known already.
+        named: A photo or a folder.
+        options: The user's options.
+        listing: Receives the objects below folders, with their states.
+        known_format: Returns the format of a file below a folder, if the record has it.
     """
     try:
         is_folder = is_folder_at(named)
@@ -91,23 +91,23 @@ def is_folder_at(named: Place) -> bool:
     """Tell whether a place is a folder.
 
     Raises:
-        PhotoError: If a store does not tell.
+        PhotoError: If a store does not answer.
     """
     return objects.is_folder(named) if isinstance(named, Url) else files.is_folder(named)
 
 
 def format_of(photo: Place) -> Format | None:
-    """Return the format of a photo, as far as its first bytes tell.
+    """Return the format of a photo by its first bytes.
 
-    An object is told by its name's ending: a request for each would take longer
-    than all else. What it holds is looked at when it is read.
+    For an object the ending of its name counts, because a request for each object
+    would take too long. Its content is checked when it is read.
     """
     if isinstance(photo, Url) and photo.suffix.lower() in PHOTO_SUFFIXES:
         return next(form for form in FORMATS if photo.suffix.lower() in form.suffixes)
     try:
         return identify(_read_header(photo) or b"")
     except PhotoError:
-        return None  # which is told when it is read
+        return None  # reading the photo will report it
 
 
 def _read_header(photo: Place) -> bytes | None:
@@ -122,16 +122,16 @@ class _Entry:
 
     path: Path
     below: PurePath
-    """Where it lies below the folder that the user named."""
+    """Path relative to the folder that the user named."""
     is_folder: bool
     """Whether it is a folder, or a link to one."""
     status: os.stat_result | None
-    """What the system says of it, or of the link if it is one."""
+    """Status of the file or folder; of a link, its own."""
 
 
 def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Iterator[Found]:
-    """Yield what is below a folder, sorted."""
-    # A stack of listings: folders may be nested deeper than functions can be.
+    """Yield the files below a folder, sorted, and folders that are not entered."""
+    # A stack of listings: folders may be nested deeper than Python can recurse.
     stack: list[Iterator[_Entry]] = [iter([_Entry(top, PurePath(), is_folder=True, status=None)])]
     while stack:
         entry = next(stack[-1], None)
@@ -155,7 +155,7 @@ def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Itera
 
 
 def _list_folder(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what a folder holds, sorted by name.
+    """Return the entries of a folder, sorted by name.
 
     Raises:
         OSError: If it cannot be listed.
@@ -187,7 +187,7 @@ def _reason_not_to_enter(entry: _Entry, options: Options) -> str | None:
 
 
 def _reason_by_content(folder: _Entry, listing: list[os.DirEntry[str]]) -> str | None:
-    """Return why a folder is left alone for what is in it, unless the user named it."""
+    """Return why a folder is passed over because of its content, unless the user named it."""
     if folder.below == PurePath():
         return None
     is_tagged = any(one.name == CACHE_TAG and not one.is_symlink() for one in listing)
@@ -204,7 +204,7 @@ def _look_at_file(entry: _Entry, options: Options, known_format: KnownFormat) ->
         return Found(path, below, form=known)
     header = _read_header(path)
     form = identify(header or b"")
-    # One that cannot be read is tried all the same, to be told as an error.
+    # An unreadable file with the ending of a photo is tried, so that its error is reported.
     may_be_photo = form or (header is None and path.suffix.lower() in PHOTO_SUFFIXES)
     return Found(path, below, passed_over=None if may_be_photo else NO_PHOTO, form=form)
 
@@ -248,7 +248,7 @@ def _find_objects(folder: Url, options: Options, listing: Listing) -> Iterator[F
 
 
 def _folders_above(key: str) -> Iterator[tuple[str, str]]:
-    """Yield the folders above an object, the nearest first, and the names in them on the way."""
+    """Yield each folder above an object, the nearest first, with the next name on the path."""
     slash = "/"
     while slash:
         key, slash, name = key.rpartition("/")
@@ -256,7 +256,7 @@ def _folders_above(key: str) -> Iterator[tuple[str, str]]:
 
 
 def _folders_left_alone(urls: list[Url], top: Url) -> dict[str, str]:
-    """Return the folders below another one that are not entered, with the reasons."""
+    """Return the folders below ``top`` that are not entered, with the reasons."""
     names: dict[str, set[str]] = {}
     for url in urls:
         for folder, name in _folders_above(str(url.key_below(top))):
@@ -292,7 +292,7 @@ def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | N
 
 
 def _leads_out(key: str) -> bool:
-    """Tell whether a key, taken for a path below a folder, could lead out of that."""
+    """Tell whether a key, used as a relative path, could lead out of a folder."""
     return ".." in re.split(r"[/\\]", key) or (os.name == "nt" and ":" in key)
 
 

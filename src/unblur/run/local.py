@@ -1,7 +1,7 @@
-"""Move jobs through decoding, deblurring and encoding, which overlap.
+"""The runner on this machine: decoding, deblurring and encoding overlap.
 
-Threads decode ahead of the network and write behind it, never more than
-``Options.jobs`` photos each, so memory does not grow with the number of photos.
+Threads decode photos ahead of the network and write results behind it. Each side holds at most
+``Options.jobs`` photos, so memory does not grow with the number of photos.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class LocalRunner:
     """Does jobs in this process, on one device.
 
     Args:
-        make_deblurrer: Called once, and only if a job can be tried at all.
+        make_deblurrer: Loads the network; called once, and only if there is a job to do.
     """
 
     def __init__(self, make_deblurrer: Callable[[], Deblurrer]) -> None:
@@ -43,7 +43,7 @@ class LocalRunner:
         pass
 
     def do(self, jobs: list[Job], session: Session) -> None:
-        """Do jobs; photos that are through the network are written however it ends."""
+        """Do jobs; deblurred photos are written even if the run is interrupted."""
         ahead = 0 if session.options.max_memory else session.options.jobs
         decoding = ThreadPoolExecutor(session.options.jobs, "decode")
         writing = ThreadPoolExecutor(session.options.jobs, "write")
@@ -77,8 +77,8 @@ def load_ahead(
     """Load jobs in threads, never more than ``depth`` ahead.
 
     Yields:
-        For each job, in order, a function that waits for it: it returns or raises what
-        ``load`` does.
+        For each job, in order, a function that waits and then returns, or raises, as ``load``
+        does.
     """
     waits: deque[Callable[[], T]] = deque()
     for job in jobs:
@@ -91,17 +91,23 @@ def load_ahead(
 
 
 def _load(job: Job, session: Session) -> LoadedPhoto:
+    """Load a photo unless it is done.
+
+    Raises:
+        PhotoError: If it cannot be processed.
+        LeftAlone: If it is done already, or need not be deblurred.
+    """
     if session.is_done_meanwhile(job):
         raise LeftAlone(DONE_MEANWHILE)
     loaded = steps.load(job, session.options)
-    # It may have another name or other tags than when it was made; or another run has just
-    # put it where its photo was.
+    # The photo may be a result that was renamed or re-tagged, or that another run has just
+    # put in place of its photo.
     session.refuse_result(job, loaded.state)
     return loaded
 
 
 def _store(loaded: LoadedPhoto, pixels: Pixels, session: Session) -> None:
-    """Write a result to its place and settle the job."""
+    """Write, record and publish a result, and settle its job."""
     options, settings = session.options, session.settings
     try:
         with steps.finish(loaded, pixels, options, settings, session.stdout) as finished:

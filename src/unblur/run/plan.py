@@ -1,4 +1,4 @@
-"""From the paths that a user named to jobs, before any pixel is read."""
+"""The planner: turn the user's paths into jobs, before any pixel is read."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from unblur.words import describe_os_error
 
 
 def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:
-    """Decide for each photo where its result goes.
+    """Find the photos, choose the target of each, and check whether it can be written.
 
-    A file that was named is always tried. Below a folder only photos are taken,
-    told by content; hidden files and folders, links to folders, results of earlier
-    runs and what `unblur.run.ignored` names are passed over. Links are never followed
-    into a folder, so there are no loops.
+    A file that the user names is always tried. Below a folder, photos are recognised by their
+    content; hidden files and folders, links to folders, results of earlier runs and everything in
+    `unblur.run.ignored` are passed over. Links to folders are never followed, so there are no
+    loops.
 
     Args:
         paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
-        options: What the user asked for.
-        history: What earlier runs have done.
-        settings: What a result depends on besides its photo; see `History`.
+        options: The user's options.
+        history: The record of earlier results.
+        settings: See `unblur.run.runner.Session`.
 
     Raises:
         UsageError: If the paths and the options do not fit together.
@@ -81,14 +81,14 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
 
 
 def find_photos(paths: Iterable[str], options: Options) -> Plan:
-    """List the photos that paths lead to, as `make_plan` finds them, to be looked at only.
+    """Find photos as `make_plan` does, but choose no targets.
 
     Args:
         paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
-        options: What the user asked for.
+        options: The user's options.
 
     Raises:
-        UsageError: If a path cannot be one.
+        UsageError: If a path is empty or impossible.
     """
     plan, listing = Plan(), Listing()
     for path in _read_names(paths):
@@ -101,11 +101,10 @@ def find_photos(paths: Iterable[str], options: Options) -> Plan:
 
 
 def _read_names(paths: Iterable[str]) -> list[str]:
-    """Return paths, each once.
+    """Return the paths without repetitions.
 
     Raises:
-        UsageError: If one is empty: that of a variable which was never set, and not the folder
-            where the program was started. Or if one holds what no path can.
+        UsageError: If a path is empty, as from an unset variable, or contains a NUL character.
     """
     named = list(dict.fromkeys(paths))
     if "" in named:
@@ -124,7 +123,7 @@ def _photos_at(
     plan: Plan,
     known_format: KnownFormat = no_known_format,
 ) -> Iterator[Found]:
-    """Yield the photos that a path leads to; the plan takes in what is left alone or wrong."""
+    """Yield the photos at a path; add to the plan what is passed over or cannot be done."""
     for found in find(parse_place(path), options, listing, known_format):
         if found.passed_over:
             plan.passed_over.append((found.place, found.passed_over))
@@ -190,7 +189,7 @@ def _result_format(found: Found, options: Options) -> Format | None:
 
 
 def _with_comparisons(jobs: list[Job], suffix: str) -> Iterator[Job]:
-    """Name the comparisons; where several results differ in their ending only, after that too."""
+    """Name the comparisons; with the result's ending if results differ only in that."""
     targets = [job.target for job in jobs if job.target is not None]
     taken = Counter(_identity(comparison_place(target, suffix)) for target in targets)
     for job in jobs:
@@ -203,7 +202,7 @@ def _with_comparisons(jobs: list[Job], suffix: str) -> Iterator[Job]:
 
 
 def _check(job: Job, options: Options, known: KnownResults) -> Job:
-    """Find what stands against a job, or what makes it unnecessary."""
+    """Find out whether a job is impossible or unnecessary."""
     if job.problem:
         return job
     try:
@@ -257,9 +256,9 @@ def _reason_to_skip(job: Job, options: Options, known: KnownResults) -> str | No
 
 
 def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
-    """Mark every job that would write what another one reads, or would write too.
+    """Mark each job whose output is also the input or the output of another job.
 
-    One whose photo goes to the same place already, by another spelling of its path, is skipped.
+    A photo that was named twice, by different spellings of its path, is skipped the second time.
     """
     sources = [None if job.source is None else _identity(job.source) for job in jobs]
     read = frozenset(sources)
@@ -274,13 +273,13 @@ def _check_collision(
     sources: Container[Url | str | None],
     writers: dict[Url | str, tuple[Job, Url | str | None]],
 ) -> Job:
-    """Mark a job if something stands against it, and take in what it writes.
+    """Mark a job if it collides with another one, and add its outputs to ``writers``.
 
     Args:
         job: The job.
-        source: The identity of its photo.
-        sources: Those of all photos.
-        writers: By what they write, the jobs so far and the identities of their photos.
+        source: Identity of its photo.
+        sources: Identities of all photos.
+        writers: Earlier jobs and the identities of their photos, by the identity of the output.
     """
     for file in (job.target, job.comparison):
         if file is None:
@@ -305,7 +304,7 @@ def _identity(target: Place) -> Url | str:
 
 
 def has_other_links(path: Path) -> bool:
-    """Tell whether a file has names besides its own and its backup's, which stay as they are."""
+    """Tell whether a file has hard links other than its own name and its backup."""
     status = path.stat()
     expected = 2 if is_same(path, backup_of(path)) else 1
     return stat.S_ISREG(status.st_mode) and status.st_nlink > expected

@@ -1,4 +1,4 @@
-"""What became of each photo, and of all of them."""
+"""The outcome of each photo, and the report of a run."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 class LeftAlone(Exception):  # noqa: N818 (no error: the photo is skipped)
-    """Raised when a photo needs no work; its text is the reason."""
+    """Raised for a photo that is skipped; the text is the reason."""
 
 
 class Status(Enum):
-    """How a photo ended."""
+    """Status of a job."""
 
     DONE = "done"
     SKIPPED = "skipped"
     FAILED = "failed"
     PLANNED = "planned"
-    """To be done; in a dry run also the end."""
+    """To be done; the final status only in a dry run."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class Outcome:
     job: Job
     status: Status
     reason: str = ""
-    """Why it failed or was skipped."""
+    """Reason of a failed or skipped job."""
     width: int = 0
     height: int = 0
     seconds: float = 0.0
-    """From the first byte read to the last one written, waiting included."""
+    """Time from reading to publishing, including waits."""
     notes: tuple[str, ...] = ()
-    """What the user should know of it."""
+    """Sentences that are always printed."""
     details: tuple[str, ...] = ()
-    """What only the curious want to know."""
+    """Sentences that only --verbose prints."""
     trace: str = ""
-    """Where an error came from that nobody foresaw."""
+    """Traceback of an unexpected error."""
     pictures: Pictures | None = None
     preview: Preview | None = None
     """Small picture for the terminal; dropped once it is shown."""
@@ -76,7 +76,11 @@ class Outcome:
         return replace(self, target_state=target, comparison_state=comparison)
 
     def to_json(self, settings: dict[str, Any]) -> str:
-        """Return one line of JSON, the form of ``--json``."""
+        """Return the line of JSON that ``--json`` prints.
+
+        Args:
+            settings: Further values for the line: the options of the network.
+        """
         values = {
             "input": _text(self.job.source),
             "output": _text(self.job.target),
@@ -116,31 +120,32 @@ def outcome_of_error(job: Job, error: Exception) -> Outcome:
 
 
 def _text(path: os.PathLike[str] | None) -> str | None:
-    # Bytes of a name that are no text come out as lone surrogates, as os.fsencode takes them.
+    # Bytes that are not text become lone surrogates, which os.fsencode turns back.
     return None if path is None else os.fspath(path)
 
 
 @dataclass
 class Report:
-    """What became of all photos; its size does not grow with those that went well.
+    """The outcomes of a run: counts, and the failures.
 
-    Unless outcomes are kept, which a page needs.
+    Other outcomes are dropped, so that a large run takes no memory, unless they are kept.
     """
 
     keeps_outcomes: bool = False
+    """Whether to keep all outcomes, which the web page of ``--report`` needs."""
     in_cloud: int = 0
-    """Files that were passed over because their content is in the cloud only."""
+    """Number of files whose content is in the cloud only."""
     outcomes: list[Outcome] = field(default_factory=list)
     counts: Counter[Status] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
     last: Outcome | None = None
-    """The latest one, without its pictures."""
+    """The latest outcome, without pictures."""
     interrupted_by: KeyboardInterrupt | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    """Held while a photo is settled, which threads do."""
+    """Held while a job is settled; threads settle jobs at the same time."""
 
     def add(self, outcome: Outcome) -> None:
-        """Take in one photo."""
+        """Add the outcome of one photo."""
         self.counts[outcome.status] += 1
         self.last = replace(outcome, preview=None, pictures=None)
         if self.keeps_outcomes:
@@ -150,7 +155,7 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the program returns to the shell."""
+        """Exit code of the program."""
         if not self.counts:
             return ExitCode.NOTHING_TO_DO
         return ExitCode.FAILED if self.failures else ExitCode.OK
@@ -165,7 +170,7 @@ class Report:
 
     @property
     def cloud_note(self) -> str:
-        """A sentence about the files in the cloud; empty if there were none."""
+        """Sentence about files in the cloud; empty if there are none."""
         if not self.in_cloud:
             return ""
         subject = "1 file is" if self.in_cloud == 1 else f"{self.in_cloud} files are"

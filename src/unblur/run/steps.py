@@ -1,8 +1,8 @@
-"""What is done with one photo: load it, finish its result, give the result its name.
+"""The steps of one photo: load it, finish its result, publish the result.
 
-Nothing here knows where it runs, or of other photos. Between `finish` and
-`publish` whoever runs it records the result, so that no crash can leave one
-that nobody knows.
+The steps are the same on this machine and on a cluster. Between `finish` and
+`publish` the runner records the result, so that no crash leaves a result that
+is not in the record.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ class LoadedPhoto:
     job: Job
     photo: Photo
     state: FileState | None
-    """What tells its file from a changed one; ``None`` for standard input."""
+    """State of the file, with its content; ``None`` for standard input."""
     attributes: Attributes | None
-    """What its file system knows of its file; ``None`` if it lies in no file."""
+    """Owner, permissions and extended attributes; ``None`` if the photo is not a file."""
     started: float
 
 
 @dataclass(frozen=True)
 class FinishedPhoto:
-    """A result that only needs its name."""
+    """A complete result that is not published yet; leaving the context deletes it."""
 
     outcome: Outcome
     draft: drafts.Draft
@@ -59,7 +59,7 @@ class FinishedPhoto:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        """Discard what was not published."""
+        """Delete drafts that were not published."""
         with self.draft, self.comparison or contextlib.nullcontext():
             pass
 
@@ -68,8 +68,8 @@ def load(job: Job, options: Options) -> LoadedPhoto:
     """Read and decode a photo.
 
     Raises:
-        PhotoError: If it cannot be processed as asked for.
-        LeftAlone: If it is sharp, or a result already.
+        PhotoError: If it cannot be read or decoded, or the target has the wrong format.
+        LeftAlone: If it is sharp and only blurred photos are wanted, or if it is itself a result.
     """
     from unblur.formats import coding
     from unblur.main_memory import return_freed_memory
@@ -96,7 +96,7 @@ def load(job: Job, options: Options) -> LoadedPhoto:
 
 
 def _is_result(job: Job, state: FileState | None, attributes: Attributes | None) -> bool:
-    """Tell whether a photo turns out to be what another run, with another record, made of it."""
+    """Tell whether a photo bears the mark of a result, which runs with other records leave, too."""
     if state is None or attributes is None or not isinstance(job.source, Path):
         return False
     return is_marked(job.source, state, attributes.mark)
@@ -125,7 +125,7 @@ def score(job: Job, options: Options) -> float:
 
 
 def _score(data: bytes, options: Options) -> tuple[float, Photo | None]:
-    """Return the score, and the photo if it had to be decoded as a whole."""
+    """Return the score, and the photo if it was decoded in full size."""
     from unblur.formats import coding
     from unblur.score import blur_score
 
@@ -134,7 +134,11 @@ def _score(data: bytes, options: Options) -> tuple[float, Photo | None]:
 
 
 def _check_target(job: Job, form: Format, options: Options) -> None:
-    """Refuse to write a format over another one, or under another one's ending."""
+    """Check that the target's format and ending fit the result.
+
+    Raises:
+        PhotoError: If not.
+    """
     result = _result_format(options) or form.result
     if options.in_place:
         if result is not form:
@@ -156,17 +160,17 @@ def _result_format(options: Options) -> Format | None:
 def finish(
     loaded: LoadedPhoto, pixels: Pixels, options: Options, settings: str = "", stdout: int = -1
 ) -> FinishedPhoto:
-    """Encode new pixels, and write the result beside its place.
+    """Encode the deblurred pixels, and write the result to a temporary file beside its target.
 
     Args:
         loaded: The photo.
-        pixels: Of the same shape and type as the photo's.
-        options: What the user asked for.
-        settings: What the result depends on besides its photo; see `unblur.run.runner.Session`.
-        stdout: Descriptor for a photo that goes to standard output.
+        pixels: The deblurred pixels, of the same shape and dtype as the photo's.
+        options: The user's options.
+        settings: See `unblur.run.runner.Session`; part of the mark on results of ``--in-place``.
+        stdout: File descriptor of standard output, for a job without a target.
 
     Raises:
-        PhotoError: If it cannot be encoded or written.
+        PhotoError: If the result cannot be encoded or written.
     """
     from unblur.formats import coding
     from unblur.run.content import content_of
@@ -203,7 +207,7 @@ def finish(
     try:
         comparison = _draft(job.comparison, picture, attributes and attributes.stripped())
     except PhotoError:
-        with draft:  # which is thrown away
+        with draft:  # deletes it
             raise
     state = comparison.state and replace(comparison.state, content=content_of(picture))
     outcome = replace(outcome, comparison_state=state)
@@ -213,7 +217,7 @@ def finish(
 def _draft(
     place: Place, data: bytes, like: Attributes | None, keep_time: bool = False
 ) -> drafts.Draft:
-    """Write a file as private as the photo, or get an object ready, without its name yet."""
+    """Write a temporary file as private as the photo, or prepare the upload of an object."""
     if isinstance(place, Url):
         return objects.Upload(place, data)
     return drafts.FileDraft(place, data, like, keep_time)
@@ -222,10 +226,10 @@ def _draft(
 def _draw(
     outcome: Outcome, loaded: LoadedPhoto, pixels: Pixels, options: Options
 ) -> tuple[Outcome, bytes | None]:
-    """Draw what shows a photo before and after, as far as it is asked for.
+    """Draw the pictures of before and after that the options ask for.
 
     Returns:
-        The outcome with its pictures, and the comparison as a PNG file.
+        The outcome with its small pictures, and the comparison as a PNG file or ``None``.
     """
     if not (outcome.job.comparison or options.picture_side or options.screen):
         return outcome, None
@@ -249,7 +253,7 @@ def _draw(
 
 
 def drawing_bytes(options: Options) -> int:
-    """Return the memory that drawing a photo before and after takes, if that is asked for."""
+    """Return the bytes of memory for drawing pictures of before and after; 0 if none are drawn."""
     if not (options.compare or options.picture_side or options.screen):
         return 0
     from unblur.pictures.compare import DRAWING_BYTES
@@ -258,10 +262,10 @@ def drawing_bytes(options: Options) -> int:
 
 
 def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
-    """Make the folder or the backup, and return what the user should know of that."""
+    """Make the folder or the backup for a result, and return notes for the user."""
     if job.target is None:
         return ()
-    _refuse_changed(job)  # of which a backup would be kept, too
+    _refuse_changed(job)  # or the backup would be a copy of somebody's edit
     if isinstance(job.target, Url):
         if options.keeps_backup:
             objects.copy(job.target, backup_of(job.target))
@@ -276,20 +280,20 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
 
 
 def _refuse_changed(job: Job) -> None:
-    """Look whether what is to be replaced is still what it was.
+    """Check that the file to be replaced has not changed since it was read or planned.
 
     Raises:
-        PhotoError: If not: somebody has edited it.
+        PhotoError: If it has.
     """
     if job.target and job.replaced and objects.state_of(job.target) != job.replaced:
         raise PhotoError(f"{job.target} was changed meanwhile, and stays; run again")
 
 
 def publish(finished: FinishedPhoto) -> Outcome:
-    """Give a result its name, in one step; and before that its comparison.
+    """Rename a finished result to its target, after its comparison.
 
     Raises:
-        PhotoError: If a file is there that must stay, or the name cannot be given.
+        PhotoError: If a file that must stay is in the way, or renaming fails.
     """
     job, comparison = finished.outcome.job, None
     with finished.draft, finished.comparison or contextlib.nullcontext():
