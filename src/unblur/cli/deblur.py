@@ -1,4 +1,4 @@
-"""Photos on the command line: from the values of options to the program's exit code."""
+"""``unblur PATH...``: deblur photos with the options of the command line."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 
 def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
-    """Deblur photos, or only show the plan.
+    """Deblur photos, or only print the plan.
 
     Args:
         flags: The values of all options.
-        ui: Shows what happens.
-        stdout: Descriptor for a photo that goes to standard output.
+        ui: Prints messages and outcomes.
+        stdout: File descriptor of standard output, for a photo that is written there.
 
     Returns:
-        What the program returns to the shell.
+        The exit code.
 
     Raises:
         UnblurError: If no photo can be deblurred.
@@ -72,7 +72,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         code = ExitCode.OK
         try:
             run_plan(plan, _make_runner(weights, flags, options, ui), session)
-        finally:  # also of a run that was cut short
+        finally:  # also after an interrupt
             if page and report.counts:
                 facts = len(plan.jobs), time.monotonic() - started, ui.settings
                 code = _write_page(report, page, options, facts, ui)
@@ -82,10 +82,10 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
 
 
 def _require_history(history: History, options: Options) -> None:
-    """Refuse to replace originals if nobody can tell which have been replaced.
+    """Check that the record can be used if results replace originals.
 
     Raises:
-        UsageError: If results could be deblurred once more, now or by a second run.
+        UsageError: If not: this run or the next could deblur a result again.
     """
     if history.problem and options.in_place:
         raise UsageError(f"--in-place needs the record of results: {history.problem}")
@@ -101,7 +101,7 @@ def _read_options(flags: dict[str, Any]) -> Options:
 
 
 def _page_path(flags: dict[str, Any]) -> Path | None:
-    """Return where the page of the run goes, having looked what stands against that."""
+    """Return the path of the web page, if there is one, after checking that it can be written."""
     if flags["report"] is None:
         return None
     from unblur.cli.page import check_target
@@ -111,7 +111,7 @@ def _page_path(flags: dict[str, Any]) -> Path | None:
 
 
 def _with_display_options(options: Options, flags: dict[str, Any], plan: Plan, ui: Ui) -> Options:
-    """Return options that also tell how photos are to be shown."""
+    """Return the options with the sizes of pictures for the page and the terminal."""
     if flags["report"] is not None:
         from unblur.cli.page import picture_side
 

@@ -27,7 +27,7 @@ def models() -> None:
 
 
 def _run(act: Callable[[Ui], None], quiet: int, verbose: int) -> None:
-    """Act, and exit with the code for what came of it."""
+    """Act, and exit with the exit code."""
     ui = Ui(verbose - quiet)
 
     def done() -> ExitCode:
@@ -92,7 +92,7 @@ def info(model: str, quiet: int, verbose: int) -> None:
 
 
 def _describe_known(name: str) -> list[tuple[str, ...]]:
-    """Return what `MODELS` tells."""
+    """Return the rows of a model in `MODELS`: licence, training data, source."""
     model = MODELS.get(name)
     if model is None:
         return []
@@ -113,10 +113,10 @@ def _describe_known(name: str) -> list[tuple[str, ...]]:
 
 
 def _describe_file(name: str) -> list[tuple[str, ...]]:
-    """Return what the weights file tells of itself.
+    """Return the rows of a weights file: its path, and the notes inside.
 
     Raises:
-        WeightsError: If the name is not known, or the file is damaged.
+        WeightsError: If the name is unknown or the file is damaged.
     """
     from unblur.models.weights import CONFIG_KEY, SOURCE_CHECKSUM_KEY, SOURCE_KEY, read_notes
 
@@ -172,7 +172,7 @@ def _known(names: tuple[str, ...]) -> list[str]:
 
 
 def _is_whole(name: str, ui: Ui) -> bool:
-    """Tell whether a model needs no download, and tell the user, too."""
+    """Tell whether a model is here and undamaged, and print that."""
     if not _is_here(name):
         return False
     from unblur.models.weights import load_network
@@ -189,7 +189,7 @@ def _is_whole(name: str, ui: Ui) -> bool:
 
 
 def _download_file(wanted: list[Model], ui: Ui) -> None:
-    """Fetch the file that models are published in."""
+    """Download the file that contains some models."""
     from unblur.models.download import addresses, download
     from unblur.models.http import Watch, without_password
 

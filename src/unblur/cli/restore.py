@@ -1,4 +1,4 @@
-"""``unblur restore``: put originals back."""
+"""``unblur restore``: put back the originals that ``--in-place`` has replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``unblur score``: which photos are blurred."""
+"""``unblur score``: list photos by their blur score."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unblur.run.report import Report
 
 MOST_THREADS = 4
-"""By default: more decode no faster from one disk, and each holds a photo."""
+"""Largest default: more threads do not read faster from one disk, and each holds a photo."""
 
 
 @click.command(context_settings={"auto_envvar_prefix": "UNBLUR"})
@@ -99,7 +99,7 @@ def _measure(job: Job, options: Options) -> float:
 
 
 def _list(scores: list[tuple[float, Job]], report: Report, flags: dict[str, Any], ui: Ui) -> None:
-    """Print the scores, the highest first; as JSON, also what has none."""
+    """Print the scores, the highest first; JSON also lists photos that failed."""
     scores.sort(key=lambda found: -found[0])
     if flags["json"]:
         for score, job in scores:

@@ -1,4 +1,4 @@
-"""Options that need code to be read: sizes, levels, and flags that set other options."""
+"""Types of options: sizes, levels, and flags that set other options."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class BlurLevel(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 
 def _as_number(value: object) -> float | None:
-    """Return the number that a text or a value of TOML stands for; ``None`` if it is none."""
+    """Return a text or a value of TOML as a number; ``None`` if it is not a number."""
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
     try:
@@ -69,9 +69,9 @@ def _as_number(value: object) -> float | None:
 
 
 class OnlyBlurry(click.Option):
-    """A flag that was once an option with a level, as which it still may be configured.
+    """A flag that also accepts the number that it once took, in the environment or a file.
 
-    A number in the environment or in a configuration file sets the default of ``--blur-level``.
+    Such a number sets the flag, and the default of ``--blur-level``.
     """
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 (as Click)
@@ -103,10 +103,10 @@ class Overwrite(click.Option):
 
 
 def _set_default(ctx: click.Context, name: str, value: object) -> None:
-    """Set the default of an option that is read later than the present one."""
+    """Set the default of an option that Click reads later."""
     ctx.default_map = {**(ctx.default_map or {}), name: value}
 
 
 def one_of(names: list[str]) -> str:
-    """Return a list of names as a sentence has it: ``a, b or c``."""
+    """Return names as an enumeration: ``a, b or c``."""
     return f"{', '.join(names[:-1])} or {names[-1]}"

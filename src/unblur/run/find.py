@@ -58,7 +58,7 @@ KnownFormat = Callable[[Path], Format | None]
 
 
 def no_known_format(path: Path) -> None:
-    """KnownFormat nothing."""
+    """Return ``None``: the record is not used."""
 
 
 def find(

@@ -1,7 +1,7 @@
-"""Spread a run over a Ray cluster: how it is reached, and what workers there are.
+"""The runner on a Ray cluster: connect to it, and choose the workers.
 
-The plan, the record and the report stay with the driver, which is the program
-that the user started; `unblur.run.ray_dispatch` tells what becomes of a photo.
+The plan, the record and the report stay in the driver, the program that the user started.
+`unblur.run.ray_dispatch` hands photos to the workers.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 CORES = 4
-"""Cores of a worker without a GPU, unless the user says otherwise."""
+"""Default number of cores of a worker without a GPU."""
 CONNECT_SECONDS = 10.0
-"""How long a cluster may take to answer at all."""
+"""Longest wait for the cluster to accept a connection."""
 LOCAL_STORE_BYTES = 128 << 20
-"""Object store of a cluster of this machine alone; only the network goes there."""
+"""Size of the object store of a cluster on this machine; it holds the network only."""
 
 
 class RayRunner:
@@ -43,7 +43,7 @@ class RayRunner:
         choices: What the user chose for the network and its workers.
 
     Raises:
-        UsageError: If the device is none that Ray knows of.
+        UsageError: If Ray does not support the device.
     """
 
     def __init__(self, address: str, load_network: Callable[[], SRN], choices: Choices) -> None:
@@ -83,14 +83,14 @@ class RayRunner:
 
 
 def choose_shapes(nodes: Iterable[Shape], choices: Choices) -> list[Shape]:
-    """Decide what workers there are to be, and what each takes of a node.
+    """Return the resources of each worker to start.
 
     Args:
-        nodes: What each node has, in Ray's words: ``CPU`` and ``GPU``.
+        nodes: Resources of each node by Ray's names: ``CPU`` and ``GPU``.
         choices: What the user chose.
 
     Raises:
-        DeviceError: If there is no room for any, and no number of them was asked for.
+        DeviceError: If there is no room for a worker, and no number of workers was given.
     """
     with_gpu: list[Shape] = []
     without: list[Shape] = []
@@ -108,17 +108,17 @@ def choose_shapes(nodes: Iterable[Shape], choices: Choices) -> list[Shape]:
         if not shapes:
             raise DeviceError("the cluster has no GPU" if use_gpus else "the cluster has no cores")
         return shapes
-    # More than there is room for: they wait, and make an autoscaler add nodes.
+    # Workers beyond the room wait, and make an autoscaler add nodes.
     usual: Shape = {"num_gpus": 1.0} if use_gpus else {}
     further = shapes[-1] if shapes else usual | {"num_cpus": float(group)}
     return (shapes + [further] * choices.workers)[: choices.workers]
 
 
 def _connect(address: str) -> None:
-    """Join a cluster as its driver, or make one of this machine.
+    """Connect to a cluster as its driver, or start a cluster on this machine.
 
     Raises:
-        DeviceError: If there is none.
+        DeviceError: If that fails.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"namespace": "unblur"}
@@ -126,22 +126,22 @@ def _connect(address: str) -> None:
         options |= {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent anywhere
-        # Or Ray would make one that lets others in, and keep it in the home folder.
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray sends no usage statistics
+        # Otherwise Ray would create a token that lets others in, and keep it in the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         _refuse_unreachable(address)
         ray.init(address, **options)
-    except Exception as error:  # whatever the many ways to connect raise
+    except Exception as error:  # each way to connect raises errors of its own
         line = " ".join(str(error).split()) or type(error).__name__
         raise DeviceError(f"the Ray cluster {address} cannot be used: {line}") from error
 
 
 def _refuse_unreachable(address: str) -> None:
-    """Look whether somebody answers; Ray itself would try for many minutes.
+    """Check that the address accepts connections; Ray itself would retry for many minutes.
 
     Raises:
-        OSError: If nobody does.
+        OSError: If it does not.
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon:
@@ -150,7 +150,7 @@ def _refuse_unreachable(address: str) -> None:
 
 @contextlib.contextmanager
 def _kept_signal_handlers() -> Iterator[None]:
-    """Undo that Ray sets handlers of its own, which would end a run in disorder."""
+    """Restore the signal handlers that Ray replaces, so that signals end the run in order."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
     try:

@@ -1,4 +1,4 @@
-"""What does photos on a node of a cluster."""
+"""The worker: a process on a node of a Ray cluster that deblurs photos."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 Shape = dict[str, float]
-"""What a worker takes of a node, in Ray's words: ``num_cpus`` and perhaps ``num_gpus``."""
+"""Resources of a worker by Ray's names: ``num_cpus``, and ``num_gpus`` if it has a GPU."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose for the network and its workers."""
+    """The user's options for the network and the workers."""
 
     device: str = "auto"
     tile: int | Literal["auto"] = "auto"
@@ -38,19 +38,19 @@ class Choices:
     threads: int | None = None
     """Cores of a worker without a GPU."""
     workers: int | None = None
-    """How many; by default as many as the cluster has room for."""
+    """Number of workers; by default as many as the cluster has room for."""
 
 
 class Worker:
-    """Holds the network and does photos, in two calls each; Ray makes an actor of it.
+    """Holds the network and deblurs photos, with two calls for each; runs as a Ray actor.
 
     Args:
-        network: The network's place in Ray's object store; in a list, or Ray would
-            fetch it and import PyTorch before threads are told not to spin.
+        network: The network in Ray's object store. It is in a list, because otherwise Ray would
+            import PyTorch for it before `limit_openmp_spinning`.
         choices: What the user chose for the network.
-        options: What the user asked for.
-        shape: What the worker takes of its node.
-        settings: What a result depends on besides its photo; see `unblur.run.runner.Session`.
+        options: The user's options.
+        shape: Resources of the worker.
+        settings: See `unblur.run.runner.Session`.
     """
 
     def __init__(
@@ -64,20 +64,20 @@ class Worker:
         limit_openmp_spinning()
         self._network, self._choices, self._options = network, choices, options
         self._settings, self._shape = settings, shape
-        # One thread computes: PyTorch starts threads anew for each one that does.
+        # A single thread runs the network: PyTorch starts new threads for each thread that does.
         self._computing = ThreadPoolExecutor(1, "network")
         self._finished: dict[int, FinishedPhoto] = {}
         self._warnings: list[str] = []
 
     def prepare(self, version: str, samples: list[Path]) -> dict[str, Any] | UnblurError:
-        """Load the network, and look whether this node can do the driver's photos.
+        """Load the network, and check that this node can read the driver's photos.
 
         Args:
-            version: The driver's.
-            samples: Some photos that the driver sees.
+            version: Version of unblur that the driver runs.
+            samples: Some of the photos.
 
         Returns:
-            Device and tile; or why the worker cannot be used.
+            Device and tile; or the reason why the worker cannot be used.
         """
         try:
             if version != __version__:
@@ -109,15 +109,15 @@ class Worker:
         return {"device": self._deblurrer.device.type, "tile": self._deblurrer.tile}
 
     def start(self, number: int, job: Job, source: FileState | None) -> Outcome:
-        """Do all of a photo but the last step.
+        """Deblur a photo and write the result to a temporary file.
 
         Args:
-            number: Names it to `publish`.
-            job: With absolute paths.
-            source: The state that the original must be in; ``None`` is any.
+            number: Names the photo in later calls of `publish` or `discard`.
+            job: The job, with absolute paths.
+            source: State that the photo must have; ``None``: not checked.
 
         Returns:
-            The outcome; of a result that is done, to be recorded.
+            The outcome. If its status is done, the result waits for `publish`.
         """
         try:
             self._finished[number] = self._finish(job, source)
@@ -139,12 +139,12 @@ class Worker:
         return replace(finished, outcome=outcome)
 
     def discard(self, number: int) -> None:
-        """Throw a result away."""
+        """Delete the unpublished result."""
         with self._finished.pop(number):
             pass
 
     def publish(self, number: int) -> Outcome:
-        """Give a result its name."""
+        """Rename the result to its target, and return the final outcome."""
         finished = self._finished.pop(number)
         try:
             return steps.publish(finished)
