@@ -138,12 +138,12 @@ class Ui:
                 print(line, file=_Log(), flush=True)
 
     def answer(self, *cells: str, end: str = "\n") -> None:
-        """Print a line on standard output: what a command was asked for.
+        """Print a line of a command's answer on standard output.
 
         Args:
-            cells: Its texts, parted by tabs. Scripts get them as they are, even bytes of names
-                that are no text.
-            end: Ends the line, unless a terminal shows it.
+            cells: Texts, separated by tabs. A script gets them unchanged, including bytes of names
+                that are not text.
+            end: End of the line, unless standard output is a terminal.
         """
         if sys.stdout.isatty():
             cells, end = tuple(map(printable, cells)), "\n"
@@ -152,7 +152,7 @@ class Ui:
             sys.stdout.flush()
 
     def table(self, rows: Sequence[tuple[str, ...]]) -> None:
-        """Print rows on standard output: aligned in a terminal, parted by tabs for scripts."""
+        """Print rows on standard output: aligned in a terminal, separated by tabs for scripts."""
         if not sys.stdout.isatty():
             for row in rows:
                 self.answer(*row)
@@ -183,22 +183,16 @@ class Ui:
         if self.verbosity < NORMAL or not sys.stderr.isatty():
             yield
             return
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from rich import progress as rich
 
         columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[size]}", markup=False),
-            TimeRemainingColumn(),
+            rich.TextColumn("{task.description}", markup=False),
+            rich.BarColumn(),
+            rich.MofNCompleteColumn(),
+            rich.TextColumn("{task.fields[size]}", markup=False),
+            rich.TimeRemainingColumn(),
         )
-        with Progress(*columns, console=_make_console(), transient=True) as bar:
+        with rich.Progress(*columns, console=_make_console(), transient=True) as bar:
             self._bar = bar
             bar.add_task("photos", total=total, size="")
             bar.add_task("", total=100, size="%", visible=False)  # until a photo starts
@@ -217,23 +211,16 @@ class Ui:
         if self.verbosity < NORMAL or not sys.stderr.isatty():
             yield lambda done, total: None
             return
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+        from rich import progress as rich
 
         columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
+            rich.TextColumn("{task.description}", markup=False),
+            rich.BarColumn(),
+            rich.DownloadColumn(),
+            rich.TransferSpeedColumn(),
+            rich.TimeRemainingColumn(),
         )
-        with Progress(*columns, console=_make_console(), transient=True) as bar:
+        with rich.Progress(*columns, console=_make_console(), transient=True) as bar:
             self._bar = bar
             task = bar.add_task(printable(name), total=None)
             try:

@@ -57,12 +57,12 @@ class PhotosOrCommand(click.Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401
         """Read the command line."""
-        with _click_errors_as_ours():
+        with _click_errors_escaped():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         """Run the command."""
-        with _click_errors_as_ours():
+        with _click_errors_escaped():
             return super().invoke(ctx)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -101,7 +101,7 @@ def _respelled(args: list[str]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _click_errors_as_ours() -> Iterator[None]:
+def _click_errors_escaped() -> Iterator[None]:
     """Escape control characters in Click's errors, and report an interrupt as such."""
     try:
         yield

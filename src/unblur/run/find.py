@@ -64,7 +64,7 @@ def no_known_format(path: Path) -> None:
 def find(
     named: Place, options: Options, listing: Listing, known_format: KnownFormat = no_known_format
 ) -> Iterator[Found]:
-    """Yield a named file or object as it is, and what is below a named folder.
+    """Yield a file or object that the user names, or everything below a named folder.
 
     Args:
         named: A photo or a folder.

@@ -199,9 +199,8 @@ class Dispatcher:
                     self._session.refuse_result(answer.task.job, answer.outcome.source_state)
                 except LeftAlone as error:
                     self._discard(answer, error)
-        changed = [a.outcome for a in answers if not _is_recorded(a)]
-        try:
-            self._session.record(*changed)
+        try:  # again after publishing, if that has changed the states of the files
+            self._session.record(*(a.outcome for a in answers if a.has_new_states))
         except PhotoError as error:
             for answer in answers:
                 if answer.is_unpublished:
@@ -332,12 +331,6 @@ def _with_job(outcome: Outcome, job: Job) -> Outcome:
     if outcome.job.comparison is None:  # none was asked for, or it could not be drawn
         job = replace(job, comparison=None)
     return replace(outcome, job=job)
-
-
-def _is_recorded(answer: Answer) -> bool:
-    """Tell whether the states of a result are recorded; publishing may have changed them."""
-    recorded = answer.task.recorded
-    return recorded is not None and recorded.written_states == answer.outcome.written_states
 
 
 def _published(recorded: Outcome) -> Outcome | None:

@@ -58,3 +58,9 @@ class Answer:
     def is_unpublished(self) -> bool:
         """Whether the result is finished, but not yet recorded and published."""
         return self.outcome.status is Status.DONE and self.task.recorded is None
+
+    @property
+    def has_new_states(self) -> bool:
+        """Whether the states of the written files are not recorded."""
+        recorded = self.task.recorded
+        return recorded is None or recorded.written_states != self.outcome.written_states

@@ -35,7 +35,7 @@ class Choices:
 
     recursive: bool = False
     force: bool = False
-    """Also replace what was edited after it was deblurred."""
+    """Whether to replace results that were edited, too."""
     dry_run: bool = False
 
 

@@ -44,6 +44,7 @@ class LoadedPhoto:
     attributes: Attributes | None
     """Owner, permissions and extended attributes; ``None`` if the photo is not a file."""
     started: float
+    """Time before reading, by `time.monotonic`."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +88,18 @@ def load(job: Job, options: Options) -> LoadedPhoto:
     if state:
         state = replace(state, content=content_of(data))
     return_freed_memory()
-    if options.in_place and _is_result(job, state, attributes):
-        raise LeftAlone(ALREADY_DONE)
+    if (
+        options.in_place
+        and isinstance(job.source, Path)
+        and state
+        and attributes
+        and is_marked(job.source, state, attributes.mark)
+    ):
+        raise LeftAlone(ALREADY_DONE)  # by a run with another record
     _check_target(job, photo.format, options)
     if options.in_place:
         job = replace(job, replaced=state)
     return LoadedPhoto(job, photo, state, attributes, started)
-
-
-def _is_result(job: Job, state: FileState | None, attributes: Attributes | None) -> bool:
-    """Tell whether a photo bears the mark of a result, which runs with other records leave, too."""
-    if state is None or attributes is None or not isinstance(job.source, Path):
-        return False
-    return is_marked(job.source, state, attributes.mark)
 
 
 def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attributes | None]:
@@ -296,7 +296,7 @@ def publish(finished: FinishedPhoto) -> Outcome:
         PhotoError: If a file that must stay is in the way, or renaming fails.
     """
     job, comparison = finished.outcome.job, None
-    with finished.draft, finished.comparison or contextlib.nullcontext():
+    with finished:
         _refuse_changed(job)
         if finished.comparison:
             comparison = finished.comparison.publish(job.replaces_comparison)
