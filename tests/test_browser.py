@@ -43,7 +43,6 @@ def report(tmp_path_factory, identity_weights):
     folder.mkdir()
     (folder / "done before.jpg").write_bytes(make_jpeg())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNBLUR_CACHE_DIR", str(root / "cache"))
         patch.setenv("UNBLUR_HISTORY", str(root / "history.sqlite3"))
         patch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
         run = ["-r", str(folder), "--model", str(identity_weights)]

@@ -222,7 +222,6 @@ def eventful(cluster, tmp_path_factory, identity_weights):
         "cpu",
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNBLUR_CACHE_DIR", str(folder / "cache"))
         patch.setenv("UNBLUR_HISTORY", str(folder / "history.sqlite3"))
         patch.setattr(Ui, "outcome", note)
         patch.setattr(Doomed, "diary", folder / "diary")

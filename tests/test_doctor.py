@@ -59,7 +59,6 @@ def test_a_machine_with_nothing_but_a_cpu_is_well():
     assert "tiles of" in said["cpu"]
     assert said["srn-compact"].endswith("MB)")
     assert "unblur.toml (optional, not there" in said["configuration"]
-    assert said["cache"].endswith("empty")
 
 
 def test_the_answer_fits_a_terminal_of_80_columns():
@@ -71,13 +70,12 @@ def test_scripts_get_everything_as_one_object():
     values = ask_json()
     assert values.keys() >= {
         "unblur", "installed_in", "python", "system", "libraries", "extras", "environment",
-        "gpus", "pytorch", "pytorch_problem", "models", "models_folder", "cache", "configuration",
+        "gpus", "pytorch", "pytorch_problem", "models", "models_folder", "configuration",
         "has_configuration", "configuration_problem", "findings", "exit_code",
     }  # fmt: skip
     assert values["pytorch"].keys() >= {
         "build", "warning", "devices", "chosen", "threads", "threads_reason", "bf16_instructions",
     }  # fmt: skip
-    assert values["cache"].keys() == {"path", "sizes"}
     (cpu,) = values["pytorch"]["devices"]
     assert (cpu["name"], cpu["problem"]) == ("cpu", None)
     assert cpu["precision"] in ("bfloat16", "float32")
@@ -234,15 +232,6 @@ def test_the_extras_are_those_of_the_package(monkeypatch):
 
 def test_a_source_tree_that_is_not_installed_has_no_extras():
     assert find_extras("no-such-package-anywhere") == ()
-
-
-def test_the_cache_is_listed_with_sizes(monkeypatch, tmp_path):
-    monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path))
-    (tmp_path / "history.sqlite3").write_bytes(bytes(2000))
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "a").write_bytes(bytes(5))
-    said = rows(ask().stdout)
-    assert said["cache"] == f"{tmp_path}: folder (5 bytes), history.sqlite3 (2.0 kB)"
 
 
 def test_settings_in_the_environment_are_told_without_addresses(monkeypatch):

@@ -1,4 +1,4 @@
-"""Where configuration, cache and models are, and what the configuration says."""
+"""Where configuration, models and history are, and what the configuration says."""
 
 from __future__ import annotations
 
@@ -12,14 +12,7 @@ import platformdirs
 
 from unblur.errors import UsageError
 
-CACHE_VARIABLE = "UNBLUR_CACHE_DIR"
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
-HISTORY_NAME = "history.sqlite3"
-
-
-def cache_folder() -> Path:
-    """Return the folder for what can be made again; it may be missing."""
-    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_path("unblur"))
 
 
 def models_folder() -> Path:
@@ -36,7 +29,7 @@ def history_file() -> Path:
 
     It is data and no cache: without it a result could be taken for a photo.
     """
-    return platformdirs.user_data_path("unblur") / HISTORY_NAME
+    return platformdirs.user_data_path("unblur") / "history.sqlite3"
 
 
 def config_file() -> Path:

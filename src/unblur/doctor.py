@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from unblur.config import cache_folder, config_file, models_folder, read_config
+from unblur.config import config_file, models_folder, read_config
 from unblur.errors import ExitCode, UsageError, WeightsError
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
@@ -100,15 +100,6 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
-class Folder:
-    """A folder and what is in it."""
-
-    path: str
-    sizes: dict[str, int]
-    """Bytes of what lies in it, by name."""
-
-
-@dataclass(frozen=True)
 class Examination:
     """All that was found out."""
 
@@ -131,7 +122,6 @@ class Examination:
     """None were looked at if PyTorch is missing."""
     models_folder: str
     """Where downloaded and imported ones are; it may be missing."""
-    cache: Folder
     configuration: str
     """Path of the file; it may be missing."""
     has_configuration: bool
@@ -170,7 +160,6 @@ def examine(options: Mapping[str, bool]) -> Examination:
         pytorch_problem=pytorch_problem,
         models=tuple(_examine_model(name) for name in names),
         models_folder=str(models_folder()),
-        cache=Folder(str(cache_folder()), _sizes(cache_folder())),
         configuration=str(config_file()),
         has_configuration=config_file().exists(),
         configuration_problem=_configuration_problem(options),
@@ -253,19 +242,6 @@ def _environment() -> dict[str, str]:
     names = [name for name in sorted(os.environ) if name.startswith("UNBLUR_")]
     names += [name for name in _TELLING_VARIABLES if name in os.environ]
     return {name: "..." if "://" in os.environ[name] else os.environ[name] for name in names}
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    """Return the bytes of what lies in a folder, by name; nothing if it cannot be read."""
-    try:
-        return {path.name: _size(path) for path in sorted(folder.iterdir())}
-    except OSError:
-        return {}
-
-
-def _size(path: Path) -> int:
-    paths = path.rglob("*") if path.is_dir() else [path]
-    return sum(path.lstat().st_size for path in paths if path.is_file())
 
 
 def _configuration_problem(options: Mapping[str, bool]) -> str | None:
