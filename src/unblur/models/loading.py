@@ -1,4 +1,4 @@
-"""From a weights file to a `Deblurrer`, importing PyTorch no earlier than that."""
+"""Load a weights file into a `Deblurrer`; PyTorch is imported only then."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def limit_openmp_spinning() -> None:
-    """Let PyTorch's threads spin only briefly while they wait; to be called before it is imported.
+    """Limit how long PyTorch's threads spin while they wait; call it before PyTorch is imported.
 
-    Those that spin for long make a busy machine several times slower, and waking
-    those that sleep at once takes a tenth of the time on an idle one.
+    Long spinning makes a busy machine several times slower. Without spinning, waking the
+    threads takes a tenth of the time on an idle machine.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # GNU's OpenMP; it counts turns of a loop
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # turns of a loop, in GNU's OpenMP
 
 
 def load_deblurrer(

@@ -10,10 +10,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unblur.errors import WeightsError
-from unblur.models.catalog import repair_hint
+from unblur.models.catalog import errors_as_weights_errors
 from unblur.network.config import SRNConfig
-from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
     import torch
@@ -37,69 +35,50 @@ NOTES = "__metadata__"
 
 
 def load_network(path: Path) -> SRN:
-    """Build the network that a weights file describes, with its weights in fp32.
-
-    Args:
-        path: A safetensors file written by `save_network`.
+    """Build the network of a weights file, in fp32.
 
     Raises:
-        WeightsError: If the file is missing, damaged, or does not fit the
-            network that its own header describes.
+        WeightsError: If the file is missing, damaged, or does not fit its own header.
     """
-    try:
+    with errors_as_weights_errors(path, advises=True):
         return decode_network(read_weights(path)).float()
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}; {repair_hint(path)}") from error
 
 
 def fingerprint(path: Path) -> str:
     """Return the sha256 of a weights file, as hexadecimal digits.
 
     Raises:
-        WeightsError: If it is missing, cannot be read, or is too large for weights.
+        WeightsError: If it cannot be read or is too large.
     """
-    try:
+    with errors_as_weights_errors(path):
         return hashlib.sha256(read_weights(path)).hexdigest()
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}") from error
 
 
 def read_weights(path: Path) -> bytes:
     """Read a weights file whole.
 
     Raises:
-        WeightsError: If it is missing or cannot be read.
-        ValueError: If it is too large for weights.
+        OSError: If it cannot be read.
+        ValueError: If it is too large.
     """
-    try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise ValueError("too large for a weights file")
-        return path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: {describe_os_error(error)}") from error
+    if path.stat().st_size > LARGEST_FILE_BYTES:
+        raise ValueError("too large for a weights file")
+    return path.read_bytes()
 
 
 def read_notes(path: Path) -> dict[str, str]:
-    """Return what a weights file tells of itself, without reading the weights.
+    """Return the entries of a weights file's header, without reading the weights.
 
     Raises:
         WeightsError: If it is missing or damaged.
     """
-    try:
-        with path.open("rb") as file:
-            header = _parse_header(file.read(LARGEST_HEADER_BYTES + LENGTH_BYTES))
-    except OSError as error:
-        raise WeightsError(f"{path}: {describe_os_error(error)}") from error
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}; {repair_hint(path)}") from error
+    with errors_as_weights_errors(path, advises=True), path.open("rb") as file:
+        header = _parse_header(file.read(LARGEST_HEADER_BYTES + LENGTH_BYTES))
     return {key: str(value) for key, value in header[NOTES].items()}
 
 
 def decode_network(data: bytes) -> SRN:
-    """Build the network that the bytes of a weights file describe.
-
-    Returns:
-        The network, with its weights in the type that they are stored in.
+    """Build a network from the bytes of a weights file, in the type that these store.
 
     Raises:
         ValueError: If they are damaged or do not fit.
@@ -118,7 +97,7 @@ def decode_network(data: bytes) -> SRN:
 
 
 def decode_tensors(data: bytes) -> dict[str, torch.Tensor]:
-    """Return the arrays in the bytes of a safetensors file by name.
+    """Return the arrays of a safetensors file by name.
 
     Raises:
         ValueError: If they are damaged.
@@ -136,7 +115,7 @@ def build_network(config: SRNConfig, tensors: dict[str, torch.Tensor]) -> SRN:
     """Build a network from its weights, which it keeps without a copy.
 
     Raises:
-        ValueError: With the first difference, if they do not fit, or are not finite.
+        ValueError: With the first difference, if they do not fit or are not finite.
     """
     import torch
 
@@ -164,14 +143,7 @@ def build_network(config: SRNConfig, tensors: dict[str, torch.Tensor]) -> SRN:
 
 
 def save_network(network: SRN, path: Path, dtype: torch.dtype | None = None) -> None:
-    """Write a network's weights and configuration.
-
-    Args:
-        network: What to write.
-        path: The file to write.
-        dtype: Store as this type, ``torch.float16`` halves the size; as they
-            are by default.
-    """
+    """Write a network's weights and configuration; see `encode_network`."""
     path.write_bytes(encode_network(network, dtype))
 
 
@@ -181,8 +153,8 @@ def encode_network(
     """Return a network as the bytes of a weights file.
 
     Args:
-        network: The network.
-        dtype: Store as this type, or as they are.
+        network: Its weights and configuration are stored.
+        dtype: Type of the stored numbers; by default that of the weights.
         notes: Further entries of the header.
     """
     import safetensors.torch
@@ -195,9 +167,9 @@ def encode_network(
 
 
 def _checksum(header: dict[str, Any], data: bytes) -> str:
-    """Return the sha256 of the arrays and of the header, but for the entry that holds it.
+    """Return the sha256 of the arrays and of the header without its entry for the checksum.
 
-    The header is spelled anew, so that its entries' order and spaces do not matter.
+    The header is encoded anew: the order of its entries and spaces do not matter.
     """
     notes = {key: value for key, value in header[NOTES].items() if key != CHECKSUM_KEY}
     digest = hashlib.sha256(json.dumps(header | {NOTES: notes}, sort_keys=True).encode())
@@ -217,7 +189,6 @@ def _parse_header(data: bytes) -> dict[str, Any]:
         header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])
         header = dict(header) | {NOTES: dict(header.get(NOTES, {}))}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"cannot be read as safetensors: its header is damaged ({error})"
-        ) from error
+        reason = f"its header is damaged ({error})"
+        raise ValueError(f"cannot be read as safetensors: {reason}") from error
     return header
