@@ -18,6 +18,7 @@ from conftest import make_jpeg
 
 from unblur.cli import deblur
 from unblur.network.deblurrer import Deblurrer
+from unblur.storage.temporaries import host
 
 
 @pytest.fixture
@@ -522,7 +523,7 @@ def test_a_killed_batch_loses_nothing(slow_run):
         time.sleep(delay)
         process.kill()
         process.communicate()
-    (library / ".000-unblurred.jpg.unblur-abc123.tmp").write_bytes(b"half a")
+    (library / f".000-unblurred.jpg.unblur-{host()}-abc123.tmp").write_bytes(b"half a")
     process = start()
     _, stderr = process.communicate(timeout=120)
     assert (process.returncode, b"0 failed" in stderr) == (0, True)

@@ -31,7 +31,7 @@ from unblur.models.catalog import MODELS, installed_path
 from unblur.models.published import CONFIGS
 from unblur.models.weights import load_network, read_notes, save_network
 from unblur.network.srn import SRN
-from unblur.storage.temporaries import TEMPORARY_FILES
+from unblur.storage.temporaries import TEMPORARY_FILES, host
 
 FILE = "srndeblur_models.zip"
 
@@ -293,7 +293,7 @@ def test_an_interrupted_download_leaves_nothing_behind(mirror, archive, folder):
 
 def test_what_a_killed_download_left_is_removed_after_an_hour(mirror, archive, folder, pass_hours):
     folder.mkdir()
-    old, new = (folder / f".{name}.zip.unblur-abcdef.tmp" for name in ("old", "new"))
+    old, new = (folder / f".{name}.zip.unblur-{host()}-abcdef.tmp" for name in ("old", "new"))
     old.touch()
     pass_hours(1.1)
     new.touch()

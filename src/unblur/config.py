@@ -1,4 +1,4 @@
-"""Where configuration, models and history are, and what the configuration says."""
+"""Places of configuration, models and history, and reading the configuration."""
 
 from __future__ import annotations
 
@@ -16,24 +16,18 @@ MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
 
 
 def models_folder() -> Path:
-    """Return the folder for downloaded and imported weights; it may be missing.
-
-    It is data and no cache: weights that a user brought cannot be made again.
-    """
+    """Return the folder for downloaded and imported weights; it may be missing."""
     chosen = os.environ.get(MODELS_VARIABLE)
     return Path(chosen) if chosen else platformdirs.user_data_path("unblur") / "models"
 
 
 def history_file() -> Path:
-    """Return where results are remembered; it may be missing.
-
-    It is data and no cache: without it a result could be taken for a photo.
-    """
+    """Return the path of the record of results; it may be missing."""
     return platformdirs.user_data_path("unblur") / "history.sqlite3"
 
 
 def config_file() -> Path:
-    """Return where the configuration is looked for."""
+    """Return the default path of the configuration; it may be missing."""
     return platformdirs.user_config_path("unblur") / "unblur.toml"
 
 
@@ -45,8 +39,7 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
         known: Names of options, with underscores, and whether they take a list.
 
     Raises:
-        UsageError: If the file cannot be read, is no TOML, names an unknown option, or gives
-            one what cannot be its value.
+        UsageError: If the file cannot be read, is not TOML, or has a wrong option or value.
     """
     if sys.version_info >= (3, 11):
         import tomllib
