@@ -1,4 +1,4 @@
-"""What `unblur doctor` finds out about an installation and its machine; nothing here prints."""
+"""Examine an installation and its machine for `unblur doctor`; nothing here prints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 LIBRARIES = {"torch": "torch", "Pillow": "pillow", "numpy": "numpy"}
-"""What results depend on most: names for people, and those of the packages."""
+"""Libraries that results depend on most: displayed names, and names of packages."""
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+).*extra\s*==\s*['\"]([A-Za-z0-9._-]+)['\"]")
 _TELLING_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -40,10 +40,10 @@ _TELLING_VARIABLES = (
 
 @dataclass(frozen=True)
 class Extra:
-    """A package that only some photos or runs need."""
+    """An optional package."""
 
     name: str
-    """What is asked for in ``unblur[name]``."""
+    """The extra: ``unblur[name]``."""
     package: str
     version: str | None
     """``None`` if it is not installed."""
@@ -51,44 +51,44 @@ class Extra:
 
 @dataclass(frozen=True)
 class Device:
-    """What can compute, and whether it does so rightly."""
+    """A device and the result of its self-test."""
 
     name: str
-    """As ``--device`` takes it."""
+    """Value for ``--device``."""
     hardware: str
     precision: str
-    """What convolutions compute in."""
+    """Data type of convolutions."""
     free_bytes: int
     """Free memory, within the container's limit."""
     tile: int | None
     """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without weights."""
     problem: str | None
-    """What its self-test found; ``None`` if it is right, or was not tested."""
+    """Error of the self-test; ``None`` if the device is correct or was not tested."""
     seconds: float | None
-    """What the self-test took; ``None`` if there were no weights to test with."""
+    """Duration of the self-test; ``None`` without weights."""
 
 
 @dataclass(frozen=True)
 class PyTorch:
-    """What PyTorch is, sees and would do."""
+    """The installed PyTorch, and what it uses."""
 
     build: str
-    """What it was built for."""
+    """CUDA, ROCm or CPU."""
     warning: str
-    """What it says of a driver that it cannot use."""
+    """Its warning about an unusable driver."""
     devices: tuple[Device, ...]
     """The fastest first."""
     chosen: str
-    """What ``--device auto`` takes."""
+    """The device that ``--device auto`` takes."""
     threads: int
     threads_reason: str
     bf16_instructions: dict[str, bool]
-    """Which of the CPU's sets of instructions for bfloat16 are there."""
+    """Whether the CPU has each instruction set for bfloat16."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Where a model's weights are."""
+    """Weights of a model."""
 
     name: str
     path: str | None
@@ -101,7 +101,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Examination:
-    """All that was found out."""
+    """All results."""
 
     unblur: str
     """Its version."""
@@ -111,17 +111,17 @@ class Examination:
     libraries: dict[str, str | None]
     extras: tuple[Extra, ...]
     environment: dict[str, str]
-    """Variables that change what is done."""
+    """Variables with an influence on runs."""
     gpus: tuple[Gpu, ...]
-    """What the system knows of, whether PyTorch does or not."""
+    """GPUs that the system reports, usable by PyTorch or not."""
     pytorch: PyTorch | None
     """``None`` if it cannot be imported."""
     pytorch_problem: str | None
     """Why it cannot be imported."""
     models: tuple[ModelFile, ...]
-    """None were looked at if PyTorch is missing."""
+    """Empty if PyTorch is missing."""
     models_folder: str
-    """Where downloaded and imported ones are; it may be missing."""
+    """Folder of downloaded and imported models; it may be missing."""
     configuration: str
     """Path of the file; it may be missing."""
     has_configuration: bool
@@ -130,20 +130,20 @@ class Examination:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the user can do something about."""
+    """A problem or an advice."""
 
     text: str
     command: str = ""
-    """What to run."""
+    """The command that helps."""
     exit_code: ExitCode = ExitCode.OK
     """`ExitCode.OK` if it is only advice."""
 
 
 def examine(options: Mapping[str, bool]) -> Examination:
-    """Look at everything, and test each device.
+    """Examine everything, and test each device.
 
     Args:
-        options: What a configuration file may set; see `read_config`.
+        options: The options of configuration files; see `read_config`.
     """
     pytorch, pytorch_problem = _import_and_examine_pytorch()
     names = [*MODELS, *imported_models()] if pytorch else []
@@ -166,10 +166,10 @@ def examine(options: Mapping[str, bool]) -> Examination:
     )
 
 
-def find_extras(package: str = "unblur") -> tuple[Extra, ...]:
-    """Return the extras of an installed package, as its metadata name them."""
+def find_extras() -> tuple[Extra, ...]:
+    """Return the extras in the metadata of the installed package."""
     try:
-        requirements = importlib.metadata.requires(package) or []
+        requirements = importlib.metadata.requires("unblur") or []
     except importlib.metadata.PackageNotFoundError:  # run from its source
         return ()
     matches = [match for text in requirements if (match := _REQUIREMENT.match(text))]
@@ -177,7 +177,7 @@ def find_extras(package: str = "unblur") -> tuple[Extra, ...]:
 
 
 def findings(examination: Examination) -> list[Finding]:
-    """Return what is wrong, then what could be better."""
+    """Return the problems, then advice."""
     found = [*_pytorch_problems(examination), *_other_problems(examination)]
     return sorted(found, key=lambda finding: finding.exit_code is ExitCode.OK)
 
@@ -201,7 +201,7 @@ def _pytorch_problems(examination: Examination) -> list[Finding]:
 
 
 def _unused_gpu(examination: Examination, pytorch: PyTorch) -> list[Finding]:
-    """Return how to make use of a GPU that PyTorch does not see."""
+    """Return advice about a GPU that PyTorch does not use."""
     if not examination.gpus or any(device.name != "cpu" for device in pytorch.devices):
         return []
     gpu = examination.gpus[0]
@@ -238,7 +238,7 @@ def _version(package: str) -> str | None:
 
 
 def _environment() -> dict[str, str]:
-    """Return the variables that change what is done; an address may hold a password."""
+    """Return variables with an influence on runs; addresses, which may have passwords, as dots."""
     names = [name for name in sorted(os.environ) if name.startswith("UNBLUR_")]
     names += [name for name in _TELLING_VARIABLES if name in os.environ]
     return {name: "..." if "://" in os.environ[name] else os.environ[name] for name in names}
@@ -356,7 +356,7 @@ def _hardware(device: torch.device) -> str:
 
 
 def _threads_reason() -> str:
-    """Return why there are as many threads as `unblur.network.devices.automatic_threads` says."""
+    """Explain the number that `unblur.network.devices.automatic_threads` returns."""
     import torch
 
     from unblur.network.devices import affinity_cores, available_cores, cgroup_cores
