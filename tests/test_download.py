@@ -243,7 +243,7 @@ def test_offline_the_network_is_not_touched_and_the_way_told(mirror, folder, mon
         monkeypatch.setenv("UNBLUR_OFFLINE", "1")
     result = download("srn-color", *(["--offline"] if way == "option" else []))
     assert (result.code, mirror.requests) == (4, [])
-    assert MODELS["srn-color"].urls[0] in result.stderr
+    assert MODELS["srn-color"].url in result.stderr
     assert f"unblur models import {FILE}" in result.stderr
     assert str(installed_path("srn-color")) in result.stderr
 

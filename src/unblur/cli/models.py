@@ -107,7 +107,7 @@ def _describe_known(name: str) -> list[tuple[str, ...]]:
         ("published as", model.file),
         ("size", f"{model.size} bytes" if model.size else unknown),
         ("sha256", model.sha256 or unknown),
-        *(("address", url) for url in model.urls),
+        *([("address", model.url)] if model.url else []),
         ("parameters", f"{model.parameters / 1e6:.2f} million"),
     ]
 
@@ -190,11 +190,11 @@ def _is_whole(name: str, ui: Ui) -> bool:
 
 def _download_file(wanted: list[Model], ui: Ui) -> None:
     """Fetch the file that models are published in."""
-    from unblur.models.download import addresses, download
+    from unblur.models.download import address, download
     from unblur.models.http import Watch, without_password
 
     file = wanted[0].file
-    ui.say(f"downloading {file} from {without_password(addresses(wanted[0])[0])}")
+    ui.say(f"downloading {file} from {without_password(address(wanted[0]))}")
     with ui.transfer(file) as progress:
         brought = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
     _tell_trust(wanted[0], brought, ui)

@@ -39,13 +39,13 @@ class Model:
     """Its authors, and where they describe it."""
     good_at: str
     bad_at: str
-    urls: tuple[str, ...] = ()
-    """Where the file can be downloaded; none if it is part of the package."""
+    url: str = ""
+    """Where the file can be downloaded; empty if it is part of the package."""
 
     @property
     def is_embedded(self) -> bool:
         """Whether the weights are part of the package."""
-        return not self.urls
+        return not self.url
 
 
 def _published(name: str, config: SRNConfig, parameters: int, good_at: str, bad_at: str) -> Model:
@@ -63,7 +63,7 @@ def _published(name: str, config: SRNConfig, parameters: int, good_at: str, bad_
         good_at=good_at,
         bad_at=bad_at,
         # From checkpoints/download_model.sh of the authors' repository.
-        urls=("http://www.xtao.website/shared_url/srndeblur_models.zip",),
+        url="http://www.xtao.website/shared_url/srndeblur_models.zip",
     )
 
 

@@ -37,16 +37,16 @@ class Downloaded:
     """Whether there was no checksum to compare it with."""
 
 
-def addresses(model: Model) -> tuple[str, ...]:
-    """Return the addresses of a model's published file, the mirror's alone if one is set."""
+def address(model: Model) -> str:
+    """Return the address of a model's published file, at the mirror if one is set."""
     mirror = os.environ.get(MIRROR_VARIABLE)
-    return (f"{mirror.rstrip('/')}/{model.file}",) if mirror else model.urls
+    return f"{mirror.rstrip('/')}/{model.file}" if mirror else model.url
 
 
 def offline_recipe(model: Model) -> str:
     """Explain how to copy a model to a machine without a network."""
     return (
-        f"{model.name} cannot be downloaded offline: either download {model.urls[0]} on another "
+        f"{model.name} cannot be downloaded offline: either download {model.url} on another "
         f"machine and run: unblur models import {model.file}; or, on a machine that has "
         f"{model.name}, run: unblur models path {model.name}; and copy that file to "
         f"{installed_path(model.name)}"
@@ -78,7 +78,7 @@ def download(models: Sequence[Model], watch: Watch) -> Downloaded:
             temporary_beside(folder / model.file) as temporary,
             os.fdopen(temporary.descriptor, "wb", closefd=False) as file,
         ):
-            checksum = fetch(addresses(model), file, model.size, expected, watch)
+            checksum = fetch(address(model), file, model.size, expected, watch)
             paths = _keep_all(models, temporary.path, checksum)
             if expected is None:
                 with FileDraft(record, f"{checksum}  {model.file}\n".encode()) as draft:
@@ -107,7 +107,7 @@ def _keep_all(models: Sequence[Model], scratch: Path, checksum: str) -> list[Pat
         raise WeightsError(str(error).replace(str(scratch), file)) from error
     if missing := sorted(names - found.keys()):
         raise WeightsError(f"{file} does not hold {', '.join(missing)}")
-    source = without_password(addresses(models[0])[0])
+    source = without_password(address(models[0]))
     return [keep(found[name], name, source, checksum) for name in sorted(names)]
 
 

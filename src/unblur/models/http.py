@@ -7,7 +7,7 @@ Proxies and certificate authorities come from the environment, as `requests` rea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -73,7 +73,7 @@ class Watch:
 
 
 class _RefusedError(Exception):
-    """This address cannot serve the file."""
+    """The server cannot send the file."""
 
 
 class _BrokenError(Exception):
@@ -112,13 +112,11 @@ class _Partial:
 _TOO_LARGE = f"sends more than {LARGEST_DOWNLOAD_BYTES >> 30} GiB, too much for a weights file"
 
 
-def fetch(
-    urls: Sequence[str], file: BinaryIO, size: int | None, sha256: str | None, watch: Watch
-) -> str:
-    """Download a file from the first address that serves it.
+def fetch(url: str, file: BinaryIO, size: int | None, sha256: str | None, watch: Watch) -> str:
+    """Download a file.
 
     Args:
-        urls: Addresses of the same file, tried in this order.
+        url: Its address.
         file: Open for writing; holds the download alone on return.
         size: In bytes, if known.
         sha256: Of the whole file, if known.
@@ -128,9 +126,8 @@ def fetch(
         The sha256 of the bytes.
 
     Raises:
-        WeightsError: If no address serves the file, with each one's reason.
+        WeightsError: If the server does not send the file.
     """
-    reasons = []
     with requests.Session() as session:
         session.max_redirects = MOST_REDIRECTS
         # Size and checksum are those of the bytes sent: nothing may be unpacked on the way.
@@ -138,18 +135,14 @@ def fetch(
         session.headers["User-Agent"] = f"unblur/{__version__}"
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=PATIENCE.policy()))
-        for url in urls:
-            partial = _Partial(file)
-            try:
-                _fetch_from(url, partial, session, watch)
-                _check(partial, size, sha256)
-            except _RefusedError as refusal:
-                reasons.append(f"{without_password(url)}: {refusal}")
-                watch.trouble(reasons[-1])
-            else:
-                file.flush()
-                return partial.digest.hexdigest()
-    raise WeightsError("; ".join(reasons))
+        partial = _Partial(file)
+        try:
+            _fetch_from(url, partial, session, watch)
+            _check(partial, size, sha256)
+        except _RefusedError as refusal:
+            raise WeightsError(f"{without_password(url)}: {refusal}") from refusal
+    file.flush()
+    return partial.digest.hexdigest()
 
 
 def without_password(url: str) -> str:

@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -169,13 +169,8 @@ def _check_name(name: str, config: SRNConfig) -> None:
         return
     if known.is_embedded:
         raise UsageError(f"{name} comes with the program: choose another name with --name")
-    for field in fields(SRNConfig):
-        wanted, found = getattr(known.config, field.name), getattr(config, field.name)
-        if wanted != found:
-            raise UsageError(
-                f"{name} is another network: its {field.name} is {wanted}, not {found}; "
-                "choose another name with --name"
-            )
+    if known.config != config:
+        raise UsageError(f"{name} is another network: choose another name with --name")
 
 
 def _read_whole(path: Path) -> SRN | None:
