@@ -401,6 +401,15 @@ def test_a_wrong_configuration_is_refused_by_name(jpeg, tmp_path, unblur, text):
     assert "my.toml" in result.stderr
 
 
+@pytest.mark.parametrize("value", ["0.5", "2"])
+def test_a_number_for_a_flag_is_refused_without_a_traceback(jpeg, tmp_path, unblur, value):
+    config = tmp_path / "my.toml"
+    config.write_text(f"in-place = {value}")
+    result = unblur(jpeg, "--config", config)
+    assert result.code == 2
+    assert f"Invalid value for '--in-place': '{value}'" in result.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_are_accepted_by_their_shells(tmp_path, unblur, shell):
     script = unblur("--completion", shell).stdout

@@ -62,6 +62,8 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
         if not known[name]:
             if not isinstance(value, str | int | float):
                 raise UsageError(f"{chosen}: {name} takes one value, not {value!r}")
+            if not isinstance(value, bool):
+                options[name] = str(value)  # Click reads flags from text, not from numbers
             continue
         options[name] = value if isinstance(value, list) else [value]
         if not all(isinstance(part, str) for part in options[name]):
