@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from unblur.config import models_folder
 from unblur.errors import WeightsError
 from unblur.network.config import SRNConfig
-from unblur.words import describe_os_error
+from unblur.options import Engine
 
 WEIGHTS_SUFFIX = ".safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -114,17 +113,14 @@ MODELS = {
         ),
     )
 }
-DEFAULT_MODEL = "srn-compact"
+DEFAULT_MODEL = Engine.model
 
 
 def find_weights(model: str) -> Path:
     """Return the weights file of a model's name, or of a path.
 
-    The file that comes with the program is compared with its checksum; others
-    carry theirs inside, which `unblur.models.weights.load_network` compares.
-
     Raises:
-        WeightsError: If there is no such model or file, or it is damaged.
+        WeightsError: If there is no such model or file.
     """
     known = MODELS.get(model)
     if known and known.is_embedded:
@@ -181,17 +177,4 @@ def _find_embedded(model: Model) -> Path:
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise WeightsError(f"{model.file} is missing; {repair_hint(model.name)}")
-    _check_embedded(model, path)
     return path
-
-
-def _check_embedded(model: Model, path: Path) -> None:
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise WeightsError(f"{path}: {describe_os_error(error)}") from error
-    if found != model.sha256:
-        raise WeightsError(
-            f"{path}: damaged, or not of this version: its sha256 is {found}, "
-            f"not {model.sha256}; {repair_hint(model.name)}"
-        )

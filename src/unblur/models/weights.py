@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unblur.errors import WeightsError
-from unblur.models.catalog import repair_hint
+from unblur.models.catalog import MODELS, find_weights, repair_hint
 from unblur.network.config import SRNConfig
 from unblur.words import describe_os_error
 
@@ -36,32 +37,61 @@ NOTES = "__metadata__"
 """The part of the header that holds entries of the writer's own."""
 
 
-def load_network(path: Path) -> SRN:
-    """Build the network that a weights file describes, with its weights in fp32.
+@dataclass(frozen=True)
+class Weights:
+    """A weights file that has been read and hashed, which happens once in a run."""
+
+    path: Path
+    data: bytes = field(repr=False)
+    sha256: str
+    """Hash of the whole file, in hexadecimal digits: part of the history's key."""
+    is_verified: bool
+    """Whether the hash is the one that this version of the program expects."""
+
+
+def open_model(model: str) -> Weights:
+    """Read the weights of a model's name, or of a path.
+
+    Embedded weights are compared with the hash in `unblur.models.catalog`. Other files
+    contain a checksum, which `load_network` compares.
+
+    Raises:
+        WeightsError: If there is no such model or file, or it cannot be read, or it is
+            embedded and not the file that belongs to this version.
+    """
+    path, known = find_weights(model), MODELS.get(model)
+    try:
+        data = read_weights(path)
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    weights = Weights(
+        path, data, hashlib.sha256(data).hexdigest(), bool(known and known.is_embedded)
+    )
+    if known and weights.is_verified and weights.sha256 != known.sha256:
+        raise WeightsError(
+            f"{path}: damaged, or not of this version: its sha256 is {weights.sha256}, "
+            f"not {known.sha256}; {repair_hint(model)}"
+        )
+    return weights
+
+
+def load_network(weights: Path | Weights) -> SRN:
+    """Build the network that a weights file describes, with its weights in float32.
 
     Args:
-        path: A safetensors file written by `save_network`.
+        weights: A safetensors file written by `save_network`, or its content.
 
     Raises:
         WeightsError: If the file is missing, damaged, or does not fit the
             network that its own header describes.
     """
+    path = weights if isinstance(weights, Path) else weights.path
     try:
-        return decode_network(read_weights(path)).float()
+        if isinstance(weights, Path):
+            return decode_network(read_weights(weights)).float()
+        return decode_network(weights.data, weights.is_verified).float()
     except ValueError as error:
         raise WeightsError(f"{path}: {error}; {repair_hint(path)}") from error
-
-
-def fingerprint(path: Path) -> str:
-    """Return the sha256 of a weights file, as hexadecimal digits.
-
-    Raises:
-        WeightsError: If it is missing, cannot be read, or is too large for weights.
-    """
-    try:
-        return hashlib.sha256(read_weights(path)).hexdigest()
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}") from error
 
 
 def read_weights(path: Path) -> bytes:
@@ -95,8 +125,12 @@ def read_notes(path: Path) -> dict[str, str]:
     return {key: str(value) for key, value in header[NOTES].items()}
 
 
-def decode_network(data: bytes) -> SRN:
+def decode_network(data: bytes, is_verified: bool = False) -> SRN:
     """Build the network that the bytes of a weights file describe.
+
+    Args:
+        data: The content of the file.
+        is_verified: Whether all of it is known to be right; its checksum is not compared then.
 
     Returns:
         The network, with its weights in the type that they are stored in.
@@ -108,7 +142,8 @@ def decode_network(data: bytes) -> SRN:
     notes = header[NOTES]
     if CONFIG_KEY not in notes:
         raise ValueError(f"not a weights file of unblur: no {CONFIG_KEY!r} in its header")
-    if notes.get(CHECKSUM_KEY, _checksum(header, data)) != _checksum(header, data):
+    # Files of other programs may have no checksum.
+    if not is_verified and notes.get(CHECKSUM_KEY) not in (None, _checksum(header, data)):
         raise ValueError("damaged: its checksum is wrong")
     try:
         config = SRNConfig.from_dict(json.loads(notes[CONFIG_KEY]))
