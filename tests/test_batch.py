@@ -17,7 +17,6 @@ import pytest
 from conftest import make_jpeg
 
 from unblur.cli import deblur
-from unblur.network.deblurrer import Deblurrer
 from unblur.storage.temporaries import host
 
 
@@ -566,7 +565,7 @@ def test_a_photo_that_fails_in_the_network_is_told_and_the_rest_goes_on(
                 raise RuntimeError("sizes do not match")
             return blurred, None
 
-    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(BrokenOnce(), "cpu"))
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(BrokenOnce()))
     result = unblur(jpeg, png)
     assert result.code == 1
     assert "1 done, 0 skipped, 1 failed" in result.stderr

@@ -16,6 +16,7 @@ from unblur.cli import main
 from unblur.config import models_folder
 from unblur.doctor import ModelFile, examine, find_extras, findings
 from unblur.errors import ExitCode, WeightsError
+from unblur.models.weights import open_model
 from unblur.network import devices, self_test
 from unblur.network.gpus import Gpu
 
@@ -116,6 +117,7 @@ def test_damaged_weights_are_named(monkeypatch, tmp_path):
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(b"no weights")
     monkeypatch.setattr(doctor, "find_weights", lambda model: path)
+    monkeypatch.setattr(doctor, "open_model", lambda model: open_model(str(path)))
     result = ask()
     assert result.exit_code == ExitCode.WEIGHTS
     assert "damaged.safetensors:" in result.stdout.split("\n\n")[1]
@@ -137,7 +139,7 @@ def test_models_that_were_never_downloaded_are_no_problem(monkeypatch):
         raise WeightsError("not on this machine yet")
 
     monkeypatch.setattr(doctor, "find_weights", missing)
-    assert doctor._examine_model("srn-color") == ModelFile("srn-color", None, None, None)
+    assert doctor._examine_model("srn-color") == (ModelFile("srn-color", None, None, None), None)
 
 
 def test_a_configuration_that_cannot_be_read_is_a_problem(monkeypatch, tmp_path):

@@ -10,7 +10,7 @@ import re
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ import psutil
 from unblur.config import config_file, models_folder, read_config
 from unblur.errors import ExitCode, UsageError, WeightsError
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
+from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
+from unblur.options import Engine
 from unblur.version import __version__
 
 if TYPE_CHECKING:
@@ -145,8 +147,13 @@ def examine(options: Mapping[str, bool]) -> Examination:
     Args:
         options: The options of configuration files; see `read_config`.
     """
-    pytorch, pytorch_problem = _import_and_examine_pytorch()
-    names = [*MODELS, *imported_models()] if pytorch else []
+    pytorch, pytorch_problem = None, _import_pytorch()
+    models: tuple[ModelFile, ...] = ()
+    if not pytorch_problem:
+        default, network = _examine_model(DEFAULT_MODEL)
+        others = [name for name in (*MODELS, *imported_models()) if name != DEFAULT_MODEL]
+        models = (default, *(_examine_model(name)[0] for name in others))
+        pytorch = _examine_pytorch(network)
     return Examination(
         unblur=__version__,
         installed_in=str(Path(__file__).parent),
@@ -158,7 +165,7 @@ def examine(options: Mapping[str, bool]) -> Examination:
         gpus=find_gpus(),
         pytorch=pytorch,
         pytorch_problem=pytorch_problem,
-        models=tuple(_examine_model(name) for name in names),
+        models=models,
         models_folder=str(models_folder()),
         configuration=str(config_file()),
         has_configuration=config_file().exists(),
@@ -252,37 +259,31 @@ def _configuration_problem(options: Mapping[str, bool]) -> str | None:
     return None
 
 
-def _examine_model(name: str) -> ModelFile:
+def _examine_model(name: str) -> tuple[ModelFile, SRN | None]:
+    """Return what is known of a model's weights, and the network if they can be used."""
     try:
         path = find_weights(name)
     except WeightsError as error:
         has_to_be_here = name in MODELS and MODELS[name].is_embedded
-        return ModelFile(name, None, None, str(error) if has_to_be_here else None)
-    network = _load(path)
-    problem = network if isinstance(network, str) else None
-    return ModelFile(name, str(path), path.stat().st_size, problem)
-
-
-def _load(path: Path) -> SRN | str:
-    """Return the network of a weights file, or why there is none."""
-    from unblur.models.weights import load_network
-
+        return ModelFile(name, None, None, str(error) if has_to_be_here else None), None
+    file = ModelFile(name, str(path), path.stat().st_size, None)
     try:
-        return load_network(path)
+        return file, load_network(open_model(name))
     except WeightsError as error:
-        return str(error)
+        return replace(file, problem=str(error)), None
 
 
-def _import_and_examine_pytorch() -> tuple[PyTorch | None, str | None]:
-    """Return what PyTorch is, or why it cannot be imported."""
+def _import_pytorch() -> str | None:
+    """Return why PyTorch cannot be imported; ``None`` if it can."""
     try:
         import torch  # noqa: F401
     except (ImportError, OSError) as error:  # on Windows, a DLL that cannot be loaded
-        return None, " ".join(str(error).split())
-    return _examine_pytorch(), None
+        return " ".join(str(error).split())
+    return None
 
 
-def _examine_pytorch() -> PyTorch:
+def _examine_pytorch(network: SRN | None) -> PyTorch:
+    """Test each device with a network; without one, only list the devices."""
     import torch
 
     from unblur.network.devices import automatic_threads, available_devices, bf16_instructions
@@ -290,12 +291,7 @@ def _examine_pytorch() -> PyTorch:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         names = available_devices()
-    try:
-        network = _load(find_weights(DEFAULT_MODEL))
-    except WeightsError as error:
-        network = str(error)
-    usable = None if isinstance(network, str) else network
-    devices = tuple(_examine_device(torch.device(name), usable) for name in names)
+    devices = tuple(_examine_device(torch.device(name), network) for name in names)
     return PyTorch(
         build=_build(),
         warning=" ".join(str(caught[0].message).split()) if caught else "",
@@ -330,7 +326,7 @@ def _examine_device(device: torch.device, network: SRN | None) -> Device:
         problem = self_test(network, device)
         seconds = round(time.perf_counter() - started, 3)
         if not problem:
-            tile = Deblurrer(copy.deepcopy(network), device.type).tile
+            tile = Deblurrer(copy.deepcopy(network), Engine(device=device.type)).tile
     return Device(
         name=device.type,
         hardware=_hardware(device),

@@ -175,10 +175,10 @@ def _is_whole(name: str, ui: Ui) -> bool:
     """Tell whether a model needs no download, and tell the user, too."""
     if not _is_here(name):
         return False
-    from unblur.models.weights import load_network
+    from unblur.models.weights import load_network, open_model
 
     try:
-        load_network(find_weights(name))
+        load_network(open_model(name))
     except WeightsError as error:
         if MODELS[name].is_embedded:
             raise
@@ -251,12 +251,12 @@ def verify(names: tuple[str, ...], quiet: int, verbose: int) -> None:
     """
 
     def act(ui: Ui) -> None:
-        from unblur.models.weights import load_network
+        from unblur.models.weights import load_network, open_model
 
         damaged = 0
         for name in names or [n for n in [*MODELS, *imported_models()] if _is_here(n)]:
             try:
-                load_network(find_weights(name))
+                load_network(open_model(name))
             except WeightsError as error:
                 damaged += 1
                 ui.error(str(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from unblur.config import models_folder
 from unblur.errors import WeightsError
 from unblur.network.config import SRNConfig
+from unblur.options import Engine
 from unblur.words import describe_os_error
 
 WEIGHTS_SUFFIX = ".safetensors"
@@ -116,17 +116,14 @@ MODELS = {
         ),
     )
 }
-DEFAULT_MODEL = "srn-compact"
+DEFAULT_MODEL = Engine.model
 
 
 def find_weights(model: str) -> Path:
     """Return the weights file of a model's name or of a path.
 
-    The embedded file is compared with its checksum. Other files hold theirs, which
-    `unblur.models.weights.load_network` compares.
-
     Raises:
-        WeightsError: If there is no such model or file, or the embedded one is damaged.
+        WeightsError: If there is no such model or file.
     """
     known = MODELS.get(model)
     if known and known.is_embedded:
@@ -195,15 +192,4 @@ def _find_embedded(model: Model) -> Path:
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise WeightsError(f"{model.file} is missing; {repair_hint(model.name)}")
-    _check_embedded(model, path)
     return path
-
-
-def _check_embedded(model: Model, path: Path) -> None:
-    with errors_as_weights_errors(path):
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != model.sha256:
-        raise WeightsError(
-            f"{path}: damaged, or not of this version: its sha256 is {found}, "
-            f"not {model.sha256}; {repair_hint(model.name)}"
-        )

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unblur.models.catalog import errors_as_weights_errors
+from unblur.errors import WeightsError
+from unblur.models.catalog import MODELS, errors_as_weights_errors, find_weights, repair_hint
 from unblur.network.config import SRNConfig
 
 if TYPE_CHECKING:
@@ -34,24 +36,54 @@ NOTES = "__metadata__"
 """The part of the header that holds entries of the writer's own."""
 
 
-def load_network(path: Path) -> SRN:
-    """Build the network of a weights file, in fp32.
+@dataclass(frozen=True)
+class Weights:
+    """A weights file, read and hashed once in a run."""
+
+    path: Path
+    data: bytes = field(repr=False)
+    sha256: str
+    """Hash of the whole file, in hexadecimal digits: part of the history's key."""
+    is_verified: bool
+    """Whether the hash is the one that this version of the program expects."""
+
+
+def open_model(model: str) -> Weights:
+    """Read the weights of a model's name, or of a path.
+
+    Embedded weights are compared with the hash in `unblur.models.catalog`. Other files
+    contain a checksum, which `load_network` compares.
+
+    Raises:
+        WeightsError: If there is no such model or file, it cannot be read, or it is
+            embedded and not the file of this version.
+    """
+    path, known = find_weights(model), MODELS.get(model)
+    with errors_as_weights_errors(path):
+        data = read_weights(path)
+    found, is_embedded = hashlib.sha256(data).hexdigest(), bool(known and known.is_embedded)
+    if known and is_embedded and found != known.sha256:
+        raise WeightsError(
+            f"{path}: damaged, or not of this version: its sha256 is {found}, "
+            f"not {known.sha256}; {repair_hint(model)}"
+        )
+    return Weights(path, data, found, is_verified=is_embedded)
+
+
+def load_network(weights: Path | Weights) -> SRN:
+    """Build the network of a weights file, in float32.
+
+    Args:
+        weights: A safetensors file written by `save_network`, or its content.
 
     Raises:
         WeightsError: If the file is missing, damaged, or does not fit its own header.
     """
+    path = weights if isinstance(weights, Path) else weights.path
     with errors_as_weights_errors(path, advises=True):
-        return decode_network(read_weights(path)).float()
-
-
-def fingerprint(path: Path) -> str:
-    """Return the sha256 of a weights file, as hexadecimal digits.
-
-    Raises:
-        WeightsError: If it cannot be read or is too large.
-    """
-    with errors_as_weights_errors(path):
-        return hashlib.sha256(read_weights(path)).hexdigest()
+        if isinstance(weights, Path):
+            return decode_network(read_weights(weights)).float()
+        return decode_network(weights.data, weights.is_verified).float()
 
 
 def read_weights(path: Path) -> bytes:
@@ -77,8 +109,12 @@ def read_notes(path: Path) -> dict[str, str]:
     return {key: str(value) for key, value in header[NOTES].items()}
 
 
-def decode_network(data: bytes) -> SRN:
+def decode_network(data: bytes, is_verified: bool = False) -> SRN:
     """Build a network from the bytes of a weights file, in the type that these store.
+
+    Args:
+        data: The content of the file.
+        is_verified: Whether its checksum need not be compared.
 
     Raises:
         ValueError: If they are damaged or do not fit.
@@ -87,7 +123,8 @@ def decode_network(data: bytes) -> SRN:
     notes = header[NOTES]
     if CONFIG_KEY not in notes:
         raise ValueError(f"not a weights file of unblur: no {CONFIG_KEY!r} in its header")
-    if notes.get(CHECKSUM_KEY, _checksum(header, data)) != _checksum(header, data):
+    # Files of other programs may have no checksum.
+    if not is_verified and notes.get(CHECKSUM_KEY) not in (None, _checksum(header, data)):
         raise ValueError("damaged: its checksum is wrong")
     try:
         config = SRNConfig.from_dict(json.loads(notes[CONFIG_KEY]))

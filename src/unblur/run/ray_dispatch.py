@@ -24,7 +24,7 @@ from ray.exceptions import RayError
 from unblur.errors import DeviceError, PhotoError, UnblurError
 from unblur.run.jobs import Job
 from unblur.run.ray_members import Member, Said, Try
-from unblur.run.ray_worker import Choices, Shape, Worker
+from unblur.run.ray_worker import Shape, Worker
 from unblur.run.report import Outcome, Status
 from unblur.run.runner import Session
 from unblur.run.watcher import VERBOSE
@@ -57,7 +57,6 @@ class Dispatch:
         jobs: What to do.
         session: What all photos share.
         network: The network's place in Ray's object store.
-        choices: What the user chose for the network.
         shapes: What each worker takes of a node.
     """
 
@@ -66,11 +65,10 @@ class Dispatch:
         jobs: list[Job],
         session: Session,
         network: ray.ObjectRef[SRN],
-        choices: Choices,
         shapes: list[Shape],
     ) -> None:
-        self._session, self._network, self._choices = session, network, choices
-        self._depth = 1 if session.options.max_memory else 1 + 2 * session.options.jobs
+        self._session, self._network = session, network
+        self._depth = 1 if session.options.engine.max_memory else 1 + 2 * session.options.jobs
         self._waiting = deque(Try(job, number) for number, job in enumerate(jobs))
         self._suspects: deque[Try] = deque()
         self._pending: dict[Any, tuple[Member, Try | None]] = {}
@@ -136,7 +134,6 @@ class Dispatch:
         member.settings = None
         member.actor = actor.remote(
             [self._network],
-            self._choices,
             self._session.options,
             member.shape,
             self._session.settings,
