@@ -117,11 +117,6 @@ def restore_a_backup(root):
     return root
 
 
-def lose_the_cache(root):
-    shutil.rmtree(os.environ["UNBLUR_CACHE_DIR"])
-    return root
-
-
 def edit_tags(root):
     paths = photos(root)
     tags = ["-Artist=me", "-XMP:Rating=4", "-IPTC:Keywords=harbour", "-Orientation=6", "-n"]
@@ -144,7 +139,6 @@ CHANGES = [
     date_before_1970,
     date_after_2262,
     restore_a_backup,
-    lose_the_cache,
     pytest.param(edit_tags, marks=NEEDS_EXIFTOOL),
     pytest.param(rename_and_edit_tags, marks=NEEDS_EXIFTOOL),
 ]
@@ -387,42 +381,6 @@ def test_the_record_lies_among_the_users_data(jpeg, deblur, monkeypatch, tmp_pat
     monkeypatch.setattr("platformdirs.user_data_path", lambda name: tmp_path / "data" / name)
     deblur(jpeg)
     assert (tmp_path / "data" / "unblur" / "history.sqlite3").exists()
-    shutil.rmtree(os.environ["UNBLUR_CACHE_DIR"])
-    assert deblur(jpeg).stdout == b""
-
-
-OLD_TABLE = """
-CREATE TABLE results (
-    target TEXT, target_size INTEGER, target_time INTEGER,
-    source TEXT, source_size INTEGER, source_time INTEGER, settings TEXT,
-    PRIMARY KEY (target, target_size, target_time)
-) WITHOUT ROWID
-"""
-
-
-def test_a_record_in_the_cache_is_taken_over_and_learns_contents(
-    library, deblur, monkeypatch, tmp_path
-):
-    monkeypatch.setattr(attributes, "HAS_EXTENDED", False)
-    deblur("-r", "--in-place", library)
-    older = Path(os.environ["UNBLUR_CACHE_DIR"]) / "history.sqlite3"
-    columns = "target, size, CAST(mark AS INTEGER), source, source_size, source_mark, settings"
-    with sqlite3.connect(older) as database:
-        database.execute(OLD_TABLE)
-        database.execute("ATTACH DATABASE ? AS new", [os.environ["UNBLUR_HISTORY"]])
-        database.execute(f"INSERT INTO results SELECT {columns} FROM new.made")
-    monkeypatch.delenv("UNBLUR_HISTORY")
-    monkeypatch.setattr("platformdirs.user_data_path", lambda name: tmp_path / "data" / name)
-    assert "2 skipped" in deblur("-r", "--in-place", library).stderr
-    older.unlink()
-    assert "2 skipped" in deblur("-r", "--in-place", rename_folder(touch(library))).stderr
-
-
-def test_a_damaged_record_in_the_cache_is_not_taken_over(jpeg, deblur, monkeypatch, tmp_path):
-    monkeypatch.delenv("UNBLUR_HISTORY")
-    monkeypatch.setattr("platformdirs.user_data_path", lambda name: tmp_path / "data" / name)
-    (Path(os.environ["UNBLUR_CACHE_DIR"]) / "history.sqlite3").write_bytes(b"no database" * 999)
-    assert deblur(jpeg).stderr.count("history") == 0
     assert deblur(jpeg).stdout == b""
 
 

@@ -21,9 +21,10 @@ from unblur import score
 from unblur.errors import PhotoError, UsageError
 from unblur.formats import coding
 from unblur.formats.pixels import to_array, to_samples
-from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model, find_weights
+from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
-from unblur.options import STREAM, Options
+from unblur.models.weights import open_model
+from unblur.options import STREAM, Engine, Options
 from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
@@ -31,7 +32,7 @@ from unblur.run.plan import make_plan
 from unblur.storage.places import parse_place
 
 if TYPE_CHECKING:
-    from unblur.network.deblurrer import Deblurrer as Engine
+    from unblur.network.deblurrer import Deblurrer as NetworkDeblurrer
 
 Photo = TypeVar("Photo", str, Path, bytes, PIL.Image.Image, NDArray[np.uint8], NDArray[np.uint16])
 """A file's path or an object's address, a file's content, a Pillow image, or (H, W, 3 or 1)
@@ -53,15 +54,15 @@ class Deblurrer:
     Args:
         model: A model's name, or a weights file.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        tile: Side in pixels of a square as large as the largest tile, or ``auto``.
-        strength: Share of the change that is made, from 0 to 1.
-        views: How many views of a photo, turned and mirrored, the result is the mean of: 1 to 8.
-        max_memory: Bytes of main memory that the program may take; by default what is free.
+        tile: Side of the largest tile, a square, in pixels, or ``auto``.
+        strength: Share of the change to apply, from 0 to 1.
+        views: Number of mirrored and turned passes to average, from 1 to 8.
+        max_memory: Limit on main memory, in bytes; by default the free memory.
 
     Raises:
         WeightsError: If the weights are missing or damaged.
-        DeviceError: If the device is not there, or computes wrongly.
-        UsageError: If the tile is too small, the strength no share, or there are not so many views.
+        DeviceError: If the device is missing, or computes wrongly.
+        UsageError: If tile, strength or views are out of range.
     """
 
     def __init__(
@@ -74,14 +75,17 @@ class Deblurrer:
         views: int = 1,
         max_memory: int | None = None,
     ) -> None:
-        self._network: Engine | None = load_deblurrer(
-            find_weights(str(model)),
+        engine = Engine(
+            model=str(model),
             device=device,
             tile=tile,
             strength=strength,
             views=views,
+            threads=None,
             max_memory=max_memory,
-            warn=_log.warning,
+        )
+        self._network: NetworkDeblurrer | None = load_deblurrer(
+            open_model(engine.model), engine, warn=_log.warning
         )
 
     def __enter__(self) -> Deblurrer:

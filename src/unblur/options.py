@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Literal
+from typing import Any, Literal
 
 from unblur.errors import UsageError
 
@@ -46,6 +46,73 @@ class Screen:
     """Width and height of a character in pixels."""
 
 
+# Options that are in neither of the next two sets change results, so they are in the history's key.
+ENGINE_SAME_RESULT = frozenset(
+    # The model is in the key by the sha256 of its weights. Results of devices, and of tiles of
+    # different sizes, differ by rounding only.
+    ("model", "device", "tile", "threads", "max_memory")
+)
+"""Fields of `Engine` that the history's key leaves out."""
+SAME_RESULT = frozenset(
+    (
+        *("recursive", "include", "exclude", "only_blurry", "max_pixels"),  # which photos
+        *("output", "suffix", "in_place", "backup", "on_existing", "preserve_times"),  # which files
+        *("compare", "picture_side", "screen"),  # pictures beside the result
+        *("jobs", "fail_fast"),  # how the run goes
+        "engine",  # has a key of its own
+    )
+)
+"""Fields of `Options` that the history's key leaves out."""
+KEY_TEXTS = {
+    "refresh-thumbnail=False": "keep-thumbnail",
+    "strip-metadata=True": "strip-metadata",
+}
+"""Parts of the key that histories on disk spell differently."""
+NOT_REPORTED = frozenset(("threads", "max_memory"))
+"""Fields of `Engine` that a report of the run leaves out."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The network, where it runs, and how.
+
+    Raises:
+        UsageError: If a value is out of its range.
+    """
+
+    model: str = "srn-compact"
+    """A model's name, or the path of a weights file."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``mps``."""
+    tile: int | Literal["auto"] = "auto"
+    """Side of the largest tile, a square, in pixels; ``auto``: as large as fits into memory."""
+    strength: float = 1.0
+    """Share of the change to apply, from 0 to 1."""
+    views: int = 1
+    """Number of mirrored and turned passes to average, from 1 to `MOST_VIEWS`."""
+    threads: int | Literal["auto"] | None = "auto"
+    """CPU threads; ``auto``: one per available core; ``None``: PyTorch's present number."""
+    max_memory: int | None = None
+    """Limit on main memory, in bytes; ``None``: the free memory."""
+
+    @property
+    def key(self) -> str:
+        """The fields that change results, as text: part of the history's key; empty by default."""
+        return _key(self, ENGINE_SAME_RESULT)
+
+    @property
+    def reported(self) -> dict[str, Any]:
+        """The fields that a report of the run tells, by name."""
+        return {name: value for name, value in vars(self).items() if name not in NOT_REPORTED}
+
+    def __post_init__(self) -> None:
+        """Refuse values that are out of range."""
+        if not 0 <= self.strength <= 1:
+            raise UsageError(f"strength is from 0 to 1, not {self.strength}")
+        if not 1 <= self.views <= MOST_VIEWS:
+            raise UsageError(f"views are from 1 to {MOST_VIEWS}, not {self.views}")
+
+
 @dataclass(frozen=True)
 class Options:
     """All options of a run; see ``unblur --help``."""
@@ -83,15 +150,11 @@ class Options:
     """Larger photos are refused."""
     only_blurry: float | None = None
     """Skip photos with a lower `unblur.score.blur_score`; ``None`` skips none."""
-    strength: float = 1.0
-    """Share of the change to apply, from 0 to 1."""
-    views: int = 1
-    """Number of mirrored and turned passes to average, from 1 to `MOST_VIEWS`."""
     fail_fast: bool = False
-    max_memory: int | None = None
-    """Limit on main memory, in bytes; photos are then processed one at a time."""
     jobs: int = 1
     """Photos to decode ahead, and as many to write in parallel."""
+    engine: Engine = Engine()
+    """The network, where it runs, and how."""
 
     @property
     def keeps_backup(self) -> bool:
@@ -101,15 +164,7 @@ class Options:
     @property
     def settings(self) -> str:
         """The options that change results, as text: part of the history's key; empty by default."""
-        parts = {
-            " keep-thumbnail": not self.refresh_thumbnail,
-            f" format={self.format}": self.format,
-            f" quality={self.quality}": self.quality,
-            " strip-metadata": self.strip_metadata,
-            f" strength={self.strength}": self.strength != 1,
-            f" views={self.views}": self.views != 1,
-        }
-        return "".join(text for text, is_set in parts.items() if is_set)
+        return _key(self, SAME_RESULT) + self.engine.key
 
     def __post_init__(self) -> None:
         """Refuse options that contradict each other.
@@ -137,5 +192,15 @@ class Options:
             )
         if self.jobs < 1:
             raise UsageError("--jobs must be at least 1")
-        if self.max_memory and self.jobs > 1:
+        if self.engine.max_memory and self.jobs > 1:
             raise UsageError("--max-memory processes one photo at a time: leave out --jobs")
+
+
+def _key(record: Options | Engine, left_out: frozenset[str]) -> str:
+    """Return the fields that differ from their defaults, as text."""
+    parts = [
+        f"{field.name.replace('_', '-')}={getattr(record, field.name)}"
+        for field in fields(record)
+        if field.name not in left_out and getattr(record, field.name) != field.default
+    ]
+    return "".join(f" {KEY_TEXTS.get(part, part)}" for part in parts)

@@ -17,11 +17,11 @@ from unblur.cli.shared import open_history, read_paths
 from unblur.cli.signals import interrupted_code
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
-from unblur.models.catalog import find_weights
-from unblur.options import Options
+from unblur.options import Engine, Options
 from unblur.run.watcher import NORMAL
 
 if TYPE_CHECKING:
+    from unblur.models.weights import Weights
     from unblur.network.deblurrer import Deblurrer
     from unblur.run.history import History
     from unblur.run.jobs import Plan
@@ -43,7 +43,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     Raises:
         UnblurError: If no photo can be deblurred.
     """
-    from unblur.models.weights import fingerprint
+    from unblur.models.weights import open_model
     from unblur.run.plan import make_plan
     from unblur.run.report import Report
     from unblur.run.runner import Session, run_plan
@@ -51,8 +51,9 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     started, options = time.monotonic(), _read_options(flags)
     page = _page_path(flags)
     paths = read_paths(flags)
-    weights = find_weights(flags["model"])
-    settings = fingerprint(weights) + options.settings
+    ui.settings |= options.engine.reported
+    weights = open_model(options.engine.model)
+    settings = weights.sha256 + options.settings
     with open_history(flags) as history:
         _require_history(history, options)
         plan = make_plan(paths, options, history, settings)
@@ -92,12 +93,18 @@ def _require_history(history: History, options: Options) -> None:
 
 
 def _read_options(flags: dict[str, Any]) -> Options:
-    values = {field.name: flags[field.name] for field in fields(Options) if field.name in flags}
+    values = _chosen(Options, flags) | {"engine": Engine(**_chosen(Engine, flags))}
     values["only_blurry"] = flags["blur_level"] if flags["only_blurry"] else None
     level_source = click.get_current_context().get_parameter_source("blur_level")
     if not flags["only_blurry"] and level_source is ParameterSource.COMMANDLINE:
         raise UsageError("--blur-level needs --only-blurry")
     return Options(**values)
+
+
+def _chosen(record: type[Options | Engine], flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a record's fields; those without a value keep their default."""
+    names = [field.name for field in fields(record)]
+    return {name: flags[name] for name in names if flags.get(name) is not None}
 
 
 def _page_path(flags: dict[str, Any]) -> Path | None:
@@ -175,26 +182,24 @@ def _print_summary(report: Report, ui: Ui) -> ExitCode:
     return report.exit_code
 
 
-def _make_runner(weights: Path, flags: dict[str, Any], options: Options, ui: Ui) -> Runner:
+def _make_runner(weights: Weights, flags: dict[str, Any], options: Options, ui: Ui) -> Runner:
     if flags["ray"] is None:
         from unblur.run.local import LocalRunner
 
-        return LocalRunner(lambda: _make_deblurrer(weights, flags, options, ui))
+        return LocalRunner(lambda: _make_deblurrer(weights, options, ui))
     load_extra("ray", "cluster", "runs on a cluster", UsageError)
     from unblur.models.weights import load_network
     from unblur.run.ray_runner import RayRunner
-    from unblur.run.ray_worker import Choices
 
-    choices = Choices(**{field.name: flags[field.name] for field in fields(Choices)})
-    return RayRunner(flags["ray"], lambda: load_network(weights), choices)
+    return RayRunner(flags["ray"], lambda: load_network(weights), options.engine, flags["workers"])
 
 
-def _make_deblurrer(weights: Path, flags: dict[str, Any], options: Options, ui: Ui) -> Deblurrer:
+def _make_deblurrer(weights: Weights, options: Options, ui: Ui) -> Deblurrer:
     from unblur.models.loading import load_deblurrer
     from unblur.run.steps import drawing_bytes
 
-    chosen = {name: flags[name] for name in ("device", "tile", "strength", "views", "max_memory")}
-    chosen |= {"threads": flags["threads"] or "auto", "reserved": drawing_bytes(options)}
-    deblurrer = load_deblurrer(weights, warn=ui.say, **chosen)
+    deblurrer = load_deblurrer(
+        weights, options.engine, reserved=drawing_bytes(options), warn=ui.say
+    )
     ui.settings |= {"device": deblurrer.device.type, "tile": deblurrer.tile}
     return deblurrer

@@ -34,7 +34,7 @@ PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
 def doctor(as_json: bool, quiet: int, verbose: int) -> None:
     """Test the installation and each device.
 
-    Print versions, devices, memory, models, cache and configuration. Each
+    Print versions, devices, memory, models and configuration. Each
     device deblurs a tiny picture; its result is compared with that of the CPU
     in fp32. The exit code is 0 if all is well, 4 if weights are damaged, and
     5 if a device failed. Please add the output to bug reports.
@@ -110,9 +110,6 @@ def _lines(found: Examination) -> Iterator[str]:
     for model in found.models:
         yield from _model_row(model)
     yield from _row("models folder", found.models_folder)
-    sizes = found.cache.sizes
-    contents = ", ".join(f"{name} ({_size(size)})" for name, size in sizes.items())
-    yield from _row("cache", f"{found.cache.path}: {contents or 'empty'}")
     state = "" if found.has_configuration else " (optional, not there)"
     mark = BAD if found.configuration_problem else NEITHER
     yield from _row("configuration", found.configuration + state, mark)

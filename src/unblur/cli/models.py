@@ -107,7 +107,7 @@ def _describe_known(name: str) -> list[tuple[str, ...]]:
         ("published as", model.file),
         ("size", f"{model.size} bytes" if model.size else unknown),
         ("sha256", model.sha256 or unknown),
-        *(("address", url) for url in model.urls),
+        *([("address", model.url)] if model.url else []),
         ("parameters", f"{model.parameters / 1e6:.2f} million"),
     ]
 
@@ -175,10 +175,10 @@ def _is_whole(name: str, ui: Ui) -> bool:
     """Tell whether a model is here and undamaged, and print that."""
     if not _is_here(name):
         return False
-    from unblur.models.weights import load_network
+    from unblur.models.weights import load_network, open_model
 
     try:
-        load_network(find_weights(name))
+        load_network(open_model(name))
     except WeightsError as error:
         if MODELS[name].is_embedded:
             raise
@@ -190,11 +190,11 @@ def _is_whole(name: str, ui: Ui) -> bool:
 
 def _download_file(wanted: list[Model], ui: Ui) -> None:
     """Download the file that contains some models."""
-    from unblur.models.download import addresses, download
+    from unblur.models.download import address, download
     from unblur.models.http import Watch, without_password
 
     file = wanted[0].file
-    ui.say(f"downloading {file} from {without_password(addresses(wanted[0])[0])}")
+    ui.say(f"downloading {file} from {without_password(address(wanted[0]))}")
     with ui.transfer(file) as progress:
         downloaded = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
     _report_checksum(wanted[0], downloaded, ui)
@@ -251,12 +251,12 @@ def verify(names: tuple[str, ...], quiet: int, verbose: int) -> None:
     """
 
     def act(ui: Ui) -> None:
-        from unblur.models.weights import load_network
+        from unblur.models.weights import load_network, open_model
 
         damaged = 0
         for name in names or [n for n in [*MODELS, *imported_models()] if _is_here(n)]:
             try:
-                load_network(find_weights(name))
+                load_network(open_model(name))
             except WeightsError as error:
                 damaged += 1
                 ui.error(str(error))

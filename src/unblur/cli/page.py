@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 from unblur.errors import UsageError
 from unblur.formats.photo import HEIF, RAW, TIFF
-from unblur.options import Options
+from unblur.options import Engine, Options
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Report, Status
 from unblur.storage import drafts, files
@@ -42,6 +42,8 @@ SUFFIXES = (".html", ".htm")
 GENERATOR = "unblur"
 """Text in each page, by which it is recognised: no other file is ever replaced."""
 
+NOT_DESCRIBED = ("picture_side", "screen", "engine", "model", "device", "tile", "threads")
+"""Options that `describe_options` leaves out: `Facts.settings` tells the first network options."""
 SMALLEST_PX, LARGEST_PX = 160, 480
 PIXELS_OF_ALL = 11_000
 """Side of the small pictures times the root of their number: 5,000 photos make about 60 MB."""
@@ -183,11 +185,10 @@ def describe_duration(seconds: float) -> str:
 
 
 def describe_options(options: Options) -> dict[str, str]:
-    """Return the options that differ from their defaults, by name."""
-    usual = Options()
-    texts = {}
-    for name, value in vars(options).items():
-        if name not in ("picture_side", "screen") and value != getattr(usual, name):
+    """Return the options that differ from their defaults, by their names."""
+    usual, texts = vars(Options()) | vars(Engine()), {}
+    for name, value in (vars(options) | vars(options.engine)).items():
+        if name not in NOT_DESCRIBED and value != usual[name]:
             text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
             texts[f"--{name.replace('_', '-')}"] = "" if value is True else printable(text)
     return texts

@@ -18,7 +18,7 @@ from unblur.cli.console import Ui, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
-from unblur.config import HISTORY_NAME, cache_folder, history_file
+from unblur.config import history_file
 from unblur.errors import ExitCode, UnblurError, UsageError
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
 from unblur.storage.files import read_stream
@@ -206,7 +206,7 @@ def open_history(flags: dict[str, Any]) -> History:
     from unblur.run.history import History
 
     if flags["history"] is None:
-        return History(history_file(), older=cache_folder() / HISTORY_NAME)
+        return History(history_file())
     path = Path(flags["history"])
     if not path.name or path.is_dir():
         raise UsageError(f"--history {path} is a folder, not a file")

@@ -11,9 +11,6 @@ from typing import Any, Literal
 SCALES = (4, 2, 1)
 """Down-sampling factors of the three runs, coarsest first (section 3.1)."""
 
-PUBLISHED_LEVELS = 3
-"""Resolutions inside one encoder-decoder of the paper (section 3.2)."""
-
 MOST_BLOCKS = 64
 _RANGES = {
     "channels": (1, 3),
@@ -46,8 +43,8 @@ class SRNConfig:
     """Predict what to add to the blurred image, rather than the image itself."""
     resample: Literal["subsample", "area"] = "subsample"
     """How images shrink and grow between scales; see `unblur.network.srn.shrink`."""
-    levels: int = PUBLISHED_LEVELS
-    """Resolutions inside one encoder-decoder; each halves the one before."""
+    levels: int = 3
+    """Resolutions inside one encoder-decoder (section 3.2); each halves the one before."""
 
     def __post_init__(self) -> None:
         """Refuse a configuration that no network can be built from.
@@ -102,15 +99,8 @@ class SRNConfig:
         return 2 * self.widths[-1] if self.recurrent else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values.
-
-        Without ``levels`` where there are as many as in the paper, so that versions
-        of the program that know no others can still read such a network.
-        """
-        values = asdict(self)
-        if self.levels == PUBLISHED_LEVELS:
-            del values["levels"]
-        return values
+        """Return the fields as plain values."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SRNConfig:

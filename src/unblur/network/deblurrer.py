@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from unblur.network.memory import (
 from unblur.network.photo_rows import PhotoRows, Pixels, as_seen
 from unblur.network.srn import State, enlarge, shrink
 from unblur.network.views import ALL_VIEWS, mean
+from unblur.options import Engine
 
 Finish: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
 """Waits for a band's image (N, C, H, W) and state (N, S, h, w), in float32 on the CPU."""
@@ -69,51 +70,39 @@ class Deblurrer:
 
     Args:
         network: The network; moved to the device.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        tile: Side in pixels of a square as large as the largest tile, or ``auto``.
+        engine: Where and how to run the network. Its model and threads are not used here.
         precision: Type that convolutions compute in; by default the device's fastest.
-        strength: Share of the change that is made, from 0 to 1.
-        views: How many of `unblur.network.views.ALL_VIEWS` the result is the mean of.
-        max_memory: Bytes of main memory that the program may take; by default what is free.
-        reserved: Of these, what is needed besides the network, the photo and its result.
-        warn: Told in a sentence when memory ran out and what is done about it.
+        reserved: Bytes of main memory that the network, the photo and its result must leave.
+        warn: Called with a sentence when memory ran out, which says how the work goes on.
 
     Raises:
         DeviceError: If the device is not there.
-        UsageError: If the tile is too small, the strength no share, or there are not so many
-            views.
+        UsageError: If the tile is too small.
     """
 
     def __init__(
         self,
         network: Network,
-        device: str = "auto",
-        tile: int | Literal["auto"] = "auto",
+        engine: Engine,
+        *,
         precision: torch.dtype | None = None,
-        strength: float = 1.0,
-        views: int = 1,
-        max_memory: int | None = None,
         reserved: int = 0,
         warn: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.device = choose_device(device)
+        self.engine, self.reserved, self.warn = engine, reserved, warn
+        self.device = choose_device(engine.device)
         self.precision = precision or choose_precision(self.device)
         self.network = network.to(self.device)
         self._transposed: Network | None = None
         self.config = network.config
-        self.strength, self.views, self.warn = strength, ALL_VIEWS[:views], warn
-        self.max_memory, self.reserved = max_memory, reserved
-        self.is_automatic = tile == "auto"
-        if tile == "auto":
-            self.tile = automatic_tile(self.config, self.precision, self.device)
-        else:
-            self.tile = tile
+        self.views = ALL_VIEWS[: engine.views]
+        self.tile = (
+            automatic_tile(self.config, self.precision, self.device)
+            if engine.tile == "auto"
+            else engine.tile
+        )
         if self.tile < SMALLEST_TILE_PX:
             raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
-        if not 0 <= strength <= 1:
-            raise UsageError(f"strength is from 0 to 1, not {strength}")
-        if not 1 <= views <= len(ALL_VIEWS):
-            raise UsageError(f"views are from 1 to {len(ALL_VIEWS)}, not {views}")
 
     def __call__(self, image: Pixels, on_progress: Callable[[float], None] | None = None) -> Pixels:
         """Deblur a photo.
@@ -144,7 +133,7 @@ class Deblurrer:
         self, image: Pixels, largest: int, on_progress: Callable[[float], None] | None
     ) -> Pixels:
         """Deblur a photo as it lies, with tiles that are not larger than the largest."""
-        photo = PhotoRows(image, self.config, self.strength)
+        photo = PhotoRows(image, self.config, self.engine.strength)
         for full_precision in (False, True):
             try:
                 self._run_scales(photo, largest, full_precision, on_progress)
@@ -181,9 +170,10 @@ class Deblurrer:
             )
             for view in self.views
         ]
-        is_bound = self.max_memory is not None and not self.is_automatic
+        allowed = self.engine.max_memory
+        is_bound = allowed is not None and self.engine.tile != "auto"
         smallest = self.tile if is_bound else SMALLEST_TILE_PX
-        limit = None if self.max_memory is None else self.max_memory - self.reserved
+        limit = None if allowed is None else allowed - self.reserved
         return largest_tile(needs, self.tile, smallest, limit)
 
     @property

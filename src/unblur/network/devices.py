@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from unblur.cgroups import MOUNTED, OWN, own_groups
+from unblur.cgroups import own_groups
 from unblur.errors import DeviceError
 from unblur.network.gpus import find_gpus, install_command
 
@@ -84,13 +84,13 @@ def automatic_threads() -> int:
     return min(torch.get_num_threads(), available_cores())
 
 
-def available_cores(root: Path = MOUNTED, own: Path = OWN) -> int:
+def available_cores() -> int:
     """Return the cores that this process may use, by its affinity and its container's quota.
 
     Threads beyond a quota do not compute faster: the kernel stops all of them
     for the rest of each period.
     """
-    cores, quota = affinity_cores(), cgroup_cores(root, own)
+    cores, quota = affinity_cores(), cgroup_cores()
     return max(1, min(cores, math.ceil(quota))) if quota else cores
 
 
@@ -102,13 +102,13 @@ def affinity_cores() -> int:
     return cores or 1
 
 
-def cgroup_cores(root: Path = MOUNTED, own: Path = OWN) -> float | None:
+def cgroup_cores() -> float | None:
     """Return how many cores' time the groups of a process allow, or ``None`` without a limit."""
     versions = {"": ["cpu.max"], "cpu": ["cpu.cfs_quota_us", "cpu.cfs_period_us"]}
     quotas = [
         _quota([group / name for name in names])
         for controller, names in versions.items()
-        for group in own_groups(controller, root, own)
+        for group in own_groups(controller)
     ]
     return min((cores for cores in quotas if cores is not None), default=None)
 

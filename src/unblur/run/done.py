@@ -156,8 +156,6 @@ class KnownResults:
         if state is None or not self._may_read(place):
             return []
         path = _path(place)
-        if record:  # of an earlier version, by which it was not read
-            return [replace(record, target=path, after=self._look_inside(path)[0])]
         is_thorough = is_thorough and not self.history.is_empty
         if is_thorough or self.history.may_hold(path, state.size) or has_mark(path):
             return self._look_inside(path)[1]

@@ -106,10 +106,9 @@ class History:
     Args:
         path: The SQLite file, created when missing. If it cannot be used, nothing
             is known, nothing is recorded, and `problem` tells why.
-        older: A record of an earlier version, which a new one takes over.
     """
 
-    def __init__(self, path: Path, older: Path | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.problem: str | None = None
         """Why the record could not be read or written, for the user."""
         self._database: sqlite3.Connection | None = None
@@ -120,7 +119,7 @@ class History:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
             self._database.row_factory = sqlite3.Row
-            tables.prepare(self._database, older)
+            tables.prepare(self._database)
         except (OSError, sqlite3.Error) as error:
             self._note(error)
             self._close()

@@ -5,10 +5,8 @@ Times are text, because nanoseconds in SQLite's integers end in the year 2262.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 VERSION = 1
 VERSIONS = 3
@@ -38,11 +36,6 @@ _CREATE = (
     "CREATE INDEX made_size ON made (size)",
     f"PRAGMA user_version = {VERSION}",
 )
-_TAKE_OVER = f"""
-INSERT OR IGNORE INTO made ({_COLUMNS})
-SELECT target, target_size, CAST(target_time AS TEXT), '', '',
-    source, source_size, CAST(source_time AS TEXT), '', '', settings FROM older.results
-"""
 
 _SELECT = f"SELECT {_COLUMNS} FROM made WHERE "
 # The plus keeps SQLite from using the index of sizes, since many photos have the same size.
@@ -70,18 +63,13 @@ _FORGET = (
 )
 
 
-def prepare(database: sqlite3.Connection, older: Path | None) -> None:
-    """Create the table in a new file, with what an older record holds.
-
-    Args:
-        database: The file; it must be possible to write to it.
-        older: A record of results by path, size and time alone, which may be missing.
+def prepare(database: sqlite3.Connection) -> None:
+    """Create the table in a new file, which must be writable.
 
     Raises:
         sqlite3.Error: If the file is none of SQLite's, of another program or a newer version, or
             cannot be written.
     """
-    has_older = older is not None and _attach(database, older)
     database.execute("BEGIN IMMEDIATE")  # fails if nothing can be written
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
@@ -91,23 +79,7 @@ def prepare(database: sqlite3.Connection, older: Path | None) -> None:
             raise sqlite3.OperationalError("it is the database of another program")
         for statement in _CREATE:
             database.execute(statement)
-        if has_older:
-            with contextlib.suppress(sqlite3.Error):  # a damaged one has nothing to give
-                database.execute(_TAKE_OVER)
     database.commit()
-    if has_older:
-        database.execute("DETACH DATABASE older")
-
-
-def _attach(database: sqlite3.Connection, older: Path) -> bool:
-    """Open an older record beside a new one; tell whether there is one."""
-    if not older.is_file():
-        return False
-    try:
-        database.execute("ATTACH DATABASE ? AS older", (str(older),))
-    except sqlite3.Error:
-        return False
-    return True
 
 
 def insert(database: sqlite3.Connection, rows: Sequence[Mapping[str, str | int]]) -> None:

@@ -44,7 +44,7 @@ class LocalRunner:
 
     def do(self, jobs: list[Job], session: Session) -> None:
         """Do jobs; deblurred photos are written even if the run is interrupted."""
-        ahead = 0 if session.options.max_memory else session.options.jobs
+        ahead = 0 if session.options.engine.max_memory else session.options.jobs
         decoding = ThreadPoolExecutor(session.options.jobs, "decode")
         writing = ThreadPoolExecutor(session.options.jobs, "write")
         pending: deque[Future[None]] = deque()

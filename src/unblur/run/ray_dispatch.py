@@ -22,7 +22,7 @@ from ray.exceptions import RayError
 from unblur.errors import DeviceError, PhotoError, UnblurError
 from unblur.run.jobs import Job
 from unblur.run.ray_tasks import Answer, RemoteWorker, Task
-from unblur.run.ray_worker import Choices, Shape, Worker
+from unblur.run.ray_worker import Shape, Worker
 from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.watcher import VERBOSE
@@ -54,7 +54,6 @@ class Dispatcher:
         jobs: The photos.
         session: The run's options, record and report.
         network: The network in Ray's object store.
-        choices: The user's options for the network and the workers.
         shapes: The cores and GPUs of each worker.
     """
 
@@ -63,11 +62,10 @@ class Dispatcher:
         jobs: list[Job],
         session: Session,
         network: ray.ObjectRef[SRN],
-        choices: Choices,
         shapes: list[Shape],
     ) -> None:
-        self._session, self._network, self._choices = session, network, choices
-        self._depth = 1 if session.options.max_memory else 1 + 2 * session.options.jobs
+        self._session, self._network = session, network
+        self._depth = 1 if session.options.engine.max_memory else 1 + 2 * session.options.jobs
         self._waiting = deque(Task(job, number) for number, job in enumerate(jobs))
         self._suspects: deque[Task] = deque()
         self._calls: dict[Any, tuple[RemoteWorker, Task | None]] = {}
@@ -134,7 +132,6 @@ class Dispatcher:
         worker.settings = None
         worker.actor = actor.remote(
             [self._network],
-            self._choices,
             self._session.options,
             worker.shape,
             self._session.settings,

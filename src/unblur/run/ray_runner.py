@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from unblur.errors import DeviceError, UsageError
+from unblur.options import Engine
 from unblur.run.jobs import Job
 from unblur.run.ray_dispatch import Dispatcher
-from unblur.run.ray_worker import Choices, Shape
+from unblur.run.ray_worker import Shape
 from unblur.run.runner import Session
 
 if TYPE_CHECKING:
@@ -40,18 +41,23 @@ class RayRunner:
     Args:
         address: ``auto``, ``local``, ``host:port`` or ``ray://host:port``.
         load_network: Called once; each node gets a copy through Ray's object store.
-        choices: What the user chose for the network and its workers.
+        engine: Where and how to run the network; ``threads`` are the cores of a worker
+            without a GPU.
+        workers: How many workers to start; ``None``: as many as the cluster has room for.
 
     Raises:
         UsageError: If Ray does not support the device.
     """
 
-    def __init__(self, address: str, load_network: Callable[[], SRN], choices: Choices) -> None:
-        if choices.device == "mps":
+    def __init__(
+        self, address: str, load_network: Callable[[], SRN], engine: Engine, workers: int | None
+    ) -> None:
+        if engine.device == "mps":
             raise UsageError(
                 "--device mps cannot be used on clusters: Ray does not support Apple GPUs"
             )
-        self._address, self._load_network, self._choices = address, load_network, choices
+        self._address, self._load_network = address, load_network
+        self._engine, self._workers = engine, workers
         self._dispatcher: Dispatcher | None = None
 
     def __enter__(self) -> RayRunner:
@@ -73,28 +79,29 @@ class RayRunner:
             UnblurError: If no worker can be used.
         """
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        shapes = choose_shapes(nodes, self._choices)
+        shapes = choose_shapes(nodes, self._engine, self._workers)
         network = ray.put(self._network)
-        self._dispatcher = Dispatcher(jobs, session, network, self._choices, shapes)
+        self._dispatcher = Dispatcher(jobs, session, network, shapes)
         try:
             self._dispatcher.run()
         finally:
             self._dispatcher.end()
 
 
-def choose_shapes(nodes: Iterable[Shape], choices: Choices) -> list[Shape]:
+def choose_shapes(nodes: Iterable[Shape], engine: Engine, wanted: int | None = None) -> list[Shape]:
     """Return the resources of each worker to start.
 
     Args:
         nodes: Resources of each node by Ray's names: ``CPU`` and ``GPU``.
-        choices: What the user chose.
+        engine: Where and how to run the network.
+        wanted: Number of workers; ``None``: as many as the nodes have room for.
 
     Raises:
         DeviceError: If there is no room for a worker, and no number of workers was given.
     """
     with_gpu: list[Shape] = []
     without: list[Shape] = []
-    group = choices.threads or CORES
+    group = engine.threads if isinstance(engine.threads, int) else CORES
     for node in nodes:
         cores, gpus = int(node.get("CPU", 0)), int(node.get("GPU", 0))
         if gpus:
@@ -102,16 +109,16 @@ def choose_shapes(nodes: Iterable[Shape], choices: Choices) -> list[Shape]:
         if cores:
             workers = max(1, cores // group)
             without += [{"num_cpus": float(cores // workers)}] * workers
-    use_gpus = choices.device == "cuda" or (choices.device == "auto" and bool(with_gpu))
+    use_gpus = engine.device == "cuda" or (engine.device == "auto" and bool(with_gpu))
     shapes = with_gpu if use_gpus else without
-    if choices.workers is None:
+    if wanted is None:
         if not shapes:
             raise DeviceError("the cluster has no GPU" if use_gpus else "the cluster has no cores")
         return shapes
     # Workers beyond the room wait, and make an autoscaler add nodes.
     usual: Shape = {"num_gpus": 1.0} if use_gpus else {}
     further = shapes[-1] if shapes else usual | {"num_cpus": float(group)}
-    return (shapes + [further] * choices.workers)[: choices.workers]
+    return (shapes + [further] * wanted)[:wanted]
 
 
 def _connect(address: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -27,27 +27,12 @@ Shape = dict[str, float]
 """Resources of a worker by Ray's names: ``num_cpus``, and ``num_gpus`` if it has a GPU."""
 
 
-@dataclass(frozen=True)
-class Choices:
-    """The user's options for the network and the workers."""
-
-    device: str = "auto"
-    tile: int | Literal["auto"] = "auto"
-    strength: float = 1.0
-    views: int = 1
-    threads: int | None = None
-    """Cores of a worker without a GPU."""
-    workers: int | None = None
-    """Number of workers; by default as many as the cluster has room for."""
-
-
 class Worker:
     """Holds the network and deblurs photos, with two calls for each; runs as a Ray actor.
 
     Args:
         network: The network in Ray's object store. It is in a list, because otherwise Ray would
             import PyTorch for it before `limit_openmp_spinning`.
-        choices: What the user chose for the network.
         options: The user's options.
         shape: Resources of the worker.
         settings: See `unblur.run.runner.Session`.
@@ -56,13 +41,12 @@ class Worker:
     def __init__(
         self,
         network: list[ray.ObjectRef[SRN]],
-        choices: Choices,
         options: Options,
         shape: Shape,
         settings: str = "",
     ) -> None:
         limit_openmp_spinning()
-        self._network, self._choices, self._options = network, choices, options
+        self._network, self._options = network, options
         self._settings, self._shape = settings, shape
         # A single thread runs the network: PyTorch starts new threads for each thread that does.
         self._computing = ThreadPoolExecutor(1, "network")
@@ -95,14 +79,14 @@ class Worker:
         return type(reason)(f"the worker on {ray.util.get_node_ip_address()}: {reason}")
 
     def _load_network(self) -> dict[str, Any]:
+        engine = replace(
+            self._options.engine, device="cuda" if self._shape.get("num_gpus") else "cpu"
+        )
+        if engine.threads == "auto":
+            engine = replace(engine, threads=int(self._shape["num_cpus"]) or "auto")
         self._deblurrer = load_deblurrer(
             ray.get(self._network[0]),
-            device="cuda" if self._shape.get("num_gpus") else "cpu",
-            tile=self._choices.tile,
-            strength=self._choices.strength,
-            views=self._choices.views,
-            max_memory=self._options.max_memory,
-            threads=self._choices.threads or int(self._shape["num_cpus"]) or "auto",
+            engine,
             reserved=steps.drawing_bytes(self._options),
             warn=self._warnings.append,
         )
