@@ -131,7 +131,7 @@ def load(job: Job, options: Options) -> Loaded | Outcome:
             return Outcome(job, Status.SKIPPED, reason)
     photo = photo or coding.decode(data, options.max_pixels)
     if state:
-        state = replace(state, content=content_of(data))
+        state = replace(state, content=content_of(data, photo.index))
     return_freed_memory()
     if options.in_place and _is_result(job, state, attributes):
         return Outcome(job, Status.SKIPPED, ALREADY_DONE)
@@ -236,7 +236,7 @@ def finish(
     attributes = loaded.attributes
     if attributes and options.strip_metadata:
         attributes = attributes.stripped()
-    content = content_of(encoded.data)
+    content = content_of(encoded.data, encoded.index)
     marked = attributes
     if attributes and loaded.state and options.in_place:
         marked = attributes.marked(make_mark(content, loaded.state, settings))
