@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from unblur.errors import UsageError
-from unblur.formats.photo import HEIF, RAW, TIFF
+from unblur.formats.photo import format_by_suffix
 from unblur.options import Engine, Options
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Report, Status
@@ -47,7 +47,6 @@ NOT_DESCRIBED = ("picture_side", "screen", "engine", "model", "device", "tile", 
 SMALLEST_PX, LARGEST_PX = 160, 480
 PIXELS_OF_ALL = 11_000
 """Side of the small pictures times the root of their number: 5,000 photos make about 60 MB."""
-NOT_SHOWN_BY_BROWSERS = frozenset(TIFF.suffixes + HEIF.suffixes + RAW.suffixes)
 HEADER_BYTES = 4096
 EXIF_BYTES = 1 << 17
 """First bytes of a JPEG file to read for its EXIF block and thumbnail."""
@@ -224,8 +223,9 @@ def _original(job: Job, options: Options) -> Place | None:
 
 
 def _is_shown(path: Place | None) -> bool:
-    """Tell whether browsers can show a file, by its ending."""
-    return path is not None and path.suffix.lower() not in NOT_SHOWN_BY_BROWSERS
+    """Return whether browsers show a file, by its suffix; an unknown one counts as shown."""
+    form = format_by_suffix(path.suffix) if path else None
+    return path is not None and (form is None or form.browsers_show)
 
 
 def _embedded_thumbnail(path: Place | None) -> bytes | None:

@@ -12,27 +12,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from unblur.errors import PhotoError
-from unblur.formats.photo import FORMATS, Format, identify
+from unblur.formats.photo import Format, format_by_name, identify
 from unblur.storage import files
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import Content, FileState
 
 HASH_BYTES = 16
-_BY_NAME = {form.name: form for form in FORMATS}
 
 
-def content_of(data: bytes) -> Content:
+def content_of(data: bytes, index: object = None) -> Content:
     """Return the hashes of a file: of its pixels and of all bytes.
 
     Args:
         data: The whole file. If it cannot be parsed, the hash of the pixels is empty.
+        index: Index of the decoded photo or of the encoded result with these bytes, if there is
+            one.
     """
     from unblur.formats import coding
 
     whole = hashlib.blake2b(data, digest_size=HASH_BYTES).hexdigest()
     form, pixels = identify(data), hashlib.blake2b(digest_size=HASH_BYTES)
     try:
-        for piece in coding.coded_pixels(data):
+        for piece in coding.coded_pixels(data, index):
             pixels.update(piece)
     except PhotoError:
         return Content("", whole)
@@ -42,7 +43,7 @@ def content_of(data: bytes) -> Content:
 
 def format_of_hash(pixels: str) -> Format | None:
     """Return the format of the file that a hash of pixels comes from; see `Content.pixels`."""
-    return _BY_NAME.get(pixels.rpartition(" ")[0])
+    return format_by_name(pixels.rpartition(" ")[0])
 
 
 def read_content(path: Path, most: int | None = None) -> tuple[FileState, Attributes]:

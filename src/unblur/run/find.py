@@ -13,7 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from wcmatch import glob
 
 from unblur.errors import PhotoError
-from unblur.formats.photo import FORMATS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
+from unblur.formats.photo import HEADER_BYTES, Format, format_by_suffix, identify
 from unblur.options import Options
 from unblur.run.ignored import (
     CACHE_SIGNATURE,
@@ -102,8 +102,8 @@ def format_of(photo: Place) -> Format | None:
     For an object the ending of its name counts, because a request for each object
     would take too long. Its content is checked when it is read.
     """
-    if isinstance(photo, Url) and photo.suffix.lower() in PHOTO_SUFFIXES:
-        return next(form for form in FORMATS if photo.suffix.lower() in form.suffixes)
+    if isinstance(photo, Url) and (form := format_by_suffix(photo.suffix)):
+        return form
     try:
         return identify(_read_header(photo) or b"")
     except PhotoError:
@@ -205,7 +205,7 @@ def _look_at_file(entry: _Entry, options: Options, known_format: KnownFormat) ->
     header = _read_header(path)
     form = identify(header or b"")
     # An unreadable file with the ending of a photo is tried, so that its error is reported.
-    may_be_photo = form or (header is None and path.suffix.lower() in PHOTO_SUFFIXES)
+    may_be_photo = form or (header is None and format_by_suffix(path.suffix))
     return Found(path, below, passed_over=None if may_be_photo else NO_PHOTO, form=form)
 
 
@@ -286,7 +286,7 @@ def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | N
         return "its name would lead out of the output folder"
     if any(part.startswith(".") for part in key.split("/")):
         return "hidden"
-    if url.suffix.lower() not in PHOTO_SUFFIXES and not is_backup(url.name):
+    if not format_by_suffix(url.suffix) and not is_backup(url.name):
         return NO_PHOTO
     return _reason_to_pass_over(url, PurePosixPath(key), options)
 

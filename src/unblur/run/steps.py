@@ -86,7 +86,7 @@ def load(job: Job, options: Options) -> LoadedPhoto:
             raise LeftAlone(reason)
     photo = photo or coding.decode(data, options.max_pixels)
     if state:
-        state = replace(state, content=content_of(data))
+        state = replace(state, content=content_of(data, photo.index))
     return_freed_memory()
     if (
         options.in_place
@@ -195,7 +195,7 @@ def finish(
     attributes = loaded.attributes
     if attributes and options.strip_metadata:
         attributes = attributes.stripped()
-    content = content_of(encoded.data)
+    content = content_of(encoded.data, encoded.index)
     marked = attributes
     if attributes and loaded.state and options.in_place:
         marked = attributes.marked(make_mark(content, loaded.state, settings))
