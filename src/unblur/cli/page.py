@@ -43,7 +43,7 @@ GENERATOR = "unblur"
 """Text in each page, by which it is recognised: no other file is ever replaced."""
 
 NOT_DESCRIBED = ("picture_side", "screen", "engine", "model", "device", "tile", "threads")
-"""Options that `describe_options` leaves out: `Facts.settings` tells the first network options."""
+"""Options that `describe_options` leaves out; `Facts.settings` has those of the network."""
 SMALLEST_PX, LARGEST_PX = 160, 480
 PIXELS_OF_ALL = 11_000
 """Side of the small pictures times the root of their number: 5,000 photos make about 60 MB."""
