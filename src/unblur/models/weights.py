@@ -130,7 +130,7 @@ def decode_network(data: bytes, is_verified: bool = False) -> SRN:
 
     Args:
         data: The content of the file.
-        is_verified: Whether all of it is known to be right; its checksum is not compared then.
+        is_verified: Whether it is known to be undamaged; its checksum is not compared then.
 
     Returns:
         The network, with its weights in the type that they are stored in.
