@@ -1,9 +1,9 @@
 """AVIF: decode an 8-bit still photo, and put new pixels into the original's container.
 
 The container is `unblur.formats.bmff`'s; the codec's configuration is that of "AV1 Codec
-ISO Media File Format Binding", section 2.3. Alpha is an image of its own, which
-is not coded again: the photo has none, and the file keeps its. Neither crop nor
-rotation is applied, so both stay true. A grid becomes one image.
+ISO Media File Format Binding", section 2.3. Alpha is an
+image of its own: it is not decoded, and the file keeps it. Crop and rotation are
+not applied, so that they stay true. A grid becomes one image.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from unblur.formats.pixels import code_pixels, open_image, to_array
 from unblur.formats.quality import AS_ORIGINAL, with_quality
 
 HIGH_BIT_DEPTH, TWELVE_BIT, MONOCHROME = 0x40, 0x20, 0x10
-"""Bits of the third byte of av1C; the next two tell how chroma is sampled."""
+"""Bits of the third byte of av1C; its next two bits are the chroma sampling."""
 _SUBSAMPLING = {0b00: "4:4:4", 0b10: "4:2:2", 0b11: "4:2:0"}
 
 

@@ -3,8 +3,8 @@
 The container is `unblur.formats.bmff`'s; the codec's configuration is ISO/IEC 14496-15,
 section 8.3.3.1. Photos of 8, 10 and 12 bits keep their depth, and a grid stays a
 grid of such tiles. Rotation is not applied, so it stays true; a crop (clap) is,
-because libheif codes odd sizes by one. Alpha is an image of its own, which is
-not coded again: the photo has none, and the file keeps its.
+because libheif codes odd sizes by one. Alpha is an image of its own: it is
+not decoded, and the file keeps it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 PRESET = "fast"
-"""Of x265: half the time of libheif's default at the same size and error."""
+"""x265's preset: half the time of libheif's default at the same size and error."""
 MATRICES = frozenset({1, 5, 6, 9})
 """Matrix coefficients of ITU-T H.273 that libheif can write; others become BT.601."""
 _CHROMA = {1: "420", 2: "422", 3: "444"}

@@ -1,8 +1,7 @@
 """JPEG: decode a photo, and put new pixels into the original's container.
 
-Markers are those of ITU-T T.81 (annex B); the multi-picture index is CIPA
-DC-007. Whatever follows the first image (second images, gain maps, videos) is
-kept byte for byte, and the index that points there is brought up to date.
+All bytes after the first image (second images, gain maps, videos) are kept. The
+multi-picture index (CIPA DC-007), which points there, is corrected.
 """
 
 from __future__ import annotations
@@ -16,26 +15,12 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
 from unblur.errors import PhotoError
+from unblur.formats import jpeg_markers as marks
 from unblur.formats import jpeg_metadata
 from unblur.formats.codec import Codec, NewFile, Target
 from unblur.formats.jpeg_colors import move_colors
 from unblur.formats.jpeg_index import move_index
-from unblur.formats.jpeg_markers import (
-    APP2,
-    APP11,
-    EOI,
-    MPF,
-    SOI,
-    SOS,
-    Segment,
-    adobe_transform,
-    component_count,
-    edit_exif,
-    image_end,
-    is_rgb_coded,
-    segments,
-    without_metadata,
-)
+from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.photo import JPEG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array
 from unblur.score import reduction
@@ -59,8 +44,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         Exception: Whatever Pillow raises for damaged files.
     """
     parts = tuple(segments(data))
-    image = _open(without_metadata(data, parts), max_pixels)
-    coding = _read_coding(image, is_rgb_coded(data, parts))
+    image = _open(marks.without_metadata(data, parts), max_pixels)
+    coding = _read_coding(image, marks.is_rgb_coded(data, parts))
     return Photo(to_array(image), None, JPEG, data, coding, index=parts)
 
 
@@ -77,7 +62,7 @@ def decode_reduced(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         PhotoError: If it is too large, or neither grey nor RGB.
         Exception: Whatever Pillow raises for damaged files.
     """
-    image = _open(without_metadata(data), max_pixels)
+    image = _open(marks.without_metadata(data), max_pixels)
     factor = reduction(*image.size)
     image.draft("L", (image.width // factor, image.height // factor))
     return to_array(image.convert("L"))
@@ -118,7 +103,7 @@ def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:
 
 
 def _read_subsampling(image: JpegImageFile) -> str:
-    """Return the original's chroma subsampling, or what is finer and Pillow can write."""
+    """Return the original's chroma subsampling, or a finer one if Pillow cannot write it."""
     (_, across, down, _), *chroma = image.layer
     ratios = {(across / part[1], down / part[2]) for part in chroma}
     return _SUBSAMPLING.get(ratios.pop(), "4:4:4") if len(ratios) == 1 else "4:4:4"
@@ -129,7 +114,7 @@ def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
     original, parts = photo.container, photo.index
     if pixels.shape[2] == 1 or photo.coding["keep_rgb"]:
         return splice(original, code_pixels(pixels, None, "JPEG", **photo.coding), parts)
-    image = open_image(without_metadata(original, parts), ["JPEG"], pixels.size)
+    image = open_image(marks.without_metadata(original, parts), ["JPEG"], pixels.size)
     image.draft("YCbCr", image.size)
     image.load()
     move_colors(image, photo.pixels, pixels, _BLOCKS[photo.coding["subsampling"]])
@@ -142,15 +127,12 @@ def coded_pixels(data: bytes, parts: Iterable[Segment] | None = None) -> Iterato
     """Yield the first image's frame, tables and scans, which new pixels replace.
 
     An image without an end marker goes up to the end of the file.
-
-    Raises:
-        ValueError: If there is no scan.
     """
     has_scan = False
     try:
         for segment in parts or segments(data):
-            if not segment.is_metadata and segment.marker not in (SOI, EOI):
-                has_scan |= segment.marker == SOS
+            if not segment.is_metadata and segment.marker not in (marks.SOI, marks.EOI):
+                has_scan |= segment.marker == marks.SOS
                 yield data[segment.start : segment.stop]
     except ValueError:
         if not has_scan:
@@ -179,10 +161,10 @@ def splice(
         ValueError: If either is no whole JPEG.
     """
     old, new = original_parts or tuple(segments(original)), tuple(segments(coded))
-    rgb_coded = is_rgb_coded(coded, new) if component_count(coded, new) == 3 else None
+    rgb_coded = marks.is_rgb_coded(coded, new) if marks.component_count(coded, new) == 3 else None
     kept, notes = _kept_metadata(original, old, rgb_coded)
     output = bytearray(b"\xff\xd8")
-    parts = [Segment(SOI, 0, 2)]
+    parts = [Segment(marks.SOI, 0, 2)]
     indexes = []  # where multi-picture indexes lie: in the original, in the output
 
     def append(data: bytes, segment: Segment) -> None:
@@ -191,14 +173,14 @@ def splice(
         parts.append(Segment(segment.marker, start, len(output)))
 
     for segment in kept:
-        if segment.marker == APP2 and segment.payload(original).startswith(MPF):
-            header = len(MPF) + 4
+        if segment.marker == marks.APP2 and segment.payload(original).startswith(marks.MPF):
+            header = len(marks.MPF) + 4
             indexes.append((segment.start + header, len(output) + header, segment.stop))
         append(original, segment)
     for segment in new:
-        if segment.marker != SOI and not segment.is_metadata:
+        if segment.marker != marks.SOI and not segment.is_metadata:
             append(coded, segment)
-    ends = (image_end(original, old), len(output))
+    ends = (marks.image_end(original, old), len(output))
     for old_base, new_base, stop in indexes:
         move_index(output, original[old_base:stop], old_base, new_base, ends)
     output += original[ends[0] :]
@@ -220,14 +202,14 @@ def _kept_metadata(
         if not segment.is_metadata:
             continue
         payload = segment.payload(original)
-        if segment.marker == APP11 and payload[:2] == b"JP":
+        if segment.marker == marks.APP11 and payload[:2] == b"JP":
             # ISO 19566-5: boxes too long for one segment share their number.
             box = payload[2:4] + payload[12:16]
             if box.endswith(b"jumb") and b"c2pa" in payload[16:64]:
                 manifests.add(box)
             if box in manifests:
                 continue
-        transform = adobe_transform(segment, payload)
+        transform = marks.adobe_transform(segment, payload)
         if None not in (transform, rgb_coded) and (transform == 0) != rgb_coded:
             notes["an Adobe segment that misstates the colour coding was left out"] = None
             continue
@@ -250,7 +232,7 @@ CODEC = Codec(
     jpeg_metadata.metadata,
     jpeg_metadata.stripped,
     decode_reduced,
-    edit_exif=edit_exif,
+    edit_exif=marks.edit_exif,
     target=Target(
         _write,
         longest_side=65_500,  # libjpeg's limit

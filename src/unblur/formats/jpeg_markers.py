@@ -1,6 +1,7 @@
-"""A JPEG file's segments: found in one scan, and read without another (ITU-T T.81, annex B).
+"""The segments of a JPEG file (ITU-T T.81, annex B).
 
-Functions here take the segments that `segments` found before, if the caller has them.
+Finding them takes a scan of the whole file. So functions here take the segments
+as ``parts``, if the caller knows them.
 """
 
 from __future__ import annotations

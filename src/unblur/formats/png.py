@@ -23,14 +23,7 @@ from unblur.formats import png_metadata
 from unblur.formats.codec import Codec, NewFile, Target
 from unblur.formats.photo import PNG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array, to_samples
-from unblur.formats.png_chunks import (
-    ABOUT_PIXELS,
-    REPLACED,
-    SIGNATURE,
-    Chunk,
-    chunks,
-    make_chunk,
-)
+from unblur.formats.png_chunks import ABOUT_PIXELS, REPLACED, SIGNATURE, Chunk, chunks, make_chunk
 from unblur.limits import refuse_excess
 from unblur.main_memory import require_memory
 
@@ -112,7 +105,7 @@ def _refuse_endless(data: bytes, header: Header) -> None:
     row = 8 + header.width * _CHANNELS[header.color_type] * header.bit_depth // 8
     most = 2 * header.height * row + INFLATED_AT_ONCE  # interlaced ones have twice the rows
     inflated, inflate = 0, zlib.decompressobj()
-    with contextlib.suppress(zlib.error):  # libpng tells what is damaged, and what it forgives
+    with contextlib.suppress(zlib.error):  # libpng judges damage
         for chunk in chunks(data):
             coded = chunk.data if chunk.type == b"IDAT" else b""
             while coded and not inflate.eof:
@@ -155,9 +148,6 @@ def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
     """Yield the chunks' data that new pixels replace: header, palette and coded pixels.
 
     How pixels are divided among IDAT chunks does not matter.
-
-    Raises:
-        ValueError: If the file is no whole PNG.
     """
     for chunk in chunks(data):
         if chunk.type in REPLACED or chunk.type == b"PLTE":
@@ -179,7 +169,7 @@ def read_header(data: bytes) -> Header:
 
 
 def is_animated(data: bytes) -> bool:
-    """Tell whether the file holds an animation (an acTL chunk before the pixels)."""
+    """Return whether the file is an animation (an acTL chunk before the pixels)."""
     for chunk in chunks(data):
         if chunk.type == b"acTL":
             return True
@@ -203,8 +193,8 @@ def without_metadata(data: bytes) -> bytes:
 def splice(original: bytes, coded: bytes) -> Encoded:
     """Put the pixels of one file into the container of another.
 
-    Chunks that do not tell how pixels are stored are the original's, byte for
-    byte and in their places, and so are the bytes after the last chunk. A
+    Chunks that do not depend on the storage of pixels are the original's, byte
+    for byte and in their places, and so are the bytes after the last chunk. A
     palette is left out, and so is a colour key (tRNS) that became an alpha
     channel.
 

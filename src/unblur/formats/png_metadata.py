@@ -11,17 +11,13 @@ XMP = b"XML:com.adobe.xmp\0"
 COLOR = frozenset({b"cICP", b"gAMA", b"cHRM"})
 TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 SHOWN = ABOUT_PIXELS | COLOR | {b"sRGB", b"mDCV", b"cLLI", b"sBIT", b"pHYs"}
-"""Chunks that tell how pixels are shown; a profile among them is put back by itself."""
+"""Chunks that a viewer needs to show pixels, other than the profile."""
 LONGEST_INFLATED = 64 << 20
 """Bytes of a profile or a text: far more than any real one, far less than a bomb."""
 
 
 def metadata(data: bytes, index: None = None) -> Metadata:
-    """Read the first block of each kind: to inflate every one could take for ever.
-
-    Raises:
-        ValueError: If the file is no whole PNG.
-    """
+    """Read the first block of each kind: to inflate every one could take for ever."""
     found: dict[str, bytes] = {}
     left_out: dict[str, None] = {}
     types = set()
@@ -106,10 +102,6 @@ def with_metadata(data: bytes, blocks: Metadata) -> bytes:
 
 
 def stripped(data: bytes) -> bytes:
-    """Return a file with nothing but its pixels, how they are shown, and their orientation.
-
-    Raises:
-        ValueError: If the file is no whole PNG.
-    """
+    """Return a file with nothing but its pixels, how they are shown, and their orientation."""
     shown = (chunk.raw for chunk in chunks(data) if chunk.type in SHOWN)
     return with_metadata(SIGNATURE + b"".join(shown), metadata(data).stripped())

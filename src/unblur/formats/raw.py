@@ -1,10 +1,9 @@
 """Camera RAW: develop a photo to a new 16-bit TIFF, since RAW cannot be written.
 
 LibRaw develops the sensor's data with the camera's white balance to upright
-sRGB (IEC 61966-2-1). What Exif 2.32 says of the camera and the exposure goes
-along, as do XMP and IPTC; maker notes stay behind, for their offsets are true
-only where they are. The result is not compressed. RAW files need the extra
-``raw``.
+sRGB (IEC 61966-2-1). The result keeps Exif fields of camera and exposure, XMP and
+IPTC. It has no maker notes: their offsets are true only in the RAW file. It is
+not compressed. RAW files need the extra ``raw``.
 """
 
 from __future__ import annotations
@@ -42,15 +41,7 @@ SRGB_GAMMA = (2.4, 12.92)
 """Exponent, and slope near black, of the sRGB transfer function; LibRaw's own default is BT.709."""
 
 _KEPT = frozenset(
-    {
-        Tag.IMAGE_DESCRIPTION,
-        Tag.MAKE,
-        Tag.MODEL,
-        Tag.DATE_TIME,
-        Tag.ARTIST,
-        Tag.COPYRIGHT,
-        Tag.IPTC,
-    }
+    {Tag.IMAGE_DESCRIPTION, Tag.MAKE, Tag.MODEL, Tag.DATE_TIME, Tag.ARTIST, Tag.COPYRIGHT, Tag.IPTC}
 )
 """Fields of the first directory that are as true for the result."""
 
@@ -58,12 +49,7 @@ _EXIF_IN_FIRST = frozenset({33434, 33437, 34850, 34855, 36867, 36868, *range(373
 """Exposure, aperture, time and the like, which TIFF/EP has in the first directory."""
 
 _LEFT_OUT = frozenset(
-    {
-        Tag.MAKER_NOTE,
-        Tag.INTEROPERABILITY_IFD,
-        Tag.PIXEL_X_DIMENSION,
-        Tag.PIXEL_Y_DIMENSION,
-    }
+    {Tag.MAKER_NOTE, Tag.INTEROPERABILITY_IFD, Tag.PIXEL_X_DIMENSION, Tag.PIXEL_Y_DIMENSION}
 )
 """Fields of the Exif directory that are not."""
 

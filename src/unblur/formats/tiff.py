@@ -1,9 +1,9 @@
 """TIFF: decode a photo, and put new pixels into the original's container.
 
 TIFF 6.0 and BigTIFF. Only the strips or tiles of one page change, and the two
-fields that tell where they lie and how long they are. New ones are written over
-the old, and to the end of the file where those leave no room; each is compressed
-as it was. Every other byte stays: other pages, thumbnails, metadata, gaps.
+fields of their offsets and lengths. New strips or tiles are written over the old,
+or to the end of the file if they do not fit; each keeps its compression. All other
+bytes stay: other pages, thumbnails, metadata, gaps.
 
 The page is the first of full size: some files begin with a thumbnail. Files
 without compression, or with Deflate, LZMA or JPEG, need no extra at any depth;
@@ -84,12 +84,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
-    """Yield the strips or tiles of the first page of full size, which new pixels replace.
-
-    Raises:
-        PhotoError: If the page is of a kind that cannot be processed.
-        ValueError: If the file is damaged.
-    """
+    """Yield the strips or tiles of the first page of full size, which new pixels replace."""
     page = read_page(read_tiff(data))
     if sum(page.byte_counts) > 2 * len(data):
         raise ValueError("its strips or tiles overlap")
@@ -143,7 +138,7 @@ def splice(file: TiffFile, page: Page, coded: Sequence[bytes]) -> bytes:
         coded: The new strips or tiles, in the sequence of the old.
 
     Raises:
-        PhotoError: If the file would become larger than its offsets can tell.
+        PhotoError: If the file would become too large for its offsets.
     """
     output = bytearray(file.data)
     byte_counts = [len(data) for data in coded]
@@ -179,7 +174,7 @@ def _place(page: Page, sizes: list[int], end: int) -> list[int]:
 
 
 def _spaces(page: Page) -> Iterator[tuple[int, int]]:
-    """Yield from where to where the old strips or tiles lie without a gap."""
+    """Yield the ranges that the old strips or tiles fill without a gap."""
     first, reached = 0, 0
     for start, count in sorted(zip(page.offsets, page.byte_counts, strict=True)):
         if start > reached + 1:  # a single byte is but filled up to a word boundary
@@ -190,7 +185,7 @@ def _spaces(page: Page) -> Iterator[tuple[int, int]]:
 
 
 def _replace_values(output: bytearray, file: TiffFile, entry: Entry, values: list[int]) -> None:
-    """Write a field's numbers in place, or as a wider type where those do not fit."""
+    """Write a field's numbers in place, or as a wider type if they do not fit."""
     sizes = {3: "H", LONG: "I", LONG8: "Q"}
     code = sizes.get(entry.type, "")
     wide = LONG8 if file.is_big else LONG
@@ -210,21 +205,21 @@ def _replace_values(output: bytearray, file: TiffFile, entry: Entry, values: lis
 
 
 def _check_rest(original: TiffFile, result: TiffFile, page: Page) -> None:
-    """Make sure that all fields and all other pages are as they were.
+    """Check that all fields and all other pages are unchanged.
 
     Raises:
         PhotoError: If pixels share bytes with something else.
     """
     reached = 0
     for start, stop in sorted(_kept_ranges(original, page)):
-        start = max(start, reached)  # what overlaps is compared once
+        start = max(start, reached)  # overlapping bytes are compared once
         if original.data[start:stop] != result.data[start:stop]:
             raise PhotoError("the TIFF file's pixels share bytes with something else in it")
         reached = max(stop, reached)
 
 
 def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
-    """Yield from where to where bytes must stay as they are."""
+    """Yield the ranges of bytes that must stay unchanged."""
     yield 0, 16 if file.is_big else 8  # the header
     replaced = {page.directory.entries[tag].position for tag in place_tags(page.directory)}
     for directory in file.directories():
@@ -241,7 +236,7 @@ def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
 
 
 def _check_pixels(result: TiffFile, page: Page, blocks: Iterable[Samples]) -> None:
-    """Make sure that the file reads as what was written.
+    """Check that the new pixels can be read back.
 
     Raises:
         PhotoError: If it does not.
@@ -254,12 +249,7 @@ def _check_pixels(result: TiffFile, page: Page, blocks: Iterable[Samples]) -> No
 
 
 def metadata(data: bytes, index: None = None) -> Metadata:
-    """Read the metadata of the first page of full size.
-
-    Raises:
-        PhotoError: If the page is of a kind that cannot be processed.
-        ValueError: If the file is damaged.
-    """
+    """Read the metadata of the first page of full size."""
     file = read_tiff(data)
     page = read_page(file)
     fields = read_fields(file, page.directory.start)
@@ -288,11 +278,7 @@ def _make_exif(file: TiffFile, fields: dict[int, Field]) -> tuple[bytes, bool]:
 
 
 def check_conversion(photo: Photo) -> tuple[str, ...]:
-    """Refuse a photo whose colours are multiplied by its opacity.
-
-    Raises:
-        PhotoError: If they are.
-    """
+    """Refuse a photo whose colours are multiplied by its opacity."""
     file = read_tiff(photo.container)
     if file.value(read_page(file).directory, Tag.EXTRA_SAMPLES) == ASSOCIATED_ALPHA:
         raise PhotoError("a TIFF file with premultiplied alpha cannot be converted")

@@ -9,7 +9,6 @@ lossless file stays lossless, and exact below transparency.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from unblur.formats.codec import Codec, NewFile, Target
 from unblur.formats.metadata import Metadata, from_byte_order
 from unblur.formats.photo import WEBP, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, refuse_large, to_array
+from unblur.formats.png_chunks import Chunk
 from unblur.limits import limited
 
 LOSSY, LOSSLESS = b"VP8 ", b"VP8L"
@@ -37,15 +37,6 @@ MAX_QUANTIZER = 127
 
 QUALITY = 90
 """Of photos of other formats, finer than libwebp's default: they are sharp now."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A chunk's type and data, and its bytes as they are in the file, padding included."""
-
-    type: bytes
-    data: bytes
-    raw: bytes
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -100,12 +91,7 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
 
 
 def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
-    """Yield the data of the chunk that new pixels replace, VP8 or VP8L.
-
-    Raises:
-        PhotoError: If the file is an animation.
-        ValueError: If it is no whole WebP.
-    """
+    """Yield the data of the chunk that new pixels replace, VP8 or VP8L."""
     yield _image_chunk(data).data
 
 
@@ -139,11 +125,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
 
 
 def read_metadata(data: bytes, index: None = None) -> Metadata:
-    """Read the first chunk of each kind (RFC 9649, 2.7).
-
-    Raises:
-        ValueError: If the file is no whole WebP.
-    """
+    """Read the first chunk of each kind (RFC 9649, 2.7)."""
     found: dict[bytes, bytes] = {}
     for chunk in chunks(data):
         found.setdefault(chunk.type, chunk.data)
@@ -324,11 +306,7 @@ def _image_chunk(data: bytes) -> Chunk:
 
 
 def stripped(data: bytes) -> bytes:
-    """Return a file with nothing but its picture, its profile and its orientation.
-
-    Raises:
-        ValueError: If the file is no whole WebP.
-    """
+    """Return a file with nothing but its picture, its profile and its orientation."""
     return with_metadata(data, read_metadata(data).stripped())
 
 
