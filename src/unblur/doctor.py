@@ -1,4 +1,4 @@
-"""What `unblur doctor` finds out about an installation and its machine; nothing here prints."""
+"""Examine an installation and its machine, for `unblur doctor`; nothing here prints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 LIBRARIES = {"torch": "torch", "Pillow": "pillow", "numpy": "numpy"}
-"""What results depend on most: names for people, and those of the packages."""
+"""The libraries that results depend on most: display names and package names."""
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+).*extra\s*==\s*['\"]([A-Za-z0-9._-]+)['\"]")
 _TELLING_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -42,10 +42,10 @@ _TELLING_VARIABLES = (
 
 @dataclass(frozen=True)
 class Extra:
-    """A package that only some photos or runs need."""
+    """An optional package."""
 
     name: str
-    """What is asked for in ``unblur[name]``."""
+    """The name in ``unblur[name]``."""
     package: str
     version: str | None
     """``None`` if it is not installed."""
@@ -53,44 +53,44 @@ class Extra:
 
 @dataclass(frozen=True)
 class Device:
-    """What can compute, and whether it does so rightly."""
+    """A device that can run the network, and the result of its self-test."""
 
     name: str
-    """As ``--device`` takes it."""
+    """Value for ``--device``."""
     hardware: str
     precision: str
-    """What convolutions compute in."""
+    """Type that convolutions compute in."""
     free_bytes: int
     """Free memory, within the container's limit."""
     tile: int | None
-    """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without weights."""
+    """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without a passed test."""
     problem: str | None
-    """What its self-test found; ``None`` if it is right, or was not tested."""
+    """Problem that the self-test found; ``None``: it passed, or there were no weights."""
     seconds: float | None
-    """What the self-test took; ``None`` if there were no weights to test with."""
+    """Duration of the self-test; ``None`` if there were no weights."""
 
 
 @dataclass(frozen=True)
 class PyTorch:
-    """What PyTorch is, sees and would do."""
+    """The installed PyTorch, its devices and its settings."""
 
     build: str
-    """What it was built for."""
+    """The platform that it was built for."""
     warning: str
-    """What it says of a driver that it cannot use."""
+    """Its warning about a driver that it cannot use; empty without one."""
     devices: tuple[Device, ...]
-    """The fastest first."""
+    """Fastest first."""
     chosen: str
-    """What ``--device auto`` takes."""
+    """Device that ``--device auto`` takes."""
     threads: int
     threads_reason: str
     bf16_instructions: dict[str, bool]
-    """Which of the CPU's sets of instructions for bfloat16 are there."""
+    """For each set of bfloat16 instructions, whether the CPU has it."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Where a model's weights are."""
+    """The weights file of a model."""
 
     name: str
     path: str | None
@@ -98,64 +98,64 @@ class ModelFile:
     size: int | None
     """In bytes."""
     problem: str | None
-    """Why they cannot be used."""
+    """Why the weights cannot be used; ``None`` if they can."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder and what is in it."""
+    """A folder and its contents."""
 
     path: str
     sizes: dict[str, int]
-    """Bytes of what lies in it, by name."""
+    """Bytes of each entry, by name."""
 
 
 @dataclass(frozen=True)
 class Examination:
-    """All that was found out."""
+    """All results of an examination."""
 
     unblur: str
-    """Its version."""
+    """Version of unblur."""
     installed_in: str
     python: str
     system: str
     libraries: dict[str, str | None]
     extras: tuple[Extra, ...]
     environment: dict[str, str]
-    """Variables that change what is done."""
+    """Environment variables that change results or speed."""
     gpus: tuple[Gpu, ...]
-    """What the system knows of, whether PyTorch does or not."""
+    """GPUs that the system reports, even if PyTorch cannot use them."""
     pytorch: PyTorch | None
     """``None`` if it cannot be imported."""
     pytorch_problem: str | None
     """Why it cannot be imported."""
     models: tuple[ModelFile, ...]
-    """None were looked at if PyTorch is missing."""
+    """Empty if PyTorch is missing."""
     models_folder: str
-    """Where downloaded and imported ones are; it may be missing."""
+    """Folder of downloaded and imported models; it may be missing."""
     cache: Folder
     configuration: str
-    """Path of the file; it may be missing."""
+    """Path of the configuration file; it may be missing."""
     has_configuration: bool
     configuration_problem: str | None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the user can do something about."""
+    """A problem that the user can solve, or advice."""
 
     text: str
     command: str = ""
-    """What to run."""
+    """Command to run; empty if there is none."""
     exit_code: ExitCode = ExitCode.OK
     """`ExitCode.OK` if it is only advice."""
 
 
 def examine(options: Mapping[str, bool]) -> Examination:
-    """Look at everything, and test each device.
+    """Examine everything, and test each device.
 
     Args:
-        options: What a configuration file may set; see `read_config`.
+        options: Options that a configuration file may set; see `read_config`.
     """
     pytorch, pytorch_problem = None, _import_pytorch()
     models: tuple[ModelFile, ...] = ()
@@ -185,7 +185,7 @@ def examine(options: Mapping[str, bool]) -> Examination:
 
 
 def find_extras(package: str = "unblur") -> tuple[Extra, ...]:
-    """Return the extras of an installed package, as its metadata name them."""
+    """Return the extras of an installed package, from its metadata."""
     try:
         requirements = importlib.metadata.requires(package) or []
     except importlib.metadata.PackageNotFoundError:  # run from its source
@@ -195,7 +195,7 @@ def find_extras(package: str = "unblur") -> tuple[Extra, ...]:
 
 
 def findings(examination: Examination) -> list[Finding]:
-    """Return what is wrong, then what could be better."""
+    """Return the problems, then the advice."""
     found = [*_pytorch_problems(examination), *_other_problems(examination)]
     return sorted(found, key=lambda finding: finding.exit_code is ExitCode.OK)
 
@@ -219,7 +219,7 @@ def _pytorch_problems(examination: Examination) -> list[Finding]:
 
 
 def _unused_gpu(examination: Examination, pytorch: PyTorch) -> list[Finding]:
-    """Return how to make use of a GPU that PyTorch does not see."""
+    """Return advice for a GPU that PyTorch does not see."""
     if not examination.gpus or any(device.name != "cpu" for device in pytorch.devices):
         return []
     gpu = examination.gpus[0]
@@ -256,14 +256,14 @@ def _version(package: str) -> str | None:
 
 
 def _environment() -> dict[str, str]:
-    """Return the variables that change what is done; an address may hold a password."""
+    """Return variables that change results or speed, without addresses and their passwords."""
     names = [name for name in sorted(os.environ) if name.startswith("UNBLUR_")]
     names += [name for name in _TELLING_VARIABLES if name in os.environ]
     return {name: "..." if "://" in os.environ[name] else os.environ[name] for name in names}
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Return the bytes of what lies in a folder, by name; nothing if it cannot be read."""
+    """Return the bytes of each entry of a folder, by name; none if it cannot be read."""
     try:
         return {path.name: _size(path) for path in sorted(folder.iterdir())}
     except OSError:
@@ -284,7 +284,7 @@ def _configuration_problem(options: Mapping[str, bool]) -> str | None:
 
 
 def _examine_model(name: str) -> tuple[ModelFile, SRN | None]:
-    """Return what is known of a model's weights, and the network if they can be used."""
+    """Examine a model's weights; return their network, too, if they can be used."""
     try:
         path = find_weights(name)
     except WeightsError as error:
@@ -376,7 +376,7 @@ def _hardware(device: torch.device) -> str:
 
 
 def _threads_reason() -> str:
-    """Return why there are as many threads as `unblur.network.devices.automatic_threads` says."""
+    """Return the reason for the number from `unblur.network.devices.automatic_threads`."""
     import torch
 
     from unblur.network.devices import affinity_cores, available_cores, cgroup_cores

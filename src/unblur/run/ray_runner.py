@@ -1,7 +1,7 @@
-"""Spread a run over a Ray cluster: how it is reached, and what workers there are.
+"""Run on a Ray cluster: connect to it, and decide how many workers to start.
 
-The plan, the record and the report stay with the driver, which is the program
-that the user started; `unblur.run.ray_dispatch` tells what becomes of a photo.
+The plan, the record and the report stay with the driver, the program that the user
+started. `unblur.run.ray_dispatch` sends photos to workers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LOCAL_STORE_BYTES = 128 << 20
 
 
 class RayRunner:
-    """Does jobs on a Ray cluster.
+    """Runs jobs on a Ray cluster.
 
     Args:
         address: ``auto``, ``local``, ``host:port`` or ``ray://host:port``.

@@ -1,4 +1,4 @@
-"""What does photos on a node of a cluster."""
+"""The worker that deblurs photos on a node of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 Shape = dict[str, float]
-"""What a worker takes of a node, in Ray's words: ``num_cpus`` and perhaps ``num_gpus``."""
+"""Resources of a worker, as Ray names them: ``num_cpus`` and perhaps ``num_gpus``."""
 
 
 class Worker:
-    """Holds the network and does photos, in two calls each; Ray makes an actor of it.
+    """Holds the network and deblurs photos, with two calls per photo; it runs as a Ray actor.
 
     Args:
         network: The network's place in Ray's object store; in a list, or Ray would
             fetch it and import PyTorch before threads are told not to spin.
         options: The options of the run.
-        shape: What the worker takes of its node.
+        shape: Resources of the worker.
         settings: What a result depends on besides its photo; see `unblur.run.runner.Session`.
     """
 
@@ -79,12 +79,15 @@ class Worker:
         return type(reason)(f"the worker on {ray.util.get_node_ip_address()}: {reason}")
 
     def _load_network(self) -> dict[str, Any]:
-        engine, cores = self._options.engine, int(self._shape["num_cpus"]) or "auto"
-        device = "cuda" if self._shape.get("num_gpus") else "cpu"
-        threads = cores if engine.threads == "auto" else engine.threads
+        engine, cores = self._options.engine, int(self._shape["num_cpus"])
+        engine = replace(
+            engine,
+            device="cuda" if self._shape.get("num_gpus") else "cpu",
+            threads=(cores or "auto") if engine.threads == "auto" else engine.threads,
+        )
         self._deblurrer = load_deblurrer(
             ray.get(self._network[0]),
-            replace(engine, device=device, threads=threads),
+            engine,
             reserved=work.drawing_bytes(self._options),
             warn=self._warnings.append,
         )
