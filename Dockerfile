@@ -21,8 +21,8 @@ RUN --mount=type=bind,from=build,source=/source/constraints.txt,target=/tmp/cons
 RUN --mount=type=bind,from=build,source=/wheels,target=/tmp/wheels \
     pip install --no-cache-dir "$(echo /tmp/wheels/unblur-*.whl)[deep,heif,raw]"
 # Any user may write there: --user names one that this image does not know.
-RUN useradd --create-home --uid 10001 photos && mkdir --mode=1777 /cache /data
-ENV UNBLUR_CACHE_DIR=/cache UNBLUR_HISTORY=/data/history.sqlite3 HOME=/home/photos
+RUN useradd --create-home --uid 10001 photos && mkdir --mode=1777 /data
+ENV UNBLUR_HISTORY=/data/history.sqlite3 HOME=/home/photos
 USER 10001:10001
 WORKDIR /photos
 ENTRYPOINT ["unblur"]

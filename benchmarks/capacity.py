@@ -75,6 +75,7 @@ def measure() -> None:
     from unblur.network.bands import LineBuffers
     from unblur.network.config import SRNConfig
     from unblur.network.deblurrer import Deblurrer
+    from unblur.options import Engine
 
     class Nothing:
         config = SRNConfig(channels=3, unshuffle=2, recurrent=True, residual=True, resample="area")
@@ -97,7 +98,7 @@ def measure() -> None:
     coarse = Image.fromarray(rng.integers(0, 256, (300, 400, 3), np.uint8))
     buffer = io.BytesIO()
     coarse.resize((4000, 3000), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-    deblurrer = Deblurrer(Nothing(), "cpu", precision=torch.float32)
+    deblurrer = Deblurrer(Nothing(), Engine(device="cpu"), precision=torch.float32)
     start = time.process_time()
     photo = coding.decode(buffer.getvalue())
     decoded = time.process_time()

@@ -69,7 +69,7 @@ def measure(workers: int, options: argparse.Namespace) -> Measurement:
         with tempfile.TemporaryDirectory() as folder:
             photos = Path(folder) / "photos"
             write_photos(photos, workers * options.photos, options.megapixels)
-            environment = os.environ | {"UNBLUR_CACHE_DIR": folder}
+            environment = os.environ | {"UNBLUR_HISTORY": f"{folder}/history.sqlite3"}
             command = [sys.executable, "-m", "unblur", "-r", str(photos), "--threads", "1"]
             command += ["--model", options.model, "--ray", cluster.address, "-q"]
             with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as run:

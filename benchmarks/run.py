@@ -65,6 +65,7 @@ def make_way(name: str, way: str, side: int) -> Callable[[], object]:
     from benchmarks import peers
     from unblur.network.deblurrer import Deblurrer
     from unblur.network.devices import choose_precision
+    from unblur.options import Engine
 
     precision = choose_precision(torch.device("cpu"))
     if name == "matrix":
@@ -75,7 +76,7 @@ def make_way(name: str, way: str, side: int) -> Callable[[], object]:
         return peers.make_richardson_lucy(pixels)
     network = make_network(name)
     if way == "unblur":
-        deblurrer = Deblurrer(network, "cpu")
+        deblurrer = Deblurrer(network, Engine(device="cpu"))
         return lambda: deblurrer(pixels)
     image = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
     channels = 3 if name in PEERS else network.config.channels

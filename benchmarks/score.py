@@ -30,7 +30,7 @@ from unblur.formats.coding import decode, decode_reduced
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.models.weights import load_network
 from unblur.network.deblurrer import Deblurrer
-from unblur.options import BLURRY_LEVEL
+from unblur.options import BLURRY_LEVEL, Engine
 from unblur.score import blur_score
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -210,7 +210,7 @@ def own(luma: Array) -> float:
 
 def make_deblurrer() -> Deblurrer:
     """Load the default network."""
-    return Deblurrer(load_network(find_weights(DEFAULT_MODEL)), "cpu")
+    return Deblurrer(load_network(find_weights(DEFAULT_MODEL)), Engine(device="cpu"))
 
 
 def make_network_change() -> Callable[[Array], float]:

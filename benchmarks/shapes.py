@@ -19,6 +19,7 @@ from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network.config import SRNConfig
 from unblur.network.deblurrer import Deblurrer
 from unblur.network.srn import SRN
+from unblur.options import Engine
 
 COMPACT = MODELS[DEFAULT_MODEL].config
 SHAPES = {
@@ -59,7 +60,7 @@ def main() -> None:
     for _ in range(rounds):
         for name, config in SHAPES.items():
             network = SRN(config).eval().requires_grad_(False)
-            taken[name].append(seconds(Deblurrer(network, "cpu"), photo))
+            taken[name].append(seconds(Deblurrer(network, Engine(device="cpu")), photo))
     fastest = {name: min(times) for name, times in taken.items()}
     first = next(iter(fastest.values()))
     print("| shape | parameters | kMAC a pixel | seconds | of the first |")

@@ -19,6 +19,7 @@ from PIL import Image
 from unblur.models.catalog import find_weights
 from unblur.models.weights import load_network
 from unblur.network.deblurrer import Deblurrer
+from unblur.options import Engine
 
 TILES = (128, 256, 512, 1024)
 OVERLAPS = (32, 64, 128, 256)
@@ -63,11 +64,13 @@ def main() -> None:
     options = parser.parse_args()
     network = load_network(find_weights(options.model))
     pixels = np.asarray(Image.open(options.photo).convert("RGB"))
-    whole = Deblurrer(network, "cpu", WHOLE, torch.float32)
+    whole = Deblurrer(network, Engine(device="cpu", tile=WHOLE), precision=torch.float32)
     expected = whole(pixels)
     print("| tile | difference |\n|--:|--:|")
     for tile in TILES:
-        result = Deblurrer(network, "cpu", tile, torch.float32)(pixels)
+        result = Deblurrer(network, Engine(device="cpu", tile=tile), precision=torch.float32)(
+            pixels
+        )
         print(f"| {tile} | {difference(result, expected)} |")
     print("\n| naive: overlap of tiles of 512 | pixels computed | difference |\n|--:|--:|--:|")
     for overlap in OVERLAPS:

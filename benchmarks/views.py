@@ -17,6 +17,7 @@ from PIL import Image
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.models.weights import load_network
 from unblur.network.deblurrer import Deblurrer
+from unblur.options import Engine
 
 ROUNDS = 3
 """The last counts: the first ones prepare kernels."""
@@ -32,7 +33,7 @@ def main() -> None:
     with Image.open(options.photo) as photo:
         pixels = np.asarray(photo.convert("RGB").resize((4000, 3000)))
     for views in (1, 2, 4, 8):
-        deblurrer = Deblurrer(network, options.device, views=views)
+        deblurrer = Deblurrer(network, Engine(device=options.device, views=views))
         for _ in range(ROUNDS):
             start = time.perf_counter()
             deblurrer(pixels)  # pixels in main memory, so that a GPU has finished

@@ -49,7 +49,6 @@ def _clean_environment(monkeypatch, tmp_path_factory):
         monkeypatch.delenv(name, raising=False)
     for name in ("COLUMNS", "LINES"):  # pytest-xdist sets them: no terminal would have its own size
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("UNBLUR_HISTORY", str(tmp_path_factory.mktemp("data") / "history.sqlite3"))
     monkeypatch.setenv("UNBLUR_MODELS_DIR", str(tmp_path_factory.mktemp("models") / "models"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))

@@ -16,7 +16,7 @@ from PIL import Image
 import unblur
 from unblur import api
 from unblur.formats import coding
-from unblur.network.deblurrer import Deblurrer as Engine
+from unblur.models.weights import open_model
 
 DOCS = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
 
@@ -24,14 +24,14 @@ DOCS = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
 @pytest.fixture(autouse=True)
 def identity(monkeypatch, identity_weights):
     """Make every model the network that changes nothing."""
-    monkeypatch.setattr(api, "find_weights", lambda model: identity_weights)
+    monkeypatch.setattr(api, "open_model", lambda model: open_model(str(identity_weights)))
 
 
 @pytest.fixture
 def brighter(monkeypatch):
     """A deblurrer whose network makes everything brighter."""
     deblurrer = unblur.Deblurrer()
-    deblurrer._network = Engine(fakes.Brighter(), "cpu")
+    deblurrer._network = fakes.on_cpu(fakes.Brighter())
     return deblurrer
 
 
@@ -58,7 +58,6 @@ def test_a_score_and_the_list_of_models_need_no_pytorch():
 def test_every_public_name_is_there_and_documented():
     assert unblur.__all__ == sorted(unblur.__all__)
     assert dir(unblur) == unblur.__all__
-    assert set(unblur._HOMES) == set(unblur.__all__) - {"__version__"}
     for name in unblur.__all__:
         assert getattr(unblur, name)
         assert re.search(rf"\b{name}\b", DOCS), name
@@ -242,7 +241,7 @@ def test_damaged_photos_are_named_if_they_have_a_name(tmp_path):
 
 
 def test_memory_that_runs_out_is_a_photo_error(brighter):
-    brighter._network = Engine(fakes.OutOfMemoryAbove(0), "cpu")
+    brighter._network = fakes.on_cpu(fakes.OutOfMemoryAbove(0))
     with pytest.raises(unblur.PhotoError, match="out of memory"):
         brighter(make_pixels(40, 50))
 

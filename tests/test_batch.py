@@ -17,7 +17,7 @@ import pytest
 from conftest import make_jpeg
 
 from unblur.cli import deblur
-from unblur.network.deblurrer import Deblurrer
+from unblur.storage.temporaries import host
 
 
 @pytest.fixture
@@ -400,6 +400,15 @@ def test_a_wrong_configuration_is_refused_by_name(jpeg, tmp_path, unblur, text):
     assert "my.toml" in result.stderr
 
 
+@pytest.mark.parametrize("value", ["0.5", "2"])
+def test_a_number_for_a_flag_is_refused_without_a_traceback(jpeg, tmp_path, unblur, value):
+    config = tmp_path / "my.toml"
+    config.write_text(f"in-place = {value}")
+    result = unblur(jpeg, "--config", config)
+    assert result.code == 2
+    assert f"Invalid value for '--in-place': '{value}'" in result.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_are_accepted_by_their_shells(tmp_path, unblur, shell):
     script = unblur("--completion", shell).stdout
@@ -522,7 +531,7 @@ def test_a_killed_batch_loses_nothing(slow_run):
         time.sleep(delay)
         process.kill()
         process.communicate()
-    (library / ".000-unblurred.jpg.unblur-abc123.tmp").write_bytes(b"half a")
+    (library / f".000-unblurred.jpg.unblur-{host()}-abc123.tmp").write_bytes(b"half a")
     process = start()
     _, stderr = process.communicate(timeout=120)
     assert (process.returncode, b"0 failed" in stderr) == (0, True)
@@ -556,7 +565,7 @@ def test_a_photo_that_fails_in_the_network_is_told_and_the_rest_goes_on(
                 raise RuntimeError("sizes do not match")
             return blurred, None
 
-    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(BrokenOnce(), "cpu"))
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(BrokenOnce()))
     result = unblur(jpeg, png)
     assert result.code == 1
     assert "1 done, 0 skipped, 1 failed" in result.stderr

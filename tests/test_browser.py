@@ -14,7 +14,6 @@ from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
 from unblur.cli import deblur, main
-from unblur.network.deblurrer import Deblurrer
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -43,9 +42,8 @@ def report(tmp_path_factory, identity_weights):
     folder.mkdir()
     (folder / "done before.jpg").write_bytes(make_jpeg())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNBLUR_CACHE_DIR", str(root / "cache"))
         patch.setenv("UNBLUR_HISTORY", str(root / "history.sqlite3"))
-        patch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
+        patch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(fakes.Brighter()))
         run = ["-r", str(folder), "--model", str(identity_weights)]
         assert CliRunner().invoke(main, run).exit_code == 0
         dark = make_pixels(1200, 1600) // 4

@@ -18,7 +18,6 @@ from PIL import Image
 
 from unblur import __version__
 from unblur.cli import deblur, main
-from unblur.network.deblurrer import Deblurrer
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def use_network(monkeypatch):
     """Make the tool use a fake network."""
 
     def use(network):
-        monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(network, "cpu"))
+        monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(network))
 
     return use
 
@@ -178,8 +177,7 @@ def test_a_photo_that_nobody_reads_is_one_line_of_error(jpeg, unblur_in_shell):
 def test_a_stray_print_does_not_get_into_the_photo(jpeg, identity_weights):
     program = (
         "import fakes; from unblur.cli import deblur, main\n"
-        "from unblur.network.deblurrer import Deblurrer\n"
-        "deblur._make_deblurrer = lambda *_: Deblurrer(fakes.Printing(), 'cpu')\n"
+        "deblur._make_deblurrer = lambda *_: fakes.on_cpu(fakes.Printing())\n"
         "main(['-'])"
     )
     run = subprocess.run(

@@ -29,11 +29,11 @@ from unblur.errors import DeviceError, UsageError  # noqa: E402
 from unblur.models.weights import save_network  # noqa: E402
 from unblur.network.config import SRNConfig  # noqa: E402
 from unblur.network.srn import SRN  # noqa: E402
-from unblur.options import Options  # noqa: E402
+from unblur.options import Engine, Options  # noqa: E402
 from unblur.pictures import compare  # noqa: E402
 from unblur.run import ray_dispatch  # noqa: E402
 from unblur.run.ray_runner import choose_shapes  # noqa: E402
-from unblur.run.ray_worker import Choices, Worker  # noqa: E402
+from unblur.run.ray_worker import Worker  # noqa: E402
 from unblur.run.report import Status  # noqa: E402
 
 pytestmark = [  # older versions of Ray leave files open
@@ -176,7 +176,7 @@ class Doomed(Worker):
         return super().start(number, job, source)
 
     def publish(self, number):
-        job = self._finished[number].result.outcome.job
+        job = self._finished[number].outcome.job
         if job.source.name == "before.jpg" and self.is_first("before"):
             self._finished[number].comparison.publish(replaces=False)  # which comes first
             os._exit(1)
@@ -222,7 +222,6 @@ def eventful(cluster, tmp_path_factory, identity_weights):
         "cpu",
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNBLUR_CACHE_DIR", str(folder / "cache"))
         patch.setenv("UNBLUR_HISTORY", str(folder / "history.sqlite3"))
         patch.setattr(Ui, "outcome", note)
         patch.setattr(Doomed, "diary", folder / "diary")
@@ -331,7 +330,7 @@ def test_a_cluster_that_is_not_there_is_exit_code_5(jpeg, unblur):
 
 
 def test_a_worker_of_another_version_is_refused():
-    worker = Worker([], Choices(), Options(), "", {"num_cpus": 1})
+    worker = Worker([], Options(), {"num_cpus": 1})
     refusal = worker.prepare("0.0.1", [])
     assert isinstance(refusal, UsageError)
     assert f"has unblur {__version__}, not 0.0.1" in str(refusal)
@@ -340,23 +339,25 @@ def test_a_worker_of_another_version_is_refused():
 def test_there_is_a_worker_for_each_gpu():
     nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 2.0, "GPU": 1.0}, {"CPU": 8.0}, {"memory": 1.0}]
     four, two = {"num_gpus": 1.0, "num_cpus": 4.0}, {"num_gpus": 1.0, "num_cpus": 2.0}
-    assert choose_shapes(nodes, Choices()) == [four, four, two]
+    assert choose_shapes(nodes, Engine()) == [four, four, two]
 
 
 def test_there_is_a_worker_for_each_group_of_cores():
     nodes = [{"CPU": 9.0, "GPU": 1.0}, {"CPU": 2.0}]
-    assert choose_shapes(nodes, Choices("cpu")) == [{"num_cpus": 4.0}] * 2 + [{"num_cpus": 2.0}]
-    assert len(choose_shapes(nodes, Choices("cpu", threads=1))) == 11
+    assert choose_shapes(nodes, Engine(device="cpu")) == [{"num_cpus": 4.0}] * 2 + [
+        {"num_cpus": 2.0}
+    ]
+    assert len(choose_shapes(nodes, Engine(device="cpu", threads=1))) == 11
 
 
 def test_more_workers_than_there_is_room_for_wait_for_nodes():
-    assert choose_shapes([{"CPU": 4.0}], Choices(workers=3)) == [{"num_cpus": 4.0}] * 3
+    assert choose_shapes([{"CPU": 4.0}], Engine(), 3) == [{"num_cpus": 4.0}] * 3
     gpu = {"num_gpus": 1.0, "num_cpus": 4.0}
-    assert choose_shapes([], Choices("cuda", workers=2)) == [gpu] * 2
+    assert choose_shapes([], Engine(device="cuda"), 2) == [gpu] * 2
 
 
 def test_a_cluster_with_no_room_at_all_is_told():
     with pytest.raises(DeviceError, match="no GPU"):
-        choose_shapes([{"CPU": 4.0}], Choices("cuda"))
+        choose_shapes([{"CPU": 4.0}], Engine(device="cuda"))
     with pytest.raises(DeviceError, match="no cores"):
-        choose_shapes([], Choices())
+        choose_shapes([], Engine())

@@ -16,7 +16,6 @@ from PIL import Image
 from unblur.cli import deblur
 from unblur.errors import PhotoError
 from unblur.formats import coding
-from unblur.network.deblurrer import Deblurrer
 from unblur.pictures.change import measure_change
 from unblur.pictures.compare import (
     DRAWING_BYTES,
@@ -37,7 +36,7 @@ NAME = "photo-compared.png"
 @pytest.fixture
 def brighter(monkeypatch):
     """Let the tool make photos brighter, so that a change shows."""
-    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(fakes.Brighter()))
 
 
 def opened(data):

@@ -18,6 +18,7 @@ from unblur.network.memory import SMALLEST_TILE_PX
 from unblur.network.photo_rows import PhotoRows
 from unblur.network.srn import SRN
 from unblur.network.views import ALL_VIEWS
+from unblur.options import Engine
 
 NETWORKS = {
     "color": SRNConfig(width=2, blocks=1),
@@ -55,7 +56,7 @@ def deblur_whole(network, image):
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (70, 1), (33, 17), (401, 233)])
 def test_the_identity_network_returns_every_bit(size, channels, dtype):
     image = make_pixels(*size, channels, dtype)
-    result = Deblurrer(fakes.Identity(), "cpu", tile=SMALLEST_TILE_PX)(image)
+    result = fakes.on_cpu(fakes.Identity(), tile=SMALLEST_TILE_PX)(image)
     assert result.dtype == dtype
     assert np.array_equal(result, image)
 
@@ -65,7 +66,7 @@ def test_the_identity_network_returns_every_bit(size, channels, dtype):
 def test_tiles_compute_what_one_whole_pass_computes(name, tile):
     network = random_network(NETWORKS[name])
     image = make_pixels(403, 517)
-    result = Deblurrer(network, "cpu", tile, torch.float32)(image)
+    result = fakes.on_cpu(network, tile, torch.float32)(image)
     difference = result.astype(float) - deblur_whole(network, image)
     assert np.abs(difference).max() <= 1  # where two roundings differ
     assert np.square(difference).mean() <= 255**2 / 10**7  # 70 dB
@@ -79,7 +80,7 @@ WIDE_SIZES = [(1, 70), (2, 300), (97, 403), (130, 261)]
 def test_a_wide_photo_is_computed_as_one_whole_pass_computes_it(name, size):
     network = random_network(NETWORKS[name])
     image = make_pixels(*size)
-    result = Deblurrer(network, "cpu", SMALLEST_TILE_PX, torch.float32)(image)
+    result = fakes.on_cpu(network, SMALLEST_TILE_PX, torch.float32)(image)
     difference = result.astype(float) - deblur_whole(network, image)
     assert np.abs(difference).max() <= 1  # where two roundings differ
     assert np.square(difference).mean() <= 255**2 / 10**7  # 70 dB
@@ -94,7 +95,7 @@ def test_bands_of_columns_come_out_as_bands_of_rows_do(name, dtype, rounding, mo
     for ratio in (1, 2):
         monkeypatch.setattr(photo_rows, "WIDE", ratio)
         assert (photo_rows.as_seen(image).shape == image.shape) == (ratio == 2)
-        results.append(Deblurrer(network, "cpu", SMALLEST_TILE_PX, torch.float32)(image))
+        results.append(fakes.on_cpu(network, SMALLEST_TILE_PX, torch.float32)(image))
     difference = np.abs(results[0].astype(int) - results[1])
     assert difference.max() <= rounding  # sums in another order
     assert dtype == np.uint16 or (difference > 0).mean() < 0.001
@@ -109,14 +110,14 @@ def test_a_wide_photo_takes_line_buffers_of_its_height_only():
             return blurred, None
 
     network, image = Widths(), make_pixels(3, 5000)
-    assert np.array_equal(Deblurrer(network, "cpu", SMALLEST_TILE_PX)(image), image)
+    assert np.array_equal(fakes.on_cpu(network, SMALLEST_TILE_PX)(image), image)
     assert network.widest == network.config.multiple
 
 
 def test_wide_photos_go_on_with_the_cpu_as_others_do(monkeypatch):
     network = random_network(NETWORKS["compact"])
     image = make_pixels(40, 300)
-    deblurrer = Deblurrer(network, "cpu", SMALLEST_TILE_PX, torch.float32)
+    deblurrer = fakes.on_cpu(network, SMALLEST_TILE_PX, torch.float32)
     expected, launch = deblurrer(image), deblurrer.launch
     deblurrer.device = torch.device("meta")
 
@@ -138,7 +139,9 @@ def test_a_gpu_computes_what_the_cpu_does(name, size, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # 10 bits are too few here
     image = make_pixels(*size)
     on_gpu, on_cpu = (
-        Deblurrer(random_network(NETWORKS[name]), device, 192, torch.float32)(image)
+        Deblurrer(
+            random_network(NETWORKS[name]), Engine(device=device, tile=192), precision=torch.float32
+        )(image)
         for device in (available_devices()[0], "cpu")
     )
     assert np.abs(on_gpu.astype(int) - on_cpu).max() <= 1  # where two roundings differ
@@ -147,23 +150,23 @@ def test_a_gpu_computes_what_the_cpu_does(name, size, monkeypatch):
 def test_the_original_is_not_changed():
     image = make_pixels(40, 40)
     before = image.copy()
-    Deblurrer(fakes.Brighter(), "cpu")(image)
+    fakes.on_cpu(fakes.Brighter())(image)
     assert np.array_equal(image, before)
 
 
 def test_values_beyond_white_are_clipped_not_wrapped():
-    result = Deblurrer(fakes.Brighter(), "cpu")(np.full((8, 8, 3), 200, np.uint8))
+    result = fakes.on_cpu(fakes.Brighter())(np.full((8, 8, 3), 200, np.uint8))
     assert np.all(result == 255)
 
 
 def test_values_are_rounded_not_cut():
-    result = Deblurrer(fakes.Brighter(), "cpu")(np.full((8, 8, 3), 20, np.uint8))
+    result = fakes.on_cpu(fakes.Brighter())(np.full((8, 8, 3), 20, np.uint8))
     assert np.all(result == 148)  # 20 + 127.5
 
 
 def test_a_photo_that_overflows_is_redone_in_full_precision():
     image = make_pixels(40, 40)
-    result = Deblurrer(fakes.NotANumberInHalf(), "cpu", precision=torch.bfloat16)(image)
+    result = fakes.on_cpu(fakes.NotANumberInHalf(), precision=torch.bfloat16)(image)
     assert np.array_equal(result, image)
 
 
@@ -179,30 +182,30 @@ def test_a_photo_that_overflows_late_is_redone_from_its_start():
             return (torch.full_like(blurred, torch.nan) if overflowed else blurred + 0.5), None
 
     image = make_pixels(300, 500)
-    result = Deblurrer(LateOverflow(), "cpu", SMALLEST_TILE_PX, precision=torch.bfloat16)(image)
+    result = fakes.on_cpu(LateOverflow(), SMALLEST_TILE_PX, precision=torch.bfloat16)(image)
     assert np.array_equal(result, image)
 
 
 def test_a_network_that_makes_no_numbers_at_all_is_an_error_not_a_black_photo():
     with pytest.raises(PhotoError, match="values that are not numbers"):
-        Deblurrer(fakes.NotANumber(), "cpu", precision=torch.bfloat16)(make_pixels(40, 40))
+        fakes.on_cpu(fakes.NotANumber(), precision=torch.bfloat16)(make_pixels(40, 40))
 
 
 @pytest.mark.parametrize(("strength", "value"), [(0.0, 20), (0.5, 84), (1.0, 148)])
 def test_strength_is_the_share_of_the_change_that_is_made(strength, value):
     image = np.full((8, 9, 3), 20, np.uint8)
-    assert np.all(Deblurrer(fakes.Brighter(), "cpu", strength=strength)(image) == value)
+    assert np.all(fakes.on_cpu(fakes.Brighter(), strength=strength)(image) == value)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_no_strength_leaves_every_bit(dtype):
     image = make_pixels(40, 50, 3, dtype)
-    assert np.array_equal(Deblurrer(fakes.Brighter(), "cpu", strength=0)(image), image)
+    assert np.array_equal(fakes.on_cpu(fakes.Brighter(), strength=0)(image), image)
 
 
 def test_a_strength_that_is_no_share_is_refused():
     with pytest.raises(UsageError, match="from 0 to 1"):
-        Deblurrer(fakes.Identity(), "cpu", strength=1.5)
+        fakes.on_cpu(fakes.Identity(), strength=1.5)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -210,7 +213,7 @@ def test_a_strength_that_is_no_share_is_refused():
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (33, 17), (201, 133)])
 def test_the_identity_network_returns_every_bit_of_all_views(size, channels, dtype):
     image = make_pixels(*size, channels, dtype)
-    result = Deblurrer(fakes.Identity(), "cpu", tile=SMALLEST_TILE_PX, views=8)(image)
+    result = fakes.on_cpu(fakes.Identity(), tile=SMALLEST_TILE_PX, views=8)(image)
     assert result.dtype == dtype
     assert np.array_equal(result, image)
 
@@ -218,7 +221,7 @@ def test_the_identity_network_returns_every_bit_of_all_views(size, channels, dty
 @pytest.mark.parametrize(("views", "errs"), [(1, True), (2, True), (4, False), (8, False)])
 def test_what_a_network_errs_by_in_one_direction_opposite_views_cancel(views, errs):
     image = np.full((64, 96, 3), 100, np.uint8)
-    result = Deblurrer(fakes.Leaning(), "cpu", views=views)(image)
+    result = fakes.on_cpu(fakes.Leaning(), views=views)(image)
     assert (np.abs(result.astype(int) - image).max() > 1) == errs
 
 
@@ -226,7 +229,7 @@ def test_what_a_network_errs_by_in_one_direction_opposite_views_cancel(views, er
 def test_the_mean_of_views_is_that_of_whole_passes_over_each(name):
     network = random_network(NETWORKS[name])
     image = make_pixels(203, 317)
-    result = Deblurrer(network, "cpu", SMALLEST_TILE_PX, torch.float32, views=8)(image)
+    result = fakes.on_cpu(network, SMALLEST_TILE_PX, torch.float32, views=8)(image)
     passes = [view.undone(deblur_whole(network, view.of(image).copy())) for view in ALL_VIEWS]
     assert np.abs(result - np.mean(passes, axis=0)).max() <= 1.5  # roundings
 
@@ -234,16 +237,16 @@ def test_the_mean_of_views_is_that_of_whole_passes_over_each(name):
 @pytest.mark.parametrize("views", [0, 9])
 def test_views_that_there_are_not_are_refused(views):
     with pytest.raises(UsageError, match="views are from 1 to 8"):
-        Deblurrer(fakes.Identity(), "cpu", views=views)
+        fakes.on_cpu(fakes.Identity(), views=views)
 
 
 def test_views_that_need_more_memory_than_allowed_are_refused_before_any_is_made():
     network, image = fakes.TileSizes(), make_pixels(1500, 800)
     limits = {"precision": torch.bfloat16, "max_memory": 531 << 20}
-    Deblurrer(network, "cpu", **limits, views=4)(image)
+    fakes.on_cpu(network, **limits, views=4)(image)
     network.largest = 0
     with pytest.raises(PhotoError, match="more than --max-memory allows"):
-        Deblurrer(network, "cpu", **limits, views=5)(image)  # the fifth lies on its side
+        fakes.on_cpu(network, **limits, views=5)(image)  # the fifth lies on its side
     assert network.largest == 0
 
 
@@ -253,7 +256,7 @@ def test_less_memory_makes_smaller_tiles():
     for gigabytes in (2, 0.6, 0.57):
         tiles.largest = 0
         limit = int(gigabytes * (1 << 30))
-        deblurrer = Deblurrer(tiles, "cpu", precision=torch.bfloat16, max_memory=limit)
+        deblurrer = fakes.on_cpu(tiles, precision=torch.bfloat16, max_memory=limit)
         assert np.array_equal(deblurrer(image), image)
         sizes.append(tiles.largest)
     assert sizes == sorted(sizes, reverse=True)
@@ -263,18 +266,18 @@ def test_less_memory_makes_smaller_tiles():
 @pytest.mark.parametrize("size", [(300, 900), (900, 300)])
 def test_no_tile_is_larger_than_the_user_asked_for(size):
     tiles = fakes.TileSizes()
-    Deblurrer(tiles, "cpu", tile=200)(make_pixels(*size))
+    fakes.on_cpu(tiles, tile=200)(make_pixels(*size))
     assert 100**2 < tiles.largest <= 200**2
 
 
 def test_a_photo_that_needs_more_memory_than_allowed_is_refused():
     with pytest.raises(PhotoError, match=r"takes about 0\.\d GB, more than --max-memory"):
-        Deblurrer(fakes.Identity(), "cpu", max_memory=300 << 20)(make_pixels(64, 64))
+        fakes.on_cpu(fakes.Identity(), max_memory=300 << 20)(make_pixels(64, 64))
 
 
 def test_a_tile_that_the_user_typed_is_refused_rather_than_changed():
     with pytest.raises(PhotoError, match="with tiles of 1024 pixels"):
-        Deblurrer(fakes.Identity(), "cpu", tile=1024, max_memory=500 << 20)(make_pixels(64, 64))
+        fakes.on_cpu(fakes.Identity(), tile=1024, max_memory=500 << 20)(make_pixels(64, 64))
 
 
 @pytest.fixture
@@ -295,14 +298,14 @@ def test_a_photo_that_needs_more_memory_than_is_free_is_refused_in_one_line(mega
         r"--jobs 1; --max-memory 1G tries anyway$"
     )
     with pytest.raises(PhotoError, match=words):
-        Deblurrer(network, "cpu", precision=torch.bfloat16)(make_pixels(500, 500))
+        fakes.on_cpu(network, precision=torch.bfloat16)(make_pixels(500, 500))
     assert network.largest == 0
 
 
 def test_the_users_word_on_memory_is_believed(megabytes_free):
     megabytes_free(90)
     image = make_pixels(500, 500)
-    deblurrer = Deblurrer(fakes.Identity(), "cpu", precision=torch.bfloat16, max_memory=10**9)
+    deblurrer = fakes.on_cpu(fakes.Identity(), precision=torch.bfloat16, max_memory=10**9)
     assert np.array_equal(deblurrer(image), image)
 
 
@@ -311,7 +314,7 @@ def test_tiles_shrink_before_a_photo_is_refused(megabytes_free):
     for count in (4000, 300, 200):
         megabytes_free(count)
         tiles.largest = 0
-        deblurrer = Deblurrer(tiles, "cpu", tile=768, precision=torch.bfloat16)
+        deblurrer = fakes.on_cpu(tiles, tile=768, precision=torch.bfloat16)
         assert np.array_equal(deblurrer(image), image)
         sizes.append(tiles.largest)
     assert sizes == sorted(sizes, reverse=True)
@@ -320,7 +323,7 @@ def test_tiles_shrink_before_a_photo_is_refused(megabytes_free):
 
 @pytest.mark.parametrize(("allowed", "fits"), [(10**7, False), (64 * 10**9, True)])
 def test_a_bound_on_main_memory_holds_on_a_gpu_too(allowed, fits):
-    deblurrer = Deblurrer(fakes.Identity(), "cpu", tile=512, max_memory=allowed)
+    deblurrer = fakes.on_cpu(fakes.Identity(), tile=512, max_memory=allowed)
     deblurrer.device = torch.device("cuda")  # of which the estimate needs the name only
     image = make_pixels(64, 64)
     if fits:
@@ -332,7 +335,7 @@ def test_a_bound_on_main_memory_holds_on_a_gpu_too(allowed, fits):
 
 def test_progress_rises_to_one():
     seen = []
-    Deblurrer(fakes.Identity(), "cpu", SMALLEST_TILE_PX)(make_pixels(300, 300), seen.append)
+    fakes.on_cpu(fakes.Identity(), SMALLEST_TILE_PX)(make_pixels(300, 300), seen.append)
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx(1)
     assert len(seen) > 3
@@ -340,7 +343,7 @@ def test_progress_rises_to_one():
 
 def test_progress_is_the_share_of_all_views():
     seen = []
-    Deblurrer(fakes.Identity(), "cpu", views=2)(make_pixels(300, 300), seen.append)
+    fakes.on_cpu(fakes.Identity(), views=2)(make_pixels(300, 300), seen.append)
     assert seen == sorted(seen)
     assert 0.5 in seen
     assert seen[-1] == pytest.approx(1)
@@ -348,7 +351,7 @@ def test_progress_is_the_share_of_all_views():
 
 def test_the_same_photo_gives_the_same_bytes():
     network = random_network(NETWORKS["compact"])
-    first, second = (Deblurrer(network, "cpu")(make_pixels(90, 110)) for _ in range(2))
+    first, second = (fakes.on_cpu(network)(make_pixels(90, 110)) for _ in range(2))
     assert np.array_equal(first, second)
 
 
@@ -356,7 +359,7 @@ def test_the_same_photo_gives_the_same_bytes():
 def test_out_of_memory_halves_the_tiles_and_goes_on(error):
     network = fakes.OutOfMemoryAbove(300**2, error)
     image, said = make_pixels(900, 700), []
-    deblurrer = Deblurrer(network, "cpu", tile=800, warn=said.append)
+    deblurrer = fakes.on_cpu(network, tile=800, warn=said.append)
     assert np.array_equal(deblurrer(image), image)
     assert said == [
         "out of memory: going on with smaller tiles (--tile 400)",
@@ -374,7 +377,7 @@ def test_out_of_memory_in_mid_photo_loses_no_finished_tile():
 
     network = LaterOutOfMemory(300**2)
     image = make_pixels(1500, 800)
-    assert np.array_equal(Deblurrer(network, "cpu", tile=600)(image), image)
+    assert np.array_equal(fakes.on_cpu(network, tile=600)(image), image)
     assert network.finished < 2 * 1500 * 800 * (1 + 1 / 4 + 1 / 16)
 
 
@@ -382,7 +385,7 @@ def test_out_of_memory_in_mid_photo_loses_no_finished_tile():
 def test_a_photo_whose_tiles_shrink_on_the_way_comes_out_the_same(name):
     network = random_network(NETWORKS[name])
     image = make_pixels(300, 420)
-    deblurrer = Deblurrer(network, "cpu", 256, torch.float32)
+    deblurrer = fakes.on_cpu(network, 256, torch.float32)
     whole, launch = deblurrer(image), deblurrer.launch
 
     def launch_little(precision, blurred, *others):
@@ -399,7 +402,7 @@ def test_a_photo_whose_tiles_shrink_on_the_way_comes_out_the_same(name):
 def test_a_tile_is_written_while_the_device_computes_the_next(name, monkeypatch):
     network = random_network(NETWORKS[name])
     image = make_pixels(300, 420)
-    deblurrer = Deblurrer(network, "cpu", 192, torch.float32)
+    deblurrer = fakes.on_cpu(network, 192, torch.float32)
     expected, events, launch, write = deblurrer(image), [], deblurrer.launch, PhotoRows.write
 
     def launch_and_tell(*inputs):
@@ -418,20 +421,20 @@ def test_a_tile_is_written_while_the_device_computes_the_next(name, monkeypatch)
 
 def test_memory_that_is_never_enough_is_an_error():
     with pytest.raises(MemoryError):
-        Deblurrer(fakes.OutOfMemoryAbove(0), "cpu")(make_pixels(64, 64))
+        fakes.on_cpu(fakes.OutOfMemoryAbove(0))(make_pixels(64, 64))
 
 
 def test_other_errors_are_not_taken_for_out_of_memory():
     with pytest.raises(RuntimeError, match="sizes do not match"):
-        Deblurrer(fakes.Broken(), "cpu")(make_pixels(64, 64))
+        fakes.on_cpu(fakes.Broken())(make_pixels(64, 64))
 
 
 def test_a_tile_too_small_to_save_memory_is_refused():
     with pytest.raises(UsageError, match="at least"):
-        Deblurrer(fakes.Identity(), "cpu", tile=SMALLEST_TILE_PX - 1)
+        fakes.on_cpu(fakes.Identity(), tile=SMALLEST_TILE_PX - 1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_missing_is_refused_not_replaced():
     with pytest.raises(DeviceError, match="cuda is not available"):
-        Deblurrer(fakes.Identity(), "cuda")
+        Deblurrer(fakes.Identity(), Engine(device="cuda"))

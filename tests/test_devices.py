@@ -6,6 +6,7 @@ import psutil
 import pytest
 import torch
 
+from unblur import cgroups
 from unblur.models.loading import limit_openmp_spinning
 from unblur.network.devices import available_cores, use_threads
 
@@ -14,6 +15,14 @@ from unblur.network.devices import available_cores, use_threads
 def affinity(monkeypatch):
     """Let this process be allowed on eight cores."""
     monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda self: list(range(8)), raising=False)
+
+
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """Return a folder for the files of control groups, and for this process's list of them."""
+    monkeypatch.setattr(cgroups, "MOUNTED", tmp_path)
+    monkeypatch.setattr(cgroups, "OWN", tmp_path / "own")
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -29,24 +38,24 @@ def affinity(monkeypatch):
         ({}, 8),
     ],
 )
-def test_a_containers_quota_and_the_affinity_limit_the_cores(tmp_path, affinity, files, cores):
+def test_a_containers_quota_and_the_affinity_limit_the_cores(groups, affinity, files, cores):
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert available_cores(tmp_path, tmp_path / "no groups are named") == cores
+        (groups / name).parent.mkdir(exist_ok=True)
+        (groups / name).write_text(text)
+    assert available_cores() == cores
 
 
 @pytest.mark.parametrize("own", ["0::/job/step\n", "3:cpu,cpuacct:/job/step\n"])
-def test_the_tightest_quota_of_nested_groups_counts(tmp_path, affinity, own):
+def test_the_tightest_quota_of_nested_groups_counts(groups, affinity, own):
     for group, quota in (("", 600000), ("job", 200000), ("job/step", 400000)):
         for version in ("", "cpu"):
-            folder = tmp_path / version / group
+            folder = groups / version / group
             folder.mkdir(parents=True, exist_ok=True)
-        (tmp_path / group / "cpu.max").write_text(f"{quota} 100000\n")
-        (tmp_path / "cpu" / group / "cpu.cfs_quota_us").write_text(f"{quota}\n")
-        (tmp_path / "cpu" / group / "cpu.cfs_period_us").write_text("100000\n")
-    (tmp_path / "own").write_text(own)
-    assert available_cores(tmp_path, tmp_path / "own") == 2
+        (groups / group / "cpu.max").write_text(f"{quota} 100000\n")
+        (groups / "cpu" / group / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (groups / "cpu" / group / "cpu.cfs_period_us").write_text("100000\n")
+    (groups / "own").write_text(own)
+    assert available_cores() == 2
 
 
 def test_the_user_may_choose_the_threads():

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from unblur.cli import main
 from unblur.config import models_folder
 from unblur.doctor import ModelFile, examine, find_extras, findings
 from unblur.errors import ExitCode, WeightsError
+from unblur.models.weights import open_model
 from unblur.network import devices, self_test
 from unblur.network.gpus import Gpu
 
@@ -59,7 +61,6 @@ def test_a_machine_with_nothing_but_a_cpu_is_well():
     assert "tiles of" in said["cpu"]
     assert said["srn-compact"].endswith("MB)")
     assert "unblur.toml (optional, not there" in said["configuration"]
-    assert said["cache"].endswith("empty")
 
 
 def test_the_answer_fits_a_terminal_of_80_columns():
@@ -71,13 +72,12 @@ def test_scripts_get_everything_as_one_object():
     values = ask_json()
     assert values.keys() >= {
         "unblur", "installed_in", "python", "system", "libraries", "extras", "environment",
-        "gpus", "pytorch", "pytorch_problem", "models", "models_folder", "cache", "configuration",
+        "gpus", "pytorch", "pytorch_problem", "models", "models_folder", "configuration",
         "has_configuration", "configuration_problem", "findings", "exit_code",
     }  # fmt: skip
     assert values["pytorch"].keys() >= {
         "build", "warning", "devices", "chosen", "threads", "threads_reason", "bf16_instructions",
     }  # fmt: skip
-    assert values["cache"].keys() == {"path", "sizes"}
     (cpu,) = values["pytorch"]["devices"]
     assert (cpu["name"], cpu["problem"]) == ("cpu", None)
     assert cpu["precision"] in ("bfloat16", "float32")
@@ -117,6 +117,7 @@ def test_damaged_weights_are_named(monkeypatch, tmp_path):
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(b"no weights")
     monkeypatch.setattr(doctor, "find_weights", lambda model: path)
+    monkeypatch.setattr(doctor, "open_model", lambda model: open_model(str(path)))
     result = ask()
     assert result.exit_code == ExitCode.WEIGHTS
     assert "damaged.safetensors:" in result.stdout.split("\n\n")[1]
@@ -138,7 +139,7 @@ def test_models_that_were_never_downloaded_are_no_problem(monkeypatch):
         raise WeightsError("not on this machine yet")
 
     monkeypatch.setattr(doctor, "find_weights", missing)
-    assert doctor._examine_model("srn-color") == ModelFile("srn-color", None, None, None)
+    assert doctor._examine_model("srn-color") == (ModelFile("srn-color", None, None, None), None)
 
 
 def test_a_configuration_that_cannot_be_read_is_a_problem(monkeypatch, tmp_path):
@@ -232,17 +233,12 @@ def test_the_extras_are_those_of_the_package(monkeypatch):
     assert "pip install 'unblur[heif]'" in said["extra heif"]
 
 
-def test_a_source_tree_that_is_not_installed_has_no_extras():
-    assert find_extras("no-such-package-anywhere") == ()
+def test_a_source_tree_that_is_not_installed_has_no_extras(monkeypatch):
+    def missing(package):
+        raise PackageNotFoundError(package)
 
-
-def test_the_cache_is_listed_with_sizes(monkeypatch, tmp_path):
-    monkeypatch.setenv("UNBLUR_CACHE_DIR", str(tmp_path))
-    (tmp_path / "history.sqlite3").write_bytes(bytes(2000))
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "a").write_bytes(bytes(5))
-    said = rows(ask().stdout)
-    assert said["cache"] == f"{tmp_path}: folder (5 bytes), history.sqlite3 (2.0 kB)"
+    monkeypatch.setattr("importlib.metadata.requires", missing)
+    assert find_extras() == ()
 
 
 def test_settings_in_the_environment_are_told_without_addresses(monkeypatch):

@@ -25,12 +25,12 @@ def _no_waiting(monkeypatch):
 
 @pytest.fixture
 def get(tmp_path):
-    """Fetch addresses into a file, and return what is in it."""
+    """Fetch a file, and return what is in it."""
 
-    def get(*urls, size=None, sha256=None, watch=None):
+    def get(url, size=None, sha256=None, watch=None):
         path = tmp_path / "fetched"
         with path.open("wb") as file:
-            found = fetch(urls, file, size, sha256, watch or Watch())
+            found = fetch(url, file, size, sha256, watch or Watch())
         assert found == hashlib.sha256(path.read_bytes()).hexdigest()
         return path.read_bytes()
 
@@ -186,15 +186,6 @@ def test_a_lasting_failure_is_not_tried_again(server, get, code):
     assert len(server.requests) == 1
 
 
-def test_the_next_address_is_tried_and_every_reason_told(server, get):
-    urls = [f"{server.url}/{name}" for name in "abc"]
-    server.answers = [status(404), whole(b"<html>"), whole(DATA)]
-    assert get(*urls) == DATA
-    server.answers = [status(404), whole(b"<html>"), status(410)]
-    with pytest.raises(WeightsError, match=r"/a: answers 404.*/b: sent a web.*/c: answers 410"):
-        get(*urls)
-
-
 def test_a_server_that_is_not_there_is_told(get):
     with pytest.raises(WeightsError, match=r"cannot be reached \(.*refused\)"):
         get("http://127.0.0.1:9")
@@ -224,7 +215,7 @@ def test_a_full_disk_is_told(server):
 
     server.answers = [whole(DATA)]
     with pytest.raises(WeightsError, match="cannot be written: no space left"):
-        fetch([server.url], Full(), None, None, Watch())
+        fetch(server.url, Full(), None, None, Watch())
 
 
 def test_waits_grow_and_are_not_all_the_same(server, get, monkeypatch):

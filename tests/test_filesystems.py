@@ -19,7 +19,7 @@ from unblur.errors import PhotoError
 from unblur.storage import drafts, filesystems
 from unblur.storage.drafts import FileDraft, write_all
 from unblur.storage.files import read_photo_bytes
-from unblur.storage.temporaries import sweep
+from unblur.storage.temporaries import host, sweep
 
 PACKAGE = Path(unblur.__file__).parent
 SHARING_VIOLATION = 32
@@ -99,7 +99,7 @@ def test_windows_is_never_asked_to_rename_an_open_file(tmp_path, windows_renames
 def test_what_a_killed_run_left_is_removed_on_windows_after_an_hour(
     tmp_path, windows_renames, pass_hours
 ):
-    left = tmp_path / ".a.jpg.unblur-abc123.tmp"
+    left = tmp_path / f".a.jpg.unblur-{host()}-abc123.tmp"
     left.write_bytes(b"half a")
     assert sweep(tmp_path) == 0
     pass_hours(1.1)
@@ -108,7 +108,7 @@ def test_what_a_killed_run_left_is_removed_on_windows_after_an_hour(
 
 
 def test_what_a_running_run_writes_stays_on_windows(tmp_path, windows_renames, pass_hours):
-    left = tmp_path / ".a.jpg.unblur-abc123.tmp"
+    left = tmp_path / f".a.jpg.unblur-{host()}-abc123.tmp"
     descriptor = os.open(left, os.O_CREAT | os.O_RDWR)
     pass_hours(1.1)
     sweep(tmp_path)

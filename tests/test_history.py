@@ -16,9 +16,9 @@ from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
 from unblur.options import Options
-from unblur.run import history_tables, work
+from unblur.run import history_tables, steps
 from unblur.run.content import content_of
-from unblur.run.done import Memory
+from unblur.run.done import KnownResults
 from unblur.run.history import History, Record
 from unblur.run.jobs import Job
 from unblur.run.marks import make_mark, read_mark
@@ -117,11 +117,6 @@ def restore_a_backup(root):
     return root
 
 
-def lose_the_cache(root):
-    shutil.rmtree(os.environ["UNBLUR_CACHE_DIR"])
-    return root
-
-
 def edit_tags(root):
     paths = photos(root)
     tags = ["-Artist=me", "-XMP:Rating=4", "-IPTC:Keywords=harbour", "-Orientation=6", "-n"]
@@ -144,7 +139,6 @@ CHANGES = [
     date_before_1970,
     date_after_2262,
     restore_a_backup,
-    lose_the_cache,
     pytest.param(edit_tags, marks=NEEDS_EXIFTOOL),
     pytest.param(rename_and_edit_tags, marks=NEEDS_EXIFTOOL),
 ]
@@ -387,42 +381,6 @@ def test_the_record_lies_among_the_users_data(jpeg, deblur, monkeypatch, tmp_pat
     monkeypatch.setattr("platformdirs.user_data_path", lambda name: tmp_path / "data" / name)
     deblur(jpeg)
     assert (tmp_path / "data" / "unblur" / "history.sqlite3").exists()
-    shutil.rmtree(os.environ["UNBLUR_CACHE_DIR"])
-    assert deblur(jpeg).stdout == b""
-
-
-OLD_TABLE = """
-CREATE TABLE results (
-    target TEXT, target_size INTEGER, target_time INTEGER,
-    source TEXT, source_size INTEGER, source_time INTEGER, settings TEXT,
-    PRIMARY KEY (target, target_size, target_time)
-) WITHOUT ROWID
-"""
-
-
-def test_a_record_in_the_cache_is_taken_over_and_learns_contents(
-    library, deblur, monkeypatch, tmp_path
-):
-    monkeypatch.setattr(attributes, "HAS_EXTENDED", False)
-    deblur("-r", "--in-place", library)
-    older = Path(os.environ["UNBLUR_CACHE_DIR"]) / "history.sqlite3"
-    columns = "target, size, CAST(mark AS INTEGER), source, source_size, source_mark, settings"
-    with sqlite3.connect(older) as database:
-        database.execute(OLD_TABLE)
-        database.execute("ATTACH DATABASE ? AS new", [os.environ["UNBLUR_HISTORY"]])
-        database.execute(f"INSERT INTO results SELECT {columns} FROM new.made")
-    monkeypatch.delenv("UNBLUR_HISTORY")
-    monkeypatch.setattr("platformdirs.user_data_path", lambda name: tmp_path / "data" / name)
-    assert "2 skipped" in deblur("-r", "--in-place", library).stderr
-    older.unlink()
-    assert "2 skipped" in deblur("-r", "--in-place", rename_folder(touch(library))).stderr
-
-
-def test_a_damaged_record_in_the_cache_is_not_taken_over(jpeg, deblur, monkeypatch, tmp_path):
-    monkeypatch.delenv("UNBLUR_HISTORY")
-    monkeypatch.setattr("platformdirs.user_data_path", lambda name: tmp_path / "data" / name)
-    (Path(os.environ["UNBLUR_CACHE_DIR"]) / "history.sqlite3").write_bytes(b"no database" * 999)
-    assert deblur(jpeg).stderr.count("history") == 0
     assert deblur(jpeg).stdout == b""
 
 
@@ -549,13 +507,13 @@ def test_a_history_that_fails_meanwhile_lets_nothing_be_replaced(
 
 def check_it_stays_if_put_in_place(copy, jpeg, deblur, monkeypatch):
     """A result that replaces a photo just before that is read is not deblurred again."""
-    once, load = copy.read_bytes(), work.load
+    once, load = copy.read_bytes(), steps.load
 
     def load_what_was_put_there(job, options):
         copy.replace(jpeg)
         return load(job, options)
 
-    monkeypatch.setattr(work, "load", load_what_was_put_there)
+    monkeypatch.setattr(steps, "load", load_what_was_put_there)
     result = deblur(jpeg, "--in-place", "--no-backup", "-v")
     assert "skipped: already done" in result.stderr
     assert jpeg.read_bytes() == once
@@ -582,7 +540,7 @@ def test_what_a_run_with_another_history_replaced_just_before_is_known_by_its_ma
 def test_of_two_runs_that_make_the_same_result_the_later_one_takes_it_as_done(
     jpeg, deblur, monkeypatch
 ):
-    publish = work.publish
+    publish = steps.publish
 
     def publish_after_another_run(finished):
         other = Path(shutil.copy(finished.draft._scratch, jpeg.with_name("other")))
@@ -590,7 +548,7 @@ def test_of_two_runs_that_make_the_same_result_the_later_one_takes_it_as_done(
         other.replace(jpeg)
         return publish(finished)
 
-    monkeypatch.setattr(work, "publish", publish_after_another_run)
+    monkeypatch.setattr(steps, "publish", publish_after_another_run)
     result = deblur(jpeg, "--in-place", "-v")
     assert (result.code, "done by another run meanwhile" in result.stderr) == (0, True)
 
@@ -678,7 +636,7 @@ def test_objects_are_known_by_their_content_when_they_are_read(tmp_path):
     before = FileState(1, "ETag b", Content("JPEG 1", "2"))
     with History(tmp_path / "history.sqlite3") as history:
         history.record(Record(tmp_path / "a", before, tmp_path / "a", state, "settings"))
-        memory = Memory(history, "settings")
+        memory = KnownResults(history, "settings")
         read = FileState(9, "ETag c", state.content)
         assert memory.recognise(tmp_path / "b", read, Options(in_place=True)) == "already done"
         assert not memory.is_done(Job(tmp_path / "c", tmp_path / "c"), Options(in_place=True))

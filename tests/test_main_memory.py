@@ -6,7 +6,7 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur import main_memory
+from unblur import cgroups, main_memory
 from unblur.errors import ExitCode, PhotoError
 from unblur.formats import pixels
 from unblur.formats.coding import decode
@@ -16,7 +16,7 @@ V1 = {"memory/memory.limit_in_bytes": "900", "memory/memory.usage_in_bytes": "10
 
 
 @pytest.fixture
-def groups(tmp_path):
+def groups(tmp_path, monkeypatch):
     """Write the files of control groups, and return what is free in that of this process."""
 
     def free(files, own="0::/\n"):
@@ -24,8 +24,10 @@ def groups(tmp_path):
             (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "root" / name).write_text(text)
         (tmp_path / "own").write_text(own)
-        return cgroup_free_memory(tmp_path / "root", tmp_path / "own")
+        return cgroup_free_memory()
 
+    monkeypatch.setattr(cgroups, "MOUNTED", tmp_path / "root")
+    monkeypatch.setattr(cgroups, "OWN", tmp_path / "own")
     return free
 
 
@@ -78,8 +80,9 @@ def test_pages_of_files_that_were_read_count_as_free(groups, names, entry):
     assert groups(dict(zip(names, ("1000", "900", stat), strict=True))) == 800
 
 
-def test_a_system_without_groups_has_no_limit(tmp_path):
-    assert cgroup_free_memory(tmp_path / "none", tmp_path / "neither") is None
+def test_a_system_without_groups_has_no_limit(groups, tmp_path):
+    assert not (tmp_path / "own").exists()
+    assert cgroup_free_memory() is None
 
 
 def test_swap_can_be_had_but_not_beyond_a_containers_limit(monkeypatch):

@@ -21,7 +21,6 @@ from PIL import Image
 
 from unblur.cli import deblur, page
 from unblur.cli.page import describe_duration, picture_side, relative_link
-from unblur.network.deblurrer import Deblurrer
 from unblur.options import Options
 
 
@@ -243,7 +242,7 @@ def test_a_run_that_is_interrupted_still_writes_its_page(tmp_path, report, monke
 
     for index in range(5):
         (tmp_path / f"{index}.jpg").write_bytes(make_jpeg())
-    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(Interrupted(), "cpu"))
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(Interrupted()))
     result, found = report("-r", tmp_path)
     assert result.code == 130
     assert len(found.cards("done")) == 2
@@ -356,8 +355,8 @@ def test_a_run_keeps_only_small_pictures(tmp_path, report, monkeypatch):
 
 def test_without_a_page_outcomes_are_not_kept(jpeg, unblur, monkeypatch):
     kept = []
-    conclude = deblur._conclude
-    monkeypatch.setattr(deblur, "_conclude", lambda r, ui: (kept.append(r), conclude(r, ui))[1])
+    summary = deblur._print_summary
+    monkeypatch.setattr(deblur, "_print_summary", lambda r, ui: (kept.append(r), summary(r, ui))[1])
     assert unblur(jpeg).code == 0
     assert kept[0].outcomes == []
 
@@ -405,7 +404,7 @@ def test_a_photo_done_earlier_is_shown_by_the_picture_inside_it(
 def test_the_share_that_changed_is_told(tmp_path, unblur, monkeypatch):
     photo = tmp_path / "dark.png"
     photo.write_bytes(encode_image(Image.fromarray(np.zeros((40, 40, 3), np.uint8)), "PNG"))
-    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: Deblurrer(fakes.Brighter(), "cpu"))
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(fakes.Brighter()))
     unblur(photo, "--report", tmp_path / "report.html")
     found = read(tmp_path / "report.html")
     assert float(found.cards()[0]["data-change"]) == pytest.approx(0.5, abs=0.01)

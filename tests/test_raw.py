@@ -10,8 +10,8 @@ from conftest import make_jpeg, make_pixels
 from PIL import Image, ImageCms
 
 from unblur.errors import PhotoError
-from unblur.formats import coding, raw
-from unblur.formats.photo import HEADER_BYTES, JPEG, PNG, RAW, TIFF, identify
+from unblur.formats import coding, raw, tiff_writer
+from unblur.formats.photo import HEADER_BYTES, JPEG, PNG, RAW, TIFF, Photo, identify
 from unblur.formats.tiff_directory import LONG, RATIONAL, SHORT, Tag, read_tiff
 from unblur.formats.tiff_fields import Field, write_directory, write_header, write_numbers
 from unblur.options import Options
@@ -81,6 +81,12 @@ def make_dng(order="<", orientation=1):
     return bytes(output + write_directory(fields, order, len(output)))
 
 
+def write_tiff(pixels, known):
+    """The TIFF that developed pixels become, with what a file of directories tells of the photo."""
+    index = raw.told_metadata(pixels, known)
+    return raw.encode(Photo(pixels, None, RAW, b"", {}, index=index), pixels).data
+
+
 @pytest.fixture(params=["<", ">"])
 def developed(request):
     """A DNG as the file that it becomes."""
@@ -113,6 +119,20 @@ def test_a_raw_photo_is_stripped_as_the_tiff_that_it_becomes():
     assert b"Ansel" not in coding.encode(photo, photo.pixels, strip_metadata=True).data
 
 
+def test_a_raw_photo_is_written_as_a_tiff_once(monkeypatch):
+    pytest.importorskip("rawpy")
+    written, write = [], tiff_writer.write_tiff
+
+    def noted(pixels, *rest, **options):
+        written.append(pixels.shape)
+        return write(pixels, *rest, **options)
+
+    monkeypatch.setattr(tiff_writer, "write_tiff", noted)
+    photo = coding.decode(make_dng())
+    coding.encode(photo, photo.pixels)
+    assert written == [(SIDE, SIDE, 3)]
+
+
 def test_another_reader_finds_pixels_and_profile(developed):
     tifffile = pytest.importorskip("tifffile")
     with tifffile.TiffFile(io.BytesIO(developed)) as file:
@@ -139,7 +159,7 @@ def test_what_is_known_of_the_photo_goes_along(developed):
 
 def test_exposure_that_lies_in_the_first_directory_goes_to_the_exif_directory():
     metadata = read_tiff(make_tiff("<", write_numbers(33437, "<", RATIONAL, 8, 1)))
-    file = read_tiff(raw.write_tiff(make_pixels(4, 4, dtype=np.uint16), metadata))
+    file = read_tiff(write_tiff(make_pixels(4, 4, dtype=np.uint16), metadata))
     exif = file.directory(file.value(next(file.pages()), Tag.EXIF_IFD))
     assert file.unpack("II", exif.entries[33437].start) == (8, 1)
 
@@ -147,7 +167,7 @@ def test_exposure_that_lies_in_the_first_directory_goes_to_the_exif_directory():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_file_without_metadata_is_still_a_photo(channels):
     pixels = make_pixels(700, 900, channels, np.uint16)
-    data = raw.write_tiff(pixels, read_tiff(write_header("<", 0)))
+    data = write_tiff(pixels, read_tiff(write_header("<", 0)))
     assert np.array_equal(coding.decode(data).pixels, pixels)
     assert Image.open(io.BytesIO(data)).size == (900, 700)
 

@@ -15,7 +15,7 @@ from unblur.models.weights import load_network
 from unblur.network import self_test as module
 from unblur.network.self_test import self_test, working_device
 from unblur.network.srn import SRN, SRNConfig
-from unblur.options import Options
+from unblur.options import Engine, Options
 
 CPU = torch.device("cpu")
 NOWHERE = torch.device("meta")
@@ -139,13 +139,13 @@ def test_no_photo_is_written_with_a_wrong_device(broken_gpu, jpeg, identity_weig
 
 def test_a_clusters_node_with_a_wrong_gpu_does_no_photo(broken_gpu, identity_weights, monkeypatch):
     pytest.importorskip("ray", reason="ray is not installed")
-    from unblur.run.ray_worker import Choices, Worker
+    from unblur.run.ray_worker import Worker
 
     monkeypatch.setattr("ray.get", lambda network: network)
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "a node")
-    choices = Choices(threads=torch.get_num_threads())
+    options = Options(engine=Engine(threads=torch.get_num_threads()))
     shape = {"num_cpus": 1, "num_gpus": 1}
-    worker = Worker([load_network(identity_weights)], choices, Options(), shape)
+    worker = Worker([load_network(identity_weights)], options, shape)
     reason = worker.prepare(__version__, [])
     assert isinstance(reason, DeviceError)
     assert str(reason).startswith("the worker on a node: device cuda failed its self-test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fakes
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,6 @@ from training.judging.fixed_blur import convolve, motion_kernel, trajectory
 from training.judging.scores import evaluate
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.models.weights import load_network
-from unblur.network.deblurrer import Deblurrer
 
 pytestmark = pytest.mark.weights
 
@@ -48,13 +48,13 @@ def error(first, second):
 @pytest.mark.parametrize("length", [5, 9])
 def test_a_moved_scene_comes_closer_to_the_truth(network, scene, length):
     moved = blurred(scene, length)
-    assert error(Deblurrer(network, "cpu")(moved), scene) < 0.99 * error(moved, scene)
+    assert error(fakes.on_cpu(network)(moved), scene) < 0.99 * error(moved, scene)
 
 
 @pytest.mark.parametrize("level", [0, 30, 128, 255])
 def test_a_flat_card_keeps_its_colour(network, level):
     card = np.full((96, 96, 3), level, np.uint8)
-    result = Deblurrer(network, "cpu")(card).astype(int)
+    result = fakes.on_cpu(network)(card).astype(int)
     assert np.abs(result - level).max() <= 2
     assert np.abs(result.mean(axis=(0, 1)) - level).max() <= 1
 
@@ -62,14 +62,14 @@ def test_a_flat_card_keeps_its_colour(network, level):
 def test_the_tint_of_a_scene_comes_no_further_from_the_truth(network, scene):
     moved = blurred(scene, 7)
     truth, before = scene.mean(axis=(0, 1)), moved.mean(axis=(0, 1))
-    after = Deblurrer(network, "cpu")(moved).mean(axis=(0, 1))
+    after = fakes.on_cpu(network)(moved).mean(axis=(0, 1))
     assert np.all(np.abs(after - truth) < np.abs(before - truth) + 0.3)
 
 
 def test_edges_return_to_where_they_were_before_the_blur(network, scene):
     moved = blurred(scene, 7)
     assert offset(moved, scene) != (0, 0)
-    assert offset(Deblurrer(network, "cpu")(moved), scene) == (0, 0)
+    assert offset(fakes.on_cpu(network)(moved), scene) == (0, 0)
 
 
 @pytest.mark.parametrize("is_upright", [True, False])
@@ -79,7 +79,7 @@ def test_an_edge_gets_no_dots_along_it(network, length, is_upright):
     edge[:, :48] = 40
     photo = blurred(edge, length)
     turned = photo if is_upright else photo.transpose(1, 0, 2).copy()
-    result = Deblurrer(network, "cpu", precision=torch.float32)(turned).astype(int)
+    result = fakes.on_cpu(network, precision=torch.float32)(turned).astype(int)
     rows = (result if is_upright else result.transpose(1, 0, 2))[24:72]
     assert np.abs(rows.mean(axis=0) - photo[0]).max() > 10  # it was made sharper
     assert np.abs(rows[::2].mean(axis=0) - rows[1::2].mean(axis=0)).max() < 0.75
@@ -94,7 +94,7 @@ def offset(first, second):
 
 def test_half_precision_is_close_to_full(network, scene):
     half, full = (
-        Deblurrer(network, "cpu", precision=precision)(scene)
+        fakes.on_cpu(network, precision=precision)(scene)
         for precision in (torch.bfloat16, torch.float32)
     )
     assert 10 * np.log10(255**2 / error(half, full)) > 50
@@ -102,7 +102,7 @@ def test_half_precision_is_close_to_full(network, scene):
 
 def test_tiles_leave_no_seams(network, scene):
     large = np.tile(blurred(scene, 7), (2, 2, 1))
-    tiled, whole = (Deblurrer(network, "cpu", t, torch.float32)(large) for t in (320, 1024))
+    tiled, whole = (fakes.on_cpu(network, t, torch.float32)(large) for t in (320, 1024))
     assert np.abs(tiled.astype(int) - whole).max() <= 1  # where two roundings differ
 
 

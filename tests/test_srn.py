@@ -120,7 +120,6 @@ def test_a_transposed_network_shares_nearly_all_of_its_memory():
 def test_a_configuration_without_levels_is_of_the_three_of_the_paper():
     values = {"width": 4, "blocks": 2}
     assert SRNConfig.from_dict(values) == SRNConfig(width=4, blocks=2, levels=3)
-    assert "levels" not in SRNConfig.from_dict(values).to_dict()
 
 
 def test_levels_with_equally_many_blocks_are_as_if_one_number_had_been_given():

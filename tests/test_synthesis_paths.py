@@ -27,7 +27,7 @@ def extents(path):
 @pytest.mark.parametrize("kind", DRAWS)
 @pytest.mark.parametrize("instants", [1, 7, 16, 32, paths.KERNEL_INSTANTS])
 def test_no_path_shifts_the_picture(kind, instants):
-    path = draw(kind, instants=instants, averaged_share=0.5)
+    path = draw(kind, instants=instants)
     assert path.shape == (COUNT, instants, 2)
     assert path.mean(1).abs().max() < 1e-5
 
@@ -35,7 +35,7 @@ def test_no_path_shifts_the_picture(kind, instants):
 @pytest.mark.parametrize("kind", DRAWS)
 @pytest.mark.parametrize("longest", [3.0, 12.0, 45.0])
 def test_a_path_is_no_longer_than_its_bound(kind, longest):
-    path = draw(kind, longest, shortest=longest, averaged_share=0)
+    path = draw(kind, longest, shortest=longest)
     assert extents(path).max() <= 1.1 * longest
     assert extents(path).median() >= 0.3 * longest
 
@@ -58,7 +58,7 @@ def test_the_same_seed_draws_the_same_path(kind):
 
 
 def test_a_panned_path_is_nearly_straight_and_nearly_steady():
-    path = draw(paths.draw_pan, shortest=45, averaged_share=0)
+    path = draw(paths.draw_pan, shortest=45)
     chord = (path[:, -1] - path[:, 0]).norm(dim=1)
     assert chord.min() > 42
     assert deviation_from_a_line(path).norm(dim=2).max() < 5
@@ -68,7 +68,7 @@ def test_a_panned_path_is_nearly_straight_and_nearly_steady():
 
 def test_shaken_paths_bend_more_than_panned_ones():
     shaken, panned = (
-        deviation_from_a_line(draw(kind, shortest=45, averaged_share=0)).norm(dim=2).mean()
+        deviation_from_a_line(draw(kind, shortest=45)).norm(dim=2).mean()
         for kind in (paths.draw_hand, paths.draw_pan)
     )
     assert shaken > 3 * panned
@@ -79,45 +79,12 @@ def test_a_walked_path_bobs_more_than_it_sways():
     assert down > 2 * sideways
 
 
-def test_an_average_of_instants_stays_at_each_of_them_equally_long():
-    steady = paths.centred(torch.linspace(0, 45, 91)[None, :, None].expand(2, -1, 2))
-    seen = paths.average_of_frames(steady, torch.tensor([7, 13]), torch.zeros(2))
-    for path, frames in zip(seen, (7, 13), strict=True):
-        places, counts = path[:, 0].round(decimals=3).unique(return_counts=True)
-        assert counts.tolist() == [91 // frames] * frames
-        assert places.diff() == pytest.approx(45.5 / frames, abs=0.01)
-
-
-def test_a_shutter_that_never_closes_shows_the_whole_path():
-    path = draw(paths.draw_hand, averaged_share=0)
-    seen = paths.average_of_frames(path, torch.full((COUNT,), 9), torch.ones(COUNT))
-    assert torch.allclose(seen, path, atol=1e-3)
-
-
-def test_as_many_paths_are_averages_as_was_asked_for():
-    plain, mixed, averaged = (draw(paths.draw_pan, averaged_share=x) for x in (0, 0.5, 1))
-    is_plain = (mixed == plain).all(2).all(1)
-    assert 8 <= is_plain.sum() <= 24
-    assert torch.equal(mixed[~is_plain], averaged[~is_plain])
-
-
-def test_an_average_has_7_to_13_frames():
-    steps = draw(paths.draw_pan, shortest=45, averaged_share=1).diff(dim=1).norm(dim=2)
-    frames = 1 + (steps > 2.5 * steps.mean(1, keepdim=True)).sum(1)
-    assert (frames.min(), frames.max()) == (7, 13)
-
-
 @pytest.mark.parametrize("kind", DRAWS)
 def test_paths_lead_in_all_directions(kind):
     path = draw(kind)
     ahead = torch.nn.functional.normalize(path[:, -1] - path[:, 0], dim=1)
     assert ahead.mean(0).norm() < 0.4
     assert ahead.square().mean(0).min() > 0.3
-
-
-def test_too_few_instants_are_never_seen_as_an_average():
-    plain, averaged = (draw(paths.draw_pan, instants=32, averaged_share=x) for x in (0, 1))
-    assert torch.equal(plain, averaged)
 
 
 def test_long_motion_gets_more_instants_within_bounds():

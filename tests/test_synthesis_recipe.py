@@ -102,8 +102,9 @@ def test_what_is_so_bright_that_its_blur_is_white_is_wanted_white(kind):
     for seed in range(6):
         blurred, wanted = batch_of(kind, recipe, 8, seed, sources_of(lit_sign()))
         is_white = (blurred.amin(1, keepdim=True) >= 254).float()
-        reach = 2 * int(LONGEST) + 1
-        inside = -torch.nn.functional.max_pool2d(-is_white, reach, 1, reach // 2) == 1
+        # Blur also brings light from beyond the crop, where nobody knows what is white.
+        around = torch.nn.functional.pad(-is_white, (int(LONGEST),) * 4, value=0)
+        inside = -torch.nn.functional.max_pool2d(around, 2 * int(LONGEST) + 1, 1) == 1
         assert (wanted.amin(1, keepdim=True)[inside] >= 254).all()
         white += inside.sum()
     assert white > 1000

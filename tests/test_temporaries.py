@@ -161,9 +161,3 @@ def test_files_that_are_only_called_alike_stay(tmp_path, pass_hours, name):
     pass_hours(100)
     assert sweep(tmp_path) == 0
     assert names(tmp_path) == [name]
-
-
-def test_what_an_earlier_version_left_is_removed_too(tmp_path):
-    pytest.importorskip("fcntl", reason="files cannot be locked here")
-    (tmp_path / ".a.jpg.unblur-abc123.tmp").touch()
-    assert sweep(tmp_path) == 1

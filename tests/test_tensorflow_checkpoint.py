@@ -164,7 +164,7 @@ def test_a_small_index_cannot_keep_the_reader_busy():
 
 
 def test_a_checkpoint_of_another_network_is_refused(write_checkpoint):
-    with pytest.raises(WeightsError, match="published SRN network: it has no g_net/dec1_0/biases"):
+    with pytest.raises(WeightsError, match="published SRN network: .*biases is missing"):
         load_published(write_checkpoint(ARRAYS))
 
 

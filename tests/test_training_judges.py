@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fakes
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,6 @@ from training.judging.nights import area_of_lamps, draw_night, drawn_pairs
 from training.judging.quality import mean_colour, ssim
 from training.judging.scores import Crops, evaluate, judge_crops
 from unblur.network.config import SRNConfig
-from unblur.network.deblurrer import Deblurrer
 from unblur.network.srn import SRN
 
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ def some_network():
 def test_what_is_evaluated_is_what_the_tool_makes(views):
     network = some_network()
     pixels = make_pixels(61, 75)
-    expected = Deblurrer(network, "cpu", precision=torch.float32, views=views)(pixels)
+    expected = fakes.on_cpu(network, precision=torch.float32, views=views)(pixels)
     result = deblur(network, pixels, views, torch.float32)
     assert np.abs(result.astype(int) - expected).max() <= 1  # where two roundings differ
     assert not np.array_equal(result, pixels)

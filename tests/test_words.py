@@ -156,8 +156,7 @@ def test_no_command_hands_a_hostile_name_to_a_terminal(
     assert_harmless(shown)
 
 
-def test_doctor_hands_no_hostile_name_to_a_terminal(hostile, on_terminal, monkeypatch):
-    monkeypatch.setenv("UNBLUR_CACHE_DIR", str(hostile))
+def test_doctor_hands_no_hostile_name_to_a_terminal(on_terminal, monkeypatch):
     monkeypatch.setenv("UNBLUR_SUFFIX", HOSTILE)
     _, shown = on_terminal("doctor")
     assert "owned" in shown

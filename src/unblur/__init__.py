@@ -1,4 +1,4 @@
-"""Deblur photos; everything else in the file stays as it was."""
+"""Deblur photos, and keep everything else in their files."""
 
 from __future__ import annotations
 
@@ -19,20 +19,9 @@ if TYPE_CHECKING:
     )
     from unblur.models.catalog import Model
 
-_HOMES = {
-    "Deblurrer": "api",
-    "DeviceError": "errors",
-    "ExitCode": "errors",
-    "Model": "models.catalog",
-    "PhotoError": "errors",
-    "UnblurError": "errors",
-    "UsageError": "errors",
-    "WeightsError": "errors",
-    "blur_score": "api",
-    "deblur": "api",
-    "list_models": "api",
-}
-"""The module of each public name, imported when the name is used: PyTorch takes seconds."""
+_IN_API = ("Deblurrer", "blur_score", "deblur", "list_models")
+_HOMES = dict.fromkeys(_IN_API, "api") | {"Model": "models.catalog"}
+"""Modules of public names, imported when a name is used; errors are in `unblur.errors`."""
 
 __all__ = [
     "Deblurrer",
@@ -51,9 +40,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (of many types)
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"unblur.{_HOMES[name]}"), name)
+    return getattr(import_module(f"unblur.{_HOMES.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:

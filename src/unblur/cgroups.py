@@ -1,7 +1,6 @@
-"""The control groups (Linux) that hold this process, and may limit what it takes.
+"""Control groups of Linux, by which containers, batch systems and systemd limit processes.
 
-Containers, batch systems and systemd units put processes into groups that lie in each
-other; each may have a limit, and the tightest counts. See cgroups(7),
+Groups are nested; the tightest limit counts. See cgroups(7),
 https://man7.org/linux/man-pages/man7/cgroups.7.html.
 """
 
@@ -12,23 +11,19 @@ from pathlib import Path
 
 MOUNTED = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
-"""Names this process's groups, a line for each hierarchy: ``number:controllers:path``."""
+"""This process's groups, a line for each hierarchy: ``number:controllers:path``."""
 
 
-def own_groups(controller: str, root: Path = MOUNTED, own: Path = OWN) -> Iterator[Path]:
-    """Yield the folder of each group that holds this process, the outermost first.
-
-    Folders need not exist: a container may see its own group as the outermost.
+def own_groups(controller: str) -> Iterator[Path]:
+    """Yield the folders of this process's groups, the outermost first; some may be missing.
 
     Args:
-        controller: Whose hierarchy of version 1, or empty for version 2.
-        root: Where the groups are mounted.
-        own: The file that names this process's groups.
+        controller: Controller of a hierarchy of version 1; empty for version 2.
     """
-    group = root / controller
+    group = MOUNTED / controller
     yield group
     try:
-        lines = own.read_text().splitlines()
+        lines = OWN.read_text().splitlines()
     except OSError:  # not Linux
         return
     for line in lines:

@@ -1,4 +1,4 @@
-"""Where configuration, cache and models are, and what the configuration says."""
+"""Places of configuration, models and history, and reading the configuration."""
 
 from __future__ import annotations
 
@@ -12,35 +12,22 @@ import platformdirs
 
 from unblur.errors import UsageError
 
-CACHE_VARIABLE = "UNBLUR_CACHE_DIR"
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
-HISTORY_NAME = "history.sqlite3"
-
-
-def cache_folder() -> Path:
-    """Return the folder for what can be made again; it may be missing."""
-    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_path("unblur"))
 
 
 def models_folder() -> Path:
-    """Return the folder for downloaded and imported weights; it may be missing.
-
-    It is data and no cache: weights that a user brought cannot be made again.
-    """
+    """Return the folder for downloaded and imported weights; it may be missing."""
     chosen = os.environ.get(MODELS_VARIABLE)
     return Path(chosen) if chosen else platformdirs.user_data_path("unblur") / "models"
 
 
 def history_file() -> Path:
-    """Return where results are remembered; it may be missing.
-
-    It is data and no cache: without it a result could be taken for a photo.
-    """
-    return platformdirs.user_data_path("unblur") / HISTORY_NAME
+    """Return the path of the record of results; it may be missing."""
+    return platformdirs.user_data_path("unblur") / "history.sqlite3"
 
 
 def config_file() -> Path:
-    """Return where the configuration is looked for."""
+    """Return the default path of the configuration; it may be missing."""
     return platformdirs.user_config_path("unblur") / "unblur.toml"
 
 
@@ -52,8 +39,7 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
         known: Names of options, with underscores, and whether they take a list.
 
     Raises:
-        UsageError: If the file cannot be read, is no TOML, names an unknown option, or gives
-            one what cannot be its value.
+        UsageError: If the file cannot be read, is not TOML, or has a wrong option or value.
     """
     if sys.version_info >= (3, 11):
         import tomllib
@@ -76,6 +62,8 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
         if not known[name]:
             if not isinstance(value, str | int | float):
                 raise UsageError(f"{chosen}: {name} takes one value, not {value!r}")
+            if not isinstance(value, bool):
+                options[name] = str(value)  # Click reads flags from text, not from numbers
             continue
         options[name] = value if isinstance(value, list) else [value]
         if not all(isinstance(part, str) for part in options[name]):

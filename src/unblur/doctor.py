@@ -1,4 +1,4 @@
-"""What `unblur doctor` finds out about an installation and its machine; nothing here prints."""
+"""Examine an installation and its machine for `unblur doctor`; nothing here prints."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import re
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from unblur.config import cache_folder, config_file, models_folder, read_config
+from unblur.config import config_file, models_folder, read_config
 from unblur.errors import ExitCode, UsageError, WeightsError
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
+from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
+from unblur.options import Engine
 from unblur.version import __version__
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 LIBRARIES = {"torch": "torch", "Pillow": "pillow", "numpy": "numpy"}
-"""What results depend on most: names for people, and those of the packages."""
+"""Libraries that results depend on most: displayed names, and names of packages."""
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+).*extra\s*==\s*['\"]([A-Za-z0-9._-]+)['\"]")
 _TELLING_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -40,10 +42,10 @@ _TELLING_VARIABLES = (
 
 @dataclass(frozen=True)
 class Extra:
-    """A package that only some photos or runs need."""
+    """An optional package."""
 
     name: str
-    """What is asked for in ``unblur[name]``."""
+    """The extra: ``unblur[name]``."""
     package: str
     version: str | None
     """``None`` if it is not installed."""
@@ -51,44 +53,44 @@ class Extra:
 
 @dataclass(frozen=True)
 class Device:
-    """What can compute, and whether it does so rightly."""
+    """A device and the result of its self-test."""
 
     name: str
-    """As ``--device`` takes it."""
+    """Value for ``--device``."""
     hardware: str
     precision: str
-    """What convolutions compute in."""
+    """Data type of convolutions."""
     free_bytes: int
     """Free memory, within the container's limit."""
     tile: int | None
-    """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without weights."""
+    """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without a passed test."""
     problem: str | None
-    """What its self-test found; ``None`` if it is right, or was not tested."""
+    """Error of the self-test; ``None`` if the device is correct or was not tested."""
     seconds: float | None
-    """What the self-test took; ``None`` if there were no weights to test with."""
+    """Duration of the self-test; ``None`` without weights."""
 
 
 @dataclass(frozen=True)
 class PyTorch:
-    """What PyTorch is, sees and would do."""
+    """The installed PyTorch, and what it uses."""
 
     build: str
-    """What it was built for."""
+    """CUDA, ROCm or CPU."""
     warning: str
-    """What it says of a driver that it cannot use."""
+    """Its warning about an unusable driver."""
     devices: tuple[Device, ...]
-    """The fastest first."""
+    """Fastest first."""
     chosen: str
-    """What ``--device auto`` takes."""
+    """The device that ``--device auto`` takes."""
     threads: int
     threads_reason: str
     bf16_instructions: dict[str, bool]
-    """Which of the CPU's sets of instructions for bfloat16 are there."""
+    """Whether the CPU has each instruction set for bfloat16."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Where a model's weights are."""
+    """Weights of a model."""
 
     name: str
     path: str | None
@@ -96,67 +98,62 @@ class ModelFile:
     size: int | None
     """In bytes."""
     problem: str | None
-    """Why they cannot be used."""
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder and what is in it."""
-
-    path: str
-    sizes: dict[str, int]
-    """Bytes of what lies in it, by name."""
+    """Why the weights cannot be used; ``None`` if they can."""
 
 
 @dataclass(frozen=True)
 class Examination:
-    """All that was found out."""
+    """All results."""
 
     unblur: str
-    """Its version."""
+    """Version of unblur."""
     installed_in: str
     python: str
     system: str
     libraries: dict[str, str | None]
     extras: tuple[Extra, ...]
     environment: dict[str, str]
-    """Variables that change what is done."""
+    """Variables with an influence on runs."""
     gpus: tuple[Gpu, ...]
-    """What the system knows of, whether PyTorch does or not."""
+    """GPUs that the system reports, usable by PyTorch or not."""
     pytorch: PyTorch | None
     """``None`` if it cannot be imported."""
     pytorch_problem: str | None
     """Why it cannot be imported."""
     models: tuple[ModelFile, ...]
-    """None were looked at if PyTorch is missing."""
+    """Empty if PyTorch is missing."""
     models_folder: str
-    """Where downloaded and imported ones are; it may be missing."""
-    cache: Folder
+    """Folder of downloaded and imported models; it may be missing."""
     configuration: str
-    """Path of the file; it may be missing."""
+    """Path of the configuration file; it may be missing."""
     has_configuration: bool
     configuration_problem: str | None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the user can do something about."""
+    """A problem or an advice."""
 
     text: str
     command: str = ""
-    """What to run."""
+    """The command that helps."""
     exit_code: ExitCode = ExitCode.OK
     """`ExitCode.OK` if it is only advice."""
 
 
 def examine(options: Mapping[str, bool]) -> Examination:
-    """Look at everything, and test each device.
+    """Examine everything, and test each device.
 
     Args:
-        options: What a configuration file may set; see `read_config`.
+        options: The options of configuration files; see `read_config`.
     """
-    pytorch, pytorch_problem = _import_and_examine_pytorch()
-    names = [*MODELS, *imported_models()] if pytorch else []
+    pytorch, pytorch_problem = None, _import_pytorch()
+    models: tuple[ModelFile, ...] = ()
+    if not pytorch_problem:
+        default, network = _examine_model(DEFAULT_MODEL)
+        others = [name for name in (*MODELS, *imported_models()) if name != DEFAULT_MODEL]
+        models = (default, *(_examine_model(name)[0] for name in others))
+        pytorch = _examine_pytorch(network)
     return Examination(
         unblur=__version__,
         installed_in=str(Path(__file__).parent),
@@ -168,19 +165,18 @@ def examine(options: Mapping[str, bool]) -> Examination:
         gpus=find_gpus(),
         pytorch=pytorch,
         pytorch_problem=pytorch_problem,
-        models=tuple(_examine_model(name) for name in names),
+        models=models,
         models_folder=str(models_folder()),
-        cache=Folder(str(cache_folder()), _sizes(cache_folder())),
         configuration=str(config_file()),
         has_configuration=config_file().exists(),
         configuration_problem=_configuration_problem(options),
     )
 
 
-def find_extras(package: str = "unblur") -> tuple[Extra, ...]:
-    """Return the extras of an installed package, as its metadata name them."""
+def find_extras() -> tuple[Extra, ...]:
+    """Return the extras in the metadata of the installed package."""
     try:
-        requirements = importlib.metadata.requires(package) or []
+        requirements = importlib.metadata.requires("unblur") or []
     except importlib.metadata.PackageNotFoundError:  # run from its source
         return ()
     matches = [match for text in requirements if (match := _REQUIREMENT.match(text))]
@@ -188,7 +184,7 @@ def find_extras(package: str = "unblur") -> tuple[Extra, ...]:
 
 
 def findings(examination: Examination) -> list[Finding]:
-    """Return what is wrong, then what could be better."""
+    """Return the problems, then advice."""
     found = [*_pytorch_problems(examination), *_other_problems(examination)]
     return sorted(found, key=lambda finding: finding.exit_code is ExitCode.OK)
 
@@ -212,7 +208,7 @@ def _pytorch_problems(examination: Examination) -> list[Finding]:
 
 
 def _unused_gpu(examination: Examination, pytorch: PyTorch) -> list[Finding]:
-    """Return how to make use of a GPU that PyTorch does not see."""
+    """Return advice about a GPU that PyTorch does not use."""
     if not examination.gpus or any(device.name != "cpu" for device in pytorch.devices):
         return []
     gpu = examination.gpus[0]
@@ -249,23 +245,10 @@ def _version(package: str) -> str | None:
 
 
 def _environment() -> dict[str, str]:
-    """Return the variables that change what is done; an address may hold a password."""
+    """Return variables with an influence on runs; addresses, which may have passwords, as dots."""
     names = [name for name in sorted(os.environ) if name.startswith("UNBLUR_")]
     names += [name for name in _TELLING_VARIABLES if name in os.environ]
     return {name: "..." if "://" in os.environ[name] else os.environ[name] for name in names}
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    """Return the bytes of what lies in a folder, by name; nothing if it cannot be read."""
-    try:
-        return {path.name: _size(path) for path in sorted(folder.iterdir())}
-    except OSError:
-        return {}
-
-
-def _size(path: Path) -> int:
-    paths = path.rglob("*") if path.is_dir() else [path]
-    return sum(path.lstat().st_size for path in paths if path.is_file())
 
 
 def _configuration_problem(options: Mapping[str, bool]) -> str | None:
@@ -276,37 +259,31 @@ def _configuration_problem(options: Mapping[str, bool]) -> str | None:
     return None
 
 
-def _examine_model(name: str) -> ModelFile:
+def _examine_model(name: str) -> tuple[ModelFile, SRN | None]:
+    """Examine a model's weights; return their network, too, if they can be used."""
     try:
         path = find_weights(name)
     except WeightsError as error:
         has_to_be_here = name in MODELS and MODELS[name].is_embedded
-        return ModelFile(name, None, None, str(error) if has_to_be_here else None)
-    network = _load(path)
-    problem = network if isinstance(network, str) else None
-    return ModelFile(name, str(path), path.stat().st_size, problem)
-
-
-def _load(path: Path) -> SRN | str:
-    """Return the network of a weights file, or why there is none."""
-    from unblur.models.weights import load_network
-
+        return ModelFile(name, None, None, str(error) if has_to_be_here else None), None
+    file = ModelFile(name, str(path), path.stat().st_size, None)
     try:
-        return load_network(path)
+        return file, load_network(open_model(name))
     except WeightsError as error:
-        return str(error)
+        return replace(file, problem=str(error)), None
 
 
-def _import_and_examine_pytorch() -> tuple[PyTorch | None, str | None]:
-    """Return what PyTorch is, or why it cannot be imported."""
+def _import_pytorch() -> str | None:
+    """Return why PyTorch cannot be imported; ``None`` if it can."""
     try:
         import torch  # noqa: F401
     except (ImportError, OSError) as error:  # on Windows, a DLL that cannot be loaded
-        return None, " ".join(str(error).split())
-    return _examine_pytorch(), None
+        return " ".join(str(error).split())
+    return None
 
 
-def _examine_pytorch() -> PyTorch:
+def _examine_pytorch(network: SRN | None) -> PyTorch:
+    """Test each device with a network; without one, only list the devices."""
     import torch
 
     from unblur.network.devices import automatic_threads, available_devices, bf16_instructions
@@ -314,12 +291,7 @@ def _examine_pytorch() -> PyTorch:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         names = available_devices()
-    try:
-        network = _load(find_weights(DEFAULT_MODEL))
-    except WeightsError as error:
-        network = str(error)
-    usable = None if isinstance(network, str) else network
-    devices = tuple(_examine_device(torch.device(name), usable) for name in names)
+    devices = tuple(_examine_device(torch.device(name), network) for name in names)
     return PyTorch(
         build=_build(),
         warning=" ".join(str(caught[0].message).split()) if caught else "",
@@ -354,7 +326,7 @@ def _examine_device(device: torch.device, network: SRN | None) -> Device:
         problem = self_test(network, device)
         seconds = round(time.perf_counter() - started, 3)
         if not problem:
-            tile = Deblurrer(copy.deepcopy(network), device.type).tile
+            tile = Deblurrer(copy.deepcopy(network), Engine(device=device.type)).tile
     return Device(
         name=device.type,
         hardware=_hardware(device),
@@ -380,7 +352,7 @@ def _hardware(device: torch.device) -> str:
 
 
 def _threads_reason() -> str:
-    """Return why there are as many threads as `unblur.network.devices.automatic_threads` says."""
+    """Explain the number that `unblur.network.devices.automatic_threads` returns."""
     import torch
 
     from unblur.network.devices import affinity_cores, available_cores, cgroup_cores

@@ -1,12 +1,4 @@
-"""Everything that can go wrong for a user, each with its exit code.
-
-UnblurError                 1   one photo could not be deblurred
-├─ PhotoError               1   the file is no photo that can be processed
-│  └─ ExcessError           1   the file has far more parts than a photo
-├─ UsageError               2   the request contradicts itself
-├─ WeightsError             4   the weights are missing or damaged
-└─ DeviceError              5   the requested device is not there, or computes wrongly
-"""
+"""Errors for users, each with its exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +9,7 @@ class ExitCode(IntEnum):
     """Exit codes of the program; a stable part of its interface."""
 
     OK = 0
-    """Everything that was asked for is done; skipped photos count as done."""
+    """All photos are done or skipped."""
     FAILED = 1
     """At least one photo failed; the others are done."""
     USAGE = 2
@@ -37,20 +29,17 @@ class ExitCode(IntEnum):
 
 
 class UnblurError(Exception):
-    """Base of all errors whose message is meant for the user."""
+    """Base of all errors whose message is for the user."""
 
     exit_code = ExitCode.FAILED
 
 
 class PhotoError(UnblurError):
-    """A file that is no photo, or not one that can be processed."""
+    """A photo, or its result, that cannot be read, processed or written."""
 
 
 class ExcessError(PhotoError, ValueError):
-    """A file that asks for far more work than its pixels are worth.
-
-    It is a `ValueError`, too: whoever reads only metadata takes it for damage.
-    """
+    """A file with far more parts than a photo; readers of metadata catch the `ValueError`."""
 
 
 class UsageError(UnblurError):
@@ -66,6 +55,6 @@ class WeightsError(UnblurError):
 
 
 class DeviceError(UnblurError):
-    """A device that was asked for and is not there, or computes wrongly."""
+    """A requested device that is not available, or computes wrongly."""
 
     exit_code = ExitCode.DEVICE

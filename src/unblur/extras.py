@@ -1,4 +1,4 @@
-"""Libraries that are installed only by users who need them."""
+"""Optional libraries: the package's extras."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from unblur.errors import PhotoError, UnblurError
 def load_extra(
     module: str, extra: str, purpose: str, error_type: type[UnblurError] = PhotoError
 ) -> ModuleType:
-    """Import a library of one of the package's extras.
+    """Import an optional library, or raise ``error_type`` with the command that installs it.
 
     Args:
         module: The library's name.
         extra: The extra that installs it.
-        purpose: What needs it, in the plural, for the message.
-        error_type: What to raise.
-
-    Raises:
-        UnblurError: Of ``error_type``, if it is not installed.
+        purpose: Subject of the message, in the plural.
+        error_type: Raised if it is missing.
     """
     try:
         return import_module(module)

@@ -1,8 +1,7 @@
-"""How much work a file may ask for, so that none can stop a run.
+"""Limits on the work that a file can cause.
 
-A file of a few kilobytes can claim thousands of parts, or pixels, that would take
-hours. The limits here are far above what photos have. They grow with the size of
-what is divided into parts, so that the time to read it grows no faster.
+A few kilobytes can claim thousands of parts, or pixels, that would take hours. The
+limits are far above those of photos, and grow with the size of what has the parts.
 """
 
 from __future__ import annotations
@@ -17,29 +16,21 @@ T = TypeVar("T")
 ALWAYS_ALLOWED = 10_000
 """Parts that a file of any size may have."""
 BYTES_OF_PART = 256
-"""Each so many allow one part more."""
+"""A file may have one more part for each so many bytes."""
 
 BYTES_OF_PIXEL = 8
-"""Four samples of 16 bits that are not compressed: no format that is processed takes more."""
+"""Four uncompressed samples of 16 bits, the most of any supported format."""
 BYTES_BESIDE_PIXELS = 1 << 30
 """For metadata, layers, further pages and images, and a film: far more than photos have."""
 
 
 def most_bytes(max_pixels: int) -> int:
-    """Return how large the file of a photo of so many pixels can be."""
+    """Return the largest size of the file of a photo of so many pixels."""
     return BYTES_OF_PIXEL * max_pixels + BYTES_BESIDE_PIXELS
 
 
 def refuse_oversize(size: int, most: int | None) -> None:
-    """Refuse a file by its size, before it is read as a whole.
-
-    Args:
-        size: In bytes, as far as known.
-        most: What `most_bytes` allows; ``None`` is any size.
-
-    Raises:
-        PhotoError: If it is larger.
-    """
+    """Raise `PhotoError` if a file of ``size`` bytes exceeds `most_bytes`, where that is given."""
     if most is not None and size > most:
         raise PhotoError(
             f"larger than {most / 1e9:.1f} GB, the most that a photo within --max-pixels "
@@ -48,16 +39,7 @@ def refuse_oversize(size: int, most: int | None) -> None:
 
 
 def refuse_excess(count: int, most: int, parts: str) -> None:
-    """Refuse a file of too many parts.
-
-    Args:
-        count: How many it has, or at least.
-        most: How many are allowed.
-        parts: What they are, in the plural.
-
-    Raises:
-        ExcessError: If there are more than allowed.
-    """
+    """Raise `ExcessError` if a file has more than ``most`` parts, which are named in the plural."""
     if count > most:
         raise ExcessError(
             f"has more than {most:,} {parts}, far more than a photo needs; "
@@ -66,15 +48,12 @@ def refuse_excess(count: int, most: int, parts: str) -> None:
 
 
 def limited(parts: Iterable[T], size: int, name: str) -> Iterator[T]:
-    """Yield the parts of a file as long as there are not too many.
+    """Yield the parts of a file, or raise `ExcessError` at the first that is too many.
 
     Args:
-        parts: Of any kind.
-        size: Bytes of which they are parts.
-        name: What they are, in the plural.
-
-    Raises:
-        ExcessError: If there are too many.
+        parts: Parts of any kind.
+        size: Bytes that they are parts of.
+        name: Their name, in the plural.
     """
     most = ALWAYS_ALLOWED + size // BYTES_OF_PART
     for number, part in enumerate(parts, 1):

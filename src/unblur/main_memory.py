@@ -1,4 +1,4 @@
-"""How much main memory is free, and how to give back what was freed. Needs no PyTorch."""
+"""Free main memory, within the limits of containers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 
 import psutil
 
-from unblur.cgroups import MOUNTED, OWN, own_groups
+from unblur.cgroups import own_groups
 from unblur.errors import PhotoError
 
 
 @dataclass(frozen=True)
 class _Files:
-    """The files of a version of cgroups in which a group's memory is told."""
+    """Names of a control group's files about memory, in one version of cgroups."""
 
     controller: str
     """See `own_groups`."""
     limit: str
     usage: str
     reclaimable: str
-    """The entry of ``memory.stat`` that counts cached pages that the kernel gives up first."""
+    """Entry of ``memory.stat``: the cached pages that the kernel gives up first."""
 
 
 _VERSIONS = (
@@ -34,20 +34,21 @@ _VERSIONS = (
 
 def free_main_memory() -> int:
     """Return the bytes of main memory that are free, within the container's limit."""
-    free = int(psutil.virtual_memory().available)
-    limit = cgroup_free_memory()
-    return free if limit is None else min(free, limit)
+    return _within_limit(int(psutil.virtual_memory().available))
 
 
 def obtainable_memory() -> int:
-    """Return the bytes that can be had before the system ends programs: swap counts, too."""
-    free = int(psutil.virtual_memory().available) + _free_swap()
+    """Return the bytes of free memory and swap, within the container's limit."""
+    return _within_limit(int(psutil.virtual_memory().available) + _free_swap())
+
+
+def _within_limit(free: int) -> int:
     limit = cgroup_free_memory()
     return free if limit is None else min(free, limit)
 
 
 def _free_swap() -> int:
-    """Return the bytes of swap that are free, or 0 where the system does not tell."""
+    """Return the bytes of free swap, or 0 if the system does not tell."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about counters that are not asked for
@@ -57,51 +58,33 @@ def _free_swap() -> int:
 
 
 def require_memory(count: int) -> None:
-    """Refuse what needs more memory than can be had, before the system ends the program.
-
-    Args:
-        count: Bytes that are needed besides what is already taken.
-
-    Raises:
-        PhotoError: If they are more than there are.
-    """
+    """Raise `PhotoError` if so many more bytes are not available: the system would end the run."""
     free = obtainable_memory()
     if count > free:
         raise PhotoError(lack_of_memory(count, free))
 
 
 def lack_of_memory(needed: int, free: int) -> str:
-    """Return the sentence for a photo that needs more bytes than are free."""
+    """Return the message about a photo that needs more bytes than are free."""
     return (
         f"needs about {needed / 1e9:.1f} GB more memory, {free / 1e9:.1f} GB are free: "
         "close other programs, or use --jobs 1"
     )
 
 
-def cgroup_free_memory(root: Path = MOUNTED, own: Path = OWN) -> int | None:
-    """Return what the limits of a container, or of a batch system's job, leave.
+def cgroup_free_memory() -> int | None:
+    """Return the bytes that the tightest limit of a container or job leaves; ``None`` without one.
 
     Cached file pages count as used, but are given up before a limit strikes; see
     "working set" in
     https://kubernetes.io/docs/tasks/configure-pod-container/assign-memory-resource/
-
-    Args:
-        root: Where the groups are mounted.
-        own: The file that names this process's groups.
-
-    Returns:
-        Bytes left by the tightest limit, or ``None`` without one.
     """
-    left = [
-        _left(group, files)
-        for files in _VERSIONS
-        for group in own_groups(files.controller, root, own)
-    ]
+    left = [_left(group, files) for files in _VERSIONS for group in own_groups(files.controller)]
     return min((count for count in left if count is not None), default=None)
 
 
 def _left(group: Path, files: _Files) -> int | None:
-    """Return what a group's limit leaves, or ``None`` where there is no group or no limit."""
+    """Return the bytes that a group's limit leaves, or ``None`` without a group or a limit."""
     try:
         allowed = int((group / files.limit).read_text())
         used = int((group / files.usage).read_text())
@@ -119,10 +102,7 @@ def _reclaimable(group: Path, files: _Files) -> int:
 
 
 def return_freed_memory() -> None:
-    """Hand memory that was freed back to the system, where the C library keeps it (glibc).
-
-    A decoder frees as much as a photo takes; kept, it would count twice.
-    """
+    """Make glibc return freed memory to the system: decoders free as much as a photo takes."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
         if trim:

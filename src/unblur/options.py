@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Literal
+from typing import Any, Literal
 
 from unblur.errors import UsageError
 
@@ -46,6 +46,57 @@ class Screen:
     """Width and height of a character in pixels."""
 
 
+SAME_RESULT = frozenset(
+    (
+        *("recursive", "include", "exclude", "only_blurry", "max_pixels", "jobs", "fail_fast"),
+        *("output", "suffix", "in_place", "backup", "on_existing", "preserve_times"),
+        *("compare", "picture_side", "screen"),  # pictures beside the result
+        # The key has the hash of the weights. Tiles and devices change roundings only.
+        *("engine", "model", "device", "tile", "threads", "max_memory"),
+    )
+)
+"""Options that change no result; all others are in the history's key."""
+KEY_TEXTS = {"refresh-thumbnail=False": "keep-thumbnail", "strip-metadata=True": "strip-metadata"}
+"""Parts of the key, as histories on disk spell them."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The options of the network: where and how it runs."""
+
+    model: str = "srn-compact"
+    """A model's name, or the path of a weights file."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``mps``."""
+    tile: int | Literal["auto"] = "auto"
+    """Side of the largest tile, a square, in pixels; ``auto``: as large as fits into memory."""
+    strength: float = 1.0
+    """Share of the change to apply, from 0 to 1."""
+    views: int = 1
+    """Number of mirrored and turned passes to average, from 1 to `MOST_VIEWS`."""
+    threads: int | Literal["auto"] | None = "auto"
+    """CPU threads; ``auto``: one per available core; ``None``: PyTorch's present number."""
+    max_memory: int | None = None
+    """Limit on main memory, in bytes; ``None``: the free memory."""
+
+    @property
+    def reported(self) -> dict[str, Any]:
+        """The options that reports of a run contain, by name."""
+        unreported = ("threads", "max_memory")
+        return {name: value for name, value in vars(self).items() if name not in unreported}
+
+    def __post_init__(self) -> None:
+        """Refuse values that are out of range.
+
+        Raises:
+            UsageError: With the sentence for the user.
+        """
+        if not 0 <= self.strength <= 1:
+            raise UsageError(f"strength is from 0 to 1, not {self.strength}")
+        if not 1 <= self.views <= MOST_VIEWS:
+            raise UsageError(f"views are from 1 to {MOST_VIEWS}, not {self.views}")
+
+
 @dataclass(frozen=True)
 class Options:
     """All options of a run; see ``unblur --help``."""
@@ -83,15 +134,10 @@ class Options:
     """Larger photos are refused."""
     only_blurry: float | None = None
     """Skip photos with a lower `unblur.score.blur_score`; ``None`` skips none."""
-    strength: float = 1.0
-    """Share of the change to apply, from 0 to 1."""
-    views: int = 1
-    """Number of mirrored and turned passes to average, from 1 to `MOST_VIEWS`."""
     fail_fast: bool = False
-    max_memory: int | None = None
-    """Limit on main memory, in bytes; photos are then processed one at a time."""
     jobs: int = 1
     """Photos to decode ahead, and as many to write in parallel."""
+    engine: Engine = Engine()
 
     @property
     def keeps_backup(self) -> bool:
@@ -101,15 +147,13 @@ class Options:
     @property
     def settings(self) -> str:
         """The options that change results, as text: part of the history's key; empty by default."""
-        parts = {
-            " keep-thumbnail": not self.refresh_thumbnail,
-            f" format={self.format}": self.format,
-            f" quality={self.quality}": self.quality,
-            " strip-metadata": self.strip_metadata,
-            f" strength={self.strength}": self.strength != 1,
-            f" views={self.views}": self.views != 1,
-        }
-        return "".join(text for text, is_set in parts.items() if is_set)
+        parts = [
+            f"{field.name.replace('_', '-')}={getattr(record, field.name)}"
+            for record in (self, self.engine)
+            for field in fields(record)
+            if field.name not in SAME_RESULT and getattr(record, field.name) != field.default
+        ]
+        return "".join(f" {KEY_TEXTS.get(part, part)}" for part in parts)
 
     def __post_init__(self) -> None:
         """Refuse options that contradict each other.
@@ -137,5 +181,5 @@ class Options:
             )
         if self.jobs < 1:
             raise UsageError("--jobs must be at least 1")
-        if self.max_memory and self.jobs > 1:
+        if self.engine.max_memory and self.jobs > 1:
             raise UsageError("--max-memory processes one photo at a time: leave out --jobs")

@@ -1,16 +1,13 @@
-"""Tell how blurred a photo is, from its pixels alone.
+"""Measure the blur of a photo from its pixels.
 
-In a sharp photo the strongest contours rise within two pixels; motion spreads
-them over as many as the camera moved. So the width of contours is measured, as
-Marziliano et al. do ("Perceptual blur and ringing metrics: application to
-JPEG2000", 2004), but in four directions, because motion leaves contours along
-its way sharp, and only in the sharpest places, because a soft background is no
-blur. How this was chosen among other measures is told in ``docs/score.md``.
+The score is the width of contours (Marziliano et al., "Perceptual blur and ringing
+metrics: application to JPEG2000", 2004). It is measured in four directions, because
+motion leaves contours along its path sharp, and in the sharpest places only, because
+a soft background is not blur. ``docs/score.md`` compares other measures.
 
-A width is read off how contrast grows with distance (after Bahrami and Kot,
-"Maximum local variation", 2014): a contour shows all of its contrast between
-neighbours if it is sharp, and only between distant pixels if it is not. That
-needs no thin edges to be found, which noise and JPEG blocks would disturb.
+The width follows from how contrast grows with distance (Bahrami and Kot, "Maximum
+local variation", 2014): sharp contours reach their whole contrast between neighbours.
+No edges need to be found, which noise and JPEG blocks would disturb.
 """
 
 from __future__ import annotations
@@ -21,36 +18,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_PIXELS = 4_500_000
-"""Larger photos are halved until they have no more: blur that is lost by that is not seen in the
-whole picture."""
+"""Larger photos are halved until they have no more: blur lost by that is invisible in the whole."""
 
 SMALLEST_SIDE_PX = 98
-"""Of a photo that can be judged: a tile and what surrounds it."""
+"""Shortest side of a photo that can be measured: a tile and its surroundings."""
 
 _TILE_PX = 32
 _DISTANCES = (1, 2, 4, 8, 16, 32)
-"""Between the pixels that are compared, in pixels."""
+"""Distances between compared pixels, in pixels."""
 _REACH = max(_DISTANCES)
 _DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 """Rows down and columns across."""
 _WHITE = 2040
-"""The binomial filter multiplies by 16, and the result must fit into 16 bits."""
+"""White: times 16, the gain of the binomial filter, it must fit into 16 bits."""
 
 _STRONG = 0.35
-"""Contrast of a strong contour, as a share of that of the photo between its 5th and 95th
-percentile."""
+"""Least contrast of a strong contour, relative to the photo's 5th to 95th percentile."""
 _FLAT_SHARE = 0.2
-"""Of tiles, those with the least contrast between neighbours: what is in them is noise."""
+"""Share of tiles whose contrast between neighbours is taken for noise."""
 _OVER_NOISE = 2.0
 _FEWEST_TILES = 6
-"""With strong contours, in a direction that is to be judged."""
+"""Least number of tiles with strong contours to measure a direction."""
 _SHARPEST_SHARE, _SHARPEST_LEAST = 0.02, 3
-"""Of these tiles, how many must be as sharp as the photo is said to be; more than a hot pixel or
-two."""
+"""Share and number of these tiles that the width comes from: more than a few hot pixels."""
 _RISE = 0.4
-"""A contour is as wide as it would be if it rose in a straight line as over this share."""
+"""Share of a contour's rise that is measured, and extrapolated to all of it."""
 _SHARP_WIDTH_PX = 2.6
-"""Width of a contour that could not be sharper, after the binomial filter."""
+"""Width of the sharpest possible contour after the binomial filter."""
 
 
 def blur_score(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> float:
@@ -60,10 +54,9 @@ def blur_score(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> float:
         pixels: (H, W, 3) or (H, W, 1), uint8 or uint16.
 
     Returns:
-        How much wider they are than contours that could not be sharper, in
-        thousandths of the photo's diagonal, in the direction where that is most;
-        0 at least, and rounded to hundredths. A photo without strong contours, or
-        smaller than 98 pixels, has 0: nothing in it tells of blur.
+        Excess width in thousandths of the photo's diagonal, 0 or more, of the direction with
+        the largest, rounded to hundredths. It is 0 without strong contours, or if a side is
+        shorter than 98 pixels.
     """
     luma = _read_luma(pixels)
     diagonal = float(np.hypot(*luma.shape))
@@ -83,7 +76,7 @@ def blur_score(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> float:
 
 
 def reduction(width: int, height: int) -> int:
-    """Return by how much a photo is reduced before it is measured: 1, 2, 4 and so on."""
+    """Return the factor by which a photo is reduced before it is measured: 1, 2, 4 and so on."""
     factor = 1
     while (width // factor) * (height // factor) > MOST_PIXELS:
         factor *= 2
@@ -107,18 +100,16 @@ def _read_luma(pixels: NDArray[Any]) -> NDArray[np.int16]:
 
 
 def _smooth(luma: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Weigh each pixel and its neighbours 1-2-1, down and across; white becomes 16 times."""
+    """Filter with 1-2-1, down and across; values become 16 times as large."""
     down = luma[:-2] + 2 * luma[1:-1] + luma[2:]
     smooth: NDArray[np.int16] = down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]
     return smooth
 
 
 def _contrasts(luma: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Find the largest contrast in each tile, by direction and distance.
+    """Return the largest contrasts, (directions, distances, tiles).
 
-    Returns:
-        (directions, distances, tiles); tiles lie far enough from the right and
-        bottom border, and from the left one, for the longest distance.
+    Tiles keep the longest distance from the left, right and bottom borders.
     """
     height, width = luma.shape
     rows, columns = (height - _REACH) // _TILE_PX, (width - 2 * _REACH) // _TILE_PX
@@ -139,21 +130,18 @@ def _contrasts(luma: NDArray[np.int16]) -> NDArray[np.int16]:
 
 
 def _offset(direction: tuple[int, int], distance: int) -> tuple[int, int]:
-    """Return rows and columns between pixels of about a distance."""
+    """Return the rows and columns between two pixels at about a distance."""
     steps = max(1, round(distance / float(np.hypot(*direction))))
     return steps * direction[0], steps * direction[1]
 
 
 def _width(contrast: NDArray[np.int16], direction: tuple[int, int], enough: float) -> float:
-    """Return the width in pixels of the sharpest strong contours that cross a direction.
+    """Return the width in pixels of the sharpest strong contours across a direction.
 
     Args:
         contrast: (distances, tiles).
         direction: Rows down and columns across.
-        enough: Contrast of a strong contour.
-
-    Returns:
-        The width, or 0 if there are too few strong contours.
+        enough: Least contrast of a strong contour; if too few have it, the width is 0.
     """
     full = contrast.max(axis=0)
     is_strong = full > enough

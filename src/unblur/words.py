@@ -1,4 +1,4 @@
-"""Text for users: what a terminal can be given, and why the system refused something."""
+"""Text for users: escaping for terminals, and reasons of system errors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ _NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def printable(text: str | os.PathLike[str]) -> str:
-    r"""Return text on one line that a terminal shows and does not obey.
+    r"""Return text as one line without characters that control a terminal.
 
-    Control characters, line ends, marks that turn the direction of writing and lone surrogates
-    are escaped as in Python: ``\x1b``, ``\n``, ``\u202e``. Bytes of file names that are no UTF-8
-    become U+FFFD. What is printable already stays as it is.
+    Control characters, line ends, marks of writing direction and lone surrogates are escaped as
+    in Python: ``\x1b``, ``\n``, ``\u202e``. Bytes of file names that are not UTF-8 become U+FFFD.
     """
     encoded = os.fsencode(_NO_BYTES.sub(lambda match: _escape(match[0]), os.fspath(text)))
     return "".join(c if c.isprintable() else _escape(c) for c in encoded.decode("utf-8", "replace"))

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unblur.network.deblurrer import Deblurrer
 from unblur.network.srn import SRN
+from unblur.options import Engine
 
 SIDE = 1024
 """Side in pixels of the photo that is timed: about a megapixel."""
@@ -26,7 +27,7 @@ def kmac_per_pixel(network: SRN) -> float:
 
 def seconds_per_megapixel(network: SRN, device: str, runs: int = 3) -> float:
     """Return how long the program deblurs a megapixel on a device, the fastest of some runs."""
-    deblurrer = Deblurrer(network, device)
+    deblurrer = Deblurrer(network, Engine(device=device))
     photo = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     times = []
     for _ in range(runs):

@@ -88,7 +88,7 @@ def _draw_paths(batch: Batch, bounds: Tensor, instants: int) -> Tensor:
     recipe, generator = batch.recipe, batch.generator
     shortest = recipe.shortest * batch.sizes.scale
     hand, walk, pan = (
-        draw(bounds, generator, instants, shortest, averaged_share=0.0)
+        draw(bounds, generator, instants, shortest)
         for draw in (paths.draw_hand, paths.draw_walk, paths.draw_pan)
     )
     choice = uniform(0, 1, (batch.count, 1, 1), generator)

@@ -23,9 +23,6 @@ KERNEL_INSTANTS = 128
 SHORTEST = 1.5
 """Pixels. Shorter motion can hardly be seen."""
 
-FRAMES = range(7, 14)
-"""Frames that are averaged into one blurred photo of the GoPro data set."""
-
 
 def instants_for(longest: float) -> int:
     """Return how many instants show motion of up to ``longest`` pixels without gaps: 16 to 32."""
@@ -37,7 +34,6 @@ def draw_hand(
     generator: torch.Generator,
     instants: int,
     shortest: float = SHORTEST,
-    averaged_share: float = 0.1,
 ) -> Tensor:
     """Draw the paths of cameras that are held in shaking hands.
 
@@ -51,14 +47,11 @@ def draw_hand(
         generator: Source of randomness, on the device of ``longest``.
         instants: Number of positions T.
         shortest: Lower bound of the lengths in pixels, unless ``longest`` is below it.
-        averaged_share: Share of the paths that are seen as averages of some frames, as
-            `draw_averaged` explains.
 
     Returns:
         Paths (B, T, 2).
     """
-    lengths = _draw_lengths(longest, generator, shortest)
-    return draw_averaged(_hand(lengths, generator, instants), averaged_share, generator)
+    return _hand(_draw_lengths(longest, generator, shortest), generator, instants)
 
 
 def draw_walk(
@@ -66,7 +59,6 @@ def draw_walk(
     generator: torch.Generator,
     instants: int,
     shortest: float = SHORTEST,
-    averaged_share: float = 0.4,
 ) -> Tensor:
     """Draw the paths of cameras that are carried by walking people.
 
@@ -80,8 +72,7 @@ def draw_walk(
     lengths = _draw_lengths(longest, generator, shortest)
     steps = _step_paths(len(longest), generator, instants)
     shake = _hand(0.2 * lengths, generator, instants)
-    paths = centred(_stretched(steps, 0.8 * lengths) + shake)
-    return draw_averaged(paths, averaged_share, generator)
+    return centred(_stretched(steps, 0.8 * lengths) + shake)
 
 
 def draw_pan(
@@ -89,7 +80,6 @@ def draw_pan(
     generator: torch.Generator,
     instants: int,
     shortest: float = SHORTEST,
-    averaged_share: float = 0.5,
 ) -> Tensor:
     """Draw fast, smooth paths: nearly straight, at nearly constant speed.
 
@@ -107,48 +97,7 @@ def draw_pan(
     speed = 1 + uniform(-0.3, 0.3, (count, 1), generator) * (2 * times - 1)
     straight = _stretched(_headed(heading, speed).cumsum(1), lengths)
     jitter = normal((0.003 * lengths)[:, None, None], straight.shape, generator)
-    return draw_averaged(centred(straight + jitter), averaged_share, generator)
-
-
-def draw_averaged(paths: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Let a share of the paths be seen as averages of 7 to 13 frames.
-
-    So were the blurred photos of the GoPro data set made (Nah et al., CVPR 2017): edges
-    become a row of ghosts where the motion is fast. The frames of an average must weigh
-    alike, for which paths of less than 63 instants, as `instants_for` returns, have too few:
-    they stay as they are. Of these, a path of 7 to 13 instants *is* such an average. All that
-    moves in a photo then has the same instants, as it should.
-
-    Args:
-        paths: (B, T, 2).
-        share: How many paths become averages, from 0 to 1.
-        generator: Source of randomness, on the device of the paths.
-    """
-    count, instants = paths.shape[:2]
-    most = min(FRAMES.stop - 1, instants // 9)  # so that they weigh alike within a ninth
-    if most < FRAMES.start:
-        return paths
-    frames = whole(FRAMES.start, most + 1, (count,), generator)
-    averaged = average_of_frames(paths, frames, uniform(0, 0.6, (count,), generator))
-    return torch.where(chance(share, (count, 1, 1), generator), averaged, paths)
-
-
-def average_of_frames(paths: Tensor, frames: Tensor, open_share: Tensor) -> Tensor:
-    """Return the paths as an average of video frames shows them.
-
-    Args:
-        paths: (B, T, 2).
-        frames: Numbers of frames (B,), equally spaced in time.
-        open_share: Shares (B,) of the time between two frames in which the shutter is open:
-            0 for instants, 1 for the whole path.
-
-    Returns:
-        Paths (B, T, 2) that stay near the middles of their frames.
-    """
-    place = _times(paths.shape[1], paths) * frames[:, None]
-    frame = place.floor()
-    seen = frame + 0.5 + (place - frame - 0.5) * open_share[:, None]
-    return centred(_positions_at(paths, seen / frames[:, None]))
+    return centred(straight + jitter)
 
 
 def centred(paths: Tensor) -> Tensor:
@@ -210,15 +159,3 @@ def _step_paths(count: int, generator: torch.Generator, instants: int) -> Tensor
     heading = uniform(0, 2 * math.pi, (count, 1), generator)
     drift = _headed(heading, uniform(0.5, 4, (count, 1), generator) * times)
     return bob + drift
-
-
-def _positions_at(paths: Tensor, times: Tensor) -> Tensor:
-    """Interpolate positions (B, T, 2) of paths at times (B, T) from 0 to 1."""
-    instants = paths.shape[1]
-    place = (times * instants - 0.5).clamp(0, instants - 1)
-    before = place.long()
-    after = (before + 1).clamp(max=instants - 1)
-    first, second = (
-        paths.gather(1, index[..., None].expand(-1, -1, 2)) for index in (before, after)
-    )
-    return torch.lerp(first, second, (place - before)[..., None])

@@ -1,4 +1,4 @@
-"""``unblur doctor``: print its findings, for people or as JSON."""
+"""``unblur doctor``: print the findings of `unblur.doctor`, as text or JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WIDTH, LABEL_WIDTH = 80, 15
 GOOD, BAD, NEITHER = "✓", "✗", " "
 PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
-"""Marks for terminals that cannot show the others."""
+"""Marks for terminals without the other characters."""
 
 
 @click.command()
@@ -34,7 +34,7 @@ PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
 def doctor(as_json: bool, quiet: int, verbose: int) -> None:
     """Test the installation and each device.
 
-    Print versions, devices, memory, models, cache and configuration. Each
+    Print versions, devices, memory, models and configuration. Each
     device deblurs a tiny picture; its result is compared with that of the CPU
     in fp32. The exit code is 0 if all is well, 4 if weights are damaged, and
     5 if a device failed. Please add the output to bug reports.
@@ -69,7 +69,7 @@ def _act(ui: Ui, as_json: bool, options: dict[str, bool]) -> ExitCode:
 
 
 def _showable(line: str, encoding: str) -> str:
-    """Return a line without what an encoding cannot hold."""
+    """Return a line with only the characters of an encoding."""
     try:
         line.encode(encoding)
     except UnicodeEncodeError:
@@ -78,7 +78,7 @@ def _showable(line: str, encoding: str) -> str:
 
 
 def _row(label: str, text: str, mark: str = NEITHER) -> Iterator[str]:
-    """Yield the lines of one row, its text in a column of its own."""
+    """Yield the lines of one row: mark, label and text, in columns."""
     start = f"{mark} {label:<{LABEL_WIDTH}}"
     yield from _wrapped(printable(text), start, " " * (LABEL_WIDTH + 2))
 
@@ -110,9 +110,6 @@ def _lines(found: Examination) -> Iterator[str]:
     for model in found.models:
         yield from _model_row(model)
     yield from _row("models folder", found.models_folder)
-    sizes = found.cache.sizes
-    contents = ", ".join(f"{name} ({_size(size)})" for name, size in sizes.items())
-    yield from _row("cache", f"{found.cache.path}: {contents or 'empty'}")
     state = "" if found.has_configuration else " (optional, not there)"
     mark = BAD if found.configuration_problem else NEITHER
     yield from _row("configuration", found.configuration + state, mark)
@@ -176,7 +173,7 @@ def _findings(found: list[Finding], code: ExitCode) -> Iterator[str]:
 
 
 def _size(count: int) -> str:
-    """Return a number of bytes for people."""
+    """Return a number of bytes with a unit, such as ``1.5 GB``."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= factor:
             return f"{count / factor:.1f} {unit}"

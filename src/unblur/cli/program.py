@@ -1,4 +1,4 @@
-"""The program `unblur`: its options, and the commands beside deblurring photos."""
+"""The program `unblur`: all options for photos, and the other commands."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ from unblur.cli.shared import (
     path_options,
     verbosity_options,
 )
-from unblur.cli.values import BlurLevel, MemorySize, OnlyBlurry, Overwrite, TileSize, one_of
+from unblur.cli.values import BlurLevel, MemorySize, Overwrite, TileSize, one_of
 from unblur.config import read_config
 from unblur.errors import UsageError
 from unblur.formats.photo import CONVERSIONS
-from unblur.models.catalog import DEFAULT_MODEL
-from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX
+from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Engine
 from unblur.version import __version__
 
 if TYPE_CHECKING:
@@ -82,7 +81,6 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @click.option("-n", "--dry-run", is_flag=True, help="Show the plan; write nothing.")
 @click.option(
     "--only-blurry",
-    cls=OnlyBlurry,
     is_flag=True,
     help="Skip sharp photos; see --blur-level.",
 )
@@ -90,7 +88,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "--strength",
     cls=PlainOption,
     type=click.FloatRange(0, 1),
-    default=1.0,
+    default=Engine.strength,
     show_default=True,
     metavar="0-1",
     help="Share of the change to apply; 0.5 is half.",
@@ -159,7 +157,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @click.option("--preview", is_flag=True, help="Show photos before and after in the terminal.")
 @click.option(
     "--model",
-    default=DEFAULT_MODEL,
+    default=Engine.model,
     show_default=True,
     metavar="NAME|FILE",
     help="Network: a name from unblur models list, or a weights file.",
@@ -167,14 +165,14 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
+    default=Engine.device,
     show_default=True,
     help="Where to run the network.",
 )
 @click.option(
     "--tile",
     type=TileSize(),
-    default="auto",
+    default=Engine.tile,
     show_default=True,
     metavar="auto|N",
     help="Largest tile, N x N pixels. Smaller tiles need less memory.",
@@ -183,7 +181,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "--views",
     cls=PlainOption,
     type=click.IntRange(1, MOST_VIEWS),
-    default=1,
+    default=Engine.views,
     show_default=True,
     metavar=f"1-{MOST_VIEWS}",
     help="Average N mirrored and turned passes: slightly better, N times slower.",
@@ -249,7 +247,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "-V",
     "--version",
     message="%(prog)s %(version)s",
-    allow_from_autoenv=False,  # images are customarily given the variable UNBLUR_VERSION
+    allow_from_autoenv=False,  # container images often set UNBLUR_VERSION
 )
 def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option above)
     """Sharpen photos that are blurred by camera shake or motion.
@@ -267,8 +265,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
 
     verbosity = flags["verbose"] - flags["quiet"]
     with claimed_stdout() as stdout:
-        settings = {name: flags[name] for name in ("model", "device", "tile", "strength", "views")}
-        ui = Ui(verbosity, _choose_listing(flags, stdout), stdout, settings)
+        ui = Ui(verbosity, _choose_listing(flags, stdout), stdout)
         code = exit_code_of(lambda: deblur(flags, ui, stdout), ui)
     sys.exit(code)
 
@@ -277,7 +274,7 @@ def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
     if flags["json"]:
         return "json"
     if os.isatty(stdout):
-        return "none"  # nobody reads the list, and standard error tells the same
+        return "none"  # no script reads the list, and messages say the same
     return "nul" if flags["null"] else "lines"
 
 

@@ -1,7 +1,8 @@
-"""Options that need code to be read: sizes, levels, and flags that set other options."""
+"""Types of options: sizes, levels, and flags that set other options."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -52,34 +53,11 @@ class BlurLevel(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Read the option's text."""
-        level = _as_number(value)
-        if level is None or not 0 <= level < float("inf"):
-            self.fail(f"{value!r} is not a blur score: a number, 0 or more", param, ctx)
-        return level
-
-
-def _as_number(value: object) -> float | None:
-    """Return the number that a text or a value of TOML stands for; ``None`` if it is none."""
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return None
-
-
-class OnlyBlurry(click.Option):
-    """A flag that was once an option with a level, as which it still may be configured.
-
-    A number in the environment or in a configuration file sets the default of ``--blur-level``.
-    """
-
-    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 (as Click)
-        """Read the flag or, from an old setting, the level."""
-        if _as_number(value) is None:
-            return super().type_cast_value(ctx, value)
-        _set_default(ctx, "blur_level", value)
-        return True
+        with contextlib.suppress(ValueError):
+            level = float(str(value))  # not the number that True is
+            if 0 <= level < float("inf"):
+                return level
+        self.fail(f"{value!r} is not a blur score: a number, 0 or more", param, ctx)
 
 
 class Overwrite(click.Option):
@@ -97,16 +75,11 @@ class Overwrite(click.Option):
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 (as Click)
         """Read the setting."""
         chosen = super().type_cast_value(ctx, value)
-        if chosen:
-            _set_default(ctx, "on_existing", "overwrite")
+        if chosen:  # --on-existing is read after this option
+            ctx.default_map = {**(ctx.default_map or {}), "on_existing": "overwrite"}
         return chosen
 
 
-def _set_default(ctx: click.Context, name: str, value: object) -> None:
-    """Set the default of an option that is read later than the present one."""
-    ctx.default_map = {**(ctx.default_map or {}), name: value}
-
-
 def one_of(names: list[str]) -> str:
-    """Return a list of names as a sentence has it: ``a, b or c``."""
+    """Return names as an enumeration: ``a, b or c``."""
     return f"{', '.join(names[:-1])} or {names[-1]}"

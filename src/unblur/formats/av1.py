@@ -1,4 +1,4 @@
-"""How much there is to decode in an AV1 image, told before it is decoded.
+"""The number and size of the frames in an AV1 image, read before it is decoded.
 
 The units (OBU) of its data are those of the AV1 Bitstream & Decoding Process
 Specification, sections 5.3 to 5.5.
@@ -17,16 +17,16 @@ SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
 
 @dataclass(frozen=True)
 class Extent:
-    """What a decoder has to do."""
+    """The work of a decoder: frames, and the pixels of the largest."""
 
     frames: int
     """Whether they are shown or not."""
     pixels: int
-    """Of the largest frame that there may be; 0 if nothing tells."""
+    """Pixels of the largest possible frame; 0 if unknown."""
 
 
 def read_extent(data: bytes) -> Extent:
-    """Read how many frames of what size an image's data hold.
+    """Read the number and the largest size of the frames in an image's data.
 
     Raises:
         ValueError: If they are damaged.

@@ -1,9 +1,9 @@
 """AVIF: decode an 8-bit still photo, and put new pixels into the original's container.
 
 The container is `unblur.formats.bmff`'s; the codec's configuration is that of "AV1 Codec
-ISO Media File Format Binding", section 2.3. Alpha is an image of its own, which
-is not coded again: the photo has none, and the file keeps its. Neither crop nor
-rotation is applied, so both stay true. A grid becomes one image.
+ISO Media File Format Binding", section 2.3. Alpha is an
+image of its own: it is not decoded, and the file keeps it. Crop and rotation are
+not applied, so that they stay true. A grid becomes one image.
 """
 
 from __future__ import annotations
@@ -15,14 +15,23 @@ from numpy.typing import NDArray
 from PIL import features
 
 from unblur.errors import PhotoError
-from unblur.formats import av1, bmff
-from unblur.formats.bmff_items import Item, as_stored, pixels_of, refuse_costly, splice
+from unblur.formats import av1, bmff, bmff_metadata
+from unblur.formats.bmff_items import (
+    CROP,
+    Item,
+    ItemFile,
+    as_stored,
+    pixels_of,
+    refuse_costly,
+    splice,
+)
+from unblur.formats.codec import Codec
 from unblur.formats.photo import AVIF, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array
 from unblur.formats.quality import AS_ORIGINAL, with_quality
 
 HIGH_BIT_DEPTH, TWELVE_BIT, MONOCHROME = 0x40, 0x20, 0x10
-"""Bits of the third byte of av1C; the next two tell how chroma is sampled."""
+"""Bits of the third byte of av1C; its next two bits are the chroma sampling."""
 _SUBSAMPLING = {0b00: "4:4:4", 0b10: "4:2:2", 0b11: "4:2:0"}
 
 
@@ -47,12 +56,13 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         pixels = np.ascontiguousarray(pixels[..., :1])
     if file.primary.color and not file.primary.color.full_range:
         coding["range"] = "limited"
-    return Photo(pixels, None, AVIF, data, {"quality": AS_ORIGINAL, **coding})
+    coding["quality"] = AS_ORIGINAL
+    return Photo(pixels, None, AVIF, data, coding, index=file)
 
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
     """Code new pixels as the original's were, in its container."""
-    original = bmff.read(photo.container)
+    original: ItemFile = photo.index
     coding = with_quality(photo, original.coded_length, _code)
     file, notes = splice(original, bmff.read(_code(pixels, **coding)))
     return Encoded(bmff.write(file), notes)
@@ -89,3 +99,19 @@ def _read_coding(item: Item) -> dict[str, Any]:
     if config[2] & MONOCHROME:
         return {"subsampling": "4:0:0"}
     return {"subsampling": _SUBSAMPLING.get(config[2] >> 2 & 3, "4:4:4")}
+
+
+def _check_conversion(photo: Photo) -> tuple[str, ...]:
+    notes = bmff_metadata.check_conversion(photo)
+    return (*notes, "the crop was not applied") if photo.index.primary.find(CROP) else notes
+
+
+CODEC = Codec(
+    decode,
+    encode,
+    bmff_metadata.coded_pixels,
+    bmff_metadata.metadata,
+    bmff_metadata.stripped,
+    upright=bmff_metadata.upright,
+    check_conversion=_check_conversion,
+)

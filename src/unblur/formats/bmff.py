@@ -1,7 +1,7 @@
 """Read and write ISO base media files of image items: HEIF and AVIF.
 
 The boxes are those of ISO/IEC 14496-12, section 8.11, and ISO/IEC 23008-12,
-section 9.3. A file is read into its items, and written around them again.
+section 9.3. A file is read into items, and written from items.
 """
 
 from __future__ import annotations
@@ -44,16 +44,6 @@ def read(data: bytes) -> ItemFile:
     return replace(_read_meta(data, meta), before=tuple(before), after=tuple(after))
 
 
-def coded_pixels(data: bytes) -> Iterator[bytes]:
-    """Yield the data of the primary image's items, which new pixels replace.
-
-    Raises:
-        PhotoError: If the file is an image sequence.
-        ValueError: If it is damaged.
-    """
-    yield from read(data).coded_data
-
-
 def write(file: ItemFile) -> bytes:
     """Write a file of items; their data come right after meta.
 
@@ -88,7 +78,7 @@ def _top_level(data: bytes) -> Iterator[Box]:
 
 @dataclass
 class _Index:
-    """What the boxes in meta tell of items, by number."""
+    """The contents of the boxes in meta, by item number."""
 
     entries: dict[int, bytes] = field(default_factory=dict)
     data: dict[int, bytes] = field(default_factory=dict)
@@ -213,7 +203,7 @@ def _read_properties(data: bytes, box: Box, index: _Index) -> None:
 
 
 def _read_references(data: bytes, box: Box) -> Iterator[Reference]:
-    """Read what items refer to others (iref)."""
+    """Read the references between items (iref)."""
     cursor, version = open_full_box(data, box)
     size, links = 4 if version else 2, 0
     for child in boxes(data, cursor.position, box.stop):

@@ -1,8 +1,8 @@
-"""Images, and what belongs to them, as items of a file (ISO/IEC 23008-12, sections 6 and 9).
+"""Images and their metadata as items of a file (ISO/IEC 23008-12, sections 6 and 9).
 
 New pixels replace one item, the primary image. Metadata, gain maps, depth,
-alpha, thumbnails, profiles and rotation are items and properties of their own,
-whose bytes stay.
+alpha, thumbnails, profiles and rotation are other items and properties, which
+keep their bytes.
 """
 
 from __future__ import annotations
@@ -17,20 +17,17 @@ from unblur.limits import refuse_excess
 ROTATION, MIRROR, CROP = b"irot", b"imir", b"clap"
 COLOR = b"colr"
 CODING = frozenset({b"av1C", b"hvcC", b"ispe", b"pixi", b"a1op", b"a1lx", b"lsel"})
-"""Properties that tell how pixels are coded."""
+"""Properties of the coding of pixels."""
 DERIVED = frozenset({b"grid", b"iden", b"iovl"})
 """Items that are made of others."""
-ALPHA_URNS = (
-    b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0",
-    b"urn:mpeg:hevc:2015:auxid:1\0",
-)
+ALPHA_URNS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 """Types of auxiliary images that hold transparency (ISO/IEC 23008-12, 6.5.8 and B.2.3)."""
 UNSPECIFIED = 2
-"""The code point of ITU-T H.273 for primaries and transfer that a profile tells."""
+"""The code point of ITU-T H.273 for primaries and transfer that are in a profile."""
 _NCLX = ">4sHHHB"
 
 ITEM_BRANDS = frozenset({b"tmap"})
-"""Brands of files that have an item of a type of the same name; libavif refuses those without."""
+"""Brands that need an item of the type of the same name; else libavif refuses the file."""
 
 MOST_PIXELS_DECODED = 8
 """For each pixel of an image that is made of others; tiles reach over its border, as a rule."""
@@ -56,13 +53,13 @@ class Property:
 
     @property
     def body(self) -> bytes:
-        """What the box holds."""
+        """The contents of the box."""
         return self.box[8:]
 
 
 @dataclass(frozen=True)
 class ColorCode:
-    """How numbers mean colours, in code points of ITU-T H.273 (a colr box of type nclx)."""
+    """The colour space, in code points of ITU-T H.273 (a colr box of type nclx)."""
 
     primaries: int
     transfer: int
@@ -93,14 +90,14 @@ class Item:
 
     @property
     def color(self) -> ColorCode | None:
-        """How its numbers mean colours, if a property tells."""
+        """The colour space, if a property names it."""
         for prop in filter(_is_color_code, self.properties):
             _, primaries, transfer, matrix, flags = struct.unpack_from(_NCLX, prop.body)
             return ColorCode(primaries, transfer, matrix, bool(flags & 0x80))
         return None
 
     def find(self, kind: bytes) -> bytes | None:
-        """Return what its first property of a type holds."""
+        """Return the contents of its first property of a type."""
         return next((prop.body for prop in self.properties if prop.type == kind), None)
 
     def without(self, kinds: Iterable[bytes]) -> Item:
@@ -147,12 +144,12 @@ class ItemFile:
 
     @property
     def coded_length(self) -> int:
-        """How many bytes the primary image's pixels take."""
+        """Bytes of the primary image's coded pixels."""
         return sum(map(len, self.coded_data))
 
     @property
     def coded_data(self) -> Iterator[bytes]:
-        """The data of the primary image and of those that it is made of."""
+        """The data of the primary image and of the images that it is made of."""
         for key in [self.primary_id, *self.sources(self.primary_id)]:
             yield self.items[key].data or b""
 
@@ -226,7 +223,7 @@ def with_true_brands(box: bytes, items: Mapping[int, Item]) -> bytes:
 
 
 def pixels_of(image: Item) -> int:
-    """Return how many pixels an image has, as far as a property tells (ISO/IEC 23008-12, 6.5.3)."""
+    """Return the pixels of an image, by its property ispe (ISO/IEC 23008-12, 6.5.3)."""
     extent = image.find(b"ispe") or b""
     return int.from_bytes(extent[4:8], "big") * int.from_bytes(extent[8:12], "big")
 
@@ -355,7 +352,7 @@ def _is_color_code(prop: Property) -> bool:
 
 
 def _type_position(entry: bytes) -> int:
-    """Return where an infe box tells the item's type; before version 2 it does not."""
+    """Return the position of the item's type in an infe box, which has one from version 2 on."""
     return {2: 16, 3: 18}.get(entry[8], len(entry))
 
 

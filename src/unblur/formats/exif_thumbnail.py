@@ -1,4 +1,4 @@
-"""The small picture of the photo inside its EXIF block, drawn anew from new pixels.
+"""The thumbnail in an EXIF block, redrawn from new pixels.
 
 EXIF is a TIFF structure (Exif 2.32, section 4.5.2) whose second directory
 describes the thumbnail (4.5.8). The new one is written over the old one and
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unblur.formats import jpeg
+from unblur.formats import jpeg, jpeg_markers
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import reduced
 from unblur.formats.tiff_directory import Tag, read_tiff
@@ -34,16 +34,16 @@ SAMPLES = 3
 
 @dataclass(frozen=True)
 class Placement:
-    """Which part of a photo a thumbnail shows, and where in the thumbnail."""
+    """The part of a photo in a thumbnail, and its place there."""
 
     source: tuple[float, float, float, float]
     """Left, top, right and bottom in the photo."""
     target: tuple[int, int, int, int]
-    """The same in the thumbnail; what lies outside, such as black bars, stays."""
+    """The same in the thumbnail; pixels outside, such as black bars, stay."""
 
 
 def refreshed(exif: bytes, pixels: NDArray[Any]) -> bytes:
-    """Draw an EXIF block's thumbnail anew.
+    """Redraw an EXIF block's thumbnail.
 
     It keeps its size, its quantisation tables and sampling, and its bars where
     its shape is not the photo's. Whatever is odd leaves the block as it was: a
@@ -62,7 +62,7 @@ def refreshed(exif: bytes, pixels: NDArray[Any]) -> bytes:
         return exif
     try:
         old = exif[place]
-        end = jpeg.image_end(old)
+        end = jpeg_markers.image_end(old)
         thumbnail = jpeg.decode(old[:end], MAX_PIXELS)
         drawn = _draw(thumbnail.pixels.astype(np.uint8, copy=False), pixels)
         room = len(old) - len(old[end:].lstrip(b"\0"))
@@ -73,7 +73,7 @@ def refreshed(exif: bytes, pixels: NDArray[Any]) -> bytes:
 
 
 def find(exif: bytes) -> slice | None:
-    """Return where an EXIF block holds a thumbnail in JPEG, or ``None`` if it holds none."""
+    """Return the place of the JPEG thumbnail in an EXIF block, or ``None`` if there is none."""
     try:
         file = read_tiff(exif)
         _, second = islice(file.pages(), 2)
@@ -87,7 +87,7 @@ def find(exif: bytes) -> slice | None:
 
 
 def _draw(old: NDArray[np.uint8], pixels: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """Draw the photo as the old thumbnail shows it; ``None`` if it shows something else.
+    """Draw the photo like the old thumbnail; ``None`` if that shows something else.
 
     Args:
         old: (h, w, 1 or 3), the old thumbnail.
@@ -109,7 +109,7 @@ def _place(
     """Draw a photo, already made smaller by a factor, over a copy of the old thumbnail.
 
     Returns:
-        How like the old one the drawn part is, and the new thumbnail.
+        The similarity of the drawn part to the old one, and the new thumbnail.
     """
     (x, y, x_stop, y_stop), (left, top, right, bottom) = placement.source, placement.target
     box = (x / factor, y / factor, x_stop / factor, y_stop / factor)

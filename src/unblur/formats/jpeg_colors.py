@@ -1,10 +1,10 @@
-"""JPEG's own colours, changed by as much as the pixels that were made of them.
+"""Change a JPEG's stored YCbCr by as much as its RGB pixels changed.
 
-Two things make a photo that nobody changed come back different: pixels between
-RGB and YCbCr are rounded and clipped, and coarser chroma is smoothed, because
-decoders enlarge it by a triangle filter where encoders average it. So the stored
-YCbCr is decoded once more, moved by the difference of the RGB pixels, and its
-chroma sharpened by what the decoder will smooth.
+Coding decoded pixels again changes a photo, even if no pixel was changed.
+Conversions between RGB and YCbCr round and clip. Coarse chroma gets smoother,
+since decoders enlarge it by a triangle filter but encoders average it. So the
+stored YCbCr is decoded once more, the difference of the RGB pixels is added to
+it, and its chroma is sharpened as much as the decoder will smooth it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,15 @@ from unblur.formats.pixels import STRIP_BYTES, Floats
 FROM_RGB = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
 )
-"""Differences of Y, Cb and Cr from those of red, green and blue (JFIF 1.02, page 3)."""
+"""Turns differences of red, green and blue into those of Y, Cb and Cr (JFIF 1.02, page 3)."""
 SHARPENINGS = 6
-"""Steps to the chroma whose smoothed form is wanted; each halves what is left, or better."""
+"""Iterations of the sharpening of chroma; each at least halves the remaining error."""
 FIXED_POINT = 64
-"""Steps per level of stored chroma: what is moved stays within 16 bits, from -255 to 510."""
+"""Steps per level of stored chroma: values from -255 to 510 then fit into 16 bits."""
 
 
 def move_colors(
-    stored: Image.Image,
-    before: NDArray[Any],
-    after: NDArray[Any],
-    subsampling: tuple[int, int],
+    stored: Image.Image, before: NDArray[Any], after: NDArray[Any], subsampling: tuple[int, int]
 ) -> None:
     """Change YCbCr by as much as RGB changed, in strips: a large photo is there thrice already.
 

@@ -1,4 +1,4 @@
-"""Between Pillow's images and arrays, with no copy that can be avoided."""
+"""Conversions between Pillow's images and arrays, with as few copies as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quality at which a file was coded, where it does not tell."""
+"""The quality of a coded file, estimated if the file does not name it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from unblur.formats.photo import Photo
 
 AS_ORIGINAL = None
-"""Stands for a quality that is still to be found."""
+"""Placeholder for a quality that is not estimated yet."""
 QUALITIES = range(40, 101, 5)
 BLOCK = 256
 BLOCKS_PER_SIDE = 4
 
 
 def with_quality(photo: Photo, length: int, code: Callable[..., bytes]) -> dict[str, Any]:
-    """Return how to code new pixels; the original's quality is found only now, when it is needed.
+    """Return the options for coding new pixels; the original's quality is estimated only now.
 
     Args:
         photo: The original.
@@ -38,9 +38,9 @@ def with_quality(photo: Photo, length: int, code: Callable[..., bytes]) -> dict[
 def match_quality(
     pixels: NDArray[Any], length: int, code: Callable[[NDArray[Any], int], bytes]
 ) -> int:
-    """Find the quality whose files are about as long as the original, rather longer.
+    """Return the lowest quality whose encoding is at least as large as the original's.
 
-    Measured on four codings of a sample, which stands for the whole photo.
+    It is measured on four encodings of a sample of the photo.
 
     Args:
         pixels: The original's, (H, W, C).
@@ -57,7 +57,7 @@ def match_quality(
 
 
 def sample_blocks(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Join blocks from all over a photo, (H, W, C), to a small one; it is small itself or not."""
+    """Join blocks from all over a photo, (H, W, C), to a sample; a small photo stays whole."""
     for axis in (0, 1):
         length = pixels.shape[axis]
         if length > BLOCK * BLOCKS_PER_SIDE:

@@ -1,8 +1,8 @@
-"""How one strip or tile of a TIFF is compressed.
+"""The compression of one strip or tile of a TIFF.
 
 TIFF 6.0, sections 9 (PackBits), 13 (LZW) and 14 (predictor); TIFF Technical
-Note 2 (JPEG); Deflate, LZMA and Zstandard as libtiff stores them. Whatever the
-core's own libraries can do needs no extra.
+Note 2 (JPEG); Deflate, LZMA and Zstandard as libtiff stores them. Only
+LZW, PackBits and Zstandard need an extra.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.extras import load_extra
-from unblur.formats import jpeg
+from unblur.formats import jpeg, jpeg_markers
 from unblur.formats.pixels import code_pixels
 from unblur.limits import refuse_excess
 
@@ -36,12 +36,8 @@ class Compression(IntEnum):
     ZSTD = 50000
 
 
-_BY_EXTRA = {
-    Compression.LZW: "lzw",
-    Compression.PACKBITS: "packbits",
-    Compression.ZSTD: "zstd",
-}
-"""What imagecodecs calls the compressions that the core has no library for."""
+_BY_EXTRA = {Compression.LZW: "lzw", Compression.PACKBITS: "packbits", Compression.ZSTD: "zstd"}
+"""Compressions that need imagecodecs, by its names."""
 
 MOST_TABLES, MOST_TABLE_BYTES = 16, 1 << 14
 """Shared by all strips or tiles of JPEG, and read with each; there can be four of each kind."""
@@ -55,12 +51,12 @@ DEFLATE_LEVEL = 4
 NO_PREDICTOR, HORIZONTAL_DIFFERENCING = 1, 2
 
 Samples: TypeAlias = NDArray[Any]
-"""Of uint8 or uint16."""
+"""(H, W, C), uint8 or uint16."""
 
 
 @dataclass(frozen=True)
 class Coding:
-    """How all strips or tiles of a page are coded."""
+    """The coding of all strips or tiles of a page."""
 
     compression: Compression
     predictor: int
@@ -69,13 +65,13 @@ class Coding:
     is_ycbcr: bool
     """Whether JPEG holds YCbCr, which becomes RGB when it is decoded."""
     segment_pixels: int
-    """What a whole strip or tile has; a JPEG that says it had more is a trap."""
+    """Pixels of a whole strip or tile; a JPEG that claims more is refused."""
     jpeg_tables: bytes = field(default=b"", repr=False)
     """Tables that all strips or tiles share, as `read_tables` returns them."""
 
     @property
     def is_lossless(self) -> bool:
-        """Whether what is decoded equals what was coded."""
+        """Whether decoded pixels equal the coded ones."""
         return self.compression != Compression.JPEG
 
 
@@ -84,7 +80,7 @@ def decode_segment(data: bytes, shape: tuple[int, int, int], coding: Coding) -> 
 
     Args:
         data: The strip or tile as it is in the file.
-        shape: (H, W, C) that it must have; what follows is left out.
+        shape: (H, W, C) of the result; further rows are left out.
         coding: How it is coded.
 
     Returns:
@@ -170,7 +166,9 @@ def _encode_jpeg(samples: Samples, coding: Coding, original: bytes) -> bytes:
     """Code as the original is, without the application segments that TIFF has no use for."""
     old = jpeg.decode(_whole_jpeg(original, coding), coding.segment_pixels)
     coded = code_pixels(samples, None, "JPEG", **old.coding)
-    return b"".join(coded[s.start : s.stop] for s in jpeg.segments(coded) if not s.is_metadata)
+    return b"".join(
+        coded[s.start : s.stop] for s in jpeg_markers.segments(coded) if not s.is_metadata
+    )
 
 
 def read_tables(stream: bytes) -> bytes:
@@ -188,13 +186,13 @@ def read_tables(stream: bytes) -> bytes:
 
 
 def _coded_segments(stream: bytes) -> Iterator[bytes]:
-    for segment in jpeg.segments(stream):
-        if segment.marker not in (jpeg.SOI, jpeg.EOI) and not segment.is_metadata:
+    for segment in jpeg_markers.segments(stream):
+        if segment.marker not in (jpeg_markers.SOI, jpeg_markers.EOI) and not segment.is_metadata:
             yield stream[segment.start : segment.stop]
 
 
 def _whole_jpeg(data: bytes, coding: Coding) -> bytes:
-    """Complete a strip or tile with the page's tables, and with what its components mean."""
+    """Complete a strip or tile with the page's tables, and mark its components as RGB or YCbCr."""
     transform = b"\x01" if coding.is_ycbcr else b"\0"
     adobe = b"\xff\xee\x00\x0eAdobe\0\x64" + bytes(4) + transform  # T.872, section 6.5.3
     return b"".join([b"\xff\xd8", adobe, coding.jpeg_tables, *_coded_segments(data), b"\xff\xd9"])

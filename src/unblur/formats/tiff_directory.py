@@ -1,4 +1,4 @@
-"""The directories of a TIFF file: what every byte that is not a pixel says.
+"""The directories of a TIFF file, and the fields in them.
 
 TIFF 6.0, section 2, and the BigTIFF extension with its 8-byte offsets. Camera
 RAW and EXIF are built of the same directories (TIFF/EP, ISO 12234-2; DNG 1.7;
@@ -82,7 +82,7 @@ BYTE, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 3, 4, 5, 7, 16
 
 FIELD_CODES = {1: "B", 2: "c", 3: "H", 4: "I", 5: "II", 6: "b", 7: "c", 8: "h", 9: "i", 10: "ii"}
 FIELD_CODES |= {11: "f", 12: "d", 13: "I", LONG8: "Q", 17: "q", 18: "Q"}
-"""How `struct` calls the field types of TIFF 6.0 and BigTIFF."""
+"""Format characters of `struct` for the field types of TIFF 6.0 and BigTIFF."""
 _WHOLE_NUMBERS = frozenset("BHIQbhiq")
 
 SIGNATURES = {b"II": "<", b"MM": ">"}
@@ -98,7 +98,7 @@ DATA_TAGS = (
     (Tag.TILE_OFFSETS, Tag.TILE_BYTE_COUNTS),
     (Tag.JPEG_OFFSET, Tag.JPEG_BYTE_COUNT),
 )
-"""Tags that tell where image data lies, and how long it is."""
+"""Tags of the offsets of image data, and of their lengths."""
 
 _ARRAYS = (*POINTERS, *chain.from_iterable(DATA_TAGS))
 
@@ -117,7 +117,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes that the values take; none for a type that is not known."""
+        """Bytes of the values; 0 if the type is unknown."""
         return self.count * struct.calcsize("<" + FIELD_CODES.get(self.type, ""))
 
 
@@ -159,7 +159,7 @@ class TiffFile:
 
     @property
     def byte_order(self) -> Literal["little", "big"]:
-        """What `int` calls the order."""
+        """The name that `int` has for the order."""
         return "little" if self.order == "<" else "big"
 
     @property
@@ -169,12 +169,12 @@ class TiffFile:
 
     @property
     def offset_format(self) -> str:
-        """How `struct` calls an offset."""
+        """The format character of `struct` for an offset."""
         return "Q" if self.is_big else "I"
 
     @property
     def entry_size(self) -> int:
-        """Bytes that a field takes in a directory."""
+        """Bytes of a field in a directory."""
         return 20 if self.is_big else 12
 
     def directory(self, start: int) -> Directory:
@@ -224,7 +224,7 @@ class TiffFile:
         return struct.unpack(f"{self.order}{entry.count}{code}", self.raw(entry))
 
     def value(self, directory: Directory, tag: int, default: int = 0) -> int:
-        """Return a field's first number, or what stands for it when there is none.
+        """Return a field's first number, or the default if the field is missing.
 
         Raises:
             ValueError: If it lies outside the file or is no whole number.
@@ -256,7 +256,7 @@ class TiffFile:
     def directories(self) -> Iterator[Directory]:
         """Yield every page, each followed by the directories that it points to.
 
-        Pointers to what is no directory are passed over: only pages are needed.
+        Pointers to anything but a directory are skipped: only pages are needed.
 
         Raises:
             ValueError: If a page lies outside the file, or directories overlap.
@@ -288,7 +288,7 @@ class TiffFile:
         """Yield from where to where each piece of a directory's image data reaches.
 
         Raises:
-            ValueError: If the fields that tell it are damaged.
+            ValueError: If the fields with their places are damaged.
         """
         for offsets, counts in DATA_TAGS:
             starts, sizes = self.values(directory, offsets), self.values(directory, counts)
@@ -330,16 +330,16 @@ _RAW_COMPRESSIONS = frozenset({32767, 32769, 32770, 34713, 34892, 65000, 65535})
 """Compression as Sony, Epson, Samsung, Nikon, Adobe (lossy DNG), Kodak and Pentax number theirs."""
 
 _RAW_MARKS = (b"CR", b"IIII", b"MMMM")
-"""What Canon's CR2 and Phase One's IIQ put where a plain TIFF may have its first directory."""
+"""Marks of Canon's CR2 and Phase One's IIQ, in the place of a plain TIFF's first directory."""
 
 
 def is_camera_raw(data: bytes) -> bool:
-    """Tell whether a file that begins as a TIFF holds sensor data.
+    """Return whether a file that begins as a TIFF holds sensor data.
 
     Its first page then is but a thumbnail, which must not be taken for the photo.
 
     Args:
-        data: The file, or its beginning: what lies beyond is not judged.
+        data: The file, or its beginning.
     """
     if data[8:10] == _RAW_MARKS[0] or data[8:12] in _RAW_MARKS:
         return True

@@ -1,4 +1,4 @@
-"""TIFF fields read one by one, and written into new directories, as EXIF blocks need."""
+"""TIFF fields: read one by one, and written into new directories or EXIF blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the pixels of a TIFF page are stored: strips or tiles, and how they are coded."""
+"""The storage of a TIFF page's pixels: strips or tiles, and their coding."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ from unblur.formats.tiff_coding import (
     Compression,
     read_tables,
 )
-from unblur.formats.tiff_directory import (
-    UNASSOCIATED_ALPHA,
-    UNSPECIFIED,
-    Directory,
-    Tag,
-    TiffFile,
-)
+from unblur.formats.tiff_directory import UNASSOCIATED_ALPHA, UNSPECIFIED, Directory, Tag, TiffFile
 from unblur.limits import ALWAYS_ALLOWED, refuse_excess
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
@@ -41,7 +35,7 @@ SMALLEST_TILE = 64
 LARGEST_TILE = 1 << 24
 """Pixels that the tiles of a page may always have."""
 MOST_BEYOND = 4
-"""What tiles may have for each pixel of the page: they reach beyond its right and lower side."""
+"""Most pixels of tiles per pixel of the page: tiles reach beyond its right and lower side."""
 
 _PREDICTED = frozenset(
     {
@@ -68,13 +62,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Page:
-    """How the pixels of one page are stored."""
+    """The storage of one page's pixels."""
 
     directory: Directory
     number: int
     """Its place in the file, from 1."""
     pages: int
-    """How many the file has."""
+    """Number of pages in the file."""
     width: int
     height: int
     channels: int
@@ -122,7 +116,7 @@ def read_page(file: TiffFile) -> Page:
 
     Raises:
         PhotoError: If it is of a kind that cannot be processed.
-        ValueError: If what is said of it makes no sense.
+        ValueError: If its fields contradict each other.
     """
     pages = list(file.pages())
     number, directory = _first_full_size(file, pages)
@@ -254,7 +248,7 @@ def _read_segment_size(file: TiffFile, page: Directory, height: int, width: int)
 
 
 def place_tags(page: Directory) -> tuple[Tag, Tag]:
-    """Return the tags of the fields that tell where strips or tiles lie, and their lengths."""
+    """Return the tags of the offsets of strips or tiles, and of their lengths."""
     if Tag.TILE_OFFSETS in page.entries:
         return Tag.TILE_OFFSETS, Tag.TILE_BYTE_COUNTS
     return Tag.STRIP_OFFSETS, Tag.STRIP_BYTE_COUNTS

@@ -1,10 +1,9 @@
 """Write a new TIFF around an EXIF block, which is a TIFF itself.
 
-The block stays where it is, at the beginning, so that every offset in it goes on
-being true, those of maker notes among them. Pixels follow, then a first directory
-that takes the place of the block's own (TIFF 6.0, sections 2, 8, 14 and 18). The
-block's thumbnail is not listed any more: readers would take it for a page.
-Pixels are of 8 or 16 bits as they are, and deflated unless told otherwise.
+The block stays at the beginning, so that all offsets in it remain true, also those
+in maker notes. Pixels follow, then a new first directory (TIFF 6.0, sections 2, 8,
+14 and 18). The new directory does not list the block's thumbnail: readers would
+take it for a page. Pixels keep their 8 or 16 bits; the default is Deflate.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ def write_tiff(
         alpha_is_opacity: Whether ``alpha`` is, and no other channel.
 
     Raises:
-        PhotoError: If the file would become larger than its offsets can tell.
+        PhotoError: If the file would become too large for its offsets.
     """
     exif = _read_exif(metadata.exif)
     samples = pixels if alpha is None else np.dstack([pixels, alpha])
@@ -118,7 +117,7 @@ def _choose_coding(samples: Samples, compression: Compression, order: str) -> Co
 def _append_strips(
     output: bytearray, samples: Samples, coding: Coding, order: str
 ) -> dict[int, Field]:
-    """Code pixels to the end of a file; return the fields that tell where."""
+    """Append coded pixels to a file; return the fields of their places."""
     height, width, _ = samples.shape
     rows = coding.segment_pixels // width
     offsets, sizes = [], []
@@ -148,7 +147,7 @@ def _read_exif(exif: bytes) -> TiffFile:
 
 
 def _describe(samples: Samples, channels: int, coding: Coding, order: str) -> dict[int, Field]:
-    """Return the fields that tell how pixels are stored, but for their strips."""
+    """Return the fields about the storage of pixels, without the places of strips."""
     height, width, depth = samples.shape
     numbers: dict[Tag, tuple[int, ...]] = {
         Tag.IMAGE_WIDTH: (width,),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from unblur.config import models_folder
 from unblur.errors import WeightsError
 from unblur.network.config import SRNConfig
+from unblur.options import Engine
 from unblur.words import describe_os_error
 
 WEIGHTS_SUFFIX = ".safetensors"
@@ -23,27 +25,27 @@ class Model:
     name: str
     config: SRNConfig
     parameters: int
-    """How many numbers the weights are."""
+    """Number of weights."""
     file: str
-    """The file in which the weights are published; its size and checksum follow."""
+    """The published file; its size and checksum follow."""
     size: int | None
-    """In bytes; ``None`` if its publisher does not tell."""
+    """In bytes; ``None`` if not published."""
     sha256: str | None
-    """Of the whole file; ``None`` if its publisher does not tell."""
+    """Of the whole file; ``None`` if not published."""
     license: str
     training_data: str
-    """What the weights were trained on, and under which licences."""
+    """The photos that it was trained on, and their licences."""
     source: str
-    """Who made it, and where that is told."""
+    """Its authors, and where they describe it."""
     good_at: str
     bad_at: str
-    urls: tuple[str, ...] = ()
-    """Where the file can be downloaded; none if it comes with the program."""
+    url: str = ""
+    """Where the file can be downloaded; empty if it is part of the package."""
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the weights come with the program."""
-        return not self.urls
+        """Whether the weights are part of the package."""
+        return not self.url
 
 
 def _published(name: str, config: SRNConfig, parameters: int, good_at: str, bad_at: str) -> Model:
@@ -60,8 +62,8 @@ def _published(name: str, config: SRNConfig, parameters: int, good_at: str, bad_
         source="Tao et al., CVPR 2018; https://github.com/jiangsutx/SRN-Deblur",
         good_at=good_at,
         bad_at=bad_at,
-        # As in checkpoints/download_model.sh of the authors' repository.
-        urls=("http://www.xtao.website/shared_url/srndeblur_models.zip",),
+        # From checkpoints/download_model.sh of the authors' repository.
+        url="http://www.xtao.website/shared_url/srndeblur_models.zip",
     )
 
 
@@ -114,17 +116,14 @@ MODELS = {
         ),
     )
 }
-DEFAULT_MODEL = "srn-compact"
+DEFAULT_MODEL = Engine.model
 
 
 def find_weights(model: str) -> Path:
-    """Return the weights file of a model's name, or of a path.
-
-    The file that comes with the program is compared with its checksum; others
-    carry theirs inside, which `unblur.models.weights.load_network` compares.
+    """Return the weights file of a model's name or of a path.
 
     Raises:
-        WeightsError: If there is no such model or file, or it is damaged.
+        WeightsError: If there is no such model or file.
     """
     known = MODELS.get(model)
     if known and known.is_embedded:
@@ -141,24 +140,24 @@ def find_weights(model: str) -> Path:
 
 
 def is_model_name(text: str) -> bool:
-    """Tell whether a text can name a model, and so a file in the models folder."""
+    """Tell whether a text can name a model and its file in the models folder."""
     return _NAME.fullmatch(text) is not None
 
 
 def installed_path(name: str) -> Path:
-    """Return where the weights of a downloaded or imported model are, or would be."""
+    """Return the path of a downloaded or imported model; the file may be missing."""
     return models_folder() / f"{name}{WEIGHTS_SUFFIX}"
 
 
 def imported_models() -> list[str]:
-    """Return the names in the models folder that are no known model's, sorted."""
+    """Return the sorted names of models in the models folder that the catalog lacks."""
     found = models_folder().glob(f"*{WEIGHTS_SUFFIX}")
     names = {path.name.removesuffix(WEIGHTS_SUFFIX) for path in found}
     return sorted(name for name in names - MODELS.keys() if is_model_name(name))
 
 
 def repair_hint(model: str | Path) -> str:
-    """Return how to get the weights of a name, or of a file, whole."""
+    """Explain how to repair or get the weights of a name or a file."""
     path = Path(model)
     if path.parent == models_folder():
         model = path.name.removesuffix(WEIGHTS_SUFFIX)
@@ -174,6 +173,18 @@ def repair_hint(model: str | Path) -> str:
     return "copy it once more from where it came from"
 
 
+@contextlib.contextmanager
+def errors_as_weights_errors(path: Path, advises: bool = False) -> Iterator[None]:
+    """Raise `OSError` and `ValueError` as `WeightsError`, with the path and perhaps a hint."""
+    try:
+        yield
+    except OSError as error:
+        raise WeightsError(f"{path}: {describe_os_error(error)}") from error
+    except ValueError as error:
+        advice = f"; {repair_hint(path)}" if advises else ""
+        raise WeightsError(f"{path}: {error}{advice}") from error
+
+
 def _find_embedded(model: Model) -> Path:
     """Find a file inside the installed package, or in the source tree beside it."""
     package = Path(__file__).parents[1]
@@ -181,17 +192,4 @@ def _find_embedded(model: Model) -> Path:
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise WeightsError(f"{model.file} is missing; {repair_hint(model.name)}")
-    _check_embedded(model, path)
     return path
-
-
-def _check_embedded(model: Model, path: Path) -> None:
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise WeightsError(f"{path}: {describe_os_error(error)}") from error
-    if found != model.sha256:
-        raise WeightsError(
-            f"{path}: damaged, or not of this version: its sha256 is {found}, "
-            f"not {model.sha256}; {repair_hint(model.name)}"
-        )

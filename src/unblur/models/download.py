@@ -1,7 +1,7 @@
-"""Known models from their publishers' servers into the models folder.
+"""Download known models from their publishers into the models folder.
 
-Where a publisher tells no checksum, that of the first download is recorded and
-later ones must match it: trust on first use, as ``ssh`` trusts a host's key.
+If the publisher states no checksum, that of the first download is recorded, and
+later downloads must match it: trust on first use, as ``ssh`` trusts a host's key.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from unblur.config import MODELS_VARIABLE, models_folder
 from unblur.errors import PhotoError, WeightsError
-from unblur.models.catalog import Model, installed_path
+from unblur.models.catalog import Model, errors_as_weights_errors, installed_path
 from unblur.models.http import Watch, fetch, without_password
 from unblur.models.importing import check_room, keep, make_models_folder, read_networks
 from unblur.storage.drafts import FileDraft
@@ -22,31 +22,31 @@ from unblur.storage.temporaries import sweep, temporary_beside
 from unblur.words import describe_os_error
 
 MIRROR_VARIABLE = "UNBLUR_MIRROR"
-"""Names an address below which files are fetched by their names, and nowhere else."""
+"""Variable with the address of a folder that replaces all publishers' addresses."""
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """What a download brought."""
+    """Result of a download."""
 
     paths: list[Path]
     """The weights files."""
     checksum: str
-    """The sha256 of the file that was fetched."""
+    """The sha256 of the published file."""
     is_first: bool
-    """Whether nothing was known to compare it with."""
+    """Whether there was no checksum to compare it with."""
 
 
-def addresses(model: Model) -> tuple[str, ...]:
-    """Return where the published file of a model is to be fetched from."""
+def address(model: Model) -> str:
+    """Return the address of a model's published file, at the mirror if one is set."""
     mirror = os.environ.get(MIRROR_VARIABLE)
-    return (f"{mirror.rstrip('/')}/{model.file}",) if mirror else model.urls
+    return f"{mirror.rstrip('/')}/{model.file}" if mirror else model.url
 
 
 def offline_recipe(model: Model) -> str:
-    """Return how to bring a model onto a machine that has no network."""
+    """Explain how to copy a model to a machine without a network."""
     return (
-        f"{model.name} cannot be downloaded offline: either download {model.urls[0]} on another "
+        f"{model.name} cannot be downloaded offline: either download {model.url} on another "
         f"machine and run: unblur models import {model.file}; or, on a machine that has "
         f"{model.name}, run: unblur models path {model.name}; and copy that file to "
         f"{installed_path(model.name)}"
@@ -54,15 +54,15 @@ def offline_recipe(model: Model) -> str:
 
 
 def download(models: Sequence[Model], watch: Watch) -> Downloaded:
-    """Fetch a published file once, and keep the networks in it.
+    """Fetch a published file once, and store the networks in it.
 
     Args:
         models: Networks that are published in the same file.
-        watch: Who is told how the transfer goes.
+        watch: Callbacks of the transfer.
 
     Raises:
-        WeightsError: If the file cannot be had, is not what it was, or does not
-            hold the networks; the models folder is as it was then.
+        WeightsError: If the file cannot be fetched, has changed, or does not hold the
+            networks. The models folder is then unchanged.
     """
     model, folder = models[0], models_folder()
     record = folder / f"{model.file}.sha256"
@@ -78,7 +78,7 @@ def download(models: Sequence[Model], watch: Watch) -> Downloaded:
             temporary_beside(folder / model.file) as temporary,
             os.fdopen(temporary.descriptor, "wb", closefd=False) as file,
         ):
-            checksum = fetch(addresses(model), file, model.size, expected, watch)
+            checksum = fetch(address(model), file, model.size, expected, watch)
             paths = _keep_all(models, temporary.path, checksum)
             if expected is None:
                 with FileDraft(record, f"{checksum}  {model.file}\n".encode()) as draft:
@@ -98,7 +98,7 @@ def download(models: Sequence[Model], watch: Watch) -> Downloaded:
 
 
 def _keep_all(models: Sequence[Model], scratch: Path, checksum: str) -> list[Path]:
-    """Keep the networks of an archive, once all of them were read."""
+    """Store the networks of an archive, after all of them were read."""
     names = {model.name for model in models}
     file = models[0].file
     try:
@@ -107,18 +107,16 @@ def _keep_all(models: Sequence[Model], scratch: Path, checksum: str) -> list[Pat
         raise WeightsError(str(error).replace(str(scratch), file)) from error
     if missing := sorted(names - found.keys()):
         raise WeightsError(f"{file} does not hold {', '.join(missing)}")
-    source = without_password(addresses(models[0])[0])
+    source = without_password(address(models[0]))
     return [keep(found[name], name, source, checksum) for name in sorted(names)]
 
 
 def _read_record(record: Path) -> str | None:
     """Return the checksum of the first download, or ``None`` if there was none."""
-    try:
+    with errors_as_weights_errors(record):
+        if not record.exists():
+            return None
         checksum = record.read_text("utf-8", "replace").partition(" ")[0]
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise WeightsError(f"{record}: {describe_os_error(error)}") from error
-    if not re.fullmatch("[0-9a-f]{64}", checksum):
-        raise WeightsError(f"{record}: holds no sha256; delete it to trust the next download")
-    return checksum
+        if not re.fullmatch("[0-9a-f]{64}", checksum):
+            raise ValueError("holds no sha256; delete it to trust the next download")
+        return checksum

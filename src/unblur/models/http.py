@@ -1,4 +1,4 @@
-"""Fetch a file over HTTP from servers and networks that fail in every way they can.
+"""Fetch a file over HTTP from unreliable servers and networks.
 
 Proxies and certificate authorities come from the environment, as `requests` reads them:
 ``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE``.
@@ -7,7 +7,7 @@ Proxies and certificate authorities come from the environment, as `requests` rea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -26,10 +26,10 @@ CHUNK_BYTES = 1 << 16
 LARGEST_DOWNLOAD_BYTES = 4 << 30
 """More than the weights of any network here, with their optimiser's state, could be."""
 PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
-"""What a server answers when the same request may succeed later."""
+"""Statuses after which the same request may succeed later."""
 MOST_REDIRECTS = 10
 WORTH_BYTES = 1 << 20
-"""A connection that brought this much before it broke gets all its retries anew."""
+"""A connection that brought so much before it broke gets all its retries again."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Patience:
 
     retries: int = 4
     backoff_seconds: float = 0.5
-    """Waits grow: none, then 2, 4, 8 times this, each with up to twice this added by chance."""
+    """Waits are 0, then 2, 4, 8 times this, each with up to twice this added at random."""
     connect_seconds: float = 10.0
     silence_seconds: float = 30.0
     """A server that sends nothing for so long has stalled."""
 
     def policy(self) -> Retry:
-        """Return this as what `urllib3` understands."""
+        """Return the same for `urllib3`."""
         return Retry(
             total=self.retries,
             other=0,  # a certificate that is refused now is refused in a second
@@ -62,18 +62,18 @@ PATIENCE = Patience()
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told how a download goes."""
+    """Callbacks of a download."""
 
     progress: Callable[[int, int | None], None] = lambda done, total: None
-    """Takes the bytes that are here, and all that there will be, if the server tells."""
+    """Takes the bytes received, and their total if the server tells."""
     trouble: Callable[[str], None] = lambda text: None
-    """Takes a sentence about what went wrong and is tried again."""
+    """Takes a sentence about a failure after which the download goes on."""
     begin: Callable[[int], None] = lambda size: None
     """Takes the size before the first byte is written; may raise to refuse it."""
 
 
 class _RefusedError(Exception):
-    """This address cannot serve the file."""
+    """The server cannot send the file."""
 
 
 class _BrokenError(Exception):
@@ -81,14 +81,14 @@ class _BrokenError(Exception):
 
 
 class _Partial:
-    """The bytes that are here so far."""
+    """The bytes received so far."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.restart()
 
     def restart(self) -> None:
-        """Forget what is here."""
+        """Delete them."""
         self._file.seek(0)
         self._file.truncate()
         self.size = 0
@@ -112,49 +112,41 @@ class _Partial:
 _TOO_LARGE = f"sends more than {LARGEST_DOWNLOAD_BYTES >> 30} GiB, too much for a weights file"
 
 
-def fetch(
-    urls: Sequence[str], file: BinaryIO, size: int | None, sha256: str | None, watch: Watch
-) -> str:
-    """Write what the first good address serves to a file.
+def fetch(url: str, file: BinaryIO, size: int | None, sha256: str | None, watch: Watch) -> str:
+    """Download a file.
 
     Args:
-        urls: Addresses of the same file, tried in this order.
-        file: Where its bytes go; holds nothing but them on return.
-        size: In bytes, if it is known.
-        sha256: Of the whole, if it is known.
-        watch: Who is told how it goes.
+        url: Its address.
+        file: Open for writing; holds the download alone on return.
+        size: In bytes, if known.
+        sha256: Of the whole file, if known.
+        watch: Callbacks.
 
     Returns:
         The sha256 of the bytes.
 
     Raises:
-        WeightsError: If no address serves the file, with each one's reason.
+        WeightsError: If the server does not send the file.
     """
-    patience = PATIENCE
-    reasons = []
     with requests.Session() as session:
         session.max_redirects = MOST_REDIRECTS
-        # What is counted and checked is what was sent: nothing may be unpacked on the way.
+        # Size and checksum are those of the bytes sent: nothing may be unpacked on the way.
         session.headers["Accept-Encoding"] = "identity"
         session.headers["User-Agent"] = f"unblur/{__version__}"
         for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=patience.policy()))
-        for url in urls:
-            partial = _Partial(file)
-            try:
-                _fetch_from(url, partial, session, patience, watch)
-                _check(partial, size, sha256)
-            except _RefusedError as refusal:
-                reasons.append(f"{without_password(url)}: {refusal}")
-                watch.trouble(reasons[-1])
-            else:
-                file.flush()
-                return partial.digest.hexdigest()
-    raise WeightsError("; ".join(reasons))
+            session.mount(scheme, HTTPAdapter(max_retries=PATIENCE.policy()))
+        partial = _Partial(file)
+        try:
+            _fetch_from(url, partial, session, watch)
+            _check(partial, size, sha256)
+        except _RefusedError as refusal:
+            raise WeightsError(f"{without_password(url)}: {refusal}") from refusal
+    file.flush()
+    return partial.digest.hexdigest()
 
 
 def without_password(url: str) -> str:
-    """Return an address as it may be shown and kept, without a user's name and password."""
+    """Return an address without a user's name and password."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
@@ -167,17 +159,15 @@ def _check(partial: _Partial, size: int | None, sha256: str | None) -> None:
         raise _RefusedError(f"sent another file: its sha256 is {found}, not {sha256}")
 
 
-def _fetch_from(
-    url: str, partial: _Partial, session: requests.Session, patience: Patience, watch: Watch
-) -> None:
-    """Request the file, and once more what is missing as often as the connection breaks."""
-    policy, worth = patience.policy(), WORTH_BYTES
+def _fetch_from(url: str, partial: _Partial, session: requests.Session, watch: Watch) -> None:
+    """Request the file, and the missing rest whenever the connection breaks."""
+    policy, worth = PATIENCE.policy(), WORTH_BYTES
     while True:
         try:
-            return _receive(url, partial, session, patience, watch)
+            return _receive(url, partial, session, watch)
         except _BrokenError as broken:
             if partial.size >= worth:
-                policy, worth = patience.policy(), partial.size + WORTH_BYTES
+                policy, worth = PATIENCE.policy(), partial.size + WORTH_BYTES
             try:
                 policy = policy.increment("GET", url, error=ProtocolError(str(broken)))
             except MaxRetryError:
@@ -186,19 +176,17 @@ def _fetch_from(
             policy.sleep()
 
 
-def _receive(
-    url: str, partial: _Partial, session: requests.Session, patience: Patience, watch: Watch
-) -> None:
-    """Request what is missing, and append what comes.
+def _receive(url: str, partial: _Partial, session: requests.Session, watch: Watch) -> None:
+    """Request the missing bytes once, and append what comes.
 
     Raises:
-        _BrokenError: If it broke on the way.
-        _RefusedError: If there is no use in trying again.
+        _BrokenError: If the connection broke.
+        _RefusedError: If a retry is useless.
     """
     wanted = {}
     if partial.size and partial.version:
         wanted = {"Range": f"bytes={partial.size}-", "If-Range": partial.version}
-    timeout = (patience.connect_seconds, patience.silence_seconds)
+    timeout = (PATIENCE.connect_seconds, PATIENCE.silence_seconds)
     with _translated(), session.get(url, headers=wanted, stream=True, timeout=timeout) as response:
         total = _begin(response, partial)
         if total is not None and total > LARGEST_DOWNLOAD_BYTES:
@@ -215,11 +203,7 @@ def _receive(
 
 
 def _begin(response: requests.Response, partial: _Partial) -> int | None:
-    """Make ready for what the server is about to send.
-
-    Returns:
-        How large the whole file will be, if the server tells.
-    """
+    """Prepare for the server's bytes; return the size of the whole file, if it is told."""
     start, total = _content_range(response)
     if response.status_code == 206 and start == partial.size:
         return total
@@ -240,7 +224,7 @@ def _begin(response: requests.Response, partial: _Partial) -> int | None:
 
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
-    """Return where a partial answer starts, and the size of the whole (RFC 9110, section 14.4)."""
+    """Return the start of a partial answer and the whole size (RFC 9110, section 14.4)."""
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     place, _, total = rest.partition("/")
     start = place.partition("-")[0]
@@ -250,7 +234,7 @@ def _content_range(response: requests.Response) -> tuple[int | None, int | None]
 
 
 def _chunks(response: requests.Response, partial: _Partial, total: int | None) -> Iterator[bytes]:
-    """Yield what the server sends, however the connection ends."""
+    """Yield the server's bytes; raise `_BrokenError` if they end early."""
     try:
         yield from response.iter_content(CHUNK_BYTES)
     except (requests.RequestException, HTTPError) as error:
@@ -266,7 +250,7 @@ def _is_html(chunk: bytes) -> bool:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Say in words why a server does not answer."""
+    """Turn errors of `requests` into sentences."""
     try:
         yield
     except requests.TooManyRedirects as error:

@@ -1,7 +1,7 @@
-"""Weights that a user brings, or that were downloaded, into the models folder.
+"""Import weights of a user, or of a download, into the models folder.
 
-Nothing in such a file is executed or believed: arrays are read as data, names
-inside an archive never become paths, and sizes are bounded.
+Files are not trusted: nothing in them is executed, names inside an archive never
+become paths, and sizes are limited.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from unblur.config import MODELS_VARIABLE
 from unblur.errors import PhotoError, UsageError, WeightsError
-from unblur.models.catalog import MODELS, installed_path, is_model_name
+from unblur.models.catalog import MODELS, errors_as_weights_errors, installed_path, is_model_name
 from unblur.models.published import load_published, recognise
 from unblur.models.tensorflow_checkpoint import LARGEST_INDEX_BYTES, TensorFlowCheckpoint
 from unblur.models.weights import (
@@ -41,7 +41,6 @@ from unblur.models.weights import (
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
 from unblur.storage.drafts import FileDraft, make_folder
-from unblur.words import describe_os_error
 
 PUBLISHED_STEP = 523000
 """The step of training that the authors' program loads."""
@@ -62,22 +61,22 @@ class Found:
     """A network that was read from a file."""
 
     name: str
-    """What it would be called."""
+    """Its default name."""
     network: SRN
 
 
 def read_networks(path: Path, wanted: set[str] | None = None) -> list[Found]:
-    """Read the networks in a file, whatever kind of file it is.
+    """Read the networks in a file of any supported kind.
 
     Args:
         path: The authors' archive, a TensorFlow checkpoint (its prefix or one of its
             files), a PyTorch state dict, or safetensors.
-        wanted: In an archive, read only networks of these names.
+        wanted: Names of the networks to read of an archive; by default all.
 
     Raises:
-        WeightsError: If it holds none, or one that does not fit, with the first difference.
+        WeightsError: If there is none, or one does not fit, with the first difference.
     """
-    try:
+    with errors_as_weights_errors(path):
         if prefix := _checkpoint_prefix(path):
             return [Found(recognise(TensorFlowCheckpoint(prefix)), load_published(prefix))]
         with path.open("rb") as file:
@@ -86,30 +85,22 @@ def read_networks(path: Path, wanted: set[str] | None = None) -> list[Found]:
             return _read_zip(path, wanted)
         if head[8:9] == b"{":
             return [Found(path.stem, _read_safetensors(path))]
-        if head.startswith(b"\x80"):  # a pickle, as PyTorch wrote before version 1.6
-            return [Found(path.stem, _read_state_dict(path))]
-    except OSError as error:
-        raise WeightsError(f"{path}: {describe_os_error(error)}") from error
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}") from error
-    raise WeightsError(
-        f"{path}: neither an archive, a TensorFlow checkpoint, a PyTorch file nor safetensors"
-    )
+        raise ValueError(
+            "neither an archive, a TensorFlow checkpoint, a PyTorch file nor safetensors"
+        )
 
 
 def keep(network: SRN, name: str, source: str, checksum: str | None) -> Path:
-    """Store a network in the models folder, unless it is there already.
-
-    The file appears whole or not at all, is read back, and holds the very same numbers.
+    """Store a network in the models folder, unless it is there already, and read it back.
 
     Args:
-        network: The network.
-        name: What it is to be called.
-        source: The file or address it is from, which is noted in the header.
+        network: Its weights are stored as they are.
+        name: Name of the model, and of its file.
+        source: Its origin, a file or an address, which is noted in the header.
         checksum: The sha256 of that file.
 
     Returns:
-        The weights file.
+        Path of the weights file.
 
     Raises:
         UsageError: If it cannot have this name.
@@ -140,11 +131,7 @@ def keep(network: SRN, name: str, source: str, checksum: str | None) -> Path:
 
 
 def make_models_folder(folder: Path) -> None:
-    """Make the folder of weights that did not come with the program.
-
-    Raises:
-        WeightsError: If that is not possible.
-    """
+    """Make the models folder, or raise `WeightsError`."""
     try:
         make_folder(folder)
     except PhotoError as error:
@@ -152,11 +139,7 @@ def make_models_folder(folder: Path) -> None:
 
 
 def check_room(folder: Path, size: int) -> None:
-    """Refuse what does not fit onto the disk.
-
-    Raises:
-        WeightsError: If there are fewer free bytes than ``size``.
-    """
+    """Raise `WeightsError` if the disk has fewer free bytes than ``size``."""
     free = shutil.disk_usage(folder).free
     if free < size:
         raise WeightsError(
@@ -166,11 +149,11 @@ def check_room(folder: Path, size: int) -> None:
 
 
 def file_checksum(path: Path) -> str | None:
-    """Return the sha256 of a file, or ``None`` if it is none."""
+    """Return the sha256 of a file; ``None`` if it is not a regular file."""
     if not path.is_file():
         return None
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        digest = hashlib.sha256()
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -186,20 +169,15 @@ def _check_name(name: str, config: SRNConfig) -> None:
         return
     if known.is_embedded:
         raise UsageError(f"{name} comes with the program: choose another name with --name")
-    for field in fields(SRNConfig):
-        wanted, found = getattr(known.config, field.name), getattr(config, field.name)
-        if wanted != found:
-            raise UsageError(
-                f"{name} is another network: its {field.name} is {wanted}, not {found}; "
-                "choose another name with --name"
-            )
+    if known.config != config:
+        raise UsageError(f"{name} is another network: choose another name with --name")
 
 
 def _read_whole(path: Path) -> SRN | None:
     """Return the network in a weights file; ``None`` if it is missing or damaged."""
     try:
         return decode_network(read_weights(path))
-    except (WeightsError, ValueError):
+    except (OSError, ValueError):
         return None
 
 
@@ -226,7 +204,7 @@ def _read_safetensors(path: Path) -> SRN:
 
 
 def _read_state_dict(path: Path) -> SRN:
-    """Read what ``torch.save`` wrote of a network."""
+    """Read a state dict that ``torch.save`` wrote."""
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if version < SAFE_TORCH:
         needed = ".".join(map(str, SAFE_TORCH))
@@ -235,7 +213,7 @@ def _read_state_dict(path: Path) -> SRN:
         raise ValueError("too large for the weights of a network")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # nobody tells what a damaged pickle makes PyTorch raise
+    except Exception as error:  # of any type, for a damaged pickle
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"damaged, or holds more than weights, which is not loaded ({reason})"
@@ -244,7 +222,7 @@ def _read_state_dict(path: Path) -> SRN:
 
 
 def _unwrapped(content: Any) -> dict[str, Tensor]:  # noqa: ANN401 (whatever was saved)
-    """Return the weights in what was saved, under the names that `SRN` has for them."""
+    """Return the state dict in the content of a PyTorch file, under the names of `SRN`."""
     weights = content
     if isinstance(content, Mapping):
         weights = next((content[key] for key in STATE_DICT_KEYS if key in content), content)
@@ -270,7 +248,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _from_state_dict(weights: dict[str, Tensor]) -> SRN:
-    """Build the known network that weights are of: they themselves do not tell."""
+    """Build the known network that weights fit; they hold no configuration."""
     if "output.weight" not in weights:
         raise ValueError("not the weights of this network: output.weight is missing")
     channels = tuple(weights["output.weight"].shape[:1])
@@ -286,7 +264,7 @@ def _from_state_dict(weights: dict[str, Tensor]) -> SRN:
 
 
 def _owned(network: SRN) -> SRN:
-    """Give a network memory of its own: arrays of a file may share theirs."""
+    """Give a network memory of its own: arrays of a file may overlap."""
     copies = {
         name: tensor.float() if tensor.dtype is torch.float64 else tensor.clone()
         for name, tensor in network.state_dict().items()
@@ -307,7 +285,7 @@ class _Checkpoint:
 
 
 def _read_zip(path: Path, wanted: set[str] | None) -> list[Found]:
-    """Read what ``torch.save`` wrote, or an archive of checkpoints."""
+    """Read a PyTorch file or an archive of checkpoints."""
     try:
         archive = zipfile.ZipFile(path)
     except _ZIP_ERRORS as error:
@@ -320,11 +298,11 @@ def _read_zip(path: Path, wanted: set[str] | None) -> list[Found]:
 
 
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
-"""What `zipfile` raises for damaged, encrypted or oddly compressed archives, and `OSError`."""
+"""Errors of `zipfile` for damaged, encrypted or oddly compressed archives, besides `OSError`."""
 
 
 def _read_archive(archive: zipfile.ZipFile, wanted: set[str] | None) -> list[Found]:
-    """Read the published networks in an archive, of each the one that the authors load."""
+    """Read the published networks in an archive, each from the checkpoint that the authors load."""
     checkpoints = _list_checkpoints(archive)
     if not 1 <= len(checkpoints) <= MOST_CHECKPOINTS:
         raise ValueError(f"holds {len(checkpoints) or 'no'} TensorFlow checkpoints")
@@ -343,7 +321,7 @@ def _read_archive(archive: zipfile.ZipFile, wanted: set[str] | None) -> list[Fou
                     _copy(archive, member, Path(f"{prefix}{ending}"), LARGEST_FILE_BYTES)
                 found[name] = load_published(prefix)
             except WeightsError as error:
-                reason = str(error).replace(str(prefix), _shown(checkpoint.prefix))
+                reason = str(error).replace(str(prefix), checkpoint.prefix)
                 raise ValueError(reason) from error
     return [Found(name, network) for name, network in found.items()]
 
@@ -367,7 +345,7 @@ def _list_checkpoints(archive: zipfile.ZipFile) -> list[_Checkpoint]:
 
 
 def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, most: int) -> None:
-    """Unpack a member under a name of ours, and no more bytes than are asked for."""
+    """Unpack a member to a file, up to ``most`` bytes."""
     check_room(target.parent, min(member.file_size, most))
     left = most
     try:
@@ -375,16 +353,9 @@ def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, most:
             while chunk := source.read(1 << 20):
                 left -= len(chunk)
                 if left < 0:
-                    raise ValueError(f"{_shown(member.filename)} is too large for weights")
+                    raise ValueError(f"{member.filename} is too large for weights")
                 file.write(chunk)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
+    except (OSError, *_ZIP_ERRORS) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
-        raise ValueError(f"{_shown(member.filename)} is damaged ({error})") from error
-    except _ZIP_ERRORS as error:
-        raise ValueError(f"{_shown(member.filename)} is damaged ({error})") from error
-
-
-def _shown(name: str) -> str:
-    """Return a name out of an archive as a terminal may show it."""
-    return name.encode("unicode_escape").decode()
+        raise ValueError(f"{member.filename} is damaged ({error})") from error

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from unblur.errors import WeightsError
-from unblur.models.catalog import MODELS
+from unblur.models.catalog import MODELS, errors_as_weights_errors
 from unblur.models.tensorflow_checkpoint import TensorFlowCheckpoint
 from unblur.models.weights import build_network
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
 
 CONFIGS = {name: MODELS[name].config for name in ("srn-color", "srn-gray", "srn-lstm")}
-"""Configurations of the published models by name."""
-
 SCOPE = "g_net/"
 """Variables outside this scope are the optimiser's."""
 
@@ -46,14 +43,11 @@ def variable_names(config: SRNConfig) -> dict[str, str]:
 def load_published(prefix: Path) -> SRN:
     """Build a published network from the authors' TensorFlow checkpoint.
 
-    Which of the three it is, is told by its variables.
-
     Args:
         prefix: Path of the checkpoint without ``.index``.
 
     Raises:
-        WeightsError: With the first difference, if the checkpoint is damaged or
-            of another network.
+        WeightsError: With the first difference, if it is damaged or of another network.
     """
     checkpoint = TensorFlowCheckpoint(prefix)
     config = CONFIGS[recognise(checkpoint)]
@@ -63,43 +57,30 @@ def load_published(prefix: Path) -> SRN:
     for layer, scope in layers.items():
         kernel = checkpoint.read(f"{scope}/weights")  # (kh, kw, in, out); transposed: out, in
         if kernel.ndim != 4:
-            raise WeightsError(
-                f"{prefix}: {scope}/weights has shape {kernel.shape}, not four sides"
-            )
-        weights[f"{layer}.weight"] = torch.from_numpy(
-            np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
-        )
+            raise WeightsError(f"{prefix}: {scope}/weights has shape {kernel.shape}")
+        weights[f"{layer}.weight"] = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
         weights[f"{layer}.bias"] = torch.from_numpy(checkpoint.read(f"{scope}/biases"))
-    try:
+    with errors_as_weights_errors(prefix):
         return build_network(config, weights)
-    except ValueError as error:
-        raise WeightsError(f"{prefix}: {error}") from error
 
 
 def recognise(checkpoint: TensorFlowCheckpoint) -> str:
-    """Return the name of the published network that a checkpoint is of.
-
-    Raises:
-        WeightsError: If it is of none.
-    """
+    """Return the name of a checkpoint's network; raise `WeightsError` if it is no published one."""
     entry = checkpoint.entries.get(f"{SCOPE}dec1_0/biases")
     channels = entry.shape[0] if entry and entry.shape else 0
     recurrent = f"{SCOPE}convLSTM/LSTM_conv/weights" in checkpoint.entries
     for name, config in CONFIGS.items():
         if (config.channels, config.recurrent) == (channels, recurrent):
             return name
-    reason = (
-        f"it has no {SCOPE}dec1_0/biases"
-        if entry is None
-        else f"{SCOPE}dec1_0/biases has shape {entry.shape}, with{'' if recurrent else 'out'} LSTM"
-    )
+    shape = f"has shape {entry.shape}" if entry else "is missing"
     raise WeightsError(
-        f"{checkpoint.prefix}: not a checkpoint of a published SRN network: {reason}"
+        f"{checkpoint.prefix}: not a checkpoint of a published SRN network: "
+        f"{SCOPE}dec1_0/biases {shape}, with{'' if recurrent else 'out'} LSTM"
     )
 
 
 def _refuse_surplus(checkpoint: TensorFlowCheckpoint, scopes: set[str]) -> None:
-    """Refuse layers that the network does not have; what else there is, is the optimiser's."""
+    """Refuse layers that the network lacks; other variables are the optimiser's."""
     for name in sorted(checkpoint.entries):
         scope, _, kind = name.rpartition("/")
         if name.startswith(SCOPE) and kind in ("weights", "biases") and scope not in scopes:

@@ -1,7 +1,7 @@
 """Read TensorFlow V2 checkpoints as plain data, without TensorFlow.
 
-The PyPI package tensorflow-checkpoint-reader does not serve: it has stood still since 2022,
-needs protobuf below 3.19, which no current Python can install, and carries 5 MB.
+The PyPI package tensorflow-checkpoint-reader needs protobuf below 3.19, which no current
+Python can install.
 
 A checkpoint is ``PREFIX.index`` and ``PREFIX.data-00000-of-00001`` (and more
 shards). The index is a sorted table of LevelDB's format,
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import WeightsError
-from unblur.words import describe_os_error
+from unblur.models.catalog import errors_as_weights_errors
 
 Fields: TypeAlias = dict[int, list[int | bytes]]
 
@@ -38,7 +38,7 @@ FLOAT32 = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a variable lies: the fields of ``BundleEntryProto`` that are used."""
+    """Type and place of a variable: the fields of ``BundleEntryProto`` that are used."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -61,12 +61,10 @@ class TensorFlowCheckpoint:
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
         self._index = prefix.with_name(prefix.name + ".index")
-        try:
+        with errors_as_weights_errors(self._index):
             if self._index.stat().st_size > LARGEST_INDEX_BYTES:
-                raise WeightsError(f"{self._index}: too large for a checkpoint's index")
+                raise ValueError("too large for a checkpoint's index")
             data = self._index.read_bytes()
-        except OSError as error:
-            raise WeightsError(f"{self._index}: {describe_os_error(error)}") from error
         try:
             items = dict(read_table(data))
             header = read_fields(items.pop(b""))
@@ -74,7 +72,7 @@ class TensorFlowCheckpoint:
             if _number(header, 2):
                 raise ValueError("big-endian checkpoints are not supported")
             self.entries = {key.decode(): _read_entry(value) for key, value in items.items()}
-        except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
+        except (ValueError, IndexError, KeyError) as error:
             raise WeightsError(f"{self._index}: damaged or not a checkpoint ({error})") from error
 
     def read(self, name: str) -> NDArray[np.float32]:
@@ -90,16 +88,14 @@ class TensorFlowCheckpoint:
             raise WeightsError(f"{self._index}: {name} is not a float32 array of its shape")
         shard = f"{self.prefix.name}.data-{entry.shard:05d}-of-{self._shards:05d}"
         path = self.prefix.with_name(shard)
-        try:
+        with errors_as_weights_errors(path):
             if entry.offset + entry.size > path.stat().st_size:
-                raise WeightsError(f"{path}: ends before {name}: the file was cut off")
+                raise ValueError(f"ends before {name}: the file was cut off")
             with path.open("rb") as file:
                 file.seek(entry.offset)
                 data = file.read(entry.size)
-        except OSError as error:
-            raise WeightsError(f"{path}: {describe_os_error(error)}") from error
-        if _masked_crc32c(data) != entry.checksum:
-            raise WeightsError(f"{path}: the checksum of {name} is wrong: the file is damaged")
+            if _masked_crc32c(data) != entry.checksum:
+                raise ValueError(f"the checksum of {name} is wrong: the file is damaged")
         try:
             return np.frombuffer(data, "<f4").reshape(entry.shape).astype(np.float32)
         except ValueError as error:  # more dimensions, or longer ones, than there can be
@@ -116,10 +112,10 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(data) < FOOTER_BYTES or int.from_bytes(data[-8:], "little") != TABLE_MAGIC:
         raise ValueError("no table's magic number at its end")
     footer = data[-FOOTER_BYTES:]
-    position = _skip_handle(footer, 0)  # the metaindex, which holds no variables
+    position = _read_handle(footer, 0)[2]  # the metaindex, which holds no variables
     unread = len(data)
-    for _, handle in _read_block(data, *_read_handle(footer, position)):
-        offset, size = _read_handle(handle, 0)
+    for _, handle in _read_block(data, *_read_handle(footer, position)[:2]):
+        offset, size, _ = _read_handle(handle, 0)
         unread -= size
         if unread < 0:  # else a small file could keep the reader busy for days
             raise ValueError("its blocks overlap")
@@ -151,14 +147,10 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
         position += length
 
 
-def _read_handle(data: bytes, position: int) -> tuple[int, int]:
+def _read_handle(data: bytes, position: int) -> tuple[int, int, int]:
+    """Return the offset and the size of a block, and where its handle ends."""
     offset, position = _read_varint(data, position)
-    return offset, _read_varint(data, position)[0]
-
-
-def _skip_handle(data: bytes, position: int) -> int:
-    _, position = _read_varint(data, position)
-    return _read_varint(data, position)[1]
+    return offset, *_read_varint(data, position)
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:

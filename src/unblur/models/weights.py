@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unblur.errors import WeightsError
-from unblur.models.catalog import repair_hint
+from unblur.models.catalog import MODELS, errors_as_weights_errors, find_weights, repair_hint
 from unblur.network.config import SRNConfig
-from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
     import torch
@@ -23,83 +23,101 @@ if TYPE_CHECKING:
 CONFIG_KEY = "unblur.config"
 """Header entry that holds the `SRNConfig` as JSON."""
 CHECKSUM_KEY = "unblur.sha256"
-"""Header entry that holds the sha256 of all else in the file; see `_checksum`."""
+"""Header entry with the sha256 of the rest of the file; see `_checksum`."""
 SOURCE_KEY, SOURCE_CHECKSUM_KEY = "unblur.source", "unblur.source-sha256"
-"""Header entries that tell which file the weights were read from, and its sha256."""
+"""Header entries with the name and the sha256 of the file that the weights were read from."""
 
 LARGEST_FILE_BYTES = 1 << 30
-"""No network comes near this; a larger file is not read."""
+"""Larger files are not read; networks are much smaller."""
 LENGTH_BYTES = 8
-"""A file begins with the length of its header."""
+"""Bytes at the start of a file, which hold the length of its header."""
 LARGEST_HEADER_BYTES = 16 << 20
 NOTES = "__metadata__"
-"""The part of the header that holds entries of the writer's own."""
+"""The part of the header with entries of the writer's own."""
 
 
-def load_network(path: Path) -> SRN:
-    """Build the network that a weights file describes, with its weights in fp32.
+@dataclass(frozen=True)
+class Weights:
+    """A weights file, read and hashed once in a run."""
+
+    path: Path
+    data: bytes = field(repr=False)
+    sha256: str
+    """Hash of the whole file, in hexadecimal digits: part of the history's key."""
+    is_verified: bool
+    """Whether the hash is the one that this version of the program expects."""
+
+
+def open_model(model: str) -> Weights:
+    """Read the weights of a model's name, or of a path.
+
+    Embedded weights are compared with the hash in `unblur.models.catalog`. Other files
+    contain a checksum, which `load_network` compares.
+
+    Raises:
+        WeightsError: If there is no such model or file, it cannot be read, or it is
+            embedded and not the file of this version.
+    """
+    path, known = find_weights(model), MODELS.get(model)
+    with errors_as_weights_errors(path):
+        data = read_weights(path)
+    found, is_embedded = hashlib.sha256(data).hexdigest(), bool(known and known.is_embedded)
+    if known and is_embedded and found != known.sha256:
+        raise WeightsError(
+            f"{path}: damaged, or not of this version: its sha256 is {found}, "
+            f"not {known.sha256}; {repair_hint(model)}"
+        )
+    return Weights(path, data, found, is_verified=is_embedded)
+
+
+def load_network(weights: Path | Weights) -> SRN:
+    """Build the network of a weights file, in float32.
 
     Args:
-        path: A safetensors file written by `save_network`.
+        weights: A safetensors file written by `save_network`, or its content.
 
     Raises:
-        WeightsError: If the file is missing, damaged, or does not fit the
-            network that its own header describes.
+        WeightsError: If the file is missing, damaged, or does not fit its own header.
     """
-    try:
-        return decode_network(read_weights(path)).float()
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}; {repair_hint(path)}") from error
-
-
-def fingerprint(path: Path) -> str:
-    """Return the sha256 of a weights file, as hexadecimal digits.
-
-    Raises:
-        WeightsError: If it is missing, cannot be read, or is too large for weights.
-    """
-    try:
-        return hashlib.sha256(read_weights(path)).hexdigest()
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}") from error
+    path = weights if isinstance(weights, Path) else weights.path
+    with errors_as_weights_errors(path, advises=True):
+        if isinstance(weights, Path):
+            return decode_network(read_weights(weights)).float()
+        return decode_network(weights.data, weights.is_verified).float()
 
 
 def read_weights(path: Path) -> bytes:
     """Read a weights file whole.
 
     Raises:
-        WeightsError: If it is missing or cannot be read.
-        ValueError: If it is too large for weights.
+        OSError: If it cannot be read.
+        ValueError: If it is too large.
     """
-    try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise ValueError("too large for a weights file")
-        return path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: {describe_os_error(error)}") from error
+    if path.stat().st_size > LARGEST_FILE_BYTES:
+        raise ValueError("too large for a weights file")
+    return path.read_bytes()
 
 
 def read_notes(path: Path) -> dict[str, str]:
-    """Return what a weights file tells of itself, without reading the weights.
+    """Return the header entries of a weights file, without reading the weights.
 
     Raises:
         WeightsError: If it is missing or damaged.
     """
-    try:
-        with path.open("rb") as file:
-            header = _parse_header(file.read(LARGEST_HEADER_BYTES + LENGTH_BYTES))
-    except OSError as error:
-        raise WeightsError(f"{path}: {describe_os_error(error)}") from error
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}; {repair_hint(path)}") from error
+    with errors_as_weights_errors(path, advises=True), path.open("rb") as file:
+        header = _parse_header(file.read(LARGEST_HEADER_BYTES + LENGTH_BYTES))
     return {key: str(value) for key, value in header[NOTES].items()}
 
 
-def decode_network(data: bytes) -> SRN:
-    """Build the network that the bytes of a weights file describe.
+def decode_network(data: bytes, is_verified: bool = False) -> SRN:
+    """Build a network from the bytes of a weights file, in the type that these store.
+
+    Args:
+        data: The content of the file.
+        is_verified: Whether it is known to be undamaged; its checksum is not compared then.
 
     Returns:
-        The network, with its weights in the type that they are stored in.
+        The network, with its weights in the stored type.
 
     Raises:
         ValueError: If they are damaged or do not fit.
@@ -108,7 +126,8 @@ def decode_network(data: bytes) -> SRN:
     notes = header[NOTES]
     if CONFIG_KEY not in notes:
         raise ValueError(f"not a weights file of unblur: no {CONFIG_KEY!r} in its header")
-    if notes.get(CHECKSUM_KEY, _checksum(header, data)) != _checksum(header, data):
+    # Files of other programs may have no checksum.
+    if not is_verified and notes.get(CHECKSUM_KEY) not in (None, _checksum(header, data)):
         raise ValueError("damaged: its checksum is wrong")
     try:
         config = SRNConfig.from_dict(json.loads(notes[CONFIG_KEY]))
@@ -118,7 +137,7 @@ def decode_network(data: bytes) -> SRN:
 
 
 def decode_tensors(data: bytes) -> dict[str, torch.Tensor]:
-    """Return the arrays in the bytes of a safetensors file by name.
+    """Return the arrays of a safetensors file by name.
 
     Raises:
         ValueError: If they are damaged.
@@ -133,10 +152,10 @@ def decode_tensors(data: bytes) -> dict[str, torch.Tensor]:
 
 
 def build_network(config: SRNConfig, tensors: dict[str, torch.Tensor]) -> SRN:
-    """Build a network from its weights, which it keeps without a copy.
+    """Build a network from its weights, without copying them.
 
     Raises:
-        ValueError: With the first difference, if they do not fit, or are not finite.
+        ValueError: If the weights do not fit or are not finite; names the first problem.
     """
     import torch
 
@@ -167,10 +186,9 @@ def save_network(network: SRN, path: Path, dtype: torch.dtype | None = None) -> 
     """Write a network's weights and configuration.
 
     Args:
-        network: What to write.
+        network: The network to write.
         path: The file to write.
-        dtype: Store as this type, ``torch.float16`` halves the size; as they
-            are by default.
+        dtype: Type to store weights in, such as ``torch.float16``; by default unchanged.
     """
     path.write_bytes(encode_network(network, dtype))
 
@@ -182,7 +200,7 @@ def encode_network(
 
     Args:
         network: The network.
-        dtype: Store as this type, or as they are.
+        dtype: Type to store weights in; by default unchanged.
         notes: Further entries of the header.
     """
     import safetensors.torch
@@ -195,9 +213,9 @@ def encode_network(
 
 
 def _checksum(header: dict[str, Any], data: bytes) -> str:
-    """Return the sha256 of the arrays and of the header, but for the entry that holds it.
+    """Return the sha256 of the arrays and of the header without the checksum's own entry.
 
-    The header is spelled anew, so that its entries' order and spaces do not matter.
+    The header is serialised again, so the order of its entries and spaces do not matter.
     """
     notes = {key: value for key, value in header[NOTES].items() if key != CHECKSUM_KEY}
     digest = hashlib.sha256(json.dumps(header | {NOTES: notes}, sort_keys=True).encode())
@@ -217,7 +235,6 @@ def _parse_header(data: bytes) -> dict[str, Any]:
         header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])
         header = dict(header) | {NOTES: dict(header.get(NOTES, {}))}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"cannot be read as safetensors: its header is damaged ({error})"
-        ) from error
+        reason = f"its header is damaged ({error})"
+        raise ValueError(f"cannot be read as safetensors: {reason}") from error
     return header

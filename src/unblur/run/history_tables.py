@@ -1,21 +1,19 @@
-"""The table of `unblur.run.history`, in SQLite's words.
+"""The SQL statements of `unblur.run.history`.
 
-Times are text: SQLite's numbers end in the year 2262.
+Times are text, because nanoseconds in SQLite's integers end in the year 2262.
 """
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 VERSION = 1
 VERSIONS = 3
-"""Results of one name that are remembered: the one that is there, and the next in case that a run
-is killed before it replaces that."""
+"""Results to keep per place: the present one, and later ones if a run is killed before it
+replaces that."""
 COPIES = 16
-"""Places of one result that are remembered, such as the paths of a folder on several machines."""
+"""Places to keep per result, such as the paths of one folder on several machines."""
 
 _NAMES = (
     "target",
@@ -38,14 +36,9 @@ _CREATE = (
     "CREATE INDEX made_size ON made (size)",
     f"PRAGMA user_version = {VERSION}",
 )
-_TAKE_OVER = f"""
-INSERT OR IGNORE INTO made ({_COLUMNS})
-SELECT target, target_size, CAST(target_time AS TEXT), '', '',
-    source, source_size, CAST(source_time AS TEXT), '', '', settings FROM older.results
-"""
 
 _SELECT = f"SELECT {_COLUMNS} FROM made WHERE "
-# Many photos have one size: it must not choose the index, which the plus prevents.
+# The plus keeps SQLite from using the index of sizes, since many photos have the same size.
 AT = _SELECT + "target = ? AND +size = ? AND mark = ? LIMIT 1"
 PROMISED = _SELECT + "target = ? AND +size = ? AND mark LIKE ?"
 MADE_OF = _SELECT + "source = ? AND source_size = ? AND source_mark = ? LIMIT 1"
@@ -55,7 +48,7 @@ LIKE = _SELECT + "target = ? OR size = ? LIMIT 1"
 
 _INSERT = f"INSERT OR REPLACE INTO made ({_COLUMNS}) VALUES ({', '.join(f':{n}' for n in _NAMES)})"
 _FORGET_UNREAD = "DELETE FROM made WHERE target = :target AND pixels = ''"
-# What replaced its photo is never forgotten: a backup may bring back any version of it.
+# A result that replaced its photo is never removed: a backup may restore any version of it.
 _FORGET_VERSIONS = f"""
 DELETE FROM made WHERE target = :target AND source <> target AND number NOT IN (
     SELECT number FROM made WHERE target = :target ORDER BY number DESC LIMIT {VERSIONS})
@@ -70,18 +63,13 @@ _FORGET = (
 )
 
 
-def prepare(database: sqlite3.Connection, older: Path | None) -> None:
-    """Create the table in a new file, with what an older record holds.
-
-    Args:
-        database: The file; it must be possible to write to it.
-        older: A record of results by path, size and time alone, which may be missing.
+def prepare(database: sqlite3.Connection) -> None:
+    """Create the table in a new file, which must be writable.
 
     Raises:
         sqlite3.Error: If the file is none of SQLite's, of another program or a newer version, or
             cannot be written.
     """
-    has_older = older is not None and _attach(database, older)
     database.execute("BEGIN IMMEDIATE")  # fails if nothing can be written
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
@@ -91,32 +79,16 @@ def prepare(database: sqlite3.Connection, older: Path | None) -> None:
             raise sqlite3.OperationalError("it is the database of another program")
         for statement in _CREATE:
             database.execute(statement)
-        if has_older:
-            with contextlib.suppress(sqlite3.Error):  # a damaged one has nothing to give
-                database.execute(_TAKE_OVER)
     database.commit()
-    if has_older:
-        database.execute("DETACH DATABASE older")
-
-
-def _attach(database: sqlite3.Connection, older: Path) -> bool:
-    """Open an older record beside a new one; tell whether there is one."""
-    if not older.is_file():
-        return False
-    try:
-        database.execute("ATTACH DATABASE ? AS older", (str(older),))
-    except sqlite3.Error:
-        return False
-    return True
 
 
 def insert(database: sqlite3.Connection, rows: Sequence[Mapping[str, str | int]]) -> None:
-    """Write rows, and remove those that they supersede."""
+    """Write rows, and remove those that they replace."""
     for statement in (_FORGET_UNREAD, _INSERT, _FORGET_VERSIONS, _FORGET_COPIES):
         database.executemany(statement, rows)
 
 
 def forget(database: sqlite3.Connection, target: str) -> None:
-    """Remove a place from rows, and rows of results whose pixels tell nothing."""
+    """Remove a place from rows, and delete rows with unknown or unchanged pixels."""
     for statement in _FORGET:
         database.execute(statement, (target,))

@@ -1,8 +1,4 @@
-"""Writing files without ever leaving half of one.
-
-A file appears under its name only when it is whole: it is written beside its
-place under a name of its own, flushed to the disk, and renamed.
-"""
+"""Write files in one step: to a temporary file, which is flushed to the disk and renamed."""
 
 from __future__ import annotations
 
@@ -12,9 +8,9 @@ import itertools
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 from unblur.errors import PhotoError
 from unblur.storage.attributes import Attributes, set_mode
@@ -28,39 +24,39 @@ PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits between attempts to rename to a name that another program may hold open."""
 
 
-class Draft(Protocol):
-    """A whole result that only needs its name; it is discarded unless it is published."""
+class Draft(ABC):
+    """A complete but invisible output: `publish` names it, leaving the context discards it."""
 
-    @property
-    def state(self) -> FileState | None:
-        """What tells it from another one, as far as known before it is published."""
+    state: FileState | None = None
+    """Its state once published, as far as known before."""
 
+    @abstractmethod
     def publish(self, replaces: bool) -> FileState | None:
-        """Give it its name in one step, and return its state then.
+        """Give it its name in one step, and return its state.
 
         Args:
-            replaces: Replace what is there; otherwise that stays, even if it appeared only now.
+            replaces: Replace an existing file; otherwise even one that appeared just now stays.
 
         Raises:
-            PhotoError: If something is there that must stay, or it cannot be written.
+            PhotoError: If an existing file must stay, or the output cannot be written.
         """
 
-    def __enter__(self) -> object:
-        """Begin to use it."""
+    def __enter__(self) -> Draft:
+        return self
 
-    def __exit__(self, *unused: object) -> None:
+    def __exit__(self, *unused: object) -> None:  # noqa: B027 (not all need it)
         """Discard it if it was not published."""
 
 
-class FileDraft:
-    """A whole result in a temporary file beside its place.
+class FileDraft(Draft):
+    """An output in a temporary file beside its place.
 
     Args:
-        path: The file that it is to become.
+        path: Its place.
         data: Its content.
-        like: Of a file whose owner, permissions and extended attributes it gets; by default
-            it belongs to the user, with the permissions that the umask allows.
-        keep_time: Give it the time of modification of ``like``, too.
+        like: Attributes of a file whose owner, permissions and extended attributes it gets;
+            by default it belongs to the user, with the permissions that the umask allows.
+        keep_time: Copy the time of modification of ``like``, too.
         mode: Its permissions, instead of those of ``like``.
 
     Raises:
@@ -86,18 +82,15 @@ class FileDraft:
                 set_mode(temporary.descriptor, temporary.path, mode)
             _flush(temporary.descriptor)
             self.state = FileState.of(os.fstat(temporary.descriptor))
-            if not temporary.is_locked:  # then nothing is lost, and Windows renames no open file
+            if not temporary.is_locked:  # Windows, which renames no open file
                 temporary.close()
             self._scratch = temporary.path
             self._open = stack.pop_all()
 
-    def __enter__(self) -> FileDraft:
-        return self
-
     def __exit__(self, *unused: object) -> None:
         self._open.close()
 
-    def publish(self, replaces: bool) -> FileState:
+    def publish(self, replaces: bool) -> FileState | None:
         """Rename it; see `Draft`."""
         with _os_errors_as_photo_errors(self.path):
             if replaces:
@@ -108,19 +101,11 @@ class FileDraft:
         return self.state
 
 
-class StreamDraft:
-    """A result on its way to a descriptor, which needs no name."""
-
-    state = None
+class StreamDraft(Draft):
+    """An output for a descriptor."""
 
     def __init__(self, descriptor: int, data: bytes) -> None:
         self._descriptor, self._data = descriptor, data
-
-    def __enter__(self) -> StreamDraft:
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        pass
 
     def publish(self, replaces: bool) -> None:
         """Write it; see `Draft`."""
@@ -130,7 +115,7 @@ class StreamDraft:
 
 @contextlib.contextmanager
 def _os_errors_as_photo_errors(path: Path | str) -> Iterator[None]:
-    """Turn the system's errors into ones for the user."""
+    """Turn the system's errors into `PhotoError`."""
     try:
         yield
     except FileExistsError as error:
@@ -143,12 +128,8 @@ def _os_errors_as_photo_errors(path: Path | str) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, unless they are there.
-
-    Raises:
-        PhotoError: If that is not possible.
-    """
-    # Path.mkdir calls itself for each folder above: too often for trees a thousand deep.
+    """Make a folder and its missing parents; raise `PhotoError` if that fails."""
+    # Path.mkdir calls itself for each parent: too often for trees a thousand deep.
     missing = list(itertools.takewhile(lambda one: not is_folder(one), (folder, *folder.parents)))
     try:
         for one in reversed(missing):
@@ -161,7 +142,7 @@ def keep_backup(path: Path, backup: Path) -> None:
     """Give a file a second name, under which it stays when the first is replaced.
 
     Raises:
-        PhotoError: If that is not possible, or something else has that name.
+        PhotoError: If that fails, or another file has that name.
     """
     if os.path.lexists(backup):
         if not keeps(backup, path):
@@ -180,17 +161,13 @@ def keep_backup(path: Path, backup: Path) -> None:
 
 
 def move_over(source: Path, target: Path) -> None:
-    """Rename a file, in one step, over one that may be there.
-
-    Raises:
-        OSError: If that is not possible.
-    """
+    """Rename a file in one step, over an existing one; raise `OSError` if that fails."""
     _replace(source, target)
     _flush_folder(target.parent)
 
 
 def _replace(scratch: Path, path: Path) -> None:
-    """Rename, waiting a little for a program that has the old file open, as Windows asks for."""
+    """Rename, and wait a little if a program on Windows has the old file open."""
     for seconds in PAUSES_SECONDS:
         try:
             scratch.replace(path)
@@ -215,7 +192,7 @@ def _rename_to_new(scratch: Path, path: Path) -> None:
 
 
 def _flush(descriptor: int) -> None:
-    """Make a file's bytes survive a power cut."""
+    """Flush a file's bytes to the disk."""
     os.fsync(descriptor)
     with contextlib.suppress(ImportError, OSError):
         import fcntl
@@ -226,7 +203,7 @@ def _flush(descriptor: int) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the rename survive a power cut, where folders can be flushed."""
+    """Flush a folder's names to the disk, where the system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -236,7 +213,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_all(descriptor: int, data: bytes | bytearray) -> None:
-    """Write every byte to a descriptor, however many at a time it takes."""
+    """Write all bytes to a descriptor."""
     view = memoryview(data)
     while view:
         try:

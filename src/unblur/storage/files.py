@@ -1,4 +1,4 @@
-"""Reading files, and asking what lies at a path."""
+"""Read files, and look up what lies at a path."""
 
 from __future__ import annotations
 
@@ -20,29 +20,26 @@ from unblur.words import describe_os_error
 
 _NOT_REGULAR = "not a regular file"
 PART_BYTES = 1 << 20
-"""Of a stream, read at once."""
+"""Bytes of a stream that are read at once."""
 SIGNALS_SECONDS = 0.2
-"""How long a signal may have to wait until it is seen."""
+"""Longest time until a signal is noticed."""
 
 
 def read_photo_bytes(path: Path, most: int | None = None) -> tuple[bytes, Attributes]:
-    """Read a whole regular file.
+    """Read a regular file; return its content and its attributes at the time.
 
     Args:
-        path: Where it lies.
-        most: Refuse it without reading it if it has more bytes.
-
-    Returns:
-        Its content, and its attributes at the time.
+        path: Its path.
+        most: Refuse a larger one without reading it, in bytes.
 
     Raises:
-        PhotoError: If it is none or too large, cannot be read, or changes meanwhile.
+        PhotoError: If it is not regular, too large, cannot be read, or changes meanwhile.
     """
     try:
         with _open_regular(path) as file:
             before = os.fstat(file.fileno())
             refuse_oversize(before.st_size, most)
-            data = file.read(before.st_size + 1)  # one that grows all the while ends, too
+            data = file.read(before.st_size + 1)  # a growing file must not be read for ever
             attributes = Attributes.of(file.fileno())
     except OSError as error:
         raise PhotoError(describe_os_error(error)) from error
@@ -52,13 +49,13 @@ def read_photo_bytes(path: Path, most: int | None = None) -> tuple[bytes, Attrib
 
 
 def read_stream(stream: BinaryIO, most: int | None = None) -> bytes:
-    """Read a stream to its end, such as standard input, which may be silent for ever.
+    """Read a stream, such as standard input, to its end.
 
-    It is read part by part: one call of ``read`` for all would not look for signals in between.
+    It is read in parts: a single ``read`` would not notice signals.
 
     Args:
-        stream: What to read.
-        most: Stop reading and refuse it if it has more bytes.
+        stream: Any binary stream.
+        most: Stop and refuse it after so many bytes.
 
     Raises:
         OSError: If it cannot be read.
@@ -74,12 +71,11 @@ def read_stream(stream: BinaryIO, most: int | None = None) -> bytes:
 
 
 def _wait_for_input(stream: BinaryIO) -> None:
-    """Wait until a stream has something to read, or a signal ends that.
+    """Wait until a stream has bytes, or a signal comes.
 
-    A signal that arrives just before a call that blocks does not interrupt it. So no call
-    blocks for long.
+    A signal just before a blocking call does not interrupt it, so no call blocks for long.
     """
-    if sys.platform == "win32":  # where `select` takes nothing but sockets
+    if sys.platform == "win32":  # whose `select` takes only sockets
         return
     with contextlib.suppress(OSError, ValueError):  # no open file; too many for `select`
         while not select.select([stream.fileno()], [], [], SIGNALS_SECONDS)[0]:
@@ -87,11 +83,7 @@ def _wait_for_input(stream: BinaryIO) -> None:
 
 
 def read_header(path: Path, size: int) -> bytes | None:
-    """Read the first bytes of a regular file.
-
-    Returns:
-        The bytes; none of them if it is no regular file; ``None`` if it cannot be read.
-    """
+    """Return the first bytes of a file: none if it is not regular, ``None`` if unreadable."""
     try:
         with _open_regular(path) as file:
             return file.read(size)
@@ -102,7 +94,7 @@ def read_header(path: Path, size: int) -> bytes | None:
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    # Opening a named pipe without O_NONBLOCK would wait for a writer, perhaps for ever.
+    # Opening a named pipe without O_NONBLOCK would wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         file = os.fdopen(os.open(unlimited(path), flags), "rb")
@@ -117,12 +109,9 @@ def _open_regular(path: Path) -> BinaryIO:
 
 
 def keeps(backup: Path, path: Path) -> bool:
-    """Tell whether a file keeps all bytes of another one when that is replaced.
+    """Tell whether a backup has all bytes of a file, or raise `PhotoError` if one is unreadable.
 
-    A symbolic link keeps nothing: it may lead to the file that is replaced.
-
-    Raises:
-        PhotoError: If one cannot be read.
+    A symbolic link is no backup: it may lead to the file that is replaced.
     """
     if backup.is_symlink() or not backup.is_file():
         return False
@@ -134,23 +123,23 @@ def keeps(backup: Path, path: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Tell whether a path leads somewhere; not, if it may not be looked at."""
+    """Tell whether a path leads to anything that is accessible."""
     return _mode_at(path) != 0
 
 
 def is_device(path: Path) -> bool:
-    """Tell whether a path leads to what is neither file nor folder, and must not be replaced."""
+    """Tell whether a path leads to something besides a file or a folder, such as a pipe."""
     mode = _mode_at(path)
     return mode != 0 and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether a path leads to a folder; not, if it may not be looked at."""
+    """Tell whether a path leads to an accessible folder."""
     return stat.S_ISDIR(_mode_at(path))
 
 
 def _mode_at(path: Path) -> int:
-    """Return the kind and permissions of what a path leads to; 0 is nothing."""
+    """Return the mode of a path's target (see `stat`), or 0 if there is none."""
     try:
         return unlimited(path).stat().st_mode
     except OSError:

@@ -1,4 +1,4 @@
-"""In what Linux, macOS and Windows, and the file systems that they use, differ.
+"""Differences between Linux, macOS and Windows, and between their file systems.
 
 Sources: Microsoft, *Naming Files, Paths, and Namespaces* and *Reparse Point
 Tags*; Apple, *Apple File System Reference* (names are compared without regard
@@ -35,9 +35,9 @@ _DATALESS = 0x40000000
 
 
 def identity(path: Path) -> str:
-    """Return a text that is the same for all paths of one file, which need not be there.
+    """Return one text for all paths of a file, which may be missing.
 
-    Where a folder leads is looked up once: of 50,000 photos it would take most of the time.
+    Folders are resolved once: for 50,000 photos that would take most of the time.
     """
     if path.name in ("", "..") or os.path.islink(path):  # noqa: PTH114 (takes any name)
         folder, name = os.path.split(os.path.realpath(path))
@@ -51,23 +51,23 @@ def identity(path: Path) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def real_folder(folder: str) -> str:
-    """Return where a folder's path leads; may be asked anew after ``real_folder.cache_clear()``."""
+    """Resolve a folder's path; ``real_folder.cache_clear()`` forgets earlier results."""
     return os.path.realpath(folder)
 
 
 def follow_links(path: Path) -> Path:
-    """Return where a path leads; `Path.resolve` fails where links lead in circles."""
+    """Resolve a path; unlike `Path.resolve`, also one whose links lead in circles."""
     return Path(os.path.realpath(path))
 
 
 @functools.lru_cache(maxsize=1024)
 def ignores_case(folder: Path) -> bool:
-    """Tell whether names that differ only by case are one file, in a folder that may be missing.
+    """Tell whether names that differ only by case are one file in a folder.
 
-    It is found out from names that are there: nothing is written.
+    This is found out from existing names, without writing.
     """
     for place in (folder, *folder.parents):
-        # A folder that is missing or may not be listed will be like the one above it.
+        # A folder that is missing or cannot be listed is taken to be like its parent.
         with contextlib.suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
                 if entry.name != entry.name.swapcase():
@@ -100,21 +100,18 @@ def with_prefix(absolute: str) -> str:
 
 
 def can_be_named(name: str) -> bool:
-    """Tell whether this system's files can have a name; Windows keeps some for devices."""
+    """Tell whether the system allows a file name; Windows reserves some for devices."""
     return sys.platform != "win32" or not _NO_WINDOWS_NAME.fullmatch(name)
 
 
 def status_in_listing(entry: os.DirEntry[str], path: Path) -> os.stat_result | None:
-    """Return what the system says of a file or folder in a listing, links not followed.
+    """Return the status of an entry of a listing, not of a link's target; ``None`` if unavailable.
 
-    Windows says in the listing alone that a file is in the cloud only.
+    On Windows, only the listing says that a file is in the cloud.
 
     Args:
-        entry: It in the listing.
-        path: The same as the system takes it at any length, see `unlimited`.
-
-    Returns:
-        ``None`` if it is gone, or may not be looked at.
+        entry: The entry.
+        path: Its path as `unlimited` returns it.
     """
     try:
         return entry.stat(follow_symlinks=False) if sys.platform == "win32" else path.lstat()
@@ -123,12 +120,12 @@ def status_in_listing(entry: os.DirEntry[str], path: Path) -> os.stat_result | N
 
 
 def is_hidden(name: str, status: os.stat_result | None) -> bool:
-    """Tell whether a file or folder is hidden, by its name or by a mark of Windows or macOS."""
+    """Tell whether a name begins with a dot, or Windows or macOS marks its file as hidden."""
     return name.startswith(".") or _has_mark(status, stat.FILE_ATTRIBUTE_HIDDEN, stat.UF_HIDDEN)
 
 
 def is_in_cloud(status: os.stat_result | None) -> bool:
-    """Tell whether a file's content would have to be downloaded by opening it.
+    """Tell whether opening a file would download it.
 
     See Microsoft, *File Attribute Constants*; Apple's ``sys/stat.h``.
     """
@@ -136,13 +133,13 @@ def is_in_cloud(status: os.stat_result | None) -> bool:
 
 
 def _has_mark(status: os.stat_result | None, attributes: int, flags: int) -> bool:
-    """Tell whether a file has one of Windows' attributes, or of macOS' flags."""
+    """Tell whether a file has one of some attributes of Windows or flags of macOS."""
     has_attribute = getattr(status, "st_file_attributes", 0) & attributes
     return bool(has_attribute or getattr(status, "st_flags", 0) & flags)
 
 
 def is_link(status: os.stat_result | None) -> bool:
-    """Tell whether the status is that of a link, or of what Windows calls a junction."""
+    """Tell whether a status is that of a symbolic link or a junction of Windows."""
     if status is None:
         return False
     return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION

@@ -1,7 +1,6 @@
 """Object stores, such as S3, through fsspec: objects are read and written whole.
 
-A store has no half-written objects: one appears, or replaces another, when its
-last byte has arrived.
+An object appears, or replaces another, when its last byte has arrived.
 """
 
 from __future__ import annotations
@@ -16,32 +15,33 @@ from typing import TYPE_CHECKING, Any
 
 from unblur.errors import PhotoError, UsageError
 from unblur.limits import refuse_oversize
+from unblur.storage.drafts import Draft
 from unblur.storage.places import FileState, Place, Url
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
-"""The package's extras that bring what a kind of store needs."""
+"""The extra that each kind of store needs."""
 
 DIGEST = "sha256 "
-"""Begins the mark of an object that is not in its store yet, whose version nobody knows."""
+"""Begins the mark of an object that is not in its store yet and so has no version."""
 
 _MARKS = ("ETag", "etag", "generation", "mtime", "LastModified", "last_modified", "created")
-"""What stores call an object's version, the surest first."""
+"""Names of an object's version, the most reliable first."""
 _CONTENT_TYPE = {"s3": "ContentType", "gs": "content_type"}
-"""What the libraries of the extras call it."""
+"""Names of the content type in the libraries of the extras."""
 _TYPES = mimetypes.MimeTypes()
 for _kind, _ending in (("webp", ".webp"), ("avif", ".avif"), ("heic", ".heic"), ("heif", ".heif")):
-    _TYPES.add_type(f"image/{_kind}", _ending)  # which old versions of Python do not know
+    _TYPES.add_type(f"image/{_kind}", _ending)  # unknown to Python before 3.13
 
 
 def read(url: Url, most: int | None = None) -> tuple[bytes, FileState]:
     """Read a whole object.
 
     Args:
-        url: Where it lies.
-        most: Refuse it without reading it if it has more bytes.
+        url: Its address.
+        most: Refuse a larger one without reading it, in bytes.
 
     Returns:
         Its content, and its state just before.
@@ -59,30 +59,23 @@ def read(url: Url, most: int | None = None) -> tuple[bytes, FileState]:
 
 
 def read_header(url: Url, size: int) -> bytes:
-    """Read the first bytes of an object.
-
-    Raises:
-        PhotoError: If they cannot be read.
-    """
+    """Read the first bytes of an object, or raise `PhotoError`."""
     with _store_errors_as_photo_errors(url) as (store, path):
         header: bytes = store.cat_file(path, start=0, end=size)
         return header
 
 
 def write(url: Url, data: bytes, replaces: bool) -> FileState:
-    """Write a whole object, in one step.
+    """Write a whole object in one step, and return its state.
 
     Args:
-        url: Where to.
+        url: Its address.
         data: Its content.
-        replaces: Replace one that is there. Otherwise that stays, even if it appeared
-            only now, where the store itself can refuse: S3 and Google's can.
-
-    Returns:
-        Its state.
+        replaces: Replace an existing object. Otherwise even one that appeared just now
+            stays, if the store can refuse: those of Amazon and Google can.
 
     Raises:
-        PhotoError: If it cannot be written, or one is there that must stay.
+        PhotoError: If it cannot be written, or an existing one must stay.
     """
     options = {} if replaces else {"mode": "create"}
     kind = _TYPES.guess_type(url.name)[0]
@@ -95,7 +88,7 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
         try:
             store.pipe_file(path, data, **options)
         except FileExistsError as error:
-            # A request that was repeated because its answer got lost finds its own work.
+            # A request that was repeated because its answer got lost finds its own object.
             if not holds(url, FileState(len(data), _digest(data))):
                 raise PhotoError(f"{url} exists; --overwrite replaces it") from error
     written = state_of(url)
@@ -105,22 +98,14 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
 
 
 def copy(source: Url, target: Url) -> None:
-    """Copy an object inside its store, unless the copy is there.
-
-    Raises:
-        PhotoError: If that is not possible.
-    """
+    """Copy an object inside its store, unless the copy exists; raise `PhotoError` on failure."""
     if state_of(target) is None:
         with _store_errors_as_photo_errors(target, "cannot write {}: {}") as (store, path):
             store.cp_file(_open(source)[1], path)
 
 
 def is_folder(url: Url) -> bool:
-    """Tell whether there are objects below an address.
-
-    Raises:
-        PhotoError: If the store does not tell.
-    """
+    """Tell whether there are objects below an address; raise `PhotoError` if that fails."""
     with _store_errors_as_photo_errors(url) as (store, path):
         return bool(store.isdir(path))
 
@@ -129,7 +114,7 @@ def state_of(place: Place) -> FileState | None:
     """Return the state of a file or an object, or ``None`` if there is none.
 
     Raises:
-        PhotoError: If the store does not tell.
+        PhotoError: If the store fails.
     """
     if not isinstance(place, Url):
         return FileState.at(place)
@@ -142,11 +127,7 @@ def state_of(place: Place) -> FileState | None:
 
 
 def holds(place: Place, state: FileState) -> bool:
-    """Tell whether a file or an object is the one that a state was taken of.
-
-    Raises:
-        PhotoError: If the store does not tell.
-    """
+    """Tell whether a file or an object still has a state; raise `PhotoError` if the store fails."""
     found = state_of(place)
     if found is None or found == state:
         return found == state
@@ -155,37 +136,30 @@ def holds(place: Place, state: FileState) -> bool:
     return found.size == state.size and _digest(read(place)[0]) == state.mark
 
 
-class Upload:
-    """A whole object that is not in its store yet; see `unblur.storage.drafts.Draft`."""
+class Upload(Draft):
+    """An output for an object store, still in memory."""
 
     def __init__(self, url: Url, data: bytes) -> None:
         self._url, self._data = url, data
         self.state = FileState(len(data), _digest(data))
 
-    def __enter__(self) -> Upload:
-        return self
-
     def __exit__(self, *unused: object) -> None:
         self._data = b""
 
     def publish(self, replaces: bool) -> FileState:
-        """Write it; see `unblur.storage.drafts.Draft`."""
+        """Write it; see `Draft`."""
         return write(self._url, self._data, replaces)
 
 
 class Listing:
-    """States of objects, as of one moment: a request to a store tells a thousand of them."""
+    """States of many objects at one moment: one request to a store lists a thousand."""
 
     def __init__(self) -> None:
         self._states: dict[Url, FileState] = {}
         self._folders: list[Url] = []
 
     def add(self, folder: Url) -> list[Url]:
-        """Take in all objects below a folder, and return them sorted.
-
-        Raises:
-            PhotoError: If the store does not list them.
-        """
+        """List the objects below a folder, and return them sorted, or raise `PhotoError`."""
         with _store_errors_as_photo_errors(folder) as (store, path):
             found = store.find(path, detail=True)
         states = {
@@ -198,11 +172,7 @@ class Listing:
         return sorted(states)
 
     def state_of(self, place: Place) -> FileState | None:
-        """Return the state of a file or an object, or ``None`` if there is none.
-
-        Raises:
-            PhotoError: If the store does not tell.
-        """
+        """Return the state of a listed object, or that of `state_of` for other places."""
         if isinstance(place, Url) and any(place.key_below(f) is not None for f in self._folders):
             return self._states.get(place)
         return state_of(place)
@@ -215,7 +185,7 @@ def _digest(data: bytes) -> str:
 def _state(info: dict[str, Any]) -> FileState:
     name = next((name for name in _MARKS if info.get(name)), "")
     value = info.get(name, "")
-    if isinstance(value, datetime):  # a list may tell as a number what info tells as a date
+    if isinstance(value, datetime):  # which a list may give as a number
         value = value.timestamp()
     return FileState(info["size"], f"{name} {value}")
 
@@ -238,11 +208,7 @@ def _store_class(scheme: str) -> type[AbstractFileSystem]:
 
 
 def _open(url: Url) -> tuple[AbstractFileSystem, str]:
-    """Return the store and an object's name in it.
-
-    Raises:
-        UsageError: If there is no such kind of store, or what it needs is not installed.
-    """
+    """Return the store and an object's name in it, or raise `UsageError` if that is unusable."""
     kind = _store_class(url.scheme)
     text = str(url)
     # Stores that list from memory would not see what other runs do.
@@ -254,7 +220,7 @@ def _open(url: Url) -> tuple[AbstractFileSystem, str]:
 def _store_errors_as_photo_errors(
     url: Url, sentence: str = "{1}"
 ) -> Iterator[tuple[AbstractFileSystem, str]]:
-    """Give the store and an object's name in it, and turn its errors into ones for the user."""
+    """Give the store and an object's name in it, and turn its errors into `PhotoError`."""
     store, path = _open(url)
     try:
         yield store, path

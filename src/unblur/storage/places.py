@@ -1,4 +1,4 @@
-"""Where photos lie: files by their paths, objects in stores by their addresses."""
+"""Places of photos: paths of files, addresses of objects in stores."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeAlias, TypeVar
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # of a letter alone it is a drive
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # one letter is a drive of Windows
 
 
 @dataclass(frozen=True, order=True)
 class Url:
-    """The address of an object, or of the folder that a common beginning of names makes.
+    """The address of an object, or of a folder: the common beginning of objects' names.
 
-    Names are taken as they are: nothing is quoted, and ``//`` stays.
+    Names are not quoted, and ``//`` stays.
     """
 
     scheme: str
-    """Tells the kind of store: ``s3``, ``gs``."""
+    """The kind of store: ``s3``, ``gs``."""
     path: str
     """Bucket and key, without a slash at either end."""
 
@@ -30,7 +30,7 @@ class Url:
 
     @property
     def name(self) -> str:
-        """What follows the last slash."""
+        """The part after the last slash."""
         return self.path.rpartition("/")[2]
 
     @property
@@ -52,23 +52,24 @@ class Url:
         return Url(self.scheme, f"{self.path}/{below.as_posix()}")
 
     def key_below(self, folder: Url) -> str | None:
-        """Return where it lies below a folder, or ``None`` if it does not."""
+        """Return its name relative to a folder, or ``None`` if it lies elsewhere."""
         start = folder.path + "/"
         is_below = self.scheme == folder.scheme and self.path.startswith(start)
         return self.path[len(start) :] if is_below else None
 
 
 Place: TypeAlias = Path | Url
+AnyPlace = TypeVar("AnyPlace", Path, Url)
 LONGEST_NAME_BYTES = 255
-"""Of a file's name, that file systems allow."""
+"""Longest file name that file systems allow."""
 BACKUP_ENDING = ".orig"
 """Ends the names of originals that are kept beside the results that replaced them."""
 
 
 def parse_place(text: str) -> Place:
-    """Return the place that a user means: what begins with ``scheme://`` is an address.
+    """Return a path, or an address if the text begins with ``scheme://``.
 
-    That of a file, as file managers hand it over (RFC 8089), is its path.
+    An address ``file://`` (RFC 8089), which file managers use, becomes a path.
     """
     match = _SCHEME.match(text)
     if match is None:
@@ -81,16 +82,13 @@ def parse_place(text: str) -> Place:
     return Url(match[1].lower(), text[match.end() :].strip("/"))
 
 
-AnyPlace = TypeVar("AnyPlace", Path, Url)
-
-
 def is_backup(name: str) -> bool:
-    """Tell whether a name is one of a backup, also where a file system has changed its case."""
+    """Tell whether a name is that of a backup, in upper or lower case."""
     return name.lower().endswith(BACKUP_ENDING)
 
 
 def backup_of(photo: AnyPlace) -> AnyPlace:
-    """Return where an original is kept when its result replaces it."""
+    """Return the place of the backup of a photo that its result replaces."""
     return photo.with_name(photo.name + BACKUP_ENDING)
 
 
@@ -99,25 +97,25 @@ class Content:
     """Hashes of a file's content; see `unblur.run.content.content_of`."""
 
     pixels: str
-    """Of the coded pixels, after the name of the format. Moving the file or editing its tags
-    does not change it. Empty if the file cannot be parsed."""
+    """The format's name and the hash of the coded pixels, which moving the file or editing its
+    tags does not change. Empty if the file cannot be parsed."""
     whole: str
-    """Of all bytes."""
+    """Hash of all bytes."""
 
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells a file or an object from the same one changed."""
+    """State of a file or an object: another one means that it was changed."""
 
     size: int
     mark: int | str
-    """A file's time of modification in nanoseconds; a store's own word for an object's version."""
+    """A file's time of modification in nanoseconds, or an object's version."""
     content: Content | None = field(default=None, compare=False)
-    """What is in it, where that was looked at."""
+    """Its hashes, if it was read."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileState:
-        """Take it from what `os.stat` says."""
+        """Return the state in a file's status."""
         return cls(status.st_size, status.st_mtime_ns)
 
     @classmethod
@@ -130,7 +128,7 @@ class FileState:
 
 
 def shortened(name: str, most_bytes: int) -> str:
-    """Return a name, or as much of its beginning as fits into some bytes."""
+    """Return the beginning of a name that fits into some bytes."""
     while name and len(os.fsencode(name)) > most_bytes:
         name = name[:-1]
     return name

@@ -1,7 +1,7 @@
-"""Temporary files: results that are being written, beside their places.
+"""Temporary files beside the files that they will become.
 
-The name of one says which machine writes it, and a lock says that it is still being
-written. Locks of other machines are not seen on many network file systems.
+The name tells the machine that writes it, and a lock that it is still being written.
+Many network file systems do not show the locks of other machines.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pathlib import Path
 from unblur.storage.places import LONGEST_NAME_BYTES, shortened
 
 TEMPORARY_FILES = ".*.unblur-*.tmp"
-"""Matches every temporary file, of any machine."""
-_ENDING = re.compile(r"\.unblur-(?:([a-z0-9-]+)-)?[0-9a-z]{6}\.tmp")
-"""The end of a temporary file's name, with its host; earlier versions wrote no host."""
+"""Pattern of temporary files, of any machine."""
+_ENDING = re.compile(r"\.unblur-([a-z0-9-]+)-[0-9a-f]{6}\.tmp")
+"""The end of a temporary file's name, with its host."""
 LONGEST_HOST = 12
-"""Characters of the host's own name; four more tell hosts apart that begin alike."""
+"""Characters of the host's own name; a hash of four more follows."""
 MACHINE_ID = Path("/etc/machine-id")
-"""A number that systemd gives to each installation, see machine-id(5)."""
+"""File with the number of an installation of systemd, see machine-id(5)."""
 ABANDONED_AFTER_SECONDS = 3600.0
 
 
@@ -40,7 +40,7 @@ class Temporary:
     _is_open: bool = True
 
     def close(self) -> None:
-        """Write no more, and give up the lock."""
+        """Close it and release the lock."""
         if self._is_open:
             self._is_open = False
             os.close(self.descriptor)
@@ -50,14 +50,13 @@ class Temporary:
 def host() -> str:
     """Return a short name of this machine, of letters, digits and dashes.
 
-    It ends with a hash of the whole name and the machine's number, since many machines are
-    called ``localhost``.
+    Its end is a hash of the whole name and the machine's number: many are called ``localhost``.
     """
     import socket
 
     name = socket.gethostname()
     number = b""
-    with contextlib.suppress(OSError):  # only Linux has it, and containers do not
+    with contextlib.suppress(OSError):  # only Linux has one, outside containers
         number = MACHINE_ID.read_bytes()
     digest = hashlib.sha256(os.fsencode(name) + b"\0" + number).hexdigest()[:4]
     plain = re.sub("[^a-z0-9]+", "-", name.lower())[:LONGEST_HOST].strip("-")
@@ -66,14 +65,13 @@ def host() -> str:
 
 @contextlib.contextmanager
 def temporary_beside(path: Path, is_private: bool = False) -> Iterator[Temporary]:
-    """Open a temporary file in the target's folder, and remove it in the end if it is there.
+    """Open a temporary file in the target's folder, and remove it at the end if it still exists.
 
-    It is locked as long as it is open, so that `sweep` of another run can tell
-    it from one whose run was killed.
+    It stays locked while open: files of killed runs, which `sweep` removes, have no lock.
 
     Args:
         path: The target.
-        is_private: Let nobody but the user read it, whatever the umask says.
+        is_private: Let only the user read it, whatever the umask.
     """
     is_ours = False
     while not is_ours:
@@ -96,10 +94,7 @@ def _create(path: Path, mode: int) -> Temporary:
 
 
 def _claim(temporary: Temporary) -> bool:
-    """Lock a new file, and tell whether it is still there.
-
-    Until it is locked, `sweep` of another run takes it for abandoned.
-    """
+    """Lock a new file, and tell whether another run's `sweep` has not removed it before."""
     try:
         temporary.is_locked = _lock(temporary.descriptor)
     except BlockingIOError:
@@ -108,16 +103,15 @@ def _claim(temporary: Temporary) -> bool:
 
 
 def sweep(folder: Path, trust_locks: bool = True) -> int:
-    """Remove temporary files of runs that were killed, and return how many.
+    """Remove temporary files of killed runs, and return how many.
 
-    A file of this machine that is locked is being written and stays; one that is not locked
-    is removed. Files of other machines, and files where none can be locked, are removed when
-    they are an hour old.
+    A locked file stays. An unlocked one of this machine is removed. Files of other machines,
+    and files that cannot be locked, are removed when they are an hour old.
 
     Args:
-        folder: Where to look.
-        trust_locks: Whether a file of this machine that is not locked is removed whatever
-            its age; on some network file systems every lock succeeds.
+        folder: Its temporary files are removed, not those below.
+        trust_locks: Whether to remove unlocked files of any age: on some network file systems
+            every lock succeeds.
     """
     removed = 0
     with contextlib.suppress(OSError):
@@ -128,14 +122,14 @@ def sweep(folder: Path, trust_locks: bool = True) -> int:
 
 
 def has_unfinished(folder: Path) -> bool:
-    """Tell whether a folder holds temporary files whose locks this machine can trust."""
+    """Tell whether a folder holds temporary files of this machine."""
     return any(_has_our_locks(scratch) for scratch in folder.glob(TEMPORARY_FILES))
 
 
 def _has_our_locks(scratch: Path) -> bool:
-    """Tell whether this machine would see the lock of a temporary file."""
+    """Tell whether this machine wrote a temporary file, and so sees its lock."""
     ending = _ENDING.search(scratch.name)
-    return ending is not None and ending[1] in (None, host())
+    return ending is not None and ending[1] == host()
 
 
 def _remove_if_abandoned(scratch: Path, trust_locks: bool) -> bool:
@@ -144,11 +138,11 @@ def _remove_if_abandoned(scratch: Path, trust_locks: bool) -> bool:
     descriptor = os.open(scratch, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
         status = os.fstat(descriptor)
-        # Time of modification is set back by --preserve-times. The other one, of creation on
-        # Windows and of any change elsewhere, cannot be.
+        # --preserve-times sets the time of modification back. The other time, of creation on
+        # Windows and of any change elsewhere, cannot be set.
         changed = max(status.st_mtime, status.st_ctime)
         is_old = time.time() - changed > ABANDONED_AFTER_SECONDS
-        # Locked also where that proves nothing: a file whose lock is seen is being written.
+        # Also tried where no lock proves nothing: a lock proves that the file is being written.
         if _lock(descriptor) and trust_locks and _has_our_locks(scratch):
             scratch.unlink()
             return True
@@ -160,11 +154,7 @@ def _remove_if_abandoned(scratch: Path, trust_locks: bool) -> bool:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed; return whether files can be locked here.
-
-    Raises:
-        BlockingIOError: If another run holds it.
-    """
+    """Lock an open file; return whether that works here, or raise `BlockingIOError` if it is."""
     try:
         import fcntl
     except ImportError:  # Windows
