@@ -60,14 +60,19 @@ def open_model(model: str) -> Weights:
             embedded and not the file that belongs to this version.
     """
     path, known = find_weights(model), MODELS.get(model)
-    data = read_weights(path)
-    sha256 = hashlib.sha256(data).hexdigest()
-    if known and known.is_embedded and sha256 != known.sha256:
+    try:
+        data = read_weights(path)
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    weights = Weights(
+        path, data, hashlib.sha256(data).hexdigest(), bool(known and known.is_embedded)
+    )
+    if known and weights.is_verified and weights.sha256 != known.sha256:
         raise WeightsError(
-            f"{path}: damaged, or not of this version: its sha256 is {sha256}, "
+            f"{path}: damaged, or not of this version: its sha256 is {weights.sha256}, "
             f"not {known.sha256}; {repair_hint(model)}"
         )
-    return Weights(path, data, sha256, is_verified=bool(known and known.is_embedded))
+    return weights
 
 
 def load_network(weights: Path | Weights) -> SRN:
@@ -93,11 +98,12 @@ def read_weights(path: Path) -> bytes:
     """Read a weights file whole.
 
     Raises:
-        WeightsError: If it is missing, cannot be read, or is too large for weights.
+        WeightsError: If it is missing or cannot be read.
+        ValueError: If it is too large for weights.
     """
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise WeightsError(f"{path}: too large for a weights file; {repair_hint(path)}")
+            raise ValueError("too large for a weights file")
         return path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: {describe_os_error(error)}") from error
