@@ -53,7 +53,7 @@ class Deblurrer:
 
     Args:
         model: A model's name, or a weights file.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps`` or ``xpu``.
         tile: Side of the largest tile, a square, in pixels, or ``auto``.
         strength: Share of the change to apply, from 0 to 1.
         views: Number of mirrored and turned passes to average, from 1 to 8.

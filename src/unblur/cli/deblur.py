@@ -203,5 +203,5 @@ def _make_deblurrer(weights: Weights, options: Options, ui: Ui) -> Deblurrer:
     deblurrer = load_deblurrer(
         weights, options.engine, reserved=drawing_bytes(options), warn=ui.say
     )
-    ui.settings |= {"device": deblurrer.device.type, "tile": deblurrer.tile}
+    ui.settings |= deblurrer.used
     return deblurrer

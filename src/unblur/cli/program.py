@@ -27,6 +27,7 @@ from unblur.cli.values import BlurLevel, MemorySize, Overwrite, TileSize, one_of
 from unblur.config import read_config
 from unblur.errors import UsageError
 from unblur.formats.photo import CONVERSIONS
+from unblur.network.device_kinds import KINDS
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Engine
 from unblur.version import __version__
 
@@ -164,7 +165,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    type=click.Choice(["auto", *(kind.name for kind in KINDS)]),
     default=Engine.device,
     show_default=True,
     help="Where to run the network.",

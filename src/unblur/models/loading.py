@@ -54,5 +54,5 @@ def load_deblurrer(
     if engine.threads:
         use_threads(None if engine.threads == "auto" else engine.threads)
     network = load_network(weights) if isinstance(weights, Weights) else weights
-    device = working_device(network, engine.device, warn).type
+    device = working_device(network, engine.device, warn).name
     return Deblurrer(network, replace(engine, device=device), reserved=reserved, warn=warn)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CORES = 4
 """Default number of cores of a worker without a GPU."""
+CLUSTER_DEVICES = ("auto", "cuda", "cpu")
 CONNECT_SECONDS = 10.0
 """Longest wait for the cluster to accept a connection."""
 LOCAL_STORE_BYTES = 128 << 20
@@ -51,9 +52,10 @@ class RayRunner:
     def __init__(
         self, address: str, load_network: Callable[[], SRN], engine: Engine, workers: int | None
     ) -> None:
-        if engine.device == "mps":
+        if engine.device not in CLUSTER_DEVICES:
             raise UsageError(
-                "--device mps cannot be used on clusters: Ray does not support Apple GPUs"
+                f"--device {engine.device} cannot be used on clusters, "
+                f"only {', '.join(CLUSTER_DEVICES)}"
             )
         self._address, self._load_network = address, load_network
         self._engine, self._workers = engine, workers
