@@ -19,7 +19,7 @@ from conftest import make_jpeg, make_pixels
 
 from unblur import __version__, doctor
 from unblur.cli import main
-from unblur.errors import DeviceError
+from unblur.errors import DeviceError, UsageError
 from unblur.network import device_kinds
 from unblur.network.deblurrer import Deblurrer
 from unblur.network.device_kinds import DeviceKind
@@ -248,3 +248,12 @@ def test_a_clusters_node_names_the_device_of_each_photo(monkeypatch, tmp_path, i
     settings = worker.prepare(__version__, [])
     assert worker.start(0, Job(photo, target), None).used == settings
     assert worker.publish(0).used == settings
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu"])
+def test_a_device_that_clusters_do_not_have_is_refused(name):
+    pytest.importorskip("ray", reason="ray is not installed")
+    from unblur.run.ray_runner import RayRunner
+
+    with pytest.raises(UsageError, match=f"{name} cannot be used on clusters, only auto, cuda"):
+        RayRunner("local", pytest.fail, Engine(device=name), None)
