@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -85,8 +86,8 @@ class Deblurrer:
         reserved: int = 0,
         warn: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.engine, self.reserved, self._warn = engine, reserved, warn
-        self._warned: set[str] = set()
+        self.engine, self.reserved = engine, reserved
+        self.warn = cache(warn)  # says each sentence once
         self._network, self._precision = network, precision
         self.config = network.config
         self.views = ALL_VIEWS[: engine.views]
@@ -138,12 +139,6 @@ class Deblurrer:
         # After the handler, the tensors on the device are freed.
         self._use(CPU)
         return self._deblur(image, on_progress)
-
-    def warn(self, text: str) -> None:
-        """Warn, unless the same was said before."""
-        if text not in self._warned:
-            self._warn(text)
-        self._warned.add(text)
 
     def _deblur(self, image: Pixels, on_progress: Callable[[float], None] | None) -> Pixels:
         """Deblur a photo on the device in use."""

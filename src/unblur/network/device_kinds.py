@@ -69,9 +69,8 @@ def _cuda_build(torch: Torch) -> str:
 
 
 def _cuda_hardware(torch: Torch) -> str:
-    count = torch.cuda.device_count()
-    others = f", the first of {count}" if count > 1 else ""
-    return f"{torch.cuda.get_device_name(0)}{others}"
+    name, count = torch.cuda.get_device_name(0), torch.cuda.device_count()
+    return f"{name}, the first of {count}" if count > 1 else str(name)
 
 
 def _free(module: Torch) -> int:
