@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unblur.cli.console import Ui
-from unblur.cli.shared import exit_code_of, options_with_defaults, verbosity_options
+from unblur.cli.shared import options_with_defaults, verbosity_options, with_ui
 from unblur.errors import ExitCode
 from unblur.models.loading import limit_openmp_spinning
 from unblur.run.watcher import NORMAL
@@ -31,7 +31,8 @@ PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity_options
-def doctor(as_json: bool, quiet: int, verbose: int) -> None:
+@with_ui
+def doctor(ui: Ui, as_json: bool) -> ExitCode:
     """Test the installation and each device.
 
     Print versions, devices, memory, models and configuration. Each
@@ -39,17 +40,11 @@ def doctor(as_json: bool, quiet: int, verbose: int) -> None:
     in fp32. The exit code is 0 if all is well, 4 if weights are damaged, and
     5 if a device failed. Please add the output to bug reports.
     """
-    ui = Ui(verbose - quiet)
-    root = click.get_current_context().find_root().command
-    options = options_with_defaults(root)
-    sys.exit(exit_code_of(lambda: _act(ui, as_json, options), ui))
-
-
-def _act(ui: Ui, as_json: bool, options: dict[str, bool]) -> ExitCode:
     limit_openmp_spinning()
     from unblur.doctor import examine, findings
 
-    examination = examine(options)
+    program = click.get_current_context().find_root().command
+    examination = examine(options_with_defaults(program))
     found = findings(examination)
     code = next((finding.exit_code for finding in found), ExitCode.OK)
     if as_json:
