@@ -85,11 +85,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
 
 
 def _require_history(history: History, options: Options) -> None:
-    """Check that the record can be used if results replace originals.
-
-    Raises:
-        UsageError: If not: this run or the next could deblur a result again.
-    """
+    """Raise `UsageError` if results replace originals, but a second run would not know them."""
     if history.problem and options.in_place:
         raise UsageError(f"--in-place needs the record of results: {history.problem}")
 

@@ -260,11 +260,7 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
 
 
 def _check_working_folder() -> None:
-    """Check that the working folder exists: without it, libraries fail in odd ways.
-
-    Raises:
-        UsageError: If it has been removed.
-    """
+    """Raise `UsageError` if the working folder is gone: libraries would fail in odd ways."""
     try:
         Path.cwd()
     except OSError as error:

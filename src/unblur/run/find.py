@@ -155,11 +155,7 @@ def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Itera
 
 
 def _list_folder(folder: Path) -> list[os.DirEntry[str]]:
-    """Return the entries of a folder, sorted by name.
-
-    Raises:
-        OSError: If it cannot be listed.
-    """
+    """Return the entries of a folder, sorted by name, or raise `OSError`."""
     with os.scandir(unlimited(folder)) as listing:
         return sorted(listing, key=lambda entry: entry.name)
 
