@@ -210,12 +210,12 @@ def import_model(ui: Ui, file: Path, name: str | None) -> None:
 
     found = read_networks(file)
     if name and len(found) > 1:
-        names = ", ".join(one.name for one in found)
+        names = ", ".join(found)
         raise UsageError(f"{file} holds several networks ({names}): --name names only one")
     checksum = file_checksum(file)
-    for one in found:
-        path = keep(one.network, name or one.name, file.name, checksum)
-        ui.say(f"imported {file} as {name or one.name}")
+    for usual_name, network in found.items():
+        path = keep(network, name or usual_name, file.name, checksum)
+        ui.say(f"imported {file} as {name or usual_name}")
         ui.answer(str(path))
 
 
