@@ -23,7 +23,7 @@ from unblur.cli.shared import (
     path_options,
     verbosity_options,
 )
-from unblur.cli.values import BlurLevel, MemorySize, Overwrite, TileSize, one_of
+from unblur.cli.values import Overwrite, blur_level, memory_size, one_of, tile_size
 from unblur.config import read_config
 from unblur.errors import UsageError
 from unblur.formats.photo import CONVERSIONS
@@ -100,7 +100,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option(
     "--blur-level",
-    type=BlurLevel(),
+    type=blur_level,
     default=BLURRY_LEVEL,
     show_default=True,
     metavar="N",
@@ -171,7 +171,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option(
     "--tile",
-    type=TileSize(),
+    type=tile_size,
     default=Engine.tile,
     show_default=True,
     metavar="auto|N",
@@ -195,7 +195,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option(
     "--max-memory",
-    type=MemorySize(),
+    type=memory_size,
     metavar="SIZE",
     help="Limit on main memory, such as 2G. Default: the free memory.",
 )
