@@ -132,6 +132,8 @@ def _why(pytorch: PyTorch) -> str:
 
 
 def _device_row(device: Device) -> Iterator[str]:
+    from rich.filesize import decimal
+
     if device.seconds is None:
         verdict, mark = "not tested: no weights", NEITHER
     elif device.problem:
@@ -139,22 +141,19 @@ def _device_row(device: Device) -> Iterator[str]:
     else:
         verdict, mark = f"correct, tested in {device.seconds:.1f} s", GOOD
     tile = f", tiles of {device.tile} pixels" if device.tile else ""
-    text = (
-        f"{device.hardware}: {device.precision}, {_size(device.free_bytes)} free{tile}; {verdict}"
-    )
+    free = decimal(device.free_bytes)
+    text = f"{device.hardware}: {device.precision}, {free} free{tile}; {verdict}"
     yield from _row(device.name, text, mark)
 
 
 def _model_row(model: ModelFile) -> Iterator[str]:
+    from rich.filesize import decimal
+
     if model.path is None:
-        yield from _row(
-            model.name,
-            "cannot be used" if model.problem else "not on this machine",
-            BAD if model.problem else NEITHER,
-        )
+        text, mark = "cannot be used" if model.problem else "not on this machine", NEITHER
     else:
-        text = f"{model.path} ({_size(model.size or 0)})"
-        yield from _row(model.name, text, BAD if model.problem else GOOD)
+        text, mark = f"{model.path} ({decimal(model.size or 0)})", GOOD
+    yield from _row(model.name, text, BAD if model.problem else mark)
 
 
 def _findings(found: list[Finding], code: ExitCode) -> Iterator[str]:
@@ -165,11 +164,3 @@ def _findings(found: list[Finding], code: ExitCode) -> Iterator[str]:
         yield from _wrapped(printable(finding.text), f"{mark} ", "  ")
         if finding.command:
             yield f"    {finding.command}"
-
-
-def _size(count: int) -> str:
-    """Return a number of bytes with a unit, such as ``1.5 GB``."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} bytes"

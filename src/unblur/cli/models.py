@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +13,6 @@ from unblur.errors import UsageError, WeightsError
 from unblur.models.catalog import MODELS, Model, find_weights, imported_models, installed_path
 from unblur.run.watcher import VERBOSE
 from unblur.words import describe_os_error, printable
-
-if TYPE_CHECKING:
-    from unblur.models.download import Downloaded
 
 
 @click.group()
@@ -178,21 +174,15 @@ def _download_file(wanted: list[Model], ui: Ui) -> None:
     ui.say(f"downloading {file} from {without_password(address(wanted[0]))}")
     with ui.transfer(file) as progress:
         downloaded = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
-    _report_checksum(wanted[0], downloaded, ui)
-    for path in downloaded.paths:
-        ui.answer(str(path))
-
-
-def _report_checksum(model: Model, downloaded: Downloaded, ui: Ui) -> None:
-    if model.sha256:
-        return
     if downloaded.is_first:
         ui.say(
-            f"the publisher of {model.file} states no checksum, so it cannot be verified; its "
-            f"sha256 {downloaded.checksum} is recorded, and later downloads must match it"
+            f"the publisher of {file} states no checksum, so it cannot be verified; its sha256 "
+            f"{downloaded.checksum} is recorded, and later downloads must match it"
         )
-    else:
-        ui.say(f"{model.file} matches the first download: sha256 {downloaded.checksum}")
+    elif wanted[0].sha256 is None:
+        ui.say(f"{file} matches the first download: sha256 {downloaded.checksum}")
+    for path in downloaded.paths:
+        ui.answer(str(path))
 
 
 @models.command("import")

@@ -57,12 +57,8 @@ KnownFormat = Callable[[Path], Format | None]
 """Returns the format of a file from the record, so that it need not be opened."""
 
 
-def no_known_format(path: Path) -> None:
-    """Return ``None``: the record is not used."""
-
-
 def find(
-    named: Place, options: Options, listing: Listing, known_format: KnownFormat = no_known_format
+    named: Place, options: Options, listing: Listing, known_format: KnownFormat = lambda path: None
 ) -> Iterator[Found]:
     """Yield a file or object that the user names, or everything below a named folder.
 
