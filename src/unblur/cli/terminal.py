@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from unblur.options import USUAL_CELL, Screen, Way
-from unblur.pictures.preview import Color, Preview, half_blocks
+from unblur.pictures.preview import Preview, half_blocks
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -42,6 +42,7 @@ class Printed:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the codes and characters for the terminal."""
+        from rich.color import Color
         from rich.segment import ControlType, Segment
         from rich.style import Style
 
@@ -52,7 +53,8 @@ class Printed:
             return
         for line in half_blocks(self.preview.blocks):
             for upper, lower in line:
-                yield Segment("▀", Style(color=_hex(upper), bgcolor=_hex(lower)))
+                colors = Color.from_rgb(*upper), Color.from_rgb(*lower)
+                yield Segment("▀", Style.from_color(*colors))
             yield Segment.line()
 
 
@@ -130,7 +132,3 @@ def _cell_size(descriptor: int) -> tuple[int, int]:
     if not (rows and columns and width and height):
         return USUAL_CELL
     return max(1, width // columns), max(1, height // rows)
-
-
-def _hex(color: Color) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)

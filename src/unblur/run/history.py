@@ -166,12 +166,9 @@ class History:
             is_result: Whether to look for results at its place, instead of results made from it.
         """
         query = tables.AT if is_result else tables.MADE_OF
-        found = self._select(query, (key_of(photo), state.size, str(state.mark)))
-        return (
-            format_of_hash(pixels_in(found[0].after if is_result else found[0].before))
-            if found
-            else None
-        )
+        for record in self._select(query, (key_of(photo), state.size, str(state.mark))):
+            return format_of_hash(pixels_in(record.after if is_result else record.before))
+        return None
 
     def record(self, *records: Record) -> None:
         """Write results to the record in one transaction, just before they are published.
