@@ -30,15 +30,12 @@ if TYPE_CHECKING:
 
 
 def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
-    """Deblur photos, or only print the plan.
+    """Deblur photos, or only print the plan, and return the exit code.
 
     Args:
         flags: The values of all options.
         ui: Prints messages and outcomes.
         stdout: File descriptor of standard output, for a photo that is written there.
-
-    Returns:
-        The exit code.
 
     Raises:
         UnblurError: If no photo can be deblurred.

@@ -62,11 +62,7 @@ def find(
 ) -> Iterator[Found]:
     """Yield a file or object that the user names, or everything below a named folder.
 
-    Args:
-        named: A photo or a folder.
-        options: The user's options.
-        listing: Receives the objects below folders, with their states.
-        known_format: Returns the format of a file below a folder, if the record has it.
+    The objects below it are added to ``listing``, with their states.
     """
     try:
         is_folder = is_folder_at(named)

@@ -75,10 +75,6 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
 def find_photos(paths: Iterable[str], options: Options) -> Plan:
     """Find photos as `make_plan` does, but choose no targets.
 
-    Args:
-        paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
-        options: The user's options.
-
     Raises:
         UsageError: If a path is empty or impossible.
     """

@@ -71,12 +71,7 @@ class RayRunner:
             self._dispatcher.sweep()
 
     def do(self, jobs: list[Job], session: Session) -> None:
-        """Do jobs; see `unblur.run.runner.Runner`.
-
-        Raises:
-            DeviceError: If the cluster has no room for any worker.
-            UnblurError: If no worker can be used.
-        """
+        """Do jobs, see `unblur.run.runner.Runner`; raise `UnblurError` if no worker can be used."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         shapes = choose_shapes(nodes, self._engine, self._workers)
         network = ray.put(self._network)
