@@ -46,7 +46,11 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     from unblur.run.runner import Session, run_plan
 
     started, options = time.monotonic(), _read_options(flags)
-    page = _page_path(flags)
+    page: Path | None = flags["report"]
+    if page:
+        from unblur.cli.page import check_target
+
+        check_target(page)
     paths = read_paths(flags)
     ui.settings |= options.engine.reported
     weights = open_model(options.engine.model)
@@ -100,16 +104,6 @@ def _chosen(record: type[Options | Engine], flags: dict[str, Any]) -> dict[str, 
     """Return the values of a record's fields; those without a value keep their default."""
     names = [field.name for field in fields(record)]
     return {name: flags[name] for name in names if flags.get(name) is not None}
-
-
-def _page_path(flags: dict[str, Any]) -> Path | None:
-    """Return the path of the web page, if there is one, after checking that it can be written."""
-    if flags["report"] is None:
-        return None
-    from unblur.cli.page import check_target
-
-    check_target(Path(flags["report"]))
-    return Path(flags["report"])
 
 
 def _with_display_options(options: Options, flags: dict[str, Any], plan: Plan, ui: Ui) -> Options:

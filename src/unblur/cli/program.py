@@ -79,11 +79,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help="Replace existing files; see --on-existing.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show the plan; write nothing.")
-@click.option(
-    "--only-blurry",
-    is_flag=True,
-    help="Skip sharp photos; see --blur-level.",
-)
+@click.option("--only-blurry", is_flag=True, help="Skip sharp photos; see --blur-level.")
 @click.option(
     "--strength",
     cls=PlainOption,
@@ -138,11 +134,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     metavar="1-100",
     help="Compression quality of lossy formats. Default: the photo's own.",
 )
-@click.option(
-    "--strip-metadata",
-    is_flag=True,
-    help="Keep only colour profile and orientation.",
-)
+@click.option("--strip-metadata", is_flag=True, help="Keep only colour profile and orientation.")
 @click.option("--preserve-times", is_flag=True, help="Copy the modification time to the result.")
 @click.option(
     "--refresh-thumbnail/--keep-thumbnail",
@@ -152,6 +144,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @click.option(
     "--report",
     metavar="FILE.html",
+    type=click.Path(path_type=Path),
     help="Write a web page: all photos before and after.",
 )
 @click.option("--preview", is_flag=True, help="Show photos before and after in the terminal.")

@@ -3,8 +3,6 @@
 One query finds out what the terminal supports. It asks for kitty's graphics protocol ("Querying
 support and available transmission mediums") and then for the primary device attributes, which every
 ECMA-48 terminal reports; attribute 4 is sixel (DEC, VT330/VT340 Programmer Reference, chapter 14).
-iTerm2, newer versions of Windows Terminal, foot, xterm -ti vt340, Konsole and others support sixel;
-kitty, Ghostty and WezTerm support kitty's protocol.
 """
 
 from __future__ import annotations

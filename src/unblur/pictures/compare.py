@@ -84,7 +84,9 @@ def draw_comparison(pair: Pair, side: int = SIDE_PX) -> Image.Image:
     for whole in wholes:
         _mark(whole, area, whole.width / pair.before.size[0])
     size = (area.width * MAGNIFIED, area.height * MAGNIFIED)
-    parts = [_magnified(view.part(area), size) for view in (pair.before, pair.after)]
+    parts = [
+        view.part(area).resize(size, Image.Resampling.LANCZOS) for view in (pair.before, pair.after)
+    ]
     middle = LABEL_PX + wholes[0].height
     sheet = Image.new(
         "RGB", (2 * column + 3 * GAP_PX, middle + LABEL_PX + size[1] + GAP_PX), GROUND
@@ -181,10 +183,6 @@ def _mark(picture: Image.Image, area: Area, scale: float) -> None:
         for x in (area.left, area.top, area.left + area.width - 1, area.top + area.height - 1)
     ]
     ImageDraw.Draw(picture).rectangle(corners, outline=MARK, width=2)
-
-
-def _magnified(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def _code(picture: Image.Image, **coding: Any) -> bytes:  # noqa: ANN401 (Pillow's options)

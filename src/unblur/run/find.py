@@ -135,7 +135,8 @@ def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Itera
             yield Found(entry.path, entry.below, passed_over=reason)
         else:
             try:
-                listing = _list_folder(entry.path)
+                with os.scandir(unlimited(entry.path)) as folder:
+                    listing = sorted(folder, key=lambda one: one.name)
             except OSError as error:
                 reason = f"cannot be listed: {describe_os_error(error)}"
                 yield Found(entry.path, PurePath(), problem=reason)
@@ -144,12 +145,6 @@ def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Itera
                 yield Found(entry.path, entry.below, passed_over=reason)
             else:
                 stack.append(map(partial(_to_entry, entry), listing))
-
-
-def _list_folder(folder: Path) -> list[os.DirEntry[str]]:
-    """Return the entries of a folder, sorted by name, or raise `OSError`."""
-    with os.scandir(unlimited(folder)) as listing:
-        return sorted(listing, key=lambda entry: entry.name)
 
 
 def _to_entry(folder: _Entry, listed: os.DirEntry[str]) -> _Entry:

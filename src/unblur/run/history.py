@@ -180,7 +180,7 @@ class History:
         learned, self._learned = self._learned, []
         rows = [record.to_row() for record in (*learned, *records)]
         if rows:
-            self._change(lambda database: tables.insert(database, rows))
+            self._do(lambda database: tables.insert(database, rows))
 
     def learn(self, record: Record) -> None:
         """Record a result that was found with another name or time stamp; written later."""
@@ -190,8 +190,7 @@ class History:
 
     def forget(self, place: Place) -> None:
         """Remove a place from the record; results with other places stay known by them."""
-        key = key_of(place)
-        self._change(lambda database: tables.forget(database, key))
+        self._do(lambda database: tables.forget(database, key_of(place)))
 
     def _select(self, query: str, values: tuple[str | int, ...]) -> list[Record]:
         def select(database: sqlite3.Connection) -> list[Record]:
@@ -199,19 +198,12 @@ class History:
 
         return self._do(select) or []
 
-    def _change(self, act: Callable[[sqlite3.Connection], None]) -> None:
-        def transact(database: sqlite3.Connection) -> None:
-            with database:
-                act(database)
-
-        self._do(transact)
-
     def _do(self, act: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Act on the database; after an error return ``None`` and keep the first error's text."""
+        """Act in one transaction; after an error return ``None``, and keep the first one's text."""
         if self._database is None:
             return None
         try:
-            with self._lock:
+            with self._lock, self._database:
                 return act(self._database)
         except (sqlite3.Error, OverflowError) as error:
             self._note(error)

@@ -106,7 +106,10 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
             _refuse_to_lose_work(photo, backup, history)
         if choices.dry_run:
             return Outcome(job, Status.PLANNED)
-        _put_back(photo, backup)
+        if is_same(photo, backup):  # hard links to one file, left by a killed run
+            backup.unlink()
+        else:
+            drafts.move_over(backup, photo)
     except PhotoError as error:
         return Outcome(job, Status.FAILED, str(error))
     except OSError as error:
@@ -125,14 +128,6 @@ def _check_files(photo: Path, backup: Path) -> None:
         raise PhotoError(f"{photo.name} is a folder: move it away")
     if not os.access(photo.parent, os.W_OK):
         raise PhotoError(f"{photo.parent} cannot be written to")
-
-
-def _put_back(photo: Path, backup: Path) -> None:
-    """Rename a backup to its photo, or raise `OSError`."""
-    if is_same(photo, backup):  # hard links to one file, left by a killed run
-        backup.unlink()
-    else:
-        drafts.move_over(backup, photo)
 
 
 def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
