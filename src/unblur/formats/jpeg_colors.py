@@ -1,10 +1,9 @@
-"""JPEG's own colours, changed by as much as the pixels that were made of them.
+"""Change the stored YCbCr of a JPEG by the difference of its RGB pixels.
 
-Two things make a photo that nobody changed come back different: pixels between
-RGB and YCbCr are rounded and clipped, and coarser chroma is smoothed, because
-decoders enlarge it by a triangle filter where encoders average it. So the stored
-YCbCr is decoded once more, moved by the difference of the RGB pixels, and its
-chroma sharpened by what the decoder will smooth.
+Coding an unchanged photo again would change it: conversion between RGB and YCbCr rounds
+and clips, and coarse chroma is smoothed, because decoders enlarge it by a triangle filter
+and encoders average it. So the difference is added to the stored YCbCr, and its chroma
+is sharpened by as much as the decoder will smooth it.
 """
 
 from __future__ import annotations
@@ -23,24 +22,21 @@ FROM_RGB = np.array(
 )
 """Differences of Y, Cb and Cr from those of red, green and blue (JFIF 1.02, page 3)."""
 SHARPENINGS = 6
-"""Steps to the chroma whose smoothed form is wanted; each halves what is left, or better."""
+"""Iterations of the sharpening; each at least halves the error."""
 FIXED_POINT = 64
-"""Steps per level of stored chroma: what is moved stays within 16 bits, from -255 to 510."""
+"""Steps per level of stored chroma, whose range of -255 to 510 then fits into 16 bits."""
 
 
 def move_colors(
-    stored: Image.Image,
-    before: NDArray[Any],
-    after: NDArray[Any],
-    subsampling: tuple[int, int],
+    stored: Image.Image, before: NDArray[Any], after: NDArray[Any], subsampling: tuple[int, int]
 ) -> None:
-    """Change YCbCr by as much as RGB changed, in strips: a large photo is there thrice already.
+    """Change YCbCr by as much as RGB changed, in strips to save memory.
 
     Args:
-        stored: Pillow's YCbCr, H x W, as decoded; changed in place. Where
-            chroma is coarser, all pixels of a sample become alike.
+        stored: Pillow's YCbCr, H x W, as decoded; changed in place. All pixels of a coarse
+            chroma sample become equal.
         before: (H, W, 3) uint8, RGB as decoded.
-        after: (H, W, 3) uint8, the RGB to be shown.
+        after: (H, W, 3) uint8, RGB of the result.
         subsampling: Luma samples per chroma sample, down and across, each 1 or 2.
     """
     down, across = subsampling
@@ -81,8 +77,8 @@ def _paste(image: Image.Image, top: int, values: Floats) -> None:
 def _sharpened_rows(
     plane: NDArray[np.int16], top: int, rows: int, down: int, across: int
 ) -> Floats:
-    """Sharpen some rows of a plane as if all of them had been."""
-    start = max(0, top - SHARPENINGS)  # each step looks one row further
+    """Sharpen some rows of a plane exactly as in the whole plane."""
+    start = max(0, top - SHARPENINGS)  # each step needs one more row
     context = plane[start : top + rows + SHARPENINGS].astype(np.float32) / np.float32(FIXED_POINT)
     return sharpened(context, down, across)[top - start :][:rows]
 
@@ -92,7 +88,7 @@ def averaged(plane: Floats, down: int, across: int) -> Floats:
     for axis, factor in enumerate((down, across)):
         lines = np.moveaxis(plane, axis, 0)
         if factor == 2 and len(lines) % 2:
-            # A triangle filter's next value, which lies outside the photo.
+            # The triangle filter's next value, outside the photo.
             step = lines[-1] - lines[-2] if len(lines) > 1 else np.zeros_like(lines[-1])
             lines = np.concatenate([lines, (lines[-1] + step / 2)[None]])
         total = sum((lines[index::factor] for index in range(1, factor)), lines[::factor])

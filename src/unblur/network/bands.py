@@ -1,9 +1,8 @@
-"""How a photo passes through a network in bands of rows, and still comes out as if it were whole.
+"""Run a network on a photo in bands of rows, with the result of the whole photo.
 
-A convolution needs some rows above and below those that it computes. So each
-layer keeps the last rows it has seen until the next band brings those that
-follow, as a line buffer does in image hardware: nothing is computed twice,
-there are no seams, and results lag behind the rows that have been put in.
+A convolution needs rows above and below those that it computes. So each layer keeps its
+last rows for the next band, as a line buffer does in image hardware: nothing is computed
+twice, there are no seams, and results lag behind the input.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 PIECE_ROWS = 16
-"""Of the rows that come out with an image's last band, how many are computed at once."""
+"""Rows of an image's last band that are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,13 @@ class Span:
 
 
 def next_band(start: int, height: int, most: int, multiple: int) -> Span:
-    """Cut the next band off what is left of an image.
+    """Return the next band of an image.
 
-    Bands are of equal height, because equal shapes reuse prepared kernels; only
-    the last is as low as can be, since it also brings out all that lags behind.
+    Bands have equal heights, because equal shapes reuse prepared kernels. The last is as
+    low as possible, since all delayed rows come out with it.
 
     Args:
-        start: First row that is left; a multiple of ``multiple``, as ``height`` is.
+        start: First row of the band; a multiple of ``multiple``, as ``height`` is.
         height: Rows of the image.
         most: Upper bound of a band's rows, if that is at least one multiple.
         multiple: Every start and stop is a multiple of it.
@@ -57,10 +56,9 @@ def next_band(start: int, height: int, most: int, multiple: int) -> Span:
 
 
 class RowQueue:
-    """Rows of a map, (C, H, W), in half precision, that are put in at the bottom and read once.
+    """Rows of a map, (C, H, W), in half precision, appended at the bottom and read once.
 
-    What has been read is freed: as a photo's result grows, what it is made of goes.
-    Maps of their own go back to the system at once; the C library would keep them.
+    Rows are freed once read. They are in memory maps, which go back to the system at once.
     """
 
     def __init__(self) -> None:
@@ -75,7 +73,7 @@ class RowQueue:
             self._blocks[-1][...] = rows
 
     def read(self, start: int, stop: int) -> NDArray[np.float16]:
-        """Return rows from ``start`` to ``stop`` or the last; those above are lost."""
+        """Return rows from ``start`` to ``stop`` or the last; free those above."""
         while self._top + self._blocks[0].shape[1] <= start:
             self._top += self._blocks.popleft().shape[1]
         parts, bottom = [], self._top
@@ -89,41 +87,40 @@ class RowQueue:
 
 @dataclass(frozen=True)
 class LineBuffers:
-    """What the layers of a network keep of one band for the next.
+    """Rows that the layers of a network keep of one band for the next.
 
-    A band that fails leaves the buffers above it as they were, so that it can
-    be tried again with fewer rows. By default an image is one band by itself.
+    A band that fails leaves the rows above unchanged, so that it can be tried again with
+    fewer rows. By default the band is a whole image.
     """
 
     above: dict[object, Tensor] = field(default_factory=dict)
-    """Rows that each layer kept of the band above; nothing for an image's first band."""
+    """Rows that each layer kept of the band above; empty for an image's first band."""
     is_last: bool = True
     """Whether the image ends with this band."""
     kept: dict[object, Tensor] = field(default_factory=dict)
     """Rows that each layer keeps of this band."""
     spare: dict[object, Tensor] = field(default_factory=dict)
-    """Memory for these rows: what was kept two bands above."""
+    """Memory for these rows: that of the band two above."""
     scratch: dict[torch.dtype, Tensor] = field(default_factory=dict)
-    """Memory that all windows are made in, one after the other."""
+    """Memory that all windows share."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the band is all of the image, so that nothing lags behind."""
+        """Whether the band is the whole image, so that nothing is delayed."""
         return not self.above and self.is_last
 
     def next(self, is_last: bool) -> LineBuffers:
-        """Return what the band below this one starts from."""
+        """Return the buffers of the band below."""
         return LineBuffers(self.kept, is_last, spare=self.above, scratch=self.scratch)
 
     def window(
         self, layer: object, x: Tensor, kernel: int, stride: int, before: int, after: int
     ) -> Tensor:
-        """Put the rows that a layer kept above those of a band, (B, C, H, W).
+        """Return a band, (B, C, H, W), below the rows that a layer kept of the band above.
 
-        Beyond the image's top and bottom border there are ``before`` and
-        ``after`` rows of zeros. Rows that a convolution will still need with the
-        next band are kept; if there are fewer than ``kernel``, all of them are.
-        The result is overwritten by the next window.
+        The image is padded by ``before`` and ``after`` rows of zeros. Rows that the next
+        band needs are kept; all of them if there are fewer than ``kernel``. The result is
+        overwritten by the next window.
         """
         parts = [self._kept_above(layer, x, before), x]
         if self.is_last:
@@ -135,24 +132,18 @@ class LineBuffers:
         return x[:, :, : ready + overhang]
 
     def delay(self, name: object, x: Tensor, rows: int) -> Tensor:
-        """Hold rows back until others have caught up.
-
-        Args:
-            name: Of the queue in which rows wait.
-            x: The next rows, (B, C, H, W).
-            rows: How many to let through, the first that came.
-        """
+        """Delay rows: queue ``x``, (B, C, H, W), under a name, and return the first ``rows``."""
         x = torch.cat([self._kept_above(name, x), x], dim=2) if self.above else x
         self._keep(name, x[:, :, rows:])
         return x[:, :, :rows]
 
     def add_delayed(self, name: object, x: Tensor, ahead: Tensor) -> Tensor:
-        """Add rows that were held back to those that have caught up, in place.
+        """Add delayed rows in place.
 
         Args:
-            name: Of the queue in which rows wait.
-            x: What is added to, (B, C, H, W).
-            ahead: The next rows to be added; as many as are too early wait.
+            name: Name of the queue.
+            x: Rows to add to, (B, C, H, W).
+            ahead: New rows; those that ``x`` has not reached yet are kept for the next band.
         """
         if self.is_whole:
             return x.add_(ahead)
@@ -164,11 +155,7 @@ class LineBuffers:
         return x
 
     def pieces(self, x: Tensor) -> Iterator[tuple[Tensor, LineBuffers]]:
-        """Cut the rows that come out with the last band into bands of their own.
-
-        All that lagged behind would otherwise go through the layers that take
-        most memory at once.
-        """
+        """Split the last band's rows, all delayed ones among them, into bands to save memory."""
         if self.is_whole or not self.is_last:
             yield x, self
             return
@@ -180,7 +167,7 @@ class LineBuffers:
         yield pieces[-1], LineBuffers(above, is_last=True, scratch=self.scratch)
 
     def _keep(self, name: object, *parts: Tensor) -> None:
-        """Copy rows for the band below, into the same memory as two bands above where they fit."""
+        """Copy rows for the band below, into the memory of two bands above if they fit."""
         if self.is_last:
             return
         x, rows = parts[-1], sum(part.shape[2] for part in parts)
@@ -189,17 +176,13 @@ class LineBuffers:
         self.kept[name] = torch.cat(parts, dim=2, out=spare if fits else _new_rows(x, rows))
 
     def _kept_above(self, name: object, x: Tensor, zeros: int = 0) -> Tensor:
-        """Return what was kept of the band above; at the top of the image, zeros."""
+        """Return the rows kept of the band above; at the top of the image, zeros."""
         if self.above:
-            return self.above[name].to(x)  # another device, when memory ran out on the one before
+            return self.above[name].to(x)  # the device changes when its memory runs out
         return _zeros(x, zeros)
 
     def _join(self, parts: list[Tensor]) -> Tensor:
-        """Put rows below each other, channels-last.
-
-        In memory that is used again and again: blocks of many sizes, come and
-        gone, would leave the C library's heap full of holes.
-        """
+        """Join rows, channels-last, in shared memory: blocks of many sizes would split the heap."""
         x, rows = parts[0], sum(part.shape[2] for part in parts)
         scratch, size = self.scratch.get(x.dtype), _size(x, rows)
         if scratch is None or scratch.numel() < size or scratch.device != x.device:
@@ -224,5 +207,5 @@ def _size(x: Tensor, rows: int) -> int:
 
 
 def _rows_of(memory: Tensor, x: Tensor, rows: int) -> Tensor:
-    """View memory as (B, C, rows, W), channels-last, with the other sides as ``x`` has them."""
+    """View memory as (B, C, rows, W), channels-last, with B, C and W of ``x``."""
     return memory.view(x.shape[0], rows, x.shape[3], x.shape[1]).permute(0, 3, 1, 2)
