@@ -1,7 +1,7 @@
-"""Test whether a device computes the same as the CPU.
+"""Whether a device computes what the CPU computes.
 
-Some drivers return black pictures, values that are not numbers, or their input,
-without an error.
+Some drivers return black pictures, values that are no numbers, or their input,
+and report no error. One tiny picture tells.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from unblur.network.devices import choose_device, choose_precision
 from unblur.network.srn import SRN
 
 SIDE_PX = 64
-"""Side of the test picture, which takes about 0.1 s on a CPU."""
+"""Side of the test picture, which takes a CPU about a tenth of a second."""
 SQUARES_PX, BLUR_PX = 8, 9
 LEAST_PSNR_DB = 40.0
-"""Least PSNR of a correct device; bfloat16 on a CPU was measured at 70 dB."""
+"""Where a device begins to count as wrong; bfloat16 on a CPU was measured at 70 dB."""
 ONE_LEVEL = 1 / 255
 
 
 def working_device(network: SRN, name: str, warn: Callable[[str], None]) -> torch.device:
-    """Return a device after its self-test.
+    """Return the device of a name, once it has shown that it computes what the CPU does.
 
     Args:
-        network: A network on the CPU, where it stays.
+        network: On the CPU; it stays there.
         name: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        warn: Called with the reason if ``auto`` does not use an available device.
+        warn: Told in a sentence why ``auto`` does not take a device that is there.
 
     Raises:
-        DeviceError: If a named device is missing or wrong.
+        DeviceError: If a device was asked for and is missing or wrong; there is
+            no silent fallback.
     """
     device = choose_device(name)
     problem = None if device.type == "cpu" else self_test(network, device)
@@ -49,28 +50,32 @@ def working_device(network: SRN, name: str, warn: Callable[[str], None]) -> torc
 
 
 def self_test(network: SRN, device: torch.device) -> str | None:
-    """Compare a device in its usual precision with the CPU in float32.
+    """Compare a device, in the precision that it would be used with, with the CPU in fp32.
 
     Args:
-        network: A network on the CPU, where it stays.
-        device: An available device.
+        network: On the CPU; it stays there.
+        device: One that PyTorch sees.
 
     Returns:
-        The problem, or ``None``.
+        What is wrong, or ``None``.
     """
     picture = _blurred_squares(network)
     expected = _run(network, picture, torch.float32)
     try:
         moved = copy.deepcopy(network).to(device)
         found = _run(moved, picture.to(device), choose_precision(device)).float().cpu()
-    except RuntimeError as error:  # from a driver or a missing operator
+    except RuntimeError as error:  # whatever a driver or a missing operator raises
         first_line = (str(error).splitlines() or [""])[0]
         return f"it cannot run the network ({type(error).__name__}: {first_line})"
     return _difference(picture, expected, found)
 
 
 def _blurred_squares(network: SRN) -> Tensor:
-    """Return coloured squares with motion blur, (planes, C, H, W) in [0, 1], channels-last."""
+    """Return coloured squares with motion blur, on which a deblurring network has much to do.
+
+    Returns:
+        (planes, C, H, W) in [0, 1], laid out as photos are.
+    """
     channels, multiple = network.config.channels, network.config.multiple
     side = -(-SIDE_PX // multiple) * multiple
     count = side // SQUARES_PX + 2
@@ -91,7 +96,7 @@ def _run(network: SRN, picture: Tensor, precision: torch.dtype) -> Tensor:
 
 
 def _difference(picture: Tensor, expected: Tensor, found: Tensor) -> str | None:
-    """Describe the error of a device's result, or return ``None``."""
+    """Return what is wrong with a device's result, in words."""
     if not bool(found.isfinite().all()):
         return "it returns values that are not numbers"
     psnr = float(-10 * (found - expected).square().mean().log10())
