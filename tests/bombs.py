@@ -17,9 +17,9 @@ from PIL import Image
 from unblur.formats import bmff
 from unblur.formats.bmff_boxes import make_box
 from unblur.formats.bmff_items import Item, ItemFile, Property, Reference
-from unblur.formats.jpeg import without_metadata
+from unblur.formats.jpeg_markers import without_metadata
 from unblur.formats.metadata import make_orientation
-from unblur.formats.png import make_chunk
+from unblur.formats.png_chunks import make_chunk
 
 JPEG_PHOTO = make_jpeg()
 PICTURE = Image.fromarray(make_pixels(48, 64))

@@ -20,7 +20,7 @@ from conftest import encode_image, make_pixels
 from PIL import Image
 
 from unblur.errors import ExcessError, PhotoError
-from unblur.formats import coding, exif_thumbnail, jpeg
+from unblur.formats import coding, exif_thumbnail, jpeg_markers
 from unblur.formats.bmff_items import Reference, refuse_costly
 from unblur.formats.pixels import reduced
 from unblur.limits import limited, refuse_excess
@@ -66,7 +66,7 @@ def test_a_megabyte_of_an_erased_card_takes_no_second(place, block):
     with quickly("score"), contextlib.suppress(PhotoError):
         coding.decode_reduced(data)
     with quickly("thumbnail"):
-        exif_thumbnail.refreshed(jpeg.first_exif(data), make_pixels(48, 64))
+        exif_thumbnail.refreshed(jpeg_markers.first_exif(data), make_pixels(48, 64))
 
 
 def test_an_erased_block_changes_no_pixel():
@@ -118,7 +118,7 @@ def test_a_thumbnail_of_too_many_scans_stays_as_it_was():
 def test_only_the_first_exif_block_is_a_photos():
     data = make_bombs("JPEG", 5000)["JPEG of thumbnails"]
     seen = []
-    jpeg.edit_exif(data, lambda exif: seen.append(exif) or exif)
+    jpeg_markers.edit_exif(data, lambda exif: seen.append(exif) or exif)
     assert len(seen) == 1
 
 

@@ -176,7 +176,7 @@ class Doomed(Worker):
         return super().start(number, job, source)
 
     def publish(self, number):
-        job = self._finished[number].result.outcome.job
+        job = self._finished[number].outcome.job
         if job.source.name == "before.jpg" and self.is_first("before"):
             self._finished[number].comparison.publish(replaces=False)  # which comes first
             os._exit(1)

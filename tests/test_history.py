@@ -16,9 +16,9 @@ from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
 from unblur.options import Options
-from unblur.run import history_tables, work
+from unblur.run import history_tables, steps
 from unblur.run.content import content_of
-from unblur.run.done import Memory
+from unblur.run.done import KnownResults
 from unblur.run.history import History, Record
 from unblur.run.jobs import Job
 from unblur.run.marks import make_mark, read_mark
@@ -507,13 +507,13 @@ def test_a_history_that_fails_meanwhile_lets_nothing_be_replaced(
 
 def check_it_stays_if_put_in_place(copy, jpeg, deblur, monkeypatch):
     """A result that replaces a photo just before that is read is not deblurred again."""
-    once, load = copy.read_bytes(), work.load
+    once, load = copy.read_bytes(), steps.load
 
     def load_what_was_put_there(job, options):
         copy.replace(jpeg)
         return load(job, options)
 
-    monkeypatch.setattr(work, "load", load_what_was_put_there)
+    monkeypatch.setattr(steps, "load", load_what_was_put_there)
     result = deblur(jpeg, "--in-place", "--no-backup", "-v")
     assert "skipped: already done" in result.stderr
     assert jpeg.read_bytes() == once
@@ -540,7 +540,7 @@ def test_what_a_run_with_another_history_replaced_just_before_is_known_by_its_ma
 def test_of_two_runs_that_make_the_same_result_the_later_one_takes_it_as_done(
     jpeg, deblur, monkeypatch
 ):
-    publish = work.publish
+    publish = steps.publish
 
     def publish_after_another_run(finished):
         other = Path(shutil.copy(finished.draft._scratch, jpeg.with_name("other")))
@@ -548,7 +548,7 @@ def test_of_two_runs_that_make_the_same_result_the_later_one_takes_it_as_done(
         other.replace(jpeg)
         return publish(finished)
 
-    monkeypatch.setattr(work, "publish", publish_after_another_run)
+    monkeypatch.setattr(steps, "publish", publish_after_another_run)
     result = deblur(jpeg, "--in-place", "-v")
     assert (result.code, "done by another run meanwhile" in result.stderr) == (0, True)
 
@@ -636,7 +636,7 @@ def test_objects_are_known_by_their_content_when_they_are_read(tmp_path):
     before = FileState(1, "ETag b", Content("JPEG 1", "2"))
     with History(tmp_path / "history.sqlite3") as history:
         history.record(Record(tmp_path / "a", before, tmp_path / "a", state, "settings"))
-        memory = Memory(history, "settings")
+        memory = KnownResults(history, "settings")
         read = FileState(9, "ETag c", state.content)
         assert memory.recognise(tmp_path / "b", read, Options(in_place=True)) == "already done"
         assert not memory.is_done(Job(tmp_path / "c", tmp_path / "c"), Options(in_place=True))

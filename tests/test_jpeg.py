@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unblur.errors import PhotoError
-from unblur.formats import coding, jpeg
+from unblur.formats import coding, jpeg, jpeg_markers
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 
@@ -27,13 +27,13 @@ def insert(photo, *additions):
 
 def remove(photo, marker):
     """A JPEG without the segments of a marker."""
-    kept = [s for s in jpeg.segments(photo) if s.marker != marker]
+    kept = [s for s in jpeg_markers.segments(photo) if s.marker != marker]
     return b"".join(photo[s.start : s.stop] for s in kept)
 
 
 def metadata(photo):
     """The bytes of every application segment and comment, in order."""
-    return [photo[s.start : s.stop] for s in jpeg.segments(photo) if s.is_metadata]
+    return [photo[s.start : s.stop] for s in jpeg_markers.segments(photo) if s.is_metadata]
 
 
 def tables(photo):
@@ -48,7 +48,7 @@ def sampling(photo):
 
 def patch_sampling(photo, *factors):
     """A JPEG whose frame tells other sampling factors; its pixels become nonsense."""
-    frame = next(s for s in jpeg.segments(photo) if s.marker in jpeg.FRAMES)
+    frame = next(s for s in jpeg_markers.segments(photo) if s.marker in jpeg_markers.FRAMES)
     output = bytearray(photo)
     for index, factor in enumerate(factors):
         output[frame.start + 11 + 3 * index] = factor
@@ -104,10 +104,10 @@ def test_each_component_keeps_its_own_table(own):
 
 def test_tables_of_other_numbers_stay_with_their_components():
     photo = bytearray(make_jpeg(quality=-1, qtables=[[2] * 64, [9] * 64]))
-    for part in jpeg.segments(bytes(photo)):
+    for part in jpeg_markers.segments(bytes(photo)):
         if part.marker == 0xDB and photo[part.start + 4] == 1:
             photo[part.start + 4] = 3
-        if part.marker in jpeg.FRAMES:
+        if part.marker in jpeg_markers.FRAMES:
             photo[part.start + 15] = photo[part.start + 18] = 3
     with Image.open(io.BytesIO(reencode(bytes(photo)).data)) as image:
         coarseness = [image.quantization[table][0] for *_, table in image.layer]
@@ -137,9 +137,9 @@ def test_a_grey_photo_stays_grey():
 def test_an_rgb_coded_photo_stays_so_with_and_without_its_adobe_segment(marked):
     photo = make_jpeg(keep_rgb=True, subsampling="4:4:4")
     if not marked:
-        photo = remove(photo, jpeg.APP14)
+        photo = remove(photo, jpeg_markers.APP14)
     result = reencode(photo).data
-    assert jpeg.is_rgb_coded(result)
+    assert jpeg_markers.is_rgb_coded(result)
     assert metadata(result) == metadata(photo)
     assert mean_difference(photo, result) < 0.5
 
@@ -147,16 +147,16 @@ def test_an_rgb_coded_photo_stays_so_with_and_without_its_adobe_segment(marked):
 def test_rgb_of_components_of_different_sizes_is_coded_in_full():
     photo = patch_sampling(make_jpeg(64, 64, keep_rgb=True, subsampling="4:4:4"), 0x22, 0x11, 0x11)
     result = reencode(photo).data
-    assert jpeg.is_rgb_coded(result)
+    assert jpeg_markers.is_rgb_coded(result)
     assert sampling(result) == [(1, 1)] * 3
 
 
 def test_jfif_outweighs_an_adobe_segment_in_either_order():
     jfif, adobe = segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0"), segment(0xEE, b"Adobe" + bytes(7))
-    photo = remove(make_jpeg(), jpeg.APP0)
+    photo = remove(make_jpeg(), jpeg_markers.APP0)
     for markers in (jfif + adobe, adobe + jfif):
         contradicting = insert(photo, markers)
-        assert not jpeg.is_rgb_coded(contradicting)
+        assert not jpeg_markers.is_rgb_coded(contradicting)
         assert mean_difference(contradicting, reencode(contradicting).data) < 1
 
 
@@ -168,7 +168,7 @@ def test_an_adobe_segment_that_misstates_the_coding_is_left_out():
 
 
 def test_a_jfif_segment_is_never_invented():
-    photo = remove(make_jpeg(), jpeg.APP0)
+    photo = remove(make_jpeg(), jpeg_markers.APP0)
     result = reencode(photo).data
     assert metadata(result) == metadata(photo)
     assert b"JFIF" not in result
@@ -218,7 +218,7 @@ def make_mpo(second_height=40):
 def test_a_second_image_stays_byte_for_byte_where_the_index_points():
     photo = make_mpo()
     result = reencode(photo, invert=True).data
-    begin = jpeg.image_end(photo)
+    begin = jpeg_markers.image_end(photo)
     assert len(result) != len(photo)
     assert result.endswith(photo[begin:])
     for frame in (0, 1):
@@ -234,7 +234,7 @@ def test_the_index_tells_the_first_images_new_size():
     result = reencode(photo, invert=True).data
     with Image.open(io.BytesIO(result)) as image:
         entries = image.mpinfo[0xB002]
-    end = jpeg.image_end(result)
+    end = jpeg_markers.image_end(result)
     assert entries[0]["Size"] == end
     assert result.index(b"MPF\0") + 4 + entries[1]["DataOffset"] == end
 
@@ -246,13 +246,13 @@ def test_a_malformed_index_never_costs_the_photo(position):
     photo[index + position : index + position + 4] = b"\xff\xfe\xfd\xfc"
     result = reencode(bytes(photo)).data
     assert coding.decode(result).pixels.shape == (48, 64, 3)
-    assert result.endswith(photo[jpeg.image_end(bytes(photo)) :])
+    assert result.endswith(photo[jpeg_markers.image_end(bytes(photo)) :])
 
 
 def test_an_index_that_cannot_be_corrected_whole_is_left_alone():
     photo = bytearray(make_mpo())
     start = photo.index(b"MPF\0")
-    second = photo.index(struct.pack("<I", jpeg.image_end(bytes(photo)) - start - 4), start)
+    second = photo.index(struct.pack("<I", jpeg_markers.image_end(bytes(photo)) - start - 4), start)
     photo[second : second + 4] = b"\xff\xff\xff\xff"
     result = jpeg.splice(bytes(photo), make_jpeg(200, 200)).data
     assert metadata(result) == metadata(bytes(photo))
@@ -287,7 +287,7 @@ def test_a_photo_cut_off_anywhere_is_refused():
 
 def test_a_decompression_bomb_is_refused_by_its_header():
     photo = bytearray(make_jpeg())
-    frame = next(s for s in jpeg.segments(bytes(photo)) if s.marker in jpeg.FRAMES)
+    frame = next(s for s in jpeg_markers.segments(bytes(photo)) if s.marker in jpeg_markers.FRAMES)
     photo[frame.start + 5 : frame.start + 9] = b"\xff\xff\xff\xff"
     with pytest.raises(PhotoError, match="megapixels"):
         coding.decode(bytes(photo))

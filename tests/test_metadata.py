@@ -12,10 +12,20 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from unblur.errors import PhotoError
-from unblur.formats import bmff, coding, jpeg, metadata, png, webp
+from unblur.formats import (
+    bmff,
+    coding,
+    jpeg_markers,
+    jpeg_metadata,
+    metadata,
+    png_chunks,
+    png_metadata,
+    webp,
+)
 from unblur.formats.bmff_boxes import make_box
 from unblur.formats.bmff_items import MIRROR, ROTATION, Property
-from unblur.formats.metadata import Metadata, extract, insert, make_orientation, read_orientation
+from unblur.formats.codec import codec_of
+from unblur.formats.metadata import Metadata, make_orientation, read_orientation
 from unblur.formats.photo import AVIF, CONVERSIONS, JPEG, PNG, TIFF, WEBP
 from unblur.formats.pixels import rounded
 from unblur.formats.tiff_directory import Tag, read_tiff
@@ -27,6 +37,15 @@ XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>Zdj\xc4\x99cie</x:xmpmeta>"
 ICC = bytes(range(256)) * 300  # more than one JPEG segment holds
 BLOCKS = Metadata(EXIF, XMP, ICC)
 CONTAINERS = {"JPEG": JPEG, "PNG": PNG, "WEBP": WEBP}
+
+
+def extract(form, data):
+    return codec_of(form).metadata(data, None)
+
+
+def insert(form, data, blocks):
+    module = {JPEG: jpeg_metadata, PNG: png_metadata, WEBP: webp}[form]
+    return module.with_metadata(data, blocks)
 
 
 def make_photo(form, mode="RGB", **options):
@@ -143,8 +162,8 @@ def test_what_is_turned_upright_says_so_in_exif_and_xmp():
 
 def test_what_cannot_be_carried_is_told():
     data = insert(JPEG, encode_image(Image.new("RGB", (16, 16)), "JPEG"), BLOCKS)
-    iptc = jpeg.make_segment(0xED, b"Photoshop 3.0\0 and so on")
-    comment = jpeg.make_segment(jpeg.COM, b"hello")
+    iptc = jpeg_markers.make_segment(0xED, b"Photoshop 3.0\0 and so on")
+    comment = jpeg_markers.make_segment(jpeg_markers.COM, b"hello")
     photo = coding.decode(data[:2] + comment + iptc + data[2:] + b"a video")
     _, notes = converted(photo, "png")
     assert notes == ("left out of the PNG file: comments, IPTC, data after the image",)
@@ -205,11 +224,11 @@ def test_stripping_an_upright_photo_leaves_no_exif():
 
 def test_stripping_a_png_keeps_what_tells_its_colours():
     bare = encode_image(Image.new("RGB", (16, 16)), "PNG", dpi=(72, 72))
-    gamma = png.make_chunk(b"gAMA", (100_000).to_bytes(4, "big"))
-    text = png.make_chunk(b"tEXt", b"Comment\0hello")
+    gamma = png_chunks.make_chunk(b"gAMA", (100_000).to_bytes(4, "big"))
+    text = png_chunks.make_chunk(b"tEXt", b"Comment\0hello")
     photo = coding.decode(bare[:33] + gamma + text + bare[33:])
     result = coding.encode(photo, photo.pixels, strip_metadata=True).data
-    kinds = [chunk.type for chunk in png.chunks(result)]
+    kinds = [chunk.type for chunk in png_chunks.chunks(result)]
     assert kinds == [b"IHDR", b"gAMA", b"pHYs", b"IDAT", b"IEND"]
 
 
@@ -255,8 +274,10 @@ def test_a_quality_means_nothing_to_a_lossless_format_and_that_is_told(form):
 
 
 def test_a_png_with_a_compressed_packet_and_a_bomb_is_read():
-    packed = png.make_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0en\0\0" + zlib.compress(XMP))
-    bomb = png.make_chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(metadata.LONGEST_INFLATED + 1)))
+    packed = png_chunks.make_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0en\0\0" + zlib.compress(XMP))
+    bomb = png_chunks.make_chunk(
+        b"iCCP", b"p\0\0" + zlib.compress(bytes(png_metadata.LONGEST_INFLATED + 1))
+    )
     data = encode_image(Image.new("L", (8, 8)), "PNG")
     found = extract(PNG, data[:33] + packed + bomb + data[33:])
     assert found == Metadata(xmp=XMP, left_out=("damaged metadata",))

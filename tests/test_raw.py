@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from unblur.errors import PhotoError
 from unblur.formats import coding, raw
-from unblur.formats.photo import HEADER_BYTES, JPEG, PNG, RAW, TIFF, identify
+from unblur.formats.photo import HEADER_BYTES, JPEG, PNG, RAW, TIFF, Photo, identify
 from unblur.formats.tiff_directory import LONG, RATIONAL, SHORT, Tag, read_tiff
 from unblur.formats.tiff_fields import Field, write_directory, write_header, write_numbers
 from unblur.options import Options
@@ -81,6 +81,12 @@ def make_dng(order="<", orientation=1):
     return bytes(output + write_directory(fields, order, len(output)))
 
 
+def write_tiff(pixels, known):
+    """The TIFF that developed pixels become, with what a file of directories tells of the photo."""
+    index = raw.told_metadata(pixels, known)
+    return raw.encode(Photo(pixels, None, RAW, b"", {}, index=index), pixels).data
+
+
 @pytest.fixture(params=["<", ">"])
 def developed(request):
     """A DNG as the file that it becomes."""
@@ -139,7 +145,7 @@ def test_what_is_known_of_the_photo_goes_along(developed):
 
 def test_exposure_that_lies_in_the_first_directory_goes_to_the_exif_directory():
     metadata = read_tiff(make_tiff("<", write_numbers(33437, "<", RATIONAL, 8, 1)))
-    file = read_tiff(raw.write_tiff(make_pixels(4, 4, dtype=np.uint16), metadata))
+    file = read_tiff(write_tiff(make_pixels(4, 4, dtype=np.uint16), metadata))
     exif = file.directory(file.value(next(file.pages()), Tag.EXIF_IFD))
     assert file.unpack("II", exif.entries[33437].start) == (8, 1)
 
@@ -147,7 +153,7 @@ def test_exposure_that_lies_in_the_first_directory_goes_to_the_exif_directory():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_file_without_metadata_is_still_a_photo(channels):
     pixels = make_pixels(700, 900, channels, np.uint16)
-    data = raw.write_tiff(pixels, read_tiff(write_header("<", 0)))
+    data = write_tiff(pixels, read_tiff(write_header("<", 0)))
     assert np.array_equal(coding.decode(data).pixels, pixels)
     assert Image.open(io.BytesIO(data)).size == (900, 700)
 

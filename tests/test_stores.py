@@ -8,7 +8,7 @@ from conftest import make_jpeg
 
 from unblur.errors import PhotoError
 from unblur.options import Options
-from unblur.run.done import Memory
+from unblur.run.done import KnownResults
 from unblur.run.history import History, Record
 from unblur.run.jobs import Job
 from unblur.run.plan import make_plan
@@ -123,11 +123,11 @@ def test_in_place_a_backup_of_another_photo_is_not_taken_for_this_one(bucket, un
 
 
 def test_a_store_that_does_not_tell_ends_no_run(library, unblur, monkeypatch):
-    class Deaf(Memory):
+    class Deaf(KnownResults):
         def is_done(self, job, options):
             raise PhotoError("connection reset")
 
-    monkeypatch.setattr("unblur.run.runner.Memory", Deaf)
+    monkeypatch.setattr("unblur.run.runner.KnownResults", Deaf)
     assert unblur("-r", library).code == 0
 
 
@@ -194,7 +194,7 @@ def test_a_run_that_was_killed_before_it_knew_the_version_is_resumed(bucket, tmp
     source, target = parse_place(f"{bucket}/a.jpg"), parse_place(f"{bucket}/b.jpg")
     put(str(source), b"photo")
     with History(tmp_path / "history.sqlite3") as history:
-        memory, job = Memory(history, "settings"), Job(source, target)
+        memory, job = KnownResults(history, "settings"), Job(source, target)
         upload = objects.Upload(target, b"sharp")
         before = objects.state_of(source)
         history.record(Record(source, before, target, upload.state, "settings"))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur.formats import coding, exif_thumbnail, jpeg, pixels
+from unblur.formats import coding, exif_thumbnail, jpeg_markers, pixels
 from unblur.formats.pixels import to_8_bit_image
 
 ORDERS = {"<": b"II*\0", ">": b"MM\0*"}
@@ -176,7 +176,9 @@ def test_what_is_odd_stays(exif):
 
 def test_a_thumbnail_of_too_many_pixels_is_not_decoded():
     picture = bytearray(make_thumbnail(SHARP))
-    frame = next(s for s in jpeg.segments(bytes(picture)) if s.marker in jpeg.FRAMES)
+    frame = next(
+        s for s in jpeg_markers.segments(bytes(picture)) if s.marker in jpeg_markers.FRAMES
+    )
     picture[frame.start + 5 : frame.start + 9] = b"\x20\0\x20\0"
     exif = make_exif(bytes(picture))
     assert exif_thumbnail.refreshed(exif, NEW) == exif
@@ -208,7 +210,7 @@ def test_a_jpeg_file_gets_a_new_thumbnail_unless_told_otherwise():
     kept = coding.encode(photo, pixels, refresh_thumbnail=False).data
     new = coding.encode(photo, pixels).data
     assert len(new) == len(kept)
-    segments = [[d[s.start : s.stop] for s in jpeg.segments(d)] for d in (kept, new)]
+    segments = [[d[s.start : s.stop] for s in jpeg_markers.segments(d)] for d in (kept, new)]
     changed = [a[:10] for a, b in zip(*segments, strict=True) if a != b]
     assert [part[4:] for part in changed] == [b"Exif\0\0"]
 

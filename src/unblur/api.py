@@ -25,11 +25,10 @@ from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
 from unblur.models.weights import open_model
 from unblur.options import STREAM, Engine, Options
-from unblur.run import work
+from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
 from unblur.run.plan import make_plan
-from unblur.run.report import Outcome
 from unblur.storage.places import parse_place
 
 if TYPE_CHECKING:
@@ -164,10 +163,9 @@ class Deblurrer:
             (job,) = make_plan([_not_a_stream(path)], options, history, "").jobs
         if job.problem:
             raise PhotoError(job.problem)
-        loaded = work.load(job, options)
-        assert not isinstance(loaded, Outcome)  # which only sharp photos get, if that is asked for
-        finished = work.finish(loaded, self._deblur(loaded.photo.pixels), options)
-        outcome = work.publish(finished).outcome
+        loaded = steps.load(job, options)
+        finished = steps.finish(loaded, self._deblur(loaded.photo.pixels), options)
+        outcome = steps.publish(finished)
         _tell(outcome.notes + outcome.details)
         return str(job.target)
 
@@ -210,7 +208,7 @@ def blur_score(image: Photo) -> float:
     """
     with _named(image):
         if isinstance(image, str | Path):
-            return work.score(Job(parse_place(str(image)), None), Options())
+            return steps.score(Job(parse_place(str(image)), None), Options())
         if isinstance(image, bytes):
             return score.blur_score(coding.decode_reduced(image)[0])
         return score.blur_score(_read(image)[0])

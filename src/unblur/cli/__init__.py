@@ -1,4 +1,4 @@
-"""The command line: all that a terminal sees. Each command has a module."""
+"""The command line: options, commands and everything that is printed. One module per command."""
 
 from __future__ import annotations
 

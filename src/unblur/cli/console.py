@@ -1,8 +1,8 @@
-"""The only place that prints.
+"""The user interface: the only module that prints.
 
-Standard output carries only what scripts want: paths of results, or lines of
-JSON. Everything else goes to standard error. What is said there, and what a
-terminal shows of standard output, is escaped: see `unblur.words.printable`.
+Standard output carries the list for scripts: paths of results, or lines of JSON. Messages go to
+standard error. Control characters are escaped in messages, and in the list if a terminal shows it:
+see `unblur.words.printable`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from unblur.pictures.preview import Preview
 
 Listing = Literal["lines", "nul", "json", "none"]
-"""How results are listed on standard output."""
+"""Format of the list of results on standard output."""
 
 
 @contextlib.contextmanager
 def output_errors_as_unblur_errors() -> Iterator[None]:
-    """Turn the system's errors into ones for the user; one who has gone is told nothing."""
+    """Raise `UnblurError` for errors of standard output; a closed pipe stays `BrokenPipeError`."""
     try:
         yield
     except OSError as error:
@@ -45,39 +45,39 @@ def output_errors_as_unblur_errors() -> Iterator[None]:
 
 
 def _discard(stream: TextIO) -> None:
-    """Drop what is still in a stream's buffer: it would fail once more when Python exits."""
+    """Drop the buffered text of a stream, which would fail once more when Python exits."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Log:
-    """Standard error, whose failures stop no photo: a full disk, a terminal that was closed."""
+    """Standard error without errors: a full disk or a closed terminal must not stop a photo."""
 
     def __init__(self) -> None:
         self._stream = sys.stderr
 
     def write(self, text: str) -> int:
-        """Write text, if that is possible."""
+        """Write text, ignoring errors."""
         with self._failures_ignored():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write what is still in the buffer, if that is possible."""
+        """Write the buffered text, ignoring errors."""
         with self._failures_ignored():
             self._stream.flush()
 
     def isatty(self) -> bool:
-        """Return whether a terminal shows it."""
+        """Return whether the stream is a terminal."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """Return its descriptor."""
+        """Return the file descriptor."""
         return self._stream.fileno()
 
     @property
     def encoding(self) -> str:
-        """How text becomes bytes; Rich shows only what these can hold."""
+        """Encoding of the stream; Rich prints only characters that it has."""
         return self._stream.encoding
 
     @contextlib.contextmanager
@@ -89,7 +89,7 @@ class _Log:
 
 
 def _make_console() -> Console:
-    """Make what Rich shows bars and pictures on."""
+    """Return the console of Rich for progress bars and pictures."""
     from rich.console import Console
 
     return Console(file=cast(TextIO, _Log()))
@@ -100,13 +100,13 @@ def _target(job: Job) -> str:
 
 
 class Ui:
-    """Tells the user and the user's scripts what happens; used from one thread at a time.
+    """Prints messages, progress bars and the list of results; used by one thread at a time.
 
     Args:
-        verbosity: One of NORMAL, VERBOSE, DEBUG, or below NORMAL to be quiet.
-        listing: How results are listed on standard output.
-        stdout: Its descriptor.
-        settings: What each line of JSON tells besides the photo; may be changed.
+        verbosity: NORMAL, VERBOSE or DEBUG; a lower number prints only errors.
+        listing: Format of the list of results.
+        stdout: File descriptor of standard output.
+        settings: Options of the network for each line of JSON; may be changed later.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Ui:
         self._lock = threading.Lock()
 
     def say(self, text: str, level: int = NORMAL) -> None:
-        """Print a line, unless fewer words were asked for."""
+        """Print a line on standard error, if the verbosity is at least ``level``."""
         if self.verbosity < level:
             return
         line = printable(text)
@@ -138,12 +138,12 @@ class Ui:
                 print(line, file=_Log(), flush=True)
 
     def answer(self, *cells: str, end: str = "\n") -> None:
-        """Print a line on standard output: what a command was asked for.
+        """Print a line of a command's answer on standard output.
 
         Args:
-            cells: Its texts, parted by tabs. Scripts get them as they are, even bytes of names
-                that are no text.
-            end: Ends the line, unless a terminal shows it.
+            cells: Texts, separated by tabs. A script gets them unchanged, including bytes of names
+                that are not text.
+            end: End of the line, unless standard output is a terminal.
         """
         if sys.stdout.isatty():
             cells, end = tuple(map(printable, cells)), "\n"
@@ -152,7 +152,7 @@ class Ui:
             sys.stdout.flush()
 
     def table(self, rows: Sequence[tuple[str, ...]]) -> None:
-        """Print rows on standard output: aligned in a terminal, parted by tabs for scripts."""
+        """Print rows on standard output: aligned in a terminal, separated by tabs for scripts."""
         if not sys.stdout.isatty():
             for row in rows:
                 self.answer(*row)
@@ -164,44 +164,38 @@ class Ui:
             self.answer("  ".join(padded).rstrip())
 
     def error(self, text: str) -> None:
-        """Print an error, however quiet."""
+        """Print an error, at any verbosity."""
         self.say(f"unblur: error: {text}", level=self.verbosity)
 
     def trace(self, text: str) -> None:
-        """Print where an error came from, if that was asked for."""
+        """Print a traceback at verbosity DEBUG."""
         for line in text.splitlines():
             self.say(line, DEBUG)
 
     def passed_over(self, plan: Plan) -> None:
-        """Print what was left alone below the folders, and why, if much is to be said."""
+        """Print files and folders that the search passed over, with the reasons, if VERBOSE."""
         for path, reason in plan.passed_over:
             self.say(f"{path}: passed over: {reason}", VERBOSE)
 
     @contextlib.contextmanager
     def progress(self, total: int) -> Iterator[None]:
-        """Show bars while it lasts, if standard error is a terminal."""
+        """Show progress bars while the context lasts, if standard error is a terminal."""
         if self.verbosity < NORMAL or not sys.stderr.isatty():
             yield
             return
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from rich import progress as rich
 
         columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[size]}", markup=False),
-            TimeRemainingColumn(),
+            rich.TextColumn("{task.description}", markup=False),
+            rich.BarColumn(),
+            rich.MofNCompleteColumn(),
+            rich.TextColumn("{task.fields[size]}", markup=False),
+            rich.TimeRemainingColumn(),
         )
-        with Progress(*columns, console=_make_console(), transient=True) as bar:
+        with rich.Progress(*columns, console=_make_console(), transient=True) as bar:
             self._bar = bar
             bar.add_task("photos", total=total, size="")
-            bar.add_task("", total=100, size="%", visible=False)  # until a photo is followed
+            bar.add_task("", total=100, size="%", visible=False)  # until a photo starts
             try:
                 yield
             finally:
@@ -209,31 +203,24 @@ class Ui:
 
     @contextlib.contextmanager
     def transfer(self, name: str) -> Iterator[Callable[[int, int | None], None]]:
-        """Show a bar of bytes while it lasts, if standard error is a terminal.
+        """Show the progress bar of a download, if standard error is a terminal.
 
         Yields:
-            What is to be told the bytes that are here, and all that there will be.
+            A function that sets the bar to the bytes received, and the total if it is known.
         """
         if self.verbosity < NORMAL or not sys.stderr.isatty():
             yield lambda done, total: None
             return
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+        from rich import progress as rich
 
         columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
+            rich.TextColumn("{task.description}", markup=False),
+            rich.BarColumn(),
+            rich.DownloadColumn(),
+            rich.TransferSpeedColumn(),
+            rich.TimeRemainingColumn(),
         )
-        with Progress(*columns, console=_make_console(), transient=True) as bar:
+        with rich.Progress(*columns, console=_make_console(), transient=True) as bar:
             self._bar = bar
             task = bar.add_task(printable(name), total=None)
             try:
@@ -241,8 +228,8 @@ class Ui:
             finally:
                 self._bar = None
 
-    def follow(self, job: Job) -> Callable[[float], None]:
-        """Begin a photo, and return what is to be told the share that is done, from 0 to 1."""
+    def photo_progress(self, job: Job) -> Callable[[float], None]:
+        """Show a photo's own bar; return a function that sets it to a share, 0 to 1."""
         bar = self._bar
         if bar is None:
             return lambda share: None
@@ -251,7 +238,7 @@ class Ui:
         return lambda share: bar.update(photo, completed=round(100 * share))
 
     def outcome(self, outcome: Outcome) -> None:
-        """Tell what became of one photo."""
+        """Print the outcome of one photo."""
         job, name = outcome.job, outcome.job.name
         if self._bar:
             self._advance(outcome)
@@ -308,10 +295,10 @@ class Ui:
             write_all(self._stdout, line)
 
     def summary(self, report: Report) -> None:
-        """Print the totals, and once more what failed, if there is more to tell than one photo."""
+        """Print the totals and all failures, if there was more than one photo."""
         if report.counts.total() <= 1 and not report.in_cloud:
             if report.counts[Status.SKIPPED] and report.last and self.verbosity < VERBOSE:
-                self.say(_skipped(report.last))  # who named it alone waits for an answer
+                self.say(_skipped(report.last))  # the only photo: say why nothing was done
             return
         self.say(report.summary())
         for outcome in report.failures:

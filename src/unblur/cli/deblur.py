@@ -1,4 +1,4 @@
-"""Photos on the command line: from the values of options to the program's exit code."""
+"""``unblur PATH...``: deblur photos with the options of the command line."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 
 def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
-    """Deblur photos, or only show the plan.
+    """Deblur photos, or only print the plan.
 
     Args:
         flags: The values of all options.
-        ui: Shows what happens.
-        stdout: Descriptor for a photo that goes to standard output.
+        ui: Prints messages and outcomes.
+        stdout: File descriptor of standard output, for a photo that is written there.
 
     Returns:
-        What the program returns to the shell.
+        The exit code.
 
     Raises:
         UnblurError: If no photo can be deblurred.
@@ -49,44 +49,44 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     from unblur.run.runner import Session, run_plan
 
     started, options = time.monotonic(), _read_options(flags)
-    page = _read_page(flags)
+    page = _page_path(flags)
     paths = read_paths(flags)
     ui.settings |= options.engine.reported
     weights = open_model(options.engine.model)
     settings = weights.sha256 + options.settings
     with open_history(flags) as history:
-        _require_memory_of_results(history, options)
+        _require_history(history, options)
         plan = make_plan(paths, options, history, settings)
-        _require_memory_of_results(history, options)
+        _require_history(history, options)
         todo = [job for job in plan.jobs if not job.problem]
         if any(job.target is None for job in todo):
-            _claim_for_photo(flags, stdout)
+            _check_stdout(flags, stdout)
         if flags["ray"] and any(None in (job.source, job.target) for job in todo):
             raise UsageError("--ray needs files: it cannot use standard input or output")
         ui.passed_over(plan)
         report = Report(page is not None, plan.in_cloud)
         if flags["dry_run"]:
-            _only_plan(plan, ui, report)
-            return _conclude(report, ui)
-        options = _with_ways_to_show(options, flags, plan, ui)
+            _print_plan(plan, ui, report)
+            return _print_summary(report, ui)
+        options = _with_display_options(options, flags, plan, ui)
         session = Session(options, history, settings, ui, stdout, report)
         code = ExitCode.OK
         try:
             run_plan(plan, _make_runner(weights, flags, options, ui), session)
-        finally:  # also of a run that was cut short
+        finally:  # also after an interrupt
             if page and report.counts:
                 facts = len(plan.jobs), time.monotonic() - started, ui.settings
                 code = _write_page(report, page, options, facts, ui)
         if history.problem:
             ui.say(f"a second run will not recognise these results: {history.problem}")
-    return _conclude(report, ui) or code
+    return _print_summary(report, ui) or code
 
 
-def _require_memory_of_results(history: History, options: Options) -> None:
-    """Refuse to replace originals if nobody can tell which have been replaced.
+def _require_history(history: History, options: Options) -> None:
+    """Check that the record can be used if results replace originals.
 
     Raises:
-        UsageError: If results could be deblurred once more, now or by a second run.
+        UsageError: If not: this run or the next could deblur a result again.
     """
     if history.problem and options.in_place:
         raise UsageError(f"--in-place needs the record of results: {history.problem}")
@@ -107,8 +107,8 @@ def _chosen(record: type[Options | Engine], flags: dict[str, Any]) -> dict[str, 
     return {name: flags[name] for name in names if flags.get(name) is not None}
 
 
-def _read_page(flags: dict[str, Any]) -> Path | None:
-    """Return where the page of the run goes, having looked what stands against that."""
+def _page_path(flags: dict[str, Any]) -> Path | None:
+    """Return the path of the web page, if there is one, after checking that it can be written."""
     if flags["report"] is None:
         return None
     from unblur.cli.page import check_target
@@ -117,8 +117,8 @@ def _read_page(flags: dict[str, Any]) -> Path | None:
     return Path(flags["report"])
 
 
-def _with_ways_to_show(options: Options, flags: dict[str, Any], plan: Plan, ui: Ui) -> Options:
-    """Return options that also tell how photos are to be shown."""
+def _with_display_options(options: Options, flags: dict[str, Any], plan: Plan, ui: Ui) -> Options:
+    """Return the options with the sizes of pictures for the page and the terminal."""
     if flags["report"] is not None:
         from unblur.cli.page import picture_side
 
@@ -138,9 +138,9 @@ def _write_page(
     from unblur.cli import page
 
     planned, seconds, settings = facts
-    told = {name: str(value) for name, value in settings.items()} | page.describe_options(options)
+    texts = {name: str(value) for name, value in settings.items()} | page.describe_options(options)
     try:
-        page.write(report, path, options, page.Facts(planned, seconds, told))
+        page.write(report, path, options, page.Facts(planned, seconds, texts))
     except PhotoError as error:
         ui.error(str(error))
         return error.exit_code
@@ -148,7 +148,7 @@ def _write_page(
     return ExitCode.OK
 
 
-def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
+def _check_stdout(flags: dict[str, Any], stdout: int) -> None:
     if flags["only_blurry"]:
         raise UsageError(
             "--only-blurry would write nothing to standard output for a sharp photo: add -o FILE"
@@ -161,18 +161,18 @@ def _claim_for_photo(flags: dict[str, Any], stdout: int) -> None:
         raise UsageError("a photo cannot be shown in a terminal: add >FILE or -o FILE")
 
 
-def _only_plan(plan: Plan, ui: Ui, report: Report) -> None:
-    from unblur.run.report import Outcome, Status, settled_beforehand
+def _print_plan(plan: Plan, ui: Ui, report: Report) -> None:
+    from unblur.run.report import planned_outcome
 
     for job in plan.jobs:
-        outcome = settled_beforehand(job) or Outcome(job, Status.PLANNED)
+        outcome = planned_outcome(job)
         report.add(outcome)
         ui.outcome(outcome)
     if report.keeps_outcomes:
         ui.say("a dry run writes no report")
 
 
-def _conclude(report: Report, ui: Ui) -> ExitCode:
+def _print_summary(report: Report, ui: Ui) -> ExitCode:
     ui.summary(report)
     if report.interrupted_by:
         ui.error("interrupted")
@@ -196,7 +196,7 @@ def _make_runner(weights: Weights, flags: dict[str, Any], options: Options, ui: 
 
 def _make_deblurrer(weights: Weights, options: Options, ui: Ui) -> Deblurrer:
     from unblur.models.loading import load_deblurrer
-    from unblur.run.work import drawing_bytes
+    from unblur.run.steps import drawing_bytes
 
     deblurrer = load_deblurrer(
         weights, options.engine, reserved=drawing_bytes(options), warn=ui.say

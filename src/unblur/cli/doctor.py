@@ -1,4 +1,4 @@
-"""``unblur doctor``: print its findings, for people or as JSON."""
+"""``unblur doctor``: print the findings of `unblur.doctor`, as text or JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WIDTH, LABEL_WIDTH = 80, 15
 GOOD, BAD, NEITHER = "✓", "✗", " "
 PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
-"""Marks for terminals that cannot show the others."""
+"""Marks for terminals without the other characters."""
 
 
 @click.command()
@@ -69,7 +69,7 @@ def _act(ui: Ui, as_json: bool, options: dict[str, bool]) -> ExitCode:
 
 
 def _showable(line: str, encoding: str) -> str:
-    """Return a line without what an encoding cannot hold."""
+    """Return a line with only the characters of an encoding."""
     try:
         line.encode(encoding)
     except UnicodeEncodeError:
@@ -78,7 +78,7 @@ def _showable(line: str, encoding: str) -> str:
 
 
 def _row(label: str, text: str, mark: str = NEITHER) -> Iterator[str]:
-    """Yield the lines of one row, its text in a column of its own."""
+    """Yield the lines of one row: mark, label and text, in columns."""
     start = f"{mark} {label:<{LABEL_WIDTH}}"
     yield from _wrapped(printable(text), start, " " * (LABEL_WIDTH + 2))
 
@@ -173,7 +173,7 @@ def _findings(found: list[Finding], code: ExitCode) -> Iterator[str]:
 
 
 def _size(count: int) -> str:
-    """Return a number of bytes for people."""
+    """Return a number of bytes with a unit, such as ``1.5 GB``."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= factor:
             return f"{count / factor:.1f} {unit}"

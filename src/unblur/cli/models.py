@@ -27,7 +27,7 @@ def models() -> None:
 
 
 def _run(act: Callable[[Ui], None], quiet: int, verbose: int) -> None:
-    """Act, and exit with the code for what came of it."""
+    """Act, and exit with the exit code."""
     ui = Ui(verbose - quiet)
 
     def done() -> ExitCode:
@@ -92,7 +92,7 @@ def info(model: str, quiet: int, verbose: int) -> None:
 
 
 def _describe_known(name: str) -> list[tuple[str, ...]]:
-    """Return what `MODELS` tells."""
+    """Return the rows of a model in `MODELS`: licence, training data, source."""
     model = MODELS.get(name)
     if model is None:
         return []
@@ -113,10 +113,10 @@ def _describe_known(name: str) -> list[tuple[str, ...]]:
 
 
 def _describe_file(name: str) -> list[tuple[str, ...]]:
-    """Return what the weights file tells of itself.
+    """Return the rows of a weights file: its path, and the notes inside.
 
     Raises:
-        WeightsError: If the name is not known, or the file is damaged.
+        WeightsError: If the name is unknown or the file is damaged.
     """
     from unblur.models.weights import CONFIG_KEY, SOURCE_CHECKSUM_KEY, SOURCE_KEY, read_notes
 
@@ -129,8 +129,8 @@ def _describe_file(name: str) -> list[tuple[str, ...]]:
         SOURCE_KEY: "read from",
         SOURCE_CHECKSUM_KEY: "that file's sha256",
     }
-    told = [(label, printable(notes[key])) for key, label in labels.items() if key in notes]
-    return [("weights", printable(path)), *told]
+    rows = [(label, printable(notes[key])) for key, label in labels.items() if key in notes]
+    return [("weights", printable(path)), *rows]
 
 
 @models.command()
@@ -172,7 +172,7 @@ def _known(names: tuple[str, ...]) -> list[str]:
 
 
 def _is_whole(name: str, ui: Ui) -> bool:
-    """Tell whether a model needs no download, and tell the user, too."""
+    """Tell whether a model is here and undamaged, and print that."""
     if not _is_here(name):
         return False
     from unblur.models.weights import load_network, open_model
@@ -189,29 +189,29 @@ def _is_whole(name: str, ui: Ui) -> bool:
 
 
 def _download_file(wanted: list[Model], ui: Ui) -> None:
-    """Fetch the file that models are published in."""
+    """Download the file that contains some models."""
     from unblur.models.download import address, download
     from unblur.models.http import Watch, without_password
 
     file = wanted[0].file
     ui.say(f"downloading {file} from {without_password(address(wanted[0]))}")
     with ui.transfer(file) as progress:
-        brought = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
-    _tell_trust(wanted[0], brought, ui)
-    for path in brought.paths:
+        downloaded = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
+    _report_checksum(wanted[0], downloaded, ui)
+    for path in downloaded.paths:
         ui.answer(str(path))
 
 
-def _tell_trust(model: Model, brought: Downloaded, ui: Ui) -> None:
+def _report_checksum(model: Model, downloaded: Downloaded, ui: Ui) -> None:
     if model.sha256:
         return
-    if brought.is_first:
+    if downloaded.is_first:
         ui.say(
             f"the publisher of {model.file} states no checksum, so it cannot be verified; its "
-            f"sha256 {brought.checksum} is recorded, and later downloads must match it"
+            f"sha256 {downloaded.checksum} is recorded, and later downloads must match it"
         )
     else:
-        ui.say(f"{model.file} matches the first download: sha256 {brought.checksum}")
+        ui.say(f"{model.file} matches the first download: sha256 {downloaded.checksum}")
 
 
 @models.command("import")

@@ -1,4 +1,4 @@
-"""The groups of options that ``unblur --help`` shows, in its order."""
+"""The groups of options in ``unblur --help``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ GROUPS = {
     "Running": "--jobs --fail-fast --history --config --ray --workers",
     "Messages": "--json --null --completion --version --help",
 }
-"""Each option by its long spelling, in one group only; the ten most used come first."""
+"""Long spellings of all options, in the order of the help; each is in one group only."""
 
 SPELLING_COLUMNS = 28
-"""Width of the column of spellings; the help of a longer spelling begins on the next line."""
+"""Width of the column of spellings; after a longer one, the help starts on the next line."""
 
 
 class PlainOption(click.Option):
-    """An option whose metavar tells its range, which its help need not repeat."""
+    """An option whose metavar shows its range, so that the help does not repeat it."""
 
     def get_help_extra(self, ctx: click.Context) -> click.types.OptionHelpExtra:
         """Return the default, without the range."""
@@ -35,12 +35,12 @@ class PlainOption(click.Option):
 
 
 def long_spelling(option: click.Option) -> str:
-    """Return the name of an option that says most, such as ``--output`` for ``-o``."""
+    """Return the longest name of an option, such as ``--output`` for ``-o``."""
     return max(option.opts, key=len)
 
 
 def in_order(params: Sequence[click.Parameter]) -> list[click.Parameter]:
-    """Sort arguments first, then options by their groups."""
+    """Return arguments first, then options in the order of the help."""
     names = " ".join(GROUPS.values()).split()
 
     def rank(param: click.Parameter) -> int:
@@ -53,7 +53,7 @@ def in_order(params: Sequence[click.Parameter]) -> list[click.Parameter]:
 def write_groups(
     params: Sequence[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter
 ) -> None:
-    """Write the help of options, each under the heading of its group."""
+    """Write the help of options, under the headings of their groups."""
     options = {long_spelling(o): o for o in params if isinstance(o, click.Option)}
     for heading, names in GROUPS.items():
         records = [options[name].get_help_record(ctx) for name in names.split()]

@@ -1,10 +1,9 @@
-"""The page of a run: every photo before and after, in one HTML file that needs nothing else.
+"""The web page of ``--report``: all photos before and after, in one HTML file.
 
-Small pictures are inside the page; photos and results are linked relative to it,
-so that a folder can be moved or served whole. What a browser cannot show (TIFF,
-HEIC, camera RAW) has its small pictures only. Jinja2 escapes whatever is put into
-the template, and a content security policy lets the page load pictures, but no
-script or style other than its own.
+Small pictures are inside the page. Photos and results are linked by relative paths, so that a
+folder can be moved or served. Formats that browsers cannot show (TIFF, HEIC, camera RAW) have small
+pictures only. Jinja2 escapes all values in the template, and a content security policy allows
+pictures, but no script or style other than the page's own.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from unblur.errors import UsageError
-from unblur.formats.photo import HEIF, RAW, TIFF
+from unblur.formats.photo import format_by_suffix
 from unblur.options import Engine, Options
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Report, Status
@@ -41,32 +40,31 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".html", ".htm")
 GENERATOR = "unblur"
-"""By which a page of ours is known, so that no other file is ever replaced."""
+"""Text in each page, by which it is recognised: no other file is ever replaced."""
 
 NOT_DESCRIBED = ("picture_side", "screen", "engine", "model", "device", "tile", "threads")
-"""Options that `describe_options` leaves out: `Facts.settings` tells the first network options."""
+"""Options that `describe_options` leaves out; `Facts.settings` has those of the network."""
 SMALLEST_PX, LARGEST_PX = 160, 480
 PIXELS_OF_ALL = 11_000
-"""Side of the small pictures, times the root of their number: 5,000 photos make about 60 MB."""
-NOT_SHOWN_BY_BROWSERS = frozenset(TIFF.suffixes + HEIF.suffixes + RAW.suffixes)
+"""Side of the small pictures times the root of their number: 5,000 photos make about 60 MB."""
 HEADER_BYTES = 4096
 EXIF_BYTES = 1 << 17
-"""How much of a JPEG file's beginning holds its EXIF block, thumbnail and all."""
+"""First bytes of a JPEG file to read for its EXIF block and thumbnail."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a page tells of the whole run."""
+    """Facts about the whole run for the page."""
 
     planned: int
-    """Photos that there were to do."""
+    """Number of photos in the plan."""
     seconds: float
     settings: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Links:
-    """Where a photo's files lie as seen from the page, and its small pictures as links too."""
+    """Relative links to a photo's files, and small pictures as ``data:`` links."""
 
     original: str | None
     result: str | None
@@ -80,10 +78,10 @@ class Links:
 
 
 def check_target(path: Path) -> None:
-    """Find before work starts what stands against a page.
+    """Check before the run that the page can be written.
 
     Raises:
-        UsageError: With the sentence for the user.
+        UsageError: If not.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--report needs a name that ends in .html, not {path}")
@@ -104,7 +102,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def picture_side(photos: int) -> int:
-    """Return how large small pictures may be, in pixels, so that a page of many stays light."""
+    """Return the side of small pictures in pixels; less for more photos, to keep the page small."""
     return min(LARGEST_PX, max(SMALLEST_PX, round(PIXELS_OF_ALL / math.sqrt(max(1, photos)))))
 
 
@@ -112,13 +110,13 @@ def write(report: Report, path: Path, options: Options, facts: Facts) -> None:
     """Write the page of a run.
 
     Args:
-        report: What became of the photos, with all outcomes kept.
-        path: The page, which is replaced if it is there.
-        options: Of the run.
-        facts: What else the page tells.
+        report: The report of the run, with all outcomes kept.
+        path: The page; an existing page is replaced.
+        options: The options of the run.
+        facts: Facts about the whole run.
 
     Raises:
-        PhotoError: If it cannot be written.
+        PhotoError: If the page cannot be written.
     """
     folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 (resolve would follow links)
     environment = _environment()
@@ -135,7 +133,7 @@ def write(report: Report, path: Path, options: Options, facts: Facts) -> None:
         now=datetime.now().astimezone(),
         generator=f"{GENERATOR} {__version__}",
     )
-    data = bytearray()  # pieces to be joined would take as much again
+    data = bytearray()  # joining a list of pieces would take twice the memory
     for piece in pieces:
         data += piece.encode()
     sweep(folder)
@@ -166,17 +164,17 @@ def _folder(place: Place) -> str:
 
 
 def _read(name: str) -> str:
-    """Return a part of the page that is the same for all; not a template."""
+    """Return the text of a style sheet or script of the page."""
     return (resources.files("unblur.cli") / "templates" / name).read_text("utf-8")
 
 
 def _policy_hash(text: str) -> str:
-    """Return what a content security policy calls an inline script or style by."""
+    """Return the hash by which a content security policy allows an inline script or style."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def describe_duration(seconds: float) -> str:
-    """Say a time as people do."""
+    """Return a time as text, such as ``3 min 5 s``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -196,7 +194,7 @@ def describe_options(options: Options) -> dict[str, str]:
 
 
 def _find_links(outcome: Outcome, folder: Path, options: Options) -> Links:
-    """Gather what the page shows of a photo."""
+    """Return the links and small pictures of a photo."""
     job, failed = outcome.job, outcome.status is Status.FAILED
     before, after = _original(job, options), None if failed else job.target
     small: list[bytes | None] = [None] * 4
@@ -218,19 +216,20 @@ def _find_links(outcome: Outcome, folder: Path, options: Options) -> Links:
 
 
 def _original(job: Job, options: Options) -> Place | None:
-    """Return where the original is now."""
+    """Return the present place of the original; ``None`` if it is gone."""
     if not options.in_place:
         return job.source
     return backup_of(job.target) if options.keeps_backup and isinstance(job.target, Path) else None
 
 
 def _is_shown(path: Place | None) -> bool:
-    """Tell whether browsers show a file, as far as its name tells."""
-    return path is not None and path.suffix.lower() not in NOT_SHOWN_BY_BROWSERS
+    """Return whether browsers show a file, by its suffix; an unknown one counts as shown."""
+    form = format_by_suffix(path.suffix) if path else None
+    return path is not None and (form is None or form.browsers_show)
 
 
 def _embedded_thumbnail(path: Place | None) -> bytes | None:
-    """Return the picture inside a JPEG file: of photos done earlier, it is there at no cost."""
+    """Return the thumbnail in a JPEG file: the picture of photos that were done earlier."""
     from unblur.pictures.compare import code_thumbnail
 
     if not isinstance(path, Path):
@@ -239,11 +238,11 @@ def _embedded_thumbnail(path: Place | None) -> bytes | None:
 
 
 def relative_link(path: Path, folder: Path) -> str:
-    """Return how a page links to a file; any bytes that a name may hold are allowed.
+    """Return the relative link from a page to a file, whose name may have any bytes.
 
     Args:
         path: The file.
-        folder: That of the page, absolute.
+        folder: Absolute path of the page's folder.
     """
     target = os.path.abspath(path)  # noqa: PTH100 (resolve would follow links)
     try:
@@ -258,7 +257,7 @@ def _as_link(picture: bytes) -> str:
 
 
 def _mode(outcomes: list[Outcome]) -> int | None:
-    """Return the permissions for a page: it is as private as the most private photo in it."""
+    """Return the permissions of a page: those that all photos have; ``None`` without files."""
     modes = []
     for outcome in outcomes:
         if isinstance(outcome.job.source, Path):

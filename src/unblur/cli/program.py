@@ -1,4 +1,4 @@
-"""The program `unblur`: its options, and the commands beside deblurring photos."""
+"""The program `unblur`: all options for photos, and the other commands."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "-V",
     "--version",
     message="%(prog)s %(version)s",
-    allow_from_autoenv=False,  # images are customarily given the variable UNBLUR_VERSION
+    allow_from_autoenv=False,  # container images often set UNBLUR_VERSION
 )
 def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option above)
     """Sharpen photos that are blurred by camera shake or motion.
@@ -274,7 +274,7 @@ def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
     if flags["json"]:
         return "json"
     if os.isatty(stdout):
-        return "none"  # nobody reads the list, and standard error tells the same
+        return "none"  # no script reads the list, and messages say the same
     return "nul" if flags["null"] else "lines"
 
 

@@ -1,4 +1,4 @@
-"""``unblur restore``: put originals back."""
+"""``unblur restore``: put back the originals that ``--in-place`` has replaced."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _restore(flags: dict[str, Any], ui: Ui) -> ExitCode:
             ui.say(f"results are recognised by their marks only: {history.problem}")
         for outcome in restore(flags["paths"], Choices(**chosen), history):
             report.add(outcome)
-            _tell(outcome, flags, ui)
+            _print(outcome, flags, ui)
     if report.counts.total() > 1:
         ui.say(report.summary())
     if report.exit_code is ExitCode.NOTHING_TO_DO:
@@ -63,7 +63,7 @@ def _restore(flags: dict[str, Any], ui: Ui) -> ExitCode:
     return report.exit_code
 
 
-def _tell(outcome: Outcome, flags: dict[str, Any], ui: Ui) -> None:
+def _print(outcome: Outcome, flags: dict[str, Any], ui: Ui) -> None:
     from unblur.run.report import Status
 
     job = outcome.job

@@ -1,4 +1,4 @@
-"""``unblur score``: which photos are blurred."""
+"""``unblur score``: list photos by their blur score."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from unblur.cli.shared import (
     read_paths,
     verbosity_options,
 )
-from unblur.errors import ExitCode
+from unblur.errors import ExitCode, PhotoError
 from unblur.options import STREAM, Options
 
 if TYPE_CHECKING:
     from unblur.run.jobs import Job
-    from unblur.run.report import Outcome, Report
+    from unblur.run.report import Report
 
 MOST_THREADS = 4
-"""By default: more decode no faster from one disk, and each holds a photo."""
+"""Largest default: more threads do not read faster from one disk, and each holds a photo."""
 
 
 @click.command(context_settings={"auto_envvar_prefix": "UNBLUR"})
@@ -59,7 +59,7 @@ def score(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option 
 def _score(flags: dict[str, Any], ui: Ui) -> ExitCode:
     from unblur.run.local import load_ahead
     from unblur.run.plan import find_photos
-    from unblur.run.report import Outcome, Report, Status
+    from unblur.run.report import Outcome, Report, Status, outcome_of_error
 
     chosen = ("recursive", "include", "exclude", "max_pixels")
     options = Options(**{name: flags[name] for name in chosen})
@@ -71,13 +71,15 @@ def _score(flags: dict[str, Any], ui: Ui) -> ExitCode:
     executor = ThreadPoolExecutor(threads, "score")
     try:
         with ui.progress(len(plan.jobs)):
-            scored = load_ahead(executor, plan.jobs, lambda job: _measure(job, options), threads)
-            for job, found in zip(plan.jobs, scored, strict=True):
-                outcome = found if isinstance(found, Outcome) else Outcome(job, Status.DONE)
+            waits = load_ahead(executor, plan.jobs, lambda job: _measure(job, options), threads)
+            for job, wait in zip(plan.jobs, waits, strict=True):
+                outcome = Outcome(job, Status.DONE)
+                try:
+                    scores.append((wait(), job))
+                except Exception as error:  # a bug with one photo must not lose the others
+                    outcome = outcome_of_error(job, error)
                 report.add(outcome)
                 ui.outcome(outcome)
-                if not isinstance(found, Outcome):
-                    scores.append((found, job))
     finally:
         executor.shutdown(cancel_futures=True)
     _list(scores, report, flags, ui)
@@ -88,16 +90,16 @@ def _score(flags: dict[str, Any], ui: Ui) -> ExitCode:
     return report.exit_code
 
 
-def _measure(job: Job, options: Options) -> float | Outcome:
-    from unblur.run import work
-    from unblur.run.report import settled_beforehand
+def _measure(job: Job, options: Options) -> float:
+    from unblur.run import steps
 
-    settled = settled_beforehand(job)
-    return settled if settled else work.attempt(job, lambda: work.score(job, options))
+    if job.problem:
+        raise PhotoError(job.problem)
+    return steps.score(job, options)
 
 
 def _list(scores: list[tuple[float, Job]], report: Report, flags: dict[str, Any], ui: Ui) -> None:
-    """Print the scores, the highest first; as JSON, also what has none."""
+    """Print the scores, the highest first; JSON also lists photos that failed."""
     scores.sort(key=lambda found: -found[0])
     if flags["json"]:
         for score, job in scores:

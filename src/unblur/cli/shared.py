@@ -1,4 +1,4 @@
-"""Shared by all commands: common options, finding the command, signals, errors as exit codes."""
+"""Code for all commands: common options, choice of the command, and exit codes for errors."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from unblur.run.history import History
 
 OLD_BLUR_LEVEL = "--only-blurry="
-"""``--only-blurry=1`` is how ``--only-blurry --blur-level=1`` was once written."""
+"""Old spelling: ``--only-blurry=1`` for ``--only-blurry --blur-level=1``."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class PhotosOrCommand(click.Group):
-    """Takes photos, unless its first word is the name of a command.
+    """Deblurs photos, unless the first word is the name of a command.
 
-    A photo of that name is ``./models``. The package click-default-group does
-    the same but swallows ``--``, after which names may begin with a dash.
+    A photo with such a name is written ``./models``. The package click-default-group does the
+    same, but drops ``--``, after which names may begin with a dash.
     """
 
     def __init__(self, *args: Any, **attributes: Any) -> None:  # noqa: ANN401 (as Click has it)
@@ -48,7 +48,7 @@ class PhotosOrCommand(click.Group):
         """Run as a program."""
         prepare_streams()
         try:
-            # What Click prints by itself, such as the help, may fail, too.
+            # Click's own output, such as the help, may fail, too.
             with orderly_signals(), output_errors_as_unblur_errors():
                 return super().main(*args, **extra)
         except UnblurError as error:
@@ -57,12 +57,12 @@ class PhotosOrCommand(click.Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401
         """Read the command line."""
-        with _click_errors_as_ours():
+        with _click_errors_escaped():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         """Run the command."""
-        with _click_errors_as_ours():
+        with _click_errors_escaped():
             return super().invoke(ctx)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -71,7 +71,7 @@ class PhotosOrCommand(click.Group):
         return [] if named else super().get_params(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Leave the words after a command's name to that command."""
+        """Read options for photos, unless the first word is a command."""
         if args and args[0] in self.commands:
             ctx.invoked_subcommand = args[0]
         else:
@@ -85,12 +85,12 @@ class PhotosOrCommand(click.Group):
         self.format_commands(ctx, formatter)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """Return the usage of photos, without the words for commands."""
+        """Return the usage line for photos, without commands."""
         return click.Command.collect_usage_pieces(self, ctx)
 
 
 def _respelled(args: list[str]) -> Iterator[str]:
-    """Yield the words of a command line, options in their present spelling."""
+    """Yield the words of a command line, with old spellings replaced."""
     end = args.index("--") if "--" in args else len(args)
     for word in args[:end]:
         if word.startswith(OLD_BLUR_LEVEL):
@@ -101,8 +101,8 @@ def _respelled(args: list[str]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _click_errors_as_ours() -> Iterator[None]:
-    """Handle the errors that Click would print unescaped, or take for others."""
+def _click_errors_escaped() -> Iterator[None]:
+    """Escape control characters in Click's errors, and report an interrupt as such."""
     try:
         yield
     except click.exceptions.NoArgsIsHelpError:
@@ -117,7 +117,7 @@ def _click_errors_as_ours() -> Iterator[None]:
 def complete_first_word(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete the name of a file, or as the first word that of a command."""
+    """Complete the name of a file or, for the first word, of a command."""
     commands = ctx.command.commands if isinstance(ctx.command, click.Group) else {}
     names = () if ctx.params.get("paths") or not incomplete else sorted(commands)
     items = [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -134,7 +134,7 @@ def verbosity_options(command: F) -> F:
 
 
 def path_options(command: F) -> F:
-    """Add the paths and options that choose the photos; see `read_paths`."""
+    """Add the argument and the options that choose photos; see `read_paths`."""
     options = (
         click.argument(
             "paths", nargs=-1, metavar="PATH...", envvar=[], shell_complete=complete_first_word
@@ -177,7 +177,7 @@ max_pixels_option = click.option(
 
 
 def listing_options(command: F) -> F:
-    """Add ``--json`` and ``--null``, the formats of the list on standard output."""
+    """Add ``--json`` and ``--null``, formats of the list on standard output."""
     as_json = click.option(
         "--json", is_flag=True, help="List results as JSON, one object per line."
     )
@@ -201,7 +201,7 @@ def open_history(flags: dict[str, Any]) -> History:
     """Open the record of results.
 
     Raises:
-        UsageError: If ``--history`` names no file that could be one.
+        UsageError: If ``--history`` names a folder.
     """
     from unblur.run.history import History
 
@@ -214,9 +214,9 @@ def open_history(flags: dict[str, Any]) -> History:
 
 
 def options_with_defaults(command: click.Command) -> dict[str, bool]:
-    """Return the options whose defaults a configuration file may set, and whether they take a list.
+    """Return the options that a configuration file may set, and whether each takes a list.
 
-    Eager ones are not among them: they act before there is any configuration.
+    Eager options are left out: they act before the configuration is read.
     """
     options = (param for param in command.params if isinstance(param, click.Option))
     return {o.name: o.multiple for o in options if o.name and not o.is_eager}
@@ -229,7 +229,7 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
         flags: The values of `path_options` and `listing_options`.
 
     Raises:
-        UsageError: If there is none, or the list cannot be read.
+        UsageError: If there is no path, or the list cannot be read.
     """
     paths = list(flags["paths"])
     source = flags["files_from"]
@@ -247,22 +247,22 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
                 data = read_stream(stream)
     except OSError as error:
         raise UsageError(f"{source}: {describe_os_error(error)}") from error
-    # PowerShell 5 writes UTF-16, and later ones a mark before UTF-8.
+    # PowerShell 5 writes UTF-16; later versions write UTF-8 with a byte order mark.
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = data.decode("utf-16", "replace").encode()
     data = data.removeprefix(codecs.BOM_UTF8)
     lines = data.split(b"\0") if flags["null"] else data.splitlines()
     try:
         return paths + [os.fsdecode(line) for line in lines if line]
-    except UnicodeDecodeError as error:  # Windows takes no other bytes for names
+    except UnicodeDecodeError as error:  # names on Windows are text
         raise UsageError(f"{source}: not a list of paths in UTF-8") from error
 
 
 def _check_working_folder() -> None:
-    """Find out early what makes libraries fail in odd ways.
+    """Check that the working folder exists: without it, libraries fail in odd ways.
 
     Raises:
-        UsageError: If the folder that paths are relative to has been removed.
+        UsageError: If it has been removed.
     """
     try:
         Path.cwd()
@@ -271,7 +271,7 @@ def _check_working_folder() -> None:
 
 
 def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
-    """Act, and tell the user in one line whatever goes wrong, or by tracebacks if asked to."""
+    """Act; print an error as one line, with a traceback at -vv, and return its exit code."""
     try:
         _check_working_folder()
         return act()
@@ -282,7 +282,7 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
         ui.error("interrupted")
         return interrupted_code(interrupt)
     except BrokenPipeError:
-        return ExitCode.FAILED  # whoever read the list has gone
+        return ExitCode.FAILED  # the reader of the list has ended
     except Exception as error:
         ui.trace(traceback.format_exc())
         ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")

@@ -1,4 +1,4 @@
-"""Signals that end a run in order, and the exit codes that tell of them."""
+"""Signals that end a run in order, and their exit codes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ SHOW_CURSOR = b"\x1b[?25h"
 """DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
 
 
-class _Stopped(KeyboardInterrupt):
-    """A signal that is to end a run as orderly as Ctrl-C does; holds the exit code."""
+class _StopSignal(KeyboardInterrupt):
+    """Raised by a signal, like KeyboardInterrupt by Ctrl-C; holds the exit code."""
 
 
 @contextlib.contextmanager
 def orderly_signals() -> Iterator[None]:
-    """Let the first signal end the run in order, and the second at once."""
+    """End the run in order on the first signal, and at once on the second."""
     codes = _codes_of_signals()
 
     def stop(number: int, frame: FrameType | None) -> None:
         for name in codes:
-            signal.signal(name, lambda number, frame: _leave(codes[number]))
-        raise _Stopped(codes[number])
+            signal.signal(name, lambda number, frame: _exit_at_once(codes[number]))
+        raise _StopSignal(codes[number])
 
     before = {name: signal.signal(name, stop) for name in codes}
     try:
@@ -38,27 +38,27 @@ def orderly_signals() -> Iterator[None]:
 
 
 def _codes_of_signals() -> dict[int, ExitCode]:
-    """Return the signals that end a run, and the exit codes that tell of them."""
+    """Return the signals that end a run, with their exit codes."""
     codes: dict[int, ExitCode] = {
         signal.SIGINT: ExitCode.INTERRUPTED,
         signal.SIGTERM: ExitCode.TERMINATED,
     }
     if sys.platform == "win32":
-        codes[signal.SIGBREAK] = ExitCode.INTERRUPTED  # Ctrl-Break, which is Ctrl-C by another key
-    hang_up = getattr(signal, "SIGHUP", None)  # which Windows does not have
-    if hang_up and signal.getsignal(hang_up) is not signal.SIG_IGN:  # as nohup has it
+        codes[signal.SIGBREAK] = ExitCode.INTERRUPTED  # Ctrl-Break
+    hang_up = getattr(signal, "SIGHUP", None)  # missing on Windows
+    if hang_up and signal.getsignal(hang_up) is not signal.SIG_IGN:  # by nohup
         codes[hang_up] = ExitCode.HUNG_UP
     return codes
 
 
-def _leave(code: int) -> None:
+def _exit_at_once(code: int) -> None:
     """End the program at once."""
     stderr = 2
     if os.isatty(stderr):
-        os.write(stderr, SHOW_CURSOR)  # which progress bars hide
+        os.write(stderr, SHOW_CURSOR)  # progress bars hide it
     os._exit(code)
 
 
 def interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:
-    """Return the exit code that tells which signal ended the run."""
-    return interrupt.args[0] if isinstance(interrupt, _Stopped) else ExitCode.INTERRUPTED
+    """Return the exit code for the signal that ended the run."""
+    return interrupt.args[0] if isinstance(interrupt, _StopSignal) else ExitCode.INTERRUPTED

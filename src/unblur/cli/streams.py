@@ -1,4 +1,4 @@
-"""The standard streams: there from the start, and standard output kept for photos."""
+"""The standard streams: opened if they are closed, and standard output reserved for photos."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 
 def prepare_streams() -> None:
-    """Make sure that standard streams are there, and wait where they are slow.
+    """Open closed standard streams, and let slow ones block.
 
-    The null device takes the place of those that the caller has closed. Otherwise the
-    next file that is opened would get it, and what is printed would get into that file.
+    A stream that the caller has closed becomes the null device. Otherwise the next file
+    that is opened would take its descriptor, and messages would be written into that file.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is not None:
-            with contextlib.suppress(AttributeError, OSError):  # Windows knows it of pipes at most
+            with contextlib.suppress(AttributeError, OSError):  # on Windows at most for pipes
                 os.set_blocking(descriptor, True)
             continue
         with contextlib.suppress(OSError):
@@ -29,10 +29,10 @@ def prepare_streams() -> None:
 
 @contextlib.contextmanager
 def claimed_stdout() -> Iterator[int]:
-    """Give a descriptor of standard output that nobody else writes to.
+    """Reserve standard output, and yield a descriptor for it.
 
-    While it lasts, descriptor 1 leads to standard error, so that a stray print
-    of any library cannot get into the photo.
+    While the context lasts, descriptor 1 is standard error, so that the output of a
+    library cannot get into a photo.
     """
     sys.stdout.flush()
     claimed = os.dup(1)

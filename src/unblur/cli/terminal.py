@@ -1,11 +1,10 @@
-"""Pictures in a terminal: kitty's protocol, sixel, or else half blocks of two colours.
+"""Pictures in a terminal: by kitty's protocol, by sixel, or as half blocks of two colours.
 
-What the terminal can do is asked of it in one question whose last part every
-terminal answers: kitty's graphics protocol ("Querying support and available
-transmission mediums") and the primary device attributes of ECMA-48 terminals,
-where 4 means sixel (DEC, VT330/VT340 Programmer Reference, chapter 14). iTerm2,
-Windows Terminal's newer versions, foot, xterm -ti vt340, Konsole and others have
-sixel; kitty, Ghostty and WezTerm have kitty's.
+One query finds out what the terminal supports. It asks for kitty's graphics protocol ("Querying
+support and available transmission mediums") and then for the primary device attributes, which every
+ECMA-48 terminal reports; attribute 4 is sixel (DEC, VT330/VT340 Programmer Reference, chapter 14).
+iTerm2, newer versions of Windows Terminal, foot, xterm -ti vt340, Konsole and others support sixel;
+kitty, Ghostty and WezTerm support kitty's protocol.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ ATTRIBUTES = re.compile(rb"\x1b\[\?([0-9;]*)c")
 KITTY_OK = b"_Gi=31;OK"
 SIXEL = b"4"
 ANSWER_SECONDS = 1.0
-"""How long to wait for a terminal that does not answer; one that does may be far away."""
+"""Longest wait for an answer; a terminal that answers may be far away."""
 
 ENOUGH_COLORS = ("256", "truecolor")
-"""Rich's names for what half blocks are worth while in."""
+"""Rich's names of color systems with enough colours for half blocks."""
 
 
 @dataclass(frozen=True)
 class Printed:
-    """A picture that Rich prints, also above its progress bars."""
+    """A picture that Rich can print, also above progress bars."""
 
     preview: Preview
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield what the terminal is sent."""
+        """Yield the codes and characters for the terminal."""
         from rich.segment import ControlType, Segment
         from rich.style import Style
 
@@ -58,7 +57,7 @@ class Printed:
 
 
 def find_screen(stream: TextIO) -> Screen | None:
-    """Find out how a stream's terminal shows pictures; ``None`` if it cannot at all."""
+    """Return how a stream's terminal shows pictures; ``None`` if it cannot."""
     if not stream.isatty():
         return None
     from rich.console import Console
@@ -66,7 +65,7 @@ def find_screen(stream: TextIO) -> Screen | None:
     console, way, cell = Console(file=stream), Way.BLOCKS, USUAL_CELL
     if console.is_dumb_terminal:
         return None
-    with contextlib.suppress(ImportError, OSError):  # Windows, and what is a terminal in name only
+    with contextlib.suppress(ImportError, OSError):  # Windows, or not a real terminal
         way = read_answer(_ask(os.ttyname(stream.fileno())))
         cell = _cell_size(stream.fileno())
     has_colors = console.color_system in ENOUGH_COLORS and not console.no_color
@@ -76,7 +75,7 @@ def find_screen(stream: TextIO) -> Screen | None:
 
 
 def read_answer(answer: bytes) -> Way:
-    """Tell from a terminal's answer how it shows pictures."""
+    """Return how a terminal shows pictures, by its answer to `QUESTION`."""
     if KITTY_OK in answer:
         return Way.KITTY
     attributes = ATTRIBUTES.search(answer)
@@ -84,11 +83,11 @@ def read_answer(answer: bytes) -> Way:
 
 
 def _ask(terminal: str) -> bytes:
-    """Ask a terminal what it can do, unless it belongs to another program now.
+    """Return a terminal's answer to `QUESTION`; nothing while we run in the background.
 
     Raises:
         ImportError: On Windows.
-        OSError: If it cannot be asked.
+        OSError: If the terminal cannot be read or written.
     """
     import termios
     import tty
@@ -96,7 +95,7 @@ def _ask(terminal: str) -> bytes:
     descriptor = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
     try:
         if os.tcgetpgrp(descriptor) != os.getpgrp():
-            return b""  # in the background, where a change of its settings would stop us
+            return b""  # changing its settings from the background would stop us
         before = termios.tcgetattr(descriptor)
         try:
             tty.setcbreak(descriptor, termios.TCSANOW)
@@ -121,7 +120,7 @@ def _read_answer(descriptor: int) -> bytes:
 
 
 def _cell_size(descriptor: int) -> tuple[int, int]:
-    """Return the width and height of a character in pixels, as the terminal's driver says."""
+    """Return the width and height of a character in pixels, by the terminal's driver."""
     import fcntl
     import struct
     import termios

@@ -1,4 +1,4 @@
-"""Options that need code to be read: sizes, levels, and flags that set other options."""
+"""Types of options: sizes, levels, and flags that set other options."""
 
 from __future__ import annotations
 
@@ -81,5 +81,5 @@ class Overwrite(click.Option):
 
 
 def one_of(names: list[str]) -> str:
-    """Return a list of names as a sentence has it: ``a, b or c``."""
+    """Return names as an enumeration: ``a, b or c``."""
     return f"{', '.join(names[:-1])} or {names[-1]}"

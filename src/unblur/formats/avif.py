@@ -15,8 +15,17 @@ from numpy.typing import NDArray
 from PIL import features
 
 from unblur.errors import PhotoError
-from unblur.formats import av1, bmff
-from unblur.formats.bmff_items import Item, as_stored, pixels_of, refuse_costly, splice
+from unblur.formats import av1, bmff, bmff_metadata
+from unblur.formats.bmff_items import (
+    CROP,
+    Item,
+    ItemFile,
+    as_stored,
+    pixels_of,
+    refuse_costly,
+    splice,
+)
+from unblur.formats.codec import Codec
 from unblur.formats.photo import AVIF, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array
 from unblur.formats.quality import AS_ORIGINAL, with_quality
@@ -47,12 +56,13 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         pixels = np.ascontiguousarray(pixels[..., :1])
     if file.primary.color and not file.primary.color.full_range:
         coding["range"] = "limited"
-    return Photo(pixels, None, AVIF, data, {"quality": AS_ORIGINAL, **coding})
+    coding["quality"] = AS_ORIGINAL
+    return Photo(pixels, None, AVIF, data, coding, index=file)
 
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
     """Code new pixels as the original's were, in its container."""
-    original = bmff.read(photo.container)
+    original: ItemFile = photo.index
     coding = with_quality(photo, original.coded_length, _code)
     file, notes = splice(original, bmff.read(_code(pixels, **coding)))
     return Encoded(bmff.write(file), notes)
@@ -89,3 +99,19 @@ def _read_coding(item: Item) -> dict[str, Any]:
     if config[2] & MONOCHROME:
         return {"subsampling": "4:0:0"}
     return {"subsampling": _SUBSAMPLING.get(config[2] >> 2 & 3, "4:4:4")}
+
+
+def _check_conversion(photo: Photo) -> tuple[str, ...]:
+    notes = bmff_metadata.check_conversion(photo)
+    return (*notes, "the crop was not applied") if photo.index.primary.find(CROP) else notes
+
+
+CODEC = Codec(
+    decode,
+    encode,
+    bmff_metadata.coded_pixels,
+    bmff_metadata.metadata,
+    bmff_metadata.stripped,
+    upright=bmff_metadata.upright,
+    check_conversion=_check_conversion,
+)

@@ -44,16 +44,6 @@ def read(data: bytes) -> ItemFile:
     return replace(_read_meta(data, meta), before=tuple(before), after=tuple(after))
 
 
-def coded_pixels(data: bytes) -> Iterator[bytes]:
-    """Yield the data of the primary image's items, which new pixels replace.
-
-    Raises:
-        PhotoError: If the file is an image sequence.
-        ValueError: If it is damaged.
-    """
-    yield from read(data).coded_data
-
-
 def write(file: ItemFile) -> bytes:
     """Write a file of items; their data come right after meta.
 

@@ -1,33 +1,27 @@
-"""Files' bytes to photos, and photos with new pixels back to bytes.
+"""Bytes of files to photos, and photos with new pixels back to bytes.
 
-Libraries code pixels only. All other bytes are carried over by the module of
-each format, because every library loses some when it writes a whole file.
+Libraries code only pixels. All other bytes are carried over by the format's own
+module, because every library loses some of them when it writes a whole file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
-from unblur.formats import avif, bmff, exif_thumbnail, heif, jpeg, png, raw, tiff, webp
+from unblur.formats import exif_thumbnail
+from unblur.formats.codec import codec_of
 from unblur.formats.convert import NO_QUALITY, convert
 from unblur.formats.photo import (
-    AVIF,
     HEADER_BYTES,
-    HEIF,
-    JPEG,
-    PNG,
-    RAW,
-    TIFF,
-    WEBP,
     Encoded,
     Format,
     Photo,
@@ -35,49 +29,24 @@ from unblur.formats.photo import (
     identify,
 )
 from unblur.formats.pixels import refuse_thin
-from unblur.formats.strip import strip
 from unblur.options import DEFAULT_MAX_PIXELS
 
-_MODULES: dict[Format, ModuleType] = {
-    JPEG: jpeg,
-    PNG: png,
-    WEBP: webp,
-    AVIF: avif,
-    HEIF: heif,
-    TIFF: tiff,
-    RAW: raw,
-}
-"""Each has ``decode(data, max_pixels) -> Photo`` and ``encode(photo, pixels) -> Encoded``.
 
-A format that is written as another needs only the first."""
-
-
-_CODED_PIXELS: dict[Format, Callable[[bytes], Iterator[bytes]]] = {
-    JPEG: jpeg.coded_pixels,
-    PNG: png.coded_pixels,
-    WEBP: webp.coded_pixels,
-    AVIF: bmff.coded_pixels,
-    HEIF: bmff.coded_pixels,
-    TIFF: tiff.coded_pixels,
-    RAW: raw.coded_pixels,
-}
-"""Yield what new pixels would replace in a file, and nothing else."""
-
-
-def coded_pixels(data: bytes) -> Iterator[bytes]:
+def coded_pixels(data: bytes, index: object = None) -> Iterator[bytes]:
     """Yield the coded pixels of a file in pieces.
 
-    Tags, profiles, thumbnails and other pictures in the file are no part of them.
+    Tags, profiles, thumbnails and other pictures in the file are left out.
 
     Args:
         data: The whole file.
+        index: That of the `Photo` or of the `Encoded` with these bytes, if there is one.
 
     Raises:
         PhotoError: If it is no photo, damaged, or of a kind that cannot be processed.
     """
     form = _identify(data)
     with _decoder_errors_as_photo_errors(form):
-        yield from _CODED_PIXELS[form](data)
+        yield from codec_of(form).coded_pixels(data, index)
 
 
 def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
@@ -92,7 +61,7 @@ def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
     """
     form = _identify(data)
     with _decoder_errors_as_photo_errors(form):
-        photo: Photo = _MODULES[form].decode(data, max_pixels)
+        photo = codec_of(form).decode(data, max_pixels)
     height, width = photo.pixels.shape[:2]
     refuse_thin(width, height, max_pixels)
     return photo
@@ -101,7 +70,7 @@ def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
 def decode_reduced(
     data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], Photo | None]:
-    """Decode a photo as finely as `unblur.score` measures it, where that is quicker.
+    """Decode a photo as finely as `unblur.score` measures it, if its format can do so faster.
 
     Args:
         data: The whole file.
@@ -114,9 +83,9 @@ def decode_reduced(
         PhotoError: If it is no photo, damaged, or of a kind that cannot be processed.
     """
     form = _identify(data)
-    if form is JPEG:
+    if decode_reduced := codec_of(form).decode_reduced:
         with _decoder_errors_as_photo_errors(form):
-            return jpeg.decode_reduced(data, max_pixels), None
+            return decode_reduced(data, max_pixels), None
     photo = decode(data, max_pixels)
     return photo.pixels, photo
 
@@ -130,7 +99,7 @@ def _identify(data: bytes) -> Format:
 
 @contextlib.contextmanager
 def _decoder_errors_as_photo_errors(form: Format) -> Iterator[None]:
-    """Turn whatever a library raises for a damaged file into a sentence."""
+    """Raise a `PhotoError` for any error that a library raises for a damaged file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata, which is kept as it is
@@ -150,15 +119,15 @@ def encode(
     quality: int | None = None,
     strip_metadata: bool = False,
 ) -> Encoded:
-    """Code new pixels as the photo's were, inside its own container, unless told otherwise.
+    """Code new pixels as the photo's were, in its own container, unless options say otherwise.
 
     Args:
         photo: The original.
         pixels: Of the same shape and type as the photo's.
-        refresh_thumbnail: Whether to draw the small picture in a JPEG file's EXIF anew.
-        form: What to write instead of the photo's own format, of `CONVERSIONS`.
-        quality: 1 to 100, instead of the photo's own; it is noted where it means nothing.
-        strip_metadata: Whether to leave out all that is not needed to show the photo.
+        refresh_thumbnail: Whether to redraw the thumbnail in a JPEG file's EXIF block.
+        form: Format to write instead of the photo's own, one of `CONVERSIONS`.
+        quality: 1 to 100, instead of the photo's own; a note tells if the format has none.
+        strip_metadata: Whether to leave out all metadata that are not needed to show the photo.
 
     Returns:
         The bytes of the file, and notes on metadata that could not be kept.
@@ -167,21 +136,23 @@ def encode(
         PhotoError: If another format cannot hold the photo.
     """
     form = form or photo.format.result
-    if form is not photo.format.result or (strip_metadata and form is TIFF):
+    codec = codec_of(form)
+    if form is not photo.format.result or (strip_metadata and not codec.stripped):
         encoded = convert(photo, pixels, form, quality, strip_metadata)
     else:
         photo, notes = _with_quality(photo, quality)
-        encoded = _MODULES[form].encode(photo, pixels)
-        data = strip(form, encoded.data) if strip_metadata else encoded.data
-        encoded = Encoded(data, encoded.notes + notes)
-    if refresh_thumbnail and form is JPEG:
-        data = jpeg.edit_exif(encoded.data, lambda exif: exif_thumbnail.refreshed(exif, pixels))
-        encoded = replace(encoded, data=data)
+        encoded = codec_of(photo.format).encode(photo, pixels)
+        if strip_metadata and codec.stripped:
+            encoded = Encoded(codec.stripped(encoded.data), encoded.notes)
+        encoded = replace(encoded, notes=encoded.notes + notes)
+    if refresh_thumbnail and codec.edit_exif:
+        refresh = functools.partial(exif_thumbnail.refreshed, pixels=pixels)
+        encoded = replace(encoded, data=codec.edit_exif(encoded.data, refresh, encoded.index))
     return encoded
 
 
 def _with_quality(photo: Photo, quality: int | None) -> tuple[Photo, tuple[str, ...]]:
-    """Return the photo to be coded at another quality, and a note if it has none."""
+    """Return the photo with another quality, and a note if its format has none."""
     if quality is None:
         return photo, ()
     if not photo.coding.keys() & {"qtables", "quality"}:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unblur.formats import jpeg
+from unblur.formats import jpeg, jpeg_markers
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import reduced
 from unblur.formats.tiff_directory import Tag, read_tiff
@@ -62,7 +62,7 @@ def refreshed(exif: bytes, pixels: NDArray[Any]) -> bytes:
         return exif
     try:
         old = exif[place]
-        end = jpeg.image_end(old)
+        end = jpeg_markers.image_end(old)
         thumbnail = jpeg.decode(old[:end], MAX_PIXELS)
         drawn = _draw(thumbnail.pixels.astype(np.uint8, copy=False), pixels)
         room = len(old) - len(old[end:].lstrip(b"\0"))

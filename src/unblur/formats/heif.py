@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
-from unblur.formats import bmff
+from unblur.formats import bmff, bmff_metadata
 from unblur.formats.bmff_items import CROP, ItemFile, as_stored, refuse_costly, splice
+from unblur.formats.codec import Codec
 from unblur.formats.photo import HEIF, Encoded, Photo
 from unblur.formats.pixels import refuse_large
 from unblur.formats.quality import AS_ORIGINAL, with_quality
@@ -53,12 +54,13 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     pixels = np.array(image)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    return Photo(pixels, None, HEIF, data, {"quality": AS_ORIGINAL, **coding})
+    coding["quality"] = AS_ORIGINAL
+    return Photo(pixels, None, HEIF, data, coding, index=file)
 
 
 def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
     """Code new pixels as the original's were, in its container."""
-    original = bmff.read(photo.container)
+    original: ItemFile = photo.index
     coding = with_quality(photo, original.coded_length, _code)
     original = original.with_primary(original.primary.without({CROP}))
     file, notes = splice(original, bmff.read(_code(pixels, **coding)))
@@ -115,3 +117,14 @@ def _rounded(pixels: NDArray[np.uint16], depth: int) -> NDArray[np.uint16]:
     half = np.uint16(1 << 15 - depth)
     rounded: NDArray[np.uint16] = np.minimum(pixels, np.uint16(0xFFFF) - half) + half
     return rounded
+
+
+CODEC = Codec(
+    decode,
+    encode,
+    bmff_metadata.coded_pixels,
+    bmff_metadata.metadata,
+    bmff_metadata.stripped,
+    upright=bmff_metadata.upright,
+    check_conversion=bmff_metadata.check_conversion,
+)

@@ -1,7 +1,12 @@
-"""A photo in memory, and how formats are told apart by content."""
+"""A photo in memory, and the table of formats.
+
+Names and marks of formats are needed before any photo is read. So this module imports no
+format's own module, and none of the libraries that those need.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +17,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HEADER_BYTES = 64
-"""How much of a file's beginning tells what its result will be; see `identify`."""
+"""How many bytes of a file tell the format of its result; see `identify`."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A file format that can be read and written."""
+    """A row of `FORMATS`: how a format is named and recognised, and the module that handles it."""
 
     name: str
     suffixes: tuple[str, ...]
     """Usual endings of file names, the preferred one first."""
+    module: str
+    """Name of the module with its `codec.Codec`; it is imported only when a photo is read."""
+    signatures: tuple[tuple[int, bytes], ...] = ()
+    """Position and bytes of marks in the header, of which one is enough."""
+    brands: frozenset[bytes] = frozenset()
+    """Brands of ISO base media files."""
     written_as: Format | None = None
-    """What a result becomes when it cannot stay what the original is."""
+    """Format of the result, for formats that cannot be written."""
+    recognise: Callable[[bytes], bool] | None = None
+    """Tells this format from ``written_as``, where both begin alike."""
+    option: str = ""
+    """Name for ``--format``; empty: no photo is converted to it."""
+    common_name: str = ""
+    """Name for users, where it is another one."""
+    browsers_show: bool = True
 
     @property
     def result(self) -> Format:
@@ -31,46 +49,58 @@ class Format:
         return self.written_as or self
 
 
-JPEG = Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"))
-PNG = Format("PNG", (".png",))
-WEBP = Format("WebP", (".webp",))
-AVIF = Format("AVIF", (".avif",))
-HEIF = Format("HEIF", (".heic", ".heif", ".hif"))
-TIFF = Format("TIFF", (".tif", ".tiff"))
-RAW = Format("camera RAW", (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2"), TIFF)
+_TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_RAW_MARKS = (b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW", b"\0MRM", b"FOVb")
+_RAW_SUFFIXES = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2")
+_HEIF_BRANDS = b"heic heix heim heis hevc hevx mif1 mif2 msf1"
+
+JPEG = Format(
+    "JPEG",
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "unblur.formats.jpeg",
+    signatures=((0, b"\xff\xd8\xff"),),
+    option="jpeg",
+)
+PNG = Format(
+    "PNG",
+    (".png",),
+    "unblur.formats.png",
+    signatures=((0, b"\x89PNG\r\n\x1a\n"),),
+    option="png",
+)
+WEBP = Format("WebP", (".webp",), "unblur.formats.webp", signatures=((8, b"WEBP"),), option="webp")
+AVIF = Format("AVIF", (".avif",), "unblur.formats.avif", brands=frozenset({b"avif", b"avis"}))
+HEIF = Format(
+    "HEIF",
+    (".heic", ".heif", ".hif"),
+    "unblur.formats.heif",
+    brands=frozenset(_HEIF_BRANDS.split()),
+    common_name="HEIC",
+    browsers_show=False,
+)
+TIFF = Format(
+    "TIFF",
+    (".tif", ".tiff"),
+    "unblur.formats.tiff",
+    signatures=tuple((0, mark) for mark in _TIFF_MARKS),
+    option="tiff",
+    browsers_show=False,
+)
+RAW = Format(
+    "camera RAW",
+    _RAW_SUFFIXES,
+    "unblur.formats.raw",
+    signatures=(*((0, mark) for mark in _RAW_MARKS), (6, b"HEAPCCDR"), (4, b"ftypcrx ")),
+    written_as=TIFF,
+    recognise=is_camera_raw,
+    browsers_show=False,
+)
 
 FORMATS = (JPEG, PNG, WEBP, AVIF, HEIF, TIFF, RAW)
-PROCESSED = "JPEG, PNG, WebP, AVIF, HEIC, TIFF and camera RAW"
-PHOTO_SUFFIXES = frozenset(suffix for form in FORMATS for suffix in form.suffixes)
+"""The table of formats. AVIF comes before HEIF, whose brands AVIF files may bear too."""
 
-CONVERSIONS = {"jpeg": JPEG, "png": PNG, "webp": WEBP, "tiff": TIFF}
+CONVERSIONS = {form.option: form for form in FORMATS if form.option}
 """Formats that any photo can be written in, by the names that users know."""
-
-SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
-    (0, b"\xff\xd8\xff", JPEG),
-    (0, b"\x89PNG\r\n\x1a\n", PNG),
-    (8, b"WEBP", WEBP),
-    (0, b"II*\0", TIFF),
-    (0, b"MM\0*", TIFF),
-    (0, b"II+\0", TIFF),
-    (0, b"MM\0+", TIFF),
-    (0, b"IIU\0", RAW),
-    (0, b"IIRO", RAW),
-    (0, b"IIRS", RAW),
-    (0, b"MMOR", RAW),
-    (0, b"FUJIFILMCCD-RAW", RAW),
-    (0, b"\0MRM", RAW),
-    (0, b"FOVb", RAW),
-    (6, b"HEAPCCDR", RAW),
-    (4, b"ftypcrx ", RAW),
-)
-"""Position and first bytes of the formats that are processed."""
-
-BRANDS = (
-    (AVIF, {b"avif", b"avis"}),
-    (HEIF, {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"}),
-)
-"""Brands of ISO base media files; AVIF files may bear those of HEIF too."""
 
 
 REFUSED_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
@@ -82,49 +112,67 @@ REFUSED_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"BM", "BMP"),
     (0, b"%PDF", "PDF"),
 )
-"""Position, bytes and name of what is recognised only to be refused by name."""
+"""Position, bytes and name of formats that are refused by name."""
 
 
 def identify(header: bytes) -> Format | None:
-    """Return the format that a file's bytes tell, or ``None`` if it is not processed.
+    """Return the format of a file by its first bytes, or ``None`` if it is not processed.
 
     Args:
-        header: The file, or its first `HEADER_BYTES`. Those may tell TIFF for a
-            camera RAW file that is built like one; its result is a TIFF either way.
+        header: The file, or its first `HEADER_BYTES`. From these, a camera RAW file
+            may look like the TIFF that it becomes.
     """
-    for position, signature, form in SIGNATURES:
-        if header.startswith(signature, position):
-            return RAW if form is TIFF and is_camera_raw(header) else form
-    if header[4:8] == b"ftyp":
+    form = next((form for form in FORMATS if _has_signature(form, header)), None)
+    if form is None and header[4:8] == b"ftyp":
         length = min(int.from_bytes(header[:4], "big"), len(header), HEADER_BYTES)
-        found = {header[at : at + 4] for at in (8, *range(16, length, 4))}
-        for form, brands in BRANDS:
-            if found & brands:
-                return form
-    return None
+        brands = {header[at : at + 4] for at in (8, *range(16, length, 4))}
+        form = next((form for form in FORMATS if form.brands & brands), None)
+    alike = (other for other in FORMATS if form and other.written_as is form and other.recognise)
+    return next((other for other in alike if other.recognise and other.recognise(header)), form)
+
+
+def _has_signature(form: Format, header: bytes) -> bool:
+    return any(header.startswith(mark, position) for position, mark in form.signatures)
+
+
+def format_by_name(name: str) -> Format | None:
+    """Return the format of a name, or ``None`` if there is none."""
+    return next((form for form in FORMATS if form.name == name), None)
+
+
+def format_by_suffix(suffix: str) -> Format | None:
+    """Return the format whose files usually have a suffix such as ``.jpg``, in either case."""
+    return next((form for form in FORMATS if suffix.lower() in form.suffixes), None)
 
 
 def describe_refused(header: bytes) -> str:
-    """Say why a file that `identify` does not know cannot be processed."""
+    """Return why a file that `identify` does not know cannot be processed."""
     if not header:
         return "the file is empty"
     for position, signature, name in REFUSED_SIGNATURES:
         if header[position:].startswith(signature):
-            return f"{name} files cannot be processed; {PROCESSED} can"
-    return f"not a photo; supported are {PROCESSED}"
+            return f"{name} files cannot be processed; {_processed()} can"
+    return f"not a photo; supported are {_processed()}"
+
+
+def _processed() -> str:
+    *names, last = (form.common_name or form.name for form in FORMATS)
+    return f"{', '.join(names)} and {last}"
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A finished file, and what the user should know of it."""
+    """A finished file, and notes on it for the user."""
 
     data: bytes
     notes: tuple[str, ...] = ()
+    index: Any = None
+    """The index of ``data``, as `Photo` has one of its container; ``None``: unknown."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo, with all that is needed to write it back around new pixels."""
+    """A decoded photo, and the file around it, into which new pixels are written."""
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
     """(H, W, 3), or (H, W, 1) for grey, as stored: not turned upright, not colour-managed."""
@@ -134,13 +182,15 @@ class Photo:
     container: bytes
     """The original file, whose metadata the result keeps."""
     coding: dict[str, Any]
-    """Options that make Pillow code pixels as the original's are."""
+    """Options that make a library code pixels as the original's are."""
     notes: tuple[str, ...] = ()
-    """What the user should know of the decoding."""
+    """Notes on the decoding for the user."""
     alpha_is_opacity: bool = True
     """Whether that channel is opacity, and no mask that somebody saved."""
+    index: Any = None
+    """What `decode` found in the container, so that no other function of its format parses it."""
 
     @property
     def opacity(self) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
-        """(H, W), or ``None`` if all of the photo is to be seen."""
+        """(H, W), or ``None`` if all of the photo is opaque."""
         return self.alpha if self.alpha_is_opacity else None

@@ -19,12 +19,21 @@ from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
+from unblur.formats import png_metadata
+from unblur.formats.codec import Codec, NewFile, Target
 from unblur.formats.photo import PNG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array, to_samples
-from unblur.limits import limited, refuse_excess
+from unblur.formats.png_chunks import (
+    ABOUT_PIXELS,
+    REPLACED,
+    SIGNATURE,
+    Chunk,
+    chunks,
+    make_chunk,
+)
+from unblur.limits import refuse_excess
 from unblur.main_memory import require_memory
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PALETTE = 3
 """Colour type of IHDR whose samples index PLTE."""
 
@@ -36,8 +45,6 @@ INFLATED_AT_ONCE = 16 << 20
 
 KEY_BECAME_ALPHA = "the transparent colour became an alpha channel"
 
-REPLACED = frozenset({b"IHDR", b"IDAT"})
-ABOUT_PIXELS = REPLACED | {b"PLTE", b"tRNS", b"IEND"}
 ABOUT_PALETTE = frozenset({b"PLTE", b"hIST"})
 TRANSPARENCY = b"tRNS"
 C2PA = b"caBX"
@@ -46,17 +53,8 @@ APPLE_OFFSETS = b"iDOT"
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """A chunk's type and data, and its bytes as they are in the file."""
-
-    type: bytes
-    data: bytes
-    raw: bytes
-
-
-@dataclass(frozen=True)
 class Header:
-    """The fields of IHDR that tell how pixels are stored."""
+    """The fields of IHDR about the storage of pixels."""
 
     width: int
     height: int
@@ -84,7 +82,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def _as_truecolor(image: Image.Image, header: Header) -> tuple[Image.Image, tuple[str, ...]]:
-    """Resolve a palette or a colour key; return the image, and a note on what was done."""
+    """Resolve a palette or a colour key; return the image, and a note on the change."""
     has_key = "transparency" in image.info
     if header.color_type == PALETTE:
         return image.convert("RGBA" if has_key else "RGB"), ("the palette became truecolour",)
@@ -124,7 +122,7 @@ def _refuse_endless(data: bytes, header: Header) -> None:
 
 
 def _make_photo(samples: NDArray[Any], data: bytes, notes: tuple[str, ...]) -> Photo:
-    """Tell apart colours and alpha of (H, W, 1 to 4) samples."""
+    """Split (H, W, 1 to 4) samples into colours and alpha."""
     alpha = None
     if samples.shape[2] in (2, 4):
         samples, alpha = samples[..., :-1], np.ascontiguousarray(samples[..., -1])
@@ -153,35 +151,7 @@ def code(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> bytes:
     return code_pixels(pixels, alpha, "PNG")
 
 
-def chunks(data: bytes) -> Iterator[Chunk]:
-    """Yield the chunks up to IEND; checksums are not judged.
-
-    Raises:
-        ExcessError: If there are too many.
-        ValueError: If the file is no PNG or ends before IEND.
-    """
-    return limited(_chunks(data), len(data), "chunks")
-
-
-def _chunks(data: bytes) -> Iterator[Chunk]:
-    if not data.startswith(SIGNATURE):
-        raise ValueError("does not begin as a PNG")
-    position = len(SIGNATURE)
-    while True:
-        if position + 12 > len(data):
-            raise ValueError("ends before its last chunk")
-        length = int.from_bytes(data[position : position + 4], "big")
-        stop = position + 12 + length
-        if stop > len(data):
-            raise ValueError("a chunk ends after the file")
-        raw = data[position:stop]
-        yield Chunk(raw[4:8], raw[8:-4], raw)
-        if raw[4:8] == b"IEND":
-            return
-        position = stop
-
-
-def coded_pixels(data: bytes) -> Iterator[bytes]:
+def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
     """Yield the chunks' data that new pixels replace: header, palette and coded pixels.
 
     How pixels are divided among IDAT chunks does not matter.
@@ -219,9 +189,9 @@ def is_animated(data: bytes) -> bool:
 
 
 def without_metadata(data: bytes) -> bytes:
-    """Return the file with only those chunks that tell how its pixels are coded.
+    """Return the file with only the chunks that its pixels need.
 
-    What is decoded is this: a damaged or very large text must not make a library
+    Libraries decode these bytes: a damaged or very large text could make them
     refuse the photo.
 
     Raises:
@@ -233,14 +203,14 @@ def without_metadata(data: bytes) -> bytes:
 def splice(original: bytes, coded: bytes) -> Encoded:
     """Put the pixels of one file into the container of another.
 
-    Every chunk of the original that is not about how pixels are stored is kept,
-    byte for byte and in its place, and so is what follows the last one. A
-    palette has gone when the coded file is truecolour; a colour key (tRNS) has
-    gone when it has an alpha channel.
+    Chunks that do not tell how pixels are stored are the original's, byte for
+    byte and in their places, and so are the bytes after the last chunk. A
+    palette is left out, and so is a colour key (tRNS) that became an alpha
+    channel.
 
     Args:
-        original: The file that gives the metadata.
-        coded: The file that gives the pixels, 8 or 16 bit, grey or truecolour.
+        original: The file with the metadata.
+        coded: The file with the pixels, 8 or 16 bit, grey or truecolour.
 
     Raises:
         ValueError: If either is no whole PNG, or the original has no pixels.
@@ -268,7 +238,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
 
 
 def _kept_chunk(chunk: Chunk, palette: bytes, old: Header, new: Header) -> bytes:
-    """Return a chunk of the original as it belongs into the new file; empty if it does not."""
+    """Return a chunk of the original for the new file, adapted or empty if need be."""
     has_alpha = bool(new.color_type & 4)
     if chunk.type in REPLACED or chunk.type == APPLE_OFFSETS:
         return b""
@@ -300,7 +270,15 @@ def _rescaled(chunk: Chunk, old: Header, new: Header) -> bytes:
     return chunk.raw
 
 
-def make_chunk(kind: bytes, data: bytes) -> bytes:
-    """Write a chunk with its length and checksum."""
-    body = kind + data
-    return len(data).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+def _write(new: NewFile) -> bytes:
+    return png_metadata.with_metadata(code(new.pixels, new.alpha), new.metadata)
+
+
+CODEC = Codec(
+    decode,
+    encode,
+    coded_pixels,
+    png_metadata.metadata,
+    png_metadata.stripped,
+    target=Target(_write),
+)

@@ -21,9 +21,10 @@ from PIL import ImageCms
 
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
-from unblur.formats import jpeg, tiff_writer
+from unblur.formats import jpeg_markers, tiff, tiff_writer
+from unblur.formats.codec import Codec
 from unblur.formats.metadata import Metadata, upright_xmp
-from unblur.formats.photo import RAW, Photo
+from unblur.formats.photo import RAW, Encoded, Photo
 from unblur.formats.pixels import refuse_large
 from unblur.formats.tiff_coding import Compression
 from unblur.formats.tiff_directory import RATIONAL, SHORT, UNDEFINED, Tag, TiffFile, read_tiff
@@ -71,7 +72,7 @@ _UNKNOWN_OFFSET = 0xFFFFFFFF
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Develop a photo, whose container is the TIFF that it becomes.
+    """Develop a photo; its index are the metadata of the TIFF that it becomes.
 
     Raises:
         PhotoError: If it is cut off, damaged or too large, or an extra is missing.
@@ -90,16 +91,21 @@ def decode(data: bytes, max_pixels: int) -> Photo:
                 output_color=library.ColorSpace.sRGB,
                 output_bps=16,
             )
-            metadata = _find_metadata(data, raw, library)
+            known = _find_metadata(data, raw, library)
     except library.LibRawError as error:
         raise PhotoError("damaged, or of a camera that LibRaw does not know") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     notes = ("developed to a 16-bit TIFF; maker notes are in the RAW file only",)
-    return Photo(pixels, None, RAW, write_tiff(pixels, metadata), {}, notes)
+    return Photo(pixels, None, RAW, data, {}, notes, index=told_metadata(pixels, known))
 
 
-def coded_pixels(data: bytes) -> Iterator[bytes]:
-    """Yield the strips or tiles of a RAW file, or all of it where directories do not tell them."""
+def encode(photo: Photo, pixels: NDArray[np.uint16]) -> Encoded:
+    """Write a new TIFF of developed pixels and the photo's metadata."""
+    return Encoded(tiff_writer.write_tiff(pixels, None, photo.index, Compression.NONE))
+
+
+def coded_pixels(data: bytes, index: Metadata | None = None) -> Iterator[bytes]:
+    """Yield the strips or tiles of a RAW file, or all of it if directories do not list them."""
     pieces: set[tuple[int, int]] = set()
     with contextlib.suppress(ValueError):
         file = read_tiff(data)
@@ -114,12 +120,12 @@ def coded_pixels(data: bytes) -> Iterator[bytes]:
 
 
 def is_cut_off(data: bytes) -> bool:
-    """Tell whether a file says that it goes on; LibRaw fills up what is missing with black."""
+    """Return whether a file ends before its last piece; LibRaw fills the rest with black."""
     return any(stop > len(data) for stop in _stops(data))
 
 
 def _stops(data: bytes) -> Iterator[int]:
-    """Yield where pieces of the file end, as far as its container is known."""
+    """Yield the positions after pieces of the file, as far as its container is known."""
     with contextlib.suppress(ValueError):
         file = read_tiff(data)
         for directory in file.directories():
@@ -134,7 +140,7 @@ def _stops(data: bytes) -> Iterator[int]:
 
 
 def _box_stops(data: bytes) -> Iterator[int]:
-    """Yield where the outermost boxes end (ISO/IEC 14496-12, section 4.2)."""
+    """Yield the positions after the outermost boxes (ISO/IEC 14496-12, section 4.2)."""
     position = 0
     while 0 <= position <= len(data) - 16:
         size, _, long_size = struct.unpack_from(">I4sQ", data, position)
@@ -151,33 +157,34 @@ def _find_metadata(data: bytes, raw: Any, library: Any) -> TiffFile:  # noqa: AN
     with contextlib.suppress(ValueError, library.LibRawError):
         thumbnail = raw.extract_thumb()
         if thumbnail.format == library.ThumbFormat.JPEG:
-            for segment in jpeg.segments(thumbnail.data):
-                payload = segment.payload(thumbnail.data)
-                if segment.marker == jpeg.APP1 and payload.startswith(b"Exif\0\0"):
-                    return read_tiff(payload[6:])
-    return read_tiff(write_header("<", 0))  # a file that says nothing
+            return read_tiff(jpeg_markers.first_exif(thumbnail.data))
+    return read_tiff(write_header("<", 0))  # an empty file
 
 
-def write_tiff(pixels: NDArray[np.uint16], metadata: TiffFile) -> bytes:
-    """Write a TIFF of sRGB or grey pixels, with what is known of the photo.
+def metadata(data: bytes, index: Metadata) -> Metadata:
+    """Return the metadata of the TIFF that a photo becomes, as another reader finds them there."""
+    pixel = np.zeros((1, 1, 3), np.uint16)
+    return tiff.metadata(tiff_writer.write_tiff(pixel, None, index, Compression.NONE))
+
+
+def told_metadata(pixels: NDArray[np.uint16], known: TiffFile) -> Metadata:
+    """Return the metadata of (H, W, 3 or 1) pixels that are sRGB or grey.
 
     Args:
-        pixels: (H, W, 3 or 1).
-        metadata: A file whose first directory tells it; its byte order is kept,
-            so that values can be copied.
+        pixels: The developed pixels.
+        known: A file whose first directory has the fields; their byte order is kept.
     """
-    first = read_fields(metadata, metadata.first)
+    first = read_fields(known, known.first)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    told = Metadata(
-        exif=_make_exif(metadata, first),
+    return Metadata(
+        exif=_make_exif(known, first),
         xmp=upright_xmp(first[Tag.XMP].values) if Tag.XMP in first else b"",
         icc=profile if pixels.shape[2] == 3 else b"",
     )
-    return tiff_writer.write_tiff(pixels, None, told, Compression.NONE)
 
 
 def _make_exif(file: TiffFile, first: dict[int, Field]) -> bytes:
-    """Make an EXIF block of what is known of the photo, which developing has turned upright."""
+    """Make an EXIF block of the camera's fields; developing has turned the photo upright."""
     order = file.order
     exif, gps = (read_linked(file, first, tag) for tag in (Tag.EXIF_IFD, Tag.GPS_IFD))
     exif = {tag: first[tag] for tag in _EXIF_IN_FIRST & first.keys()} | exif
@@ -195,3 +202,6 @@ def _make_exif(file: TiffFile, first: dict[int, Field]) -> bytes:
         write_numbers(Tag.RESOLUTION_UNIT, order, SHORT, 2),
     ]
     return write_block(kept + about_pixels, linked, order)
+
+
+CODEC = Codec(decode, encode, coded_pixels, metadata)

@@ -20,12 +20,43 @@ from itertools import chain
 import numpy as np
 
 from unblur.errors import PhotoError
+from unblur.formats.codec import Codec, NewFile, Target
+from unblur.formats.metadata import FURTHER_PAGES, Metadata
 from unblur.formats.photo import TIFF, Encoded, Photo
 from unblur.formats.pixels import refuse_large
 from unblur.formats.tiff_coding import Samples, decode_segment, encode_segment
-from unblur.formats.tiff_directory import LONG, LONG8, Entry, TiffFile, read_tiff
+from unblur.formats.tiff_directory import (
+    ASSOCIATED_ALPHA,
+    LONG,
+    LONG8,
+    Entry,
+    Tag,
+    TiffFile,
+    read_tiff,
+)
+from unblur.formats.tiff_fields import Field, read_fields, read_linked, write_block
 from unblur.formats.tiff_pages import Page, place_tags, read_page
+from unblur.formats.tiff_writer import write_tiff
 from unblur.main_memory import require_memory
+
+_EXIF_IN_FIRST = frozenset(
+    {
+        Tag.IMAGE_DESCRIPTION,
+        Tag.MAKE,
+        Tag.MODEL,
+        Tag.ORIENTATION,
+        Tag.X_RESOLUTION,
+        Tag.Y_RESOLUTION,
+        Tag.RESOLUTION_UNIT,
+        Tag.SOFTWARE,
+        Tag.DATE_TIME,
+        Tag.ARTIST,
+        Tag.HOST_COMPUTER,
+        Tag.COPYRIGHT,
+    }
+)
+"""Fields of a TIFF page that are as true in an EXIF block (Exif 2.32, 4.6.4)."""
+_LEFT_OUT = {Tag.IPTC: "IPTC", Tag.PHOTOSHOP: "Photoshop's data", Tag.SUB_IFDS: "sub-images"}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -52,7 +83,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     return Photo(pixels, alpha, TIFF, data, {}, alpha_is_opacity=page.alpha_is_opacity)
 
 
-def coded_pixels(data: bytes) -> Iterator[bytes]:
+def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
     """Yield the strips or tiles of the first page of full size, which new pixels replace.
 
     Raises:
@@ -91,7 +122,7 @@ def encode(photo: Photo, pixels: Samples) -> Encoded:
 
 
 def _blocks(page: Page, pixels: Samples, alpha: Samples | None) -> Iterator[Samples]:
-    """Yield what belongs into each strip or tile; borders are filled with the nearest pixels."""
+    """Yield the pixels of each strip or tile; borders are filled with the nearest pixels."""
     for segment in page.segments():
         block = pixels[segment.rows, segment.columns]
         if page.is_white_zero:
@@ -220,3 +251,63 @@ def _check_pixels(result: TiffFile, page: Page, blocks: Iterable[Samples]) -> No
         read = decode_segment(data, segment.shape, page.coding)
         if page.coding.is_lossless and not np.array_equal(read, block):
             raise PhotoError("the new pixels could not be read back from the TIFF file")
+
+
+def metadata(data: bytes, index: None = None) -> Metadata:
+    """Read the metadata of the first page of full size.
+
+    Raises:
+        PhotoError: If the page is of a kind that cannot be processed.
+        ValueError: If the file is damaged.
+    """
+    file = read_tiff(data)
+    page = read_page(file)
+    fields = read_fields(file, page.directory.start)
+    exif, has_notes = _make_exif(file, fields)
+    left_out = [name for tag, name in _LEFT_OUT.items() if tag in fields]
+    left_out += ["maker notes"] * has_notes + [FURTHER_PAGES] * (page.pages > 1)
+    xmp, icc = (fields[tag].values if tag in fields else b"" for tag in (Tag.XMP, Tag.ICC_PROFILE))
+    return Metadata(exif, xmp, icc, tuple(left_out))
+
+
+def _make_exif(file: TiffFile, fields: dict[int, Field]) -> tuple[bytes, bool]:
+    """Make an EXIF block of a page's fields; also return whether there were maker notes.
+
+    Maker notes are left out: their offsets are true only where they are.
+    """
+    first = [field for tag, field in fields.items() if tag in _EXIF_IN_FIRST]
+    linked, has_notes = {}, False
+    for tag in (Tag.EXIF_IFD, Tag.GPS_IFD):
+        inner = read_linked(file, fields, tag)
+        has_notes |= inner.pop(Tag.MAKER_NOTE, None) is not None
+        inner.pop(Tag.INTEROPERABILITY_IFD, None)
+        linked[tag] = list(inner.values())
+    if not first and not any(linked.values()):
+        return b"", has_notes
+    return write_block(first, linked, file.order), has_notes
+
+
+def check_conversion(photo: Photo) -> tuple[str, ...]:
+    """Refuse a photo whose colours are multiplied by its opacity.
+
+    Raises:
+        PhotoError: If they are.
+    """
+    file = read_tiff(photo.container)
+    if file.value(read_page(file).directory, Tag.EXTRA_SAMPLES) == ASSOCIATED_ALPHA:
+        raise PhotoError("a TIFF file with premultiplied alpha cannot be converted")
+    return ()
+
+
+def _write(new: NewFile) -> bytes:
+    return write_tiff(new.pixels, new.alpha, new.metadata, alpha_is_opacity=new.alpha_is_opacity)
+
+
+CODEC = Codec(
+    decode,
+    encode,
+    coded_pixels,
+    metadata,
+    check_conversion=check_conversion,
+    target=Target(_write, has_extra_channel=True),
+)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.extras import load_extra
-from unblur.formats import jpeg
+from unblur.formats import jpeg, jpeg_markers
 from unblur.formats.pixels import code_pixels
 from unblur.limits import refuse_excess
 
@@ -170,7 +170,9 @@ def _encode_jpeg(samples: Samples, coding: Coding, original: bytes) -> bytes:
     """Code as the original is, without the application segments that TIFF has no use for."""
     old = jpeg.decode(_whole_jpeg(original, coding), coding.segment_pixels)
     coded = code_pixels(samples, None, "JPEG", **old.coding)
-    return b"".join(coded[s.start : s.stop] for s in jpeg.segments(coded) if not s.is_metadata)
+    return b"".join(
+        coded[s.start : s.stop] for s in jpeg_markers.segments(coded) if not s.is_metadata
+    )
 
 
 def read_tables(stream: bytes) -> bytes:
@@ -188,8 +190,8 @@ def read_tables(stream: bytes) -> bytes:
 
 
 def _coded_segments(stream: bytes) -> Iterator[bytes]:
-    for segment in jpeg.segments(stream):
-        if segment.marker not in (jpeg.SOI, jpeg.EOI) and not segment.is_metadata:
+    for segment in jpeg_markers.segments(stream):
+        if segment.marker not in (jpeg_markers.SOI, jpeg_markers.EOI) and not segment.is_metadata:
             yield stream[segment.start : segment.stop]
 
 

@@ -8,13 +8,15 @@ lossless file stays lossless, and exact below transparency.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
+from unblur.formats.codec import Codec, NewFile, Target
+from unblur.formats.metadata import Metadata, from_byte_order
 from unblur.formats.photo import WEBP, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, refuse_large, to_array
 from unblur.limits import limited
@@ -32,6 +34,9 @@ FRAME_START = b"\x9d\x01\x2a"
 """Follows the three bytes of a key frame's tag."""
 FRAME_HEADER_BYTES = 10
 MAX_QUANTIZER = 127
+
+QUALITY = 90
+"""Of photos of other formats, finer than libwebp's default: they are sharp now."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
         position = following
 
 
-def coded_pixels(data: bytes) -> Iterator[bytes]:
+def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
     """Yield the data of the chunk that new pixels replace, VP8 or VP8L.
 
     Raises:
@@ -107,13 +112,13 @@ def coded_pixels(data: bytes) -> Iterator[bytes]:
 def splice(original: bytes, coded: bytes) -> Encoded:
     """Put the pixels of one file into the container of another.
 
-    Only the chunk of pixels (VP8 or VP8L) is replaced. All others stay byte for
-    byte in their places, alpha and VP8X among them, because size and
-    transparency stay; so does what follows the RIFF form.
+    Only the chunk of pixels (VP8 or VP8L) is replaced. All other chunks stay
+    byte for byte in their places, alpha and VP8X among them, because size and
+    transparency stay. The bytes after the RIFF form stay, too.
 
     Args:
-        original: The file that gives the metadata.
-        coded: The file that gives the pixels, lossy or lossless as the original.
+        original: The file with the metadata.
+        coded: The file with the pixels, lossy or lossless as the original.
 
     Raises:
         PhotoError: If the original is an animation.
@@ -133,12 +138,27 @@ def splice(original: bytes, coded: bytes) -> Encoded:
     return Encoded(form + original[_form_end(original) :], notes)
 
 
-def with_metadata(data: bytes, blocks: Mapping[bytes, bytes]) -> bytes:
-    """Return a file of a picture and these chunks, and nothing else.
+def read_metadata(data: bytes, index: None = None) -> Metadata:
+    """Read the first chunk of each kind (RFC 9649, 2.7).
+
+    Raises:
+        ValueError: If the file is no whole WebP.
+    """
+    found: dict[bytes, bytes] = {}
+    for chunk in chunks(data):
+        found.setdefault(chunk.type, chunk.data)
+    exif = from_byte_order(found.get(b"EXIF", b""))
+    known = {*PICTURE, *METADATA_FLAGS}
+    left_out = ("chunks that only WebP has",) if found.keys() - known else ()
+    return Metadata(exif, found.get(b"XMP ", b""), found.get(b"ICCP", b""), left_out)
+
+
+def with_metadata(data: bytes, metadata: Metadata) -> bytes:
+    """Return a file of a picture and its metadata, which VP8X announces (RFC 9649, 2.7).
 
     Args:
-        data: A still photo.
-        blocks: Of the types in `METADATA_FLAGS`.
+        data: A still photo, whose own metadata are left out.
+        metadata: The new metadata.
 
     Raises:
         PhotoError: If the file is an animation.
@@ -148,6 +168,8 @@ def with_metadata(data: bytes, blocks: Mapping[bytes, bytes]) -> bytes:
     alpha = next((chunk.raw for chunk in chunks(data) if chunk.type == ALPHA), b"")
     width, height, has_alpha = _read_frame(frame)
     flags = ALPHA_FLAG if alpha or has_alpha else 0
+    blocks = {b"ICCP": metadata.icc, b"EXIF": metadata.exif, b"XMP ": metadata.xmp}
+    blocks = {kind: block for kind, block in blocks.items() if block}
     for kind in blocks:
         flags |= METADATA_FLAGS[kind]
     size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
@@ -299,3 +321,28 @@ def _image_chunk(data: bytes) -> Chunk:
     if frame is None:
         raise ValueError("has no pixels")
     return frame
+
+
+def stripped(data: bytes) -> bytes:
+    """Return a file with nothing but its picture, its profile and its orientation.
+
+    Raises:
+        ValueError: If the file is no whole WebP.
+    """
+    return with_metadata(data, read_metadata(data).stripped())
+
+
+def _write(new: NewFile) -> bytes:
+    quality = QUALITY if new.quality is None else new.quality
+    return with_metadata(code_pixels(new.pixels, new.alpha, "WEBP", quality=quality), new.metadata)
+
+
+CODEC = Codec(
+    decode,
+    encode,
+    coded_pixels,
+    read_metadata,
+    stripped,
+    # The width of the size fields in VP8's and VP8L's headers.
+    target=Target(_write, longest_side=16_383, is_8_bit=True, has_quality=True),
+)

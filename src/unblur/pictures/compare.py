@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from unblur.formats import exif_thumbnail, jpeg
+from unblur.formats import exif_thumbnail, jpeg, jpeg_markers
 from unblur.formats.metadata import read_orientation
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import to_8_bit_image
@@ -174,7 +174,7 @@ def code_thumbnail(header: bytes) -> bytes | None:
     Returns:
         The picture, or ``None`` if there is none, or none that can be read.
     """
-    exif = jpeg.first_exif(header)
+    exif = jpeg_markers.first_exif(header)
     place = exif_thumbnail.find(exif)
     if place is None:
         return None

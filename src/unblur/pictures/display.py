@@ -1,7 +1,7 @@
-"""A photo as a viewer shows it: upright, in sRGB, 8 bits, nothing shining through.
+"""A photo as a viewer shows it: upright, in sRGB, 8 bits, on white paper.
 
-The tool works on pixels as stored. Only what is drawn to be looked at comes this
-way: the page of a run, comparisons, and pictures in the terminal.
+The network works on pixels as stored. The page of a run, comparisons and pictures
+in the terminal show them this way.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from unblur.formats import bmff
-from unblur.formats.convert import turned_upright
-from unblur.formats.metadata import Metadata, extract, read_orientation
-from unblur.formats.photo import AVIF, HEIF, Photo
+from unblur.formats.codec import codec_of
+from unblur.formats.metadata import Metadata, read_orientation
+from unblur.formats.photo import Photo
 from unblur.formats.pixels import reduced, to_8_bit_image
 
 PAPER = (255, 255, 255)
-"""What shows where a photo is transparent."""
+"""Colour behind a transparent photo."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +83,13 @@ def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[Upright, Upright]:
         photo: The original.
         pixels: Of the same shape and type as the photo's.
     """
-    metadata = Metadata()
+    codec, metadata = codec_of(photo.format), Metadata()
     with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
-        metadata = extract(photo.format.result, photo.container)
+        metadata = codec.metadata(photo.container, photo.index)
 
     def upright(array: NDArray[Any]) -> NDArray[Any]:
-        if photo.format in (AVIF, HEIF):
-            return turned_upright(array, bmff.read(photo.container).primary)
+        if codec.upright:
+            return codec.upright(photo.container, photo.index, array)
         return turned(array, read_orientation(metadata.exif))
 
     alpha = None if photo.opacity is None else upright(photo.opacity)

@@ -1,8 +1,8 @@
-"""Files recognised by what is in them: a hash of the coded pixels.
+"""Hashes by which photos and results are recognised, wherever they lie.
 
-The hash covers what deblurring replaces, and nothing else (see
-`unblur.formats.coding.coded_pixels`). It is BLAKE2b (RFC 7693) of 16 bytes: two photos
-of a library never share it by chance.
+The hash of the pixels covers the coded pixels only, not the metadata (see
+`unblur.formats.coding.coded_pixels`). It is BLAKE2b (RFC 7693) with 16 bytes: two different photos
+never share it by chance.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from unblur.errors import PhotoError
-from unblur.formats.photo import FORMATS, Format, identify
+from unblur.formats.photo import Format, format_by_name, identify
 from unblur.storage import files
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import Content, FileState
 
 HASH_BYTES = 16
-_BY_NAME = {form.name: form for form in FORMATS}
 
 
-def content_of(data: bytes) -> Content:
-    """Return the hashes of a file's content.
+def content_of(data: bytes, index: object = None) -> Content:
+    """Return the hashes of a file: of its pixels and of all bytes.
 
     Args:
-        data: The whole file. One that cannot be parsed has no hash of its pixels.
+        data: The whole file. If it cannot be parsed, the hash of the pixels is empty.
+        index: Index of the decoded photo or of the encoded result with these bytes, if there is
+            one.
     """
     from unblur.formats import coding
 
     whole = hashlib.blake2b(data, digest_size=HASH_BYTES).hexdigest()
     form, pixels = identify(data), hashlib.blake2b(digest_size=HASH_BYTES)
     try:
-        for piece in coding.coded_pixels(data):
+        for piece in coding.coded_pixels(data, index):
             pixels.update(piece)
     except PhotoError:
         return Content("", whole)
@@ -41,22 +42,22 @@ def content_of(data: bytes) -> Content:
 
 
 def format_of_hash(pixels: str) -> Format | None:
-    """Return the format that a hash of pixels was taken in; see `Content.pixels`."""
-    return _BY_NAME.get(pixels.rpartition(" ")[0])
+    """Return the format of the file that a hash of pixels comes from; see `Content.pixels`."""
+    return format_by_name(pixels.rpartition(" ")[0])
 
 
 def read_content(path: Path, most: int | None = None) -> tuple[FileState, Attributes]:
     """Read a file and hash its content.
 
     Args:
-        path: Where it lies.
-        most: Refuse it without reading it if it has more bytes.
+        path: The file.
+        most: Largest size to read, in bytes; ``None`` is any.
 
     Returns:
         Its state, with the content, and its attributes.
 
     Raises:
-        PhotoError: If it cannot be read.
+        PhotoError: If the file cannot be read, or is larger.
     """
     data, attributes = files.read_photo_bytes(path, most)
     return replace(FileState.of(attributes.status), content=content_of(data)), attributes

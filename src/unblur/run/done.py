@@ -1,8 +1,8 @@
-"""Whether a photo is done: what is known of the files at its places.
+"""Find out from the record whether a photo is done, or is itself a result.
 
-What is known by path, size and time is known without a look into the file. Only
-where these do not match, and the file may be a result all the same, it is read
-and known by its content, and from then on by path again.
+A file with the recorded path, size and time stamp is recognised without reading it. Only if these
+do not match, and the file may still be a result, it is read and recognised by its content. Its
+new path is then recorded, so that the next run need not read it.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from unblur.run.jobs import Job
 
     Look = Callable[[Place], FileState | None]
-    """Tells the state of what lies at a place."""
+    """Returns the state of a file or object; ``None`` if there is none."""
 
 ALREADY_DONE = "already done"
 IS_RESULT = "is itself a result of unblur; --overwrite deblurs it once more"
 
 
 @dataclass
-class Memory:
-    """What is known of photos and results.
+class KnownResults:
+    """Answers from the record, and from the content of files, which are results of which photos.
 
     Args:
-        history: What earlier runs have recorded.
-        settings: What a result depends on besides its photo.
-        look: Tells the state of what lies at a place.
-        reads: Whether files may be read to know them by their content.
-        most: Files of more bytes are not read.
+        history: The record of results.
+        settings: See `unblur.run.runner.Session`.
+        look: Returns the state of a file or object.
+        reads: Whether files may be read, to recognise them by their content.
+        most: Largest file to read, in bytes; ``None`` is any.
     """
 
     history: History
@@ -52,30 +52,30 @@ class Memory:
     reads: bool = True
     most: int | None = None
     _read: dict[Path, tuple[FileState, list[Record]]] = field(default_factory=dict, repr=False)
-    """By paths, what was found in the files that were read, and as what results they are known."""
+    """Files that were read: the state of each, and the records of its pixels."""
 
     def is_done(self, job: Job, options: Options) -> bool:
-        """Tell whether a job needs no work, because an earlier run has done all of it."""
+        """Tell whether an earlier run has done all of a job."""
         if job.source is None or job.target is None:
             return False
         if options.in_place:
-            # Its original is gone: no settings could make anything but worse of it.
+            # The original is gone, so the settings do not matter: never deblur a result again.
             return self._has_replaced_its_photo(job.target)
         if options.on_existing == "overwrite":
             return False
-        is_thorough = options.on_existing == "error"  # otherwise what is there is skipped anyway
+        is_thorough = options.on_existing == "error"  # "skip" skips any existing file
         files = (file for file in (job.target, job.comparison) if file)
         return all(self._is_made_of(job.source, file, is_thorough) for file in files)
 
     def format_of(self, photo: Path, options: Options) -> Format | None:
-        """Return the format of a photo that was done as it is now, without a look into it."""
+        """Return the format of an unchanged photo from the record, without reading it."""
         state = self.look(photo)
         if state is None:
             return None
         return self.history.format_of(photo, state, is_result=options.in_place)
 
     def is_ours(self, target: Place, source: Place | None) -> bool:
-        """Tell whether a file is what a photo became, so that a newer result may replace it."""
+        """Tell whether a file is a result of a photo, which a newer result may replace."""
         if source is None:
             return False
         return any(
@@ -84,7 +84,7 @@ class Memory:
         )
 
     def is_result(self, photo: Place) -> bool:
-        """Tell whether a photo is itself what deblurring has made of another one."""
+        """Tell whether a photo is itself the result of another photo."""
         for record in self._results_at(photo):
             if record.is_changed:
                 self._learn(record)
@@ -92,12 +92,12 @@ class Memory:
         return False
 
     def recognise(self, photo: Place, state: FileState, options: Options) -> str | None:
-        """Return why a photo that was read is to be left alone, if its content tells that.
+        """Return why to skip a photo that is a result by its content; ``None`` if it is none.
 
         Args:
-            photo: Where it lies.
+            photo: The photo.
             state: Its state, with its content.
-            options: What the user asked for.
+            options: The user's options.
         """
         if options.on_existing == "overwrite" and not options.in_place:
             return None
@@ -115,7 +115,7 @@ class Memory:
         return False
 
     def _is_made_of(self, source: Place, target: Place, is_thorough: bool) -> bool:
-        """Tell whether a result is there, of a photo as it is now, as it would be made now."""
+        """Tell whether a file is a result of the unchanged photo, made with the same settings."""
         for record in self._same_at(target, is_thorough):
             if record.settings != self.settings:
                 continue
@@ -130,27 +130,27 @@ class Memory:
         return False
 
     def _is_same_photo(self, source: Place, record: Record) -> bool:
-        """Tell whether a photo has the pixels that a result was made from."""
+        """Tell whether a photo has the pixels from which a result was made."""
         if not pixels_in(record.before) or not self._may_read(source):
             return False
         return pixels_in(self._look_inside(_path(source))[0]) == pixels_in(record.before)
 
     def _results_at(self, place: Place, is_thorough: bool = False) -> list[Record]:
-        """Return as what results a file or an object is known; see `_same_at`."""
+        """Return the records of the results that a file or object certainly is; see `_same_at`."""
         same = self._same_at(place, is_thorough)
         return [r for r in same if r.is_recorded or _is_certain(r, self._read[_path(place)][0])]
 
     def _same_at(self, place: Place, is_thorough: bool = False) -> list[Record]:
-        """Return the records of results whose pixels a file or an object has.
+        """Return the records of results with the same pixels as a file or object.
 
         Args:
-            place: Where it lies.
-            is_thorough: Whether to read a file even if nothing tells that it may be a result.
+            place: The file or object.
+            is_thorough: Whether to read a file even without a sign that it may be a result.
         """
         state = self.look(place)
         record = self.history.at(place, state) if state else None
         if record and record.before == record.after and not isinstance(place, Url):
-            record = None  # neither size nor time tells it from its photo, which may be back
+            record = None  # size and time are those of its photo, which may have been restored
         if record and (pixels_in(record.after) or not self._may_read(place)):
             return [record]
         if state is None or not self._may_read(place):
@@ -162,11 +162,11 @@ class Memory:
         return []
 
     def _look_inside(self, path: Path) -> tuple[FileState, list[Record]]:
-        """Read a file, once; return its state with its content, and as what results it is known."""
+        """Read a file, once; return its state with its content, and the records of its pixels."""
         if path not in self._read:
             try:
                 state, attributes = read_content(path, self.most)
-            except PhotoError:  # which whoever needs the file will tell
+            except PhotoError:  # reading it for its job will report it
                 self._read[path] = FileState(0, 0), []
             else:
                 known, marked = self._known(path, state), read_mark(attributes.mark, path, state)
@@ -175,26 +175,26 @@ class Memory:
         return self._read[path]
 
     def _known(self, place: Place, state: FileState) -> list[Record]:
-        """Return the records of what has the same pixels, as records of this file."""
+        """Return the records of results with the same pixels, changed to this place."""
         same = self.history.with_pixels(pixels_in(state))
         return [_at(place, state, record) for record in same]
 
     def _learn(self, record: Record) -> None:
-        """Record what was found by its content, so that it is known by its place from now on."""
+        """Record a result that was recognised by its content under its new place."""
         if not record.is_recorded:
             self.history.learn(record)
 
     def _may_read(self, place: Place) -> bool:
-        return self.reads and not isinstance(place, Url)  # which would have to be fetched
+        return self.reads and not isinstance(place, Url)  # reading an object means a download
 
 
 def is_marked(photo: Path, state: FileState, mark: bytes) -> bool:
-    """Tell whether a photo that was read bears the mark of what has replaced its photo.
+    """Tell whether a photo is a result of ``--in-place`` by its mark.
 
     Args:
-        photo: Where it lies.
+        photo: The photo.
         state: Its state, with its content.
-        mark: What its mark holds, or nothing.
+        mark: Its mark; empty if there is none.
     """
     record = read_mark(mark, photo, state)
     return record is not None and _is_certain(record, state)
@@ -206,18 +206,18 @@ def _path(place: Place) -> Path:
 
 
 def _at(place: Place, state: FileState, record: Record) -> Record:
-    """Return the record of the same pixels elsewhere as one of what lies at a place."""
+    """Return a record of the same pixels elsewhere, changed to this place and state."""
     return replace(record, target=place, after=replace(state, content=record.after.content))
 
 
 def _is_certain(record: Record, state: FileState) -> bool:
-    """Tell whether a file that has a result's pixels is that result.
+    """Tell whether a file with the pixels of a result is that result.
 
-    It may be the photo itself, or a copy, if deblurring left the pixels as they were.
+    If deblurring did not change the pixels, the file may also be the photo or a copy of it.
 
     Args:
-        record: Of the result, as lying where the file lies.
-        state: The file's, with its content.
+        record: Record of the result, at the place of the file.
+        state: State of the file, with its content.
     """
     if record.is_changed:
         return True

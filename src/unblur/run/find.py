@@ -1,4 +1,4 @@
-"""The photos at the paths that a user named, and below them."""
+"""Find photos: files and objects that the user names, and photos below folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from wcmatch import glob
 
 from unblur.errors import PhotoError
-from unblur.formats.photo import FORMATS, HEADER_BYTES, PHOTO_SUFFIXES, Format, identify
+from unblur.formats.photo import HEADER_BYTES, Format, format_by_suffix, identify
 from unblur.options import Options
 from unblur.run.ignored import (
     CACHE_SIGNATURE,
@@ -33,44 +33,44 @@ from unblur.words import describe_os_error
 
 BACKUP = "a backup"
 _OTHERS_BACKUP = re.compile(r"\.\w+(_original|~|\.bak)$", re.IGNORECASE)
-"""What ExifTool and editors make of the name of a photo before they replace it."""
+"""Endings of the backups that ExifTool and editors make."""
 NO_PHOTO = "not a photo that can be processed"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
 
 @dataclass(frozen=True)
 class Found:
-    """A place to try, or one that is not tried for a reason."""
+    """A file, folder or object that was found: a photo to try, or one with a reason against it."""
 
     place: Place
     below: PurePath
-    """Where it lies below the folder that the user named."""
+    """Path relative to the folder that the user named."""
     problem: str | None = None
-    """Why it cannot be done."""
+    """Why it cannot be processed."""
     passed_over: str | None = None
-    """Why it is left alone."""
+    """Why it is passed over."""
     form: Format | None = None
-    """What its first bytes tell, where they were looked at to recognise it."""
+    """Format by its first bytes; ``None`` if they were not read."""
 
 
-Recall = Callable[[Path], Format | None]
-"""Returns the format of a file that is known, which then is not opened."""
+KnownFormat = Callable[[Path], Format | None]
+"""Returns the format of a file from the record, so that it need not be opened."""
 
 
-def know_nothing(path: Path) -> None:
-    """Recall nothing."""
+def no_known_format(path: Path) -> None:
+    """Return ``None``: the record is not used."""
 
 
 def find(
-    named: Place, options: Options, listing: Listing, recall: Recall = know_nothing
+    named: Place, options: Options, listing: Listing, known_format: KnownFormat = no_known_format
 ) -> Iterator[Found]:
-    """Yield a named file or object as it is, and what is below a named folder.
+    """Yield a file or object that the user names, or everything below a named folder.
 
     Args:
-        named: A photo, or a folder.
-        options: What the user asked for.
-        listing: Takes in the objects below folders.
-        recall: Tells of what is below a folder what is known already.
+        named: A photo or a folder.
+        options: The user's options.
+        listing: Receives the objects below folders, with their states.
+        known_format: Returns the format of a file below a folder, if the record has it.
     """
     try:
         is_folder = is_folder_at(named)
@@ -82,7 +82,7 @@ def find(
         elif isinstance(named, Url):
             yield from _find_objects(named, options, listing)
         else:
-            yield from _find_files(named, options, recall)
+            yield from _find_files(named, options, known_format)
     except PhotoError as error:
         yield Found(named, PurePath(), problem=str(error))
 
@@ -91,23 +91,23 @@ def is_folder_at(named: Place) -> bool:
     """Tell whether a place is a folder.
 
     Raises:
-        PhotoError: If a store does not tell.
+        PhotoError: If a store does not answer.
     """
     return objects.is_folder(named) if isinstance(named, Url) else files.is_folder(named)
 
 
 def format_of(photo: Place) -> Format | None:
-    """Return the format of a photo, as far as its first bytes tell.
+    """Return the format of a photo by its first bytes.
 
-    An object is told by its name's ending: a request for each would take longer
-    than all else. What it holds is looked at when it is read.
+    For an object the ending of its name counts, because a request for each object
+    would take too long. Its content is checked when it is read.
     """
-    if isinstance(photo, Url) and photo.suffix.lower() in PHOTO_SUFFIXES:
-        return next(form for form in FORMATS if photo.suffix.lower() in form.suffixes)
+    if isinstance(photo, Url) and (form := format_by_suffix(photo.suffix)):
+        return form
     try:
         return identify(_read_header(photo) or b"")
     except PhotoError:
-        return None  # which is told when it is read
+        return None  # reading the photo will report it
 
 
 def _read_header(photo: Place) -> bytes | None:
@@ -122,23 +122,23 @@ class _Entry:
 
     path: Path
     below: PurePath
-    """Where it lies below the folder that the user named."""
+    """Path relative to the folder that the user named."""
     is_folder: bool
     """Whether it is a folder, or a link to one."""
     status: os.stat_result | None
-    """What the system says of it, or of the link if it is one."""
+    """Status of the file or folder; of a link, its own."""
 
 
-def _find_files(top: Path, options: Options, recall: Recall) -> Iterator[Found]:
-    """Yield what is below a folder, sorted."""
-    # A stack of listings: folders may be nested deeper than functions can be.
+def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Iterator[Found]:
+    """Yield the files below a folder, sorted, and folders that are not entered."""
+    # A stack of listings: folders may be nested deeper than Python can recurse.
     stack: list[Iterator[_Entry]] = [iter([_Entry(top, PurePath(), is_folder=True, status=None)])]
     while stack:
         entry = next(stack[-1], None)
         if entry is None:
             stack.pop()
         elif not entry.is_folder:
-            yield _look_at_file(entry, options, recall)
+            yield _look_at_file(entry, options, known_format)
         elif reason := _reason_not_to_enter(entry, options):
             yield Found(entry.path, entry.below, passed_over=reason)
         else:
@@ -155,7 +155,7 @@ def _find_files(top: Path, options: Options, recall: Recall) -> Iterator[Found]:
 
 
 def _list_folder(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what a folder holds, sorted by name.
+    """Return the entries of a folder, sorted by name.
 
     Raises:
         OSError: If it cannot be listed.
@@ -187,7 +187,7 @@ def _reason_not_to_enter(entry: _Entry, options: Options) -> str | None:
 
 
 def _reason_by_content(folder: _Entry, listing: list[os.DirEntry[str]]) -> str | None:
-    """Return why a folder is left alone for what is in it, unless the user named it."""
+    """Return why a folder is passed over because of its content, unless the user named it."""
     if folder.below == PurePath():
         return None
     is_tagged = any(one.name == CACHE_TAG and not one.is_symlink() for one in listing)
@@ -195,17 +195,17 @@ def _reason_by_content(folder: _Entry, listing: list[os.DirEntry[str]]) -> str |
     return reason_by_content(folder.path.name, (one.name for one in listing), tag)
 
 
-def _look_at_file(entry: _Entry, options: Options, recall: Recall) -> Found:
+def _look_at_file(entry: _Entry, options: Options, known_format: KnownFormat) -> Found:
     path, below = entry.path, entry.below
     reason = _reason_not_to_open(entry) or _reason_to_pass_over(path, below, options)
     if reason or is_in_cloud(entry.status):
         return Found(path, below, passed_over=reason or IN_THE_CLOUD)
-    if known := recall(path):
+    if known := known_format(path):
         return Found(path, below, form=known)
     header = _read_header(path)
     form = identify(header or b"")
-    # One that cannot be read is tried all the same, to be told as an error.
-    may_be_photo = form or (header is None and path.suffix.lower() in PHOTO_SUFFIXES)
+    # An unreadable file with the ending of a photo is tried, so that its error is reported.
+    may_be_photo = form or (header is None and format_by_suffix(path.suffix))
     return Found(path, below, passed_over=None if may_be_photo else NO_PHOTO, form=form)
 
 
@@ -248,7 +248,7 @@ def _find_objects(folder: Url, options: Options, listing: Listing) -> Iterator[F
 
 
 def _folders_above(key: str) -> Iterator[tuple[str, str]]:
-    """Yield the folders above an object, the nearest first, and the names in them on the way."""
+    """Yield each folder above an object, the nearest first, with the next name on the path."""
     slash = "/"
     while slash:
         key, slash, name = key.rpartition("/")
@@ -256,7 +256,7 @@ def _folders_above(key: str) -> Iterator[tuple[str, str]]:
 
 
 def _folders_left_alone(urls: list[Url], top: Url) -> dict[str, str]:
-    """Return the folders below another one that are not entered, with the reasons."""
+    """Return the folders below ``top`` that are not entered, with the reasons."""
     names: dict[str, set[str]] = {}
     for url in urls:
         for folder, name in _folders_above(str(url.key_below(top))):
@@ -286,13 +286,13 @@ def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | N
         return "its name would lead out of the output folder"
     if any(part.startswith(".") for part in key.split("/")):
         return "hidden"
-    if url.suffix.lower() not in PHOTO_SUFFIXES and not is_backup(url.name):
+    if not format_by_suffix(url.suffix) and not is_backup(url.name):
         return NO_PHOTO
     return _reason_to_pass_over(url, PurePosixPath(key), options)
 
 
 def _leads_out(key: str) -> bool:
-    """Tell whether a key, taken for a path below a folder, could lead out of that."""
+    """Tell whether a key, used as a relative path, could lead out of a folder."""
     return ".." in re.split(r"[/\\]", key) or (os.name == "nt" and ":" in key)
 
 

@@ -1,9 +1,8 @@
-"""The record of results: what each was made from and how, and where it was seen last.
+"""The record of results: from which photo and with which settings each was made, and its places.
 
-A result is known by where it lies, its size and its time, which takes no look
-into the file, and by the hash of its coded pixels wherever it lies; see
-`unblur.run.content`. The record is one SQLite file in the user's data folder, which
-several runs may share, and several machines.
+A result is recognised by its path, size and time stamp, without reading it, or at any place by the
+hash of its coded pixels; see `unblur.run.content`. The record is one SQLite file in the user's data
+folder. Several runs and several machines may share it.
 """
 
 from __future__ import annotations
@@ -25,43 +24,47 @@ from unblur.storage.filesystems import identity
 from unblur.storage.places import Content, FileState, Place, Url
 
 IN_MEMORY = Path(":memory:")
-"""A history that knows nothing, and is gone when it is closed."""
+"""Path of a history that is empty at first and is never written to disk."""
 WAIT_SECONDS = 60.0
-"""How long to wait for another run that is writing."""
+"""Longest wait for another run that is writing."""
 LEARNED_AT_ONCE = 1000
-"""Results met under new names that are written in one transaction: each waits for the disk."""
+"""Results with new places that are written in one transaction, since each waits for the disk."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Record:
-    """A result, what it was made from, and how."""
+    """A result, its photo, and the settings."""
 
     source: Place | str
-    """The photo; or its key, as the record holds it; empty if nobody knows."""
+    """The photo; or its key, if this comes from the database; empty if it is not known."""
     before: FileState
+    """State of the photo."""
     target: Place | str
+    """The result, or its key."""
     after: FileState
+    """State of the result."""
     settings: str
+    """See `unblur.run.runner.Session`."""
 
     @property
     def replaced_its_photo(self) -> bool:
-        """Whether it lies where its original did."""
+        """Whether the result has the place of its photo."""
         return key_of(self.source) == key_of(self.target) != ""
 
     @property
     def is_recorded(self) -> bool:
-        """Whether it is as the record holds it."""
+        """Whether this comes unchanged from the database."""
         return isinstance(self.source, str) and isinstance(self.target, str)
 
     @property
     def is_changed(self) -> bool:
-        """Whether its pixels are known, and not those of the photo that it was made from."""
+        """Whether the pixels are known to differ from those of the photo."""
         return pixels_in(self.after) not in ("", pixels_in(self.before))
 
     def to_row(self) -> dict[str, str | int]:
-        """Return the values of its row."""
+        """Return the values of a row, by column."""
         return {
             "target": key_of(self.target),
             "size": self.after.size,
@@ -78,10 +81,10 @@ class Record:
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> Record:
-        """Make it of a row.
+        """Return the record in a row.
 
         Raises:
-            sqlite3.DatabaseError: If it holds what `to_row` never gives.
+            sqlite3.DatabaseError: If a value has another type than `to_row` gives.
         """
         for name in row.keys():  # noqa: SIM118 (iterating over a row yields its values)
             if not isinstance(row[name], int if name in ("size", "source_size") else str):
@@ -107,7 +110,7 @@ class History:
 
     def __init__(self, path: Path) -> None:
         self.problem: str | None = None
-        """Why not all is known or was recorded, in words for the user."""
+        """Why the record could not be read or written, for the user."""
         self._database: sqlite3.Connection | None = None
         self._path = path
         self._lock = threading.Lock()
@@ -134,39 +137,39 @@ class History:
         self._close()
 
     def at(self, place: Place, state: FileState) -> Record | None:
-        """Return what is recorded of a result that lies at a place in a state.
+        """Return the record of the result at a place, if it is in this state.
 
         Raises:
-            PhotoError: If a store does not tell what an object holds.
+            PhotoError: If a store does not answer.
         """
         key = (key_of(place), state.size)
         found = self._select(tables.AT, (*key, str(state.mark)))
         if not found and isinstance(place, Url):
-            # A run may have been killed between writing it and learning its version.
+            # A run may have been killed between writing the object and recording its version.
             promised = self._select(tables.PROMISED, (*key, objects.DIGEST + "%"))
             found = [row for row in promised if objects.holds(place, row.after)]
         return found[0] if found else None
 
     def with_pixels(self, pixels: str) -> list[Record]:
-        """Return what is recorded of results by the hash of their pixels, wherever they lie."""
+        """Return the records of results by the hash of their pixels, at any place."""
         return self._select(tables.WITH_PIXELS, (pixels,)) if pixels else []
 
     def may_hold(self, place: Place, size: int) -> bool:
-        """Tell whether a result lay at a place, or any has so many bytes."""
+        """Tell whether the record has a result of this place or of this size in bytes."""
         return bool(self._select(tables.LIKE, (key_of(place), size)))
 
     @property
     def is_empty(self) -> bool:
-        """Whether it knows nothing."""
+        """Whether the record has no result."""
         return not self._select(tables.ANY, ())
 
     def format_of(self, photo: Place, state: FileState, is_result: bool) -> Format | None:
-        """Return the format of a photo that is as it was when it became a result.
+        """Return the format of an unchanged photo; ``None`` if the record does not have it.
 
         Args:
-            photo: Where it lies.
-            state: As it is now.
-            is_result: Whether it is to be a result itself, which replaced its photo.
+            photo: The photo.
+            state: Its present state.
+            is_result: Whether to look for results at its place, instead of results made from it.
         """
         query = tables.AT if is_result else tables.MADE_OF
         found = self._select(query, (key_of(photo), state.size, str(state.mark)))
@@ -177,12 +180,11 @@ class History:
         )
 
     def record(self, *records: Record) -> None:
-        """Remember results in one transaction; called just before they are published.
+        """Write results to the record in one transaction, just before they are published.
 
-        Called after, a crash in between would leave a result that nobody
-        knows; called before, it leaves a record of a file that is not there.
-        An object's version is known only after, so it is recorded twice, first
-        by its checksum.
+        After a crash in between, the record has a file that does not exist, which is harmless.
+        The other order could leave a result that is not in the record. An object gets its
+        version only when it is published, so it is recorded twice, first by its checksum.
         """
         learned, self._learned = self._learned, []
         rows = [record.to_row() for record in (*learned, *records)]
@@ -190,13 +192,13 @@ class History:
             self._change(lambda database: tables.insert(database, rows))
 
     def learn(self, record: Record) -> None:
-        """Remember a result that was met under another name or with another time."""
+        """Record a result that was found with another name or time stamp; written later."""
         self._learned.append(record)
         if len(self._learned) >= LEARNED_AT_ONCE:
             self.record()
 
     def forget(self, place: Place) -> None:
-        """Forget that a result lies at a place; one that lies elsewhere, too, is still known."""
+        """Remove a place from the record; results with other places stay known by them."""
         key = key_of(place)
         self._change(lambda database: tables.forget(database, key))
 
@@ -214,7 +216,7 @@ class History:
         self._do(transact)
 
     def _do(self, act: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Act on the database; what fails is told once, and means that nothing is known."""
+        """Act on the database; after an error return ``None`` and keep the first error's text."""
         if self._database is None:
             return None
         try:
@@ -243,9 +245,9 @@ class History:
 
 
 def key_of(place: Place | str) -> str:
-    """Return the text by which the record knows a place.
+    """Return the text that stands for a place in the database.
 
-    SQLite takes no lone surrogates, which odd names hold.
+    Lone surrogates, which stand for odd bytes in names, are escaped: SQLite refuses them.
     """
     if isinstance(place, str):
         return place
@@ -259,10 +261,10 @@ def pixels_in(state: FileState | None) -> str:
 
 
 def whole_in(state: FileState | None) -> str:
-    """Return the hash of all of a file's bytes; empty if it is not known."""
+    """Return the hash of all bytes of a file; empty if it is not known."""
     return state.content.whole if state and state.content else ""
 
 
 def _read_mark(text: str) -> int | str:
-    """Return a file's time, or a store's word for a version; see `FileState.mark`."""
+    """Return a file's time stamp, or an object's version; see `FileState.mark`."""
     return int(text) if text.removeprefix("-").isdigit() else text

@@ -1,6 +1,6 @@
-"""The table of `unblur.run.history`, in SQLite's words.
+"""The SQL statements of `unblur.run.history`.
 
-Times are text: SQLite's numbers end in the year 2262.
+Times are text, because nanoseconds in SQLite's integers end in the year 2262.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 VERSION = 1
 VERSIONS = 3
-"""Results of one name that are remembered: the one that is there, and the next in case that a run
-is killed before it replaces that."""
+"""Results to keep per place: the present one, and later ones if a run is killed before it
+replaces that."""
 COPIES = 16
-"""Places of one result that are remembered, such as the paths of a folder on several machines."""
+"""Places to keep per result, such as the paths of one folder on several machines."""
 
 _NAMES = (
     "target",
@@ -38,7 +38,7 @@ _CREATE = (
 )
 
 _SELECT = f"SELECT {_COLUMNS} FROM made WHERE "
-# Many photos have one size: it must not choose the index, which the plus prevents.
+# The plus keeps SQLite from using the index of sizes, since many photos have the same size.
 AT = _SELECT + "target = ? AND +size = ? AND mark = ? LIMIT 1"
 PROMISED = _SELECT + "target = ? AND +size = ? AND mark LIKE ?"
 MADE_OF = _SELECT + "source = ? AND source_size = ? AND source_mark = ? LIMIT 1"
@@ -48,7 +48,7 @@ LIKE = _SELECT + "target = ? OR size = ? LIMIT 1"
 
 _INSERT = f"INSERT OR REPLACE INTO made ({_COLUMNS}) VALUES ({', '.join(f':{n}' for n in _NAMES)})"
 _FORGET_UNREAD = "DELETE FROM made WHERE target = :target AND pixels = ''"
-# What replaced its photo is never forgotten: a backup may bring back any version of it.
+# A result that replaced its photo is never removed: a backup may restore any version of it.
 _FORGET_VERSIONS = f"""
 DELETE FROM made WHERE target = :target AND source <> target AND number NOT IN (
     SELECT number FROM made WHERE target = :target ORDER BY number DESC LIMIT {VERSIONS})
@@ -83,12 +83,12 @@ def prepare(database: sqlite3.Connection) -> None:
 
 
 def insert(database: sqlite3.Connection, rows: Sequence[Mapping[str, str | int]]) -> None:
-    """Write rows, and remove those that they supersede."""
+    """Write rows, and remove those that they replace."""
     for statement in (_FORGET_UNREAD, _INSERT, _FORGET_VERSIONS, _FORGET_COPIES):
         database.executemany(statement, rows)
 
 
 def forget(database: sqlite3.Connection, target: str) -> None:
-    """Remove a place from rows, and rows of results whose pixels tell nothing."""
+    """Remove a place from rows, and delete rows with unknown or unchanged pixels."""
     for statement in _FORGET:
         database.execute(statement, (target,))

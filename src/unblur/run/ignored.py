@@ -1,6 +1,6 @@
-"""Folders and files below a folder that are left alone: by their names, or by marks inside.
+"""Rules for files and folders that a search passes over, by their names or their content.
 
-A folder that the user names is always entered, whatever it is.
+A folder that the user names is always entered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ CACHE_TAG = "CACHEDIR.TAG"
 CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 """Begins a valid tag (B. Ford, Cache Directory Tagging Specification, version 0.6)."""
 NO_MEDIA = ".nomedia"
-"""File by which Android's apps keep a folder out of galleries."""
+"""Name of the file by which Android's apps keep a folder out of galleries."""
 
 _PACKAGES = {
     "a library of Apple Photos": ".photoslibrary",
@@ -33,7 +33,7 @@ _PACKAGES = {
     "a virtual machine or a disk image": ".backupbundle .pvm .sparsebundle .utm .vmwarevm",
     "a program": ".app .appex .bundle .framework .kext .lrplugin .plugin .xcassets",
 }
-"""What a folder is, and the endings of its name. macOS shows most of these as one file."""
+"""Endings of folder names, by the kind of folder. macOS shows most of these as one file."""
 _DAMAGED = "remains of a damaged file system"
 _NAMES = {
     "a library of iPhoto": ["iphoto library"],  # before 2011 it had no ending
@@ -48,13 +48,13 @@ _NAMES = {
     "files that macOS adds to archives": ["__macosx"],
     _DAMAGED: ["lost+found", "lost.dir"],
 }
-"""What a folder is, and its names in lower case."""
+"""Names of folders in lower case, by the kind of folder."""
 _CHECKED = re.compile(r"found\.\d{3}")
-"""Names of folders in which Windows puts what checking a disk has found, in lower case."""
+"""Names, in lower case, of the folders where Windows puts fragments found by a disk check."""
 _ON_STORAGE = "thumbnails, a bin or snapshots of network storage"
 _STORAGE_MARKS = ("@", "#")
-"""Begin the names of folders that Synology's, QNAP's and others' systems keep for themselves,
-such as ``@eaDir``, ``@Recycle``, ``#recycle``, ``#snapshot``."""
+"""First characters of system folders on network storage by Synology, QNAP and others, such as
+``@eaDir``, ``@Recycle``, ``#recycle``, ``#snapshot``."""
 
 _REASONS = {ending: reason for reason, text in _PACKAGES.items() for ending in text.split()}
 _REASONS_BY_NAME = {name: reason for reason, names in _NAMES.items() for name in names}
@@ -75,16 +75,16 @@ _ENDINGS = {
     "programs and their parts": ".apk .bat .c .cpp .css .dll .dylib .exe .go .h .ini .java .js "
     ".lnk .msi .php .ps1 .py .rs .sh .so .toml .url",
 }
-"""Kinds of files that are never photos, and the endings of their names."""
+"""Endings of files that are never photos, by the kind of file."""
 NEVER_PHOTOS = frozenset(ending for text in _ENDINGS.values() for ending in text.split())
 
 IN_THE_CLOUD = "its content is in the cloud only, and is not downloaded"
 CLOUD_ENDINGS = (".icloud", ".nextcloud", ".owncloud")
-"""End the names of small files that stand for ones in the cloud, after those files' own names."""
+"""Endings that sync programs add to the name of a placeholder for a file in the cloud."""
 
 
 def reason_by_name(folder: str) -> str | None:
-    """Return why a folder of this name is not entered, or ``None`` if it is."""
+    """Return why a folder with this name is passed over; ``None`` if it is entered."""
     name = folder.lower()
     if name.startswith(_STORAGE_MARKS):
         return _ON_STORAGE
@@ -94,12 +94,12 @@ def reason_by_name(folder: str) -> str | None:
 
 
 def reason_by_content(folder: str, names: Iterable[str], cache_tag: bytes | None) -> str | None:
-    """Return why a folder that holds files of some names is left alone, or ``None`` if it is not.
+    """Return why a folder with this content is passed over; ``None`` if it is searched.
 
     Args:
-        folder: Its own name.
-        names: Those of the files and folders in it.
-        cache_tag: The beginning of the file `CACHE_TAG` in it, if there is one.
+        folder: Name of the folder.
+        names: Names of the files and folders in it.
+        cache_tag: First bytes of its file `CACHE_TAG`, if there is one.
     """
     if cache_tag is not None and cache_tag.startswith(CACHE_SIGNATURE):
         return f"a cache: it holds {CACHE_TAG}"
@@ -112,16 +112,16 @@ def reason_by_content(folder: str, names: Iterable[str], cache_tag: bytes | None
 
 
 def cannot_be_photo(file: str) -> bool:
-    """Tell whether the ending of a file's name is one that no photo has.
+    """Tell whether a file's ending rules out a photo.
 
-    Other endings tell nothing: photos are told by their content.
+    Other endings decide nothing: photos are recognised by their content.
     """
     _, dot, ending = file.lower().rpartition(".")
     return dot + ending in NEVER_PHOTOS
 
 
 def stands_for_file(name: str) -> str | None:
-    """Return the name of the file in the cloud that a file of this name stands for, if it does.
+    """Return the name of the file in the cloud, if this name is that of its placeholder.
 
     macOS before version 14 wrote ``.photo.jpg.icloud`` for ``photo.jpg``.
     """

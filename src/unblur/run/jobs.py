@@ -1,4 +1,4 @@
-"""What a run will do: a job for each photo."""
+"""The plan of a run: a job for each photo."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ class Job:
     source: Place | None
     """The photo; ``None`` is standard input."""
     target: Place | None
-    """Where the result goes; ``None`` is standard output."""
+    """Place of the result; ``None`` is standard output."""
     replaces: bool = False
-    """Whether a file that is there may be replaced."""
+    """Whether an existing file at the target may be replaced."""
     replaced: FileState | None = None
-    """The state that file must be in, so that nobody's newer work is lost; ``None`` is any."""
+    """State that the existing target must still have; ``None``: not checked."""
     problem: str | None = None
-    """Why it cannot be done, found before work starts."""
+    """Why the job is impossible; such a job fails without a try."""
     skip: str | None = None
-    """Why it need not be done."""
+    """Why the job is unnecessary; such a job is skipped."""
     comparison: Place | None = None
-    """Where before and after are shown side by side; ``None`` is nowhere."""
+    """Place of the picture of before and after, side by side; ``None``: no picture."""
     replaces_comparison: bool = False
-    """Whether a comparison that is there may be replaced."""
+    """Whether an existing comparison may be replaced."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Name of the photo in messages."""
         return "standard input" if self.source is None else str(self.source)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do."""
+    """All jobs of a run."""
 
     jobs: list[Job] = field(default_factory=list)
     passed_over: list[tuple[Place, str]] = field(default_factory=list)
-    """What was found below a folder and is left alone, with the reason."""
+    """Files and folders that are no jobs, each with the reason."""
 
     @property
     def in_cloud(self) -> int:
-        """How many files were passed over because their content is in the cloud only."""
+        """Number of files whose content is in the cloud only."""
         return sum(reason == IN_THE_CLOUD for _, reason in self.passed_over)

@@ -1,7 +1,7 @@
-"""Move jobs through decoding, deblurring and encoding, which overlap.
+"""The runner on this machine: decoding, deblurring and encoding overlap.
 
-Threads decode ahead of the network and write behind it, never more than
-``Options.jobs`` photos each, so memory does not grow with the number of photos.
+Threads decode photos ahead of the network and write results behind it. Each side holds at most
+``Options.jobs`` photos, so memory does not grow with the number of photos.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from unblur.run import work
+from unblur.run import steps
 from unblur.run.jobs import Job
-from unblur.run.report import Outcome
-from unblur.run.runner import Session
-from unblur.run.work import Loaded, attempt
+from unblur.run.report import LeftAlone, outcome_of_error
+from unblur.run.runner import DONE_MEANWHILE, Session
+from unblur.run.steps import LoadedPhoto
 
 if TYPE_CHECKING:
     from unblur.network.deblurrer import Deblurrer
@@ -28,7 +29,7 @@ class LocalRunner:
     """Does jobs in this process, on one device.
 
     Args:
-        make_deblurrer: Called once, and only if a job can be tried at all.
+        make_deblurrer: Loads the network; called once, and only if there is a job to do.
     """
 
     def __init__(self, make_deblurrer: Callable[[], Deblurrer]) -> None:
@@ -42,19 +43,23 @@ class LocalRunner:
         pass
 
     def do(self, jobs: list[Job], session: Session) -> None:
-        """Do jobs; photos that are through the network are written however it ends."""
+        """Do jobs; deblurred photos are written even if the run is interrupted."""
         ahead = 0 if session.options.engine.max_memory else session.options.jobs
         decoding = ThreadPoolExecutor(session.options.jobs, "decode")
         writing = ThreadPoolExecutor(session.options.jobs, "write")
         pending: deque[Future[None]] = deque()
+        load = partial(_load, session=session)
         try:
-            for loaded in load_ahead(decoding, jobs, lambda job: _load(job, session), ahead):
-                result = self._through_network(loaded, session)
-                if isinstance(result, Outcome):
-                    session.settle(result)
+            for job, wait in zip(jobs, load_ahead(decoding, jobs, load, ahead), strict=True):
+                try:
+                    loaded = wait()
+                    pixels = self._deblurrer(
+                        loaded.photo.pixels, session.ui.photo_progress(loaded.job)
+                    )
+                except Exception as error:  # a bug with one photo must not lose the others
+                    session.settle(outcome_of_error(job, error))
                 else:
-                    assert isinstance(loaded, Loaded)
-                    pending.append(writing.submit(_store, loaded, result, session))
+                    pending.append(writing.submit(_store, loaded, pixels, session))
                 while len(pending) > ahead:
                     pending.popleft().result()
                 if session.is_over:
@@ -65,60 +70,51 @@ class LocalRunner:
         for future in pending:
             future.result()
 
-    def _through_network(self, loaded: Loaded | Outcome, session: Session) -> Pixels | Outcome:
-        """Deblur a photo; one that already has its outcome keeps it."""
-        if isinstance(loaded, Outcome):
-            return loaded
-        follow = session.ui.follow(loaded.job)
-        return attempt(loaded.job, lambda: self._deblurrer(loaded.photo.pixels, follow))
-
 
 def load_ahead(
     executor: ThreadPoolExecutor, jobs: list[Job], load: Callable[[Job], T], depth: int
-) -> Iterator[T]:
-    """Load jobs in threads and yield them in order, never more than ``depth`` ahead."""
-    futures: deque[Future[T]] = deque()
-    for job in jobs:
-        futures.append(_begin(executor, job, load))
-        if len(futures) > depth:
-            yield futures.popleft().result()
-    while futures:
-        yield futures.popleft().result()
+) -> Iterator[Callable[[], T]]:
+    """Load jobs in threads, never more than ``depth`` ahead.
 
-
-def _begin(executor: ThreadPoolExecutor, job: Job, load: Callable[[Job], T]) -> Future[T]:
-    """Begin to load a job in a thread, or load it in this one if it is standard input.
-
-    Signals interrupt the main thread alone, and standard input may stay silent for ever.
+    Yields:
+        For each job, in order, a function that waits and then returns, or raises, as ``load``
+        does.
     """
-    if job.source is not None:
-        return executor.submit(load, job)
-    loaded: Future[T] = Future()
-    loaded.set_result(load(job))
+    waits: deque[Callable[[], T]] = deque()
+    for job in jobs:
+        # Signals interrupt only the main thread, and standard input may stay silent for ever.
+        is_stream = job.source is None
+        waits.append(partial(load, job) if is_stream else executor.submit(load, job).result)
+        if len(waits) > depth:
+            yield waits.popleft()
+    yield from waits
+
+
+def _load(job: Job, session: Session) -> LoadedPhoto:
+    """Load a photo unless it is done.
+
+    Raises:
+        PhotoError: If it cannot be processed.
+        LeftAlone: If it is done already, or need not be deblurred.
+    """
+    if session.is_done_meanwhile(job):
+        raise LeftAlone(DONE_MEANWHILE)
+    loaded = steps.load(job, session.options)
+    # The photo may be a result that was renamed or re-tagged, or that another run has just
+    # put in place of its photo.
+    session.refuse_result(job, loaded.state)
     return loaded
 
 
-def _load(job: Job, session: Session) -> Loaded | Outcome:
-    if done := session.done_meanwhile(job):
-        return done
-    loaded = attempt(job, lambda: work.load(job, session.options))
-    if isinstance(loaded, Loaded):
-        # It may have another name or other tags than when it was made; or another run has just
-        # put it where its photo was.
-        return session.recognised(job, loaded.state) or loaded
-    return loaded
-
-
-def _store(loaded: Loaded, pixels: Pixels, session: Session) -> None:
-    """Write a result to its place and settle the job."""
-
-    def act() -> Outcome:
-        options, settings = session.options, session.settings
-        with work.finish(loaded, pixels, options, settings, session.stdout) as finished:
-            session.remember(finished.result)
-            result = work.publish(finished)
-        if result.states != finished.result.states:
-            session.remember_published(result)
-        return result.outcome
-
-    session.settle(attempt(loaded.job, act))
+def _store(loaded: LoadedPhoto, pixels: Pixels, session: Session) -> None:
+    """Write, record and publish a result, and settle its job."""
+    options, settings = session.options, session.settings
+    try:
+        with steps.finish(loaded, pixels, options, settings, session.stdout) as finished:
+            session.record(finished.outcome)
+            outcome = steps.publish(finished)
+        if outcome.written_states != finished.outcome.written_states:
+            session.record_published(outcome)
+    except Exception as error:  # a bug with one photo must not lose the others
+        outcome = outcome_of_error(loaded.job, error)
+    session.settle(outcome)

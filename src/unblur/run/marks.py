@@ -1,8 +1,8 @@
-"""The mark of what replaced its photo: an extended attribute that tells so where no record does.
+"""The mark on results of ``--in-place``: an extended attribute, for machines without the record.
 
-It costs no tag, and survives a move or a copy that keeps extended attributes.
-It is trusted only of a file whose pixels are those that it names: an editor that
-carries it over to another picture does no harm.
+The mark changes no byte of the file, and survives moves and copies that keep extended attributes.
+It holds the hash of the result's pixels, and counts only for a file with these pixels: if an
+editor copies the mark to another picture, that picture is still deblurred.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def make_mark(content: Content, before: FileState, settings: str) -> bytes:
     """Return the mark of a result that replaces its photo.
 
     Args:
-        content: The result's.
-        before: The photo's state.
-        settings: What the result depends on besides its photo.
+        content: Hashes of the result.
+        before: State of the photo, with its content.
+        settings: See `unblur.run.runner.Session`.
     """
     given = pixels_in(before), whole_in(before)
     lines = (_VERSION, content.pixels, content.whole, *given, settings)
@@ -29,16 +29,16 @@ def make_mark(content: Content, before: FileState, settings: str) -> bytes:
 
 
 def read_mark(mark: bytes, place: Place, state: FileState) -> Record | None:
-    """Return what a mark tells of a file.
+    """Return the record that a file's mark holds.
 
     Args:
-        mark: The mark, or nothing.
-        place: Where the file lies.
-        state: The file's, with its content.
+        mark: The mark; empty if there is none.
+        place: The file.
+        state: State of the file, with its content.
 
     Returns:
-        The record of a result that has replaced its photo, or ``None`` if the mark is of
-        another picture or version.
+        A record whose source and target are the file; ``None`` if the mark is missing, of
+        another version, or of other pixels.
     """
     version, *values = mark.decode("utf-8", "replace").split("\n")
     if version != _VERSION or len(values) != 5:

@@ -1,4 +1,4 @@
-"""The names of results and of comparisons."""
+"""Names of results and comparisons."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ COMPARISON_ENDING = COMPARED + ".png"
 
 
 def output_name(source: Place, suffix: str, result: Format | None) -> str:
-    """Return the name of a photo's result, whose ending tells what is inside.
+    """Return the name of a photo's result, with an ending that fits its format.
 
-    A name that would be longer than file systems allow is shortened.
+    A name that is too long for file systems is shortened.
 
     Args:
         source: The photo.
-        suffix: Put between its name and its ending.
-        result: What it becomes; ``None`` if that is not known.
+        suffix: Text between the name and its ending.
+        result: Format of the result; ``None`` if it is not known.
     """
     ending = source.suffix
     if result and ending.lower() not in result.suffixes:
@@ -29,12 +29,12 @@ def output_name(source: Place, suffix: str, result: Format | None) -> str:
 
 
 def comparison_place(target: Place, suffix: str, ending: str = "") -> Place:
-    """Return where the comparison of a photo and its result goes: beside the result.
+    """Return the place of the comparison of a photo and its result: beside the result.
 
     Args:
         target: The result.
-        suffix: Put between the photo's name and its ending in the result's name.
-        ending: The result's, if another result differs from it in that alone.
+        suffix: Text that the result's name has before its ending; removed here.
+        ending: Ending of the result, if another result's name differs only in that.
     """
     ending += COMPARISON_ENDING
     room = LONGEST_NAME_BYTES - len(os.fsencode(ending))

@@ -1,4 +1,4 @@
-"""What stands against a result in its place, found before any work is done."""
+"""Checks before a run whether a result can be written to its target."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _EXISTS = "{} exists; --overwrite replaces it"
 
 
 def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None:
-    """Return what stands against replacing a photo by its result, if anything does.
+    """Return why a photo cannot be replaced by its result; ``None`` if it can.
 
     Args:
         photo: The photo.
-        keeps_backup: Whether its original is to be kept beside it.
-        look: Tells the state of what lies at a place.
+        keeps_backup: Whether to keep the original beside the result.
+        look: Returns the state of a file or object.
 
     Raises:
-        PhotoError: If a store does not tell.
+        PhotoError: If a store does not answer.
     """
-    if isinstance(photo, Path):  # of an object only its store knows whether it may be replaced
+    if isinstance(photo, Path):  # permissions of objects are known to their store only
         if not os.access(photo, os.W_OK):
             return "is read-only, so it cannot be replaced"
         if not os.access(photo.parent, os.W_OK):
@@ -42,9 +42,9 @@ def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None
 
 
 def _other_backup(photo: Place, look: Look) -> Place | None:
-    """Return where the original of a photo is to be kept, if something else is there.
+    """Return the place of a photo's backup, if another file is there.
 
-    A run that was killed leaves a backup that is its photo still.
+    After a killed run, the backup may still be the photo itself: that is no obstacle.
     """
     if isinstance(photo, Path):
         backup = backup_of(photo)
@@ -58,15 +58,15 @@ def _other_backup(photo: Place, look: Look) -> Place | None:
 
 
 def problem_of_target(target: Place, may_replace: bool, look: Look) -> str | None:
-    """Return what stands against writing a result, if anything does.
+    """Return why a result cannot be written; ``None`` if it can.
 
     Args:
-        target: Its place.
-        may_replace: Whether a file that is there may be replaced.
-        look: Tells the state of what lies at a place.
+        target: Place of the result.
+        may_replace: Whether an existing file may be replaced.
+        look: Returns the state of a file or object.
 
     Raises:
-        PhotoError: If a store does not tell.
+        PhotoError: If a store does not answer.
     """
     if isinstance(target, Url):
         return _EXISTS.format(target) if look(target) and not may_replace else None

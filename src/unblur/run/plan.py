@@ -1,4 +1,4 @@
-"""From the paths that a user named to jobs, before any pixel is read."""
+"""The planner: turn the user's paths into jobs, before any pixel is read."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from unblur.errors import PhotoError, UsageError
 from unblur.formats.photo import CONVERSIONS, Format
 from unblur.limits import most_bytes
 from unblur.options import STREAM, Options
-from unblur.run.done import ALREADY_DONE, IS_RESULT, Memory
+from unblur.run.done import ALREADY_DONE, IS_RESULT, KnownResults
 from unblur.run.find import (
     Found,
-    Recall,
+    KnownFormat,
     find,
     format_of,
     is_folder_at,
     is_same,
-    know_nothing,
+    no_known_format,
 )
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
@@ -35,25 +35,25 @@ from unblur.words import describe_os_error
 
 
 def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:
-    """Decide for each photo where its result goes.
+    """Find the photos, choose the target of each, and check whether it can be written.
 
-    A file that was named is always tried. Below a folder only photos are taken,
-    told by content; hidden files and folders, links to folders, results of earlier
-    runs and what `unblur.run.ignored` names are passed over. Links are never followed
-    into a folder, so there are no loops.
+    A file that the user names is always tried. Below a folder, photos are recognised by their
+    content; hidden files and folders, links to folders, results of earlier runs and everything in
+    `unblur.run.ignored` are passed over. Links to folders are never followed, so there are no
+    loops.
 
     Args:
         paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
-        options: What the user asked for.
-        history: What earlier runs have done.
-        settings: What a result depends on besides its photo; see `History`.
+        options: The user's options.
+        history: The record of earlier results.
+        settings: See `unblur.run.runner.Session`.
 
     Raises:
         UsageError: If the paths and the options do not fit together.
     """
     real_folder.cache_clear()
     plan, listing = Plan(), Listing()
-    memory = Memory(history, settings, listing.state_of, most=most_bytes(options.max_pixels))
+    known = KnownResults(history, settings, listing.state_of, most=most_bytes(options.max_pixels))
     named = _read_names(paths)
     _refuse_times_of_objects(named, options)
     into_folder = _goes_into_folder(named, options)
@@ -64,8 +64,8 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         if path == STREAM:
             plan.jobs.append(_plan_stream(options, into_folder))
             continue
-        recall = partial(memory.format_of, options=options)
-        for found in _photos_at(path, options, listing, plan, recall):
+        known_format = partial(known.format_of, options=options)
+        for found in _photos_at(path, options, listing, plan, known_format):
             target = _target(found, options, into_folder)
             plan.jobs.append(Job(found.place, target and _reachable(target)))
     to_stdout = [job for job in plan.jobs if job.target is None and not job.problem]
@@ -75,20 +75,20 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         raise UsageError("--compare writes a file beside the result: use -o FILE")
     if options.compare:
         plan.jobs[:] = _with_comparisons(plan.jobs, options.suffix)
-    judged = [_judge(job, options, memory) for job in plan.jobs]
-    plan.jobs[:] = _mark_collisions(judged)
+    checked = [_check(job, options, known) for job in plan.jobs]
+    plan.jobs[:] = _mark_collisions(checked)
     return plan
 
 
 def find_photos(paths: Iterable[str], options: Options) -> Plan:
-    """List the photos that paths lead to, as `make_plan` finds them, to be looked at only.
+    """Find photos as `make_plan` does, but choose no targets.
 
     Args:
         paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
-        options: What the user asked for.
+        options: The user's options.
 
     Raises:
-        UsageError: If a path cannot be one.
+        UsageError: If a path is empty or impossible.
     """
     plan, listing = Plan(), Listing()
     for path in _read_names(paths):
@@ -101,11 +101,10 @@ def find_photos(paths: Iterable[str], options: Options) -> Plan:
 
 
 def _read_names(paths: Iterable[str]) -> list[str]:
-    """Return paths, each once.
+    """Return the paths without repetitions.
 
     Raises:
-        UsageError: If one is empty: that of a variable which was never set, and not the folder
-            where the program was started. Or if one holds what no path can.
+        UsageError: If a path is empty, as from an unset variable, or contains a NUL character.
     """
     named = list(dict.fromkeys(paths))
     if "" in named:
@@ -122,10 +121,10 @@ def _photos_at(
     options: Options,
     listing: Listing,
     plan: Plan,
-    recall: Recall = know_nothing,
+    known_format: KnownFormat = no_known_format,
 ) -> Iterator[Found]:
-    """Yield the photos that a path leads to; the plan takes in what is left alone or wrong."""
-    for found in find(parse_place(path), options, listing, recall):
+    """Yield the photos at a path; add to the plan what is passed over or cannot be done."""
+    for found in find(parse_place(path), options, listing, known_format):
         if found.passed_over:
             plan.passed_over.append((found.place, found.passed_over))
         elif found.problem:
@@ -190,7 +189,7 @@ def _result_format(found: Found, options: Options) -> Format | None:
 
 
 def _with_comparisons(jobs: list[Job], suffix: str) -> Iterator[Job]:
-    """Name the comparisons; where several results differ in their ending only, after that too."""
+    """Name the comparisons; with the result's ending if results differ only in that."""
     targets = [job.target for job in jobs if job.target is not None]
     taken = Counter(_identity(comparison_place(target, suffix)) for target in targets)
     for job in jobs:
@@ -202,27 +201,27 @@ def _with_comparisons(jobs: list[Job], suffix: str) -> Iterator[Job]:
         yield job
 
 
-def _judge(job: Job, options: Options, memory: Memory) -> Job:
-    """Find what stands against a job, or what makes it unnecessary."""
+def _check(job: Job, options: Options, known: KnownResults) -> Job:
+    """Find out whether a job is impossible or unnecessary."""
     if job.problem:
         return job
     try:
-        return _judge_by_states(job, options, memory)
+        return _check_states(job, options, known)
     except PhotoError as error:  # of a store that does not tell
         return replace(job, problem=str(error))
     except OSError as error:
         return replace(job, problem=describe_os_error(error))
 
 
-def _judge_by_states(job: Job, options: Options, memory: Memory) -> Job:
-    source, target, look = job.source, job.target, memory.look
+def _check_states(job: Job, options: Options, known: KnownResults) -> Job:
+    source, target, look = job.source, job.target, known.look
     if isinstance(source, Path):
         source.stat()
     elif source is not None and look(source) is None:
         return replace(job, problem="no such object")
     if target is None:
         return job
-    if reason := _reason_to_skip(job, options, memory):
+    if reason := _reason_to_skip(job, options, known):
         return replace(job, skip=reason)
     written = [file for file in (target, job.comparison) if file is not None]
     problems = []
@@ -237,7 +236,7 @@ def _judge_by_states(job: Job, options: Options, memory: Memory) -> Job:
             if look(file):
                 return replace(job, skip=f"{file} exists")
     overwrites = options.on_existing == "overwrite"
-    replaceable = {file for file in written if overwrites or memory.is_ours(file, source)}
+    replaceable = {file for file in written if overwrites or known.is_ours(file, source)}
     problems += [problem_of_target(file, file in replaceable, look) for file in written]
     return replace(
         job,
@@ -248,39 +247,39 @@ def _judge_by_states(job: Job, options: Options, memory: Memory) -> Job:
     )
 
 
-def _reason_to_skip(job: Job, options: Options, memory: Memory) -> str | None:
-    if memory.is_done(job, options):
+def _reason_to_skip(job: Job, options: Options, known: KnownResults) -> str | None:
+    if known.is_done(job, options):
         return ALREADY_DONE
     if job.source is None or options.in_place or options.on_existing == "overwrite":
         return None
-    return IS_RESULT if memory.is_result(job.source) else None
+    return IS_RESULT if known.is_result(job.source) else None
 
 
 def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
-    """Mark every job that would write what another one reads, or would write too.
+    """Mark each job whose output is also the input or the output of another job.
 
-    One whose photo goes to the same place already, by another spelling of its path, is skipped.
+    A photo that was named twice, by different spellings of its path, is skipped the second time.
     """
     sources = [None if job.source is None else _identity(job.source) for job in jobs]
     read = frozenset(sources)
     writers: dict[Url | str, tuple[Job, Url | str | None]] = {}
     for job, source in zip(jobs, sources, strict=True):
-        yield job if job.problem else _marked(job, source, read, writers)
+        yield job if job.problem else _check_collision(job, source, read, writers)
 
 
-def _marked(
+def _check_collision(
     job: Job,
     source: Url | str | None,
     sources: Container[Url | str | None],
     writers: dict[Url | str, tuple[Job, Url | str | None]],
 ) -> Job:
-    """Mark a job if something stands against it, and take in what it writes.
+    """Mark a job if it collides with another one, and add its outputs to ``writers``.
 
     Args:
         job: The job.
-        source: The identity of its photo.
-        sources: Those of all photos.
-        writers: By what they write, the jobs so far and the identities of their photos.
+        source: Identity of its photo.
+        sources: Identities of all photos.
+        writers: Earlier jobs and the identities of their photos, by the identity of the output.
     """
     for file in (job.target, job.comparison):
         if file is None:
@@ -305,7 +304,7 @@ def _identity(target: Place) -> Url | str:
 
 
 def has_other_links(path: Path) -> bool:
-    """Tell whether a file has names besides its own and its backup's, which stay as they are."""
+    """Tell whether a file has hard links other than its own name and its backup."""
     status = path.stat()
     expected = 2 if is_same(path, backup_of(path)) else 1
     return stat.S_ISREG(status.st_mode) and status.st_nlink > expected

@@ -1,9 +1,8 @@
-"""Hand photos to workers of a cluster, and take what comes back.
+"""The dispatcher of a Ray cluster: hand photos to workers, and record and report their results.
 
-A worker does with a photo what a run on one machine does, in two calls: the
-first finishes the result under a name of its own, the second publishes it when
-the driver has recorded it. So whatever dies, and whenever, a result is either
-published and known, or it is not there and its photo is tried again.
+Each photo takes two calls of a worker. `Worker.start` writes the result to a temporary file.
+Then the driver records the result, and `Worker.publish` gives the file its name. So a result is
+published only if it is recorded, and after any crash a photo without a result is tried again.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +21,11 @@ from ray.exceptions import RayError
 
 from unblur.errors import DeviceError, PhotoError, UnblurError
 from unblur.run.jobs import Job
-from unblur.run.ray_members import Member, Said, Try
+from unblur.run.ray_tasks import Answer, RemoteWorker, Task
 from unblur.run.ray_worker import Shape, Worker
-from unblur.run.report import Outcome, Status
-from unblur.run.runner import Session
+from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
+from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.watcher import VERBOSE
-from unblur.run.work import Result
 from unblur.storage import objects
 from unblur.storage.places import FileState, Place
 from unblur.storage.temporaries import has_unfinished, sweep
@@ -38,26 +35,26 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 TRIES = 3
-"""Workers that a photo may lose before it is given up, and that may fail in a row to start."""
+"""Workers that may die during one photo, and starts of a worker that may fail in a row."""
 PATIENCE_SECONDS = 30.0
-"""How long to wait for a first worker without a word, and after an interrupt for results."""
+"""Wait for a first worker before a message says so, and for unpublished results at the end."""
 SWEEP_SECONDS = 5.0
-"""How long workers may take to die; what they leave later is left to the next run."""
+"""Time for lost workers to die; the next run removes files that they leave later."""
 
 
-class Dispatch:
-    """The photos of a run, and the workers that do them.
+class Dispatcher:
+    """Hands the photos of a run to workers.
 
-    A worker has few photos at a time, so that those that wait take no memory
-    anywhere. One that is lost is replaced, and its photos are tried again, each
-    alone with a worker: one that kills it can then be told from the others, and
-    has failed after `TRIES`.
+    A worker has few photos at a time, so that waiting photos take no memory. A
+    lost worker is replaced. Its photos become suspects: each is tried again with
+    a worker of its own, which shows the photo that kills workers. That photo
+    fails after `TRIES`.
 
     Args:
-        jobs: What to do.
-        session: What all photos share.
-        network: The network's place in Ray's object store.
-        shapes: What each worker takes of a node.
+        jobs: The photos.
+        session: The run's options, record and report.
+        network: The network in Ray's object store.
+        shapes: The cores and GPUs of each worker.
     """
 
     def __init__(
@@ -69,249 +66,242 @@ class Dispatch:
     ) -> None:
         self._session, self._network = session, network
         self._depth = 1 if session.options.engine.max_memory else 1 + 2 * session.options.jobs
-        self._waiting = deque(Try(job, number) for number, job in enumerate(jobs))
-        self._suspects: deque[Try] = deque()
-        self._pending: dict[Any, tuple[Member, Try | None]] = {}
-        """Who is to answer; without a photo, that a worker is ready."""
+        self._waiting = deque(Task(job, number) for number, job in enumerate(jobs))
+        self._suspects: deque[Task] = deque()
+        self._calls: dict[Any, tuple[RemoteWorker, Task | None]] = {}
+        """Calls without an answer yet; those without a task prepare a worker."""
         self._samples = _sample(job.source for job in jobs)
         self._actors = ray.remote(Worker)
         self._names = (f"unblur-{secrets.token_hex(3)}-{number}" for number in count(1))
-        self._members = [Member(shape) for shape in shapes]
+        self._workers = [RemoteWorker(shape) for shape in shapes]
         self._folders = {job.target.parent for job in jobs if isinstance(job.target, Path)}
         self._discards: list[Any] = []
-        """What workers were told to throw away."""
-        self._has_litter = False
+        """Calls that delete unpublished results."""
+        self._may_have_leftovers = False
         self._is_ending = False
 
-    def work_off(self) -> None:
-        """Do all jobs.
+    def run(self) -> None:
+        """Do all photos.
 
         Raises:
             UnblurError: If no worker can be used.
         """
-        for member in self._members:
-            self._hire(member)
+        for worker in self._workers:
+            self._start_worker(worker)
         patience_ends = time.monotonic() + PATIENCE_SECONDS
         while True:
             self._hand_out()
-            if not self._is_more and not any(member.tries for member in self._members):
+            if not self._is_more and not any(worker.tasks for worker in self._workers):
                 return
             self._take_answers(timeout=1.0)
             if time.monotonic() > patience_ends:
                 patience_ends = float("inf")
-                if not any(member.settings for member in self._members):
+                if not any(worker.settings for worker in self._workers):
                     self._session.ui.say("waiting for the cluster to have room for a worker")
 
     def end(self) -> None:
-        """Publish what is finished, and let the workers go."""
+        """Publish finished results, and stop the workers."""
         self._is_ending = True
-        self._has_litter |= any(member.tries for member in self._members)
+        self._may_have_leftovers |= any(worker.tasks for worker in self._workers)
         ends = time.monotonic() + PATIENCE_SECONDS
         while self._publishing and time.monotonic() < ends:
-            self._take_answers(timeout=1.0, of=self._publishing)
-        if self._discards:  # a worker that is let go before leaves its files
+            self._take_answers(timeout=1.0, calls=self._publishing)
+        if self._discards:  # a worker that is stopped before leaves its files
             ray.wait(self._discards, num_returns=len(self._discards), timeout=PATIENCE_SECONDS)
-        for member in self._members:
-            _kill(member)
+        for worker in self._workers:
+            _kill(worker)
 
     @property
     def _is_more(self) -> bool:
-        """Whether there is a photo to hand out."""
+        """Whether a photo waits for a worker."""
         return bool(self._waiting or self._suspects) and not self._session.is_over
 
     @property
     def _publishing(self) -> list[Any]:
-        return [ref for ref, (_, photo) in self._pending.items() if photo and photo.result]
+        """The calls that publish results."""
+        return [call for call, (_, task) in self._calls.items() if task and task.recorded]
 
-    def _hire(self, member: Member) -> None:
-        """Ask the cluster for a worker; it comes when there is room."""
+    def _start_worker(self, worker: RemoteWorker) -> None:
+        """Ask the cluster for a worker; it starts when there is room."""
         options: dict[str, Any] = {
             "name": next(self._names),
             "max_concurrency": self._depth,
             "scheduling_strategy": "SPREAD",
         }
-        actor = self._actors.options(**member.shape, **options)
-        member.settings = None
-        member.actor = actor.remote(
+        actor = self._actors.options(**worker.shape, **options)
+        worker.settings = None
+        worker.actor = actor.remote(
             [self._network],
             self._session.options,
-            member.shape,
+            worker.shape,
             self._session.settings,
         )
-        answer = member.actor.prepare.remote(__version__, self._samples)
-        self._pending[answer] = (member, None)
+        call = worker.actor.prepare.remote(__version__, self._samples)
+        self._calls[call] = (worker, None)
 
     def _hand_out(self) -> None:
-        """Give photos to the workers that have fewest, as long as there are both."""
-        while takers := [member for member in self._members if self._may_take(member)]:
-            member = min(takers, key=lambda member: len(member.tries))
-            queue = self._suspects if self._suspects and not member.tries else self._waiting
-            photo = queue.popleft()
-            expected = photo.source or self._state_in_place(photo.job)
-            # Elsewhere it shows when the worker looks: its result would be in the way.
-            done = self._session.done_meanwhile(photo.job) if photo.job.replaces else None
-            if done:
-                self._session.settle(done)
+        """Give waiting photos to the workers with the fewest, while any worker takes more."""
+        while takers := [worker for worker in self._workers if self._may_take(worker)]:
+            worker = min(takers, key=lambda worker: len(worker.tasks))
+            queue = self._suspects if self._suspects and not worker.tasks else self._waiting
+            task = queue.popleft()
+            expected = task.source_state or self._state_in_place(task.job)
+            # Without replacement the worker finds out: another run's result is in the way.
+            if task.job.replaces and self._session.is_done_meanwhile(task.job):
+                self._session.settle(Outcome(task.job, Status.SKIPPED, DONE_MEANWHILE))
                 continue
-            member.tries.add(photo)
-            job = _absolute(photo.job)
-            answer = member.actor.start.remote(photo.number, job, expected)
-            self._pending[answer] = (member, photo)
+            worker.tasks.add(task)
+            call = worker.actor.start.remote(task.number, _absolute(task.job), expected)
+            self._calls[call] = (worker, task)
 
     def _state_in_place(self, job: Job) -> FileState | None:
-        """Return the state of a photo that is to be replaced, in which it is no result yet."""
+        """Return the state of a photo that its result replaces; ``None`` for other photos."""
         if not self._session.options.in_place or job.source is None:
             return None
         try:
             return objects.state_of(job.source)
-        except PhotoError:  # of a store that does not tell: the worker will, if it goes on
+        except PhotoError:  # a store does not answer; if that goes on, the worker reports it
             return None
 
-    def _may_take(self, member: Member) -> bool:
-        if member.settings is None or member.is_examining or self._session.is_over:
+    def _may_take(self, worker: RemoteWorker) -> bool:
+        if worker.settings is None or worker.has_suspect or self._session.is_over:
             return False
-        if self._suspects and not member.tries:
+        if self._suspects and not worker.tasks:
             return True
-        return bool(self._waiting) and len(member.tries) < self._depth
+        return bool(self._waiting) and len(worker.tasks) < self._depth
 
-    def _take_answers(self, timeout: float, of: Iterable[Any] | None = None) -> None:
-        """Wait for an answer, and act on it and on all others that are there.
+    def _take_answers(self, timeout: float, calls: Iterable[Any] | None = None) -> None:
+        """Wait for one answer, then act on all answers that have come.
 
-        Their results are recorded together: each record by itself waits for the disk.
+        Their results are recorded together, because each record waits for the disk.
         """
-        answers, others = ray.wait(list(of or self._pending), num_returns=1, timeout=timeout)
-        if answers and others:
-            answers += ray.wait(others, num_returns=len(others), timeout=0)[0]
-        said = [heard for answer in answers if (heard := self._receive(answer))]
-        for member, photo, what in self._remember(said):
-            if photo not in member.tries:
-                continue  # its worker was lost meanwhile
-            if isinstance(what, Result) and photo.result is None:
-                self._publish(member, photo, what)
+        ready, others = ray.wait(list(calls or self._calls), num_returns=1, timeout=timeout)
+        if ready and others:
+            ready += ray.wait(others, num_returns=len(others), timeout=0)[0]
+        received = [answer for call in ready if (answer := self._receive(call))]
+        # The worker of an answer may have been lost by another call.
+        answers = [answer for answer in received if answer.task in answer.worker.tasks]
+        self._record(answers)
+        for answer in answers:
+            if answer.is_unpublished:
+                self._publish(answer)
             else:
-                self._settle(member, photo, what)
+                self._settle(answer.worker, answer.task, answer.outcome)
 
-    def _remember(self, said: list[Said]) -> list[Said]:
-        """Record results; those that must not be published become outcomes."""
-        said = [self._unless_known(*one) for one in said]
-        results = ((photo, what) for _, photo, what in said if isinstance(what, Result))
-        try:
-            self._session.remember(*(r for photo, r in results if r.states != photo.recorded))
+    def _record(self, answers: list[Answer]) -> None:
+        """Record results before they are published; discard those that must not be."""
+        for answer in answers:
+            if answer.is_unpublished:
+                try:
+                    self._session.refuse_result(answer.task.job, answer.outcome.source_state)
+                except LeftAlone as error:
+                    self._discard(answer, error)
+        try:  # again after publishing, if that has changed the states of the files
+            self._session.record(*(a.outcome for a in answers if a.has_new_states))
         except PhotoError as error:
-            failed = partial(Outcome, status=Status.FAILED, reason=str(error))
-            return [self._instead_of_result(*one, failed(one[1].job)) for one in said]
-        return said
+            for answer in answers:
+                if answer.is_unpublished:
+                    self._discard(answer, error)
 
-    def _unless_known(self, member: Member, photo: Try, what: Result | Outcome) -> Said:
-        """Return what was said of a photo; that it is left alone, if it is a result itself."""
-        if isinstance(what, Outcome) or photo.result:
-            return member, photo, what
-        known = self._session.recognised(photo.job, what.source)
-        return (
-            self._instead_of_result(member, photo, what, known) if known else (member, photo, what)
-        )
+    def _discard(self, answer: Answer, reason: Exception) -> None:
+        """Delete an unpublished result; the reason becomes the outcome."""
+        self._discards.append(answer.worker.actor.discard.remote(answer.task.number))
+        answer.outcome = outcome_of_error(answer.task.job, reason)
 
-    def _instead_of_result(
-        self, member: Member, photo: Try, what: Result | Outcome, outcome: Outcome
-    ) -> Said:
-        """Discard a result that is not published yet, and return the outcome in its place."""
-        if isinstance(what, Outcome) or photo.result:
-            return member, photo, what
-        self._discards.append(member.actor.discard.remote(photo.number))
-        return member, photo, outcome
-
-    def _receive(self, answer: Any) -> Said | None:  # noqa: ANN401
-        """Return what a worker said of a photo; act on what it said of itself."""
-        if answer not in self._pending:
-            return None  # its worker was lost meanwhile
-        member, photo = self._pending.pop(answer)
+    def _receive(self, call: Any) -> Answer | None:  # noqa: ANN401
+        """Return a worker's answer about a task; act on one about the worker itself."""
+        if call not in self._calls:
+            return None  # the worker was lost meanwhile
+        worker, task = self._calls.pop(call)
         try:
-            said = ray.get(answer)
+            value = ray.get(call)
         except RayError as error:
-            self._lose(member, error)
+            self._lose(worker, error)
             return None
-        if photo is None:
-            self._welcome(member, said)
+        if task is None:
+            self._admit(worker, value)
             return None
-        return member, photo, _of(photo.job, said)
+        return Answer(worker, task, _with_job(value, task.job))
 
-    def _welcome(self, member: Member, said: dict[str, Any] | UnblurError) -> None:
-        """Let a worker take photos, or let it go if it cannot.
+    def _admit(self, worker: RemoteWorker, settings: dict[str, Any] | UnblurError) -> None:
+        """Let a ready worker take photos; remove one that cannot be used.
 
         Raises:
-            UnblurError: If it was the last.
+            UnblurError: If no other worker is left.
         """
-        if isinstance(said, UnblurError):
-            self._dismiss(member, said)
+        if isinstance(settings, UnblurError):
+            self._remove(worker, settings)
             return
-        member.settings, member.failed_starts = said, 0
-        ready = sum(member.settings is not None for member in self._members)
-        self._session.ui.say(f"{ready} of {len(self._members)} workers are ready", VERBOSE)
+        worker.settings, worker.failed_starts = settings, 0
+        ready = sum(worker.settings is not None for worker in self._workers)
+        self._session.ui.say(f"{ready} of {len(self._workers)} workers are ready", VERBOSE)
 
-    def _publish(self, member: Member, photo: Try, result: Result) -> None:
+    def _publish(self, answer: Answer) -> None:
         """Let a worker publish a result that is finished and recorded."""
-        photo.result = result
-        self._pending[member.actor.publish.remote(photo.number)] = (member, photo)
+        answer.task.recorded = answer.outcome
+        call = answer.worker.actor.publish.remote(answer.task.number)
+        self._calls[call] = (answer.worker, answer.task)
 
-    def _settle(self, member: Member, photo: Try, said: Result | Outcome) -> None:
-        """Tell what became of a photo."""
-        member.tries.discard(photo)
-        self._session.ui.settings |= member.settings or {}
-        self._session.settle(said.outcome if isinstance(said, Result) else said)
+    def _settle(self, worker: RemoteWorker, task: Task, outcome: Outcome) -> None:
+        """Report the outcome of a task, and take the task from its worker."""
+        worker.tasks.discard(task)
+        self._session.ui.settings |= worker.settings or {}
+        self._session.settle(outcome)
 
-    def _lose(self, member: Member, error: RayError) -> None:
-        """Settle what a lost worker had published, try its other photos again, and replace it."""
-        self._has_litter = True
-        _kill(member)
-        self._pending = {ref: who for ref, who in self._pending.items() if who[0] is not member}
+    def _lose(self, worker: RemoteWorker, error: RayError) -> None:
+        """Replace a lost worker: settle results that it has published, retry its other photos."""
+        self._may_have_leftovers = True
+        _kill(worker)
+        self._calls = {call: of for call, of in self._calls.items() if of[0] is not worker}
         reason = _last_line(error)
-        if member.settings is None:
-            member.failed_starts += 1
+        if worker.settings is None:
+            worker.failed_starts += 1
         self._session.ui.say(f"a worker was lost: {reason}", VERBOSE)
-        for photo in tuple(member.tries):
-            self._try_again(member, photo, error)
-        if member.failed_starts == TRIES:
-            self._dismiss(member, DeviceError(f"no worker can be started: {reason}"))
+        for task in tuple(worker.tasks):
+            self._try_again(worker, task, error)
+        if worker.failed_starts == TRIES:
+            self._remove(worker, DeviceError(f"no worker can be started: {reason}"))
         elif not self._is_ending:
-            self._hire(member)
+            self._start_worker(worker)
 
-    def _try_again(self, member: Member, photo: Try, error: RayError) -> None:
-        if photo.result:
-            published = _published(photo.result)
+    def _try_again(self, worker: RemoteWorker, task: Task, error: RayError) -> None:
+        """Settle a task of a lost worker, or make it a suspect."""
+        if task.recorded:
+            published = _published(task.recorded)
             if published:
-                self._session.remember_published(published)
-                self._settle(member, photo, published)
+                self._session.record_published(published)
+                self._settle(worker, task, published)
                 return
-            photo.source, photo.result = photo.result.source, None
-            # What may be there of the first try is ours.
-            photo.job = replace(photo.job, replaces_comparison=True)
-        member.tries.discard(photo)
-        photo.lost_workers += 1
-        if photo.lost_workers < TRIES:
-            self._suspects.append(photo)
+            task.source_state, task.recorded = task.recorded.source_state, None
+            # A comparison that is there now is from the first try.
+            task.job = replace(task.job, replaces_comparison=True)
+        worker.tasks.discard(task)
+        task.lost_workers += 1
+        if task.lost_workers < TRIES:
+            self._suspects.append(task)
             return
         reason = (
             f"{TRIES} workers died while they processed it, perhaps for lack of memory; "
             "try a smaller --tile or --max-memory, -vv shows more"
         )
-        self._session.settle(Outcome(photo.job, Status.FAILED, reason, trace=str(error)))
+        self._session.settle(Outcome(task.job, Status.FAILED, reason, trace=str(error)))
 
-    def _dismiss(self, member: Member, reason: UnblurError) -> None:
+    def _remove(self, worker: RemoteWorker, reason: UnblurError) -> None:
         """Go on without a worker.
 
         Raises:
-            UnblurError: The reason, if it was the last.
+            UnblurError: The reason, if no other worker is left.
         """
-        _kill(member)
-        self._members.remove(member)
-        if not self._members:
+        _kill(worker)
+        self._workers.remove(worker)
+        if not self._workers:
             raise reason
         self._session.ui.say(f"continues with fewer workers: {reason}")
 
     def sweep(self) -> None:
-        """Remove unfinished files of lost workers as soon as those are dead, which unlocks them."""
+        """Delete temporary files of lost workers; a file is unlocked once its worker is dead."""
         ends = time.monotonic() + SWEEP_SECONDS
-        for folder in self._folders if self._has_litter else ():
+        for folder in self._folders if self._may_have_leftovers else ():
             sweep(folder)
             while has_unfinished(folder) and time.monotonic() < ends:
                 time.sleep(0.1)
@@ -319,13 +309,13 @@ class Dispatch:
 
 
 def _sample(sources: Iterable[Place | None]) -> list[Path]:
-    """Return a few files, which a node must see to be of use."""
+    """Return a few photos, by which a worker checks that its node sees the same files."""
     paths = [source.absolute() for source in sources if isinstance(source, Path)]
     return [paths[0], paths[len(paths) // 2], paths[-1]] if paths else []
 
 
 def _absolute(job: Job) -> Job:
-    """Return a job for a process that runs in another folder."""
+    """Return a job with absolute paths, for a process that runs in another folder."""
     source, target, comparison = (
         place.absolute() if isinstance(place, Path) else place
         for place in (job.source, job.target, job.comparison)
@@ -333,33 +323,31 @@ def _absolute(job: Job) -> Job:
     return replace(job, source=source, target=target, comparison=comparison)
 
 
-def _of(job: Job, said: Result | Outcome) -> Result | Outcome:
-    """Return what a worker said, as said of the job that the user knows."""
-    outcome = said if isinstance(said, Outcome) else said.outcome
-    if outcome.job.comparison is None:  # or none any more: it could not be drawn
+def _with_job(outcome: Outcome, job: Job) -> Outcome:
+    """Return a worker's outcome with the driver's job, whose paths are as the user named them."""
+    if outcome.job.comparison is None:  # none was asked for, or it could not be drawn
         job = replace(job, comparison=None)
-    outcome = replace(outcome, job=job)
-    return outcome if isinstance(said, Outcome) else replace(said, outcome=outcome)
+    return replace(outcome, job=job)
 
 
-def _published(result: Result) -> Result | None:
-    """Return a result with its state if it is in its place, although nobody said so."""
-    target = result.outcome.job.target
+def _published(recorded: Outcome) -> Outcome | None:
+    """Return the outcome of a result that a lost worker has published; ``None`` if it has not."""
+    target = recorded.job.target
     assert target is not None
-    assert result.target is not None
+    assert recorded.target_state is not None
     try:
-        if objects.holds(target, result.target):
-            place = result.outcome.job.comparison  # published before, if there is one
-            comparison = objects.state_of(place) if place and result.comparison else None
-            return result.written(result.outcome, objects.state_of(target), comparison)
-    except PhotoError:  # of a store that does not tell; whoever tries again will
+        if objects.holds(target, recorded.target_state):
+            place = recorded.job.comparison  # published before the result
+            state = objects.state_of(place) if place and recorded.comparison_state else None
+            return recorded.published(objects.state_of(target), state)
+    except PhotoError:  # a store does not answer; if that goes on, the next worker reports it
         pass
     return None
 
 
-def _kill(member: Member) -> None:
-    if member.actor is not None:
-        ray.kill(member.actor)
+def _kill(worker: RemoteWorker) -> None:
+    if worker.actor is not None:
+        ray.kill(worker.actor)
 
 
 def _last_line(error: Exception) -> str:

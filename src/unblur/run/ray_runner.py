@@ -1,7 +1,7 @@
-"""Spread a run over a Ray cluster: how it is reached, and what workers there are.
+"""The runner on a Ray cluster: connect to it, and choose the workers.
 
-The plan, the record and the report stay with the driver, which is the program
-that the user started; `unblur.run.ray_dispatch` tells what becomes of a photo.
+The plan, the record and the report stay in the driver, the program that the user started.
+`unblur.run.ray_dispatch` hands photos to the workers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import ray
 from unblur.errors import DeviceError, UsageError
 from unblur.options import Engine
 from unblur.run.jobs import Job
-from unblur.run.ray_dispatch import Dispatch
+from unblur.run.ray_dispatch import Dispatcher
 from unblur.run.ray_worker import Shape
 from unblur.run.runner import Session
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 CORES = 4
-"""Cores of a worker without a GPU, unless the user says otherwise."""
-KNOCK_SECONDS = 10.0
-"""How long a cluster may take to answer at all."""
+"""Default number of cores of a worker without a GPU."""
+CONNECT_SECONDS = 10.0
+"""Longest wait for the cluster to accept a connection."""
 LOCAL_STORE_BYTES = 128 << 20
-"""Object store of a cluster of this machine alone; only the network goes there."""
+"""Size of the object store of a cluster on this machine; it holds the network only."""
 
 
 class RayRunner:
@@ -58,7 +58,7 @@ class RayRunner:
             )
         self._address, self._load_network = address, load_network
         self._engine, self._workers = engine, workers
-        self._dispatch: Dispatch | None = None
+        self._dispatcher: Dispatcher | None = None
 
     def __enter__(self) -> RayRunner:
         self._network = self._load_network()
@@ -68,8 +68,8 @@ class RayRunner:
 
     def __exit__(self, *unused: object) -> None:
         ray.shutdown()
-        if self._dispatch:
-            self._dispatch.sweep()
+        if self._dispatcher:
+            self._dispatcher.sweep()
 
     def do(self, jobs: list[Job], session: Session) -> None:
         """Do jobs; see `unblur.run.runner.Runner`.
@@ -81,23 +81,23 @@ class RayRunner:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         shapes = choose_shapes(nodes, self._engine, self._workers)
         network = ray.put(self._network)
-        self._dispatch = Dispatch(jobs, session, network, shapes)
+        self._dispatcher = Dispatcher(jobs, session, network, shapes)
         try:
-            self._dispatch.work_off()
+            self._dispatcher.run()
         finally:
-            self._dispatch.end()
+            self._dispatcher.end()
 
 
 def choose_shapes(nodes: Iterable[Shape], engine: Engine, wanted: int | None = None) -> list[Shape]:
-    """Decide how many workers to start, and what each takes of a node.
+    """Return the resources of each worker to start.
 
     Args:
-        nodes: What each node has, in Ray's words: ``CPU`` and ``GPU``.
+        nodes: Resources of each node by Ray's names: ``CPU`` and ``GPU``.
         engine: Where and how to run the network.
-        wanted: How many workers to start; ``None``: as many as the nodes have room for.
+        wanted: Number of workers; ``None``: as many as the nodes have room for.
 
     Raises:
-        DeviceError: If there is no room for any worker, and no number was asked for.
+        DeviceError: If there is no room for a worker, and no number of workers was given.
     """
     with_gpu: list[Shape] = []
     without: list[Shape] = []
@@ -115,17 +115,17 @@ def choose_shapes(nodes: Iterable[Shape], engine: Engine, wanted: int | None = N
         if not shapes:
             raise DeviceError("the cluster has no GPU" if use_gpus else "the cluster has no cores")
         return shapes
-    # More than there is room for: they wait, and make an autoscaler add nodes.
+    # Workers beyond the room wait, and make an autoscaler add nodes.
     usual: Shape = {"num_gpus": 1.0} if use_gpus else {}
     further = shapes[-1] if shapes else usual | {"num_cpus": float(group)}
     return (shapes + [further] * wanted)[:wanted]
 
 
 def _connect(address: str) -> None:
-    """Join a cluster as its driver, or make one of this machine.
+    """Connect to a cluster as its driver, or start a cluster on this machine.
 
     Raises:
-        DeviceError: If there is none.
+        DeviceError: If that fails.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"namespace": "unblur"}
@@ -133,31 +133,31 @@ def _connect(address: str) -> None:
         options |= {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent anywhere
-        # Or Ray would make one that lets others in, and keep it in the home folder.
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray sends no usage statistics
+        # Otherwise Ray would create a token that lets others in, and keep it in the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         _refuse_unreachable(address)
         ray.init(address, **options)
-    except Exception as error:  # whatever the many ways to connect raise
+    except Exception as error:  # each way to connect raises errors of its own
         line = " ".join(str(error).split()) or type(error).__name__
         raise DeviceError(f"the Ray cluster {address} cannot be used: {line}") from error
 
 
 def _refuse_unreachable(address: str) -> None:
-    """Look whether somebody answers; Ray itself would try for many minutes.
+    """Check that the address accepts connections; Ray itself would retry for many minutes.
 
     Raises:
-        OSError: If nobody does.
+        OSError: If it does not.
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon:
-        socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 @contextlib.contextmanager
 def _kept_signal_handlers() -> Iterator[None]:
-    """Undo that Ray sets handlers of its own, which would end a run in disorder."""
+    """Restore the signal handlers that Ray replaces, so that signals end the run in order."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
     try:

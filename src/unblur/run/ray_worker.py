@@ -1,4 +1,4 @@
-"""What does photos on a node of a cluster."""
+"""The worker: a process on a node of a Ray cluster that deblurs photos."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import ray
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.models.loading import limit_openmp_spinning, load_deblurrer
 from unblur.options import Options
-from unblur.run import work
+from unblur.run import steps
 from unblur.run.jobs import Job
-from unblur.run.report import Outcome
-from unblur.run.work import Finished, Result, attempt
+from unblur.run.report import Outcome, outcome_of_error
+from unblur.run.steps import FinishedPhoto
 from unblur.storage import files, objects
 from unblur.storage.places import FileState
 from unblur.version import __version__
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 Shape = dict[str, float]
-"""What a worker takes of a node, in Ray's words: ``num_cpus`` and perhaps ``num_gpus``."""
+"""Resources of a worker by Ray's names: ``num_cpus``, and ``num_gpus`` if it has a GPU."""
 
 
 class Worker:
-    """Holds the network and does photos, in two calls each; Ray makes an actor of it.
+    """Holds the network and deblurs photos, with two calls for each; runs as a Ray actor.
 
     Args:
-        network: The network's place in Ray's object store; in a list, or Ray would
-            fetch it and import PyTorch before threads are told not to spin.
-        options: The options of the run.
-        shape: What the worker takes of its node.
-        settings: What a result depends on besides its photo; see `unblur.run.runner.Session`.
+        network: The network in Ray's object store. It is in a list, because otherwise Ray would
+            import PyTorch for it before `limit_openmp_spinning`.
+        options: The user's options.
+        shape: Resources of the worker.
+        settings: See `unblur.run.runner.Session`.
     """
 
     def __init__(
@@ -48,20 +48,20 @@ class Worker:
         limit_openmp_spinning()
         self._network, self._options = network, options
         self._settings, self._shape = settings, shape
-        # One thread computes: PyTorch starts threads anew for each one that does.
+        # A single thread runs the network: PyTorch starts new threads for each thread that does.
         self._computing = ThreadPoolExecutor(1, "network")
-        self._finished: dict[int, Finished] = {}
+        self._finished: dict[int, FinishedPhoto] = {}
         self._warnings: list[str] = []
 
     def prepare(self, version: str, samples: list[Path]) -> dict[str, Any] | UnblurError:
-        """Load the network, and look whether this node can do the driver's photos.
+        """Load the network, and check that this node can read the driver's photos.
 
         Args:
-            version: The driver's.
-            samples: Some photos that the driver sees.
+            version: Version of unblur that the driver runs.
+            samples: Some of the photos.
 
         Returns:
-            Device and tile; or why the worker cannot be used.
+            Device and tile; or the reason why the worker cannot be used.
         """
         try:
             if version != __version__:
@@ -87,50 +87,50 @@ class Worker:
         self._deblurrer = load_deblurrer(
             ray.get(self._network[0]),
             engine,
-            reserved=work.drawing_bytes(self._options),
+            reserved=steps.drawing_bytes(self._options),
             warn=self._warnings.append,
         )
         return {"device": self._deblurrer.device.type, "tile": self._deblurrer.tile}
 
-    def start(self, number: int, job: Job, source: FileState | None) -> Result | Outcome:
-        """Do all of a photo but the last step.
+    def start(self, number: int, job: Job, source: FileState | None) -> Outcome:
+        """Deblur a photo and write the result to a temporary file.
 
         Args:
-            number: Names it to `publish`.
-            job: With absolute paths.
-            source: The state that the original must be in; ``None`` is any.
+            number: Names the photo in later calls of `publish` or `discard`.
+            job: The job, with absolute paths.
+            source: State that the photo must have; ``None``: not checked.
 
         Returns:
-            The result, to be recorded; or the outcome, if there is none.
+            The outcome. If its status is done, the result waits for `publish`.
         """
-        finished = attempt(job, lambda: self._finish(job, source))
-        if isinstance(finished, Outcome):
-            return finished
-        self._finished[number] = finished
-        return finished.result
+        try:
+            self._finished[number] = self._finish(job, source)
+        except Exception as error:  # a bug with one photo must not lose the others
+            return outcome_of_error(job, error)
+        return self._finished[number].outcome
 
-    def _finish(self, job: Job, source: FileState | None) -> Finished | Outcome:
+    def _finish(self, job: Job, source: FileState | None) -> FinishedPhoto:
         assert job.target is not None
         if not job.replaces and objects.state_of(job.target):
             raise PhotoError(f"{job.target} exists; --overwrite replaces it")
-        loaded = work.load(job, self._options)
-        if isinstance(loaded, Outcome):
-            return loaded
+        loaded = steps.load(job, self._options)
         if source is not None and loaded.state != source:
             raise PhotoError("changed meanwhile: a result may be there; run again")
         pixels = self._computing.submit(self._deblurrer, loaded.photo.pixels).result()
-        finished = work.finish(loaded, pixels, self._options, self._settings)
+        finished = steps.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
-        result = finished.result
-        outcome = replace(result.outcome, notes=result.outcome.notes + warnings)
-        return replace(finished, result=replace(result, outcome=outcome))
+        outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings)
+        return replace(finished, outcome=outcome)
 
     def discard(self, number: int) -> None:
-        """Throw a result away."""
+        """Delete the unpublished result."""
         with self._finished.pop(number):
             pass
 
-    def publish(self, number: int) -> Result | Outcome:
-        """Give a result its name."""
+    def publish(self, number: int) -> Outcome:
+        """Rename the result to its target, and return the final outcome."""
         finished = self._finished.pop(number)
-        return attempt(finished.result.outcome.job, lambda: work.publish(finished))
+        try:
+            return steps.publish(finished)
+        except Exception as error:  # a bug with one photo must not lose the others
+            return outcome_of_error(finished.outcome.job, error)

@@ -1,57 +1,86 @@
-"""What became of each photo, and of all of them."""
+"""The outcome of each photo, and the report of a run."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from unblur.errors import ExitCode
+from unblur.errors import ExitCode, UnblurError
 from unblur.run.jobs import Job
+from unblur.storage.places import FileState
 
 if TYPE_CHECKING:
     from unblur.pictures.compare import Pictures
     from unblur.pictures.preview import Preview
 
 
+class LeftAlone(Exception):  # noqa: N818 (no error: the photo is skipped)
+    """Raised for a photo that is skipped; the text is the reason."""
+
+
 class Status(Enum):
-    """How a photo ended."""
+    """Status of a job."""
 
     DONE = "done"
     SKIPPED = "skipped"
     FAILED = "failed"
     PLANNED = "planned"
-    """Would be done, had this been no dry run."""
+    """To be done; the final status only in a dry run."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one photo."""
+    """The result of one job: its status, and the states of the files that were read and written."""
 
     job: Job
     status: Status
     reason: str = ""
-    """Why it failed or was skipped."""
+    """Reason of a failed or skipped job."""
     width: int = 0
     height: int = 0
     seconds: float = 0.0
-    """From the first byte read to the last one written, waiting included."""
+    """Time from reading to publishing, including waits."""
     notes: tuple[str, ...] = ()
-    """What the user should know of it."""
+    """Sentences that are always printed."""
     details: tuple[str, ...] = ()
-    """What only the curious want to know."""
+    """Sentences that only --verbose prints."""
     trace: str = ""
-    """Where an error came from that nobody foresaw."""
+    """Traceback of an unexpected error."""
     pictures: Pictures | None = None
     preview: Preview | None = None
-    """What a terminal shows of it; not kept once it is shown."""
+    """Small picture for the terminal; dropped once it is shown."""
+    source_state: FileState | None = None
+    """State of the photo that was read; ``None`` for standard input."""
+    target_state: FileState | None = None
+    """State of the written result; ``None`` for standard output."""
+    comparison_state: FileState | None = None
+    """State of the written comparison."""
+
+    @property
+    def written_states(self) -> tuple[FileState | None, FileState | None]:
+        """The states of the result and of the comparison."""
+        return self.target_state, self.comparison_state
+
+    def published(self, target: FileState | None, comparison: FileState | None) -> Outcome:
+        """Return the outcome with the states of published files, whose content is known already."""
+        target, comparison = (
+            state and replace(state, content=known.content if known else None)
+            for state, known in zip((target, comparison), self.written_states, strict=True)
+        )
+        return replace(self, target_state=target, comparison_state=comparison)
 
     def to_json(self, settings: dict[str, Any]) -> str:
-        """Return one line of JSON, the form of ``--json``."""
+        """Return the line of JSON that ``--json`` prints.
+
+        Args:
+            settings: Further values for the line: the options of the network.
+        """
         values = {
             "input": _text(self.job.source),
             "output": _text(self.job.target),
@@ -66,39 +95,57 @@ class Outcome:
         return json.dumps(values | settings)
 
 
-def settled_beforehand(job: Job) -> Outcome | None:
-    """Return the outcome of a job that the plan has found impossible or needless."""
+def planned_outcome(job: Job) -> Outcome:
+    """Return the outcome of a job as the plan knows it: failed, skipped, or still to be done."""
     if job.problem:
         return Outcome(job, Status.FAILED, job.problem)
-    return Outcome(job, Status.SKIPPED, job.skip) if job.skip else None
+    if job.skip:
+        return Outcome(job, Status.SKIPPED, job.skip)
+    return Outcome(job, Status.PLANNED)
+
+
+def outcome_of_error(job: Job, error: Exception) -> Outcome:
+    """Return the outcome of a job that ended with an exception: skipped or failed."""
+    match error:
+        case LeftAlone():
+            return Outcome(job, Status.SKIPPED, str(error))
+        case UnblurError():
+            return Outcome(job, Status.FAILED, str(error))
+        case MemoryError():
+            reason = "out of memory; a smaller --tile or --jobs 1 needs less"
+            return Outcome(job, Status.FAILED, reason)
+    reason = f"unexpected {type(error).__name__}: {error}; -vv shows where"
+    trace = "".join(traceback.format_exception(error))
+    return Outcome(job, Status.FAILED, reason, trace=trace)
 
 
 def _text(path: os.PathLike[str] | None) -> str | None:
-    # Bytes of a name that are no text come out as lone surrogates, as os.fsencode takes them.
+    # Bytes that are not text become lone surrogates, which os.fsencode turns back.
     return None if path is None else os.fspath(path)
 
 
 @dataclass
 class Report:
-    """What became of all photos; its size does not grow with those that went well.
+    """The outcomes of a run: counts, and the failures.
 
-    Unless outcomes are kept, which a page needs.
+    Other outcomes are dropped, so that a large run takes no memory, unless they are kept.
     """
 
     keeps_outcomes: bool = False
+    """Whether to keep all outcomes, which the web page of ``--report`` needs."""
     in_cloud: int = 0
-    """Files that were passed over because their content is in the cloud only."""
+    """Number of files whose content is in the cloud only."""
     outcomes: list[Outcome] = field(default_factory=list)
     counts: Counter[Status] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
     last: Outcome | None = None
-    """The latest one, without its pictures."""
+    """The latest outcome, without pictures."""
     interrupted_by: KeyboardInterrupt | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    """Held while a photo is settled, which threads do."""
+    """Held while a job is settled; threads settle jobs at the same time."""
 
     def add(self, outcome: Outcome) -> None:
-        """Take in one photo."""
+        """Add the outcome of one photo."""
         self.counts[outcome.status] += 1
         self.last = replace(outcome, preview=None, pictures=None)
         if self.keeps_outcomes:
@@ -108,7 +155,7 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the program returns to the shell."""
+        """Exit code of the program."""
         if not self.counts:
             return ExitCode.NOTHING_TO_DO
         return ExitCode.FAILED if self.failures else ExitCode.OK
@@ -123,7 +170,7 @@ class Report:
 
     @property
     def cloud_note(self) -> str:
-        """A sentence about the files in the cloud; empty if there were none."""
+        """Sentence about files in the cloud; empty if there are none."""
         if not self.in_cloud:
             return ""
         subject = "1 file is" if self.in_cloud == 1 else f"{self.in_cloud} files are"

@@ -1,8 +1,7 @@
-"""Put originals back that ``--in-place`` has kept beside the results that replaced them.
+"""Restore the originals that ``--in-place`` has kept as ``NAME.orig``.
 
-An original goes back by one renaming, so that its name always leads to a whole
-photo: the result until then, and the original afterwards. What somebody has
-edited since is not replaced unless asked for.
+The backup is renamed over the result in one step, so that the name always leads to a whole photo.
+A result that was edited since is replaced only with ``--force``.
 """
 
 from __future__ import annotations
@@ -32,24 +31,24 @@ FORCE = "--force restores the original anyway"
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user asked for."""
+    """The user's options."""
 
     recursive: bool = False
     force: bool = False
-    """Also replace what was edited after it was deblurred."""
+    """Whether to replace results that were edited, too."""
     dry_run: bool = False
 
 
 def restore(paths: Iterable[str], choices: Choices, history: History) -> Iterator[Outcome]:
-    """Put originals back, and forget that results were in their places.
+    """Restore originals, and remove the replaced results from the record.
 
     Args:
         paths: Photos, their backups, or folders.
-        choices: What the user asked for.
-        history: What earlier runs have done.
+        choices: The user's options.
+        history: The record of earlier results.
 
     Yields:
-        What became of each: a job whose source is the backup and whose target is the photo.
+        The outcome of each job, whose source is the backup and whose target is the photo.
     """
     for path in paths:
         for job in _find_jobs(path, choices):
@@ -70,8 +69,8 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
         yield _job(backup_of(follow_links(unlimited(named))))
     else:
         options = Options(recursive=choices.recursive, in_place=True)
-        # As if every photo were known, so that none is opened to look what it is.
-        for found in find(named, options, Listing(), recall=lambda path: JPEG):
+        # Any known format: photos themselves need not be opened.
+        for found in find(named, options, Listing(), known_format=lambda path: JPEG):
             if found.problem:
                 yield Job(found.place, None, problem=found.problem)
             elif found.passed_over == BACKUP and isinstance(found.place, Path):
@@ -81,12 +80,12 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
 
 
 def _is_backup(path: Path) -> bool:
-    """Tell whether a path is named as a backup, and is no photo that has a backup itself."""
+    """Tell whether a path has the name of a backup, and has no backup itself."""
     return is_backup(path.name) and not os.path.lexists(backup_of(path))
 
 
 def _is_photo(backup: Path) -> bool:
-    """Tell whether a backup may be one of a photo; other programs keep files by such names, too."""
+    """Tell whether a backup may be a photo; other programs name other files like that."""
     header = files.read_header(backup, HEADER_BYTES)
     return header is None or identify(header) is not None
 
@@ -117,7 +116,7 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
 
 
 def _check_files(photo: Path, backup: Path) -> None:
-    """Look whether a backup can be what `unblur` has kept of a photo.
+    """Check that a backup can be the original of a photo, and can be renamed.
 
     Raises:
         PhotoError: If not.
@@ -133,22 +132,22 @@ def _check_files(photo: Path, backup: Path) -> None:
 
 
 def _put_back(photo: Path, backup: Path) -> None:
-    """Give an original its own name back.
+    """Rename a backup to its photo.
 
     Raises:
-        OSError: If that is not possible.
+        OSError: If that fails.
     """
-    if is_same(photo, backup):  # two names of one file, as a run leaves it that was killed
+    if is_same(photo, backup):  # hard links to one file, left by a killed run
         backup.unlink()
     else:
         drafts.move_over(backup, photo)
 
 
 def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
-    """Look whether nothing is lost when an original replaces a file.
+    """Check that the photo is the unchanged result of its backup.
 
     Raises:
-        PhotoError: If that file is not the result of that original, or not any more.
+        PhotoError: If not: restoring would lose an edit.
     """
     if not os.path.lexists(photo) or is_same(photo, backup):
         return
@@ -157,7 +156,7 @@ def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
     assert result.content
     assert original.content
     if result.content == original.content:
-        return  # it has not been replaced, or only its backup is left of a copy
+        return  # it was never replaced, or was restored by a copy
     records = history.with_pixels(pixels_in(result))
     marked = read_mark(attributes.mark, photo, result)
     _check_records([*records, *([marked] if marked else [])], photo, result, original)
@@ -166,7 +165,7 @@ def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
 def _check_records(
     records: list[Record], photo: Path, result: FileState, original: FileState
 ) -> None:
-    """Look whether a file is on record as the result of an original, as it was written.
+    """Check that a record knows a file as the result of an original, with the same bytes.
 
     Raises:
         PhotoError: If not.

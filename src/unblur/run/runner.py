@@ -1,4 +1,4 @@
-"""A run: the jobs of a plan are done somewhere, and settled and remembered here."""
+"""Run a plan: a runner does the jobs; the session records results and reports outcomes."""
 
 from __future__ import annotations
 
@@ -9,127 +9,129 @@ from typing import Protocol
 
 from unblur.errors import PhotoError
 from unblur.options import Options
-from unblur.run.done import Memory
+from unblur.run.done import KnownResults
 from unblur.run.history import History, Record
 from unblur.run.jobs import Job, Plan
-from unblur.run.report import Outcome, Report, Status, settled_beforehand
+from unblur.run.report import LeftAlone, Outcome, Report, Status, planned_outcome
 from unblur.run.watcher import Watcher
-from unblur.run.work import Result
 from unblur.storage.places import FileState
 from unblur.storage.temporaries import sweep
+
+DONE_MEANWHILE = "done by another run meanwhile"
 
 
 @dataclass(frozen=True)
 class Session:
-    """What all photos of a run share."""
+    """Everything that the photos of one run share."""
 
     options: Options
     history: History
     settings: str
-    """What a result depends on besides its photo; see `History`."""
+    """Checksum of the weights and the options that change results; part of the history's key."""
     ui: Watcher
     stdout: int
-    """Descriptor for a photo that goes to standard output."""
+    """File descriptor of standard output, for a photo that is written there."""
     report: Report = field(default_factory=Report)
 
     @property
     def is_over(self) -> bool:
-        """Whether no further photo is to be begun."""
+        """Whether to start no further photo."""
         return self.options.fail_fast and bool(self.report.failures)
 
-    def done_meanwhile(self, job: Job, reads: bool = False) -> Outcome | None:
-        """Return the outcome of a job that another run has done since it was planned.
+    def is_done_meanwhile(self, job: Job, reads: bool = False) -> bool:
+        """Tell whether another run has done a job since it was planned.
 
         Args:
             job: The job.
-            reads: Whether files may be read. Of two runs that made the same result at the same
-                time, the record holds the time of one, and the other's is known by its content.
+            reads: Whether to read files. If two runs write the same result at the same time, the
+                record holds the time stamp of one; the other's file is recognised by its content.
         """
         try:
-            if not Memory(self.history, self.settings, reads=reads).is_done(job, self.options):
-                return None
-        except PhotoError:  # of a store that does not tell: the job itself will, if it goes on
-            return None
-        return Outcome(job, Status.SKIPPED, "done by another run meanwhile")
+            return KnownResults(self.history, self.settings, reads=reads).is_done(job, self.options)
+        except PhotoError:  # a store does not answer; if that goes on, the job itself reports it
+            return False
 
-    def recognised(self, job: Job, state: FileState | None) -> Outcome | None:
-        """Return the outcome of a job whose photo turns out to be a result, now that it is read.
+    def refuse_result(self, job: Job, state: FileState | None) -> None:
+        """Check that a photo is not itself a result.
 
         Args:
             job: The job.
-            state: The photo's, with its content.
-        """
-        if job.source is None or job.target is None or state is None:
-            return None
-        memory = Memory(self.history, self.settings)
-        reason = memory.recognise(job.source, state, self.options)
-        return Outcome(job, Status.SKIPPED, reason) if reason else None
-
-    def remember(self, *results: Result) -> None:
-        """Record results that are to be published next.
+            state: State of the photo, with its content.
 
         Raises:
-            PhotoError: If that is not possible, and the results would replace their photos.
+            LeftAlone: If the photo is a result.
         """
-        self.remember_published(*results)
+        if job.source and job.target and state:
+            memory = KnownResults(self.history, self.settings)
+            if reason := memory.recognise(job.source, state, self.options):
+                raise LeftAlone(reason)
+
+    def record(self, *outcomes: Outcome) -> None:
+        """Record finished results, before they are published.
+
+        Raises:
+            PhotoError: If the record cannot be written, and the results would replace photos.
+        """
+        self.record_published(*outcomes)
         if self.history.problem and self.options.in_place:
             raise PhotoError(
                 "was not replaced, because the result could not be recorded: "
                 f"{self.history.problem}"
             )
 
-    def remember_published(self, *results: Result) -> None:
-        """Record results as they are in their places."""
-        self.history.record(*self._records(results))
+    def record_published(self, *outcomes: Outcome) -> None:
+        """Record results with the states of their published files."""
+        self.history.record(*self._records(outcomes))
 
-    def _records(self, results: Iterable[Result]) -> Iterator[Record]:
-        for result in results:
-            job = result.outcome.job
-            for file, state in zip((job.target, job.comparison), result.states, strict=True):
-                if job.source and file and result.source and state:
-                    yield Record(job.source, result.source, file, state, self.settings)
+    def _records(self, outcomes: Iterable[Outcome]) -> Iterator[Record]:
+        for outcome in outcomes:
+            job, before = outcome.job, outcome.source_state
+            places = job.target, job.comparison
+            for place, state in zip(places, outcome.written_states, strict=True):
+                if job.source and place and before and state:
+                    yield Record(job.source, before, place, state, self.settings)
 
     def settle(self, outcome: Outcome) -> None:
-        """Take in what became of a photo, and tell it."""
-        if outcome.status is Status.FAILED and not outcome.job.problem:
-            outcome = self.done_meanwhile(outcome.job, reads=True) or outcome
+        """Add the final outcome of a photo to the report, and print it."""
+        job, has_failed = outcome.job, outcome.status is Status.FAILED
+        if has_failed and not job.problem and self.is_done_meanwhile(job, reads=True):
+            outcome = Outcome(job, Status.SKIPPED, DONE_MEANWHILE)
         with self.report.lock:
             self.report.add(outcome)
             self.ui.outcome(outcome)
 
 
 class Runner(Protocol):
-    """Does jobs, wherever that is."""
+    """Does jobs: on this machine, or on a cluster."""
 
     def __enter__(self) -> object:
-        """Get ready: called once, and only if a job can be tried at all.
+        """Load the network and join the cluster; called once, only if there is a job to do.
 
         Raises:
-            UnblurError: If no photo can be done.
+            UnblurError: If no photo can be deblurred.
         """
 
     def __exit__(self, *unused: object) -> None:
-        """Let go of what was taken."""
+        """Release processes and connections."""
 
     def do(self, jobs: list[Job], session: Session) -> None:
-        """Settle each job as soon as it is done, until there is none or the run is over.
+        """Settle each job as soon as it is done, until all are done or the run is over.
 
-        A result is remembered by the run before it is published. However it
-        ends, no temporary file is left.
+        Each result is recorded in the session before it is published. No
+        temporary file is left, even after an interrupt.
         """
 
 
 def run_plan(plan: Plan, runner: Runner, session: Session) -> None:
-    """Do the jobs; one that fails does not stop the rest, unless asked for.
+    """Do the jobs of a plan; a failed job stops the others only with ``--fail-fast``.
 
     Args:
-        plan: What to do.
-        runner: Who does it.
-        session: What all photos share. Its report takes in what became of each photo, on an
-            interrupt of those until then.
+        plan: The jobs.
+        runner: Where to do them.
+        session: Receives the outcomes; after an interrupt, those so far.
 
     Raises:
-        UnblurError: If the runner can do no photo.
+        UnblurError: If the runner cannot deblur any photo.
     """
     todo = list(_settle_beforehand(plan.jobs, session))
     if not todo or session.is_over:
@@ -145,9 +147,10 @@ def run_plan(plan: Plan, runner: Runner, session: Session) -> None:
 
 
 def _settle_beforehand(jobs: Iterable[Job], session: Session) -> Iterator[Job]:
-    """Settle the jobs that need no work, and yield the others."""
+    """Settle jobs that are impossible or unnecessary, and yield the others."""
     for job in jobs:
-        if outcome := settled_beforehand(job):
-            session.settle(outcome)
-        else:
+        outcome = planned_outcome(job)
+        if outcome.status is Status.PLANNED:
             yield job
+        else:
+            session.settle(outcome)

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it, and how much of that is said."""
+"""The interface by which a run reports its progress, and the levels of messages."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from unblur.run.jobs import Job
 from unblur.run.report import Outcome
 
 NORMAL, VERBOSE, DEBUG = 0, 1, 2
-"""How much is said; below NORMAL only errors."""
+"""Levels of verbosity; below NORMAL only errors are printed."""
 
 
 class Watcher(Protocol):
-    """Is told how a run goes; `unblur.cli.console.Ui` shows it to the user."""
+    """Receives the messages and outcomes of a run; `unblur.cli.console.Ui` prints them."""
 
     settings: dict[str, Any]
-    """How photos are deblurred, by the option's name; a runner may add what it finds out."""
+    """Options of the network, by name; a runner adds the device and the tile."""
 
     def say(self, text: str, level: int = NORMAL) -> None:
-        """Take in a sentence of so much interest."""
+        """Print a sentence, if the verbosity is at least ``level``."""
 
     def outcome(self, outcome: Outcome) -> None:
-        """Take in what became of a photo."""
+        """Print the outcome of a photo."""
 
     def progress(self, total: int) -> AbstractContextManager[None]:
-        """Show how far the run is while the context lasts.
+        """Show a progress bar while the context lasts.
 
         Args:
-            total: How many photos there are to do.
+            total: Number of photos to do.
         """
 
-    def follow(self, job: Job) -> Callable[[float], None]:
-        """Begin a photo, and return what is to be called with the share that is done, 0 to 1."""
+    def photo_progress(self, job: Job) -> Callable[[float], None]:
+        """Show a photo's own bar; return a function that sets it to a share, 0 to 1."""

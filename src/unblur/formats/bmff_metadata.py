@@ -1,0 +1,107 @@
+"""Metadata, rotation and transparency of HEIF and AVIF files (ISO/IEC 23008-12)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unblur.errors import PhotoError
+from unblur.formats import bmff
+from unblur.formats.bmff_items import COLOR, MIRROR, ROTATION, ItemFile, with_true_brands
+from unblur.formats.metadata import Metadata
+from unblur.formats.photo import Photo
+
+BT709_OR_UNSPECIFIED = frozenset({1, 2})
+"""Colour primaries (ITU-T H.273) that photos without a profile are taken to have."""
+
+
+def coded_pixels(data: bytes, index: ItemFile | None = None) -> Iterator[bytes]:
+    """Yield the data of the primary image's items, which new pixels replace.
+
+    Raises:
+        PhotoError: If the file is an image sequence.
+        ValueError: If it is damaged.
+    """
+    yield from (index or bmff.read(data)).coded_data
+
+
+def metadata(data: bytes, index: ItemFile | None = None) -> Metadata:
+    """Read the metadata of a file, of which ``index`` are the items if they are known.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    file = index or bmff.read(data)
+    exif = xmp = b""
+    pictures = {file.primary_id, *file.alpha_ids}
+    others = file.items.keys() - pictures.union(file.sources(*pictures))
+    left_out: dict[str, None] = {}
+    for item in (file.items[key] for key in sorted(others)):
+        block = item.data or b""
+        if item.type == b"Exif" and not exif:
+            # The offset of the byte order mark comes first (A.2.1).
+            exif = block[4 + int.from_bytes(block[:4], "big") :]
+        elif item.type == b"mime" and b"\0application/rdf+xml\0" in item.entry and not xmp:
+            xmp = block
+        else:
+            left_out["further images and their metadata"] = None
+    icc, color = b"", file.primary.color
+    for prop in file.primary.properties:
+        if prop.type == COLOR and prop.body[:4] in (b"prof", b"rICC"):
+            icc = prop.body[4:]
+    if not icc and color and color.primaries not in BT709_OR_UNSPECIFIED:
+        left_out["its colour space"] = None
+    return Metadata(exif, xmp, icc, tuple(left_out))
+
+
+def stripped(data: bytes) -> bytes:
+    """Return a file without metadata; profile and rotation belong to the image itself.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    return bmff.write(_without_others(bmff.read(data)))
+
+
+def _without_others(file: ItemFile) -> ItemFile:
+    """Return the primary image, the images that it is made of, and its transparency."""
+    images = {file.primary_id, *file.alpha_ids}
+    kept = images.union(file.sources(*images))
+    items = {key: item for key, item in file.items.items() if key in kept}
+    return replace(
+        file,
+        items=items,
+        references=tuple(ref for ref in file.references if {ref.source, *ref.targets} <= kept),
+        meta=tuple(box for box in file.meta if box[4:8] in (b"hdlr", b"pitm")),
+        before=tuple(with_true_brands(box, items) for box in file.before if box[4:8] == b"ftyp"),
+        after=(),
+    )
+
+
+def upright(data: bytes, index: ItemFile | None, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Turn and mirror (H, W, ...) pixels by the image's properties (ISO/IEC 23008-12, 6.5).
+
+    Returns:
+        A view: nothing is copied.
+    """
+    for prop in (index or bmff.read(data)).primary.properties:
+        if prop.type == ROTATION:
+            pixels = np.rot90(pixels, prop.body[0] & 3)  # anticlockwise, as irot is
+        elif prop.type == MIRROR:
+            pixels = np.flip(pixels, prop.body[0] & 1)  # 0 exchanges top and bottom
+    return pixels
+
+
+def check_conversion(photo: Photo) -> tuple[str, ...]:
+    """Refuse a photo whose transparency would be lost.
+
+    Raises:
+        PhotoError: If it has any.
+    """
+    if photo.index.alpha_ids:
+        raise PhotoError(f"the transparency of {photo.format.name} files cannot be converted")
+    return ()

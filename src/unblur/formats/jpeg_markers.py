@@ -1,0 +1,185 @@
+"""A JPEG file's segments: found in one scan, and read without another (ITU-T T.81, annex B).
+
+Functions here take the segments that `segments` found before, if the caller has them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from unblur.limits import limited, refuse_excess
+
+SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
+APP0, APP1, APP2, APP11, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE, 0xEF
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Start-of-frame markers; the three left out are DHT, JPG and DAC."""
+
+LONGEST_SEGMENT = 0xFFFF - 2
+"""Bytes that a segment holds besides its marker and its length."""
+
+_SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""Inside coded data only stuffed zeros and restart markers follow 0xFF. Any number of 0xFF may
+come before: to match those, too, would take quadratic time over a block of nothing else."""
+_SEGMENT_START = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
+"""The markers left out stand alone; the image's end does so, too."""
+
+MOST_SCANS = 100
+"""Encoders write about ten; each takes as long as decoding all pixels, however short it is."""
+
+EXIF = b"Exif\0\0"
+MPF = b"MPF\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A marker and the bytes that belong to it, as positions in a file."""
+
+    marker: int
+    start: int
+    stop: int
+
+    @property
+    def is_metadata(self) -> bool:
+        """Whether it is an application segment or a comment."""
+        return APP0 <= self.marker <= APP15 or self.marker == COM
+
+    def payload(self, data: bytes) -> bytes:
+        """Return the bytes after marker and length."""
+        return data[self.start + 4 : self.stop]
+
+
+def segments(data: bytes) -> Iterator[Segment]:
+    """Yield the first image's segments, from SOI to EOI.
+
+    A scan's coded data belongs to its SOS segment. Bytes between segments are
+    skipped, as every decoder does.
+
+    Raises:
+        ExcessError: If there are too many.
+        ValueError: If there is no image, or it ends too early.
+    """
+    return limited(_segments(data), len(data), "segments")
+
+
+def _segments(data: bytes) -> Iterator[Segment]:
+    if data[:2] != b"\xff\xd8":
+        raise ValueError("does not begin as a JPEG")
+    yield Segment(SOI, 0, 2)
+    position = 2
+    while True:
+        match = _SEGMENT_START.search(data, position)
+        if not match:
+            raise ValueError("ends before its image does")
+        marker, start = match[1][0], match.end() - 2
+        if marker == EOI:
+            yield Segment(EOI, start, match.end())
+            return
+        length = int.from_bytes(data[match.end() : match.end() + 2], "big")
+        position = match.end() + length
+        if length < 2 or position > len(data):
+            raise ValueError("a segment ends after the file")
+        if marker == SOS:
+            following = _SCAN_END.search(data, position)
+            position = following.start() if following else len(data)
+        yield Segment(marker, start, position)
+
+
+def make_segment(marker: int, payload: bytes) -> bytes:
+    """Write a segment of at most `LONGEST_SEGMENT` bytes."""
+    return bytes([0xFF, marker]) + (len(payload) + 2).to_bytes(2, "big") + payload
+
+
+def is_rgb_coded(data: bytes, parts: Iterable[Segment] | None = None) -> bool:
+    """Return whether three components hold RGB rather than YCbCr, by libjpeg's rules."""
+    transform = None
+    names = b""
+    for segment in parts or segments(data):
+        if segment.marker == SOS:
+            break
+        payload = segment.payload(data)
+        if segment.marker == APP0 and payload.startswith(b"JFIF\0"):
+            return False
+        if segment.marker in FRAMES:
+            names = payload[6::3]
+        transform = adobe_transform(segment, payload, transform)
+    return len(names) == 3 and (names == b"RGB" if transform is None else transform == 0)
+
+
+def adobe_transform(segment: Segment, payload: bytes, default: int | None = None) -> int | None:
+    """Return the colour transform of an Adobe segment; the default for other segments."""
+    if segment.marker == APP14 and payload.startswith(b"Adobe") and len(payload) >= 12:
+        return payload[11]
+    return default
+
+
+def without_metadata(data: bytes, parts: Iterable[Segment] | None = None) -> bytes:
+    """Return the first image with only the segments that its pixels need.
+
+    Libraries decode these bytes. Otherwise a damaged tag, or a multi-picture
+    index that looks like another format, could make a library refuse the photo.
+
+    Raises:
+        ExcessError: If it has more scans than any encoder writes.
+        ValueError: If there is no image, or it ends too early.
+    """
+    kept = [s for s in parts or segments(data) if s.marker in (APP0, APP14) or not s.is_metadata]
+    refuse_excess(sum(segment.marker == SOS for segment in kept), MOST_SCANS, "scans")
+    return b"".join(data[segment.start : segment.stop] for segment in kept)
+
+
+def edit_exif(
+    data: bytes, edit: Callable[[bytes], bytes], parts: Iterable[Segment] | None = None
+) -> bytes:
+    """Replace the first image's EXIF block by one of the same length.
+
+    Args:
+        data: The whole file.
+        edit: Takes the block from its byte order mark on (Exif 2.32, section 4.7.2).
+        parts: The file's segments, if they are known.
+
+    Raises:
+        ValueError: If there is no image, or it ends too early.
+    """
+    for segment in parts or segments(data):
+        start = segment.start + 4 + len(EXIF)
+        if segment.marker == APP1 and segment.payload(data).startswith(EXIF):
+            return data[:start] + edit(data[start : segment.stop]) + data[segment.stop :]
+    return data
+
+
+def first_exif(data: bytes) -> bytes:
+    """Return a file's EXIF block from its byte order mark on, or nothing.
+
+    Args:
+        data: The file, or its beginning up to the end of the block.
+    """
+    with contextlib.suppress(ValueError):  # nothing but the block is looked at
+        for segment in segments(data):
+            payload = segment.payload(data)
+            if segment.marker == APP1 and payload.startswith(EXIF):
+                return payload[len(EXIF) :]
+    return b""
+
+
+def image_end(data: bytes, parts: Iterable[Segment] | None = None) -> int:
+    """Return the position after the first image.
+
+    Raises:
+        ValueError: If there is no image, or it ends too early.
+    """
+    return max(segment.stop for segment in parts or segments(data))
+
+
+def component_count(data: bytes, parts: Iterable[Segment]) -> int:
+    """Return how many components the first image has.
+
+    Raises:
+        ValueError: If there is no frame.
+    """
+    for segment in parts:
+        if segment.marker in FRAMES:
+            return segment.payload(data)[5]
+    raise ValueError("has no image")

@@ -1,0 +1,115 @@
+"""Metadata in PNG chunks (W3C PNG specification, third edition, section 11.3)."""
+
+from __future__ import annotations
+
+import zlib
+
+from unblur.formats.metadata import Metadata, from_byte_order
+from unblur.formats.png_chunks import ABOUT_PIXELS, SIGNATURE, Chunk, chunks, make_chunk
+
+XMP = b"XML:com.adobe.xmp\0"
+COLOR = frozenset({b"cICP", b"gAMA", b"cHRM"})
+TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+SHOWN = ABOUT_PIXELS | COLOR | {b"sRGB", b"mDCV", b"cLLI", b"sBIT", b"pHYs"}
+"""Chunks that tell how pixels are shown; a profile among them is put back by itself."""
+LONGEST_INFLATED = 64 << 20
+"""Bytes of a profile or a text: far more than any real one, far less than a bomb."""
+
+
+def metadata(data: bytes, index: None = None) -> Metadata:
+    """Read the first block of each kind: to inflate every one could take for ever.
+
+    Raises:
+        ValueError: If the file is no whole PNG.
+    """
+    found: dict[str, bytes] = {}
+    left_out: dict[str, None] = {}
+    types = set()
+    for chunk in chunks(data):
+        types.add(chunk.type)
+        kind = _block_kind(chunk)
+        if kind and kind not in found:
+            try:
+                found[kind] = _read_block(chunk)
+            except ValueError:
+                found[kind] = b""
+                left_out["damaged metadata"] = None
+        elif chunk.type in TEXTS and not kind:
+            left_out["texts"] = None
+    if types & COLOR and not types & {b"iCCP", b"sRGB"}:
+        left_out["its colour space"] = None
+    return Metadata(**found, left_out=tuple(left_out))
+
+
+def _block_kind(chunk: Chunk) -> str:
+    """Return the name that `Metadata` has for the block in a chunk; empty if it holds none."""
+    if chunk.type == b"iTXt" and chunk.data.startswith(XMP):
+        return "xmp"
+    return {b"eXIf": "exif", b"iCCP": "icc"}.get(chunk.type, "")
+
+
+def _read_block(chunk: Chunk) -> bytes:
+    """Return the block in a chunk.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    if chunk.type == b"eXIf":
+        return from_byte_order(chunk.data)
+    if chunk.type == b"iCCP":
+        return _inflate(chunk.data.partition(b"\0")[2][1:])
+    return _read_international_text(chunk.data)
+
+
+def _read_international_text(data: bytes) -> bytes:
+    """Return the text of an iTXt chunk (11.3.3.4).
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    _, _, rest = data.partition(b"\0")
+    is_compressed = rest[:1] == b"\1"
+    parts = rest[2:].split(b"\0", 2)  # language, translated keyword, text
+    if len(parts) < 3:
+        raise ValueError("has a damaged text")
+    return _inflate(parts[2]) if is_compressed else parts[2]
+
+
+def _inflate(data: bytes) -> bytes:
+    """Decompress a profile or a text.
+
+    Raises:
+        ValueError: If it is damaged, cut off or absurdly large.
+    """
+    decompressor = zlib.decompressobj()
+    try:
+        inflated = decompressor.decompress(data, LONGEST_INFLATED)
+    except zlib.error as error:
+        raise ValueError("has a damaged profile or text") from error
+    if not decompressor.eof:
+        raise ValueError("has a profile or text that is cut off or too large")
+    return inflated
+
+
+def with_metadata(data: bytes, blocks: Metadata) -> bytes:
+    """Add chunks of metadata behind IHDR: a profile has to come before palette and pixels."""
+    start = next(len(SIGNATURE + chunk.raw) for chunk in chunks(data))
+    inserted = b""
+    if blocks.icc:
+        profile = b"ICC profile\0\0" + zlib.compress(blocks.icc)
+        inserted += make_chunk(b"iCCP", profile)
+    if blocks.exif:
+        inserted += make_chunk(b"eXIf", blocks.exif)
+    if blocks.xmp:
+        inserted += make_chunk(b"iTXt", XMP + bytes(4) + blocks.xmp)
+    return data[:start] + inserted + data[start:]
+
+
+def stripped(data: bytes) -> bytes:
+    """Return a file with nothing but its pixels, how they are shown, and their orientation.
+
+    Raises:
+        ValueError: If the file is no whole PNG.
+    """
+    shown = (chunk.raw for chunk in chunks(data) if chunk.type in SHOWN)
+    return with_metadata(SIGNATURE + b"".join(shown), metadata(data).stripped())
