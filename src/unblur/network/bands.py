@@ -1,8 +1,9 @@
-"""Run a network on a photo in bands of rows, with the result of the whole photo.
+"""How a photo passes through a network in bands of rows, and still comes out as if it were whole.
 
-A convolution needs rows above and below those that it computes. So each layer keeps its
-last rows for the next band, as a line buffer does in image hardware: nothing is computed
-twice, there are no seams, and results lag behind the input.
+A convolution needs some rows above and below those that it computes. So each
+layer keeps the last rows it has seen until the next band brings those that
+follow, as a line buffer does in image hardware: nothing is computed twice,
+there are no seams, and results lag behind the rows that have been put in.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 PIECE_ROWS = 16
-"""Rows of an image's last band that are computed at once."""
+"""Of the rows that come out with an image's last band, how many are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class Span:
 
 
 def next_band(start: int, height: int, most: int, multiple: int) -> Span:
-    """Return the next band of an image.
+    """Cut the next band off what is left of an image.
 
-    Bands have equal heights, because equal shapes reuse prepared kernels. The last is as
-    low as possible, since all delayed rows come out with it.
+    Bands are of equal height, because equal shapes reuse prepared kernels; only
+    the last is as low as can be, since it also brings out all that lags behind.
 
     Args:
-        start: First row of the band; a multiple of ``multiple``, as ``height`` is.
+        start: First row that is left; a multiple of ``multiple``, as ``height`` is.
         height: Rows of the image.
         most: Upper bound of a band's rows, if that is at least one multiple.
         multiple: Every start and stop is a multiple of it.
@@ -56,9 +57,10 @@ def next_band(start: int, height: int, most: int, multiple: int) -> Span:
 
 
 class RowQueue:
-    """Rows of a map, (C, H, W), in half precision, appended at the bottom and read once.
+    """Rows of a map, (C, H, W), in half precision, that are put in at the bottom and read once.
 
-    Rows are freed once read. They are in memory maps, which go back to the system at once.
+    What has been read is freed: as a photo's result grows, what it is made of goes.
+    Maps of their own go back to the system at once; the C library would keep them.
     """
 
     def __init__(self) -> None:
@@ -73,7 +75,7 @@ class RowQueue:
             self._blocks[-1][...] = rows
 
     def read(self, start: int, stop: int) -> NDArray[np.float16]:
-        """Return rows from ``start`` to ``stop`` or the last; free those above."""
+        """Return rows from ``start`` to ``stop`` or the last; those above are lost."""
         while self._top + self._blocks[0].shape[1] <= start:
             self._top += self._blocks.popleft().shape[1]
         parts, bottom = [], self._top
@@ -87,40 +89,41 @@ class RowQueue:
 
 @dataclass(frozen=True)
 class LineBuffers:
-    """Rows that the layers of a network keep of one band for the next.
+    """What the layers of a network keep of one band for the next.
 
-    A band that fails leaves the rows above unchanged, so that it can be tried again with
-    fewer rows. By default the band is a whole image.
+    A band that fails leaves the buffers above it as they were, so that it can
+    be tried again with fewer rows. By default an image is one band by itself.
     """
 
     above: dict[object, Tensor] = field(default_factory=dict)
-    """Rows that each layer kept of the band above; empty for an image's first band."""
+    """Rows that each layer kept of the band above; nothing for an image's first band."""
     is_last: bool = True
     """Whether the image ends with this band."""
     kept: dict[object, Tensor] = field(default_factory=dict)
     """Rows that each layer keeps of this band."""
     spare: dict[object, Tensor] = field(default_factory=dict)
-    """Memory for these rows: that of the band two above."""
+    """Memory for these rows: what was kept two bands above."""
     scratch: dict[torch.dtype, Tensor] = field(default_factory=dict)
-    """Memory that all windows share."""
+    """Memory that all windows are made in, one after the other."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the band is the whole image, so that nothing is delayed."""
+        """Whether the band is all of the image, so that nothing lags behind."""
         return not self.above and self.is_last
 
     def next(self, is_last: bool) -> LineBuffers:
-        """Return the buffers of the band below."""
+        """Return what the band below this one starts from."""
         return LineBuffers(self.kept, is_last, spare=self.above, scratch=self.scratch)
 
     def window(
         self, layer: object, x: Tensor, kernel: int, stride: int, before: int, after: int
     ) -> Tensor:
-        """Return a band, (B, C, H, W), below the rows that a layer kept of the band above.
+        """Put the rows that a layer kept above those of a band, (B, C, H, W).
 
-        The image is padded by ``before`` and ``after`` rows of zeros. Rows that the next
-        band needs are kept; all of them if there are fewer than ``kernel``. The result is
-        overwritten by the next window.
+        Beyond the image's top and bottom border there are ``before`` and
+        ``after`` rows of zeros. Rows that a convolution will still need with the
+        next band are kept; if there are fewer than ``kernel``, all of them are.
+        The result is overwritten by the next window.
         """
         parts = [self._kept_above(layer, x, before), x]
         if self.is_last:
@@ -132,18 +135,24 @@ class LineBuffers:
         return x[:, :, : ready + overhang]
 
     def delay(self, name: object, x: Tensor, rows: int) -> Tensor:
-        """Delay rows: queue ``x``, (B, C, H, W), under a name, and return the first ``rows``."""
+        """Hold rows back until others have caught up.
+
+        Args:
+            name: Of the queue in which rows wait.
+            x: The next rows, (B, C, H, W).
+            rows: How many to let through, the first that came.
+        """
         x = torch.cat([self._kept_above(name, x), x], dim=2) if self.above else x
         self._keep(name, x[:, :, rows:])
         return x[:, :, :rows]
 
     def add_delayed(self, name: object, x: Tensor, ahead: Tensor) -> Tensor:
-        """Add delayed rows in place.
+        """Add rows that were held back to those that have caught up, in place.
 
         Args:
-            name: Name of the queue.
-            x: Rows to add to, (B, C, H, W).
-            ahead: New rows; those that ``x`` has not reached yet are kept for the next band.
+            name: Of the queue in which rows wait.
+            x: What is added to, (B, C, H, W).
+            ahead: The next rows to be added; as many as are too early wait.
         """
         if self.is_whole:
             return x.add_(ahead)
@@ -155,7 +164,11 @@ class LineBuffers:
         return x
 
     def pieces(self, x: Tensor) -> Iterator[tuple[Tensor, LineBuffers]]:
-        """Split the last band's rows, all delayed ones among them, into bands to save memory."""
+        """Cut the rows that come out with the last band into bands of their own.
+
+        All that lagged behind would otherwise go through the layers that take
+        most memory at once.
+        """
         if self.is_whole or not self.is_last:
             yield x, self
             return
@@ -167,7 +180,7 @@ class LineBuffers:
         yield pieces[-1], LineBuffers(above, is_last=True, scratch=self.scratch)
 
     def _keep(self, name: object, *parts: Tensor) -> None:
-        """Copy rows for the band below, into the memory of two bands above if they fit."""
+        """Copy rows for the band below, into the same memory as two bands above where they fit."""
         if self.is_last:
             return
         x, rows = parts[-1], sum(part.shape[2] for part in parts)
@@ -176,13 +189,17 @@ class LineBuffers:
         self.kept[name] = torch.cat(parts, dim=2, out=spare if fits else _new_rows(x, rows))
 
     def _kept_above(self, name: object, x: Tensor, zeros: int = 0) -> Tensor:
-        """Return the rows kept of the band above; at the top of the image, zeros."""
+        """Return what was kept of the band above; at the top of the image, zeros."""
         if self.above:
-            return self.above[name].to(x)  # the device changes when its memory runs out
+            return self.above[name].to(x)  # another device, when memory ran out on the one before
         return _zeros(x, zeros)
 
     def _join(self, parts: list[Tensor]) -> Tensor:
-        """Join rows, channels-last, in shared memory: blocks of many sizes would split the heap."""
+        """Put rows below each other, channels-last.
+
+        In memory that is used again and again: blocks of many sizes, come and
+        gone, would leave the C library's heap full of holes.
+        """
         x, rows = parts[0], sum(part.shape[2] for part in parts)
         scratch, size = self.scratch.get(x.dtype), _size(x, rows)
         if scratch is None or scratch.numel() < size or scratch.device != x.device:
@@ -207,5 +224,5 @@ def _size(x: Tensor, rows: int) -> int:
 
 
 def _rows_of(memory: Tensor, x: Tensor, rows: int) -> Tensor:
-    """View memory as (B, C, rows, W), channels-last, with B, C and W of ``x``."""
+    """View memory as (B, C, rows, W), channels-last, with the other sides as ``x`` has them."""
     return memory.view(x.shape[0], rows, x.shape[3], x.shape[1]).permute(0, 3, 1, 2)

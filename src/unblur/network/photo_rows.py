@@ -1,4 +1,4 @@
-"""A photo's rows as the network takes and returns them."""
+"""A photo as the network sees it: rows of numbers that go in, and rows that come out."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 ROWS_AT_ONCE = 32
 """Rows of a band that are rounded together, in the processor's cache."""
 WIDE = 2
-"""Photos with a larger ratio of width to height are transposed."""
+"""Photos that are more than so many times as wide as they are high are transposed."""
 
 
 def as_seen(image: Pixels) -> Pixels:
-    """Return a photo (H, W, C), a very wide one transposed.
+    """Return a photo (H, W, C) as the network sees it: a very wide one with rows for columns.
 
-    Layers keep rows of the photo's width between bands, so narrow photos take less memory.
+    Layers keep rows of the photo's width from band to band, so bands had better run along
+    its longer side. Ordinary photos are read a little faster as they lie in memory.
     """
     height, width = image.shape[:2]
     return image.swapaxes(0, 1) if width > WIDE * height else image
 
 
 class PhotoRows:
-    """A photo and its result, with the rows of both in the network's order."""
+    """A photo, its result, and how the network sees the one and fills the other."""
 
     def __init__(self, image: Pixels, config: SRNConfig, strength: float) -> None:
         self.config, self.strength = config, strength
@@ -42,7 +43,7 @@ class PhotoRows:
         self.planes = 3 // config.channels
 
     def padded(self, scale: int) -> tuple[int, int]:
-        """Return height and width of the padded photo at a scale."""
+        """Return height and width of what the network sees at a scale."""
         height, width = self.config.padded(self.height), self.config.padded(self.width)
         return height // scale, width // scale
 
@@ -52,7 +53,10 @@ class PhotoRows:
         return batch.contiguous(memory_format=torch.channels_last)
 
     def read(self, rows: Span) -> NDArray[Any]:
-        """Return rows of the photo, (C, H, W), as integers; the padding repeats its edge."""
+        """Return rows of the padded photo, (C, H, W), in whole numbers that PyTorch knows.
+
+        Beyond the bottom and right border the photo's edge is repeated.
+        """
         band: NDArray[Any] = self.image[min(rows.start, self.height - 1) : rows.stop]
         missing = (rows.stop - rows.start - len(band), -self.width % self.config.multiple)
         if any(missing):
