@@ -36,14 +36,7 @@ _SUBSAMPLING = {0b00: "4:4:4", 0b10: "4:2:2", 0b11: "4:2:0"}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo, and note how it is coded, but for its quality.
-
-    Raises:
-        PhotoError: If it is too large, a sequence, or has more than 8 bits, or if
-            Pillow was built without libavif.
-        ValueError: If its container is damaged.
-        Exception: Whatever Pillow raises for damaged files.
-    """
+    """Decode a still photo, and note how it is coded, but for its quality."""
     if not features.check("avif"):
         raise PhotoError("AVIF files need a Pillow that was built with libavif")
     file = bmff.read(data)

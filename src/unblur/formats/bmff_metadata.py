@@ -20,21 +20,12 @@ BT709_OR_UNSPECIFIED = frozenset({1, 2})
 
 
 def coded_pixels(data: bytes, index: ItemFile | None = None) -> Iterator[bytes]:
-    """Yield the data of the primary image's items, which new pixels replace.
-
-    Raises:
-        PhotoError: If the file is an image sequence.
-        ValueError: If it is damaged.
-    """
+    """Yield the data of the primary image's items, which new pixels replace."""
     yield from (index or bmff.read(data)).coded_data
 
 
 def metadata(data: bytes, index: ItemFile | None = None) -> Metadata:
-    """Read the metadata of a file, of which ``index`` are the items if they are known.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
+    """Read the metadata of a file, of which ``index`` are the items if they are known."""
     file = index or bmff.read(data)
     exif = xmp = b""
     pictures = {file.primary_id, *file.alpha_ids}
@@ -59,11 +50,7 @@ def metadata(data: bytes, index: ItemFile | None = None) -> Metadata:
 
 
 def stripped(data: bytes) -> bytes:
-    """Return a file without metadata; profile and rotation belong to the image itself.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
+    """Return a file without metadata; profile and rotation belong to the image itself."""
     return bmff.write(_without_others(bmff.read(data)))
 
 
@@ -97,11 +84,7 @@ def upright(data: bytes, index: ItemFile | None, pixels: NDArray[Any]) -> NDArra
 
 
 def check_conversion(photo: Photo) -> tuple[str, ...]:
-    """Refuse a photo whose transparency would be lost.
-
-    Raises:
-        PhotoError: If it has any.
-    """
+    """Refuse a photo whose transparency would be lost."""
     if photo.index.alpha_ids:
         raise PhotoError(f"the transparency of {photo.format.name} files cannot be converted")
     return ()

@@ -36,13 +36,7 @@ _CHROMA = {1: "420", 2: "422", 3: "444"}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo, and note how it is coded, but for its quality.
-
-    Raises:
-        PhotoError: If it is too large, a sequence, not HEVC, or the extra is missing.
-        ValueError: If its container is damaged.
-        Exception: Whatever libheif raises for damaged files.
-    """
+    """Decode a still photo, and note how it is coded, but for its quality."""
     library = _load_library()
     file = bmff.read(data)
     coding = _read_coding(file)

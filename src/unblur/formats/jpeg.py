@@ -52,12 +52,7 @@ _NEW = {"quality": 95, "subsampling": "4:4:4"}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode the first image, and note how it is coded.
-
-    Raises:
-        PhotoError: If it is too large, or neither grey nor RGB.
-        Exception: Whatever Pillow raises for damaged files.
-    """
+    """Decode the first image, and note how it is coded."""
     parts = tuple(segments(data))
     image = _open(without_metadata(data, parts), max_pixels)
     coding = _read_coding(image, is_rgb_coded(data, parts))
@@ -72,10 +67,6 @@ def decode_reduced(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
 
     Returns:
         (H, W, 1).
-
-    Raises:
-        PhotoError: If it is too large, or neither grey nor RGB.
-        Exception: Whatever Pillow raises for damaged files.
     """
     image = _open(without_metadata(data), max_pixels)
     factor = reduction(*image.size)
@@ -142,9 +133,6 @@ def coded_pixels(data: bytes, parts: Iterable[Segment] | None = None) -> Iterato
     """Yield the first image's frame, tables and scans, which new pixels replace.
 
     An image without an end marker goes up to the end of the file.
-
-    Raises:
-        ValueError: If there is no scan.
     """
     has_scan = False
     try:

@@ -41,9 +41,6 @@ def metadata(data: bytes, parts: tuple[Segment, ...] | None = None) -> Metadata:
     Args:
         data: The whole file.
         parts: Its segments, if they are known.
-
-    Raises:
-        ValueError: If there is no image, or it ends too early.
     """
     parts = parts or tuple(segments(data))
     exif = xmp = b""
@@ -110,11 +107,7 @@ def too_large(blocks: Metadata) -> list[str]:
 
 
 def stripped(data: bytes) -> bytes:
-    """Return the first image with nothing but its profile and its orientation.
-
-    Raises:
-        ValueError: If there is no image, or it ends too early.
-    """
+    """Return the first image with nothing but its profile and its orientation."""
     parts = tuple(segments(data))
     shown = b"".join(_shown(data, parts))
     return with_metadata(shown, metadata(data, parts).stripped())

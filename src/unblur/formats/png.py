@@ -63,12 +63,7 @@ class Header:
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo; palettes become truecolour, colour keys an alpha channel.
-
-    Raises:
-        PhotoError: If it is too large, no photo, or needs an extra that is missing.
-        Exception: Whatever the libraries raise for damaged files.
-    """
+    """Decode a still photo; palettes become truecolour, colour keys an alpha channel."""
     header = read_header(data)
     if is_animated(data):
         raise PhotoError("animations cannot be processed")
@@ -130,11 +125,7 @@ def _make_photo(samples: NDArray[Any], data: bytes, notes: tuple[str, ...]) -> P
 
 
 def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
-    """Code new pixels, in the original's container.
-
-    Raises:
-        PhotoError: If an extra is missing.
-    """
+    """Code new pixels, in the original's container."""
     return splice(photo.container, code(pixels, photo.alpha))
 
 
@@ -155,9 +146,6 @@ def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
     """Yield the chunks' data that new pixels replace: header, palette and coded pixels.
 
     How pixels are divided among IDAT chunks does not matter.
-
-    Raises:
-        ValueError: If the file is no whole PNG.
     """
     for chunk in chunks(data):
         if chunk.type in REPLACED or chunk.type == b"PLTE":

@@ -17,11 +17,7 @@ LONGEST_INFLATED = 64 << 20
 
 
 def metadata(data: bytes, index: None = None) -> Metadata:
-    """Read the first block of each kind: to inflate every one could take for ever.
-
-    Raises:
-        ValueError: If the file is no whole PNG.
-    """
+    """Read the first block of each kind: to inflate every one could take for ever."""
     found: dict[str, bytes] = {}
     left_out: dict[str, None] = {}
     types = set()
@@ -106,10 +102,6 @@ def with_metadata(data: bytes, blocks: Metadata) -> bytes:
 
 
 def stripped(data: bytes) -> bytes:
-    """Return a file with nothing but its pixels, how they are shown, and their orientation.
-
-    Raises:
-        ValueError: If the file is no whole PNG.
-    """
+    """Return a file with nothing but its pixels, how they are shown, and their orientation."""
     shown = (chunk.raw for chunk in chunks(data) if chunk.type in SHOWN)
     return with_metadata(SIGNATURE + b"".join(shown), metadata(data).stripped())

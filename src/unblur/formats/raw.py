@@ -72,11 +72,7 @@ _UNKNOWN_OFFSET = 0xFFFFFFFF
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Develop a photo; its index are the metadata of the TIFF that it becomes.
-
-    Raises:
-        PhotoError: If it is cut off, damaged or too large, or an extra is missing.
-    """
+    """Develop a photo; its index are the metadata of the TIFF that it becomes."""
     if is_cut_off(data):
         raise PhotoError("the camera RAW file is cut off")
     library = load_extra("rawpy", "raw", "camera RAW files")

@@ -60,12 +60,7 @@ _LEFT_OUT = {Tag.IPTC: "IPTC", Tag.PHOTOSHOP: "Photoshop's data", Tag.SUB_IFDS: 
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode the first page of full size.
-
-    Raises:
-        PhotoError: If it is too large, or of a kind that cannot be processed.
-        Exception: Whatever is raised for damaged files.
-    """
+    """Decode the first page of full size."""
     page = read_page(read_tiff(data))
     refuse_large(page.width, page.height, max_pixels)
     require_memory(2 * page.width * page.height * page.samples * page.coding.sample_type.itemsize)
@@ -84,12 +79,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
-    """Yield the strips or tiles of the first page of full size, which new pixels replace.
-
-    Raises:
-        PhotoError: If the page is of a kind that cannot be processed.
-        ValueError: If the file is damaged.
-    """
+    """Yield the strips or tiles of the first page of full size, which new pixels replace."""
     page = read_page(read_tiff(data))
     if sum(page.byte_counts) > 2 * len(data):
         raise ValueError("its strips or tiles overlap")
@@ -100,9 +90,6 @@ def encode(photo: Photo, pixels: Samples) -> Encoded:
     """Code new pixels as the original's are, in its container.
 
     The result is read back: nothing but the pixels may have changed.
-
-    Raises:
-        PhotoError: If the file cannot hold them.
     """
     original = read_tiff(photo.container)
     page = read_page(original)
@@ -254,12 +241,7 @@ def _check_pixels(result: TiffFile, page: Page, blocks: Iterable[Samples]) -> No
 
 
 def metadata(data: bytes, index: None = None) -> Metadata:
-    """Read the metadata of the first page of full size.
-
-    Raises:
-        PhotoError: If the page is of a kind that cannot be processed.
-        ValueError: If the file is damaged.
-    """
+    """Read the metadata of the first page of full size."""
     file = read_tiff(data)
     page = read_page(file)
     fields = read_fields(file, page.directory.start)
@@ -288,11 +270,7 @@ def _make_exif(file: TiffFile, fields: dict[int, Field]) -> tuple[bytes, bool]:
 
 
 def check_conversion(photo: Photo) -> tuple[str, ...]:
-    """Refuse a photo whose colours are multiplied by its opacity.
-
-    Raises:
-        PhotoError: If they are.
-    """
+    """Refuse a photo whose colours are multiplied by its opacity."""
     file = read_tiff(photo.container)
     if file.value(read_page(file).directory, Tag.EXTRA_SAMPLES) == ASSOCIATED_ALPHA:
         raise PhotoError("a TIFF file with premultiplied alpha cannot be converted")

@@ -49,13 +49,7 @@ class Chunk:
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo, and note how it is coded.
-
-    Raises:
-        PhotoError: If it is too large or an animation.
-        ValueError: If its container is damaged.
-        Exception: Whatever Pillow raises for damaged files.
-    """
+    """Decode a still photo, and note how it is coded."""
     frame = _image_chunk(data)
     width, height, _ = _read_frame(frame)
     refuse_large(width, height, max_pixels)  # libwebp takes memory as soon as it opens a file
@@ -100,12 +94,7 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
 
 
 def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
-    """Yield the data of the chunk that new pixels replace, VP8 or VP8L.
-
-    Raises:
-        PhotoError: If the file is an animation.
-        ValueError: If it is no whole WebP.
-    """
+    """Yield the data of the chunk that new pixels replace, VP8 or VP8L."""
     yield _image_chunk(data).data
 
 
@@ -139,11 +128,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
 
 
 def read_metadata(data: bytes, index: None = None) -> Metadata:
-    """Read the first chunk of each kind (RFC 9649, 2.7).
-
-    Raises:
-        ValueError: If the file is no whole WebP.
-    """
+    """Read the first chunk of each kind (RFC 9649, 2.7)."""
     found: dict[bytes, bytes] = {}
     for chunk in chunks(data):
         found.setdefault(chunk.type, chunk.data)
@@ -324,11 +309,7 @@ def _image_chunk(data: bytes) -> Chunk:
 
 
 def stripped(data: bytes) -> bytes:
-    """Return a file with nothing but its picture, its profile and its orientation.
-
-    Raises:
-        ValueError: If the file is no whole WebP.
-    """
+    """Return a file with nothing but its picture, its profile and its orientation."""
     return with_metadata(data, read_metadata(data).stripped())
 
 
