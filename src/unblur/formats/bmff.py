@@ -45,11 +45,7 @@ def read(data: bytes) -> ItemFile:
 
 
 def write(file: ItemFile) -> bytes:
-    """Write a file of items; their data come right after meta.
-
-    Raises:
-        ValueError: If there are too many items.
-    """
+    """Write a file of items; their data come right after meta, or raise `ValueError`."""
     offsets: dict[bytes, int] = {}
     length = 0
     for item in file.items.values():
@@ -118,11 +114,7 @@ def _read_entries(data: bytes, box: Box, index: _Index) -> None:
 
 
 def _read_locations(data: bytes, box: Box, idat: Box | None, index: _Index) -> None:
-    """Read the items' data by their locations (iloc).
-
-    Raises:
-        ValueError: If data lie outside of the file, or the same bytes in many items.
-    """
+    """Read the items' data by their locations (iloc), or raise `ValueError`."""
     cursor, version = open_full_box(data, box)
     sizes = cursor.number(2)
     offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15

@@ -66,11 +66,7 @@ def _load_library() -> ModuleType:
 
 
 def _read_coding(file: ItemFile) -> dict[str, Any]:
-    """Return pillow-heif's options that fit an image's coding.
-
-    Raises:
-        PhotoError: If it is not HEVC, or of a depth that libheif cannot write.
-    """
+    """Return pillow-heif's options that fit an image's coding, or raise `PhotoError`."""
     item = file.coded
     config = item.find(b"hvcC") or b""
     if item.type != b"hvc1" or len(config) < 19:

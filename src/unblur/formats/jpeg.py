@@ -85,11 +85,7 @@ def _open(data: bytes, max_pixels: int) -> JpegImageFile:
 
 
 def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:
-    """Return the options that make Pillow code as an image is coded.
-
-    Raises:
-        PhotoError: If it has no quantisation tables, as lossless JPEG has none.
-    """
+    """Return the options that make Pillow code as an image is coded, or raise `PhotoError`."""
     try:
         tables = [image.quantization[table] for *_, table in image.layer]
     except KeyError:

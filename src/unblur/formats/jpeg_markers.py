@@ -165,20 +165,12 @@ def first_exif(data: bytes) -> bytes:
 
 
 def image_end(data: bytes, parts: Iterable[Segment] | None = None) -> int:
-    """Return the position after the first image.
-
-    Raises:
-        ValueError: If there is no image, or it ends too early.
-    """
+    """Return the position after the first image, or raise `ValueError`."""
     return max(segment.stop for segment in parts or segments(data))
 
 
 def component_count(data: bytes, parts: Iterable[Segment]) -> int:
-    """Return how many components the first image has.
-
-    Raises:
-        ValueError: If there is no frame.
-    """
+    """Return how many components the first image has; raise `ValueError` if there is no frame."""
     for segment in parts:
         if segment.marker in FRAMES:
             return segment.payload(data)[5]

@@ -130,11 +130,7 @@ def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
 
 
 def code(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> bytes:
-    """Code 8- or 16-bit pixels as a file with no metadata.
-
-    Raises:
-        PhotoError: If an extra is missing.
-    """
+    """Code 8- or 16-bit pixels as a file with no metadata, or raise `PhotoError`."""
     if pixels.dtype == np.uint16:
         library = load_extra("imagecodecs", "deep", "16-bit PNG files")
         coded: bytes = library.png_encode(to_samples(pixels, alpha))
@@ -153,11 +149,7 @@ def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
 
 
 def read_header(data: bytes) -> Header:
-    """Read IHDR.
-
-    Raises:
-        ValueError: If the file does not begin as a PNG, or of an impossible bit depth.
-    """
+    """Read IHDR, or raise `ValueError`."""
     if not data.startswith(SIGNATURE + b"\0\0\0\x0dIHDR") or len(data) < 33:
         raise ValueError("does not begin as a PNG")
     header = Header(*struct.unpack(">IIBB", data[16:26]))

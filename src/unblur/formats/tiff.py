@@ -197,11 +197,7 @@ def _replace_values(output: bytearray, file: TiffFile, entry: Entry, values: lis
 
 
 def _check_rest(original: TiffFile, result: TiffFile, page: Page) -> None:
-    """Make sure that all fields and all other pages are as they were.
-
-    Raises:
-        PhotoError: If pixels share bytes with something else.
-    """
+    """Make sure that all fields and all other pages are as they were, or raise `PhotoError`."""
     reached = 0
     for start, stop in sorted(_kept_ranges(original, page)):
         start = max(start, reached)  # what overlaps is compared once
@@ -228,11 +224,7 @@ def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
 
 
 def _check_pixels(result: TiffFile, page: Page, blocks: Iterable[Samples]) -> None:
-    """Make sure that the file reads as what was written.
-
-    Raises:
-        PhotoError: If it does not.
-    """
+    """Make sure that the file reads as what was written; raise `PhotoError` if it does not."""
     coded = read_page(result).coded(result.data)
     for segment, data, block in zip(page.segments(), coded, blocks, strict=True):
         read = decode_segment(data, segment.shape, page.coding)

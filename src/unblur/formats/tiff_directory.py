@@ -197,11 +197,7 @@ class TiffFile:
         return self.data[entry.start : entry.start + entry.size]
 
     def values(self, directory: Directory, tag: int) -> tuple[int, ...]:
-        """Return a field's integers; none without such a field.
-
-        Raises:
-            ValueError: If they lie outside the file or are not integers.
-        """
+        """Return a field's integers; none without such a field, or raise `ValueError`."""
         entry = directory.entries.get(tag)
         if entry is None:
             return ()
