@@ -19,10 +19,7 @@ CODING = frozenset({b"av1C", b"hvcC", b"ispe", b"pixi", b"a1op", b"a1lx", b"lsel
 """Properties of the pixels' coding."""
 DERIVED = frozenset({b"grid", b"iden", b"iovl"})
 """Types of items that are made of other items."""
-ALPHA_URNS = (
-    b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0",
-    b"urn:mpeg:hevc:2015:auxid:1\0",
-)
+ALPHA_URNS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 """Types of auxiliary images that hold transparency (ISO/IEC 23008-12, 6.5.8 and B.2.3)."""
 UNSPECIFIED = 2
 """Code point of ITU-T H.273 for primaries and transfer that a profile defines."""

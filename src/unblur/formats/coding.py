@@ -20,14 +20,7 @@ from unblur.errors import PhotoError
 from unblur.formats import exif_thumbnail
 from unblur.formats.codec import codec_of
 from unblur.formats.convert import NO_QUALITY, convert
-from unblur.formats.photo import (
-    HEADER_BYTES,
-    Encoded,
-    Format,
-    Photo,
-    describe_refused,
-    identify,
-)
+from unblur.formats.photo import HEADER_BYTES, Encoded, Format, Photo, describe_refused, identify
 from unblur.formats.pixels import refuse_thin
 from unblur.options import DEFAULT_MAX_PIXELS
 

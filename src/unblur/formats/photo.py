@@ -62,11 +62,7 @@ JPEG = Format(
     option="jpeg",
 )
 PNG = Format(
-    "PNG",
-    (".png",),
-    "unblur.formats.png",
-    signatures=((0, b"\x89PNG\r\n\x1a\n"),),
-    option="png",
+    "PNG", (".png",), "unblur.formats.png", signatures=((0, b"\x89PNG\r\n\x1a\n"),), option="png"
 )
 WEBP = Format("WebP", (".webp",), "unblur.formats.webp", signatures=((8, b"WEBP"),), option="webp")
 AVIF = Format("AVIF", (".avif",), "unblur.formats.avif", brands=frozenset({b"avif", b"avis"}))

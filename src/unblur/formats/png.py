@@ -23,14 +23,7 @@ from unblur.formats import png_metadata
 from unblur.formats.codec import Codec, NewFile, Target
 from unblur.formats.photo import PNG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array, to_samples
-from unblur.formats.png_chunks import (
-    ABOUT_PIXELS,
-    REPLACED,
-    SIGNATURE,
-    Chunk,
-    chunks,
-    make_chunk,
-)
+from unblur.formats.png_chunks import ABOUT_PIXELS, REPLACED, SIGNATURE, Chunk, chunks, make_chunk
 from unblur.limits import refuse_excess
 from unblur.main_memory import require_memory
 
