@@ -1,9 +1,8 @@
 """AVIF: decode an 8-bit still photo, and put new pixels into the original's container.
 
-The container is `unblur.formats.bmff`'s; the codec's configuration is that of "AV1 Codec
-ISO Media File Format Binding", section 2.3. Alpha is an image of its own, which
-is not coded again: the photo has none, and the file keeps its. Neither crop nor
-rotation is applied, so both stay true. A grid becomes one image.
+The codec's configuration is that of "AV1 Codec ISO Media File Format Binding", section 2.3.
+Alpha is another image, which is kept and not decoded. Crop and rotation are not applied, so
+both stay valid. A grid becomes one image.
 """
 
 from __future__ import annotations

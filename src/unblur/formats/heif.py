@@ -1,10 +1,9 @@
 """HEIF (HEIC): decode a still photo, and put new pixels into the original's container.
 
-The container is `unblur.formats.bmff`'s; the codec's configuration is ISO/IEC 14496-15,
-section 8.3.3.1. Photos of 8, 10 and 12 bits keep their depth, and a grid stays a
-grid of such tiles. Rotation is not applied, so it stays true; a crop (clap) is,
-because libheif codes odd sizes by one. Alpha is an image of its own, which is
-not coded again: the photo has none, and the file keeps its.
+The codec's configuration is ISO/IEC 14496-15, section 8.3.3.1. Photos of 8, 10 and 12 bits
+keep their depth, and grids their tiles. Rotation is not applied, so it stays valid; a crop
+(clap) is, because libheif codes odd sizes with one. Alpha is another image, which is kept
+and not decoded.
 """
 
 from __future__ import annotations
