@@ -46,39 +46,23 @@ class Screen:
     """Width and height of a character in pixels."""
 
 
-# Options that are in neither of the next two sets change results, so they are in the history's key.
-ENGINE_SAME_RESULT = frozenset(
-    # The model is in the key by the sha256 of its weights. Results of devices, and of tiles of
-    # different sizes, differ by rounding only.
-    ("model", "device", "tile", "threads", "max_memory")
-)
-"""Fields of `Engine` that the history's key leaves out."""
 SAME_RESULT = frozenset(
     (
-        *("recursive", "include", "exclude", "only_blurry", "max_pixels"),  # which photos
-        *("output", "suffix", "in_place", "backup", "on_existing", "preserve_times"),  # which files
+        *("recursive", "include", "exclude", "only_blurry", "max_pixels", "jobs", "fail_fast"),
+        *("output", "suffix", "in_place", "backup", "on_existing", "preserve_times"),
         *("compare", "picture_side", "screen"),  # pictures beside the result
-        *("jobs", "fail_fast"),  # how the run goes
-        "engine",  # has a key of its own
+        # The key has the hash of the weights. Tiles and devices change roundings only.
+        *("engine", "model", "device", "tile", "threads", "max_memory"),
     )
 )
-"""Fields of `Options` that the history's key leaves out."""
-KEY_TEXTS = {
-    "refresh-thumbnail=False": "keep-thumbnail",
-    "strip-metadata=True": "strip-metadata",
-}
-"""Parts of the key that histories on disk spell differently."""
-NOT_REPORTED = frozenset(("threads", "max_memory"))
-"""Fields of `Engine` that a report of the run leaves out."""
+"""Options that change no result; all others are in the history's key."""
+KEY_TEXTS = {"refresh-thumbnail=False": "keep-thumbnail", "strip-metadata=True": "strip-metadata"}
+"""Parts of the key, as histories on disk spell them."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """The network, where it runs, and how.
-
-    Raises:
-        UsageError: If a value is out of its range.
-    """
+    """The options of the network: where and how it runs."""
 
     model: str = "srn-compact"
     """A model's name, or the path of a weights file."""
@@ -96,17 +80,17 @@ class Engine:
     """Limit on main memory, in bytes; ``None``: the free memory."""
 
     @property
-    def key(self) -> str:
-        """The fields that change results, as text: part of the history's key; empty by default."""
-        return _key(self, ENGINE_SAME_RESULT)
-
-    @property
     def reported(self) -> dict[str, Any]:
-        """The fields that a report of the run tells, by name."""
-        return {name: value for name, value in vars(self).items() if name not in NOT_REPORTED}
+        """The options that reports of a run contain, by name."""
+        unreported = ("threads", "max_memory")
+        return {name: value for name, value in vars(self).items() if name not in unreported}
 
     def __post_init__(self) -> None:
-        """Refuse values that are out of range."""
+        """Refuse values that are out of range.
+
+        Raises:
+            UsageError: With the sentence for the user.
+        """
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength is from 0 to 1, not {self.strength}")
         if not 1 <= self.views <= MOST_VIEWS:
@@ -154,7 +138,6 @@ class Options:
     jobs: int = 1
     """Photos to decode ahead, and as many to write in parallel."""
     engine: Engine = Engine()
-    """The network, where it runs, and how."""
 
     @property
     def keeps_backup(self) -> bool:
@@ -164,7 +147,13 @@ class Options:
     @property
     def settings(self) -> str:
         """The options that change results, as text: part of the history's key; empty by default."""
-        return _key(self, SAME_RESULT) + self.engine.key
+        parts = [
+            f"{field.name.replace('_', '-')}={getattr(record, field.name)}"
+            for record in (self, self.engine)
+            for field in fields(record)
+            if field.name not in SAME_RESULT and getattr(record, field.name) != field.default
+        ]
+        return "".join(f" {KEY_TEXTS.get(part, part)}" for part in parts)
 
     def __post_init__(self) -> None:
         """Refuse options that contradict each other.
@@ -194,13 +183,3 @@ class Options:
             raise UsageError("--jobs must be at least 1")
         if self.engine.max_memory and self.jobs > 1:
             raise UsageError("--max-memory processes one photo at a time: leave out --jobs")
-
-
-def _key(record: Options | Engine, left_out: frozenset[str]) -> str:
-    """Return the fields that differ from their defaults, as text."""
-    parts = [
-        f"{field.name.replace('_', '-')}={getattr(record, field.name)}"
-        for field in fields(record)
-        if field.name not in left_out and getattr(record, field.name) != field.default
-    ]
-    return "".join(f" {KEY_TEXTS.get(part, part)}" for part in parts)

@@ -42,8 +42,6 @@ SUFFIXES = (".html", ".htm")
 GENERATOR = "unblur"
 """Text in each page, by which it is recognised: no other file is ever replaced."""
 
-NOT_DESCRIBED = ("picture_side", "screen", "engine", "model", "device", "tile", "threads")
-"""Options that `describe_options` leaves out; `Facts.settings` has those of the network."""
 SMALLEST_PX, LARGEST_PX = 160, 480
 PIXELS_OF_ALL = 11_000
 """Side of the small pictures times the root of their number: 5,000 photos make about 60 MB."""
@@ -186,8 +184,9 @@ def describe_duration(seconds: float) -> str:
 def describe_options(options: Options) -> dict[str, str]:
     """Return the options that differ from their defaults, by their names."""
     usual, texts = vars(Options()) | vars(Engine()), {}
+    left_out = ("picture_side", "screen", "engine", "model", "device", "tile", "threads")
     for name, value in (vars(options) | vars(options.engine)).items():
-        if name not in NOT_DESCRIBED and value != usual[name]:
+        if name not in left_out and value != usual[name]:
             text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
             texts[f"--{name.replace('_', '-')}"] = "" if value is True else printable(text)
     return texts

@@ -1,9 +1,8 @@
-"""How a photo passes through a network in bands of rows, and still comes out as if it were whole.
+"""Running a network in bands of rows, with the same result as on the whole photo.
 
-A convolution needs some rows above and below those that it computes. So each
-layer keeps the last rows it has seen until the next band brings those that
-follow, as a line buffer does in image hardware: nothing is computed twice,
-there are no seams, and results lag behind the rows that have been put in.
+A convolution needs some rows above and below each row that it computes. So each layer
+keeps the last rows of a band for the next one, like a line buffer in image hardware.
+Nothing is computed twice, there are no seams, and results lag behind the input.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 PIECE_ROWS = 16
-"""Of the rows that come out with an image's last band, how many are computed at once."""
+"""Rows of the last band's result that are computed at once."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A band's rows: from ``start`` up to, not including, ``stop``."""
+    """The rows of a band, from ``start`` up to, not including, ``stop``."""
 
     start: int
     stop: int
@@ -36,16 +35,16 @@ class Span:
 
 
 def next_band(start: int, height: int, most: int, multiple: int) -> Span:
-    """Cut the next band off what is left of an image.
+    """Return the next band of an image.
 
-    Bands are of equal height, because equal shapes reuse prepared kernels; only
-    the last is as low as can be, since it also brings out all that lags behind.
+    Bands have equal heights, because equal shapes reuse prepared kernels. The last one is
+    as low as possible, because it also completes all rows that lag behind.
 
     Args:
-        start: First row that is left; a multiple of ``multiple``, as ``height`` is.
+        start: First row of the band; a multiple of ``multiple``, like ``height``.
         height: Rows of the image.
-        most: Upper bound of a band's rows, if that is at least one multiple.
-        multiple: Every start and stop is a multiple of it.
+        most: Upper bound of a band's rows; less than one multiple counts as one.
+        multiple: Every start and stop is a multiple of this.
     """
     most = max(multiple, most - most % multiple)
     left = height - start
@@ -57,10 +56,10 @@ def next_band(start: int, height: int, most: int, multiple: int) -> Span:
 
 
 class RowQueue:
-    """Rows of a map, (C, H, W), in half precision, that are put in at the bottom and read once.
+    """Rows of a map, (C, H, W), in float16; they are appended at the bottom and read once.
 
-    What has been read is freed: as a photo's result grows, what it is made of goes.
-    Maps of their own go back to the system at once; the C library would keep them.
+    Rows that were read are freed. Each block is a memory map, which goes back to the
+    system at once; the C library would keep the memory.
     """
 
     def __init__(self) -> None:
@@ -68,14 +67,14 @@ class RowQueue:
         self._top = 0
 
     def append(self, rows: NDArray[np.floating]) -> None:
-        """Put rows (C, h, W) below all others."""
+        """Append rows (C, h, W)."""
         if rows.size:
             memory = mmap(-1, rows.size * np.float16().itemsize)
             self._blocks.append(np.frombuffer(memory, np.float16).reshape(rows.shape))
             self._blocks[-1][...] = rows
 
     def read(self, start: int, stop: int) -> NDArray[np.float16]:
-        """Return rows from ``start`` to ``stop`` or the last; those above are lost."""
+        """Return the rows from ``start`` to ``stop`` or the last; free all rows above."""
         while self._top + self._blocks[0].shape[1] <= start:
             self._top += self._blocks.popleft().shape[1]
         parts, bottom = [], self._top
@@ -89,41 +88,40 @@ class RowQueue:
 
 @dataclass(frozen=True)
 class LineBuffers:
-    """What the layers of a network keep of one band for the next.
+    """Rows that the layers of a network keep of one band for the next.
 
-    A band that fails leaves the buffers above it as they were, so that it can
-    be tried again with fewer rows. By default an image is one band by itself.
+    A band that fails leaves the buffers of the band above unchanged, so it can be tried
+    again with fewer rows. The default is for an image that is a single band.
     """
 
     above: dict[object, Tensor] = field(default_factory=dict)
-    """Rows that each layer kept of the band above; nothing for an image's first band."""
+    """Rows that each layer kept of the band above; empty for the first band."""
     is_last: bool = True
-    """Whether the image ends with this band."""
+    """Whether this is the last band of the image."""
     kept: dict[object, Tensor] = field(default_factory=dict)
     """Rows that each layer keeps of this band."""
     spare: dict[object, Tensor] = field(default_factory=dict)
-    """Memory for these rows: what was kept two bands above."""
+    """Memory to reuse for these rows: the rows that were kept two bands above."""
     scratch: dict[torch.dtype, Tensor] = field(default_factory=dict)
-    """Memory that all windows are made in, one after the other."""
+    """Memory that all windows use, one after the other."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the band is all of the image, so that nothing lags behind."""
+        """Whether the band is the whole image, so no rows lag behind."""
         return not self.above and self.is_last
 
     def next(self, is_last: bool) -> LineBuffers:
-        """Return what the band below this one starts from."""
+        """Return the buffers for the band below."""
         return LineBuffers(self.kept, is_last, spare=self.above, scratch=self.scratch)
 
     def window(
         self, layer: object, x: Tensor, kernel: int, stride: int, before: int, after: int
     ) -> Tensor:
-        """Put the rows that a layer kept above those of a band, (B, C, H, W).
+        """Return the rows that a layer kept, followed by those of a band, (B, C, H, W).
 
-        Beyond the image's top and bottom border there are ``before`` and
-        ``after`` rows of zeros. Rows that a convolution will still need with the
-        next band are kept; if there are fewer than ``kernel``, all of them are.
-        The result is overwritten by the next window.
+        The image is padded with ``before`` rows of zeros at the top and ``after`` at the
+        bottom. Rows that the convolution also needs for the next band are kept; if there
+        are fewer than ``kernel``, all are kept. The next window overwrites the result.
         """
         parts = [self._kept_above(layer, x, before), x]
         if self.is_last:
@@ -135,24 +133,25 @@ class LineBuffers:
         return x[:, :, : ready + overhang]
 
     def delay(self, name: object, x: Tensor, rows: int) -> Tensor:
-        """Hold rows back until others have caught up.
+        """Return the first rows of a queue, after appending others.
 
         Args:
-            name: Of the queue in which rows wait.
-            x: The next rows, (B, C, H, W).
-            rows: How many to let through, the first that came.
+            name: Name of the queue.
+            x: Rows to append, (B, C, H, W).
+            rows: Number of rows to return.
         """
         x = torch.cat([self._kept_above(name, x), x], dim=2) if self.above else x
         self._keep(name, x[:, :, rows:])
         return x[:, :, :rows]
 
     def add_delayed(self, name: object, x: Tensor, ahead: Tensor) -> Tensor:
-        """Add rows that were held back to those that have caught up, in place.
+        """Add rows of a queue to the same rows of ``x``, in place.
 
         Args:
-            name: Of the queue in which rows wait.
-            x: What is added to, (B, C, H, W).
-            ahead: The next rows to be added; as many as are too early wait.
+            name: Name of the queue.
+            x: Rows that lag behind, (B, C, H, W); the first rows of the queue are added.
+            ahead: Rows to append to the queue; those that ``x`` has not reached yet stay
+                in it for the next band.
         """
         if self.is_whole:
             return x.add_(ahead)
@@ -164,10 +163,10 @@ class LineBuffers:
         return x
 
     def pieces(self, x: Tensor) -> Iterator[tuple[Tensor, LineBuffers]]:
-        """Cut the rows that come out with the last band into bands of their own.
+        """Cut the rows of the last band into pieces, each with its buffers.
 
-        All that lagged behind would otherwise go through the layers that take
-        most memory at once.
+        This band also completes the rows that lag behind. All at once, they would need too
+        much memory in the layers of the finest level.
         """
         if self.is_whole or not self.is_last:
             yield x, self
@@ -180,7 +179,7 @@ class LineBuffers:
         yield pieces[-1], LineBuffers(above, is_last=True, scratch=self.scratch)
 
     def _keep(self, name: object, *parts: Tensor) -> None:
-        """Copy rows for the band below, into the same memory as two bands above where they fit."""
+        """Copy rows for the band below; reuse the memory of two bands above if they fit."""
         if self.is_last:
             return
         x, rows = parts[-1], sum(part.shape[2] for part in parts)
@@ -189,16 +188,16 @@ class LineBuffers:
         self.kept[name] = torch.cat(parts, dim=2, out=spare if fits else _new_rows(x, rows))
 
     def _kept_above(self, name: object, x: Tensor, zeros: int = 0) -> Tensor:
-        """Return what was kept of the band above; at the top of the image, zeros."""
+        """Return the rows kept of the band above; at the top of the image, zeros."""
         if self.above:
-            return self.above[name].to(x)  # another device, when memory ran out on the one before
+            return self.above[name].to(x)  # the device changes if memory ran out on the first
         return _zeros(x, zeros)
 
     def _join(self, parts: list[Tensor]) -> Tensor:
-        """Put rows below each other, channels-last.
+        """Concatenate rows, channels-last.
 
-        In memory that is used again and again: blocks of many sizes, come and
-        gone, would leave the C library's heap full of holes.
+        All results use the same memory: blocks of many sizes would fragment the C
+        library's heap.
         """
         x, rows = parts[0], sum(part.shape[2] for part in parts)
         scratch, size = self.scratch.get(x.dtype), _size(x, rows)
@@ -224,5 +223,5 @@ def _size(x: Tensor, rows: int) -> int:
 
 
 def _rows_of(memory: Tensor, x: Tensor, rows: int) -> Tensor:
-    """View memory as (B, C, rows, W), channels-last, with the other sides as ``x`` has them."""
+    """View memory as (B, C, rows, W), channels-last, with the other dimensions of ``x``."""
     return memory.view(x.shape[0], rows, x.shape[3], x.shape[1]).permute(0, 3, 1, 2)

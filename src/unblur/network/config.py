@@ -1,4 +1,4 @@
-"""What a scale-recurrent network looks like, as plain values that need no PyTorch.
+"""The shape of a scale-recurrent network, as plain values that need no PyTorch.
 
 Section numbers are those of the paper that `unblur.network.srn` cites.
 """
@@ -11,6 +11,8 @@ from typing import Any, Literal
 SCALES = (4, 2, 1)
 """Down-sampling factors of the three runs, coarsest first (section 3.1)."""
 
+LSTM_KERNEL, DOUBLING_KERNEL = 3, 4
+"""Sides of the ConvLSTM's kernel, and of those that double height and width."""
 MOST_BLOCKS = 64
 _RANGES = {
     "channels": (1, 3),
@@ -19,28 +21,28 @@ _RANGES = {
     "unshuffle": (1, 16),
     "levels": (2, 6),
 }
-"""Least and most of each field; a network of the largest sizes can still be laid out."""
+"""Smallest and largest value of each field; the largest network can still be built."""
 
 
 @dataclass(frozen=True)
 class SRNConfig:
-    """What a network looks like; travels in the header of its weights file."""
+    """The shape of a network; stored in the header of its weights file."""
 
     channels: int = 3
     """Image channels seen at once: 3, or 1 to run red, green and blue as a batch."""
     width: int = 32
     """Feature channels of the first level; each level doubles them."""
     blocks: int | tuple[int, ...] = 3
-    """Residual blocks of a level, in the encoder and again in the decoder: one number for all
-    levels, or one for each, from the finest to the coarsest. Equal numbers become one."""
+    """Residual blocks per level, in the encoder and again in the decoder: one number for all
+    levels, or one for each, finest first. Equal numbers become one."""
     kernel: int = 5
     """Side of the convolutions' kernels; odd."""
     recurrent: bool = False
-    """Whether a ConvLSTM at the bottleneck hands its state to the next scale."""
+    """Whether a ConvLSTM at the bottleneck passes its state to the next scale."""
     unshuffle: int = 1
     """Pixels per side folded into channels before the first convolution."""
     residual: bool = False
-    """Predict what to add to the blurred image, rather than the image itself."""
+    """Predict the difference to the blurred image instead of the sharp image."""
     resample: Literal["subsample", "area"] = "subsample"
     """How images shrink and grow between scales; see `unblur.network.srn.shrink`."""
     levels: int = 3
@@ -71,26 +73,26 @@ class SRNConfig:
 
     @property
     def blocks_by_level(self) -> tuple[int, ...]:
-        """Residual blocks of each level, from the finest to the coarsest."""
+        """Residual blocks of each level, finest first."""
         return self.blocks if isinstance(self.blocks, tuple) else (self.blocks,) * self.levels
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Feature channels of each level, from the finest to the coarsest."""
+        """Feature channels of each level, finest first."""
         return tuple(self.width << level for level in range(self.levels))
 
     @property
     def stride(self) -> int:
-        """Pixels of one scale's image per bottleneck position; sides must be multiples of it."""
+        """Pixels per bottleneck position; the sides of each scale's image are multiples of it."""
         return self.unshuffle << (self.levels - 1)
 
     @property
     def multiple(self) -> int:
-        """What the sides of a full-size image must be multiples of."""
+        """The sides of a full-size image must be multiples of this."""
         return self.stride * max(SCALES)
 
     def padded(self, side: int) -> int:
-        """Return the side of a full-size image, in pixels, as the network has to see it."""
+        """Return the side of a full-size image in pixels, padded to a multiple of `multiple`."""
         return side + -side % self.multiple
 
     @property
@@ -120,10 +122,10 @@ def _is_whole(value: object, least: int, most: int) -> bool:
 
 
 def _checked_blocks(blocks: object, levels: int) -> int | tuple[int, ...]:
-    """Return blocks as one number where all levels have as many, or else as a tuple.
+    """Return blocks as one number if all levels have the same number, or else as a tuple.
 
     Raises:
-        ValueError: If they are neither a number nor one for each level.
+        ValueError: If ``blocks`` is neither a number nor one number per level.
     """
     counts: list[Any] = (
         [*blocks] if isinstance(blocks, list | tuple) else [blocks for _ in range(levels)]

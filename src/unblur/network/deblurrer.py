@@ -1,9 +1,8 @@
 """Deblur arrays of any size: one network, one device, bounded memory.
 
-Each scale is finished for the whole photo before the next begins, in tiles that
-are bands: as wide as the photo, and exact (see `unblur.network.bands`). Cutting the photo
-first and running all scales inside each tile would show the coarse scales four
-times less context than the network needs.
+Each scale is finished for the whole photo before the next begins. Tiles are bands as wide
+as the photo, and exact (see `unblur.network.bands`). If each tile ran through all scales,
+the coarse scales would see four times less context than the network needs.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ from unblur.network.views import ALL_VIEWS, mean
 from unblur.options import Engine
 
 Finish: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
-"""Waits for a band's image (N, C, H, W) and state (N, S, h, w), in float32 on the CPU."""
+"""Waits for a band; returns its image (N, C, H, W) and state (N, S, h, w), float32 on the CPU."""
 
 
 class Network(Protocol):
-    """What a `Deblurrer` needs of `unblur.network.srn.SRN`."""
+    """The part of `unblur.network.srn.SRN` that a `Deblurrer` uses."""
 
     config: SRNConfig
 
@@ -57,7 +56,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class ScaleResult:
-    """What one scale leaves for the next."""
+    """The result of one scale, which the next scale starts from."""
 
     image: RowQueue = field(default_factory=RowQueue)
     """The deblurred photo at this scale, (3, H, W)."""
@@ -96,11 +95,8 @@ class Deblurrer:
         self._transposed: Network | None = None
         self.config = network.config
         self.views = ALL_VIEWS[: engine.views]
-        self.tile = (
-            automatic_tile(self.config, self.precision, self.device)
-            if engine.tile == "auto"
-            else engine.tile
-        )
+        automatic = automatic_tile(self.config, self.precision, self.device)
+        self.tile = automatic if engine.tile == "auto" else engine.tile
         if self.tile < SMALLEST_TILE_PX:
             raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
 
@@ -110,14 +106,14 @@ class Deblurrer:
         Args:
             image: (H, W, 3) or (H, W, 1), uint8 or uint16, any size from 1x1 up.
                 Grey is repeated over three channels and averaged back.
-            on_progress: Told the share of the work that is done, from 0 to 1.
+            on_progress: Called with the share of the work that is done, from 0 to 1.
 
         Returns:
             A new array of the same shape and type.
 
         Raises:
-            PhotoError: If the photo needs more than ``max_memory``, or without that more
-                memory than is free, or the network's result contains values that are not numbers.
+            PhotoError: If the photo needs more memory than ``max_memory`` (by default, than is
+                free), or the network's result contains values that are not numbers.
             MemoryError: If memory runs out even with the smallest tiles on the CPU.
         """
         largest = self._largest_tile(image)
@@ -132,14 +128,14 @@ class Deblurrer:
     def _deblur_once(
         self, image: Pixels, largest: int, on_progress: Callable[[float], None] | None
     ) -> Pixels:
-        """Deblur a photo as it lies, with tiles that are not larger than the largest."""
+        """Deblur a photo in one view, with tiles up to the largest."""
         photo = PhotoRows(image, self.config, self.engine.strength)
         for full_precision in (False, True):
             try:
                 self._run_scales(photo, largest, full_precision, on_progress)
                 break
             except FloatingPointError:
-                pass  # layers may have kept what overflowed long before it showed
+                pass  # line buffers may hold values that overflowed earlier
         return photo.result
 
     def _run_scales(
@@ -149,7 +145,7 @@ class Deblurrer:
         full_precision: bool,
         on_progress: Callable[[float], None] | None,
     ) -> None:
-        """Fill a photo's output, from the coarsest scale to the finest."""
+        """Run all scales, coarsest first; the last one fills the photo's result."""
         previous: ScaleResult | None = None
         done, total = 0.0, sum(1 / scale**2 for scale in SCALES)
         for scale in SCALES:
@@ -159,11 +155,11 @@ class Deblurrer:
                     on_progress((done + finished / scale**2) / total)
             done += 1 / scale**2
             previous = current.result
-            del current  # and with it the line buffers
+            del current  # frees the line buffers
             return_freed_memory()
 
     def _largest_tile(self, image: Pixels) -> int:
-        """Return the largest tile that leaves a photo within the memory that it may take."""
+        """Return the largest tile with which a photo stays within its memory."""
         needs = [
             photo_needs(
                 as_seen(view.of(image)), self.config, self.precision, self.device, len(self.views)
@@ -178,11 +174,11 @@ class Deblurrer:
 
     @property
     def is_asynchronous(self) -> bool:
-        """Whether the device computes on while the next tile is prepared."""
+        """Whether the device computes while the next tile is prepared."""
         return self.device.type == "cuda"
 
     def upload(self, array: NDArray[Any]) -> Tensor:
-        """Bring an array to the device, without waiting for it where that can be."""
+        """Copy an array to the device, if possible without waiting."""
         tensor = torch.from_numpy(array)
         if self.is_asynchronous:
             return tensor.pin_memory().to(self.device, non_blocking=True)
@@ -198,10 +194,10 @@ class Deblurrer:
         wants_state: bool,
         is_transposed: bool,
     ) -> Finish:
-        """Begin to run the network on a band; on a CPU, do it.
+        """Start the network on a band; on a CPU, run it.
 
         Returns:
-            What waits for those rows of the image and the state that are finished.
+            A function that waits for the finished rows of the image and the state.
         """
         network = self._network_for(is_transposed)
         with (
@@ -219,13 +215,13 @@ class Deblurrer:
         return self._transposed
 
     def make_room(self, tile: int) -> None:
-        """Go on with less memory: with smaller tiles, or else on the CPU.
+        """Reduce the memory in use: take smaller tiles, or else the CPU.
 
         Args:
-            tile: The size with which memory ran out.
+            tile: Side of the tile for which memory ran out.
 
         Raises:
-            MemoryError: If there is nothing left to try.
+            MemoryError: If nothing is left to try.
         """
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -242,12 +238,12 @@ class Deblurrer:
 
 
 def _within(on_progress: Callable[[float], None], done: int, count: int) -> Callable[[float], None]:
-    """Return what takes the share of one of several equal parts, after those that are done."""
+    """Return a function that takes the progress of one view, and passes on that of all."""
     return lambda share: on_progress((done + share) / count)
 
 
 def _download(image: Tensor, state: Tensor | None) -> Finish:
-    """Begin to copy results to main memory, and return what waits for them."""
+    """Start to copy results to main memory; return a function that waits for them."""
     if state is None:
         state = image.new_empty(image.shape[0], 0, 0, 0)
     if not image.is_cuda:
@@ -266,7 +262,7 @@ def _download(image: Tensor, state: Tensor | None) -> Finish:
 
 
 class _Scale:
-    """One scale of a photo, on its way through the network band by band."""
+    """One run of the network over a photo at one scale, band by band."""
 
     def __init__(
         self,
@@ -283,17 +279,17 @@ class _Scale:
         self.height, self.width = photo.padded(scale)
         self.result = None if scale == min(SCALES) else ScaleResult()
         self.top = 0
-        """First row that has not been put in."""
+        """First row that the network has not been given yet."""
         self.finished_top = 0
-        """First row of the image that has not come out."""
+        """First row of the result that is not finished yet."""
         self.buffers: LineBuffers | None = None
         self.pending: Finish | None = None
 
     def all_bands(self) -> Iterator[float]:
-        """Deblur the photo at this scale, yielding the share that is done.
+        """Deblur the photo at this scale, and yield the share that is done.
 
         Raises:
-            FloatingPointError: If values overflowed that may not in full precision.
+            FloatingPointError: If values overflowed; in full precision they may not.
         """
         while self.top < self.height:
             tile = min(self.largest_tile, self.deblurrer.tile)
@@ -307,12 +303,12 @@ class _Scale:
                 self.top = band.stop
                 yield self.top / self.height
                 continue
-            # Past the handler the failed attempt's tensors are free.
+            # After the handler, the tensors of the failed attempt are freed.
             self.deblurrer.make_room(tile)
         self._write(self._collect())
 
     def _advance(self, band: Span) -> None:
-        """Put a band in; the one before is waited for and written while the device is at work."""
+        """Start a band; while the device computes, write the one before."""
         inputs = self._inputs(band)
         finished = self._collect()
         is_last = band.stop == self.height
@@ -332,11 +328,11 @@ class _Scale:
         return torch.float32 if self.full_precision else self.deblurrer.precision
 
     def _collect(self) -> tuple[Tensor, Tensor] | None:
-        """Wait for the band that is being computed, if any.
+        """Wait for the band that is being computed, if any, and return it.
 
         Raises:
-            FloatingPointError: If values overflowed that may not in float32.
-            PhotoError: If there is no such hope.
+            FloatingPointError: If values overflowed in less than float32.
+            PhotoError: If values overflowed in float32.
         """
         if self.pending is None:
             return None
@@ -349,7 +345,7 @@ class _Scale:
         return image, state
 
     def _write(self, finished: tuple[Tensor, Tensor] | None) -> None:
-        """Store rows of the image and of the state that have come out."""
+        """Store finished rows of the image and of the state."""
         if finished is None:
             return
         image, state = (tensor.flatten(0, 1).numpy() for tensor in finished)
@@ -361,7 +357,7 @@ class _Scale:
         self.finished_top += image.shape[1]
 
     def _inputs(self, band: Span) -> tuple[Tensor, Tensor, State | None]:
-        """Return a band of the blurred photo, of the result before, and of the state."""
+        """Return a band of the blurred photo, of the coarser result, and of the state."""
         full_size = Span(band.start * self.scale, band.stop * self.scale)
         whole = self.deblurrer.upload(self.photo.read(full_size)).float()
         values = whole.div_(np.iinfo(self.photo.image.dtype).max)
@@ -376,10 +372,9 @@ class _Scale:
         return blurred, before, self.photo.split(state)
 
     def _enlarged(self, coarse: RowQueue, rows: Span) -> Tensor:
-        """Take rows out of a coarser map, enlarged by 2 as if the whole map had been.
+        """Return rows of a coarser map, enlarged by 2 exactly as in the whole map.
 
-        One row more than needed is read above and below: linear interpolation
-        looks at its neighbours.
+        Linear interpolation needs one more row above and below.
         """
         start = max(0, rows.start // 2 - 1)
         cut = self.deblurrer.upload(coarse.read(start, rows.stop // 2 + 1 + rows.stop % 2)).float()

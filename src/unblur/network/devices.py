@@ -1,4 +1,4 @@
-"""Which device computes, with which precision, and with how many threads."""
+"""The device, the precision and the number of threads to compute with."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from unblur.network.gpus import find_gpus, install_command
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` takes the fastest that is there.
+    """Return the device with a name; ``auto`` takes the fastest that is available.
 
     Raises:
-        DeviceError: If a device was asked for and is not there; there is no
-            silent fallback.
+        DeviceError: If the named device is missing; there is no silent fallback.
     """
     available = available_devices()
     if name == "auto":
@@ -31,7 +30,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def available_devices() -> list[str]:
-    """Return the names of the devices that PyTorch sees, the fastest first."""
+    """Return the names of the devices that PyTorch sees, fastest first."""
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -53,9 +52,8 @@ def _why_missing(name: str) -> str:
 def choose_precision(device: torch.device) -> torch.dtype:
     """Return the type that convolutions compute in: the fastest that is safe.
 
-    A CPU computes in bfloat16 only where it has instructions for it; without
-    them that is slower than float32. Float16 is avoided: on some GPUs its
-    narrow range turns whole pictures black.
+    On a CPU without instructions for it, bfloat16 is slower than float32. Float16 is
+    avoided: on some GPUs its narrow range turns whole pictures black.
     """
     if device.type == "cpu":
         return torch.bfloat16 if any(bf16_instructions().values()) else torch.float32
@@ -65,9 +63,9 @@ def choose_precision(device: torch.device) -> torch.dtype:
 
 
 def bf16_instructions() -> dict[str, bool]:
-    """Return which of the CPU's sets of instructions for bfloat16 are there, by name.
+    """Tell for each set of bfloat16 instructions, by name, whether the CPU has it.
 
-    PyTorch 2.10 and newer tell; with an older one there is none.
+    With PyTorch before 2.10, the answer is always no.
     """
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     names = {"AVX512-BF16": "avx512_bf16", "AMX-BF16": "amx_bf16"}
@@ -75,27 +73,27 @@ def bf16_instructions() -> dict[str, bool]:
 
 
 def use_threads(count: int | None = None) -> None:
-    """Let PyTorch compute with a number of threads, or with as many as there are cores for it."""
+    """Set PyTorch's number of threads, by default to `automatic_threads`."""
     torch.set_num_threads(count or automatic_threads())
 
 
 def automatic_threads() -> int:
-    """Return how many threads to use: PyTorch's own choice, but no more than cores."""
+    """Return PyTorch's own choice of threads, but no more than there are cores."""
     return min(torch.get_num_threads(), available_cores())
 
 
 def available_cores() -> int:
-    """Return the cores that this process may use, by its affinity and its container's quota.
+    """Return the number of cores that affinity and the container's quota allow this process.
 
-    Threads beyond a quota do not compute faster: the kernel stops all of them
-    for the rest of each period.
+    More threads than a quota allows are no faster: the kernel stops all of them for the
+    rest of each period.
     """
     cores, quota = affinity_cores(), cgroup_cores()
     return max(1, min(cores, math.ceil(quota))) if quota else cores
 
 
 def affinity_cores() -> int:
-    """Return the logical cores that the system lets this process run on."""
+    """Return the number of logical cores that this process may run on."""
     process = psutil.Process()
     # macOS has no affinity.
     cores = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count()
@@ -103,7 +101,7 @@ def affinity_cores() -> int:
 
 
 def cgroup_cores() -> float | None:
-    """Return how many cores' time the groups of a process allow, or ``None`` without a limit."""
+    """Return the quota of the process's control groups in cores, or ``None`` without one."""
     versions = {"": ["cpu.max"], "cpu": ["cpu.cfs_quota_us", "cpu.cfs_period_us"]}
     quotas = [
         _quota([group / name for name in names])
@@ -114,10 +112,10 @@ def cgroup_cores() -> float | None:
 
 
 def _quota(files: list[Path]) -> float | None:
-    """Return a group's quota in cores, or ``None`` where there is no group or no quota."""
+    """Return a group's quota in cores, or ``None`` if there is no group or no quota."""
     try:
         quota, period = " ".join(file.read_text() for file in files).split()
-        # Version 1 says -1 where version 2 says "max".
+        # Without a quota, version 1 has -1 and version 2 has "max".
         return int(quota) / int(period) if int(quota) > 0 else None
     except (OSError, ValueError):
         return None

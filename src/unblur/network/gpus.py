@@ -1,4 +1,4 @@
-"""Which GPUs a machine has, whether PyTorch can use them or not, and which PyTorch could."""
+"""The GPUs of a machine, and the builds of PyTorch that can use them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Literal
 INSTALL_PAGE = "https://pytorch.org/get-started/locally/"
 _WHEELS = "https://download.pytorch.org/whl"
 _NEW_DRIVER, _NEW_COMPUTE = 580, 7.5
-"""What CUDA 13 needs: this driver, and at least this compute capability (Turing).
+"""CUDA 13 needs at least this driver and this compute capability (Turing).
 https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/"""
 _ANSWER_SECONDS = 10
-"""How long a driver may take to wake its GPUs."""
+"""Time limit for a driver that has to wake its GPUs."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Gpu:
 
     maker: Literal["NVIDIA", "AMD", "Apple"]
     name: str
-    """Its model, as far as that can be told."""
+    """Name of the model, or ``GPU`` if it is unknown."""
     driver: str = ""
     """Version of NVIDIA's driver, such as ``580.95``; empty if unknown."""
     compute: float | None = None
@@ -48,10 +48,9 @@ def find_gpus(root: Path = Path("/")) -> tuple[Gpu, ...]:
 
 
 def install_command(gpu: Gpu) -> str:
-    """Return what installs a PyTorch that uses a GPU; see `INSTALL_PAGE`.
+    """Return the command that installs a PyTorch for a GPU; see `INSTALL_PAGE`.
 
-    A newer PyTorch may be there for newer drivers; these builds are published
-    with each release, and are the oldest that fit.
+    It names the oldest builds that fit. They are published with each release of PyTorch.
     """
     command = "pip install --force-reinstall torch"
     if gpu.maker == "Apple":
@@ -63,7 +62,7 @@ def install_command(gpu: Gpu) -> str:
 
 
 def _ask_nvidia_smi() -> tuple[Gpu, ...]:
-    """Return what NVIDIA's own program tells; nothing if it is missing or fails."""
+    """Return the GPUs that NVIDIA's own program lists; none if it is missing or fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
@@ -85,7 +84,7 @@ def _parse_line(line: str) -> Gpu:
 
 
 def _read_nvidia_driver(root: Path) -> tuple[Gpu, ...]:
-    """Return one GPU if NVIDIA's driver is loaded; it tells only its own version."""
+    """Return one GPU if NVIDIA's driver is loaded, which reports only its own version."""
     try:
         text = (root / "proc" / "driver" / "nvidia" / "version").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""How large a tile fits into memory, what a photo needs, and which errors mean that it ran out."""
+"""The budget of a device's memory and of main memory; `srn_memory` says what the network needs."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
 from unblur.main_memory import free_main_memory, lack_of_memory, obtainable_memory
-from unblur.network.config import SCALES, SRNConfig
+from unblur.network.config import SRNConfig
 from unblur.network.srn_memory import (
-    image_bytes_per_pixel,
+    IMAGE_BYTES_PER_PIXEL,
+    coarse_result_bytes,
     line_buffer_bytes,
-    scale_bytes_per_pixel,
     tile_bytes_per_pixel,
     weight_bytes,
 )
 from unblur.network.views import sum_type
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
-"""Shares of what is free that a tile may take: too much RAM freezes the whole machine."""
+"""Shares of the free memory that a tile may take: using too much RAM freezes the machine."""
 LARGEST_TILE_PX = 768
-"""Larger tiles are no faster: their feature maps leave the processor's caches."""
+"""Larger tiles are no faster: their feature maps do not fit into the processor's caches."""
 SMALLEST_TILE_PX = 128
 """Smaller tiles save hardly any memory."""
 TILE_STEP_PX = 64
 PROGRAM_BYTES = 350 << 20
-"""What Python and PyTorch take before the first photo, from above."""
+"""Memory of Python and PyTorch before the first photo; an upper bound."""
 CODING_BYTES_PER_PIXEL = 8
-"""What coding a result takes at its peak besides the photo and the result themselves."""
+"""Peak memory of encoding a result, in addition to the photo and the result."""
 
 _OUT_OF_MEMORY_WORDS = (
     "can't allocate memory",  # PyTorch's allocator for CPUs, on Linux and macOS
@@ -50,24 +50,24 @@ def free_memory(device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a photo takes of main memory, in bytes, estimated from above."""
+    """Main memory that a photo needs, in bytes; an upper bound."""
 
     there: int
-    """Python, PyTorch and the decoded photo."""
+    """Python, PyTorch and the decoded photo, which are in memory already."""
     more: int
-    """What deblurring and coding take besides these and a band."""
+    """Deblurring and encoding, without a band."""
     per_pixel: float
-    """What a band takes for each of its pixels."""
+    """Bytes of a band per pixel."""
     least_pixels: int
-    """No band has fewer."""
+    """Pixels of the smallest band."""
 
     def total(self, tile: int) -> int:
-        """Return what all takes, with bands of as many pixels as a square of this side."""
+        """Return the sum, for bands that have as many pixels as a square with this side."""
         band = max(tile**2, self.least_pixels)
         return self.there + self.more + math.ceil(band * self.per_pixel)
 
     def largest_tile(self, limit: int) -> int:
-        """Return the largest side with which all stays within a limit; 0 if there is none."""
+        """Return the largest side for which the sum stays within a limit; 0 if there is none."""
         pixels = int(max(0, limit - self.there - self.more) / self.per_pixel)
         return math.isqrt(pixels) if pixels >= self.least_pixels else 0
 
@@ -79,46 +79,39 @@ def photo_needs(
     device: torch.device,
     views: int = 1,
 ) -> Needs:
-    """Estimate what a photo takes of main memory.
+    """Estimate the main memory that a photo needs.
 
     Args:
         image: The photo, (H, W, C), as the network sees it.
-        config: The network's.
+        config: Shape of the network.
         precision: Type that convolutions compute in.
         device: Where the network runs.
-        views: How many views the result is the mean of.
+        views: Number of passes that are averaged.
     """
     height, width = image.shape[:2]
     padded_width = config.padded(width)
-    # The smaller scales' results are freed row by row as the photo's own grows.
-    smaller = config.padded(height) * padded_width * scale_bytes_per_pixel(config)
-    smaller *= sum(1 / scale**2 for scale in SCALES if scale > 1)
     result = image.nbytes + height * width * CODING_BYTES_PER_PIXEL * image.itemsize
-    more = math.ceil(max(smaller, result)) + weight_bytes(config)
+    # Coarse results are freed row by row as the photo's own result grows.
+    more = math.ceil(max(coarse_result_bytes(height, width, config), result)) + weight_bytes(config)
     if views > 1:
         more += image.size * sum_type(image.dtype).itemsize
-    program, per_pixel = PROGRAM_BYTES, image_bytes_per_pixel()
-    if is_main_memory(device):
+    program, per_pixel = PROGRAM_BYTES, IMAGE_BYTES_PER_PIXEL
+    if device.type in ("cpu", "mps"):  # Apple's GPUs use main memory
         per_pixel = tile_bytes_per_pixel(config, precision.itemsize)
         more += line_buffer_bytes(padded_width, config, precision.itemsize)
-    else:  # the GPU's libraries take gigabytes, more or less of them by their version
+    else:  # the GPU's libraries take gigabytes, how many depends on their version
         program = max(program, psutil.Process().memory_info().rss - image.nbytes)
     return Needs(program + image.nbytes, more, per_pixel, config.stride * padded_width)
 
 
-def is_main_memory(device: torch.device) -> bool:
-    """Tell whether a device computes in main memory, as processors and Apple's GPUs do."""
-    return device.type in ("cpu", "mps")
-
-
 def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | None) -> int:
-    """Return the largest tile, up to one that is wanted, with which a photo fits into memory.
+    """Return the largest tile with which a photo fits into memory, at most ``wanted``.
 
     Args:
-        needs: Of the photo, in each view.
-        wanted: Side of a square of as many pixels as the largest tile has.
-        smallest: Smaller tiles must not be used.
-        limit: Bytes that the program may take, or ``None`` for what is free now.
+        needs: Memory that the photo needs, in each view.
+        wanted: Side of the largest tile, a square, in pixels.
+        smallest: Side of the smallest tile that may be used.
+        limit: Bytes that the program may use; ``None``: the memory that is free now.
 
     Raises:
         PhotoError: If it does not fit with the smallest tile.
@@ -139,22 +132,22 @@ def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | No
 
 
 def automatic_tile(config: SRNConfig, precision: torch.dtype, device: torch.device) -> int:
-    """Return the side in pixels of the tile to use with the memory that is free now."""
+    """Return the side in pixels of the largest tile for the memory that is free now."""
     share = VRAM_SHARE if device.type == "cuda" else RAM_SHARE
     return fitting_tile(config, precision, share * free_memory(device))
 
 
 def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float) -> int:
-    """Return the side in pixels of the largest square tile that fits into some bytes.
+    """Return the side in pixels of the largest square tile that fits into a budget in bytes.
 
-    It is from `SMALLEST_TILE_PX` to `LARGEST_TILE_PX`.
+    The side is at least `SMALLEST_TILE_PX` and at most `LARGEST_TILE_PX`.
     """
     side = math.isqrt(int(max(0, budget) / tile_bytes_per_pixel(config, precision.itemsize)))
     return max(SMALLEST_TILE_PX, min(LARGEST_TILE_PX, side - side % TILE_STEP_PX))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that memory ran out; others are never taken for it."""
+    """Tell whether an error means that memory ran out."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     words = str(error).lower()

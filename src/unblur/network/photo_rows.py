@@ -1,4 +1,4 @@
-"""A photo as the network sees it: rows of numbers that go in, and rows that come out."""
+"""A photo as rows of numbers for the network, and its result as rows from the network."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from unblur.network.config import SRNConfig
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 ROWS_AT_ONCE = 32
-"""Rows of a band that are rounded together, in the processor's cache."""
+"""Rows that are rounded together; they fit into the processor's cache."""
 WIDE = 2
-"""Photos that are more than so many times as wide as they are high are transposed."""
+"""Photos with a larger ratio of width to height are transposed."""
 
 
 def as_seen(image: Pixels) -> Pixels:
-    """Return a photo (H, W, C) as the network sees it: a very wide one with rows for columns.
+    """Return a photo (H, W, C) as the network sees it: very wide photos are transposed.
 
-    Layers keep rows of the photo's width from band to band, so bands had better run along
-    its longer side. Ordinary photos are read a little faster as they lie in memory.
+    Line buffers hold rows of full width, so they are smaller if rows are the shorter side.
+    Other photos stay as they are, because they are read a little faster.
     """
     height, width = image.shape[:2]
     return image.swapaxes(0, 1) if width > WIDE * height else image
 
 
 class PhotoRows:
-    """A photo, its result, and how the network sees the one and fills the other."""
+    """A photo and its result, row by row."""
 
     def __init__(self, image: Pixels, config: SRNConfig, strength: float) -> None:
         self.config, self.strength = config, strength
@@ -53,20 +53,20 @@ class PhotoRows:
         return batch.contiguous(memory_format=torch.channels_last)
 
     def read(self, rows: Span) -> NDArray[Any]:
-        """Return rows of the padded photo, (C, H, W), in whole numbers that PyTorch knows.
+        """Return rows of the padded photo, (C, H, W), uint8 or int32.
 
-        Beyond the bottom and right border the photo's edge is repeated.
+        Padding repeats the bottom and right edge of the photo.
         """
         band: NDArray[Any] = self.image[min(rows.start, self.height - 1) : rows.stop]
         missing = (rows.stop - rows.start - len(band), -self.width % self.config.multiple)
         if any(missing):
             band = np.pad(band, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-        # PyTorch's uint16 has hardly any operators.
+        # PyTorch has hardly any operators for uint16.
         kind = np.uint8 if band.itemsize == 1 else np.int32
         return np.ascontiguousarray(band.transpose(2, 0, 1), kind)
 
     def write(self, top: int, values: NDArray[np.float32]) -> None:
-        """Round finished rows (3, H, W) to the photo's own depth, without the padding."""
+        """Round finished rows (3, H, W) to the photo's depth, and store them without padding."""
         whole = values[:, : max(0, self.height - top), : self.width].transpose(1, 2, 0)
         for start in range(0, len(whole), ROWS_AT_ONCE):
             rows = whole[start : start + ROWS_AT_ONCE]
@@ -74,7 +74,7 @@ class PhotoRows:
             self.output[place] = self._rounded(rows, self.image[place])
 
     def _rounded(self, rows: NDArray[np.float32], original: Pixels) -> NDArray[np.float32]:
-        """Return (h, w, 3) in [0, 1] as whole numbers (h, w, channels), blended by strength."""
+        """Blend (h, w, 3) in [0, 1] with the original; return whole numbers (h, w, channels)."""
         if self.channels == 1:
             rows = rows.mean(axis=2, keepdims=True)
         rows = np.clip(rows, 0, 1) * np.float32(np.iinfo(original.dtype).max)

@@ -1,7 +1,7 @@
-"""Whether a device computes what the CPU computes.
+"""A test whether a device computes what the CPU computes.
 
-Some drivers return black pictures, values that are no numbers, or their input,
-and report no error. One tiny picture tells.
+Some drivers return black pictures, values that are not numbers, or their input, and
+report no error. One tiny picture shows it.
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ from unblur.network.devices import choose_device, choose_precision
 from unblur.network.srn import SRN
 
 SIDE_PX = 64
-"""Side of the test picture, which takes a CPU about a tenth of a second."""
+"""Side of the test picture; a CPU needs about a tenth of a second for it."""
 SQUARES_PX, BLUR_PX = 8, 9
 LEAST_PSNR_DB = 40.0
-"""Where a device begins to count as wrong; bfloat16 on a CPU was measured at 70 dB."""
+"""A device with a lower PSNR counts as wrong; bfloat16 on a CPU was measured at 70 dB."""
 ONE_LEVEL = 1 / 255
 
 
 def working_device(network: SRN, name: str, warn: Callable[[str], None]) -> torch.device:
-    """Return the device of a name, once it has shown that it computes what the CPU does.
+    """Return the device with a name, after testing that it computes what the CPU does.
 
     Args:
-        network: On the CPU; it stays there.
+        network: A network on the CPU; it stays there.
         name: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        warn: Told in a sentence why ``auto`` does not take a device that is there.
+        warn: Called with the reason if ``auto`` does not take an available device.
 
     Raises:
-        DeviceError: If a device was asked for and is missing or wrong; there is
-            no silent fallback.
+        DeviceError: If the named device is missing or wrong; there is no silent fallback.
     """
     device = choose_device(name)
     problem = None if device.type == "cpu" else self_test(network, device)
@@ -50,14 +49,14 @@ def working_device(network: SRN, name: str, warn: Callable[[str], None]) -> torc
 
 
 def self_test(network: SRN, device: torch.device) -> str | None:
-    """Compare a device, in the precision that it would be used with, with the CPU in fp32.
+    """Compare the result of a device, in its usual precision, with that of the CPU in float32.
 
     Args:
-        network: On the CPU; it stays there.
-        device: One that PyTorch sees.
+        network: A network on the CPU; it stays there.
+        device: A device that PyTorch sees.
 
     Returns:
-        What is wrong, or ``None``.
+        The problem in words, or ``None``.
     """
     picture = _blurred_squares(network)
     expected = _run(network, picture, torch.float32)
@@ -71,11 +70,7 @@ def self_test(network: SRN, device: torch.device) -> str | None:
 
 
 def _blurred_squares(network: SRN) -> Tensor:
-    """Return coloured squares with motion blur, on which a deblurring network has much to do.
-
-    Returns:
-        (planes, C, H, W) in [0, 1], laid out as photos are.
-    """
+    """Return coloured squares with motion blur, (planes, C, H, W) in [0, 1], channels-last."""
     channels, multiple = network.config.channels, network.config.multiple
     side = -(-SIDE_PX // multiple) * multiple
     count = side // SQUARES_PX + 2
@@ -96,7 +91,7 @@ def _run(network: SRN, picture: Tensor, precision: torch.dtype) -> Tensor:
 
 
 def _difference(picture: Tensor, expected: Tensor, found: Tensor) -> str | None:
-    """Return what is wrong with a device's result, in words."""
+    """Return the problem of a device's result in words, or ``None``."""
     if not bool(found.isfinite().all()):
         return "it returns values that are not numbers"
     psnr = float(-10 * (found - expected).square().mean().log10())

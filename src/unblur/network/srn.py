@@ -1,4 +1,4 @@
-"""The scale-recurrent network (SRN) for deblurring, and nothing else.
+"""The scale-recurrent network (SRN) for deblurring.
 
 Tao, Gao, Shen, Wang, Jia: "Scale-recurrent Network for Deep Image Deblurring",
 CVPR 2018, https://arxiv.org/abs/1802.01770. Section numbers below are the paper's.
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.network.bands import LineBuffers
-from unblur.network.config import SCALES, SRNConfig
+from unblur.network.config import DOUBLING_KERNEL, LSTM_KERNEL, SCALES, SRNConfig
 
 State: TypeAlias = Tensor
 """ConvLSTM cell and hidden maps, concatenated along the channels."""
@@ -58,13 +58,13 @@ class Doubling(nn.ConvTranspose2d):
     """A transposed convolution that doubles height and width."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, kernel_size=4, stride=2, padding=1)
+        super().__init__(inputs, outputs, DOUBLING_KERNEL, stride=2, padding=1)
 
     def forward(self, x: Tensor, buffers: LineBuffers) -> Tensor:  # type: ignore[override]
         """Map (B, I, H, W) to (B, O, 2 * H, 2 * W); a band's rows lag behind."""
         if buffers.is_whole:
             return super().forward(x)
-        # Each pair of rows comes of the row they lie in and its two neighbours.
+        # Each pair of output rows depends on one input row and its two neighbours.
         x = buffers.window(self, x, kernel=3, stride=1, before=1, after=1)
         if x.shape[2] < 3:
             return x.new_empty(x.shape[0], self.out_channels, 0, 2 * x.shape[3])
@@ -86,7 +86,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualBlocks(nn.ModuleList):
-    """Some blocks in a row."""
+    """Residual blocks, one after the other."""
 
     def __init__(self, count: int, width: int, kernel: int) -> None:
         super().__init__(ResidualBlock(width, kernel) for _ in range(count))
@@ -107,7 +107,7 @@ class ConvLSTM(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.gates = SameConv(2 * width, 4 * width, 3)
+        self.gates = SameConv(2 * width, 4 * width, LSTM_KERNEL)
 
     def forward(self, x: Tensor, state: State, buffers: LineBuffers) -> tuple[Tensor, State]:
         """Update the state.
@@ -115,7 +115,7 @@ class ConvLSTM(nn.Module):
         Args:
             x: Features, (B, width, H, W).
             state: Cell and hidden maps, (B, 2 * width, H, W); zeros at first.
-            buffers: What the band above left.
+            buffers: Rows that the band above left.
 
         Returns:
             The new hidden map, (B, width, H, W), and the new state; a band's
@@ -154,11 +154,11 @@ class SRN(nn.Module):
         self.output = SameConv(config.width, folded, kernel)
 
     def transposed(self) -> SRN:
-        """Return the network that does to a transposed image what this one does to the image.
+        """Return the network for transposed images.
 
-        A convolution of a transposed image with a transposed kernel is the transposed
-        convolution of both, and padding and resizing treat both axes alike. Nearly all
-        weights are views of this network's. Results differ in the order of sums only.
+        Its result for a transposed image is the transposed result of this network, except
+        that sums are computed in another order. Nearly all weights are views of this
+        network's.
         """
         weights = {name: w.mT if w.ndim == 4 else w for name, w in self.state_dict().items()}
         for name, folded in (("entries.0.weight", 1), ("output.weight", 0), ("output.bias", 0)):
@@ -169,8 +169,8 @@ class SRN(nn.Module):
         return network.eval().requires_grad_(False)
 
     def _between_levels(self, x: Tensor) -> Tensor:
-        # A network that predicts a residual finds silence its cheapest first
-        # improvement: with a ReLU here, every activation dies within 150 steps.
+        # With a ReLU here, all activations of a network that predicts a residual become
+        # zero within 150 training steps.
         return x if self.config.residual else F.relu_(x)
 
     def forward(self, blurred: Tensor) -> list[Tensor]:
@@ -212,13 +212,13 @@ class SRN(nn.Module):
             previous: The coarser result enlarged to this scale, of the same
                 shape; at the coarsest scale ``blurred`` itself.
             state: The coarser state, enlarged; ``None`` at the coarsest scale.
-            buffers: For a band, what the one above left, and where this one
-                leaves what the next needs.
+            buffers: For a band: the rows that the band above left, and the place for
+                those that the next band needs.
 
         Returns:
             The result, (B, channels, H, W), and the new state,
             (B, ``state_channels``, H / stride, W / stride), or ``None`` if the
-            network is not recurrent. Of a band, those rows that are finished.
+            network is not recurrent. For a band, only the rows that are finished.
         """
         buffers = buffers or LineBuffers()
         x = torch.cat([blurred, previous], dim=1)
@@ -262,7 +262,7 @@ class SRN(nn.Module):
 
 
 def _with_swapped_places(weight: Tensor, dim: int, side: int) -> Tensor:
-    """Swap rows and columns of the pixels that `F.pixel_unshuffle` has folded into a dimension."""
+    """Transpose the squares of pixels that `F.pixel_unshuffle` has folded into a dimension."""
     places = torch.unflatten(weight, dim, (-1, side, side))
     return places.transpose(dim + 1, dim + 2).flatten(dim, dim + 2)
 

@@ -1,7 +1,7 @@
-"""How much memory a scale-recurrent network takes, by its configuration alone.
+"""How much memory a scale-recurrent network needs, computed from its configuration.
 
 All figures are upper bounds; tests compare them with networks of many shapes. Nothing here
-needs PyTorch. Section numbers are those of the paper that `unblur.network.srn` cites.
+needs PyTorch.
 """
 
 from __future__ import annotations
@@ -9,23 +9,20 @@ from __future__ import annotations
 import itertools
 import math
 
-from unblur.network.config import SRNConfig
+from unblur.network.config import DOUBLING_KERNEL, LSTM_KERNEL, SCALES, SRNConfig
 
 MAPS_ALIVE = 16
-"""Feature maps of the first level's size that are alive at once, measured at the peak."""
-IMAGES_ALIVE = 8
-"""Images of a band's size, in float32, that are alive at once."""
+"""Feature maps of the first level's size that exist at once, measured at the peak."""
 BYTES_PER_PARAMETER = 12
-"""A weight in float32, and what convolutions copy of it: in another type, in another order."""
-HALF_BYTES = 2
-"""Of what a scale leaves for the next."""
-FLOAT32_BYTES = 4
-"""Images and recurrent states are in float32, whatever type convolutions compute in."""
-LSTM_KERNEL = 3
+"""A weight in float32, and copies for convolutions: in another type, in another order."""
+HALF_BYTES, FLOAT32_BYTES = 2, 4
+"""Between scales, images and states are in float16, within one in float32."""
+IMAGE_BYTES_PER_PIXEL = 8 * 3 * FLOAT32_BYTES
+"""Eight images of a tile exist at once; main memory holds them for a GPU, too."""
 
 
 def count_parameters(config: SRNConfig) -> int:
-    """Return how many numbers the network's weights are."""
+    """Return the number of the network's weights."""
     folded, square = config.channels * config.unshuffle**2, config.kernel**2
     widths = (2 * folded, *config.widths)
     count = square * config.width * folded + folded
@@ -34,7 +31,7 @@ def count_parameters(config: SRNConfig) -> int:
     ):
         count += (square * narrow + 1) * wide + 4 * blocks * (square * wide + 1) * wide
     for narrow, wide in itertools.pairwise(config.widths):
-        count += (4**2 * wide + 1) * narrow
+        count += (DOUBLING_KERNEL**2 * wide + 1) * narrow
     if config.recurrent:
         deepest = config.widths[-1]
         count += (LSTM_KERNEL**2 * 2 * deepest + 1) * 4 * deepest
@@ -42,35 +39,31 @@ def count_parameters(config: SRNConfig) -> int:
 
 
 def weight_bytes(config: SRNConfig) -> int:
-    """Return the bytes that a network's weights take while it is at work."""
+    """Return the bytes of a network's weights while it runs."""
     return BYTES_PER_PARAMETER * count_parameters(config)
 
 
 def tile_bytes_per_pixel(config: SRNConfig, itemsize: int) -> int:
-    """Return the bytes that a tile takes for each of its pixels.
+    """Return the bytes per pixel of a tile.
 
     Args:
-        config: The network's.
+        config: Shape of the network.
         itemsize: Bytes of the type that convolutions compute in.
     """
     planes = 3 // config.channels
     features = MAPS_ALIVE * planes * config.width / config.unshuffle**2 * itemsize
-    return math.ceil(features + image_bytes_per_pixel())
+    return math.ceil(features + IMAGE_BYTES_PER_PIXEL)
 
 
-def image_bytes_per_pixel() -> int:
-    """Return the bytes that a tile's images take, which main memory holds for a GPU, too."""
-    return IMAGES_ALIVE * 3 * FLOAT32_BYTES
-
-
-def scale_bytes_per_pixel(config: SRNConfig) -> float:
-    """Return the bytes that a scale's image and state, in half precision, take per pixel."""
+def coarse_result_bytes(height: int, width: int, config: SRNConfig) -> float:
+    """Return the bytes of all coarser scales' images and states, for a photo's size in pixels."""
     states = 3 // config.channels * config.state_channels / config.stride**2
-    return HALF_BYTES * (3 + states)
+    pixels = config.padded(height) * config.padded(width) * sum(scale**-2 for scale in SCALES[:-1])
+    return HALF_BYTES * (3 + states) * pixels
 
 
 def rows_behind(config: SRNConfig) -> int:
-    """Return by how many rows of pixels a band's result lags behind the rows put in.
+    """Return by how many rows of pixels a band's result lags behind its input.
 
     A convolution waits for the rows below that its kernel covers.
     """
@@ -80,7 +73,7 @@ def rows_behind(config: SRNConfig) -> int:
 
 
 def _rows_behind_below(config: SRNConfig, level: int) -> int:
-    """Return by how many rows of pixels a level's skipped features are ahead of deeper ones."""
+    """Return by how many rows of pixels deeper levels lag behind a level's skip connection."""
     half, lag = config.kernel // 2, 0
     for deeper in range(level + 1, config.levels):
         exit_rows = 1
@@ -90,19 +83,19 @@ def _rows_behind_below(config: SRNConfig, level: int) -> int:
 
 
 def _row_height(config: SRNConfig, level: int) -> int:
-    """Return the pixels that a row of a level's features is high."""
+    """Return the height in pixels of one row of a level's features."""
     return config.unshuffle << level
 
 
 def line_buffer_bytes(width: int, config: SRNConfig, itemsize: int) -> int:
-    """Return the bytes that layers keep of one band for the next.
+    """Return the bytes of all line buffers.
 
-    A row of features is as long in bytes at each level: half as many, twice as wide.
-    Buffers of two bands exist at once, since a band may have to be tried again.
+    A row of features has as many bytes at each level: half the columns, twice the channels.
+    Buffers of two bands exist at once, because a band may have to be computed again.
 
     Args:
-        width: Of the image, in pixels.
-        config: The network's.
+        width: Width of the image, in pixels.
+        config: Shape of the network.
         itemsize: Bytes of the type that convolutions compute in.
     """
     planes = 3 // config.channels
@@ -117,7 +110,7 @@ def line_buffer_bytes(width: int, config: SRNConfig, itemsize: int) -> int:
 
 
 def _kept_rows(config: SRNConfig) -> int:
-    """Return how many rows of features all layers keep, but for the first and for states."""
+    """Return the number of feature rows in all line buffers but those of input and state."""
     overlap, doublings = config.kernel - 1, config.levels - 1
     in_blocks = 3 * 2 * sum(config.blocks_by_level)  # two convolutions, and what is added to
     rows = overlap * (in_blocks + doublings + 1)  # entries, output
@@ -128,7 +121,7 @@ def _kept_rows(config: SRNConfig) -> int:
 
 
 def _kept_state_rows(config: SRNConfig) -> int:
-    """Return how many rows of the ConvLSTM's maps wait for features, cell and hidden apart."""
+    """Return the number of rows of the ConvLSTM's cell and hidden maps in line buffers."""
     half, lag = config.kernel // 2, 0
     for level, blocks in enumerate(config.blocks_by_level):
         lag += (half + 2 * half * blocks) * _row_height(config, level)

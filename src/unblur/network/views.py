@@ -1,8 +1,7 @@
-"""The ways to look at a photo: mirrored or not, turned by quarters.
+"""Turned and mirrored passes over a photo, and their mean.
 
-A network does not treat all directions quite alike, so that it errs a little
-differently in each view; the mean of what it makes of several is nearer to the
-truth (geometric self-ensemble: Lim, Son, Kim, Nah, Lee: "Enhanced Deep Residual
+A network's errors depend a little on the direction, so the mean of several passes has
+smaller errors (geometric self-ensemble: Lim, Son, Kim, Nah, Lee: "Enhanced Deep Residual
 Networks for Single Image Super-Resolution", CVPRW 2017, section 3.4).
 """
 
@@ -18,34 +17,34 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Turn:
-    """A photo turned, then perhaps mirrored."""
+    """A turn by quarters, then perhaps a mirroring."""
 
     turns: int
-    """By how many quarters, counterclockwise."""
+    """Number of quarter turns, counterclockwise."""
     is_mirrored: bool
 
     def of(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Look at a photo (H, W, C) this way, without a copy."""
+        """Return a photo (H, W, C), turned and mirrored, without a copy."""
         turned = np.rot90(image, self.turns)
         return turned[:, ::-1] if self.is_mirrored else turned
 
     def undone(self, seen: NDArray[Any]) -> NDArray[Any]:
-        """Return what is seen this way as it lay in the photo, without a copy."""
+        """Return a turned and mirrored photo as it was, without a copy."""
         return np.rot90(seen[:, ::-1] if self.is_mirrored else seen, -self.turns)
 
 
 ALL_VIEWS = tuple(
     Turn(turns, is_mirrored) for turns in (0, 2, 1, 3) for is_mirrored in (False, True)
 )
-"""The eight, those first that bring most when there are few; the very first is the photo itself."""
+"""All eight views: the photo as it is, then the views that improve a mean of few most."""
 
 
 def mean(photos: Iterator[NDArray[Any]], count: int) -> NDArray[Any]:
-    """Return the rounded mean of photos, each of which may be let go of before the next.
+    """Return the rounded mean of photos; at most one of them is kept in memory.
 
     Args:
-        photos: Of one shape and type, uint8 or uint16.
-        count: How many they are; one is returned as it is.
+        photos: Photos of one shape and type, uint8 or uint16.
+        count: Number of photos; a single one is returned as it is.
     """
     first = next(photos)
     if count == 1:
@@ -53,12 +52,12 @@ def mean(photos: Iterator[NDArray[Any]], count: int) -> NDArray[Any]:
     total, dtype = first.astype(sum_type(first.dtype)), first.dtype
     del first
     for _ in range(count - 1):
-        total += next(photos)  # which no name keeps while the one after it is made
+        total += next(photos)  # without a name, so it is freed before the next is made
     total += count // 2
     total //= count
     return total.astype(dtype)
 
 
 def sum_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return what holds the sum of all views' samples."""
+    """Return the type that the sum of all views' samples fits into."""
     return np.dtype(np.uint16 if dtype == np.uint8 else np.uint32)

@@ -41,8 +41,7 @@ class RayRunner:
     Args:
         address: ``auto``, ``local``, ``host:port`` or ``ray://host:port``.
         load_network: Called once; each node gets a copy through Ray's object store.
-        engine: Where and how to run the network; ``threads`` are the cores of a worker
-            without a GPU.
+        engine: Options of the network; ``threads`` are the cores of a worker without a GPU.
         workers: How many workers to start; ``None``: as many as the cluster has room for.
 
     Raises:
