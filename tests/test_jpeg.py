@@ -12,6 +12,7 @@ from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.formats import coding, jpeg, jpeg_markers
+from unblur.run.content import content_of
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 
@@ -319,3 +320,31 @@ def mutations(draw):
 @given(mutations())
 def test_what_decodes_encodes_and_decodes_to_the_same_size(data):
     check_recoding(data)
+
+
+@pytest.fixture
+def scans(monkeypatch):
+    """The sizes of the JPEG files that were scanned for their segments, in order."""
+    sizes, scan = [], jpeg_markers._segments
+
+    def counted(data):
+        sizes.append(len(data))
+        return scan(data)
+
+    monkeypatch.setattr(jpeg_markers, "_segments", counted)
+    return sizes
+
+
+def test_a_run_scans_only_the_original_and_the_new_pixels_once_each(scans, unblur, jpeg):
+    assert unblur(jpeg).code == 0
+    assert len(scans) == 2
+    assert scans[0] == jpeg.stat().st_size
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_the_index_of_a_result_is_what_a_scan_of_it_finds(photo):
+    decoded = coding.decode(photo)
+    encoded = coding.encode(decoded, decoded.pixels)
+    assert list(encoded.index) == list(jpeg_markers.segments(encoded.data))
+    assert content_of(photo, decoded.index) == content_of(photo)
+    assert content_of(encoded.data, encoded.index) == content_of(encoded.data)

@@ -6,6 +6,7 @@ width, height and the length of an XMP packet, the packet itself (or nothing), a
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 
@@ -142,9 +143,10 @@ def test_a_damaged_photo_is_refused_by_name(album, unblur, damage):
     assert "damaged or cut off Plain file" in line
 
 
-def test_the_limit_on_pixels_holds(album, unblur):
-    result = unblur(album / "photo.plain", "--max-pixels", "0.001")
-    assert "64x48 is 0 megapixels, more than the limit" in result.stderr
+def test_a_photo_of_too_many_pixels_is_refused(album, unblur):
+    (album / "large.plain").write_bytes(join(np.zeros((1001, 1000, 3), np.uint8), b""))
+    result = unblur(album / "large.plain", "--max-pixels", "1000000")
+    assert "1000x1001 is 1 megapixels, more than the limit of 1" in result.stderr
 
 
 def test_a_conversion_carries_the_metadata_both_ways(album, unblur):
@@ -160,10 +162,13 @@ def test_a_conversion_carries_the_metadata_both_ways(album, unblur):
         coding.encode(too_clear, PIXELS, form=ROW)
 
 
-def test_a_page_shows_small_pictures_instead_of_links_that_browsers_cannot(album, unblur):
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_page_shows_originals_only_if_browsers_can(album, unblur, monkeypatch, shown):
+    row = dataclasses.replace(ROW, browsers_show=shown)
+    monkeypatch.setattr(photo, "FORMATS", (*photo.FORMATS[:-1], row))
     page = album / "page.html"
     assert unblur(album / "photo.plain", "--report", page).code == 0
-    assert "photo-unblurred.plain" in page.read_text("utf-8")
+    assert ("data-original=" in page.read_text("utf-8")) is shown
 
 
 def test_messages_name_the_format_among_the_others(album, unblur):

@@ -10,7 +10,7 @@ from conftest import make_jpeg, make_pixels
 from PIL import Image, ImageCms
 
 from unblur.errors import PhotoError
-from unblur.formats import coding, raw
+from unblur.formats import coding, raw, tiff_writer
 from unblur.formats.photo import HEADER_BYTES, JPEG, PNG, RAW, TIFF, Photo, identify
 from unblur.formats.tiff_directory import LONG, RATIONAL, SHORT, Tag, read_tiff
 from unblur.formats.tiff_fields import Field, write_directory, write_header, write_numbers
@@ -117,6 +117,20 @@ def test_a_raw_photo_is_stripped_as_the_tiff_that_it_becomes():
     pytest.importorskip("rawpy")
     photo = coding.decode(make_dng())
     assert b"Ansel" not in coding.encode(photo, photo.pixels, strip_metadata=True).data
+
+
+def test_a_raw_photo_is_written_as_a_tiff_once(monkeypatch):
+    pytest.importorskip("rawpy")
+    written, write = [], tiff_writer.write_tiff
+
+    def noted(pixels, *rest, **options):
+        written.append(pixels.shape)
+        return write(pixels, *rest, **options)
+
+    monkeypatch.setattr(tiff_writer, "write_tiff", noted)
+    photo = coding.decode(make_dng())
+    coding.encode(photo, photo.pixels)
+    assert written == [(SIDE, SIDE, 3)]
 
 
 def test_another_reader_finds_pixels_and_profile(developed):
