@@ -355,8 +355,8 @@ def test_a_run_keeps_only_small_pictures(tmp_path, report, monkeypatch):
 
 def test_without_a_page_outcomes_are_not_kept(jpeg, unblur, monkeypatch):
     kept = []
-    conclude = deblur._conclude
-    monkeypatch.setattr(deblur, "_conclude", lambda r, ui: (kept.append(r), conclude(r, ui))[1])
+    summary = deblur._print_summary
+    monkeypatch.setattr(deblur, "_print_summary", lambda r, ui: (kept.append(r), summary(r, ui))[1])
     assert unblur(jpeg).code == 0
     assert kept[0].outcomes == []
 

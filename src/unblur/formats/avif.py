@@ -30,7 +30,7 @@ from unblur.formats.pixels import code_pixels, open_image, to_array
 from unblur.formats.quality import AS_ORIGINAL, with_quality
 
 HIGH_BIT_DEPTH, TWELVE_BIT, MONOCHROME = 0x40, 0x20, 0x10
-"""Bits of the third byte of av1C; the next two tell how chroma is sampled."""
+"""Bits of the third byte of av1C; its next two bits are the chroma sampling."""
 _SUBSAMPLING = {0b00: "4:4:4", 0b10: "4:2:2", 0b11: "4:2:0"}
 
 

@@ -15,26 +15,12 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
 from unblur.errors import PhotoError
+from unblur.formats import jpeg_markers as marks
 from unblur.formats import jpeg_metadata
 from unblur.formats.codec import Codec, NewFile, Target
 from unblur.formats.jpeg_colors import move_colors
 from unblur.formats.jpeg_index import move_index
-from unblur.formats.jpeg_markers import (
-    APP2,
-    APP11,
-    EOI,
-    MPF,
-    SOI,
-    SOS,
-    Segment,
-    adobe_transform,
-    component_count,
-    edit_exif,
-    image_end,
-    is_rgb_coded,
-    segments,
-    without_metadata,
-)
+from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.photo import JPEG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array
 from unblur.score import reduction
@@ -53,8 +39,8 @@ _NEW = {"quality": 95, "subsampling": "4:4:4"}
 def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode the first image, and note how it is coded."""
     parts = tuple(segments(data))
-    image = _open(without_metadata(data, parts), max_pixels)
-    coding = _read_coding(image, is_rgb_coded(data, parts))
+    image = _open(marks.without_metadata(data, parts), max_pixels)
+    coding = _read_coding(image, marks.is_rgb_coded(data, parts))
     return Photo(to_array(image), None, JPEG, data, coding, index=parts)
 
 
@@ -63,7 +49,7 @@ def decode_reduced(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
 
     libjpeg decodes a half, a quarter or an eighth of each side in a fraction of the time.
     """
-    image = _open(without_metadata(data), max_pixels)
+    image = _open(marks.without_metadata(data), max_pixels)
     factor = reduction(*image.size)
     image.draft("L", (image.width // factor, image.height // factor))
     return to_array(image.convert("L"))
@@ -110,7 +96,7 @@ def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
     original, parts = photo.container, photo.index
     if pixels.shape[2] == 1 or photo.coding["keep_rgb"]:
         return splice(original, code_pixels(pixels, None, "JPEG", **photo.coding), parts)
-    image = open_image(without_metadata(original, parts), ["JPEG"], pixels.size)
+    image = open_image(marks.without_metadata(original, parts), ["JPEG"], pixels.size)
     image.draft("YCbCr", image.size)
     image.load()
     move_colors(image, photo.pixels, pixels, _BLOCKS[photo.coding["subsampling"]])
@@ -127,8 +113,8 @@ def coded_pixels(data: bytes, parts: Iterable[Segment] | None = None) -> Iterato
     has_scan = False
     try:
         for segment in parts or segments(data):
-            if not segment.is_metadata and segment.marker not in (SOI, EOI):
-                has_scan |= segment.marker == SOS
+            if not segment.is_metadata and segment.marker not in (marks.SOI, marks.EOI):
+                has_scan |= segment.marker == marks.SOS
                 yield data[segment.start : segment.stop]
     except ValueError:
         if not has_scan:
@@ -153,7 +139,7 @@ def splice(
         ValueError: If either is not a whole JPEG.
     """
     old, new = original_parts or tuple(segments(original)), tuple(segments(coded))
-    rgb_coded = is_rgb_coded(coded, new) if component_count(coded, new) == 3 else None
+    rgb_coded = marks.is_rgb_coded(coded, new) if marks.component_count(coded, new) == 3 else None
     kept, notes = _kept_metadata(original, old, rgb_coded)
     output = bytearray(b"\xff\xd8")
     parts = [Segment(SOI, 0, 2)]
@@ -165,14 +151,14 @@ def splice(
         parts.append(Segment(segment.marker, start, len(output)))
 
     for segment in kept:
-        if segment.marker == APP2 and segment.payload(original).startswith(MPF):
-            header = len(MPF) + 4
+        if segment.marker == marks.APP2 and segment.payload(original).startswith(marks.MPF):
+            header = len(marks.MPF) + 4
             indexes.append((segment.start + header, len(output) + header, segment.stop))
         append(original, segment)
     for segment in new:
-        if segment.marker != SOI and not segment.is_metadata:
+        if segment.marker != marks.SOI and not segment.is_metadata:
             append(coded, segment)
-    ends = (image_end(original, old), len(output))
+    ends = (marks.image_end(original, old), len(output))
     for old_base, new_base, stop in indexes:
         move_index(output, original[old_base:stop], old_base, new_base, ends)
     output += original[ends[0] :]
@@ -194,14 +180,14 @@ def _kept_metadata(
         if not segment.is_metadata:
             continue
         payload = segment.payload(original)
-        if segment.marker == APP11 and payload[:2] == b"JP":
+        if segment.marker == marks.APP11 and payload[:2] == b"JP":
             # ISO 19566-5: boxes too long for one segment share their number.
             box = payload[2:4] + payload[12:16]
             if box.endswith(b"jumb") and b"c2pa" in payload[16:64]:
                 manifests.add(box)
             if box in manifests:
                 continue
-        transform = adobe_transform(segment, payload)
+        transform = marks.adobe_transform(segment, payload)
         if None not in (transform, rgb_coded) and (transform == 0) != rgb_coded:
             notes["an Adobe segment that misstates the colour coding was left out"] = None
             continue
@@ -224,7 +210,7 @@ CODEC = Codec(
     jpeg_metadata.metadata,
     jpeg_metadata.stripped,
     decode_reduced,
-    edit_exif=edit_exif,
+    edit_exif=marks.edit_exif,
     target=Target(
         _write,
         longest_side=65_500,  # libjpeg's limit

@@ -20,7 +20,7 @@ from unblur.formats.pixels import STRIP_BYTES, Floats
 FROM_RGB = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
 )
-"""Differences of Y, Cb and Cr from those of red, green and blue (JFIF 1.02, page 3)."""
+"""Turns differences of red, green and blue into those of Y, Cb and Cr (JFIF 1.02, page 3)."""
 SHARPENINGS = 6
 """Iterations of the sharpening; each at least halves the error."""
 FIXED_POINT = 64

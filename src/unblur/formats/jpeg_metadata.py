@@ -4,33 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from unblur.formats.jpeg_markers import (
-    APP0,
-    APP1,
-    APP2,
-    APP14,
-    COM,
-    EXIF,
-    LONGEST_SEGMENT,
-    MPF,
-    Segment,
-    image_end,
-    make_segment,
-    segments,
-)
+from unblur.formats import jpeg_markers as marks
+from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.metadata import Metadata
 
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 IPTC = b"Photoshop 3.0\0"
 ICC = b"ICC_PROFILE\0"
-ICC_ROOM = LONGEST_SEGMENT - len(ICC) - 2
+ICC_ROOM = marks.LONGEST_SEGMENT - len(ICC) - 2
 """Bytes of a profile in a segment: its number, and how many there are, take one byte each."""
 LONGEST_ICC = 0xFF * ICC_ROOM
 
 JFIF = b"JFIF\0"
 JFIF_BYTES = 12
-"""Of a JFIF segment up to the thumbnail's width and height."""
+"""Length of a JFIF segment up to the thumbnail's width and height."""
 NO_THUMBNAIL = bytes(2)
 ADOBE_BYTES = 12
 
@@ -47,31 +35,35 @@ def metadata(data: bytes, parts: tuple[Segment, ...] | None = None) -> Metadata:
     profile: dict[int, bytes] = {}
     left_out: dict[str, None] = {}  # in order of appearance
     for segment in parts:
-        if not segment.is_metadata or segment.marker in (APP0, APP14):
+        if not segment.is_metadata or segment.marker in (marks.APP0, marks.APP14):
             continue
         payload = segment.payload(data)
-        if segment.marker == APP1 and payload.startswith(EXIF) and not exif:
-            exif = payload[len(EXIF) :]
-        elif segment.marker == APP1 and payload.startswith(XMP) and not xmp:
+        if segment.marker == marks.APP1 and payload.startswith(marks.EXIF) and not exif:
+            exif = payload[len(marks.EXIF) :]
+        elif segment.marker == marks.APP1 and payload.startswith(XMP) and not xmp:
             xmp = payload[len(XMP) :]
-        elif segment.marker == APP2 and payload.startswith(ICC):
+        elif segment.marker == marks.APP2 and payload.startswith(ICC):
             number = payload[len(ICC) : len(ICC) + 1]
             profile.setdefault(int.from_bytes(number, "big"), payload[len(ICC) + 2 :])
         else:
             left_out[_describe(segment.marker, payload)] = None
-    if data[image_end(data, parts) :].strip(b"\0"):
+    if data[marks.image_end(data, parts) :].strip(b"\0"):
         left_out["data after the image"] = None
     icc = b"".join(profile[number] for number in sorted(profile))
     return Metadata(exif, xmp, icc, tuple(left_out))
 
 
 def _describe(marker: int, payload: bytes) -> str:
-    if marker == COM:
+    if marker == marks.COM:
         return "comments"
-    for start, name in ((IPTC, "IPTC"), (EXTENDED_XMP, "extended XMP"), (MPF, "further images")):
+    for start, name in (
+        (IPTC, "IPTC"),
+        (EXTENDED_XMP, "extended XMP"),
+        (marks.MPF, "further images"),
+    ):
         if payload.startswith(start):
             return name
-    return f"APP{marker - APP0} segments"
+    return f"APP{marker - marks.APP0} segments"
 
 
 def with_metadata(data: bytes, blocks: Metadata) -> bytes:
@@ -81,28 +73,28 @@ def with_metadata(data: bytes, blocks: Metadata) -> bytes:
     """
     start = 2
     for segment in segments(data):
-        if segment.marker == APP0:
+        if segment.marker == marks.APP0:
             start = segment.stop
     return data[:start] + b"".join(_make_segments(blocks)) + data[start:]
 
 
 def _make_segments(blocks: Metadata) -> Iterator[bytes]:
-    for header, block in ((EXIF, blocks.exif), (XMP, blocks.xmp)):
-        if block and len(header + block) <= LONGEST_SEGMENT:
-            yield make_segment(APP1, header + block)
+    for header, block in ((marks.EXIF, blocks.exif), (XMP, blocks.xmp)):
+        if block and len(header + block) <= marks.LONGEST_SEGMENT:
+            yield marks.make_segment(marks.APP1, header + block)
     icc = blocks.icc
     if len(icc) > LONGEST_ICC:
         return
     parts = [icc[start : start + ICC_ROOM] for start in range(0, len(icc), ICC_ROOM)]
     for number, part in enumerate(parts, 1):
-        yield make_segment(APP2, ICC + bytes([number, len(parts)]) + part)
+        yield marks.make_segment(marks.APP2, ICC + bytes([number, len(parts)]) + part)
 
 
 def too_large(blocks: Metadata) -> list[str]:
     """Return the names of the blocks that do not fit; only profiles can span segments."""
-    names = [("EXIF", EXIF + blocks.exif), ("XMP", XMP + blocks.xmp)]
+    names = [("EXIF", marks.EXIF + blocks.exif), ("XMP", XMP + blocks.xmp)]
     return [
-        f"{name} of more than 64 KiB" for name, block in names if len(block) > LONGEST_SEGMENT
+        f"{name} of more than 64 KiB" for name, block in names if len(block) > marks.LONGEST_SEGMENT
     ] + ["a profile of more than 16 MiB"] * (len(blocks.icc) > LONGEST_ICC)
 
 
@@ -119,7 +111,7 @@ def _shown(data: bytes, parts: Iterable[Segment]) -> Iterator[bytes]:
         payload = segment.payload(data) if segment.is_metadata else b""
         if not segment.is_metadata:
             yield data[segment.start : segment.stop]
-        elif segment.marker == APP0 and payload.startswith(JFIF):
-            yield make_segment(APP0, payload[:JFIF_BYTES] + NO_THUMBNAIL)
-        elif segment.marker == APP14 and payload.startswith(b"Adobe"):
-            yield make_segment(APP14, payload[:ADOBE_BYTES])
+        elif segment.marker == marks.APP0 and payload.startswith(JFIF):
+            yield marks.make_segment(marks.APP0, payload[:JFIF_BYTES] + NO_THUMBNAIL)
+        elif segment.marker == marks.APP14 and payload.startswith(b"Adobe"):
+            yield marks.make_segment(marks.APP14, payload[:ADOBE_BYTES])

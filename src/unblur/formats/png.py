@@ -145,7 +145,7 @@ def read_header(data: bytes) -> Header:
 
 
 def is_animated(data: bytes) -> bool:
-    """Tell whether the file holds an animation (an acTL chunk before the pixels)."""
+    """Return whether the file is an animation (an acTL chunk before the pixels)."""
     for chunk in chunks(data):
         if chunk.type == b"acTL":
             return True

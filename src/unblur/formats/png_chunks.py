@@ -15,7 +15,7 @@ ABOUT_PIXELS = REPLACED | {b"PLTE", b"tRNS", b"IEND"}
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk's type and data, and its bytes as they are in the file."""
+    """A chunk's type and data, and its bytes in the file, checksum or padding included."""
 
     type: bytes
     data: bytes

@@ -11,7 +11,7 @@ XMP = b"XML:com.adobe.xmp\0"
 COLOR = frozenset({b"cICP", b"gAMA", b"cHRM"})
 TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 SHOWN = ABOUT_PIXELS | COLOR | {b"sRGB", b"mDCV", b"cLLI", b"sBIT", b"pHYs"}
-"""Chunks that tell how pixels are shown; a profile among them is put back by itself."""
+"""Chunks that a viewer needs to show pixels, other than the profile."""
 LONGEST_INFLATED = 64 << 20
 """Bytes of a profile or a text: far more than any real one, far less than a bomb."""
 

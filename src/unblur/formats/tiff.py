@@ -175,7 +175,7 @@ def _check_rest(original: TiffFile, result: TiffFile, page: Page) -> None:
     """Make sure that all fields and all other pages are as they were, or raise `PhotoError`."""
     reached = 0
     for start, stop in sorted(_kept_ranges(original, page)):
-        start = max(start, reached)  # what overlaps is compared once
+        start = max(start, reached)  # overlapping bytes are compared once
         if original.data[start:stop] != result.data[start:stop]:
             raise PhotoError("the TIFF file's pixels share bytes with something else in it")
         reached = max(stop, reached)

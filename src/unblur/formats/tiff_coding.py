@@ -1,8 +1,8 @@
-"""How one strip or tile of a TIFF is compressed.
+"""The compression of one strip or tile of a TIFF.
 
 TIFF 6.0, sections 9 (PackBits), 13 (LZW) and 14 (predictor); TIFF Technical
-Note 2 (JPEG); Deflate, LZMA and Zstandard as libtiff stores them. Whatever the
-core's own libraries can do needs no extra.
+Note 2 (JPEG); Deflate, LZMA and Zstandard as libtiff stores them. Only
+LZW, PackBits and Zstandard need an extra.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ DEFLATE_LEVEL = 4
 NO_PREDICTOR, HORIZONTAL_DIFFERENCING = 1, 2
 
 Samples: TypeAlias = NDArray[Any]
-"""Of uint8 or uint16."""
+"""(H, W, C), uint8 or uint16."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ file keeps its quality, read from the quantiser of its VP8 frame, and its alpha 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from unblur.formats.codec import Codec, NewFile, Target
 from unblur.formats.metadata import Metadata, from_byte_order
 from unblur.formats.photo import WEBP, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, refuse_large, to_array
+from unblur.formats.png_chunks import Chunk
 from unblur.limits import limited
 
 LOSSY, LOSSLESS = b"VP8 ", b"VP8L"

@@ -1,4 +1,4 @@
-"""How much a result differs from its photo, and where most."""
+"""The difference of a result from its photo: its amount, and its strongest part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLOCK_PX = 16
 
 @dataclass(frozen=True)
 class Change:
-    """How a result differs from its photo; all as shares of the full range."""
+    """The difference of a result from its photo, in shares of the full range."""
 
     amount: float
     """Mean absolute difference."""

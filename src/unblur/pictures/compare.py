@@ -18,9 +18,9 @@ from unblur.pictures.display import Area, Upright, make_views, turned
 from unblur.score import blur_score
 
 SIDE_PX = 960
-"""Of a photo in the comparison, at most."""
+"""Longest side of a photo in the comparison."""
 MAGNIFIED = 3
-"""How much larger than a pixel of the photo the part below is drawn."""
+"""Magnification of the part that is drawn below the photos."""
 DETAIL_SHAPE = 4, 3
 DETAIL_PX = 192
 """Width of the part in a page, pixel by pixel, unless its photos are smaller."""
@@ -29,8 +29,8 @@ GAP_PX, LABEL_PX, LABEL_WIDTH_PX, FONT_PX = 16, 40, 240, 22
 GROUND, INK, MARK = (24, 25, 27), (235, 236, 238), (255, 196, 0)
 
 DRAWING_BYTES = 80 << 20
-"""Memory that drawing takes besides photo and result, whatever their size, from above: measured
-were 60 MB at most of 8 bits and 69 MB of 16."""
+"""Upper bound of the memory for drawing besides photo and result, of any size. Measured: 60 MB at
+8 bits, 69 MB at 16."""
 
 PICTURE_CODING = {"format": "WEBP", "quality": 60, "method": 4}
 
@@ -44,13 +44,13 @@ class Pair:
     change: Change
 
     def strongest(self, width: int) -> Area:
-        """Return the part, as wide as told and of the usual shape, that changed most."""
+        """Return the part of this width, and of the usual shape, that changed most."""
         return self.change.strongest(width, max(1, width * DETAIL_SHAPE[1] // DETAIL_SHAPE[0]))
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Small pictures of a photo for a page, upright and coded as WebP; and what is told of it."""
+    """Small pictures of a photo for a page, upright and coded as WebP, and facts on the change."""
 
     before: bytes
     after: bytes
@@ -109,7 +109,7 @@ def draw_comparison(pair: Pair, side: int = SIDE_PX) -> Image.Image:
 
 
 def draw_coarsely(pair: Pair, side: int, height: int) -> Image.Image:
-    """Draw what changed most pixel by pixel, below the whole photo if there is room for both.
+    """Draw the part that changed most pixel by pixel, below the whole photo if there is room.
 
     Args:
         pair: What to draw; before is on the left of after.

@@ -111,7 +111,7 @@ def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Convert colours; those of a profile that is damaged or of another kind stay as they are."""
+    """Convert colours to sRGB; they stay unchanged if the profile is damaged or of another kind."""
     if profile:
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

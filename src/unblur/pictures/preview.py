@@ -21,7 +21,7 @@ from unblur.pictures.compare import Pair, draw_coarsely, draw_comparison
 
 WIDEST_PX, WIDEST_COLUMNS = 1600, 160
 SHARE_OF_ROWS = 0.8
-"""Of the terminal's height, for one photo."""
+"""Share of the terminal's height for one photo."""
 KITTY_CHUNK = 4096
 SIXEL_COLORS = 255
 SIXEL_ROWS = 6
@@ -34,9 +34,9 @@ class Preview:
     """A picture for a terminal."""
 
     code: str
-    """What the terminal is sent as it is; empty if it knows no pictures."""
+    """Bytes for the terminal; empty if it cannot show pictures."""
     blocks: Image.Image | None = None
-    """What is shown by characters then."""
+    """The picture to draw with characters instead."""
 
 
 def draw_preview(pair: Pair, screen: Screen) -> Preview:
