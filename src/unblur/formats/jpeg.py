@@ -142,7 +142,7 @@ def splice(
     rgb_coded = marks.is_rgb_coded(coded, new) if marks.component_count(coded, new) == 3 else None
     kept, notes = _kept_metadata(original, old, rgb_coded)
     output = bytearray(b"\xff\xd8")
-    parts = [Segment(SOI, 0, 2)]
+    parts = [Segment(marks.SOI, 0, 2)]
     indexes = []  # offsets of multi-picture indexes: in the original, in the output, and end
 
     def append(data: bytes, segment: Segment) -> None:

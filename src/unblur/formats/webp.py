@@ -38,15 +38,6 @@ QUALITY = 90
 """Quality for photos of other formats, finer than libwebp's default."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """A chunk's type and data, and all its bytes with padding."""
-
-    type: bytes
-    data: bytes
-    raw: bytes
-
-
 def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode a still photo, and note how it is coded."""
     frame = _image_chunk(data)
