@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_pixels
 from PIL import Image
 
@@ -114,6 +115,24 @@ def test_the_first_part_has_what_judging_needs(data, tmp_path):
     first, *_ = pack.write_parts(data, tmp_path / "parts", most_bytes=1e9)
     assert (first / "photos" / f"{FIRST_HELD_OUT[0]}.png").exists()
     assert (first / "pairs/blur/reds_street_1.png").exists()
+
+
+def test_dead_units_of_weights_are_revived_before_a_training_goes_on(run, tmp_path, capsys):
+    network = SRN(TINY)
+    with torch.no_grad():
+        network.encoders[2][0].conv1.bias[:3] = -100
+    save_network(network, tmp_path / "tiny.safetensors")
+    home = tmp_path / "home"
+    run(
+        *("--seconds", "1", "--parts", "--keep", str(home)),
+        *("--shapes", "compact", "--start-from", str(tmp_path / "tiny.safetensors")),
+    )
+    revived = capsys.readouterr().out.split()[0]
+    assert int(revived) >= 3
+    start = load_network(home / "compact-start.safetensors")
+    assert start.encoders[2][0].conv1.bias[:3].min() > -10
+    trained = load_network(home / "compact.safetensors")
+    assert not torch.equal(trained.output.weight, start.output.weight)
 
 
 def test_weights_of_another_shape_are_refused(run, tmp_path):

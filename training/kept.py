@@ -35,11 +35,12 @@ def write(kept: Path, folder: Path, weights: Mapping[str, Path]) -> None:
     Args:
         kept: Where to.
         folder: The training's, for compiled kernels.
-        weights: Weights files by what to call their copies.
+        weights: Weights files by what to call their copies; those that do not exist are left out.
     """
     kept.mkdir(parents=True, exist_ok=True)
     for name, path in weights.items():
-        copy_in_pieces(path, kept / f"{name}.safetensors")
+        if path.exists():
+            copy_in_pieces(path, kept / f"{name}.safetensors")
     save_compiled(folder)
     if (folder / COMPILED).exists():
         copy_in_pieces(folder / COMPILED, kept / COMPILED)

@@ -125,10 +125,10 @@ def page(photos: Sequence[Work], pairs: Sequence[Work]) -> str:
         for (source, licence), number in sorted(counts.items())
     ]
     lines = [
-        "# Photos for the next weights",
+        "# Photos for training",
         "",
-        "What the weights that are trained next learn from; the [model card](../weights/README.md)",
-        "has the list for those that are shipped. Made by `python -m training.photos`.",
+        "What networks are trained and judged on. The [model card](../weights/README.md)",
+        "sums them up for the shipped weights. Made by `python -m training.photos`.",
         "",
         f"{len(photos)} photos and {len(pairs)} pairs of frames. Those held out are never trained",
         "on. Not used, since what its licence allows is not stated: "

@@ -30,7 +30,7 @@ from training.synthesis.plan import largest_scene
 from training.synthesis.recipe import KERNEL, Recipe
 from training.synthesis.sources import Sources, read_sources
 from training.trainer import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
-from unblur.models.weights import load_network
+from unblur.models.weights import load_network, save_network
 from unblur.network.srn import SRN
 
 SHAPES = {
@@ -41,6 +41,9 @@ SHAPES = {
 """Networks that are compared: today's; one that does its work on coarser levels, as large as a file
 of 32 MB holds; and a narrower one of that kind, which costs three quarters."""
 
+
+START = "start.safetensors"
+"""The weights that a training went on from, their dead units revived, in a shape's folder."""
 
 LEAST_SECONDS = 1.0
 """A shape trains for so long even if no time is left."""
@@ -64,6 +67,7 @@ def make_trainer(
             raise SystemExit(f"{options.start_from} is of another shape than {shape}: see --shapes")
         network.to(options.device).train().requires_grad_(True)
         print(f"{revive(network, some_crops(options, sources))} dead units revived", flush=True)
+        save_network(network, folder / START, torch.float16)
     else:
         network, begin = SRN(SHAPES[shape]), 0.0
         initialise(network)
@@ -158,7 +162,8 @@ def main() -> None:
     until = begun + options.seconds - (options.judging if options.parts else 0)
     weights = train_shapes(options, until)
     if options.keep:
-        kept.write(options.keep, options.folder, weights)
+        starts = {f"{shape}-start": path.with_name(START) for shape, path in weights.items()}
+        kept.write(options.keep, options.folder, weights | starts)
     if options.parts:
         photos, pairs = options.data / "photos", options.data / "pairs"
         table = aligned(judge_weights(weights, options.parts, photos, pairs, options.device))

@@ -85,7 +85,7 @@ MODELS = {
             parameters=3_771_980,
             file="srn-compact.safetensors",
             size=7_552_008,
-            sha256="1e8e7193d14dbfa0a5056d17d7be9ac18ff8a883e3842086db3c02a344277d48",
+            sha256="aefab64dcceb197e00ae757a89f9d79abe970ab334e18489f7acb45db8ed8f2c",
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
