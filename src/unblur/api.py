@@ -1,7 +1,7 @@
 """The Python interface: a photo in, a photo of the same kind out; see ``docs/api.md``.
 
-Nothing here prints or exits. What is worth knowing without being an error goes
-to the logger ``unblur``, which is silent unless the caller asks for it.
+Nothing here prints or exits. Notes and warnings go to the logger ``unblur``, which is
+silent unless the caller configures it.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _log = logging.getLogger("unblur")
 _log.addHandler(logging.NullHandler())
 
 _MODES = ("L", "LA", "RGB", "RGBA", "I;16")
-"""Of Pillow images: grey and RGB, both perhaps with opacity, and 16-bit grey."""
+"""Modes of Pillow images that are accepted."""
 
 
 class Deblurrer:
     """Deblurs photos with one network, which is loaded once.
 
-    Not for several threads at once. Leaving its context, or `close`, lets go of
-    the network.
+    Use it from one thread at a time. `close`, or the end of a ``with`` block, frees the
+    network.
 
     Args:
         model: A model's name, or a weights file.
@@ -100,7 +100,7 @@ class Deblurrer:
         self.close()
 
     def close(self) -> None:
-        """Let go of the network; photos are refused from now on."""
+        """Free the network; from now on, photos are refused."""
         self._network = None
 
     def __call__(
@@ -110,19 +110,19 @@ class Deblurrer:
 
         Args:
             image: A path, a file's content, a Pillow image or an array.
-            output: For paths: the file, or the folder, that the result is written
-                to; by default ``<name>-unblurred.<ext>`` beside the photo.
-            overwrite: For paths: replace a file that is there.
+            output: For paths: file or folder of the result; by default
+                ``<name>-unblurred.<ext>`` beside the photo.
+            overwrite: For paths: replace an existing file.
 
         Returns:
-            The same kind: the path of the result, the content of its file, an image
-            with the photo's ``info``, or an array of the same shape and type. The
-            photo that was handed in is never changed.
+            A result of the same kind: the path of the result, the content of its file, an
+            image with the photo's ``info``, or an array of the same shape and type. The
+            photo itself is never changed.
 
         Raises:
-            PhotoError: If it is no photo, cannot be read or written, or needs more
-                memory than there is.
-            UsageError: If it is of no kind that is told above, or closed.
+            PhotoError: If it is not a photo, cannot be read or written, or needs more
+                memory than is free.
+            UsageError: If ``image`` is of another type, or the network was freed.
         """
         if self._network is None:
             raise UsageError("the Deblurrer is closed")
@@ -182,7 +182,7 @@ def deblur(
     views: int = 1,
     max_memory: int | None = None,
 ) -> Photo:
-    """Deblur one photo; see `Deblurrer`, which loads the network once for many.
+    """Deblur one photo; for several photos, `Deblurrer` loads the network only once.
 
     Raises:
         UnblurError: As `Deblurrer` does.
@@ -194,7 +194,7 @@ def deblur(
 
 
 def blur_score(image: Photo) -> float:
-    """Return by how much the sharpest contours of a photo are too wide.
+    """Return the excess width of the sharpest contours of a photo.
 
     Args:
         image: A path, a file's content, a Pillow image or an array.
@@ -203,8 +203,8 @@ def blur_score(image: Photo) -> float:
         Thousandths of the photo's diagonal, 0 or more; see `unblur.score.blur_score`.
 
     Raises:
-        PhotoError: If it is no photo, or cannot be read.
-        UsageError: If it is of no kind that is told above.
+        PhotoError: If it is not a photo, or cannot be read.
+        UsageError: If ``image`` is of another type.
     """
     with _named(image):
         if isinstance(image, str | Path):
@@ -215,13 +215,13 @@ def blur_score(image: Photo) -> float:
 
 
 def list_models() -> tuple[Model, ...]:
-    """Return the models that are known by name, the default first."""
+    """Return the known models, the default first."""
     return tuple(MODELS.values())
 
 
 @contextlib.contextmanager
 def _named(image: object) -> Iterator[None]:
-    """Let errors with a file name it."""
+    """Add the name of the file to errors."""
     try:
         yield
     except PhotoError as error:
@@ -231,7 +231,7 @@ def _named(image: object) -> Iterator[None]:
 
 
 def _not_a_stream(path: str) -> str:
-    """Return a path that cannot be taken for standard input or output."""
+    """Return a path that does not mean standard input or output."""
     return str(Path.cwd() / path) if path == STREAM else path
 
 
@@ -266,7 +266,7 @@ def _read(image: object) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 
 def _like(image: object, pixels: NDArray[Any], alpha: NDArray[Any] | None) -> object:
-    """Return pixels as what they were read from, with an image's ``info``."""
+    """Return pixels as an array or image, like the original, with an image's ``info``."""
     if not isinstance(image, PIL.Image.Image):
         return pixels
     result = PIL.Image.fromarray(to_samples(pixels, alpha))

@@ -63,7 +63,7 @@ class Device:
     free_bytes: int
     """Free memory, within the container's limit."""
     tile: int | None
-    """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without weights."""
+    """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without a passed test."""
     problem: str | None
     """Error of the self-test; ``None`` if the device is correct or was not tested."""
     seconds: float | None
@@ -79,7 +79,7 @@ class PyTorch:
     warning: str
     """Its warning about an unusable driver."""
     devices: tuple[Device, ...]
-    """The fastest first."""
+    """Fastest first."""
     chosen: str
     """The device that ``--device auto`` takes."""
     threads: int
@@ -98,7 +98,7 @@ class ModelFile:
     size: int | None
     """In bytes."""
     problem: str | None
-    """Why they cannot be used."""
+    """Why the weights cannot be used; ``None`` if they can."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Examination:
     """All results."""
 
     unblur: str
-    """Its version."""
+    """Version of unblur."""
     installed_in: str
     python: str
     system: str
@@ -125,7 +125,7 @@ class Examination:
     models_folder: str
     """Folder of downloaded and imported models; it may be missing."""
     configuration: str
-    """Path of the file; it may be missing."""
+    """Path of the configuration file; it may be missing."""
     has_configuration: bool
     configuration_problem: str | None
 
@@ -260,7 +260,7 @@ def _configuration_problem(options: Mapping[str, bool]) -> str | None:
 
 
 def _examine_model(name: str) -> tuple[ModelFile, SRN | None]:
-    """Return what is known of a model's weights, and the network if they can be used."""
+    """Examine a model's weights; return their network, too, if they can be used."""
     try:
         path = find_weights(name)
     except WeightsError as error:

@@ -72,7 +72,9 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         session = Session(options, history, settings, ui, stdout, report)
         code = ExitCode.OK
         try:
-            run_plan(plan, _make_runner(weights, flags, options, ui), session)
+            runner = _make_runner(weights, flags, options, ui)
+            del weights  # so that their file's bytes are freed when the network is built
+            run_plan(plan, runner, session)
         finally:  # also after an interrupt
             if page and report.counts:
                 facts = len(plan.jobs), time.monotonic() - started, ui.settings

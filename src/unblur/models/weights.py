@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 CONFIG_KEY = "unblur.config"
 """Header entry that holds the `SRNConfig` as JSON."""
 CHECKSUM_KEY = "unblur.sha256"
-"""Header entry that holds the sha256 of all else in the file; see `_checksum`."""
+"""Header entry with the sha256 of the rest of the file; see `_checksum`."""
 SOURCE_KEY, SOURCE_CHECKSUM_KEY = "unblur.source", "unblur.source-sha256"
-"""Header entries that tell which file the weights were read from, and its sha256."""
+"""Header entries with the name and the sha256 of the file that the weights were read from."""
 
 LARGEST_FILE_BYTES = 1 << 30
-"""No network comes near this; a larger file is not read."""
+"""Larger files are not read; networks are much smaller."""
 LENGTH_BYTES = 8
-"""A file begins with the length of its header."""
+"""Bytes at the start of a file, which hold the length of its header."""
 LARGEST_HEADER_BYTES = 16 << 20
 NOTES = "__metadata__"
-"""The part of the header that holds entries of the writer's own."""
+"""The part of the header with entries of the writer's own."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def read_weights(path: Path) -> bytes:
 
 
 def read_notes(path: Path) -> dict[str, str]:
-    """Return the entries of a weights file's header, without reading the weights.
+    """Return the header entries of a weights file, without reading the weights.
 
     Raises:
         WeightsError: If it is missing or damaged.
@@ -114,7 +114,10 @@ def decode_network(data: bytes, is_verified: bool = False) -> SRN:
 
     Args:
         data: The content of the file.
-        is_verified: Whether its checksum need not be compared.
+        is_verified: Whether it is known to be undamaged; its checksum is not compared then.
+
+    Returns:
+        The network, with its weights in the stored type.
 
     Raises:
         ValueError: If they are damaged or do not fit.
@@ -149,10 +152,10 @@ def decode_tensors(data: bytes) -> dict[str, torch.Tensor]:
 
 
 def build_network(config: SRNConfig, tensors: dict[str, torch.Tensor]) -> SRN:
-    """Build a network from its weights, which it keeps without a copy.
+    """Build a network from its weights, without copying them.
 
     Raises:
-        ValueError: With the first difference, if they do not fit or are not finite.
+        ValueError: If the weights do not fit or are not finite; names the first problem.
     """
     import torch
 
@@ -180,7 +183,13 @@ def build_network(config: SRNConfig, tensors: dict[str, torch.Tensor]) -> SRN:
 
 
 def save_network(network: SRN, path: Path, dtype: torch.dtype | None = None) -> None:
-    """Write a network's weights and configuration; see `encode_network`."""
+    """Write a network's weights and configuration.
+
+    Args:
+        network: The network to write.
+        path: The file to write.
+        dtype: Type to store weights in, such as ``torch.float16``; by default unchanged.
+    """
     path.write_bytes(encode_network(network, dtype))
 
 
@@ -190,8 +199,8 @@ def encode_network(
     """Return a network as the bytes of a weights file.
 
     Args:
-        network: Its weights and configuration are stored.
-        dtype: Type of the stored numbers; by default that of the weights.
+        network: The network.
+        dtype: Type to store weights in; by default unchanged.
         notes: Further entries of the header.
     """
     import safetensors.torch
@@ -204,9 +213,9 @@ def encode_network(
 
 
 def _checksum(header: dict[str, Any], data: bytes) -> str:
-    """Return the sha256 of the arrays and of the header without its entry for the checksum.
+    """Return the sha256 of the arrays and of the header without the checksum's own entry.
 
-    The header is encoded anew: the order of its entries and spaces do not matter.
+    The header is serialised again, so the order of its entries and spaces do not matter.
     """
     notes = {key: value for key, value in header[NOTES].items() if key != CHECKSUM_KEY}
     digest = hashlib.sha256(json.dumps(header | {NOTES: notes}, sort_keys=True).encode())

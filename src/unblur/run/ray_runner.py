@@ -36,7 +36,7 @@ LOCAL_STORE_BYTES = 128 << 20
 
 
 class RayRunner:
-    """Does jobs on a Ray cluster.
+    """Runs jobs on a Ray cluster.
 
     Args:
         address: ``auto``, ``local``, ``host:port`` or ``ray://host:port``.

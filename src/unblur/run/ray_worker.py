@@ -79,12 +79,15 @@ class Worker:
         return type(reason)(f"the worker on {ray.util.get_node_ip_address()}: {reason}")
 
     def _load_network(self) -> dict[str, Any]:
-        engine, cores = self._options.engine, int(self._shape["num_cpus"]) or "auto"
-        device = "cuda" if self._shape.get("num_gpus") else "cpu"
-        threads = cores if engine.threads == "auto" else engine.threads
+        engine, cores = self._options.engine, int(self._shape["num_cpus"])
+        engine = replace(
+            engine,
+            device="cuda" if self._shape.get("num_gpus") else "cpu",
+            threads=(cores or "auto") if engine.threads == "auto" else engine.threads,
+        )
         self._deblurrer = load_deblurrer(
             ray.get(self._network[0]),
-            replace(engine, device=device, threads=threads),
+            engine,
             reserved=steps.drawing_bytes(self._options),
             warn=self._warnings.append,
         )
