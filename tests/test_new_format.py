@@ -6,9 +6,11 @@ width, height and the length of an XMP packet, the packet itself (or nothing), a
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from conftest import make_jpeg, make_pixels
 
 from unblur.errors import PhotoError
 from unblur.formats import coding, photo
-from unblur.formats.codec import Codec, NewFile, Target
+from unblur.formats.codec import Codec, Target, codec_of
 from unblur.formats.metadata import Metadata
 from unblur.formats.photo import PNG, Encoded, Format, Photo, identify
 from unblur.formats.pixels import refuse_large
@@ -62,16 +64,16 @@ def stripped(data):
     return join(np.frombuffer(samples, np.uint8).reshape(shape), b"")
 
 
-def write(new: NewFile):
-    return join(new.pixels, new.metadata.xmp)
+def write(new, blocks, quality):
+    return join(new.pixels, blocks.xmp)
 
 
 CODEC = Codec(
-    decode,
-    encode,
-    coded_pixels,
-    metadata,
-    stripped,
+    decode=decode,
+    encode=encode,
+    coded_pixels=coded_pixels,
+    metadata=metadata,
+    stripped=stripped,
     target=Target(write, longest_side=0xFFFF, is_8_bit=True, has_opacity=False),
 )
 
@@ -177,3 +179,18 @@ def test_messages_name_the_format_among_the_others(album, unblur):
     assert "TIFF, camera RAW and Plain" in refused
     events = unblur(album / "photo.plain", "--json").stdout.splitlines()
     assert [json.loads(event)["status"] for event in events] == ["done"]
+
+
+def test_no_module_but_its_own_names_a_format():
+    rows = {row.name.rpartition(" ")[2].upper(): row for row in photo.FORMATS[:-1]}
+    assert all(getattr(photo, name) is row for name, row in rows.items())
+    imported = {
+        (alias.name, path.stem)
+        for path in Path(photo.__file__).parents[1].rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == photo.__name__
+        for alias in node.names
+        if alias.name in rows
+    }
+    assert imported == {(name, row.module.rpartition(".")[2]) for name, row in rows.items()}
+    assert all(isinstance(codec_of(row), Codec) for row in photo.FORMATS)

@@ -129,6 +129,7 @@ def test_a_raw_photo_is_written_as_a_tiff_once(monkeypatch):
 
     monkeypatch.setattr(tiff_writer, "write_tiff", noted)
     photo = coding.decode(make_dng())
+    assert written == []
     coding.encode(photo, photo.pixels)
     assert written == [(SIDE, SIDE, 3)]
 

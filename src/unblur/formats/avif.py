@@ -99,11 +99,11 @@ def _check_conversion(photo: Photo) -> tuple[str, ...]:
 
 
 CODEC = Codec(
-    decode,
-    encode,
-    bmff_metadata.coded_pixels,
-    bmff_metadata.metadata,
-    bmff_metadata.stripped,
+    decode=decode,
+    encode=encode,
+    coded_pixels=bmff_metadata.coded_pixels,
+    metadata=bmff_metadata.metadata,
+    stripped=bmff_metadata.stripped,
     upright=bmff_metadata.upright,
     check_conversion=_check_conversion,
 )

@@ -18,24 +18,12 @@ from unblur.formats.photo import Encoded, Format, Photo
 
 
 @dataclass(frozen=True)
-class NewFile:
-    """The contents of a file that is written from nothing."""
-
-    pixels: NDArray[Any]
-    """(H, W, 1 or 3), uint8 or uint16."""
-    alpha: NDArray[Any] | None
-    """(H, W), of the same type."""
-    alpha_is_opacity: bool
-    metadata: Metadata
-    quality: int | None = None
-    """1 to 100; ``None``: a high one."""
-
-
-@dataclass(frozen=True)
 class Target:
     """How photos of other formats are written in this one."""
 
-    write: Callable[[NewFile], bytes]
+    write: Callable[[Photo, Metadata, int | None], bytes]
+    """Writes a new file of a photo's pixels and alpha, and of metadata; the quality is 1 to 100, or
+    ``None`` for a high one."""
     longest_side: int | None = None
     """In pixels; ``None``: unlimited."""
     is_8_bit: bool = False

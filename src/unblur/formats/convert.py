@@ -8,13 +8,14 @@ HEIF and AVIF is not decoded. Formats of 8 bits get 16-bit photos rounded.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
-from unblur.formats.codec import NewFile, Target, codec_of
+from unblur.formats.codec import Target, codec_of
 from unblur.formats.photo import Encoded, Format, Photo
 from unblur.formats.pixels import rounded
 
@@ -58,8 +59,8 @@ def convert(
         left_out.append("an extra channel")
     if left_out:
         notes.append(f"left out of the {form.name} file: {', '.join(left_out)}")
-    new = NewFile(pixels, alpha, photo.alpha_is_opacity, metadata, quality)
-    return Encoded(target.write(new), tuple(notes))
+    photo = replace(photo, pixels=pixels, alpha=alpha)
+    return Encoded(target.write(photo, metadata, quality), tuple(notes))
 
 
 def _refuse_unfit(photo: Photo, form: Format, target: Target) -> None:

@@ -109,11 +109,11 @@ def _rounded(pixels: NDArray[np.uint16], depth: int) -> NDArray[np.uint16]:
 
 
 CODEC = Codec(
-    decode,
-    encode,
-    bmff_metadata.coded_pixels,
-    bmff_metadata.metadata,
-    bmff_metadata.stripped,
+    decode=decode,
+    encode=encode,
+    coded_pixels=bmff_metadata.coded_pixels,
+    metadata=bmff_metadata.metadata,
+    stripped=bmff_metadata.stripped,
     upright=bmff_metadata.upright,
     check_conversion=bmff_metadata.check_conversion,
 )

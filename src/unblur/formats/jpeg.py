@@ -17,10 +17,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from unblur.errors import PhotoError
 from unblur.formats import jpeg_markers as marks
 from unblur.formats import jpeg_metadata
-from unblur.formats.codec import Codec, NewFile, Target
+from unblur.formats.codec import Codec, Target
 from unblur.formats.jpeg_colors import move_colors
 from unblur.formats.jpeg_index import move_index
 from unblur.formats.jpeg_markers import Segment, segments
+from unblur.formats.metadata import Metadata
 from unblur.formats.photo import JPEG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array
 from unblur.score import reduction
@@ -197,19 +198,19 @@ def _kept_metadata(
     return kept, tuple(notes)
 
 
-def _write(new: NewFile) -> bytes:
-    options = _NEW if new.quality is None else {**_NEW, "quality": new.quality}
-    coded = code_pixels(new.pixels, None, "JPEG", **options)
-    return jpeg_metadata.with_metadata(coded, new.metadata)
+def _write(photo: Photo, metadata: Metadata, quality: int | None) -> bytes:
+    options = _NEW if quality is None else {**_NEW, "quality": quality}
+    coded = code_pixels(photo.pixels, None, "JPEG", **options)
+    return jpeg_metadata.with_metadata(coded, metadata)
 
 
 CODEC = Codec(
-    decode,
-    encode,
-    coded_pixels,
-    jpeg_metadata.metadata,
-    jpeg_metadata.stripped,
-    decode_reduced,
+    decode=decode,
+    encode=encode,
+    coded_pixels=coded_pixels,
+    metadata=jpeg_metadata.metadata,
+    stripped=jpeg_metadata.stripped,
+    decode_reduced=decode_reduced,
     edit_exif=marks.edit_exif,
     target=Target(
         _write,

@@ -20,7 +20,8 @@ from PIL import Image
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
 from unblur.formats import png_metadata
-from unblur.formats.codec import Codec, NewFile, Target
+from unblur.formats.codec import Codec, Target
+from unblur.formats.metadata import Metadata
 from unblur.formats.photo import PNG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array, to_samples
 from unblur.formats.png_chunks import ABOUT_PIXELS, REPLACED, SIGNATURE, Chunk, chunks, make_chunk
@@ -230,15 +231,15 @@ def _rescaled(chunk: Chunk, old: Header, new: Header) -> bytes:
     return chunk.raw
 
 
-def _write(new: NewFile) -> bytes:
-    return png_metadata.with_metadata(code(new.pixels, new.alpha), new.metadata)
+def _write(photo: Photo, metadata: Metadata, quality: int | None) -> bytes:
+    return png_metadata.with_metadata(code(photo.pixels, photo.alpha), metadata)
 
 
 CODEC = Codec(
-    decode,
-    encode,
-    coded_pixels,
-    png_metadata.metadata,
-    png_metadata.stripped,
+    decode=decode,
+    encode=encode,
+    coded_pixels=coded_pixels,
+    metadata=png_metadata.metadata,
+    stripped=png_metadata.stripped,
     target=Target(_write),
 )

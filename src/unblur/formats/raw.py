@@ -185,4 +185,9 @@ def _make_exif(file: TiffFile, first: dict[int, Field]) -> bytes:
     return write_block(kept + about_pixels, linked, order)
 
 
-CODEC = Codec(decode, encode, coded_pixels, metadata)
+CODEC = Codec(
+    decode=decode,
+    encode=encode,
+    coded_pixels=coded_pixels,
+    metadata=metadata,
+)

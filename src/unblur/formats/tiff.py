@@ -16,7 +16,7 @@ from itertools import chain
 import numpy as np
 
 from unblur.errors import PhotoError
-from unblur.formats.codec import Codec, NewFile, Target
+from unblur.formats.codec import Codec, Target
 from unblur.formats.metadata import FURTHER_PAGES, Metadata
 from unblur.formats.photo import TIFF, Encoded, Photo
 from unblur.formats.pixels import refuse_large
@@ -244,15 +244,15 @@ def check_conversion(photo: Photo) -> tuple[str, ...]:
     return ()
 
 
-def _write(new: NewFile) -> bytes:
-    return write_tiff(new.pixels, new.alpha, new.metadata, alpha_is_opacity=new.alpha_is_opacity)
+def _write(photo: Photo, metadata: Metadata, quality: int | None) -> bytes:
+    return write_tiff(photo.pixels, photo.alpha, metadata, alpha_is_opacity=photo.alpha_is_opacity)
 
 
 CODEC = Codec(
-    decode,
-    encode,
-    coded_pixels,
-    metadata,
+    decode=decode,
+    encode=encode,
+    coded_pixels=coded_pixels,
+    metadata=metadata,
     check_conversion=check_conversion,
     target=Target(_write, has_extra_channel=True),
 )

@@ -98,10 +98,11 @@ def write_tiff(
         fields[Tag.ICC_PROFILE] = Field(Tag.ICC_PROFILE, UNDEFINED, len(metadata.icc), metadata.icc)
     output[:8] = write_header(exif.order, len(output))
     output += write_directory(list(fields.values()), exif.order, len(output))
-    if metadata.exif and is_camera_raw(bytes(output)):
+    data = bytes(output)
+    if metadata.exif and is_camera_raw(data):
         others = replace(metadata, exif=b"")
         return write_tiff(pixels, alpha, others, compression, alpha_is_opacity)
-    return bytes(output)
+    return data
 
 
 def _choose_coding(samples: Samples, compression: Compression, order: str) -> Coding:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
-from unblur.formats.codec import Codec, NewFile, Target
+from unblur.formats.codec import Codec, Target
 from unblur.formats.metadata import Metadata, from_byte_order
 from unblur.formats.photo import WEBP, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, refuse_large, to_array
@@ -289,17 +289,17 @@ def stripped(data: bytes) -> bytes:
     return with_metadata(data, read_metadata(data).stripped())
 
 
-def _write(new: NewFile) -> bytes:
-    quality = QUALITY if new.quality is None else new.quality
-    return with_metadata(code_pixels(new.pixels, new.alpha, "WEBP", quality=quality), new.metadata)
+def _write(photo: Photo, metadata: Metadata, quality: int | None) -> bytes:
+    quality = QUALITY if quality is None else quality
+    return with_metadata(code_pixels(photo.pixels, photo.alpha, "WEBP", quality=quality), metadata)
 
 
 CODEC = Codec(
-    decode,
-    encode,
-    coded_pixels,
-    read_metadata,
-    stripped,
-    # The width of the size fields in VP8's and VP8L's headers.
+    decode=decode,
+    encode=encode,
+    coded_pixels=coded_pixels,
+    metadata=read_metadata,
+    stripped=stripped,
+    # 14 bits hold a side in the headers of VP8 and VP8L.
     target=Target(_write, longest_side=16_383, is_8_bit=True, has_quality=True),
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unblur.errors import PhotoError
-from unblur.formats.photo import HEADER_BYTES, JPEG, identify
+from unblur.formats.photo import FORMATS, HEADER_BYTES, identify
 from unblur.options import Options
 from unblur.run.content import read_content
 from unblur.run.find import BACKUP, find, is_same
@@ -70,7 +70,7 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
     else:
         options = Options(recursive=choices.recursive, in_place=True)
         # Any known format: photos themselves need not be opened.
-        for found in find(named, options, Listing(), known_format=lambda path: JPEG):
+        for found in find(named, options, Listing(), known_format=lambda path: FORMATS[0]):
             if found.problem:
                 yield Job(found.place, None, problem=found.problem)
             elif found.passed_over == BACKUP and isinstance(found.place, Path):
