@@ -59,7 +59,7 @@ def open_model(model: str) -> Weights:
             embedded and not the file of this version.
     """
     path, known = find_weights(model), MODELS.get(model)
-    with errors_as_weights_errors(path, advises=True):
+    with errors_as_weights_errors(path):
         data = read_weights(path)
     found, is_embedded = hashlib.sha256(data).hexdigest(), bool(known and known.is_embedded)
     if known and is_embedded and found != known.sha256:

@@ -172,15 +172,10 @@ class Deblurrer:
         limit = None if allowed is None else allowed - self.reserved
         return largest_tile(needs, self.tile, smallest, limit)
 
-    @property
-    def is_asynchronous(self) -> bool:
-        """Whether the device computes while the next tile is prepared."""
-        return self.device.type == "cuda"
-
     def upload(self, array: NDArray[Any]) -> Tensor:
         """Copy an array to the device, if possible without waiting."""
         tensor = torch.from_numpy(array)
-        if self.is_asynchronous:
+        if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
 

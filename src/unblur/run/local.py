@@ -37,7 +37,7 @@ class LocalRunner:
 
     def __enter__(self) -> LocalRunner:
         self._deblurrer = self._make_deblurrer()
-        del self._make_deblurrer  # and the weights' bytes with it
+        del self._make_deblurrer  # and the bytes of the weights that it holds
         return self
 
     def __exit__(self, *unused: object) -> None:
