@@ -183,7 +183,11 @@ def find_extras() -> tuple[Extra, ...]:
 
 def findings(examination: Examination) -> list[Finding]:
     """Return the problems, then advice."""
-    found = [*_pytorch_problems(examination), *_other_problems(examination)]
+    found = _pytorch_problems(examination)
+    problems = [model.problem for model in examination.models if model.problem]
+    found += [Finding(problem, exit_code=ExitCode.WEIGHTS) for problem in problems]
+    if examination.configuration_problem:
+        found.append(Finding(examination.configuration_problem, exit_code=ExitCode.USAGE))
     return sorted(found, key=lambda finding: finding.exit_code is ExitCode.OK)
 
 
@@ -222,17 +226,6 @@ def _unused_gpu(examination: Examination, pytorch: PyTorch) -> list[Finding]:
         why = f"torch, built for {pytorch.build}, does not see it"
     text = f"There is an {gpu.maker} GPU, but {why}. To use it, see {INSTALL_PAGE} or run:"
     return [Finding(text, install_command(gpu))]
-
-
-def _other_problems(examination: Examination) -> list[Finding]:
-    found = [
-        Finding(str(model.problem), exit_code=ExitCode.WEIGHTS)
-        for model in examination.models
-        if model.problem
-    ]
-    if examination.configuration_problem:
-        found.append(Finding(examination.configuration_problem, exit_code=ExitCode.USAGE))
-    return found
 
 
 def _version(package: str) -> str | None:

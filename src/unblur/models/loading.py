@@ -26,11 +26,7 @@ def limit_openmp_spinning() -> None:
 
 
 def load_deblurrer(
-    weights: Weights | SRN,
-    engine: Engine,
-    *,
-    reserved: int = 0,
-    warn: Callable[[str], None],
+    weights: Weights | SRN, engine: Engine, *, reserved: int = 0, warn: Callable[[str], None]
 ) -> Deblurrer:
     """Load a network onto a device, after testing that the device computes correctly.
 

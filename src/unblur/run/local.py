@@ -94,12 +94,7 @@ def load_ahead(
 
 
 def _load(job: Job, session: Session) -> LoadedPhoto:
-    """Load a photo unless it is done.
-
-    Raises:
-        PhotoError: If it cannot be processed.
-        LeftAlone: If it is done already, or need not be deblurred.
-    """
+    """Load a photo as `unblur.run.steps.load` does; raise `LeftAlone` if it is done, too."""
     if session.is_done_meanwhile(job):
         raise LeftAlone(DONE_MEANWHILE)
     loaded = steps.load(job, session.options)

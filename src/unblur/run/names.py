@@ -14,12 +14,8 @@ COMPARISON_ENDING = COMPARED + ".png"
 def output_name(source: Place, suffix: str, result: Format | None) -> str:
     """Return the name of a photo's result, with an ending that fits its format.
 
-    A name that is too long for file systems is shortened.
-
-    Args:
-        source: The photo.
-        suffix: Text between the name and its ending.
-        result: Format of the result; ``None`` if it is not known.
+    A name that is too long for file systems is shortened. If the format is not known, the photo's
+    ending stays.
     """
     ending = source.suffix
     if result and ending.lower() not in result.suffixes:

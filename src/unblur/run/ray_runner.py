@@ -73,12 +73,7 @@ class RayRunner:
             self._dispatcher.sweep()
 
     def do(self, jobs: list[Job], session: Session) -> None:
-        """Do jobs; see `unblur.run.runner.Runner`.
-
-        Raises:
-            DeviceError: If the cluster has no room for any worker.
-            UnblurError: If no worker can be used.
-        """
+        """Do jobs, see `unblur.run.runner.Runner`; raise `UnblurError` if no worker can be used."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         shapes = choose_shapes(nodes, self._engine, self._workers)
         network = ray.put(self._network)
@@ -123,11 +118,7 @@ def choose_shapes(nodes: Iterable[Shape], engine: Engine, wanted: int | None = N
 
 
 def _connect(address: str) -> None:
-    """Connect to a cluster as its driver, or start a cluster on this machine.
-
-    Raises:
-        DeviceError: If that fails.
-    """
+    """Connect to a cluster, or start one on this machine; raise `DeviceError` if that fails."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"namespace": "unblur"}
     if not address.startswith("ray://"):
@@ -146,11 +137,7 @@ def _connect(address: str) -> None:
 
 
 def _refuse_unreachable(address: str) -> None:
-    """Check that the address accepts connections; Ray itself would retry for many minutes.
-
-    Raises:
-        OSError: If it does not.
-    """
+    """Raise `OSError` if nothing answers; Ray itself would retry for many minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
