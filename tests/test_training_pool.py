@@ -69,9 +69,9 @@ def test_a_pool_that_goes_on_makes_batches_that_were_not_made_before():
         asked.append(number)
         return made(number)
 
-    first = CropPool(make, pooled=4)
+    first = CropPool(make, pooled=4, looks=2.5)
     list(itertools.islice(first, 10))
-    list(itertools.islice(CropPool(make, first=first.made, pooled=4), 10))
+    list(itertools.islice(CropPool(make, first=first.made, pooled=4, looks=2.5), 10))
     assert asked == list(range(len(asked)))
     assert len(asked) > 12
 
