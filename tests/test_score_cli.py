@@ -217,6 +217,28 @@ def test_only_blurry_can_be_set_in_the_environment(photos, unblur, monkeypatch, 
     assert (unblur(photos / "sharp.jpg").stdout == b"") == left_alone
 
 
+@pytest.mark.parametrize(
+    ("setting", "left_alone"),
+    [
+        ("only-blurry = 1000", True),
+        ("only-blurry = 0.0", False),
+        ('only-blurry = "1000"', True),
+        ("only-blurry = 1000\nblur-level = 0", False),
+    ],
+)
+def test_settings_may_give_the_level_to_only_blurry(photos, unblur, tmp_path, setting, left_alone):
+    config = tmp_path / "unblur.toml"
+    config.write_text(setting)
+    result = unblur("--config", config, photos / "blurred.jpg")
+    assert (result.code, result.stdout == b"") == (0, left_alone)
+
+
+def test_a_level_on_the_command_line_replaces_that_of_the_environment(photos, unblur, monkeypatch):
+    monkeypatch.setenv("UNBLUR_ONLY_BLURRY", "1000")
+    assert unblur(photos / "blurred.jpg").stdout == b""
+    assert unblur(photos / "blurred.jpg", "--blur-level", "0").stdout
+
+
 @pytest.mark.parametrize("level", ["-1", "many", "nan", "inf", ""])
 def test_a_level_that_is_none_is_refused(photos, unblur, level, monkeypatch):
     for words in ([f"--only-blurry={level}"], ["--only-blurry", f"--blur-level={level}"]):

@@ -23,7 +23,7 @@ from unblur.cli.shared import (
     path_options,
     verbosity_options,
 )
-from unblur.cli.values import BlurLevel, MemorySize, Overwrite, TileSize, one_of
+from unblur.cli.values import BlurLevel, MemorySize, OnlyBlurry, Overwrite, TileSize, one_of
 from unblur.config import read_config
 from unblur.errors import UsageError
 from unblur.formats.photo import CONVERSIONS
@@ -81,6 +81,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @click.option("-n", "--dry-run", is_flag=True, help="Show the plan; write nothing.")
 @click.option(
     "--only-blurry",
+    cls=OnlyBlurry,
     is_flag=True,
     help="Skip sharp photos; see --blur-level.",
 )

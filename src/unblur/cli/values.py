@@ -60,6 +60,18 @@ class BlurLevel(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         self.fail(f"{value!r} is not a blur score: a number, 0 or more", param, ctx)
 
 
+class OnlyBlurry(click.Option):
+    """A flag; the environment and configuration files may also set it to a blur level."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 (as Click)
+        """Read the setting; a level becomes the default of ``--blur-level``."""
+        with contextlib.suppress(click.BadParameter):
+            return super().type_cast_value(ctx, value)
+        level = BlurLevel().convert(value, self, ctx)
+        ctx.default_map = {"blur_level": level, **(ctx.default_map or {})}
+        return True
+
+
 class Overwrite(click.Option):
     """On the command line ``--overwrite`` is ``--on-existing overwrite``: the last one wins.
 
