@@ -68,7 +68,7 @@ class OnlyBlurry(click.Option):
         with contextlib.suppress(click.BadParameter):
             return super().type_cast_value(ctx, value)
         level = BlurLevel().convert(value, self, ctx)
-        ctx.default_map = {"blur_level": level, **(ctx.default_map or {})}
+        ctx.default_map = {**(ctx.default_map or {}), "blur_level": level}
         return True
 
 
