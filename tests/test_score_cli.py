@@ -217,6 +217,33 @@ def test_only_blurry_can_be_set_in_the_environment(photos, unblur, monkeypatch, 
     assert (unblur(photos / "sharp.jpg").stdout == b"") == left_alone
 
 
+@pytest.mark.parametrize(
+    ("setting", "left_alone"),
+    [
+        ("only-blurry = 1000", True),
+        ("only-blurry = 0.0", False),
+        ('only-blurry = "1000"', True),
+    ],
+)
+def test_settings_may_give_the_level_to_only_blurry(photos, unblur, tmp_path, setting, left_alone):
+    config = tmp_path / "unblur.toml"
+    config.write_text(setting)
+    result = unblur("--config", config, photos / "blurred.jpg")
+    assert (result.code, result.stdout == b"") == (0, left_alone)
+
+
+def test_a_level_follows_the_order_of_command_line_environment_and_file(
+    photos, unblur, tmp_path, monkeypatch
+):
+    config = tmp_path / "unblur.toml"
+    config.write_text("only-blurry = true\nblur-level = 0")
+    words = ("--config", config, photos / "blurred.jpg")
+    assert unblur(*words).stdout
+    monkeypatch.setenv("UNBLUR_ONLY_BLURRY", "1000")
+    assert unblur(*words, "--strength", "0.5").stdout == b""
+    assert unblur(*words, "--strength", "0.5", "--blur-level", "0").stdout
+
+
 @pytest.mark.parametrize("level", ["-1", "many", "nan", "inf", ""])
 def test_a_level_that_is_none_is_refused(photos, unblur, level, monkeypatch):
     for words in ([f"--only-blurry={level}"], ["--only-blurry", f"--blur-level={level}"]):

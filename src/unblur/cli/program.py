@@ -23,7 +23,7 @@ from unblur.cli.shared import (
     path_options,
     verbosity_options,
 )
-from unblur.cli.values import Overwrite, blur_level, memory_size, one_of, tile_size
+from unblur.cli.values import OnlyBlurry, Overwrite, blur_level, memory_size, one_of, tile_size
 from unblur.config import read_config
 from unblur.errors import UsageError
 from unblur.formats.photo import CONVERSIONS
@@ -80,7 +80,12 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help="Replace existing files; see --on-existing.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show the plan; write nothing.")
-@click.option("--only-blurry", is_flag=True, help="Skip sharp photos; see --blur-level.")
+@click.option(
+    "--only-blurry",
+    cls=OnlyBlurry,
+    is_flag=True,
+    help="Skip sharp photos; see --blur-level.",
+)
 @click.option(
     "--strength",
     cls=PlainOption,

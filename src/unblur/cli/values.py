@@ -39,6 +39,18 @@ def blur_level(value: str | float) -> float:
     raise click.BadParameter(f"{value!r} is not a blur score: a number, 0 or more")
 
 
+class OnlyBlurry(click.Option):
+    """A flag; the environment and configuration files may also set it to a blur level."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 (as Click)
+        """Read the setting; a level becomes the default of ``--blur-level``."""
+        with contextlib.suppress(click.BadParameter):
+            return super().type_cast_value(ctx, value)
+        level = blur_level(value)
+        ctx.default_map = {**(ctx.default_map or {}), "blur_level": level}
+        return True
+
+
 class Overwrite(click.Option):
     """On the command line ``--overwrite`` is ``--on-existing overwrite``: the last one wins.
 
