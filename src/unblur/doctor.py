@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from unblur.config import config_file, models_folder, read_config
+from unblur.config import NO_HOME, config_file, history_file, models_folder, read_config
 from unblur.errors import ExitCode, UsageError, WeightsError
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
 from unblur.options import Engine
+from unblur.run.obstacles import problem_of_target
+from unblur.storage.files import exists
+from unblur.storage.objects import state_of
 from unblur.version import __version__
 
 if TYPE_CHECKING:
@@ -128,6 +131,8 @@ class Examination:
     """Path of the configuration file; it may be missing."""
     has_configuration: bool
     configuration_problem: str | None
+    history_problem: str | None
+    """Why the record of results cannot be written; ``None`` if it can."""
 
 
 @dataclass(frozen=True)
@@ -166,10 +171,11 @@ def examine(options: Mapping[str, bool]) -> Examination:
         pytorch=pytorch,
         pytorch_problem=pytorch_problem,
         models=models,
-        models_folder=str(models_folder()),
-        configuration=str(config_file()),
-        has_configuration=config_file().exists(),
+        models_folder=_shown(models_folder()),
+        configuration=_shown(config_file()),
+        has_configuration=exists(config_file()),
         configuration_problem=_configuration_problem(options),
+        history_problem=_history_problem(),
     )
 
 
@@ -234,6 +240,9 @@ def _other_problems(examination: Examination) -> list[Finding]:
     ]
     if examination.configuration_problem:
         found.append(Finding(examination.configuration_problem, exit_code=ExitCode.USAGE))
+    if examination.history_problem:
+        text = f"A second run will not recognise results: {examination.history_problem}."
+        found.append(Finding(f"{text} Set HOME, or name a file with --history."))
     return found
 
 
@@ -257,6 +266,18 @@ def _configuration_problem(options: Mapping[str, bool]) -> str | None:
     except UsageError as error:
         return str(error)
     return None
+
+
+def _shown(place: Path) -> str:
+    return "none: there is no home folder" if NO_HOME in place.parents else str(place)
+
+
+def _history_problem() -> str | None:
+    """Return why the record of results cannot be written; nothing is written to find out."""
+    file = Path(os.environ.get("UNBLUR_HISTORY") or history_file())
+    if NO_HOME in file.parents:
+        return "there is no home folder"
+    return problem_of_target(file, may_replace=True, look=state_of)
 
 
 def _examine_model(name: str) -> tuple[ModelFile, SRN | None]:

@@ -164,7 +164,7 @@ def _model_row(model: ModelFile) -> Iterator[str]:
 
 def _findings(found: list[Finding], code: ExitCode) -> Iterator[str]:
     if code is ExitCode.OK:
-        yield "All is well." if not found else "All is well, but could be faster:"
+        yield "All is well." if not found else "All is well. Advice:"
     for finding in found:
         mark = NEITHER if finding.exit_code is ExitCode.OK else BAD
         yield from _wrapped(printable(finding.text), f"{mark} ", "  ")

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from unblur.config import NO_HOME
 from unblur.formats.photo import Format
 from unblur.run import history_tables as tables
 from unblur.run.content import format_of_hash
@@ -241,7 +242,10 @@ class History:
         elif "locked" in str(error):
             advice = "is another program busy with it?"
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        self.problem = self.problem or f"{self._path} {what} ({reason.lower()}): {advice}"
+        problem = f"{self._path} {what} ({reason.lower()}): {advice}"
+        if NO_HOME in self._path.parents:
+            problem = "there is no home folder: set HOME, or name a file with --history"
+        self.problem = self.problem or problem
 
 
 def key_of(place: Place | str) -> str:
