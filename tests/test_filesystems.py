@@ -181,6 +181,71 @@ def test_macos_writes_through_the_drives_cache(tmp_path, monkeypatch):
     assert commands == [51]
 
 
+NOT_SUPPORTED = ["ENOTSUP", "EOPNOTSUPP", "EINVAL", "ENOSYS", "ENOTTY"]
+REAL_FAULTS = ["EIO", "ENOSPC", "EDQUOT", "EROFS"]
+
+
+@pytest.fixture
+def refuse_fsync(monkeypatch):
+    """Let fsync fail, for files or for folders."""
+    real = os.fsync
+
+    def refuse(name, of_folders):
+        number = getattr(errno, name)
+
+        def fsync(descriptor):
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode) == of_folders:
+                raise OSError(number, os.strerror(number))
+            real(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    return refuse
+
+
+@pytest.mark.parametrize("of_folders", [False, True], ids=["files", "folders"])
+@pytest.mark.parametrize("name", NOT_SUPPORTED)
+def test_a_file_system_without_fsync_takes_results(jpeg, unblur, refuse_fsync, name, of_folders):
+    refuse_fsync(name, of_folders)
+    assert unblur(jpeg).code == 0
+    assert unblur(jpeg, "--in-place").code == 0
+    assert names(jpeg.parent) == ["photo-unblurred.jpg", "photo.jpg", "photo.jpg.orig"]
+
+
+@pytest.mark.parametrize("of_folders", [False, True], ids=["files", "folders"])
+@pytest.mark.parametrize("name", REAL_FAULTS)
+def test_a_disk_that_fails_is_told(tmp_path, refuse_fsync, name, of_folders):
+    refuse_fsync(name, of_folders)
+    with pytest.raises(PhotoError, match=r"cannot write .*a\.jpg: "):
+        write(tmp_path / "a.jpg", b"photo")
+
+
+def test_only_a_folder_may_be_flushed_in_vain_since_it_is_open_for_reading(tmp_path, refuse_fsync):
+    refuse_fsync("EBADF", of_folders=True)
+    write(tmp_path / "a.jpg", b"photo")
+    refuse_fsync("EBADF", of_folders=False)
+    with pytest.raises(PhotoError, match="bad file descriptor"):
+        write(tmp_path / "b.jpg", b"photo")
+
+
+@pytest.mark.parametrize("name", ["ENOTSUP", "EINVAL", "ENOTTY", "EIO"])
+def test_macos_can_go_without_flushing_the_drives_cache_unless_the_disk_fails(
+    tmp_path, monkeypatch, name
+):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(descriptor, command):
+        raise OSError(getattr(errno, name), name)
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    if name == "EIO":
+        with pytest.raises(PhotoError, match="eio"):
+            write(tmp_path / "a.jpg", b"photo")
+    else:
+        write(tmp_path / "a.jpg", b"photo")
+
+
 def test_a_reader_that_has_gone_is_a_broken_pipe_on_windows_too(monkeypatch):
     def write(descriptor, data):
         raise OSError(errno.EINVAL, "Invalid argument")
