@@ -19,6 +19,7 @@ from unblur.errors import PhotoError
 from unblur.storage import drafts, filesystems
 from unblur.storage.drafts import FileDraft, write_all
 from unblur.storage.files import read_photo_bytes
+from unblur.storage.places import longest_name
 from unblur.storage.temporaries import host, sweep
 
 PACKAGE = Path(unblur.__file__).parent
@@ -179,6 +180,84 @@ def test_macos_writes_through_the_drives_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "fcntl", lambda descriptor, command: commands.append(command))
     write(tmp_path / "a.jpg", b"photo")
     assert commands == [51]
+
+
+@pytest.fixture(params=[143, 255])
+def longest(request, monkeypatch, tmp_path):
+    """The most bytes of a name in the test's folder: 143 as in eCryptfs, or 255."""
+    limit, real = request.param, os.pathconf
+
+    def pathconf(path, name):
+        inside = tmp_path in (Path(path), *Path(path).parents) and Path(path).exists()
+        return limit if inside and name == "PC_NAME_MAX" else real(path, name)
+
+    def limited(call):
+        def checked(*arguments, **named):
+            paths = [Path(argument) for argument in arguments if isinstance(argument, Path | str)]
+            for path in paths:
+                if tmp_path in path.parents and len(os.fsencode(path.name)) > limit:
+                    raise OSError(errno.ENAMETOOLONG, "File name too long")
+            return call(*arguments, **named)
+
+        return checked
+
+    monkeypatch.setattr(os, "pathconf", pathconf)
+    for call in ("open", "link", "rename", "replace", "lstat", "stat"):
+        monkeypatch.setattr(os, call, limited(getattr(os, call)))
+    return limit
+
+
+@pytest.mark.parametrize("letter", ["n", "ż"], ids=["one-byte", "two-byte"])
+def test_a_name_of_the_greatest_length_is_shortened_for_result_and_comparison(
+    tmp_path, unblur, longest, letter
+):
+    photo = tmp_path / (letter * ((longest - 4) // len(letter.encode())) + ".jpg")
+    photo.write_bytes(make_jpeg())
+    assert unblur(photo, "--compare").code == 0
+    written = {name for name in names(tmp_path) if name != photo.name}
+    for ending in ("-unblurred.jpg", "-compared.png"):
+        (name,) = (name for name in written if name.endswith(ending))
+        assert longest - 3 < len(os.fsencode(name)) <= longest
+    assert unblur(photo, "--compare").stdout == b""  # done already
+
+
+def test_a_photo_is_replaced_and_kept_if_its_backups_name_just_fits(tmp_path, unblur, longest):
+    fits = tmp_path / ("n" * (longest - len(".jpg.orig")) + ".jpg")
+    fits.write_bytes(make_jpeg())
+    assert unblur(fits, "--in-place").code == 0
+    assert names(tmp_path) == [fits.name, f"{fits.name}.orig"]
+
+
+def test_a_photo_whose_backups_name_does_not_fit_is_refused_before_any_work(
+    tmp_path, unblur, longest
+):
+    photo = tmp_path / ("n" * (longest - len(".jpg.orig") + 1) + ".jpg")
+    photo.write_bytes(make_jpeg())
+    before = photo.read_bytes()
+    planned = unblur(photo, "--in-place", "--dry-run")
+    assert planned.code == 1
+    assert "its name has no room for .orig: shorten it, or give --no-backup" in planned.stderr
+    assert (names(tmp_path), photo.read_bytes()) == ([photo.name], before)
+    assert unblur(photo, "--in-place", "--no-backup").code == 0
+
+
+def test_the_folder_of_the_result_limits_its_name_even_before_it_is_there(
+    tmp_path, unblur, longest, tmp_path_factory
+):
+    photo = tmp_path_factory.mktemp("other") / ("n" * 251 + ".jpg")
+    photo.write_bytes(make_jpeg())
+    assert unblur(photo, "-o", f"{tmp_path}/new/newer/").code == 0
+    (name,) = names(tmp_path / "new" / "newer")
+    assert len(name) == longest
+    assert name.endswith("n-unblurred.jpg")
+
+
+def test_a_system_that_does_not_tell_its_longest_names_takes_255_bytes(tmp_path, monkeypatch):
+    for answer in (lambda path, name: -1, lambda path, name: 1530, None):
+        monkeypatch.setattr(os, "pathconf", answer)
+        assert longest_name(tmp_path / "a.jpg") == 255
+    monkeypatch.delattr(os, "pathconf")
+    assert longest_name(tmp_path / "a.jpg") == 255
 
 
 NOT_SUPPORTED = ["ENOTSUP", "EOPNOTSUPP", "EINVAL", "ENOSYS", "ENOTTY"]

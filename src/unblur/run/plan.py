@@ -26,7 +26,7 @@ from unblur.run.find import (
 )
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
-from unblur.run.names import comparison_place, output_name
+from unblur.run.names import comparison_place, result_place
 from unblur.run.obstacles import problem_in_place, problem_of_target
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
@@ -175,10 +175,8 @@ def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
         return None
     if options.output is not None and not into_folder:
         return parse_place(options.output)
-    name = output_name(photo, options.suffix, _result_format(found, options))
-    if options.output is None:
-        return photo.with_name(name)
-    return parse_place(options.output) / found.below.with_name(name)
+    like = photo if options.output is None else parse_place(options.output) / found.below
+    return result_place(photo, like, options.suffix, _result_format(found, options))
 
 
 def _result_format(found: Found, options: Options) -> Format | None:

@@ -150,11 +150,7 @@ def keep_backup(path: Path, backup: Path) -> None:
         return
     try:
         os.link(path, backup)
-    except OSError as error:  # file systems without hard links
-        if error.errno == errno.ENAMETOOLONG:
-            raise PhotoError(
-                "its name has no room for .orig: shorten it, or give --no-backup"
-            ) from error
+    except OSError:  # file systems without hard links
         data, attributes = read_photo_bytes(path)
         with FileDraft(backup, data, attributes, keep_time=True) as draft:
             draft.publish(replaces=False)
