@@ -528,6 +528,32 @@ def test_a_list_from_powershell_begins_with_a_byte_order_mark(tmp_path, unblur, 
     assert unblur("--files-from", listed).code == 0
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_without_a_mark_is_told_what_to_do(tmp_path, unblur, encoding):
+    listed = tmp_path / "list.txt"
+    listed.write_bytes("C:\\a.jpg\r\nC:\\b.jpg\r\n".encode(encoding))
+    result = unblur("--files-from", listed)
+    assert result.code == 2
+    assert f"{listed}: is in UTF-16: save it with the encoding UTF-8" in result.stderr
+
+
+def test_a_configuration_may_begin_with_a_byte_order_mark(jpeg, tmp_path, unblur):
+    config = tmp_path / "unblur.toml"
+    config.write_text('suffix = "-ostrość"\n', "utf-8-sig")
+    assert unblur("--config", config, jpeg).code == 0
+    assert names(tmp_path) == ["photo-ostrość.jpg", "photo.jpg", "unblur.toml"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1250"])
+def test_a_configuration_in_another_encoding_is_told_what_to_do(jpeg, tmp_path, unblur, encoding):
+    config = tmp_path / "unblur.toml"
+    config.write_text('suffix = "-ostrość"\n', encoding)
+    result = unblur("--config", config, jpeg)
+    assert result.code == 2
+    line = f"{config}: is in UTF-16 or another encoding: save it with the encoding UTF-8"
+    assert line in result.stderr
+
+
 def test_a_list_in_another_encoding_is_told_where_names_are_utf_8(unblur, tmp_path, monkeypatch):
     listed = tmp_path / "list.txt"
     listed.write_bytes("zdjęcie.jpg".encode("cp1250"))

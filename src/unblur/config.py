@@ -67,9 +67,15 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
     if path is None and not os.path.exists(chosen):  # noqa: PTH110 (no error in a locked folder)
         return {}
     try:
-        values = tomllib.loads(chosen.read_text("utf-8"))
+        text = chosen.read_text("utf-8-sig")  # editors on Windows add a byte order mark
+        if "\0" in text:  # UTF-16 without a mark
+            raise UnicodeError
+        values = tomllib.loads(text)
     except FileNotFoundError:
         raise UsageError(f"{chosen}: no such file") from None
+    except UnicodeError as error:
+        advice = "save it with the encoding UTF-8"
+        raise UsageError(f"{chosen}: is in UTF-16 or another encoding: {advice}") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{chosen}: cannot be read as TOML: {error}") from error
     options = {name.replace("-", "_"): value for name, value in values.items()}
