@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import ast
 import errno
+import io
 import os
 import stat
 import sys
+import time
 import unicodedata
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from conftest import make_jpeg
 
-import unblur
+from unblur.cli import main
+from unblur.cli.terminal import find_screen
 from unblur.errors import PhotoError
+from unblur.options import USUAL_CELL, Way
+from unblur.run import steps
 from unblur.storage import drafts, filesystems
 from unblur.storage.drafts import FileDraft, write_all
 from unblur.storage.files import read_photo_bytes
 from unblur.storage.places import longest_name
 from unblur.storage.temporaries import host, sweep
 
-PACKAGE = Path(unblur.__file__).parent
 SHARING_VIOLATION = 32
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="simulates the other systems")
@@ -85,6 +90,44 @@ def in_use():
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_windows_has_no_terminal_to_ask_how_it_shows_pictures(monkeypatch):
+    for name in ("ttyname", "tcgetpgrp", "getpgrp", "O_NOCTTY"):
+        monkeypatch.delattr(os, name)
+    for name in ("fcntl", "termios", "tty"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    terminal.fileno = lambda: 2
+    screen = find_screen(terminal)
+    assert (screen.way, screen.cell) == (Way.BLOCKS, USUAL_CELL)
+
+
+@pytest.mark.parametrize("command", [(), ("score",)], ids=["deblur", "score"])
+def test_no_wait_is_without_end_since_windows_would_notice_no_signal(
+    tmp_path, monkeypatch, identity_weights, command
+):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(make_jpeg())
+    get, read, endless = Future.result, steps._read, []
+
+    def noted(future, timeout=None):
+        endless.append(timeout is None and not future.done())
+        return get(future, timeout)
+
+    def read_slowly(*arguments):
+        time.sleep(0.05)
+        return read(*arguments)
+
+    monkeypatch.setattr(steps, "_read", read_slowly)
+    monkeypatch.setattr(Future, "result", noted)
+    monkeypatch.setenv("UNBLUR_MODEL", str(identity_weights))
+    monkeypatch.setenv("UNBLUR_DEVICE", "cpu")
+    assert CliRunner().invoke(main, [*command, "-r", str(tmp_path)]).exit_code == 0
+    assert endless
+    assert not any(endless)
 
 
 @pytest.mark.parametrize("replaces", [True, False])
@@ -573,26 +616,3 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(jpeg, unblur, tmp_path
     monkeypatch.setattr(Path, "mkdir", refuse)
     result = unblur(jpeg, "-o", f"{tmp_path}/new/")
     assert f"cannot create {tmp_path / 'new'}: no space left on device" in result.stderr
-
-
-ONLY_POSIX_HAS = {
-    "os": "chown fchown fchmod fork getuid geteuid getpgid killpg lchown mkfifo nice pread pwrite "
-    "sched_getaffinity setsid statvfs sync uname O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK",
-    "signal": "SIGALRM SIGCHLD SIGHUP SIGKILL SIGQUIT SIGUSR1 SIGUSR2 SIGPIPE alarm setitimer",
-    "time": "tzset",
-}
-POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
-def test_nothing_that_only_posix_has_is_used_without_a_way_round(path):
-    """Such a module is imported in a function, such a name is taken by getattr or hasattr."""
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            assert not POSIX_MODULES & {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.module not in POSIX_MODULES
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert node.attr not in ONLY_POSIX_HAS.get(node.value.id, "").split()
