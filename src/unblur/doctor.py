@@ -18,6 +18,7 @@ import psutil
 
 from unblur.config import NO_HOME, config_file, history_file, models_folder, read_config
 from unblur.errors import ExitCode, UsageError, WeightsError
+from unblur.main_memory import limiting_file
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
@@ -65,6 +66,8 @@ class Device:
     """Data type of convolutions."""
     free_bytes: int
     """Free memory, within the container's limit."""
+    limited_by: str | None
+    """The control group's file with that limit; ``None`` if the machine has no more free memory."""
     tile: int | None
     """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without a passed test."""
     problem: str | None
@@ -341,7 +344,7 @@ def _examine_device(device: torch.device, network: SRN | None) -> Device:
     from unblur.network.memory import free_memory
     from unblur.network.self_test import self_test
 
-    tile, problem, seconds = None, None, None
+    tile, problem, seconds, limit = None, None, None, limiting_file()
     if network is not None:
         started = time.perf_counter()
         problem = self_test(network, device)
@@ -353,6 +356,7 @@ def _examine_device(device: torch.device, network: SRN | None) -> Device:
         hardware=_hardware(device),
         precision=str(choose_precision(device)).removeprefix("torch."),
         free_bytes=free_memory(device),
+        limited_by=None if device.type == "cuda" or not limit else str(limit),
         tile=tile,
         problem=problem,
         seconds=seconds,
@@ -376,12 +380,12 @@ def _threads_reason() -> str:
     """Explain the number that `unblur.network.devices.automatic_threads` returns."""
     import torch
 
-    from unblur.network.devices import affinity_cores, available_cores, cgroup_cores
+    from unblur.network.devices import affinity_cores, available_cores, tightest_quota
 
-    affinity, quota, there = affinity_cores(), cgroup_cores(), psutil.cpu_count() or 1
+    affinity, quota, there = affinity_cores(), tightest_quota(), psutil.cpu_count() or 1
     reasons = [f"{affinity} of {there} logical cores may be used"]
-    if quota and quota < affinity:
-        reasons.append(f"the container's quota is {quota:g} cores")
+    if quota and quota[0] < affinity:
+        reasons.append(f"the quota in {quota[1]} is {quota[0]:g} cores")
     if torch.get_num_threads() < available_cores():
         chosen = os.environ.get("OMP_NUM_THREADS")
         reasons.append(

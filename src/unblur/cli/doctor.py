@@ -144,9 +144,9 @@ def _device_row(device: Device) -> Iterator[str]:
     else:
         verdict, mark = f"correct, tested in {device.seconds:.1f} s", GOOD
     tile = f", tiles of {device.tile} pixels" if device.tile else ""
-    text = (
-        f"{device.hardware}: {device.precision}, {_size(device.free_bytes)} free{tile}; {verdict}"
-    )
+    limit = f" (limit in {device.limited_by})" if device.limited_by else ""
+    free = f"{_size(device.free_bytes)} free{limit}"
+    text = f"{device.hardware}: {device.precision}, {free}{tile}; {verdict}"
     yield from _row(device.name, text, mark)
 
 
