@@ -63,11 +63,12 @@ def bare_network_seconds(photo: Path) -> float:
     from unblur.formats.pixels import to_array
     from unblur.models.catalog import DEFAULT_MODEL, find_weights
     from unblur.models.weights import load_network
+    from unblur.network.device_kinds import CPU
     from unblur.network.devices import choose_precision, use_threads
 
     use_threads()
     network = load_network(find_weights(DEFAULT_MODEL))
-    precision = choose_precision(torch.device("cpu"))
+    precision = choose_precision(CPU)
     pixels = torch.from_numpy(to_array(Image.open(photo)))
     multiple = network.config.multiple
     seconds = 0.0

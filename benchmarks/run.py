@@ -64,10 +64,11 @@ def make_way(name: str, way: str, side: int) -> Callable[[], object]:
 
     from benchmarks import peers
     from unblur.network.deblurrer import Deblurrer
+    from unblur.network.device_kinds import CPU
     from unblur.network.devices import choose_precision
     from unblur.options import Engine
 
-    precision = choose_precision(torch.device("cpu"))
+    precision = choose_precision(CPU)
     if name == "matrix":
         left, right = (torch.randn(side, side, dtype=precision) for _ in range(2))
         return lambda: left @ right

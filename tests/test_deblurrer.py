@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import fakes
 import numpy as np
@@ -13,6 +14,7 @@ from unblur.errors import DeviceError, PhotoError, UsageError
 from unblur.network import memory, photo_rows
 from unblur.network.config import SRNConfig
 from unblur.network.deblurrer import Deblurrer
+from unblur.network.device_kinds import CPU
 from unblur.network.devices import available_devices
 from unblur.network.memory import SMALLEST_TILE_PX
 from unblur.network.photo_rows import PhotoRows
@@ -114,25 +116,7 @@ def test_a_wide_photo_takes_line_buffers_of_its_height_only():
     assert network.widest == network.config.multiple
 
 
-def test_wide_photos_go_on_with_the_cpu_as_others_do(monkeypatch):
-    network = random_network(NETWORKS["compact"])
-    image = make_pixels(40, 300)
-    deblurrer = fakes.on_cpu(network, SMALLEST_TILE_PX, torch.float32)
-    expected, launch = deblurrer(image), deblurrer.launch
-    deblurrer.device = torch.device("meta")
-
-    def launch_on_cpu(*inputs):
-        if deblurrer.device.type == "meta":
-            raise torch.OutOfMemoryError
-        return launch(*inputs)
-
-    monkeypatch.setattr(deblurrer, "launch", launch_on_cpu)
-    monkeypatch.setattr(deblurrer, "upload", torch.from_numpy)
-    monkeypatch.setattr(deblurrer, "_largest_tile", lambda image: SMALLEST_TILE_PX)
-    assert np.abs(deblurrer(image).astype(int) - expected).max() <= 1
-
-
-@pytest.mark.skipif(available_devices() == ["cpu"], reason="PyTorch sees no GPU")
+@pytest.mark.skipif(available_devices() == [CPU], reason="PyTorch sees no GPU")
 @pytest.mark.parametrize("size", [(403, 517), (97, 403)])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_gpu_computes_what_the_cpu_does(name, size, monkeypatch):
@@ -142,7 +126,7 @@ def test_a_gpu_computes_what_the_cpu_does(name, size, monkeypatch):
         Deblurrer(
             random_network(NETWORKS[name]), Engine(device=device, tile=192), precision=torch.float32
         )(image)
-        for device in (available_devices()[0], "cpu")
+        for device in (available_devices()[0].name, "cpu")
     )
     assert np.abs(on_gpu.astype(int) - on_cpu).max() <= 1  # where two roundings differ
 
@@ -324,7 +308,8 @@ def test_tiles_shrink_before_a_photo_is_refused(megabytes_free):
 @pytest.mark.parametrize(("allowed", "fits"), [(10**7, False), (64 * 10**9, True)])
 def test_a_bound_on_main_memory_holds_on_a_gpu_too(allowed, fits):
     deblurrer = fakes.on_cpu(fakes.Identity(), tile=512, max_memory=allowed)
-    deblurrer.device = torch.device("cuda")  # of which the estimate needs the name only
+    deblurrer.kind = replace(CPU, name="cuda", free_memory=lambda torch: 1 << 40)
+    deblurrer._first = deblurrer.kind
     image = make_pixels(64, 64)
     if fits:
         assert deblurrer._largest_tile(image) == 512

@@ -19,6 +19,7 @@ from unblur.doctor import ModelFile, examine, find_extras, findings
 from unblur.errors import ExitCode, WeightsError
 from unblur.models.weights import open_model
 from unblur.network import devices, self_test
+from unblur.network.device_kinds import CPU
 from unblur.network.gpus import Gpu
 
 NVIDIA = Gpu("NVIDIA", "RTX 4090", "580.95", 8.9)
@@ -27,7 +28,7 @@ NVIDIA = Gpu("NVIDIA", "RTX 4090", "580.95", 8.9)
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch):
     monkeypatch.setattr(doctor, "find_gpus", lambda: ())
-    monkeypatch.setattr(devices, "available_devices", lambda: ["cpu"])
+    monkeypatch.setattr(devices, "available_devices", lambda: [CPU])
 
 
 def ask(*arguments):
@@ -104,8 +105,8 @@ def test_a_device_that_is_wrong_is_named_and_not_taken(monkeypatch):
 
 
 def test_a_gpu_that_gives_nothing_back_is_caught(monkeypatch):
-    monkeypatch.setattr(devices, "available_devices", lambda: ["meta", "cpu"])
-    monkeypatch.setattr(doctor, "_hardware", lambda device: "a GPU")
+    nowhere = replace(CPU, name="meta")
+    monkeypatch.setattr(devices, "available_devices", lambda: [nowhere, CPU])
     result = ask()
     said = rows(result.stdout)
     assert result.exit_code == ExitCode.DEVICE
@@ -170,7 +171,7 @@ def test_a_gpu_that_torch_cannot_use_gets_the_command_that_installs_one_that_can
 def healthy():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doctor, "find_gpus", lambda: ())
-        patch.setattr(devices, "available_devices", lambda: ["cpu"])
+        patch.setattr(devices, "available_devices", lambda: [CPU])
         return examine({"tile": False})
 
 

@@ -69,18 +69,18 @@ def same(first, second):
 @pytest.mark.parametrize("ending", ["", ".index", ".data-00000-of-00001", ".meta"])
 def test_a_checkpoint_is_found_by_its_prefix_or_any_of_its_files(tmp_path, color, ending):
     prefix = write_files(tmp_path, color)
-    (found,) = read_networks(prefix.with_name(prefix.name + ending))
-    assert found.name == "srn-color"
-    assert same(found.network, load_published(prefix))
+    ((name, found),) = read_networks(prefix.with_name(prefix.name + ending)).items()
+    assert name == "srn-color"
+    assert same(found, load_published(prefix))
 
 
 @pytest.mark.parametrize(
     "folder", ["checkpoints/color", "color/checkpoints", "a\\b", "x/y/../../z"]
 )
 def test_an_archive_is_read_wherever_its_checkpoint_lies(tmp_path, write, color, folder):
-    (found,) = read_networks(write(checkpoint_members(folder, color)))
-    assert found.name == "srn-color"
-    assert same(found.network, load_published(write_files(tmp_path, color)))
+    ((name, found),) = read_networks(write(checkpoint_members(folder, color))).items()
+    assert name == "srn-color"
+    assert same(found, load_published(write_files(tmp_path, color)))
     assert {path.name for path in tmp_path.iterdir()} == {
         "weights.zip", f"{STEP}.index", f"{STEP}.data-00000-of-00001",
     }  # fmt: skip
@@ -90,8 +90,8 @@ def test_of_several_checkpoints_the_authors_step_is_taken(tmp_path, write, color
     other = make_arrays("srn-color", seed=1)
     members = checkpoint_members("a", other, "deblur.model-600000")
     members |= checkpoint_members("b", color) | checkpoint_members("c", other, "deblur.model-9")
-    (found,) = read_networks(write(members))
-    assert same(found.network, load_published(write_files(tmp_path, color)))
+    (found,) = read_networks(write(members)).values()
+    assert same(found, load_published(write_files(tmp_path, color)))
 
 
 def test_files_that_macos_adds_are_passed_over(write, color):
@@ -103,7 +103,7 @@ def test_only_the_wanted_networks_are_read(write, color):
     gray = checkpoint_members("gray", make_arrays("srn-gray"))
     gray[f"gray/{STEP}.data-00000-of-00001"] = b"damaged"
     path = write(checkpoint_members("color", color) | gray)
-    assert [one.name for one in read_networks(path, {"srn-color"})] == ["srn-color"]
+    assert [*read_networks(path, {"srn-color"})] == ["srn-color"]
     with pytest.raises(WeightsError, match=f"gray/{STEP}.*cut off"):
         read_networks(path)
 
@@ -222,9 +222,9 @@ def test_an_old_pytorch_reads_no_pytorch_files(tmp_path, compact, monkeypatch):
 def test_a_state_dict_of_this_network_is_read(tmp_path, compact, wrap):
     path = tmp_path / "mine.pth"
     torch.save(wrap(compact.state_dict()), path)
-    (found,) = read_networks(path)
-    assert (found.name, found.network.config) == ("mine", COMPACT)
-    assert same(found.network, compact)
+    ((name, found),) = read_networks(path).items()
+    assert (name, found.config) == ("mine", COMPACT)
+    assert same(found, compact)
 
 
 @pytest.mark.parametrize(
@@ -257,23 +257,23 @@ def test_arrays_that_share_memory_are_kept_apart(tmp_path, compact):
     weights = compact.state_dict()
     weights["encoders.0.0.conv2.bias"] = weights["encoders.0.0.conv1.bias"]
     torch.save(weights, tmp_path / "tied.pt")
-    (found,) = read_networks(tmp_path / "tied.pt")
-    assert same(load_network(keep(found.network, "tied", "tied.pt", None)), found.network)
+    (found,) = read_networks(tmp_path / "tied.pt").values()
+    assert same(load_network(keep(found, "tied", "tied.pt", None)), found)
 
 
 def test_a_safetensors_file_keeps_its_configuration_and_precision(tmp_path):
     network = SRN(SRNConfig(width=2, blocks=1))
     save_network(network, tmp_path / "small.safetensors", torch.float16)
-    (found,) = read_networks(tmp_path / "small.safetensors")
-    assert found.network.config == network.config
-    kept = keep(found.network, "small", "small.safetensors", None)
+    (found,) = read_networks(tmp_path / "small.safetensors").values()
+    assert found.config == network.config
+    kept = keep(found, "small", "small.safetensors", None)
     assert {p.dtype for p in decode_network(kept.read_bytes()).parameters()} == {torch.float16}
 
 
 def test_a_safetensors_file_of_another_program_is_recognised_by_its_shapes(tmp_path, compact):
     save_file(compact.state_dict(), tmp_path / "bare.safetensors")
-    (found,) = read_networks(tmp_path / "bare.safetensors")
-    assert same(found.network, compact)
+    (found,) = read_networks(tmp_path / "bare.safetensors").values()
+    assert same(found, compact)
 
 
 def test_what_is_kept_is_known_by_its_name_and_tells_where_it_is_from(compact):
@@ -335,6 +335,6 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(compact, monkeypa
 @pytest.mark.shared
 def test_the_authors_graph_is_computed_by_what_was_imported(tmp_path):
     (tmp_path / "srndeblur_models.zip").write_bytes(make_zip(golden_members()))
-    (found,) = read_networks(tmp_path / "srndeblur_models.zip")
-    kept = keep(found.network, found.name, "srndeblur_models.zip", None)
+    ((name, found),) = read_networks(tmp_path / "srndeblur_models.zip").items()
+    kept = keep(found, name, "srndeblur_models.zip", None)
     assert_computes_as_the_original(load_network(kept))

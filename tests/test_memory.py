@@ -6,12 +6,13 @@ import torch
 
 from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network.config import SRNConfig
+from unblur.network.device_kinds import CPU, KINDS
+from unblur.network.devices import is_lost, is_out_of_memory
 from unblur.network.memory import (
     LARGEST_TILE_PX,
     SMALLEST_TILE_PX,
     fitting_tile,
     free_memory,
-    is_out_of_memory,
     photo_needs,
 )
 from unblur.network.srn_memory import tile_bytes_per_pixel
@@ -21,7 +22,7 @@ COMPACT = MODELS[DEFAULT_MODEL].config
 
 
 def test_some_memory_is_free():
-    assert 0 < free_memory(torch.device("cpu")) < 1 << 50
+    assert 0 < free_memory(CPU) < 1 << 50
 
 
 def test_a_tile_fits_its_budget():
@@ -38,7 +39,8 @@ def test_no_budget_gives_the_smallest_tile_and_plenty_the_largest():
 
 def needs(height, width, dtype=np.uint8, config=COMPACT, device="cpu", views=1):
     image = np.broadcast_to(np.zeros(1, dtype), (height, width, 3))  # which takes no memory
-    return photo_needs(image, config, torch.bfloat16, torch.device(device), views)
+    (kind,) = (kind for kind in KINDS if kind.name == device)
+    return photo_needs(image, config, torch.bfloat16, kind, views)
 
 
 def test_deeper_photos_recurrent_networks_and_several_views_take_more():
@@ -81,6 +83,15 @@ def test_on_a_gpu_only_photos_and_images_take_main_memory():
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
         (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), True),
+        (RuntimeError("HIP out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling"), True),
+        (RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"), True),
+        (RuntimeError("level_zero backend failed: UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
         (RuntimeError("sizes do not match"), False),
         (ValueError("not enough memory"), False),
@@ -88,3 +99,22 @@ def test_on_a_gpu_only_photos_and_images_take_main_memory():
 )
 def test_only_real_out_of_memory_errors_count(error, is_it):
     assert is_out_of_memory(error) is is_it
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "lost"),
+    [
+        ("cuda", "CUDA error: an illegal memory access was encountered", True),
+        ("cuda", "CUDA error: unspecified launch failure", True),
+        ("cuda", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", True),
+        ("cuda", "HIP error: the operation cannot be performed", True),
+        ("cuda", "CUDA error: out of memory", False),
+        ("cuda", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", False),
+        ("cuda", "sizes do not match", False),
+        ("xpu", "level_zero backend failed with error: 20 (UR_RESULT_ERROR_DEVICE_LOST)", True),
+        ("cpu", "CUDA error: an illegal memory access was encountered", False),
+    ],
+)
+def test_a_lost_device_is_told_from_a_full_one_and_from_a_bug(name, words, lost):
+    (kind,) = (kind for kind in KINDS if kind.name == name)
+    assert is_lost(kind, RuntimeError(words)) is lost

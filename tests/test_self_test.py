@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import fakes
 import pytest
@@ -13,12 +14,12 @@ from unblur.errors import DeviceError
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.models.weights import load_network
 from unblur.network import self_test as module
+from unblur.network.device_kinds import CPU
 from unblur.network.self_test import self_test, working_device
 from unblur.network.srn import SRN, SRNConfig
 from unblur.options import Engine, Options
 
-CPU = torch.device("cpu")
-NOWHERE = torch.device("meta")
+NOWHERE = replace(CPU, name="cuda", torch_type="meta")
 """A device that takes every picture and gives none back."""
 
 
@@ -83,15 +84,13 @@ def test_the_shipped_network_does_enough_to_the_test_picture_to_tell_it_from_doi
 def test_the_test_leaves_the_network_on_the_cpu(identity_weights):
     network = load_network(identity_weights)
     assert "cannot run" in self_test(network, NOWHERE)
-    assert {weight.device for weight in network.parameters()} == {CPU}
+    assert {weight.device for weight in network.parameters()} == {torch.device("cpu")}
 
 
 @pytest.fixture
 def broken_gpu(monkeypatch):
     """Let there be a GPU that gives no picture back."""
-    monkeypatch.setattr(
-        module, "choose_device", lambda name: torch.device("cpu" if name == "cpu" else "meta")
-    )
+    monkeypatch.setattr(module, "choose_device", lambda name: CPU if name == "cpu" else NOWHERE)
 
 
 def test_auto_takes_the_cpu_if_the_gpu_is_wrong_and_says_so(broken_gpu, identity_weights):
@@ -107,10 +106,10 @@ def test_a_device_that_was_asked_for_is_never_replaced(broken_gpu, identity_weig
 
 
 def test_a_gpu_that_is_right_is_taken(monkeypatch, identity_weights):
-    monkeypatch.setattr(module, "choose_device", torch.device)
+    monkeypatch.setattr(module, "choose_device", lambda name: NOWHERE)
     monkeypatch.setattr(module, "self_test", lambda network, device: None)
     network = load_network(identity_weights)
-    assert working_device(network, "cuda", pytest.fail) == torch.device("cuda")
+    assert working_device(network, "cuda", pytest.fail) == NOWHERE
 
 
 def test_the_cpu_is_not_compared_with_itself(monkeypatch, identity_weights):

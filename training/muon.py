@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unblur.network.devices import choose_precision
+from unblur.network.devices import choose_precision, kind_of
 
 
 class Muon(torch.optim.Optimizer):
@@ -73,7 +73,7 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     is_wide = matrices.shape[-2] <= matrices.shape[-1]
     wide = matrices if is_wide else matrices.mT
     x = wide / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    x = x.to(choose_precision(x.device))
+    x = x.to(choose_precision(kind_of(x.device)))
     for _ in range(iterations):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x

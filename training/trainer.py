@@ -17,7 +17,7 @@ from training.even import make_even
 from training.losses import BALANCED, SQUARED, training_loss
 from training.muon import Muon
 from unblur.models.catalog import DEFAULT_MODEL, MODELS
-from unblur.network.devices import choose_precision
+from unblur.network.devices import choose_precision, kind_of
 from unblur.network.srn import SRN
 
 COMPACT = MODELS[DEFAULT_MODEL].config
@@ -112,7 +112,7 @@ class Trainer:
         make_even(self.network)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.device = self.network.output.weight.device
-        self._precision = choose_precision(self.device)
+        self._precision = choose_precision(kind_of(self.device))
         self._renewed = torch.zeros((), device=self.device)
         self.error_weights = torch.tensor(SQUARED, device=self.device)
         inner = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.metadata
 import os
 import platform
@@ -12,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -29,8 +28,7 @@ from unblur.storage.objects import state_of
 from unblur.version import __version__
 
 if TYPE_CHECKING:
-    import torch
-
+    from unblur.network.device_kinds import DeviceKind
     from unblur.network.srn import SRN
 
 LIBRARIES = {"torch": "torch", "Pillow": "pillow", "numpy": "numpy"}
@@ -194,7 +192,14 @@ def find_extras() -> tuple[Extra, ...]:
 
 def findings(examination: Examination) -> list[Finding]:
     """Return the problems, then advice."""
-    found = [*_pytorch_problems(examination), *_other_problems(examination)]
+    found = _pytorch_problems(examination)
+    problems = [model.problem for model in examination.models if model.problem]
+    found += [Finding(problem, exit_code=ExitCode.WEIGHTS) for problem in problems]
+    if examination.configuration_problem:
+        found.append(Finding(examination.configuration_problem, exit_code=ExitCode.USAGE))
+    if examination.history_problem:
+        text = f"A second run will not recognise results: {examination.history_problem}."
+        found.append(Finding(f"{text} Set HOME, or name a file with --history."))
     return sorted(found, key=lambda finding: finding.exit_code is ExitCode.OK)
 
 
@@ -233,20 +238,6 @@ def _unused_gpu(examination: Examination, pytorch: PyTorch) -> list[Finding]:
         why = f"torch, built for {pytorch.build}, does not see it"
     text = f"There is an {gpu.maker} GPU, but {why}. To use it, see {INSTALL_PAGE} or run:"
     return [Finding(text, install_command(gpu))]
-
-
-def _other_problems(examination: Examination) -> list[Finding]:
-    found = [
-        Finding(str(model.problem), exit_code=ExitCode.WEIGHTS)
-        for model in examination.models
-        if model.problem
-    ]
-    if examination.configuration_problem:
-        found.append(Finding(examination.configuration_problem, exit_code=ExitCode.USAGE))
-    if examination.history_problem:
-        text = f"A second run will not recognise results: {examination.history_problem}."
-        found.append(Finding(f"{text} Set HOME, or name a file with --history."))
-    return found
 
 
 def _version(package: str) -> str | None:
@@ -310,12 +301,13 @@ def _examine_pytorch(network: SRN | None) -> PyTorch:
     """Test each device with a network; without one, only list the devices."""
     import torch
 
-    from unblur.network.devices import automatic_threads, available_devices, bf16_instructions
+    from unblur.network.device_kinds import bf16_instructions
+    from unblur.network.devices import automatic_threads, available_devices
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        names = available_devices()
-    devices = tuple(_examine_device(torch.device(name), network) for name in names)
+        kinds = available_devices()
+    devices = tuple(_examine_device(kind, network) for kind in kinds)
     return PyTorch(
         build=_build(),
         warning=" ".join(str(caught[0].message).split()) if caught else "",
@@ -324,21 +316,21 @@ def _examine_pytorch(network: SRN | None) -> PyTorch:
         chosen="cpu" if devices[0].problem else devices[0].name,
         threads=automatic_threads(),
         threads_reason=_threads_reason(),
-        bf16_instructions=bf16_instructions(),
+        bf16_instructions=bf16_instructions(torch),
     )
 
 
 def _build() -> str:
     import torch
 
-    if torch.version.cuda:
-        return f"CUDA {torch.version.cuda}"
-    if torch.version.hip:
-        return f"ROCm {torch.version.hip}"
-    return "CPU and Apple GPU (MPS)" if torch.backends.mps.is_built() else "CPU"
+    from unblur.network.device_kinds import KINDS
+
+    return next(build for kind in KINDS if (build := kind.build(torch)))
 
 
-def _examine_device(device: torch.device, network: SRN | None) -> Device:
+def _examine_device(kind: DeviceKind, network: SRN | None) -> Device:
+    import torch
+
     from unblur.network.deblurrer import Deblurrer
     from unblur.network.devices import choose_precision
     from unblur.network.memory import free_memory
@@ -347,33 +339,20 @@ def _examine_device(device: torch.device, network: SRN | None) -> Device:
     tile, problem, seconds, limit = None, None, None, limiting_file()
     if network is not None:
         started = time.perf_counter()
-        problem = self_test(network, device)
+        problem = self_test(network, kind)
         seconds = round(time.perf_counter() - started, 3)
         if not problem:
-            tile = Deblurrer(copy.deepcopy(network), Engine(device=device.type)).tile
+            tile = Deblurrer(network, Engine(device=kind.name)).tile
     return Device(
-        name=device.type,
-        hardware=_hardware(device),
-        precision=str(choose_precision(device)).removeprefix("torch."),
-        free_bytes=free_memory(device),
-        limited_by=None if device.type == "cuda" or not limit else str(limit),
+        name=kind.name,
+        hardware=kind.hardware(torch),
+        precision=str(choose_precision(kind)).removeprefix("torch."),
+        free_bytes=free_memory(kind),
+        limited_by=None if kind.free_memory or not limit else str(limit),
         tile=tile,
         problem=problem,
         seconds=seconds,
     )
-
-
-def _hardware(device: torch.device) -> str:
-    import torch
-
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        others = f", the first of {count}" if count > 1 else ""
-        return torch.cuda.get_device_name(0) + others
-    if device.type == "mps":
-        return "Apple GPU"
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
 
 
 def _threads_reason() -> str:

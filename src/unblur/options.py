@@ -67,7 +67,7 @@ class Engine:
     model: str = "srn-compact"
     """A model's name, or the path of a weights file."""
     device: str = "auto"
-    """``auto``, ``cpu``, ``cuda`` or ``mps``."""
+    """``auto``, or a name in `unblur.network.device_kinds.KINDS`."""
     tile: int | Literal["auto"] = "auto"
     """Side of the largest tile, a square, in pixels; ``auto``: as large as fits into memory."""
     strength: float = 1.0

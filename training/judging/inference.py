@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.data import Pixels
-from unblur.network.devices import choose_precision
+from unblur.network.devices import choose_precision, kind_of
 from unblur.network.srn import SRN
 from unblur.network.views import ALL_VIEWS, Turn, mean
 
@@ -92,7 +92,7 @@ def _device(network: SRN) -> torch.device:
 def _run(network: SRN, photos: Tensor, precision: torch.dtype | None) -> Tensor:
     """Run a network on photos (N, 3, H, W) uint8."""
     device = photos.device
-    precision = precision or choose_precision(device)
+    precision = precision or choose_precision(kind_of(device))
     multiple = network.config.multiple
     height, width = photos.shape[2:]
     padding = (0, -width % multiple, 0, -height % multiple)

@@ -24,7 +24,7 @@ from unblur.words import describe_os_error, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
     from unblur.pictures.preview import Preview
 
@@ -67,18 +67,8 @@ class _Log:
         with self._failures_ignored():
             self._stream.flush()
 
-    def isatty(self) -> bool:
-        """Return whether the stream is a terminal."""
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        """Return the file descriptor."""
-        return self._stream.fileno()
-
-    @property
-    def encoding(self) -> str:
-        """Encoding of the stream; Rich prints only characters that it has."""
-        return self._stream.encoding
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (what Rich asks of a stream)
+        return getattr(self._stream, name)
 
     @contextlib.contextmanager
     def _failures_ignored(self) -> Iterator[None]:
@@ -180,26 +170,16 @@ class Ui:
     @contextlib.contextmanager
     def progress(self, total: int) -> Iterator[None]:
         """Show progress bars while the context lasts, if standard error is a terminal."""
-        if self.verbosity < NORMAL or not sys.stderr.isatty():
+        if not self._shows_bars:
             yield
             return
-        from rich import progress as rich
+        from rich.progress import MofNCompleteColumn, TextColumn
 
-        columns = (
-            rich.TextColumn("{task.description}", markup=False),
-            rich.BarColumn(),
-            rich.MofNCompleteColumn(),
-            rich.TextColumn("{task.fields[size]}", markup=False),
-            rich.TimeRemainingColumn(),
-        )
-        with rich.Progress(*columns, console=_make_console(), transient=True) as bar:
-            self._bar = bar
+        size = TextColumn("{task.fields[size]}", markup=False)
+        with self._bars(MofNCompleteColumn(), size) as bar:
             bar.add_task("photos", total=total, size="")
             bar.add_task("", total=100, size="%", visible=False)  # until a photo starts
-            try:
-                yield
-            finally:
-                self._bar = None
+            yield
 
     @contextlib.contextmanager
     def transfer(self, name: str) -> Iterator[Callable[[int, int | None], None]]:
@@ -208,23 +188,29 @@ class Ui:
         Yields:
             A function that sets the bar to the bytes received, and the total if it is known.
         """
-        if self.verbosity < NORMAL or not sys.stderr.isatty():
+        if not self._shows_bars:
             yield lambda done, total: None
             return
-        from rich import progress as rich
+        from rich.progress import DownloadColumn, TransferSpeedColumn
 
-        columns = (
-            rich.TextColumn("{task.description}", markup=False),
-            rich.BarColumn(),
-            rich.DownloadColumn(),
-            rich.TransferSpeedColumn(),
-            rich.TimeRemainingColumn(),
-        )
-        with rich.Progress(*columns, console=_make_console(), transient=True) as bar:
-            self._bar = bar
+        with self._bars(DownloadColumn(), TransferSpeedColumn()) as bar:
             task = bar.add_task(printable(name), total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    @property
+    def _shows_bars(self) -> bool:
+        return self.verbosity >= NORMAL and sys.stderr.isatty()
+
+    @contextlib.contextmanager
+    def _bars(self, *columns: ProgressColumn) -> Iterator[Progress]:
+        """Show bars with these columns; while they last, messages appear above them."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        name = TextColumn("{task.description}", markup=False)
+        shown = (name, BarColumn(), *columns, TimeRemainingColumn())
+        with Progress(*shown, console=_make_console(), transient=True) as self._bar:
             try:
-                yield lambda done, total: bar.update(task, completed=done, total=total)
+                yield self._bar
             finally:
                 self._bar = None
 

@@ -30,15 +30,12 @@ if TYPE_CHECKING:
 
 
 def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
-    """Deblur photos, or only print the plan.
+    """Deblur photos, or only print the plan, and return the exit code.
 
     Args:
         flags: The values of all options.
         ui: Prints messages and outcomes.
         stdout: File descriptor of standard output, for a photo that is written there.
-
-    Returns:
-        The exit code.
 
     Raises:
         UnblurError: If no photo can be deblurred.
@@ -49,7 +46,11 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     from unblur.run.runner import Session, run_plan
 
     started, options = time.monotonic(), _read_options(flags)
-    page = _page_path(flags)
+    page: Path | None = flags["report"]
+    if page:
+        from unblur.cli.page import check_target
+
+        check_target(page)
     paths = read_paths(flags)
     ui.settings |= options.engine.reported
     weights = open_model(options.engine.model)
@@ -85,11 +86,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
 
 
 def _require_history(history: History, options: Options) -> None:
-    """Check that the record can be used if results replace originals.
-
-    Raises:
-        UsageError: If not: this run or the next could deblur a result again.
-    """
+    """Raise `UsageError` if results replace originals, but a second run would not know them."""
     if history.problem and options.in_place:
         raise UsageError(f"--in-place needs the record of results: {history.problem}")
 
@@ -107,16 +104,6 @@ def _chosen(record: type[Options | Engine], flags: dict[str, Any]) -> dict[str, 
     """Return the values of a record's fields; those without a value keep their default."""
     names = [field.name for field in fields(record)]
     return {name: flags[name] for name in names if flags.get(name) is not None}
-
-
-def _page_path(flags: dict[str, Any]) -> Path | None:
-    """Return the path of the web page, if there is one, after checking that it can be written."""
-    if flags["report"] is None:
-        return None
-    from unblur.cli.page import check_target
-
-    check_target(Path(flags["report"]))
-    return Path(flags["report"])
 
 
 def _with_display_options(options: Options, flags: dict[str, Any], plan: Plan, ui: Ui) -> Options:
@@ -203,5 +190,5 @@ def _make_deblurrer(weights: Weights, options: Options, ui: Ui) -> Deblurrer:
     deblurrer = load_deblurrer(
         weights, options.engine, reserved=drawing_bytes(options), warn=ui.say
     )
-    ui.settings |= {"device": deblurrer.device.type, "tile": deblurrer.tile}
+    ui.settings |= deblurrer.used
     return deblurrer

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unblur.cli.console import Ui
-from unblur.cli.shared import exit_code_of, options_with_defaults, verbosity_options
+from unblur.cli.shared import options_with_defaults, verbosity_options, with_ui
 from unblur.errors import ExitCode
 from unblur.models.loading import limit_openmp_spinning
 from unblur.run.watcher import NORMAL
@@ -31,7 +31,8 @@ PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity_options
-def doctor(as_json: bool, quiet: int, verbose: int) -> None:
+@with_ui
+def doctor(ui: Ui, as_json: bool) -> ExitCode:
     """Test the installation and each device.
 
     Print versions, devices, memory, models and configuration. Each
@@ -39,17 +40,11 @@ def doctor(as_json: bool, quiet: int, verbose: int) -> None:
     in fp32. The exit code is 0 if all is well, 4 if weights are damaged, and
     5 if a device failed. Please add the output to bug reports.
     """
-    ui = Ui(verbose - quiet)
-    root = click.get_current_context().find_root().command
-    options = options_with_defaults(root)
-    sys.exit(exit_code_of(lambda: _act(ui, as_json, options), ui))
-
-
-def _act(ui: Ui, as_json: bool, options: dict[str, bool]) -> ExitCode:
     limit_openmp_spinning()
     from unblur.doctor import examine, findings
 
-    examination = examine(options)
+    program = click.get_current_context().find_root().command
+    examination = examine(options_with_defaults(program))
     found = findings(examination)
     code = next((finding.exit_code for finding in found), ExitCode.OK)
     if as_json:
@@ -137,6 +132,8 @@ def _why(pytorch: PyTorch) -> str:
 
 
 def _device_row(device: Device) -> Iterator[str]:
+    from rich.filesize import decimal
+
     if device.seconds is None:
         verdict, mark = "not tested: no weights", NEITHER
     elif device.problem:
@@ -145,21 +142,19 @@ def _device_row(device: Device) -> Iterator[str]:
         verdict, mark = f"correct, tested in {device.seconds:.1f} s", GOOD
     tile = f", tiles of {device.tile} pixels" if device.tile else ""
     limit = f" (limit in {device.limited_by})" if device.limited_by else ""
-    free = f"{_size(device.free_bytes)} free{limit}"
+    free = f"{decimal(device.free_bytes)} free{limit}"
     text = f"{device.hardware}: {device.precision}, {free}{tile}; {verdict}"
     yield from _row(device.name, text, mark)
 
 
 def _model_row(model: ModelFile) -> Iterator[str]:
+    from rich.filesize import decimal
+
     if model.path is None:
-        yield from _row(
-            model.name,
-            "cannot be used" if model.problem else "not on this machine",
-            BAD if model.problem else NEITHER,
-        )
+        text, mark = "cannot be used" if model.problem else "not on this machine", NEITHER
     else:
-        text = f"{model.path} ({_size(model.size or 0)})"
-        yield from _row(model.name, text, BAD if model.problem else GOOD)
+        text, mark = f"{model.path} ({decimal(model.size or 0)})", GOOD
+    yield from _row(model.name, text, BAD if model.problem else mark)
 
 
 def _findings(found: list[Finding], code: ExitCode) -> Iterator[str]:
@@ -170,11 +165,3 @@ def _findings(found: list[Finding], code: ExitCode) -> Iterator[str]:
         yield from _wrapped(printable(finding.text), f"{mark} ", "  ")
         if finding.command:
             yield f"    {finding.command}"
-
-
-def _size(count: int) -> str:
-    """Return a number of bytes with a unit, such as ``1.5 GB``."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} bytes"

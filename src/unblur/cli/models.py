@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from unblur.cli.console import Ui
-from unblur.cli.shared import exit_code_of, verbosity_options
+from unblur.cli.shared import verbosity_options, with_ui
 from unblur.config import models_folder
-from unblur.errors import ExitCode, UsageError, WeightsError
+from unblur.errors import UsageError, WeightsError
 from unblur.models.catalog import MODELS, Model, find_weights, imported_models, installed_path
 from unblur.run.watcher import VERBOSE
 from unblur.storage.files import is_regular
 from unblur.words import describe_os_error, printable
-
-if TYPE_CHECKING:
-    from unblur.models.download import Downloaded
 
 
 @click.group()
@@ -27,25 +21,14 @@ def models() -> None:
     """List, download, import, check and remove networks."""
 
 
-def _run(act: Callable[[Ui], None], quiet: int, verbose: int) -> None:
-    """Act, and exit with the exit code."""
-    ui = Ui(verbose - quiet)
-
-    def done() -> ExitCode:
-        act(ui)
-        return ExitCode.OK
-
-    sys.exit(exit_code_of(done, ui))
-
-
 @models.command("list")
-def list_models() -> None:
+@with_ui
+def list_models(ui: Ui) -> None:
     """List the models.
 
     One line each: name, size, licence, location, strengths and weaknesses.
     """
-    names = [*MODELS, *imported_models()]
-    _run(lambda ui: ui.table([_row(name) for name in names]), quiet=0, verbose=0)
+    ui.table([_row(name) for name in (*MODELS, *imported_models())])
 
 
 def _row(name: str) -> tuple[str, ...]:
@@ -80,16 +63,13 @@ def _place(name: str) -> str:
 @models.command()
 @click.argument("model", metavar="NAME|FILE")
 @verbosity_options
-def info(model: str, quiet: int, verbose: int) -> None:
+@with_ui
+def info(ui: Ui, model: str) -> None:
     """Show the details of a model.
 
     Its licence, training data and source, and the content of its weights file.
     """
-
-    def act(ui: Ui) -> None:
-        ui.table([*_describe_known(model), *_describe_file(model)])
-
-    _run(act, quiet, verbose)
+    ui.table([*_describe_known(model), *_describe_file(model)])
 
 
 def _describe_known(name: str) -> list[tuple[str, ...]]:
@@ -144,23 +124,20 @@ def _describe_file(name: str) -> list[tuple[str, ...]]:
     help="Do not use the network; print which file to put where.",
 )
 @verbosity_options
-def download(names: tuple[str, ...], offline: bool, quiet: int, verbose: int) -> None:
+@with_ui
+def download(ui: Ui, names: tuple[str, ...], offline: bool) -> None:
     """Download models from their publishers.
 
     Models that are published in one file are downloaded together. If the
     publisher states no checksum, later downloads must equal the first one.
     """
+    missing = [MODELS[name] for name in _known(names) if not _is_whole(name, ui)]
+    if offline and missing:
+        from unblur.models.download import offline_recipe
 
-    def act(ui: Ui) -> None:
-        missing = [MODELS[name] for name in _known(names) if not _is_whole(name, ui)]
-        if offline and missing:
-            from unblur.models.download import offline_recipe
-
-            raise WeightsError(offline_recipe(missing[0]))
-        for file in dict.fromkeys(model.file for model in missing):
-            _download_file([model for model in missing if model.file == file], ui)
-
-    _run(act, quiet, verbose)
+        raise WeightsError(offline_recipe(missing[0]))
+    for file in dict.fromkeys(model.file for model in missing):
+        _download_file([model for model in missing if model.file == file], ui)
 
 
 def _known(names: tuple[str, ...]) -> list[str]:
@@ -198,110 +175,92 @@ def _download_file(wanted: list[Model], ui: Ui) -> None:
     ui.say(f"downloading {file} from {without_password(address(wanted[0]))}")
     with ui.transfer(file) as progress:
         downloaded = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
-    _report_checksum(wanted[0], downloaded, ui)
-    for path in downloaded.paths:
-        ui.answer(str(path))
-
-
-def _report_checksum(model: Model, downloaded: Downloaded, ui: Ui) -> None:
-    if model.sha256:
-        return
     if downloaded.is_first:
         ui.say(
-            f"the publisher of {model.file} states no checksum, so it cannot be verified; its "
-            f"sha256 {downloaded.checksum} is recorded, and later downloads must match it"
+            f"the publisher of {file} states no checksum, so it cannot be verified; its sha256 "
+            f"{downloaded.checksum} is recorded, and later downloads must match it"
         )
-    else:
-        ui.say(f"{model.file} matches the first download: sha256 {downloaded.checksum}")
+    elif wanted[0].sha256 is None:
+        ui.say(f"{file} matches the first download: sha256 {downloaded.checksum}")
+    for path in downloaded.paths:
+        ui.answer(str(path))
 
 
 @models.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--name", help="Name for the model. Default: the name of the file.")
 @verbosity_options
-def import_model(file: Path, name: str | None, quiet: int, verbose: int) -> None:
+@with_ui
+def import_model(ui: Ui, file: Path, name: str | None) -> None:
     """Import weights from a file.
 
     FILE is the authors' archive, a TensorFlow checkpoint, a PyTorch state dict
     or safetensors. It is read as data; nothing in it is executed.
     """
+    from unblur.models.importing import file_checksum, keep, read_networks
 
-    def act(ui: Ui) -> None:
-        from unblur.models.importing import file_checksum, keep, read_networks
-
-        found = read_networks(file)
-        if name and len(found) > 1:
-            names = ", ".join(one.name for one in found)
-            raise UsageError(f"{file} holds several networks ({names}): --name names only one")
-        checksum = file_checksum(file)
-        for one in found:
-            path = keep(one.network, name or one.name, file.name, checksum)
-            ui.say(f"imported {file} as {name or one.name}")
-            ui.answer(str(path))
-
-    _run(act, quiet, verbose)
+    found = read_networks(file)
+    if name and len(found) > 1:
+        names = ", ".join(found)
+        raise UsageError(f"{file} holds several networks ({names}): --name names only one")
+    checksum = file_checksum(file)
+    for usual_name, network in found.items():
+        path = keep(network, name or usual_name, file.name, checksum)
+        ui.say(f"imported {file} as {name or usual_name}")
+        ui.answer(str(path))
 
 
 @models.command()
 @click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
 @verbosity_options
-def verify(names: tuple[str, ...], quiet: int, verbose: int) -> None:
+@with_ui
+def verify(ui: Ui, names: tuple[str, ...]) -> None:
     """Check weights against their checksums.
 
     Without names, check all models on this machine.
     """
+    from unblur.models.weights import load_network, open_model
 
-    def act(ui: Ui) -> None:
-        from unblur.models.weights import load_network, open_model
-
-        damaged = 0
-        for name in names or [n for n in [*MODELS, *imported_models()] if _is_here(n)]:
-            try:
-                load_network(open_model(name))
-            except WeightsError as error:
-                damaged += 1
-                ui.error(str(error))
-            else:
-                ui.answer(name, "whole")
-        if damaged:
-            raise WeightsError(f"{damaged} of the models cannot be used")
-
-    _run(act, quiet, verbose)
+    damaged = 0
+    for name in names or [n for n in [*MODELS, *imported_models()] if _is_here(n)]:
+        try:
+            load_network(open_model(name))
+        except WeightsError as error:
+            damaged += 1
+            ui.error(str(error))
+        else:
+            ui.answer(name, "whole")
+    if damaged:
+        raise WeightsError(f"{damaged} of the models cannot be used")
 
 
 @models.command()
 @click.argument("model", metavar="[NAME|FILE]", required=False)
 @verbosity_options
-def path(model: str | None, quiet: int, verbose: int) -> None:
+@with_ui
+def path(ui: Ui, model: str | None) -> None:
     """Print the path of a weights file.
 
     Without a name, print the folder of downloaded and imported models.
     """
-
-    def act(ui: Ui) -> None:
-        ui.answer(str(find_weights(model) if model else models_folder()))
-
-    _run(act, quiet, verbose)
+    ui.answer(str(find_weights(model) if model else models_folder()))
 
 
 @models.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @verbosity_options
-def remove(names: tuple[str, ...], quiet: int, verbose: int) -> None:
+@with_ui
+def remove(ui: Ui, names: tuple[str, ...]) -> None:
     """Delete downloaded or imported weights."""
-
-    def act(ui: Ui) -> None:
-        for name in names:
-            if name in MODELS and MODELS[name].is_embedded:
-                raise UsageError(f"{name} is part of the program and cannot be removed")
-            if name not in MODELS and name not in imported_models():
-                raise WeightsError(f"{name}: no such model here")
-            if not _is_here(name):
-                raise WeightsError(f"{name} is not on this machine")
-            try:
-                installed_path(name).unlink()
-            except OSError as error:
-                raise WeightsError(f"{installed_path(name)}: {describe_os_error(error)}") from error
-            ui.say(f"removed {installed_path(name)}")
-
-    _run(act, quiet, verbose)
+    for name in names:
+        if name in MODELS and MODELS[name].is_embedded:
+            raise UsageError(f"{name} is part of the program and cannot be removed")
+        if name not in MODELS and name not in imported_models():
+            raise WeightsError(f"{name}: no such model here")
+        if not _is_here(name):
+            raise WeightsError(f"{name} is not on this machine")
+        try:
+            installed_path(name).unlink()
+        except OSError as error:
+            raise WeightsError(f"{installed_path(name)}: {describe_os_error(error)}") from error
+        ui.say(f"removed {installed_path(name)}")

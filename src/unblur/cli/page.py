@@ -76,11 +76,7 @@ class Links:
 
 
 def check_target(path: Path) -> None:
-    """Check before the run that the page can be written.
-
-    Raises:
-        UsageError: If not.
-    """
+    """Raise `UsageError`, before the run, if the page cannot be written."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--report needs a name that ends in .html, not {path}")
     if files.is_folder(path):
@@ -105,13 +101,7 @@ def picture_side(photos: int) -> int:
 
 
 def write(report: Report, path: Path, options: Options, facts: Facts) -> None:
-    """Write the page of a run.
-
-    Args:
-        report: The report of the run, with all outcomes kept.
-        path: The page; an existing page is replaced.
-        options: The options of the run.
-        facts: Facts about the whole run.
+    """Write the page of a run, whose report has kept all outcomes; replace an existing page.
 
     Raises:
         PhotoError: If the page cannot be written.
@@ -237,12 +227,7 @@ def _embedded_thumbnail(path: Place | None) -> bytes | None:
 
 
 def relative_link(path: Path, folder: Path) -> str:
-    """Return the relative link from a page to a file, whose name may have any bytes.
-
-    Args:
-        path: The file.
-        folder: Absolute path of the page's folder.
-    """
+    """Return the relative link from an absolute folder to a file; its name may have any bytes."""
     target = os.path.abspath(path)  # noqa: PTH100 (resolve would follow links)
     try:
         relative = os.path.relpath(target, folder)

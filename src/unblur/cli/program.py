@@ -23,10 +23,11 @@ from unblur.cli.shared import (
     path_options,
     verbosity_options,
 )
-from unblur.cli.values import BlurLevel, MemorySize, Overwrite, TileSize, one_of
+from unblur.cli.values import Overwrite, blur_level, memory_size, one_of, tile_size
 from unblur.config import read_config
 from unblur.errors import UsageError
 from unblur.formats.photo import CONVERSIONS
+from unblur.network.device_kinds import KINDS
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Engine
 from unblur.version import __version__
 
@@ -79,11 +80,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help="Replace existing files; see --on-existing.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show the plan; write nothing.")
-@click.option(
-    "--only-blurry",
-    is_flag=True,
-    help="Skip sharp photos; see --blur-level.",
-)
+@click.option("--only-blurry", is_flag=True, help="Skip sharp photos; see --blur-level.")
 @click.option(
     "--strength",
     cls=PlainOption,
@@ -100,7 +97,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option(
     "--blur-level",
-    type=BlurLevel(),
+    type=blur_level,
     default=BLURRY_LEVEL,
     show_default=True,
     metavar="N",
@@ -138,11 +135,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     metavar="1-100",
     help="Compression quality of lossy formats. Default: the photo's own.",
 )
-@click.option(
-    "--strip-metadata",
-    is_flag=True,
-    help="Keep only colour profile and orientation.",
-)
+@click.option("--strip-metadata", is_flag=True, help="Keep only colour profile and orientation.")
 @click.option("--preserve-times", is_flag=True, help="Copy the modification time to the result.")
 @click.option(
     "--refresh-thumbnail/--keep-thumbnail",
@@ -152,6 +145,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @click.option(
     "--report",
     metavar="FILE.html",
+    type=click.Path(path_type=Path),
     help="Write a web page: all photos before and after.",
 )
 @click.option("--preview", is_flag=True, help="Show photos before and after in the terminal.")
@@ -164,14 +158,14 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    type=click.Choice(["auto", *(kind.name for kind in KINDS)]),
     default=Engine.device,
     show_default=True,
     help="Where to run the network.",
 )
 @click.option(
     "--tile",
-    type=TileSize(),
+    type=tile_size,
     default=Engine.tile,
     show_default=True,
     metavar="auto|N",
@@ -195,7 +189,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option(
     "--max-memory",
-    type=MemorySize(),
+    type=memory_size,
     metavar="SIZE",
     help="Limit on main memory, such as 2G. Default: the free memory.",
 )

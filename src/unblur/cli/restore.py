@@ -11,11 +11,11 @@ import click
 
 from unblur.cli.console import Ui
 from unblur.cli.shared import (
-    exit_code_of,
     history_option,
     listing_options,
     open_history,
     verbosity_options,
+    with_ui,
 )
 from unblur.errors import ExitCode
 
@@ -33,18 +33,14 @@ if TYPE_CHECKING:
 @history_option
 @listing_options
 @verbosity_options
-def restore(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option above)
+@with_ui
+def restore(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over every option above)
     """Put back originals that --in-place has replaced.
 
     Each PATH is a photo whose original was kept as NAME.orig, the NAME.orig
     file, or with --recursive a folder. The original replaces the result, and
     a later run deblurs it again. A result that was edited stays as it is.
     """
-    ui = Ui(flags["verbose"] - flags["quiet"])
-    sys.exit(exit_code_of(lambda: _restore(flags, ui), ui))
-
-
-def _restore(flags: dict[str, Any], ui: Ui) -> ExitCode:
     from unblur.run.report import Report
     from unblur.run.restore import Choices, restore
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,12 @@ import click
 from unblur.cli.console import Ui
 from unblur.cli.option_groups import PlainOption
 from unblur.cli.shared import (
-    exit_code_of,
     listing_options,
     max_pixels_option,
     path_options,
     read_paths,
     verbosity_options,
+    with_ui,
 )
 from unblur.errors import ExitCode, PhotoError
 from unblur.options import STREAM, Options
@@ -44,7 +43,8 @@ MOST_THREADS = 4
 )
 @listing_options
 @verbosity_options
-def score(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option above)
+@with_ui
+def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over every option above)
     """Score how blurred photos are, the most blurred first.
 
     The score is the excess width of a photo's sharpest edges, in thousandths
@@ -52,11 +52,6 @@ def score(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option 
     soft background does not count. Each line is a score, a tab and a path. No
     photo is changed.
     """
-    ui = Ui(flags["verbose"] - flags["quiet"])
-    sys.exit(exit_code_of(lambda: _score(flags, ui), ui))
-
-
-def _score(flags: dict[str, Any], ui: Ui) -> ExitCode:
     from unblur.run.local import load_ahead
     from unblur.run.plan import find_photos
     from unblur.run.report import Outcome, Report, Status, outcome_of_error

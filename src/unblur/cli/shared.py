@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import functools
 import os
 import sys
 import traceback
@@ -262,11 +263,7 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
 
 
 def _check_working_folder() -> None:
-    """Check that the working folder exists: without it, libraries fail in odd ways.
-
-    Raises:
-        UsageError: If it has been removed.
-    """
+    """Raise `UsageError` if the working folder is gone: libraries would fail in odd ways."""
     try:
         Path.cwd()
     except OSError as error:
@@ -290,3 +287,14 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
         ui.trace(traceback.format_exc())
         ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
         return ExitCode.FAILED
+
+
+def with_ui(act: Callable[..., ExitCode | None]) -> Callable[..., None]:
+    """Give a command a `Ui`, and end the program with its exit code, or that of its error."""
+
+    @functools.wraps(act)
+    def command(quiet: int = 0, verbose: int = 0, **flags: Any) -> None:  # noqa: ANN401
+        ui = Ui(verbose - quiet)
+        sys.exit(exit_code_of(lambda: act(ui, **flags) or ExitCode.OK, ui))
+
+    return command

@@ -3,8 +3,6 @@
 One query finds out what the terminal supports. It asks for kitty's graphics protocol ("Querying
 support and available transmission mediums") and then for the primary device attributes, which every
 ECMA-48 terminal reports; attribute 4 is sixel (DEC, VT330/VT340 Programmer Reference, chapter 14).
-iTerm2, newer versions of Windows Terminal, foot, xterm -ti vt340, Konsole and others support sixel;
-kitty, Ghostty and WezTerm support kitty's protocol.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from unblur.options import USUAL_CELL, Screen, Way
-from unblur.pictures.preview import Color, Preview, half_blocks
+from unblur.pictures.preview import Preview, half_blocks
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -42,6 +40,7 @@ class Printed:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the codes and characters for the terminal."""
+        from rich.color import Color
         from rich.segment import ControlType, Segment
         from rich.style import Style
 
@@ -52,7 +51,8 @@ class Printed:
             return
         for line in half_blocks(self.preview.blocks):
             for upper, lower in line:
-                yield Segment("▀", Style(color=_hex(upper), bgcolor=_hex(lower)))
+                colors = Color.from_rgb(*upper), Color.from_rgb(*lower)
+                yield Segment("▀", Style.from_color(*colors))
             yield Segment.line()
 
 
@@ -130,7 +130,3 @@ def _cell_size(descriptor: int) -> tuple[int, int]:
     if not (rows and columns and width and height):
         return USUAL_CELL
     return max(1, width // columns), max(1, height // rows)
-
-
-def _hex(color: Color) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)

@@ -12,52 +12,31 @@ if TYPE_CHECKING:
     from typing import Literal
 
 
-class TileSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A number of pixels, or ``auto``."""
-
-    name = "auto|pixels"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | Literal["auto"]:
-        """Read the option's text."""
-        if value == "auto":
-            return "auto"
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither auto nor a number of pixels", param, ctx)
+def tile_size(value: str) -> int | Literal["auto"]:
+    """Read a number of pixels, or ``auto``."""
+    if value == "auto":
+        return "auto"
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither auto nor a number of pixels") from None
 
 
-class MemorySize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A number of bytes, such as ``800M`` or ``1.5G``."""
-
-    name = "size"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Read the option's text."""
-        match = re.fullmatch(r"([0-9]*\.?[0-9]+)([MG])B?", str(value).strip().upper())
-        if match is None:
-            self.fail(f"{value!r} is not a size such as 800M or 2G", param, ctx)
-        return int(float(match[1]) * (1 << (20 if match[2] == "M" else 30)))
+def memory_size(value: str | int) -> int:
+    """Read a number of bytes, such as ``800M`` or ``1.5G``."""
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)([MG])B?", str(value).strip().upper())
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a size such as 800M or 2G")
+    return int(float(match[1]) * (1 << (20 if match[2] == "M" else 30)))
 
 
-class BlurLevel(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A blur score."""
-
-    name = "level"
-
-    def convert(
-        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read the option's text."""
-        with contextlib.suppress(ValueError):
-            level = float(str(value))  # not the number that True is
-            if 0 <= level < float("inf"):
-                return level
-        self.fail(f"{value!r} is not a blur score: a number, 0 or more", param, ctx)
+def blur_level(value: str | float) -> float:
+    """Read a blur score."""
+    with contextlib.suppress(ValueError):
+        level = float(str(value))  # not the number that True is
+        if 0 <= level < float("inf"):
+            return level
+    raise click.BadParameter(f"{value!r} is not a blur score: a number, 0 or more")
 
 
 class Overwrite(click.Option):

@@ -1,6 +1,6 @@
-"""The number and size of the frames in an AV1 image, read before it is decoded.
+"""Read the decoding work of an AV1 image from its headers.
 
-The units (OBU) of its data are those of the AV1 Bitstream & Decoding Process
+Its data consist of units (OBU), see the AV1 Bitstream & Decoding Process
 Specification, sections 5.3 to 5.5.
 """
 
@@ -17,20 +17,16 @@ SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
 
 @dataclass(frozen=True)
 class Extent:
-    """The work of a decoder: frames, and the pixels of the largest."""
+    """The work of a decoder."""
 
     frames: int
-    """Whether they are shown or not."""
+    """Number of frames, shown or not."""
     pixels: int
     """Pixels of the largest possible frame; 0 if unknown."""
 
 
 def read_extent(data: bytes) -> Extent:
-    """Read the number and the largest size of the frames in an image's data.
-
-    Raises:
-        ValueError: If they are damaged.
-    """
+    """Read the number and size of the frames in an image's data, or raise `ValueError`."""
     frames = pixels = 0
     for kind, payload in limited(_units(data), len(data), "units of AV1"):
         if kind == SEQUENCE_HEADER:
@@ -40,7 +36,7 @@ def read_extent(data: bytes) -> Extent:
 
 
 def _units(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield types and payloads of units; one without a size is the last."""
+    """Yield types and payloads of units; a unit without a size is the last."""
     position = 0
     while position < len(data):
         header = data[position]
@@ -53,7 +49,7 @@ def _units(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_leb128(data: bytes, position: int) -> tuple[int, int]:
-    """Read a number of seven bits a byte, the least significant first; return where it ends."""
+    """Read a number of seven bits a byte, the least significant first; return its end, too."""
     value = 0
     for index, byte in enumerate(data[position : position + 8]):
         value |= (byte & 0x7F) << 7 * index
@@ -76,7 +72,7 @@ class _Bits:
         return self._value >> self._left & (1 << count) - 1
 
     def skip_variable(self) -> None:
-        """Pass over a number of variable length (4.10.3)."""
+        """Skip a number of variable length (4.10.3)."""
         zeros = 0
         while not self.read(1):
             zeros += 1
@@ -84,7 +80,7 @@ class _Bits:
 
 
 LONGEST_SEQUENCE_HEADER = 1024
-"""Bytes up to the size, from above: 32 operating points take less than 20 each."""
+"""Upper bound of the bytes up to the size: 32 operating points take less than 20 each."""
 
 
 def _read_largest(payload: bytes) -> int:

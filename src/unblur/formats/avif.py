@@ -1,9 +1,8 @@
 """AVIF: decode an 8-bit still photo, and put new pixels into the original's container.
 
-The container is `unblur.formats.bmff`'s; the codec's configuration is that of "AV1 Codec
-ISO Media File Format Binding", section 2.3. Alpha is an
-image of its own: it is not decoded, and the file keeps it. Crop and rotation are
-not applied, so that they stay true. A grid becomes one image.
+The codec's configuration is that of "AV1 Codec ISO Media File Format Binding", section 2.3.
+Alpha is another image, which is kept and not decoded. Crop and rotation are not applied, so
+both stay valid. A grid becomes one image.
 """
 
 from __future__ import annotations
@@ -36,14 +35,7 @@ _SUBSAMPLING = {0b00: "4:4:4", 0b10: "4:2:2", 0b11: "4:2:0"}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo, and note how it is coded, but for its quality.
-
-    Raises:
-        PhotoError: If it is too large, a sequence, or has more than 8 bits, or if
-            Pillow was built without libavif.
-        ValueError: If its container is damaged.
-        Exception: Whatever Pillow raises for damaged files.
-    """
+    """Decode a still photo, and note how it is coded, but for its quality."""
     if not features.check("avif"):
         raise PhotoError("AVIF files need a Pillow that was built with libavif")
     file = bmff.read(data)

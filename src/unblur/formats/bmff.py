@@ -1,7 +1,6 @@
 """Read and write ISO base media files of image items: HEIF and AVIF.
 
-The boxes are those of ISO/IEC 14496-12, section 8.11, and ISO/IEC 23008-12,
-section 9.3. A file is read into items, and written from items.
+See ISO/IEC 14496-12, section 8.11, and ISO/IEC 23008-12, section 9.3.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from unblur.formats.bmff_items import Item, ItemFile, Property, Reference
 from unblur.limits import limited, refuse_excess
 
 INDEXING = frozenset({b"iinf", b"iloc", b"iprp", b"iref", b"idat"})
-"""Boxes in meta that are written anew."""
+"""Boxes in meta that are written again."""
 WIDEST_SHORT_ID = 0xFFFF
 MOST_LINKS = 100_000
-"""Pieces of data, properties or other items that all items name together. A photo of 500
-megapixels in tiles of 512x512 names 2,000 tiles, each of some five properties."""
+"""Pieces of data, properties or other items of all items together. A photo of 500 megapixels in
+tiles of 512x512 has 2,000 tiles, each of about five properties."""
 
 
 def read(data: bytes) -> ItemFile:
@@ -45,11 +44,7 @@ def read(data: bytes) -> ItemFile:
 
 
 def write(file: ItemFile) -> bytes:
-    """Write a file of items; their data come right after meta.
-
-    Raises:
-        ValueError: If there are too many items.
-    """
+    """Write a file of items; their data come right after meta, or raise `ValueError`."""
     offsets: dict[bytes, int] = {}
     length = 0
     for item in file.items.values():
@@ -63,7 +58,7 @@ def write(file: ItemFile) -> bytes:
 
 
 def _top_level(data: bytes) -> Iterator[Box]:
-    """Yield a file's boxes; bytes at its end that are no box come as one."""
+    """Yield a file's boxes; other bytes at its end count as one."""
     start = 0
     while start < len(data):
         try:
@@ -78,7 +73,7 @@ def _top_level(data: bytes) -> Iterator[Box]:
 
 @dataclass
 class _Index:
-    """The contents of the boxes in meta, by item number."""
+    """Content of the boxes in meta, by the items' numbers."""
 
     entries: dict[int, bytes] = field(default_factory=dict)
     data: dict[int, bytes] = field(default_factory=dict)
@@ -118,11 +113,7 @@ def _read_entries(data: bytes, box: Box, index: _Index) -> None:
 
 
 def _read_locations(data: bytes, box: Box, idat: Box | None, index: _Index) -> None:
-    """Read the items' data by their locations (iloc).
-
-    Raises:
-        ValueError: If data lie outside of the file, or the same bytes in many items.
-    """
+    """Read the items' data by their locations (iloc), or raise `ValueError`."""
     cursor, version = open_full_box(data, box)
     sizes = cursor.number(2)
     offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
@@ -156,16 +147,13 @@ def _read_locations(data: bytes, box: Box, idat: Box | None, index: _Index) -> N
 def _read_extent(
     cursor: Cursor, widths: tuple[int, int, int], start: int, stop: int
 ) -> tuple[int, int]:
-    """Read from where to where a piece of an item's data lies; one of no length goes on to the end.
+    """Read start and stop of a piece of an item's data; without a length it reaches the end.
 
     Args:
-        cursor: In the box of locations.
-        widths: Bytes that the piece's number, offset and length take.
-        start: What its offset counts from.
-        stop: What it must not lie beyond.
-
-    Raises:
-        ValueError: If it does.
+        cursor: Cursor in the box of locations.
+        widths: Sizes of the piece's number, offset and length, in bytes.
+        start: Base of its offset.
+        stop: End of the data; a `ValueError` is raised beyond it.
     """
     _, offset, length = map(cursor.number, widths)
     first = start + offset
@@ -198,7 +186,7 @@ def _read_properties(data: bytes, box: Box, index: _Index) -> None:
             index.properties[key] = tuple(
                 Property(known[(number & mask) - 1], number > mask)
                 for number in numbers
-                if number & mask  # none: the item has no property of this place
+                if number & mask  # 0: no property
             )
 
 
@@ -216,7 +204,7 @@ def _read_references(data: bytes, box: Box) -> Iterator[Reference]:
 
 
 def _make_meta(file: ItemFile, offsets: Mapping[bytes, int], start: int) -> bytes:
-    """Write meta, for items' data that lie from ``start`` on."""
+    """Write meta for items' data that begin at ``start``."""
     parts = [
         *file.meta,
         _make_entries(file.items.values()),
@@ -276,5 +264,5 @@ def _make_locations(items: Mapping[int, Item], offsets: Mapping[bytes, int], sta
 
 
 def _id_size(keys: Iterable[int]) -> int:
-    """Return how many bytes items' numbers take."""
+    """Return the size of items' numbers in bytes."""
     return 4 if max(keys, default=0) > WIDEST_SHORT_ID else 2

@@ -10,7 +10,7 @@ from unblur.limits import limited
 
 @dataclass(frozen=True)
 class Box:
-    """Where a box lies in a file's bytes."""
+    """The place of a box in a file."""
 
     type: bytes
     start: int
@@ -20,18 +20,14 @@ class Box:
 
 @dataclass
 class Cursor:
-    """Reads numbers one after the other."""
+    """Reads successive numbers."""
 
     data: bytes
     position: int
     stop: int
 
     def number(self, size: int) -> int:
-        """Read an unsigned number of some bytes, the most significant first.
-
-        Raises:
-            ValueError: If it does not end before ``stop``.
-        """
+        """Read a big-endian unsigned number, or raise `ValueError` if it ends after ``stop``."""
         start, self.position = self.position, self.position + size
         if self.position > self.stop:
             raise ValueError("a box is too short")
@@ -39,11 +35,7 @@ class Cursor:
 
 
 def read_box(data: bytes, start: int, stop: int) -> Box:
-    """Read a box's header.
-
-    Raises:
-        ValueError: If the box does not end before ``stop``.
-    """
+    """Read a box's header, or raise `ValueError` if the box ends after ``stop``."""
     length = int.from_bytes(data[start : start + 4], "big")
     body = start + 8
     if length == 1:
@@ -56,11 +48,11 @@ def read_box(data: bytes, start: int, stop: int) -> Box:
 
 
 def boxes(data: bytes, start: int, stop: int) -> Iterator[Box]:
-    """Yield boxes that lie end to end.
+    """Yield successive boxes.
 
     Raises:
         ExcessError: If there are too many.
-        ValueError: If one does not end before ``stop``.
+        ValueError: If one ends after ``stop``.
     """
     return limited(_boxes(data, start, stop), stop - start, "boxes")
 

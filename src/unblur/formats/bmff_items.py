@@ -1,8 +1,7 @@
 """Images and their metadata as items of a file (ISO/IEC 23008-12, sections 6 and 9).
 
-New pixels replace one item, the primary image. Metadata, gain maps, depth,
-alpha, thumbnails, profiles and rotation are other items and properties, which
-keep their bytes.
+New pixels replace one item, the primary image. Metadata, gain maps, depth, alpha,
+thumbnails, profiles and rotation are other items and properties, whose bytes stay.
 """
 
 from __future__ import annotations
@@ -17,23 +16,23 @@ from unblur.limits import refuse_excess
 ROTATION, MIRROR, CROP = b"irot", b"imir", b"clap"
 COLOR = b"colr"
 CODING = frozenset({b"av1C", b"hvcC", b"ispe", b"pixi", b"a1op", b"a1lx", b"lsel"})
-"""Properties of the coding of pixels."""
+"""Properties of the pixels' coding."""
 DERIVED = frozenset({b"grid", b"iden", b"iovl"})
-"""Items that are made of others."""
+"""Types of items that are made of other items."""
 ALPHA_URNS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 """Types of auxiliary images that hold transparency (ISO/IEC 23008-12, 6.5.8 and B.2.3)."""
 UNSPECIFIED = 2
-"""The code point of ITU-T H.273 for primaries and transfer that are in a profile."""
+"""Code point of ITU-T H.273 for primaries and transfer that a profile defines."""
 _NCLX = ">4sHHHB"
 
 ITEM_BRANDS = frozenset({b"tmap"})
-"""Brands that need an item of the type of the same name; else libavif refuses the file."""
+"""Brands that need an item of the same type: libavif refuses files without it."""
 
 MOST_PIXELS_DECODED = 8
-"""For each pixel of an image that is made of others; tiles reach over its border, as a rule."""
+"""Most pixels in the parts of an image for each of its own: tiles reach over its border."""
 PIXELS_ALWAYS_DECODED = 16_000_000
 MOST_LEVELS = 8
-"""Of images that are made of others."""
+"""Deepest nesting of derived images."""
 
 C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 
@@ -44,7 +43,7 @@ class Property:
 
     box: bytes
     essential: bool
-    """Whether a reader that does not know it must not show the item."""
+    """Whether a reader must understand it to show the item."""
 
     @property
     def type(self) -> bytes:
@@ -53,13 +52,13 @@ class Property:
 
     @property
     def body(self) -> bytes:
-        """The contents of the box."""
+        """The content of the box."""
         return self.box[8:]
 
 
 @dataclass(frozen=True)
 class ColorCode:
-    """The colour space, in code points of ITU-T H.273 (a colr box of type nclx)."""
+    """A colour space in code points of ITU-T H.273 (a colr box of type nclx)."""
 
     primaries: int
     transfer: int
@@ -78,7 +77,7 @@ class Item:
     """An item: a coded image, one derived from others, or metadata."""
 
     entry: bytes
-    """Its box in the item information (infe)."""
+    """Its infe box in the item information."""
     data: bytes | None
     properties: tuple[Property, ...] = ()
 
@@ -90,25 +89,25 @@ class Item:
 
     @property
     def color(self) -> ColorCode | None:
-        """The colour space, if a property names it."""
+        """Its colour space, if it has such a property."""
         for prop in filter(_is_color_code, self.properties):
             _, primaries, transfer, matrix, flags = struct.unpack_from(_NCLX, prop.body)
             return ColorCode(primaries, transfer, matrix, bool(flags & 0x80))
         return None
 
     def find(self, kind: bytes) -> bytes | None:
-        """Return the contents of its first property of a type."""
+        """Return the body of its first property of a type."""
         return next((prop.body for prop in self.properties if prop.type == kind), None)
 
     def without(self, kinds: Iterable[bytes]) -> Item:
-        """Return the item less its properties of some types."""
+        """Return the item without its properties of some types."""
         kept = tuple(prop for prop in self.properties if prop.type not in kinds)
         return replace(self, properties=kept)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """That an item refers to others, such as a grid to its tiles (``dimg``)."""
+    """A reference of an item to others, such as of a grid to its tiles (``dimg``)."""
 
     type: bytes
     source: int
@@ -117,17 +116,17 @@ class Reference:
 
 @dataclass(frozen=True)
 class ItemFile:
-    """A file of items, and its other boxes as they are."""
+    """A file of items, and its other boxes."""
 
     primary_id: int
     items: Mapping[int, Item]
     references: tuple[Reference, ...] = ()
     meta: tuple[bytes, ...] = ()
-    """Boxes in meta that are not about items' data."""
+    """Boxes in meta that do not concern the items' data."""
     before: tuple[bytes, ...] = ()
     """Boxes before meta."""
     after: tuple[bytes, ...] = ()
-    """Boxes after meta but for mdat, and any bytes at the end that are no box."""
+    """Boxes after meta except mdat, and other bytes at the end."""
 
     @property
     def primary(self) -> Item:
@@ -136,7 +135,7 @@ class ItemFile:
 
     @property
     def coded(self) -> Item:
-        """The primary image if it is coded itself, or the first that it is made of."""
+        """The primary image, or the first coded part of a derived one."""
         for key in [self.primary_id, *self.sources(self.primary_id)]:
             if self.items[key].type not in DERIVED:
                 return self.items[key]
@@ -144,18 +143,18 @@ class ItemFile:
 
     @property
     def coded_length(self) -> int:
-        """Bytes of the primary image's coded pixels."""
+        """Size of the primary image's coded pixels, in bytes."""
         return sum(map(len, self.coded_data))
 
     @property
     def coded_data(self) -> Iterator[bytes]:
-        """The data of the primary image and of the images that it is made of."""
+        """The data of the primary image and its parts."""
         for key in [self.primary_id, *self.sources(self.primary_id)]:
             yield self.items[key].data or b""
 
     @property
     def alpha_ids(self) -> set[int]:
-        """The images that hold the primary one's transparency."""
+        """The images with the transparency of the primary one."""
         return {
             ref.source
             for ref in self.references
@@ -167,7 +166,7 @@ class ItemFile:
 
     @property
     def derived(self) -> Mapping[int, tuple[int, ...]]:
-        """The items that each is derived from directly."""
+        """The direct sources of each derived item."""
         return {ref.source: ref.targets for ref in self.references if ref.type == b"dimg"}
 
     def with_primary(self, item: Item) -> ItemFile:
@@ -175,9 +174,9 @@ class ItemFile:
         return replace(self, items={**self.items, self.primary_id: item})
 
     def sources(self, *keys: int) -> list[int]:
-        """Return the items that some are derived from, directly or not, and that are none of them.
+        """Return the direct and indirect sources of some items, without these.
 
-        Each is looked at once: items may refer to each other in millions of ways.
+        Each is visited once: items may refer to each other in millions of ways.
         """
         derived = self.derived
         found = dict.fromkeys(keys)  # in order of appearance
@@ -191,16 +190,14 @@ class ItemFile:
 
 
 def as_stored(file: ItemFile) -> ItemFile:
-    """Return a file of the primary image alone, neither rotated nor mirrored."""
+    """Return a file of the primary image alone, not rotated and not mirrored."""
     kept = dict.fromkeys([file.primary_id, *file.sources(file.primary_id)])
     items = {key: file.items[key] for key in kept}
     alone = replace(
         file,
         items=items,
         references=tuple(
-            Reference(b"dimg", key, targets)
-            for key, targets in file.derived.items()
-            if key in items
+            Reference(b"dimg", *link) for link in file.derived.items() if link[0] in items
         ),
         meta=tuple(box for box in file.meta if box[4:8] != b"grpl"),  # groups of items
         before=tuple(with_true_brands(box, items) for box in file.before),
@@ -210,7 +207,7 @@ def as_stored(file: ItemFile) -> ItemFile:
 
 
 def with_true_brands(box: bytes, items: Mapping[int, Item]) -> bytes:
-    """Return a box; brands of items that a file does not have are left out of a ftyp box."""
+    """Return a box; a ftyp box without the brands of missing items."""
     length, kind = int.from_bytes(box[:4], "big"), box[4:8]
     if kind != b"ftyp" or length != len(box) or length < 16:
         return box
@@ -223,20 +220,20 @@ def with_true_brands(box: bytes, items: Mapping[int, Item]) -> bytes:
 
 
 def pixels_of(image: Item) -> int:
-    """Return the pixels of an image, by its property ispe (ISO/IEC 23008-12, 6.5.3)."""
+    """Return an image's number of pixels, or 0 if unknown (ISO/IEC 23008-12, 6.5.3)."""
     extent = image.find(b"ispe") or b""
     return int.from_bytes(extent[4:8], "big") * int.from_bytes(extent[8:12], "big")
 
 
 def refuse_costly(file: ItemFile, decoded: Callable[[Item], int] = pixels_of) -> None:
-    """Refuse a primary image that is made of far more pixels than it has.
+    """Refuse a primary image whose parts have far more pixels than itself.
 
     Args:
-        file: What holds it.
-        decoded: Tells how many pixels are decoded of one image.
+        file: The file.
+        decoded: Returns the number of decoded pixels of one image.
 
     Raises:
-        ExcessError: If it is, or is made of images that are made of others, and so on.
+        ExcessError: If they have, or are nested too deep.
         ValueError: If an image is damaged.
     """
     derived, counts = file.derived, dict[int, int]()
@@ -260,11 +257,9 @@ def refuse_costly(file: ItemFile, decoded: Callable[[Item], int] = pixels_of) ->
 def splice(original: ItemFile, coded: ItemFile) -> tuple[ItemFile, tuple[str, ...]]:
     """Put the primary image of one file into another.
 
-    The primary image keeps its number, so that all that refers to it still
-    does, and the properties that tell what its pixels mean; how they are coded
-    is the coded file's to tell. Items that only it was made of have gone.
-
-    Left out, with a note: a C2PA manifest, which signs the old pixels.
+    The primary image keeps its number, which others refer to, and the properties of its
+    meaning; those of its coding come from the coded file. Its old parts are removed, and
+    with a note a C2PA manifest, which signs the old pixels.
 
     Raises:
         ValueError: If there are too many items.
@@ -301,7 +296,7 @@ def _is_kept(box: bytes) -> bool:
 
 
 def _parts(file: ItemFile) -> set[int]:
-    """Return the items that only the primary image is made of."""
+    """Return the parts that only the primary image has."""
     parts = set(file.sources(file.primary_id))
     made = parts | {file.primary_id}
     used = {
@@ -315,7 +310,7 @@ def _parts(file: ItemFile) -> set[int]:
 
 
 def _replaced(old: Item, new: Item) -> Item:
-    """Return an image of the new pixels, with the old one's name and meaning."""
+    """Return an image of the new pixels with the old one's name and meaning."""
     at, coded_at = _type_position(old.entry), _type_position(new.entry)
     entry = old.entry[:at] + new.entry[coded_at : coded_at + 4] + old.entry[at + 4 :]
     replaced = (CODING | {prop.type for prop in new.properties}) - {COLOR}
@@ -326,7 +321,7 @@ def _replaced(old: Item, new: Item) -> Item:
 
 
 def _recolored(new: Item, old: Item) -> Item:
-    """Return an image whose numbers mean the old one's colours."""
+    """Return an image with the old one's colour space."""
     if not new.color:
         return new
     box = _merged_color(old, new.color).box
@@ -337,7 +332,7 @@ def _recolored(new: Item, old: Item) -> Item:
 
 
 def _merged_color(old: Item, new: ColorCode) -> ColorCode:
-    """Return the code of the old item's colours, as the new one's are coded."""
+    """Return the old item's colour space with the new one's matrix and range."""
     if old.color:
         return replace(new, primaries=old.color.primaries, transfer=old.color.transfer)
     if old.find(COLOR) is not None:
@@ -352,7 +347,7 @@ def _is_color_code(prop: Property) -> bool:
 
 
 def _type_position(entry: bytes) -> int:
-    """Return the position of the item's type in an infe box, which has one from version 2 on."""
+    """Return the position of the type in an infe box; before version 2 there is none."""
     return {2: 16, 3: 18}.get(entry[8], len(entry))
 
 

@@ -1,7 +1,7 @@
-"""Bytes of files to photos, and photos with new pixels back to bytes.
+"""Decode files to photos, and encode photos with new pixels.
 
-Libraries code only pixels. All other bytes are carried over by the format's own
-module, because every library loses some of them when it writes a whole file.
+Libraries code only pixels. The format's module carries all other bytes over, because every
+library loses some of them when it writes a whole file.
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
 """Write a photo in another format than its own.
 
-Pixels are coded into a new file, with the metadata that its format can hold; a
-note names the others. Pixels stay as stored, and EXIF keeps the orientation. Only
-pixels of HEIF and AVIF are turned upright: their orientation is in properties that
-no other format has.
-
-Photos that would look different are refused: JPEG has no transparency, and that
-of HEIF and AVIF is not decoded. Formats of 8 bits get 16-bit photos rounded.
+Metadata that the new format cannot hold are named in a note. Pixels keep their orientation
+and its EXIF tag; those of HEIF and AVIF, whose rotation other formats lack, are turned
+upright. Photos that would look different are refused: JPEG has no transparency, and that of
+HEIF and AVIF is not decoded. Formats of 8 bits get 16-bit photos rounded.
 """
 
 from __future__ import annotations

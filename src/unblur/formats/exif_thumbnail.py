@@ -1,8 +1,8 @@
-"""The thumbnail in an EXIF block, redrawn from new pixels.
+"""Redraw the thumbnail in an EXIF block.
 
-EXIF is a TIFF structure (Exif 2.32, section 4.5.2) whose second directory
-describes the thumbnail (4.5.8). The new one is written over the old one and
-padded with zeros, so that no offset and no other tag changes.
+EXIF is a TIFF (Exif 2.32, section 4.5.2) whose second directory describes the thumbnail
+(4.5.8). The new one is written over the old one and padded with zeros, so that no offset
+and no other tag changes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from unblur.formats.tiff_directory import Tag, read_tiff
 JPEG_COMPRESSION = 6
 
 MAX_PIXELS = 1_000_000
-"""More than fits into an EXIF block at any usual quality."""
+"""More than an EXIF block can hold at any usual quality."""
 MIN_LIKENESS = 0.85
-"""Correlation below which a thumbnail shows something else than the photo. Cameras' own reach
-0.91 and more, those of turned or mirrored photos at most 0.8."""
+"""Least correlation of a photo with its thumbnail. Thumbnails of cameras reach 0.91 and more, those
+of turned or mirrored photos at most 0.8."""
 SAMPLES = 3
-"""Pixels per pixel of the thumbnail, across and down, that a photo is first averaged to."""
+"""A photo is first averaged to so many times the thumbnail's size."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +39,21 @@ class Placement:
     source: tuple[float, float, float, float]
     """Left, top, right and bottom in the photo."""
     target: tuple[int, int, int, int]
-    """The same in the thumbnail; pixels outside, such as black bars, stay."""
+    """The same in the thumbnail; black bars lie outside."""
 
 
 def refreshed(exif: bytes, pixels: NDArray[Any]) -> bytes:
-    """Redraw an EXIF block's thumbnail.
+    """Redraw an EXIF block's thumbnail with its size, tables, sampling and bars.
 
-    It keeps its size, its quantisation tables and sampling, and its bars where
-    its shape is not the photo's. Whatever is odd leaves the block as it was: a
-    thumbnail that is damaged, that shows something else than the photo (another
-    crop, a picture not turned with it), or that no longer fits into its place.
+    The block stays unchanged if the thumbnail is damaged, shows something else than the
+    photo (another crop, a picture not turned with it), or does not fit into its place.
 
     Args:
         exif: The block from its byte order mark on; any bytes are allowed.
-        pixels: (H, W, 1 or 3), the photo as stored, of 8 or 16 bits.
+        pixels: (H, W, 1 or 3), the photo as stored, 8 or 16 bits.
 
     Returns:
-        A block of the same length, which differs at most in the thumbnail.
+        A block of the same length.
     """
     place = find(exif)
     if place is None:
@@ -73,7 +71,7 @@ def refreshed(exif: bytes, pixels: NDArray[Any]) -> bytes:
 
 
 def find(exif: bytes) -> slice | None:
-    """Return the place of the JPEG thumbnail in an EXIF block, or ``None`` if there is none."""
+    """Return the place of a JPEG thumbnail in an EXIF block, or ``None`` without one."""
     try:
         file = read_tiff(exif)
         _, second = islice(file.pages(), 2)
@@ -87,12 +85,7 @@ def find(exif: bytes) -> slice | None:
 
 
 def _draw(old: NDArray[np.uint8], pixels: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """Draw the photo like the old thumbnail; ``None`` if that shows something else.
-
-    Args:
-        old: (h, w, 1 or 3), the old thumbnail.
-        pixels: (H, W, 1 or 3), the photo.
-    """
+    """Draw a photo, (H, W, C), like its old thumbnail, (h, w, C); ``None`` if they differ."""
     height, width = pixels.shape[:2]
     rows, columns, channels = old.shape
     factor = max(1, min(width // columns, height // rows) // SAMPLES)
@@ -106,15 +99,10 @@ def _draw(old: NDArray[np.uint8], pixels: NDArray[Any]) -> NDArray[np.uint8] | N
 def _place(
     photo: Image.Image, factor: int, placement: Placement, old: NDArray[np.uint8]
 ) -> tuple[float, NDArray[np.uint8]]:
-    """Draw a photo, already made smaller by a factor, over a copy of the old thumbnail.
-
-    Returns:
-        The similarity of the drawn part to the old one, and the new thumbnail.
-    """
+    """Draw a reduced photo over a copy of the old thumbnail; return their likeness and the copy."""
     (x, y, x_stop, y_stop), (left, top, right, bottom) = placement.source, placement.target
     box = (x / factor, y / factor, x_stop / factor, y_stop / factor)
-    # As soft as cameras' own: of the filters tried, its results were the most
-    # like their thumbnails, and the most of them were no larger than those.
+    # Of the filters tried, this one was the most like those of cameras.
     part = photo.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box)
     drawn = old.copy()
     drawn[top:bottom, left:right] = np.asarray(part).reshape(bottom - top, right - left, -1)
@@ -122,7 +110,7 @@ def _place(
 
 
 def _placements(photo: tuple[int, int], thumbnail: tuple[int, int]) -> Iterator[Placement]:
-    """Yield the ways in which a thumbnail may show a photo of another shape; sizes are (W, H)."""
+    """Yield the possible placements of a photo in a thumbnail; sizes are (W, H)."""
     (width, height), (columns, rows) = photo, thumbnail
     whole, full = (0.0, 0.0, float(width), float(height)), (0, 0, columns, rows)
     yield Placement(whole, full)  # stretched
@@ -136,14 +124,14 @@ def _placements(photo: tuple[int, int], thumbnail: tuple[int, int]) -> Iterator[
 
 
 def _likeness(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Return the correlation of two pictures' brightness; 0 if either is of one brightness."""
+    """Return the correlation of two pictures' brightness; 0 if either is uniform."""
     a, b = (picture.mean(axis=2) - picture.mean() for picture in (one, other))
     energy = float((a * a).sum() * (b * b).sum())
     return float((a * b).sum()) / energy**0.5 if energy else 0.0
 
 
 def _code(thumbnail: Photo, pixels: NDArray[np.uint8], room: int) -> bytes | None:
-    """Code a thumbnail as the old one was, padded to its room; ``None`` if it does not fit."""
+    """Code a thumbnail like the old one, padded to its room; ``None`` if it does not fit."""
     for optimize in (False, True):
         photo = replace(thumbnail, coding=thumbnail.coding | {"optimize": optimize})
         data = jpeg.encode(photo, pixels).data

@@ -1,10 +1,9 @@
 """HEIF (HEIC): decode a still photo, and put new pixels into the original's container.
 
-The container is `unblur.formats.bmff`'s; the codec's configuration is ISO/IEC 14496-15,
-section 8.3.3.1. Photos of 8, 10 and 12 bits keep their depth, and a grid stays a
-grid of such tiles. Rotation is not applied, so it stays true; a crop (clap) is,
-because libheif codes odd sizes by one. Alpha is an image of its own: it is
-not decoded, and the file keeps it.
+The codec's configuration is ISO/IEC 14496-15, section 8.3.3.1. Photos of 8, 10 and 12 bits
+keep their depth, and grids their tiles. Rotation is not applied, so it stays valid; a crop
+(clap) is, because libheif codes odd sizes with one. Alpha is another image, which is kept
+and not decoded.
 """
 
 from __future__ import annotations
@@ -36,13 +35,7 @@ _CHROMA = {1: "420", 2: "422", 3: "444"}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo, and note how it is coded, but for its quality.
-
-    Raises:
-        PhotoError: If it is too large, a sequence, not HEVC, or the extra is missing.
-        ValueError: If its container is damaged.
-        Exception: Whatever libheif raises for damaged files.
-    """
+    """Decode a still photo, and note how it is coded, but for its quality."""
     library = _load_library()
     file = bmff.read(data)
     coding = _read_coding(file)
@@ -72,11 +65,7 @@ def _load_library() -> ModuleType:
 
 
 def _read_coding(file: ItemFile) -> dict[str, Any]:
-    """Return pillow-heif's options that fit an image's coding.
-
-    Raises:
-        PhotoError: If it is not HEVC, or of a depth that libheif cannot write.
-    """
+    """Return pillow-heif's options that fit an image's coding, or raise `PhotoError`."""
     item = file.coded
     config = item.find(b"hvcC") or b""
     if item.type != b"hvc1" or len(config) < 19:

@@ -1,7 +1,7 @@
 """JPEG: decode a photo, and put new pixels into the original's container.
 
-All bytes after the first image (second images, gain maps, videos) are kept. The
-multi-picture index (CIPA DC-007), which points there, is corrected.
+All bytes after the first image (second images, gain maps, videos) are kept, and the
+multi-picture index (CIPA DC-007) that points there is updated.
 """
 
 from __future__ import annotations
@@ -27,23 +27,18 @@ from unblur.formats.pixels import code_pixels, open_image, to_array
 from unblur.score import reduction
 
 _SUBSAMPLING: dict[tuple[float, float], str] = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
-"""Luma samples per chroma sample, across and down. Pillow cannot write others, such as 4:4:0;
-those become 4:4:4, which is never coarser."""
+"""Luma samples per chroma sample, across and down. Pillow cannot write others, such as 4:4:0,
+which become 4:4:4."""
 
 _BLOCKS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
 """Luma samples per chroma sample, down and across, of the samplings that Pillow can write."""
 
 _NEW = {"quality": 95, "subsampling": "4:4:4"}
-"""Pillow's options for photos of other formats, finer than its defaults: they are sharp now."""
+"""Pillow's options for photos of other formats, finer than its defaults."""
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode the first image, and note how it is coded.
-
-    Raises:
-        PhotoError: If it is too large, or neither grey nor RGB.
-        Exception: Whatever Pillow raises for damaged files.
-    """
+    """Decode the first image, and note how it is coded."""
     parts = tuple(segments(data))
     image = _open(marks.without_metadata(data, parts), max_pixels)
     coding = _read_coding(image, marks.is_rgb_coded(data, parts))
@@ -51,17 +46,9 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def decode_reduced(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode the luma of the first image as finely as `unblur.score` measures it.
+    """Decode the luma of the first image, (H, W, 1), as finely as `unblur.score` measures it.
 
-    libjpeg takes a half, a quarter or an eighth of each side out of the coded
-    frequencies, in a fraction of the time.
-
-    Returns:
-        (H, W, 1).
-
-    Raises:
-        PhotoError: If it is too large, or neither grey nor RGB.
-        Exception: Whatever Pillow raises for damaged files.
+    libjpeg decodes a half, a quarter or an eighth of each side in a fraction of the time.
     """
     image = _open(marks.without_metadata(data), max_pixels)
     factor = reduction(*image.size)
@@ -72,7 +59,7 @@ def decode_reduced(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
 def _open(data: bytes, max_pixels: int) -> JpegImageFile:
     image = open_image(data, ["JPEG"], max_pixels)
     assert isinstance(image, JpegImageFile)
-    # At once: what libjpeg does not consume of a block is scanned again with the next.
+    # All at once: libjpeg scans the unused rest of a block again with the next.
     image.decodermaxblock = max(image.decodermaxblock, len(data))
     if image.mode not in ("L", "RGB"):
         raise PhotoError(f"{image.mode} colour cannot be processed; grey and RGB can")
@@ -80,11 +67,7 @@ def _open(data: bytes, max_pixels: int) -> JpegImageFile:
 
 
 def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:
-    """Return the options that make Pillow code as an image is coded.
-
-    Raises:
-        PhotoError: If it has no quantisation tables, as lossless JPEG has none.
-    """
+    """Return the options that make Pillow code as an image is coded, or raise `PhotoError`."""
     try:
         tables = [image.quantization[table] for *_, table in image.layer]
     except KeyError:
@@ -94,8 +77,7 @@ def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:
         # Pillow cannot write RGB whose components differ in size, which no camera does.
         subsampling = "4:4:4" if rgb_coded else _read_subsampling(image)
         coding |= {"subsampling": subsampling, "keep_rgb": rgb_coded}
-        # Pillow gives components without a table of their own the first one, but
-        # chroma the second; what that makes right need not be written again.
+        # Without a table, Pillow gives chroma the second table, and others the first one.
         if tables[0] == tables[1] == tables[2]:
             tables = tables[:1]
         elif tables[1] == tables[2] and not rgb_coded:
@@ -104,7 +86,7 @@ def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:
 
 
 def _read_subsampling(image: JpegImageFile) -> str:
-    """Return the original's chroma subsampling, or a finer one if Pillow cannot write it."""
+    """Return the original's chroma subsampling, or a finer one that Pillow can write."""
     (_, across, down, _), *chroma = image.layer
     ratios = {(across / part[1], down / part[2]) for part in chroma}
     return _SUBSAMPLING.get(ratios.pop(), "4:4:4") if len(ratios) == 1 else "4:4:4"
@@ -145,28 +127,24 @@ def splice(
 ) -> Encoded:
     """Put the pixels of one file into the container of another.
 
-    Application segments, comments and all bytes after the first image are the
-    original's, byte for byte and in order. Frame, tables and scans are the
-    coded file's.
-
-    A note tells of segments that are left out: a C2PA manifest, which signs the
-    old pixels and would now look like a forgery, and an Adobe segment that
-    contradicts the coding of the new pixels.
+    Frame, tables and scans are the coded file's, all other bytes the original's. Left out
+    with a note: a C2PA manifest, which signs the old pixels, and an Adobe segment that
+    contradicts the coding of the new ones.
 
     Args:
         original: The file with the metadata.
         coded: The file with the pixels.
-        original_parts: The original's segments, if they are known.
+        original_parts: The original's segments, if known.
 
     Raises:
-        ValueError: If either is no whole JPEG.
+        ValueError: If either is not a whole JPEG.
     """
     old, new = original_parts or tuple(segments(original)), tuple(segments(coded))
     rgb_coded = marks.is_rgb_coded(coded, new) if marks.component_count(coded, new) == 3 else None
     kept, notes = _kept_metadata(original, old, rgb_coded)
     output = bytearray(b"\xff\xd8")
     parts = [Segment(marks.SOI, 0, 2)]
-    indexes = []  # where multi-picture indexes lie: in the original, in the output
+    indexes = []  # offsets of multi-picture indexes: in the original, in the output, and end
 
     def append(data: bytes, segment: Segment) -> None:
         start = len(output)
@@ -191,7 +169,7 @@ def splice(
 def _kept_metadata(
     original: bytes, parts: Iterable[Segment], rgb_coded: bool | None
 ) -> tuple[list[Segment], tuple[str, ...]]:
-    """Return the original's segments of metadata that stay true of the new pixels, and notes.
+    """Return the original's segments of metadata that are valid for the new pixels, and notes.
 
     Args:
         original: The original file.

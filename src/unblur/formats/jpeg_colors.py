@@ -1,10 +1,9 @@
-"""Change a JPEG's stored YCbCr by as much as its RGB pixels changed.
+"""Change the stored YCbCr of a JPEG by the difference of its RGB pixels.
 
-Coding decoded pixels again changes a photo, even if no pixel was changed.
-Conversions between RGB and YCbCr round and clip. Coarse chroma gets smoother,
-since decoders enlarge it by a triangle filter but encoders average it. So the
-stored YCbCr is decoded once more, the difference of the RGB pixels is added to
-it, and its chroma is sharpened as much as the decoder will smooth it.
+Coding an unchanged photo again would change it: conversion between RGB and YCbCr rounds
+and clips, and coarse chroma is smoothed, because decoders enlarge it by a triangle filter
+and encoders average it. So the difference is added to the stored YCbCr, and its chroma
+is sharpened by as much as the decoder will smooth it.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ FROM_RGB = np.array(
 )
 """Turns differences of red, green and blue into those of Y, Cb and Cr (JFIF 1.02, page 3)."""
 SHARPENINGS = 6
-"""Iterations of the sharpening of chroma; each at least halves the remaining error."""
+"""Iterations of the sharpening; each at least halves the error."""
 FIXED_POINT = 64
-"""Steps per level of stored chroma: values from -255 to 510 then fit into 16 bits."""
+"""Steps per level of stored chroma, whose range of -255 to 510 then fits into 16 bits."""
 
 
 def move_colors(
     stored: Image.Image, before: NDArray[Any], after: NDArray[Any], subsampling: tuple[int, int]
 ) -> None:
-    """Change YCbCr by as much as RGB changed, in strips: a large photo is there thrice already.
+    """Change YCbCr by as much as RGB changed, in strips to save memory.
 
     Args:
-        stored: Pillow's YCbCr, H x W, as decoded; changed in place. Where
-            chroma is coarser, all pixels of a sample become alike.
+        stored: Pillow's YCbCr, H x W, as decoded; changed in place. All pixels of a coarse
+            chroma sample become equal.
         before: (H, W, 3) uint8, RGB as decoded.
-        after: (H, W, 3) uint8, the RGB to be shown.
+        after: (H, W, 3) uint8, RGB of the result.
         subsampling: Luma samples per chroma sample, down and across, each 1 or 2.
     """
     down, across = subsampling
@@ -78,8 +77,8 @@ def _paste(image: Image.Image, top: int, values: Floats) -> None:
 def _sharpened_rows(
     plane: NDArray[np.int16], top: int, rows: int, down: int, across: int
 ) -> Floats:
-    """Sharpen some rows of a plane as if all of them had been."""
-    start = max(0, top - SHARPENINGS)  # each step looks one row further
+    """Sharpen some rows of a plane exactly as in the whole plane."""
+    start = max(0, top - SHARPENINGS)  # each step needs one more row
     context = plane[start : top + rows + SHARPENINGS].astype(np.float32) / np.float32(FIXED_POINT)
     return sharpened(context, down, across)[top - start :][:rows]
 
@@ -89,7 +88,7 @@ def averaged(plane: Floats, down: int, across: int) -> Floats:
     for axis, factor in enumerate((down, across)):
         lines = np.moveaxis(plane, axis, 0)
         if factor == 2 and len(lines) % 2:
-            # A triangle filter's next value, which lies outside the photo.
+            # The triangle filter's next value, outside the photo.
             step = lines[-1] - lines[-2] if len(lines) > 1 else np.zeros_like(lines[-1])
             lines = np.concatenate([lines, (lines[-1] + step / 2)[None]])
         total = sum((lines[index::factor] for index in range(1, factor)), lines[::factor])

@@ -13,17 +13,16 @@ MPF_ENTRY_BYTES = 16
 def move_index(
     output: bytearray, index: bytes, old_base: int, new_base: int, ends: tuple[int, int]
 ) -> None:
-    """Correct the sizes and offsets of a multi-picture index in the output.
+    """Correct the sizes and offsets of a multi-picture index in the output, unless it is damaged.
 
-    Offsets count from the index's own header (CIPA DC-007, 5.2.3.3.3). An index
-    that cannot be read is left as it was.
+    Offsets count from the index's own header (CIPA DC-007, 5.2.3.3.3).
 
     Args:
         output: The new file so far; changed in place.
         index: The original's index, from its byte order mark on.
-        old_base: Where the index lies in the original file.
-        new_base: Where it lies in the output.
-        ends: Where the first image ends, in the original and in the output.
+        old_base: Offset of the index in the original file.
+        new_base: Its offset in the output.
+        ends: Ends of the first image in the original and in the output.
     """
     moved = ends[1] - ends[0]
     corrected = bytearray(index)
@@ -42,11 +41,7 @@ def move_index(
 
 
 def _index_entries(index: TiffFile) -> range:
-    """Return the positions of the 16-byte entries in a multi-picture index.
-
-    Raises:
-        ValueError: If it has none.
-    """
+    """Return the positions of an index's 16-byte entries, or raise `ValueError`."""
     entries = index.directory(index.first).entries.get(MPF_ENTRIES_TAG)
     if entries is None:
         raise ValueError("lists no images")

@@ -1,8 +1,4 @@
-"""The segments of a JPEG file (ITU-T T.81, annex B).
-
-Finding them takes a scan of the whole file. So functions here take the segments
-as ``parts``, if the caller knows them.
-"""
+"""A JPEG file's segments (ITU-T T.81, annex B); functions reuse those that the caller has."""
 
 from __future__ import annotations
 
@@ -19,16 +15,16 @@ FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Start-of-frame markers; the three left out are DHT, JPG and DAC."""
 
 LONGEST_SEGMENT = 0xFFFF - 2
-"""Bytes that a segment holds besides its marker and its length."""
+"""Most bytes of a segment's payload."""
 
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""Inside coded data only stuffed zeros and restart markers follow 0xFF. Any number of 0xFF may
-come before: to match those, too, would take quadratic time over a block of nothing else."""
+"""Inside coded data only stuffed zeros and restart markers follow 0xFF. Preceding 0xFF are not
+matched: that would take quadratic time over a long run of them."""
 _SEGMENT_START = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
-"""The markers left out stand alone; the image's end does so, too."""
+"""Excluded are markers without a segment."""
 
 MOST_SCANS = 100
-"""Encoders write about ten; each takes as long as decoding all pixels, however short it is."""
+"""Encoders write about ten; each takes as long as decoding all pixels."""
 
 EXIF = b"Exif\0\0"
 MPF = b"MPF\0"
@@ -36,7 +32,7 @@ MPF = b"MPF\0"
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A marker and the bytes that belong to it, as positions in a file."""
+    """Positions of a marker and its bytes in a file."""
 
     marker: int
     start: int
@@ -55,8 +51,7 @@ class Segment:
 def segments(data: bytes) -> Iterator[Segment]:
     """Yield the first image's segments, from SOI to EOI.
 
-    A scan's coded data belongs to its SOS segment. Bytes between segments are
-    skipped, as every decoder does.
+    An SOS segment includes the coded data. Bytes between segments are skipped.
 
     Raises:
         ExcessError: If there are too many.
@@ -119,11 +114,10 @@ def adobe_transform(segment: Segment, payload: bytes, default: int | None = None
 def without_metadata(data: bytes, parts: Iterable[Segment] | None = None) -> bytes:
     """Return the first image with only the segments that its pixels need.
 
-    Libraries decode these bytes. Otherwise a damaged tag, or a multi-picture
-    index that looks like another format, could make a library refuse the photo.
+    Libraries decode these bytes: damaged metadata could make them refuse the photo.
 
     Raises:
-        ExcessError: If it has more scans than any encoder writes.
+        ExcessError: If it has too many scans.
         ValueError: If there is no image, or it ends too early.
     """
     kept = [s for s in parts or segments(data) if s.marker in (APP0, APP14) or not s.is_metadata]
@@ -139,7 +133,7 @@ def edit_exif(
     Args:
         data: The whole file.
         edit: Takes the block from its byte order mark on (Exif 2.32, section 4.7.2).
-        parts: The file's segments, if they are known.
+        parts: The file's segments, if known.
 
     Raises:
         ValueError: If there is no image, or it ends too early.
@@ -152,12 +146,8 @@ def edit_exif(
 
 
 def first_exif(data: bytes) -> bytes:
-    """Return a file's EXIF block from its byte order mark on, or nothing.
-
-    Args:
-        data: The file, or its beginning up to the end of the block.
-    """
-    with contextlib.suppress(ValueError):  # nothing but the block is looked at
+    """Return the EXIF block of a file, or of its beginning, from the byte order mark on."""
+    with contextlib.suppress(ValueError):  # damage after the block does not matter
         for segment in segments(data):
             payload = segment.payload(data)
             if segment.marker == APP1 and payload.startswith(EXIF):
@@ -166,20 +156,12 @@ def first_exif(data: bytes) -> bytes:
 
 
 def image_end(data: bytes, parts: Iterable[Segment] | None = None) -> int:
-    """Return the position after the first image.
-
-    Raises:
-        ValueError: If there is no image, or it ends too early.
-    """
+    """Return the position after the first image, or raise `ValueError`."""
     return max(segment.stop for segment in parts or segments(data))
 
 
 def component_count(data: bytes, parts: Iterable[Segment]) -> int:
-    """Return how many components the first image has.
-
-    Raises:
-        ValueError: If there is no frame.
-    """
+    """Return how many components the first image has; raise `ValueError` if there is no frame."""
     for segment in parts:
         if segment.marker in FRAMES:
             return segment.payload(data)[5]

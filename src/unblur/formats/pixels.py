@@ -1,4 +1,4 @@
-"""Conversions between Pillow's images and arrays, with as few copies as possible."""
+"""Convert between Pillow's images and arrays, with as few copies as possible."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Floats: TypeAlias = NDArray[np.float32]
 
 STRIP_BYTES = 16 << 20
 LEAST_SIDE_PX = 32
-"""The sides of a photo are padded to a multiple of this for the embedded network."""
+"""The embedded network pads a photo's sides to a multiple of this."""
 
-# Limits are judged here, from the header: Pillow's own would refuse a 200-megapixel camera.
+# `refuse_large` limits the size: Pillow's own limit would refuse a 200-megapixel camera.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -27,12 +27,12 @@ def open_image(data: bytes, formats: list[str], max_pixels: int) -> Image.Image:
 
     Args:
         data: The whole file.
-        formats: Pillow's names of what it may be.
-        max_pixels: Larger photos are refused before memory is taken for them.
+        formats: Pillow's names of the possible formats.
+        max_pixels: Larger photos are refused.
 
     Raises:
-        PhotoError: If the photo is too large, or Pillow cannot tell what it is.
-        Exception: Pillow raises anything for damaged files.
+        PhotoError: If the photo is too large, or Pillow does not recognise it.
+        Exception: Pillow raises any type for damaged files.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
@@ -43,11 +43,7 @@ def open_image(data: bytes, formats: list[str], max_pixels: int) -> Image.Image:
 
 
 def refuse_large(width: int, height: int, max_pixels: int) -> None:
-    """Refuse a photo of more pixels than allowed, by its header.
-
-    Raises:
-        PhotoError: If it is too large.
-    """
+    """Raise `PhotoError` if a photo has more pixels than allowed."""
     if width * height > max_pixels:
         raise PhotoError(
             f"{width}x{height} is {width * height / 1e6:.0f} megapixels, "
@@ -56,13 +52,7 @@ def refuse_large(width: int, height: int, max_pixels: int) -> None:
 
 
 def refuse_thin(width: int, height: int, max_pixels: int) -> None:
-    """Refuse a photo that the network has to pad to more pixels than allowed.
-
-    A small file could otherwise make it work for hours.
-
-    Raises:
-        PhotoError: If it is long and thinner than `LEAST_SIDE_PX`.
-    """
+    """Raise `PhotoError` if a thin photo would be padded to more pixels than allowed."""
     padded = max(width, LEAST_SIDE_PX) * max(height, LEAST_SIDE_PX)
     if padded > max_pixels:
         raise PhotoError(
@@ -72,11 +62,11 @@ def refuse_thin(width: int, height: int, max_pixels: int) -> None:
 
 
 def to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """Copy an image to (H, W, C), in strips: at once would take thrice the memory.
+    """Copy an image to (H, W, C), in strips: all at once would take three times the memory.
 
     Raises:
-        PhotoError: If there is not enough memory for both.
-        Exception: Whatever Pillow raises for damaged files.
+        PhotoError: If there is not enough memory.
+        Exception: Pillow raises any type for damaged files.
     """
     channels = len(image.getbands())
     require_memory(2 * image.width * image.height * channels)
@@ -107,7 +97,7 @@ def to_image(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> Imag
 def code_pixels(
     pixels: NDArray[Any], alpha: NDArray[Any] | None, form: str, **options: Any
 ) -> bytes:
-    """Code 8-bit pixels as a file of Pillow's format, with no metadata."""
+    """Code 8-bit pixels as a file of a format of Pillow, without metadata."""
     buffer = io.BytesIO()
     to_image(pixels, alpha).save(buffer, form, **options)
     return buffer.getvalue()
@@ -122,10 +112,7 @@ def rounded(samples: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def reduced(pixels: NDArray[Any], factor: int) -> Image.Image:
-    """Average squares of (H, W, 1 or 3) pixels to 8 bits, piece by piece.
-
-    Pillow would copy the whole photo first; an array that is turned is never copied whole.
-    """
+    """Average squares of (H, W, 1 or 3) pixels to 8 bits, in pieces to save memory."""
     height, width, channels = pixels.shape
     piece = STRIP_BYTES // (channels * pixels.itemsize)  # pixels
     across = factor * max(1, min(-(-width // factor), piece // factor**2))

@@ -1,7 +1,7 @@
 """PNG: decode a photo, and put new pixels into the original's container.
 
-Chunks are those of the W3C PNG specification (third edition), sections 5 and 11.
-Pillow cuts 16-bit colours to 8, so files of that depth need the extra ``deep``.
+See the W3C PNG specification (third edition), sections 5 and 11. Pillow cuts 16-bit
+colours to 8, so files of that depth need the extra ``deep``.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ PALETTE = 3
 """Colour type of IHDR whose samples index PLTE."""
 
 _CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
-"""Samples of a pixel by colour type (table 8), the palette's apart."""
+"""Samples of a pixel by colour type (table 8), without the palette's."""
 
 INFLATED_AT_ONCE = 16 << 20
-"""Bytes of pixels that are unpacked to count them."""
+"""Bytes of pixels that are unpacked at once to count them."""
 
 KEY_BECAME_ALPHA = "the transparent colour became an alpha channel"
 
@@ -57,12 +57,7 @@ class Header:
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo; palettes become truecolour, colour keys an alpha channel.
-
-    Raises:
-        PhotoError: If it is too large, no photo, or needs an extra that is missing.
-        Exception: Whatever the libraries raise for damaged files.
-    """
+    """Decode a still photo; palettes become truecolour, colour keys an alpha channel."""
     header = read_header(data)
     if is_animated(data):
         raise PhotoError("animations cannot be processed")
@@ -82,7 +77,7 @@ def _as_truecolor(image: Image.Image, header: Header) -> tuple[Image.Image, tupl
         return image.convert("RGBA" if has_key else "RGB"), ("the palette became truecolour",)
     if not has_key:
         return image, ()
-    if header.bit_depth < 8:  # the key is told in the file's levels, not in Pillow's 256
+    if header.bit_depth < 8:  # the key is in the file's levels, not in Pillow's 256
         image.info["transparency"] *= 255 // (2**header.bit_depth - 1)
     return image.convert("LA" if image.mode == "L" else "RGBA"), (KEY_BECAME_ALPHA,)
 
@@ -98,15 +93,11 @@ def _decode_16_bit(data: bytes, header: Header) -> Photo:
 
 
 def _refuse_endless(data: bytes, header: Header) -> None:
-    """Refuse pixels that unpack to far more than the photo has: libpng unpacks all of them.
-
-    Raises:
-        ExcessError: If they do.
-    """
+    """Raise `ExcessError` if pixels unpack to far more than the photo has."""
     row = 8 + header.width * _CHANNELS[header.color_type] * header.bit_depth // 8
     most = 2 * header.height * row + INFLATED_AT_ONCE  # interlaced ones have twice the rows
     inflated, inflate = 0, zlib.decompressobj()
-    with contextlib.suppress(zlib.error):  # libpng judges damage
+    with contextlib.suppress(zlib.error):  # libpng decides on damage
         for chunk in chunks(data):
             coded = chunk.data if chunk.type == b"IDAT" else b""
             while coded and not inflate.eof:
@@ -124,20 +115,12 @@ def _make_photo(samples: NDArray[Any], data: bytes, notes: tuple[str, ...]) -> P
 
 
 def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
-    """Code new pixels, in the original's container.
-
-    Raises:
-        PhotoError: If an extra is missing.
-    """
+    """Code new pixels, in the original's container."""
     return splice(photo.container, code(pixels, photo.alpha))
 
 
 def code(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> bytes:
-    """Code 8- or 16-bit pixels as a file with no metadata.
-
-    Raises:
-        PhotoError: If an extra is missing.
-    """
+    """Code 8- or 16-bit pixels as a file with no metadata, or raise `PhotoError`."""
     if pixels.dtype == np.uint16:
         library = load_extra("imagecodecs", "deep", "16-bit PNG files")
         coded: bytes = library.png_encode(to_samples(pixels, alpha))
@@ -146,21 +129,14 @@ def code(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> bytes:
 
 
 def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
-    """Yield the chunks' data that new pixels replace: header, palette and coded pixels.
-
-    How pixels are divided among IDAT chunks does not matter.
-    """
+    """Yield the data that new pixels replace: header, palette and coded pixels."""
     for chunk in chunks(data):
         if chunk.type in REPLACED or chunk.type == b"PLTE":
             yield chunk.data
 
 
 def read_header(data: bytes) -> Header:
-    """Read IHDR.
-
-    Raises:
-        ValueError: If the file does not begin as a PNG, or of an impossible bit depth.
-    """
+    """Read IHDR, or raise `ValueError`."""
     if not data.startswith(SIGNATURE + b"\0\0\0\x0dIHDR") or len(data) < 33:
         raise ValueError("does not begin as a PNG")
     header = Header(*struct.unpack(">IIBB", data[16:26]))
@@ -180,13 +156,9 @@ def is_animated(data: bytes) -> bool:
 
 
 def without_metadata(data: bytes) -> bytes:
-    """Return the file with only the chunks that its pixels need.
+    """Return the file with only the chunks of its pixels, or raise `ValueError`.
 
-    Libraries decode these bytes: a damaged or very large text could make them
-    refuse the photo.
-
-    Raises:
-        ValueError: If it is no whole PNG.
+    Libraries decode these bytes: damaged metadata could make them refuse the photo.
     """
     return SIGNATURE + b"".join(chunk.raw for chunk in chunks(data) if chunk.type in ABOUT_PIXELS)
 
@@ -194,17 +166,15 @@ def without_metadata(data: bytes) -> bytes:
 def splice(original: bytes, coded: bytes) -> Encoded:
     """Put the pixels of one file into the container of another.
 
-    Chunks that do not depend on the storage of pixels are the original's, byte
-    for byte and in their places, and so are the bytes after the last chunk. A
-    palette is left out, and so is a colour key (tRNS) that became an alpha
-    channel.
+    Chunks about other things than the storage of pixels, and bytes after the last chunk, are
+    kept. A palette is left out, and so is a colour key (tRNS) that became an alpha channel.
 
     Args:
         original: The file with the metadata.
         coded: The file with the pixels, 8 or 16 bit, grey or truecolour.
 
     Raises:
-        ValueError: If either is no whole PNG, or the original has no pixels.
+        ValueError: If either is not a whole PNG, or the original has no pixels.
     """
     old, new = read_header(original), read_header(coded)
     pixels = b"".join(chunk.raw for chunk in chunks(coded) if chunk.type == b"IDAT")
@@ -229,7 +199,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
 
 
 def _kept_chunk(chunk: Chunk, palette: bytes, old: Header, new: Header) -> bytes:
-    """Return a chunk of the original for the new file, adapted or empty if need be."""
+    """Return a chunk of the original for the new file, perhaps adapted or empty."""
     has_alpha = bool(new.color_type & 4)
     if chunk.type in REPLACED or chunk.type == APPLE_OFFSETS:
         return b""
@@ -251,7 +221,7 @@ def _kept_chunk(chunk: Chunk, palette: bytes, old: Header, new: Header) -> bytes
 
 
 def _rescaled(chunk: Chunk, old: Header, new: Header) -> bytes:
-    """Rewrite the few chunks whose meaning depends on sample depth or on alpha."""
+    """Adapt chunks whose meaning depends on sample depth or on alpha."""
     if chunk.type == b"bKGD" and old.bit_depth < new.bit_depth and len(chunk.data) == 2:
         factor = (2**new.bit_depth - 1) // (2**old.bit_depth - 1)
         value = int.from_bytes(chunk.data, "big") * factor

@@ -45,11 +45,7 @@ def _block_kind(chunk: Chunk) -> str:
 
 
 def _read_block(chunk: Chunk) -> bytes:
-    """Return the block in a chunk.
-
-    Raises:
-        ValueError: If it is damaged.
-    """
+    """Return the block in a chunk; raise `ValueError` if it is damaged."""
     if chunk.type == b"eXIf":
         return from_byte_order(chunk.data)
     if chunk.type == b"iCCP":
@@ -58,11 +54,7 @@ def _read_block(chunk: Chunk) -> bytes:
 
 
 def _read_international_text(data: bytes) -> bytes:
-    """Return the text of an iTXt chunk (11.3.3.4).
-
-    Raises:
-        ValueError: If it is damaged.
-    """
+    """Return the text of an iTXt chunk (11.3.3.4); raise `ValueError` if it is damaged."""
     _, _, rest = data.partition(b"\0")
     is_compressed = rest[:1] == b"\1"
     parts = rest[2:].split(b"\0", 2)  # language, translated keyword, text
@@ -72,11 +64,7 @@ def _read_international_text(data: bytes) -> bytes:
 
 
 def _inflate(data: bytes) -> bytes:
-    """Decompress a profile or a text.
-
-    Raises:
-        ValueError: If it is damaged, cut off or absurdly large.
-    """
+    """Decompress a profile or a text, or raise `ValueError`."""
     decompressor = zlib.decompressobj()
     try:
         inflated = decompressor.decompress(data, LONGEST_INFLATED)

@@ -1,4 +1,4 @@
-"""The quality of a coded file, estimated if the file does not name it."""
+"""Estimate the quality at which a file was coded."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from unblur.formats.photo import Photo
 
 AS_ORIGINAL = None
-"""Placeholder for a quality that is not estimated yet."""
+"""A quality that `with_quality` has to find."""
 QUALITIES = range(40, 101, 5)
 BLOCK = 256
 BLOCKS_PER_SIDE = 4
 
 
 def with_quality(photo: Photo, length: int, code: Callable[..., bytes]) -> dict[str, Any]:
-    """Return the options for coding new pixels; the original's quality is estimated only now.
+    """Return the options for coding new pixels; the original's quality is found only now.
 
     Args:
         photo: The original.
-        length: Of its coded pixels, in bytes.
+        length: Size of its coded pixels, in bytes.
         code: Codes pixels, (H, W, C), with options such as the photo's coding.
     """
     if photo.coding["quality"] is not AS_ORIGINAL:
@@ -38,17 +38,14 @@ def with_quality(photo: Photo, length: int, code: Callable[..., bytes]) -> dict[
 def match_quality(
     pixels: NDArray[Any], length: int, code: Callable[[NDArray[Any], int], bytes]
 ) -> int:
-    """Return the lowest quality whose encoding is at least as large as the original's.
+    """Return the lowest of `QUALITIES` whose encoding is at least as large as the original's.
 
-    It is measured on four encodings of a sample of the photo.
+    It is measured on four codings of a sample. The result is the last if none is large enough.
 
     Args:
         pixels: The original's, (H, W, C).
-        length: Of the original's coded pixels, in bytes.
+        length: Size of the original's coded pixels, in bytes.
         code: Codes pixels at a quality.
-
-    Returns:
-        One of `QUALITIES`; the last if none is fine enough.
     """
     sample = sample_blocks(pixels)
     budget = length * sample.size / pixels.size
@@ -57,7 +54,7 @@ def match_quality(
 
 
 def sample_blocks(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Join blocks from all over a photo, (H, W, C), to a sample; a small photo stays whole."""
+    """Join evenly spaced blocks of a large photo, (H, W, C), to a small one."""
     for axis in (0, 1):
         length = pixels.shape[axis]
         if length > BLOCK * BLOCKS_PER_SIDE:

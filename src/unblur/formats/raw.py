@@ -1,9 +1,8 @@
 """Camera RAW: develop a photo to a new 16-bit TIFF, since RAW cannot be written.
 
-LibRaw develops the sensor's data with the camera's white balance to upright
-sRGB (IEC 61966-2-1). The result keeps Exif fields of camera and exposure, XMP and
-IPTC. It has no maker notes: their offsets are true only in the RAW file. It is
-not compressed. RAW files need the extra ``raw``.
+LibRaw (the extra ``raw``) develops the sensor's data with the camera's white balance to
+upright sRGB (IEC 61966-2-1). Exif fields about camera and exposure, XMP and IPTC are kept;
+maker notes are not, since their offsets would be wrong. The result is not compressed.
 """
 
 from __future__ import annotations
@@ -43,26 +42,22 @@ SRGB_GAMMA = (2.4, 12.92)
 _KEPT = frozenset(
     {Tag.IMAGE_DESCRIPTION, Tag.MAKE, Tag.MODEL, Tag.DATE_TIME, Tag.ARTIST, Tag.COPYRIGHT, Tag.IPTC}
 )
-"""Fields of the first directory that are as true for the result."""
+"""Fields of the first directory that are valid for the result."""
 
 _EXIF_IN_FIRST = frozenset({33434, 33437, 34850, 34855, 36867, 36868, *range(37377, 37387)})
-"""Exposure, aperture, time and the like, which TIFF/EP has in the first directory."""
+"""Exposure, aperture, time and others, which TIFF/EP has in the first directory."""
 
 _LEFT_OUT = frozenset(
     {Tag.MAKER_NOTE, Tag.INTEROPERABILITY_IFD, Tag.PIXEL_X_DIMENSION, Tag.PIXEL_Y_DIMENSION}
 )
-"""Fields of the Exif directory that are not."""
+"""Fields of the Exif directory that are not valid for the result."""
 
 _UNKNOWN_OFFSET = 0xFFFFFFFF
-"""StripOffsets of Panasonic RAW files, which say elsewhere where their data begins."""
+"""StripOffsets of Panasonic RAW files, which have the offset in another field."""
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Develop a photo; its index are the metadata of the TIFF that it becomes.
-
-    Raises:
-        PhotoError: If it is cut off, damaged or too large, or an extra is missing.
-    """
+    """Develop a photo; its index are the metadata of the TIFF that it becomes."""
     if is_cut_off(data):
         raise PhotoError("the camera RAW file is cut off")
     library = load_extra("rawpy", "raw", "camera RAW files")
@@ -111,7 +106,7 @@ def is_cut_off(data: bytes) -> bool:
 
 
 def _stops(data: bytes) -> Iterator[int]:
-    """Yield the positions after pieces of the file, as far as its container is known."""
+    """Yield the ends of pieces of the file, if its container is known."""
     with contextlib.suppress(ValueError):
         file = read_tiff(data)
         for directory in file.directories():
@@ -137,7 +132,7 @@ def _box_stops(data: bytes) -> Iterator[int]:
 
 
 def _find_metadata(data: bytes, raw: Any, library: Any) -> TiffFile:  # noqa: ANN401
-    """Return the file itself if it is built of directories, or its thumbnail's EXIF."""
+    """Return the file itself if it has directories, or its thumbnail's EXIF."""
     with contextlib.suppress(ValueError):
         return read_tiff(data)
     with contextlib.suppress(ValueError, library.LibRawError):
@@ -148,17 +143,17 @@ def _find_metadata(data: bytes, raw: Any, library: Any) -> TiffFile:  # noqa: AN
 
 
 def metadata(data: bytes, index: Metadata) -> Metadata:
-    """Return the metadata of the TIFF that a photo becomes, as another reader finds them there."""
+    """Return the metadata of the TIFF that a photo becomes, as read from it."""
     pixel = np.zeros((1, 1, 3), np.uint16)
     return tiff.metadata(tiff_writer.write_tiff(pixel, None, index, Compression.NONE))
 
 
 def told_metadata(pixels: NDArray[np.uint16], known: TiffFile) -> Metadata:
-    """Return the metadata of (H, W, 3 or 1) pixels that are sRGB or grey.
+    """Return the metadata of developed pixels, (H, W, 3 or 1), sRGB or grey.
 
     Args:
-        pixels: The developed pixels.
-        known: A file whose first directory has the fields; their byte order is kept.
+        pixels: The pixels.
+        known: A file with the fields in its first directory; their byte order is kept.
     """
     first = read_fields(known, known.first)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -1,13 +1,9 @@
-"""TIFF: decode a photo, and put new pixels into the original's container.
+"""TIFF 6.0 and BigTIFF: decode a photo, and put new pixels into the original's container.
 
-TIFF 6.0 and BigTIFF. Only the strips or tiles of one page change, and the two
-fields of their offsets and lengths. New strips or tiles are written over the old,
-or to the end of the file if they do not fit; each keeps its compression. All other
-bytes stay: other pages, thumbnails, metadata, gaps.
-
-The page is the first of full size: some files begin with a thumbnail. Files
-without compression, or with Deflate, LZMA or JPEG, need no extra at any depth;
-LZW, PackBits and Zstandard need ``deep``.
+Only the strips or tiles of the first page of full size change, and the two fields of their
+offsets and lengths. New ones are compressed as before, and written over the old ones or,
+without room, to the end of the file. All other bytes stay: other pages, thumbnails,
+metadata, gaps. LZW, PackBits and Zstandard need the extra ``deep``.
 """
 
 from __future__ import annotations
@@ -39,33 +35,15 @@ from unblur.formats.tiff_pages import Page, place_tags, read_page
 from unblur.formats.tiff_writer import write_tiff
 from unblur.main_memory import require_memory
 
-_EXIF_IN_FIRST = frozenset(
-    {
-        Tag.IMAGE_DESCRIPTION,
-        Tag.MAKE,
-        Tag.MODEL,
-        Tag.ORIENTATION,
-        Tag.X_RESOLUTION,
-        Tag.Y_RESOLUTION,
-        Tag.RESOLUTION_UNIT,
-        Tag.SOFTWARE,
-        Tag.DATE_TIME,
-        Tag.ARTIST,
-        Tag.HOST_COMPUTER,
-        Tag.COPYRIGHT,
-    }
-)
-"""Fields of a TIFF page that are as true in an EXIF block (Exif 2.32, 4.6.4)."""
+_EXIF_IN_FIRST = {Tag.IMAGE_DESCRIPTION, Tag.MAKE, Tag.MODEL, Tag.ORIENTATION, Tag.X_RESOLUTION}
+_EXIF_IN_FIRST |= {Tag.Y_RESOLUTION, Tag.RESOLUTION_UNIT, Tag.SOFTWARE, Tag.DATE_TIME}
+_EXIF_IN_FIRST |= {Tag.ARTIST, Tag.HOST_COMPUTER, Tag.COPYRIGHT}
+"""Fields of a TIFF page that are also valid in an EXIF block (Exif 2.32, 4.6.4)."""
 _LEFT_OUT = {Tag.IPTC: "IPTC", Tag.PHOTOSHOP: "Photoshop's data", Tag.SUB_IFDS: "sub-images"}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode the first page of full size.
-
-    Raises:
-        PhotoError: If it is too large, or of a kind that cannot be processed.
-        Exception: Whatever is raised for damaged files.
-    """
+    """Decode the first page of full size."""
     page = read_page(read_tiff(data))
     refuse_large(page.width, page.height, max_pixels)
     require_memory(2 * page.width * page.height * page.samples * page.coding.sample_type.itemsize)
@@ -92,13 +70,7 @@ def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
 
 
 def encode(photo: Photo, pixels: Samples) -> Encoded:
-    """Code new pixels as the original's are, in its container.
-
-    The result is read back: nothing but the pixels may have changed.
-
-    Raises:
-        PhotoError: If the file cannot hold them.
-    """
+    """Code new pixels as the original's are, in its container, and read the result back."""
     original = read_tiff(photo.container)
     page = read_page(original)
     blocks = _blocks(page, pixels, photo.alpha)
@@ -117,7 +89,7 @@ def encode(photo: Photo, pixels: Samples) -> Encoded:
 
 
 def _blocks(page: Page, pixels: Samples, alpha: Samples | None) -> Iterator[Samples]:
-    """Yield the pixels of each strip or tile; borders are filled with the nearest pixels."""
+    """Yield the pixels of each strip or tile; the nearest pixels fill borders."""
     for segment in page.segments():
         block = pixels[segment.rows, segment.columns]
         if page.is_white_zero:
@@ -130,15 +102,10 @@ def _blocks(page: Page, pixels: Samples, alpha: Samples | None) -> Iterator[Samp
 
 
 def splice(file: TiffFile, page: Page, coded: Sequence[bytes]) -> bytes:
-    """Replace the strips or tiles of a page.
-
-    Args:
-        file: The original.
-        page: One of its pages.
-        coded: The new strips or tiles, in the sequence of the old.
+    """Replace the strips or tiles of a page by new ones in the same order.
 
     Raises:
-        PhotoError: If the file would become too large for its offsets.
+        PhotoError: If the file would be too large for its offsets.
     """
     output = bytearray(file.data)
     byte_counts = [len(data) for data in coded]
@@ -152,10 +119,10 @@ def splice(file: TiffFile, page: Page, coded: Sequence[bytes]) -> bytes:
 
 
 def _place(page: Page, sizes: list[int], end: int) -> list[int]:
-    """Return where new strips or tiles go.
+    """Return the offsets of new strips or tiles.
 
-    Each takes its own place if all can. Otherwise they fill the places of all,
-    in the old sequence, and the rest goes to the end of the file.
+    Each keeps its place if all fit. Otherwise they fill the old places in order, and the
+    rest goes to the end of the file.
     """
     old = zip(page.byte_counts, sizes, strict=True)
     if all(new <= count for count, new in old) and len(set(page.offsets)) == len(sizes):
@@ -174,10 +141,10 @@ def _place(page: Page, sizes: list[int], end: int) -> list[int]:
 
 
 def _spaces(page: Page) -> Iterator[tuple[int, int]]:
-    """Yield the ranges that the old strips or tiles fill without a gap."""
+    """Yield start and stop of each run of old strips or tiles without a gap."""
     first, reached = 0, 0
     for start, count in sorted(zip(page.offsets, page.byte_counts, strict=True)):
-        if start > reached + 1:  # a single byte is but filled up to a word boundary
+        if start > reached + 1:  # a gap of one byte is padding
             yield first, reached
             first = start
         reached = max(reached, start + count)
@@ -205,11 +172,7 @@ def _replace_values(output: bytearray, file: TiffFile, entry: Entry, values: lis
 
 
 def _check_rest(original: TiffFile, result: TiffFile, page: Page) -> None:
-    """Check that all fields and all other pages are unchanged.
-
-    Raises:
-        PhotoError: If pixels share bytes with something else.
-    """
+    """Make sure that all fields and all other pages are as they were, or raise `PhotoError`."""
     reached = 0
     for start, stop in sorted(_kept_ranges(original, page)):
         start = max(start, reached)  # overlapping bytes are compared once
@@ -219,7 +182,7 @@ def _check_rest(original: TiffFile, result: TiffFile, page: Page) -> None:
 
 
 def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of bytes that must stay unchanged."""
+    """Yield start and stop of the bytes that must stay."""
     yield 0, 16 if file.is_big else 8  # the header
     replaced = {page.directory.entries[tag].position for tag in place_tags(page.directory)}
     for directory in file.directories():
@@ -236,11 +199,7 @@ def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
 
 
 def _check_pixels(result: TiffFile, page: Page, blocks: Iterable[Samples]) -> None:
-    """Check that the new pixels can be read back.
-
-    Raises:
-        PhotoError: If it does not.
-    """
+    """Make sure that the file reads as what was written; raise `PhotoError` if it does not."""
     coded = read_page(result).coded(result.data)
     for segment, data, block in zip(page.segments(), coded, blocks, strict=True):
         read = decode_segment(data, segment.shape, page.coding)

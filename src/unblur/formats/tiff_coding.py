@@ -37,13 +37,13 @@ class Compression(IntEnum):
 
 
 _BY_EXTRA = {Compression.LZW: "lzw", Compression.PACKBITS: "packbits", Compression.ZSTD: "zstd"}
-"""Compressions that need imagecodecs, by its names."""
+"""Names in imagecodecs of the compressions that Python has no library for."""
 
 MOST_TABLES, MOST_TABLE_BYTES = 16, 1 << 14
-"""Shared by all strips or tiles of JPEG, and read with each; there can be four of each kind."""
+"""Limits of the tables that all strips or tiles of JPEG share and decode again."""
 
 LZMA_MEMORY_BYTES = 256 << 20
-"""More than the highest preset needs to be read; a file can ask for 4 GiB."""
+"""Enough to read the highest preset; a file can ask for 4 GiB."""
 
 DEFLATE_LEVEL = 4
 """Four times as fast as the default, 6, and within 5 percent of its size on photos."""
@@ -56,7 +56,7 @@ Samples: TypeAlias = NDArray[Any]
 
 @dataclass(frozen=True)
 class Coding:
-    """The coding of all strips or tiles of a page."""
+    """The coding of a page's strips or tiles."""
 
     compression: Compression
     predictor: int
@@ -65,30 +65,27 @@ class Coding:
     is_ycbcr: bool
     """Whether JPEG holds YCbCr, which becomes RGB when it is decoded."""
     segment_pixels: int
-    """Pixels of a whole strip or tile; a JPEG that claims more is refused."""
+    """Pixels of a whole strip or tile; a JPEG with more is hostile."""
     jpeg_tables: bytes = field(default=b"", repr=False)
-    """Tables that all strips or tiles share, as `read_tables` returns them."""
+    """Tables that all strips or tiles share, from `read_tables`."""
 
     @property
     def is_lossless(self) -> bool:
-        """Whether decoded pixels equal the coded ones."""
+        """Whether decoding returns the coded pixels exactly."""
         return self.compression != Compression.JPEG
 
 
 def decode_segment(data: bytes, shape: tuple[int, int, int], coding: Coding) -> Samples:
-    """Decode one strip or tile.
+    """Decode one strip or tile to samples in the machine's byte order.
 
     Args:
-        data: The strip or tile as it is in the file.
-        shape: (H, W, C) of the result; further rows are left out.
-        coding: How it is coded.
-
-    Returns:
-        Samples in the machine's byte order.
+        data: The coded strip or tile.
+        shape: Its shape, (H, W, C); further samples are ignored.
+        coding: Its coding.
 
     Raises:
         PhotoError: If an extra is missing.
-        Exception: What the libraries raise for damaged data.
+        Exception: The libraries raise any type for damaged data.
     """
     if coding.compression == Compression.JPEG:
         return _decode_jpeg(data, shape, coding)
@@ -110,8 +107,8 @@ def encode_segment(samples: Samples, coding: Coding, original: bytes) -> bytes:
 
     Args:
         samples: (H, W, C).
-        coding: How.
-        original: The strip or tile that it replaces, whose JPEG tables and sampling are kept.
+        coding: The page's coding.
+        original: The old strip or tile, whose JPEG tables and sampling are kept.
 
     Raises:
         PhotoError: If an extra is missing.
@@ -124,7 +121,7 @@ def encode_segment(samples: Samples, coding: Coding, original: bytes) -> bytes:
 
 
 def _decompress(data: bytes, compression: Compression, size: int) -> bytes:
-    """Decompress at most so many bytes, however many the data would make."""
+    """Decompress data to at most ``size`` bytes."""
     if compression == Compression.NONE:
         return data
     if compression in (Compression.DEFLATE, Compression.OLD_DEFLATE):
@@ -163,7 +160,7 @@ def _decode_jpeg(data: bytes, shape: tuple[int, int, int], coding: Coding) -> Sa
 
 
 def _encode_jpeg(samples: Samples, coding: Coding, original: bytes) -> bytes:
-    """Code as the original is, without the application segments that TIFF has no use for."""
+    """Code as the original is, without application segments, which TIFF does not use."""
     old = jpeg.decode(_whole_jpeg(original, coding), coding.segment_pixels)
     coded = code_pixels(samples, None, "JPEG", **old.coding)
     return b"".join(
@@ -172,7 +169,7 @@ def _encode_jpeg(samples: Samples, coding: Coding, original: bytes) -> bytes:
 
 
 def read_tables(stream: bytes) -> bytes:
-    """Return the segments of a JPEG without an image, which holds tables.
+    """Return the segments of a JPEG stream of tables.
 
     Raises:
         ExcessError: If there are too many.
@@ -192,7 +189,7 @@ def _coded_segments(stream: bytes) -> Iterator[bytes]:
 
 
 def _whole_jpeg(data: bytes, coding: Coding) -> bytes:
-    """Complete a strip or tile with the page's tables, and mark its components as RGB or YCbCr."""
+    """Complete a strip or tile with the page's tables and colour space."""
     transform = b"\x01" if coding.is_ycbcr else b"\0"
     adobe = b"\xff\xee\x00\x0eAdobe\0\x64" + bytes(4) + transform  # T.872, section 6.5.3
     return b"".join([b"\xff\xd8", adobe, coding.jpeg_tables, *_coded_segments(data), b"\xff\xd9"])

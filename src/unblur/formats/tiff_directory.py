@@ -1,8 +1,7 @@
-"""The directories of a TIFF file, and the fields in them.
+"""The directories of a TIFF file (TIFF 6.0, section 2), and of a BigTIFF.
 
-TIFF 6.0, section 2, and the BigTIFF extension with its 8-byte offsets. Camera
-RAW and EXIF are built of the same directories (TIFF/EP, ISO 12234-2; DNG 1.7;
-Exif 2.32, section 4.6), so all of them are read here. Standard library only.
+Camera RAW and EXIF consist of the same directories (TIFF/EP, ISO 12234-2; DNG 1.7;
+Exif 2.32, section 4.6).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from unblur.limits import limited
 
 
 class Tag(IntEnum):
-    """Tags that are looked at or written (TIFF 6.0, section 8; DNG 1.7; Exif 2.32)."""
+    """Tags that are read or written (TIFF 6.0, section 8; DNG 1.7; Exif 2.32)."""
 
     NEW_SUBFILE_TYPE = 254
     SUBFILE_TYPE = 255
@@ -76,13 +75,12 @@ class Tag(IntEnum):
 UNSPECIFIED, ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 0, 1, 2
 """Values of ExtraSamples: no opacity, colours are multiplied by it, or not (TIFF 6.0, p. 31)."""
 
-
 BYTE, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 3, 4, 5, 7, 16
 """Field types that are written."""
 
 FIELD_CODES = {1: "B", 2: "c", 3: "H", 4: "I", 5: "II", 6: "b", 7: "c", 8: "h", 9: "i", 10: "ii"}
 FIELD_CODES |= {11: "f", 12: "d", 13: "I", LONG8: "Q", 17: "q", 18: "Q"}
-"""Format characters of `struct` for the field types of TIFF 6.0 and BigTIFF."""
+"""Codes of `struct` for the field types of TIFF 6.0 and BigTIFF."""
 _WHOLE_NUMBERS = frozenset("BHIQbhiq")
 
 SIGNATURES = {b"II": "<", b"MM": ">"}
@@ -98,8 +96,7 @@ DATA_TAGS = (
     (Tag.TILE_OFFSETS, Tag.TILE_BYTE_COUNTS),
     (Tag.JPEG_OFFSET, Tag.JPEG_BYTE_COUNT),
 )
-"""Tags of the offsets of image data, and of their lengths."""
-
+"""Tags of the offsets and lengths of image data."""
 _ARRAYS = (*POINTERS, *chain.from_iterable(DATA_TAGS))
 
 
@@ -111,13 +108,13 @@ class Entry:
     type: int
     count: int
     start: int
-    """Where its values lie in the file."""
+    """Offset of its values in the file."""
     position: int
-    """Where the field itself lies."""
+    """Offset of the field itself."""
 
     @property
     def size(self) -> int:
-        """Bytes of the values; 0 if the type is unknown."""
+        """Size of the values in bytes; 0 for an unknown type."""
         return self.count * struct.calcsize("<" + FIELD_CODES.get(self.type, ""))
 
 
@@ -129,60 +126,52 @@ class Directory:
     stop: int
     entries: dict[int, Entry]
     following: int
-    """Where the next directory of the chain lies; 0 after the last."""
+    """Offset of the next directory of the chain; 0 after the last."""
 
     @property
     def cost(self) -> int:
-        """Bytes to be read for it; a file whose directories cost more than it has is a trap."""
+        """Bytes to read for it; in a hostile file, directories cost more than its size."""
         arrays = (self.entries[tag].size for tag in _ARRAYS if tag in self.entries)
         return self.stop - self.start + sum(arrays)
 
 
 @dataclass(frozen=True)
 class TiffFile:
-    """A file's bytes, and how its numbers are stored."""
+    """A TIFF file's bytes, byte order and size of offsets."""
 
     data: bytes = field(repr=False)
     order: str
-    """``<`` little-endian or ``>`` big-endian, as `struct` calls it."""
+    """``<`` little-endian or ``>`` big-endian, as in `struct`."""
     is_big: bool
 
     def unpack(self, code: str, position: int) -> tuple[int, ...]:
-        """Read numbers.
-
-        Raises:
-            ValueError: If they lie outside the file.
-        """
+        """Read numbers, or raise `ValueError` if they lie outside the file."""
         if position > len(self.data) - struct.calcsize("<" + code):
             raise ValueError("points outside the file")
         return struct.unpack_from(self.order + code, self.data, position)
 
     @property
     def byte_order(self) -> Literal["little", "big"]:
-        """The name that `int` has for the order."""
+        """The byte order as in `int.from_bytes`."""
         return "little" if self.order == "<" else "big"
 
     @property
     def first(self) -> int:
-        """Where the first directory lies."""
+        """Offset of the first directory."""
         return self.unpack(self.offset_format, 8 if self.is_big else 4)[0]
 
     @property
     def offset_format(self) -> str:
-        """The format character of `struct` for an offset."""
+        """Code of `struct` for an offset."""
         return "Q" if self.is_big else "I"
 
     @property
     def entry_size(self) -> int:
-        """Bytes of a field in a directory."""
+        """Size of a field in a directory, in bytes."""
         return 20 if self.is_big else 12
 
     def directory(self, start: int) -> Directory:
-        """Read the directory at an offset.
-
-        Raises:
-            ValueError: If it lies outside the file.
-        """
+        """Read the directory at an offset, or raise `ValueError` if it is outside the file."""
         head, field_format, offset = ("Q", "HHQQ", 12) if self.is_big else ("H", "HHII", 8)
         (count,) = self.unpack(head, start)
         first, size = start + struct.calcsize("<" + head), self.entry_size
@@ -202,21 +191,13 @@ class TiffFile:
         )
 
     def raw(self, entry: Entry) -> bytes:
-        """Return a field's values as they are stored.
-
-        Raises:
-            ValueError: If they lie outside the file.
-        """
+        """Return a field's stored values, or raise `ValueError` if they are outside the file."""
         if entry.start + entry.size > len(self.data):
             raise ValueError("points outside the file")
         return self.data[entry.start : entry.start + entry.size]
 
     def values(self, directory: Directory, tag: int) -> tuple[int, ...]:
-        """Return a field's whole numbers; none if the directory has no such field.
-
-        Raises:
-            ValueError: If they lie outside the file or are no whole numbers.
-        """
+        """Return a field's integers; none without such a field, or raise `ValueError`."""
         entry = directory.entries.get(tag)
         if entry is None:
             return ()
@@ -224,11 +205,7 @@ class TiffFile:
         return struct.unpack(f"{self.order}{entry.count}{code}", self.raw(entry))
 
     def value(self, directory: Directory, tag: int, default: int = 0) -> int:
-        """Return a field's first number, or the default if the field is missing.
-
-        Raises:
-            ValueError: If it lies outside the file or is no whole number.
-        """
+        """Return a field's first integer, or a default if there is none; raises as `values`."""
         entry = directory.entries.get(tag)
         if entry is None or entry.count == 0:
             return default
@@ -256,7 +233,7 @@ class TiffFile:
     def directories(self) -> Iterator[Directory]:
         """Yield every page, each followed by the directories that it points to.
 
-        Pointers to anything but a directory are skipped: only pages are needed.
+        Pointers to anything else are skipped.
 
         Raises:
             ValueError: If a page lies outside the file, or directories overlap.
@@ -285,11 +262,7 @@ class TiffFile:
                 yield from self.values(directory, tag)
 
     def data_ranges(self, directory: Directory) -> Iterator[tuple[int, int]]:
-        """Yield from where to where each piece of a directory's image data reaches.
-
-        Raises:
-            ValueError: If the fields with their places are damaged.
-        """
+        """Yield start and stop of each piece of image data; raises as `values`."""
         for offsets, counts in DATA_TAGS:
             starts, sizes = self.values(directory, offsets), self.values(directory, counts)
             for start, size in zip(starts, sizes, strict=False):
@@ -297,11 +270,7 @@ class TiffFile:
 
 
 def _whole_number(entry: Entry) -> str:
-    """Return how `struct` calls the numbers of a field.
-
-    Raises:
-        ValueError: If they are no whole numbers.
-    """
+    """Return the code of `struct` for a field's integers; raise `ValueError` for other types."""
     code = FIELD_CODES.get(entry.type, "c")
     if code not in _WHOLE_NUMBERS:
         raise ValueError(f"tag {entry.tag} is no whole number")
@@ -309,11 +278,7 @@ def _whole_number(entry: Entry) -> str:
 
 
 def read_tiff(data: bytes) -> TiffFile:
-    """Read a TIFF header (TIFF 6.0, section 2).
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Read a TIFF header (TIFF 6.0, section 2), or raise `ValueError` if there is none."""
     order = SIGNATURES.get(data[:2])
     if order is None or len(data) < 8:
         raise ValueError("does not begin as a TIFF")
@@ -327,19 +292,17 @@ _RAW_PHOTOMETRICS = frozenset({32803, 34892})
 """PhotometricInterpretation of sensor data: colour filter array, LinearRaw."""
 
 _RAW_COMPRESSIONS = frozenset({32767, 32769, 32770, 34713, 34892, 65000, 65535})
-"""Compression as Sony, Epson, Samsung, Nikon, Adobe (lossy DNG), Kodak and Pentax number theirs."""
+"""Compression of Sony, Epson, Samsung, Nikon, Adobe (lossy DNG), Kodak and Pentax."""
 
 _RAW_MARKS = (b"CR", b"IIII", b"MMMM")
-"""Marks of Canon's CR2 and Phase One's IIQ, in the place of a plain TIFF's first directory."""
+"""Marks of Canon's CR2 and Phase One's IIQ at the usual place of the first directory."""
 
 
 def is_camera_raw(data: bytes) -> bool:
-    """Return whether a file that begins as a TIFF holds sensor data.
-
-    Its first page then is but a thumbnail, which must not be taken for the photo.
+    """Tell whether a file that begins as a TIFF holds sensor data: its first page is a thumbnail.
 
     Args:
-        data: The file, or its beginning.
+        data: The file, or its beginning; the rest is not considered then.
     """
     if data[8:10] == _RAW_MARKS[0] or data[8:12] in _RAW_MARKS:
         return True

@@ -1,4 +1,4 @@
-"""TIFF fields: read one by one, and written into new directories or EXIF blocks."""
+"""Read TIFF fields, and write them into new directories, as for EXIF blocks."""
 
 from __future__ import annotations
 
@@ -21,15 +21,13 @@ class Field:
 
 
 def read_fields(file: TiffFile, start: int) -> dict[int, Field]:
-    """Return a directory's fields as far as they can be read, by tag.
+    """Return a directory's readable fields by tag.
 
-    A damaged field is left out: the photo is worth more than its exposure time. So
-    are fields from where values overlap so much that they would take more bytes than
-    the file.
+    Damaged fields are left out, and those after which the values would be larger than the file.
 
     Args:
-        file: What holds the directory.
-        start: Where it lies; 0 if there is none.
+        file: The file.
+        start: Offset of the directory; 0 if there is none.
     """
     fields, budget = {}, len(file.data)
     with contextlib.suppress(ValueError):
@@ -43,7 +41,7 @@ def read_fields(file: TiffFile, start: int) -> dict[int, Field]:
 
 
 def read_linked(file: TiffFile, fields: Mapping[int, Field], tag: int) -> dict[int, Field]:
-    """Return the fields of the directory that a field points to; none without such a field."""
+    """Return the fields of the directory that a field points to, or none."""
     if tag not in fields:
         return {}
     pointer = fields[tag]
@@ -52,35 +50,32 @@ def read_linked(file: TiffFile, fields: Mapping[int, Field], tag: int) -> dict[i
 
 
 def write_numbers(tag: int, order: str, kind: int, *numbers: int) -> Field:
-    """Make a field of whole numbers; a rational is two of them."""
+    """Make a field of integers; a rational is two of them."""
     code = FIELD_CODES[kind]
     count = len(numbers) // len(code)
     return Field(tag, kind, count, struct.pack(order + code * count, *numbers))
 
 
 def write_header(order: str, first: int) -> bytes:
-    """Write the header of a classic TIFF whose first directory lies at an offset."""
+    """Write the header of a classic TIFF, with the offset of its first directory."""
     mark = next(mark for mark, known in SIGNATURES.items() if known == order)
     return mark + struct.pack(order + "HI", 42, first)
 
 
 def write_directory(fields: Sequence[Field], order: str, start: int) -> bytes:
-    """Lay out a directory of a classic TIFF, and the values that it points to.
+    """Return the last directory of a classic TIFF and its values, padded to an even length.
 
     Args:
-        fields: At least one, in any sequence.
+        fields: At least one, in any order.
         order: ``<`` or ``>``.
-        start: Where in the file it will lie; even.
-
-    Returns:
-        The directory, the last of its chain, padded to an even length.
+        start: Even offset of the directory in the file.
     """
     position = start + 2 + 12 * len(fields) + 4
     table, beyond = bytearray(struct.pack(order + "H", len(fields))), bytearray()
     for item in sorted(fields, key=lambda item: item.tag):
         values = item.values.ljust(4, b"\0")
         if len(values) > 4:
-            values += bytes(len(values) % 2)  # every value begins on a word boundary
+            values += bytes(len(values) % 2)  # values begin on word boundaries
             beyond += values
             values = struct.pack(order + "I", position + len(beyond) - len(values))
         table += struct.pack(order + "HHI", item.tag, item.type, item.count) + values
@@ -91,9 +86,8 @@ def write_block(first: Sequence[Field], linked: Mapping[Tag, Sequence[Field]], o
     """Write a classic TIFF without pixels, such as an EXIF block.
 
     Args:
-        first: Fields of the first directory; it may have none only if there are linked ones.
-        linked: Fields of the directories that it points to, by the tag that does so; one
-            without fields is not written.
+        first: Fields of the first directory; needed if there are no linked ones.
+        linked: Fields of further directories, by the tags that point to them.
         order: ``<`` or ``>``.
     """
     output, pointers = bytearray(8), []

@@ -1,4 +1,4 @@
-"""The storage of a TIFF page's pixels: strips or tiles, and their coding."""
+"""Read how a TIFF page stores its pixels: strips or tiles, and their coding."""
 
 from __future__ import annotations
 
@@ -31,33 +31,26 @@ REDUCED_SIZE = 1
 """Bit of NewSubfileType, and value + 1 of SubfileType, that marks a thumbnail."""
 
 SMALLEST_TILE = 64
-"""Pixels of which each allow one strip or tile more."""
+"""Each so many pixels allow one more strip or tile."""
 LARGEST_TILE = 1 << 24
 """Pixels that the tiles of a page may always have."""
 MOST_BEYOND = 4
-"""Most pixels of tiles per pixel of the page: tiles reach beyond its right and lower side."""
+"""Most pixels of tiles for each pixel of the page: they reach beyond its right and lower side."""
 
-_PREDICTED = frozenset(
-    {
-        Compression.LZW,
-        Compression.DEFLATE,
-        Compression.OLD_DEFLATE,
-        Compression.LZMA,
-        Compression.ZSTD,
-    }
-)
-"""Compressions that the predictor belongs to; with others it means nothing."""
+_PREDICTED = {Compression.LZW, Compression.DEFLATE, Compression.OLD_DEFLATE}
+_PREDICTED |= {Compression.LZMA, Compression.ZSTD}
+"""Compressions with a predictor; others ignore it."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A strip or tile: where its samples belong in the page."""
+    """A strip or tile: the place of its samples in the page."""
 
     rows: slice
     columns: slice
     samples: slice
     shape: tuple[int, int, int]
-    """(H, W, C) as it is stored: tiles at the border are whole."""
+    """(H, W, C) as stored: tiles at the border are whole."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +59,9 @@ class Page:
 
     directory: Directory
     number: int
-    """Its place in the file, from 1."""
+    """Its number in the file, from 1."""
     pages: int
-    """Number of pages in the file."""
+    """Number of the file's pages."""
     width: int
     height: int
     channels: int
@@ -76,9 +69,9 @@ class Page:
     samples: int
     """Channels, and alpha if there is one."""
     alpha_is_opacity: bool
-    """Whether that one is not said to be something else."""
+    """Whether the extra sample is not declared as something else."""
     is_planar: bool
-    """Whether each sample has strips or tiles of its own."""
+    """Whether each sample has its own strips or tiles."""
     is_white_zero: bool
     is_tiled: bool
     segment_height: int
@@ -88,7 +81,7 @@ class Page:
     coding: Coding
 
     def segments(self) -> Iterator[Segment]:
-        """Yield the strips or tiles in the sequence of their offsets."""
+        """Yield the strips or tiles in the order of their offsets."""
         depth = 1 if self.is_planar else self.samples
         for sample in range(0, self.samples, depth):
             for top in range(0, self.height, self.segment_height):
@@ -100,11 +93,7 @@ class Page:
                     yield Segment(rows, columns, slice(sample, sample + depth), shape)
 
     def coded(self, data: bytes) -> Iterator[bytes]:
-        """Yield the strips or tiles of the file as they are in it.
-
-        Raises:
-            ValueError: If one ends after the file.
-        """
+        """Yield the coded strips or tiles, or raise `ValueError` if one ends after the file."""
         for offset, count in zip(self.offsets, self.byte_counts, strict=True):
             if offset + count > len(data):
                 raise ValueError("ends before its pixels do")
@@ -112,11 +101,11 @@ class Page:
 
 
 def read_page(file: TiffFile) -> Page:
-    """Read how the first page of full size is stored.
+    """Read the storage of the first page of full size.
 
     Raises:
-        PhotoError: If it is of a kind that cannot be processed.
-        ValueError: If its fields contradict each other.
+        PhotoError: If it is of an unsupported kind.
+        ValueError: If its fields are contradictory.
     """
     pages = list(file.pages())
     number, directory = _first_full_size(file, pages)
@@ -155,14 +144,11 @@ def read_page(file: TiffFile) -> Page:
 
 
 def _count_segments(size: tuple[int, int], segment: tuple[int, int]) -> int:
-    """Count the strips or tiles of a plane.
+    """Count the strips or tiles of a plane; raise `ExcessError` if they are excessive.
 
     Args:
         size: Height and width of the page.
-        segment: The same of a strip or tile.
-
-    Raises:
-        ExcessError: If they are too many, or reach far beyond the page.
+        segment: Height and width of a strip or tile.
     """
     pixels = size[0] * size[1]
     rows, columns = (-(-whole // part) for whole, part in zip(size, segment, strict=True))
@@ -211,12 +197,8 @@ def _read_coding(file: TiffFile, page: Directory, photometric: int, pixels: int)
         raise PhotoError(f"TIFF predictor {predictor} cannot be processed")
     if file.value(page, Tag.FILL_ORDER, 1) != 1:
         raise PhotoError("TIFF files with reversed bits (FillOrder 2) cannot be processed")
-    if photometric == YCBCR and file.values(page, Tag.YCBCR_SUBSAMPLING) not in (
-        (),
-        (1, 1),
-        (2, 1),
-        (2, 2),
-    ):
+    sampling = file.values(page, Tag.YCBCR_SUBSAMPLING)
+    if photometric == YCBCR and sampling not in ((), (1, 1), (2, 1), (2, 2)):
         raise PhotoError("the TIFF file's chroma sampling cannot be written")
     tables = page.entries.get(Tag.JPEG_TABLES) if compression == Compression.JPEG else None
     return Coding(
@@ -248,7 +230,7 @@ def _read_segment_size(file: TiffFile, page: Directory, height: int, width: int)
 
 
 def place_tags(page: Directory) -> tuple[Tag, Tag]:
-    """Return the tags of the offsets of strips or tiles, and of their lengths."""
+    """Return the tags of the offsets and lengths of strips or tiles."""
     if Tag.TILE_OFFSETS in page.entries:
         return Tag.TILE_OFFSETS, Tag.TILE_BYTE_COUNTS
     return Tag.STRIP_OFFSETS, Tag.STRIP_BYTE_COUNTS

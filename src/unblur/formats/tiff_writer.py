@@ -1,9 +1,8 @@
 """Write a new TIFF around an EXIF block, which is a TIFF itself.
 
-The block stays at the beginning, so that all offsets in it remain true, also those
-in maker notes. Pixels follow, then a new first directory (TIFF 6.0, sections 2, 8,
-14 and 18). The new directory does not list the block's thumbnail: readers would
-take it for a page. Pixels keep their 8 or 16 bits; the default is Deflate.
+The block stays at the beginning, so that its offsets, also those in maker notes, stay
+valid. Pixels follow, then a directory that replaces the block's first one (TIFF 6.0,
+sections 2, 8, 14 and 18). The block's thumbnail is not listed: it would count as a page.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ _ABOUT_OTHER_PIXELS = frozenset(
         Tag.DNG_VERSION,
     }
 )
-"""Fields that do not belong into an EXIF block, and would not be true of the new pixels."""
+"""Fields that do not belong into an EXIF block, and would be wrong for the new pixels."""
 
 
 def write_tiff(
@@ -73,15 +72,14 @@ def write_tiff(
     """Write a TIFF of one page.
 
     Args:
-        pixels: (H, W, 1 or 3).
+        pixels: (H, W, 1 or 3), 8 or 16 bits.
         alpha: (H, W), of the same type.
-        metadata: What to write besides; an EXIF block is left out if it is damaged, or if the
-            file would be taken for camera RAW.
+        metadata: EXIF is left out if it is damaged or makes the file look like camera RAW.
         compression: ``DEFLATE`` or ``NONE``.
-        alpha_is_opacity: Whether ``alpha`` is, and no other channel.
+        alpha_is_opacity: Whether ``alpha`` is opacity, and not another channel.
 
     Raises:
-        PhotoError: If the file would become too large for its offsets.
+        PhotoError: If the file would be too large for its offsets.
     """
     exif = _read_exif(metadata.exif)
     samples = pixels if alpha is None else np.dstack([pixels, alpha])
@@ -118,7 +116,7 @@ def _choose_coding(samples: Samples, compression: Compression, order: str) -> Co
 def _append_strips(
     output: bytearray, samples: Samples, coding: Coding, order: str
 ) -> dict[int, Field]:
-    """Append coded pixels to a file; return the fields of their places."""
+    """Append coded pixels to a file; return the fields with their offsets and lengths."""
     height, width, _ = samples.shape
     rows = coding.segment_pixels // width
     offsets, sizes = [], []
@@ -138,7 +136,7 @@ def _append_strips(
 
 
 def _read_exif(exif: bytes) -> TiffFile:
-    """Return an EXIF block as a TIFF; one of no directory if it is damaged."""
+    """Return an EXIF block as a TIFF; if it is damaged, one without directories."""
     try:
         file = read_tiff(exif)
         file.directory(file.first)
@@ -148,7 +146,7 @@ def _read_exif(exif: bytes) -> TiffFile:
 
 
 def _describe(samples: Samples, channels: int, coding: Coding, order: str) -> dict[int, Field]:
-    """Return the fields about the storage of pixels, without the places of strips."""
+    """Return the fields of the pixels' storage, without those of strips."""
     height, width, depth = samples.shape
     numbers: dict[Tag, tuple[int, ...]] = {
         Tag.IMAGE_WIDTH: (width,),
@@ -159,8 +157,8 @@ def _describe(samples: Samples, channels: int, coding: Coding, order: str) -> di
         Tag.SAMPLES_PER_PIXEL: (depth,),
         Tag.PLANAR_CONFIGURATION: (1,),
         Tag.PREDICTOR: (coding.predictor,),
+        Tag.SAMPLE_FORMAT: (1,) * depth,  # unsigned
     }
-    numbers[Tag.SAMPLE_FORMAT] = (1,) * depth  # unsigned
     kinds = {Tag.IMAGE_WIDTH: LONG, Tag.IMAGE_LENGTH: LONG}
     return {
         tag: write_numbers(tag, order, kinds.get(tag, SHORT), *values)

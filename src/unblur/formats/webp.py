@@ -1,9 +1,8 @@
 """WebP: decode a still photo, and put new pixels into the original's container.
 
-The container is RFC 9649, section 2; VP8's frame header is RFC 6386, section 9.
-A lossy file stays lossy at its own quality, read from the quantiser of its VP8
-frame; its alpha plane is a chunk of its own (ALPH) that is not coded again. A
-lossless file stays lossless, and exact below transparency.
+The container is RFC 9649, section 2; VP8's frame header is RFC 6386, section 9. A lossy
+file keeps its quality, read from the quantiser of its VP8 frame, and its alpha chunk
+(ALPH). A lossless file stays lossless, and exact below transparency.
 """
 
 from __future__ import annotations
@@ -36,17 +35,11 @@ FRAME_HEADER_BYTES = 10
 MAX_QUANTIZER = 127
 
 QUALITY = 90
-"""Of photos of other formats, finer than libwebp's default: they are sharp now."""
+"""Quality for photos of other formats, finer than libwebp's default."""
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo, and note how it is coded.
-
-    Raises:
-        PhotoError: If it is too large or an animation.
-        ValueError: If its container is damaged.
-        Exception: Whatever Pillow raises for damaged files.
-    """
+    """Decode a still photo, and note how it is coded."""
     frame = _image_chunk(data)
     width, height, _ = _read_frame(frame)
     refuse_large(width, height, max_pixels)  # libwebp takes memory as soon as it opens a file
@@ -98,9 +91,7 @@ def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
 def splice(original: bytes, coded: bytes) -> Encoded:
     """Put the pixels of one file into the container of another.
 
-    Only the chunk of pixels (VP8 or VP8L) is replaced. All other chunks stay
-    byte for byte in their places, alpha and VP8X among them, because size and
-    transparency stay. The bytes after the RIFF form stay, too.
+    Only the chunk of pixels (VP8 or VP8L) is replaced, and a C2PA manifest left out.
 
     Args:
         original: The file with the metadata.
@@ -108,7 +99,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
 
     Raises:
         PhotoError: If the original is an animation.
-        ValueError: If either is no whole WebP.
+        ValueError: If either is not a whole WebP.
     """
     old, new = _image_chunk(original), _image_chunk(coded)
     notes: tuple[str, ...] = ()
@@ -136,15 +127,11 @@ def read_metadata(data: bytes, index: None = None) -> Metadata:
 
 
 def with_metadata(data: bytes, metadata: Metadata) -> bytes:
-    """Return a file of a picture and its metadata, which VP8X announces (RFC 9649, 2.7).
-
-    Args:
-        data: A still photo, whose own metadata are left out.
-        metadata: The new metadata.
+    """Return a still photo with other metadata, which VP8X announces (RFC 9649, 2.7).
 
     Raises:
         PhotoError: If the file is an animation.
-        ValueError: If it is no whole WebP.
+        ValueError: If it is not a whole WebP.
     """
     frame = _image_chunk(data)
     alpha = next((chunk.raw for chunk in chunks(data) if chunk.type == ALPHA), b"")
@@ -176,29 +163,21 @@ def _make_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def estimate_quality(frame: bytes) -> int:
-    """Estimate the quality, 0 to 100, at which libwebp coded a VP8 key frame.
+    """Estimate the quality, 0 to 100, of a VP8 chunk, or raise `ValueError` if it is damaged.
 
-    The inverse of libwebp's `QualityToCompression`. Where macroblocks are
-    segmented, libwebp spreads quantisers around the one of the quality.
-
-    Args:
-        frame: The data of a VP8 chunk.
-
-    Raises:
-        ValueError: If it is no VP8 key frame.
+    The inverse of libwebp's `QualityToCompression`; quantisers of segments spread around it.
     """
     linear = (1 - read_quantizer(frame) / MAX_QUANTIZER) ** 3
     return round(100 * (1.5 * linear if linear < 0.5 else (linear + 1) / 2))
 
 
 def read_quantizer(frame: bytes) -> float:
-    """Read the quantiser index of a VP8 key frame, 0 (finest) to 127.
+    """Return a VP8 key frame's quantiser index, 0 (finest) to 127, or the mean of its segments'.
 
-    Returns:
-        The frame's index, or the mean of its segments' (RFC 6386, 9.2 to 9.6).
+    See RFC 6386, 9.2 to 9.6.
 
     Raises:
-        ValueError: If it is no VP8 key frame.
+        ValueError: If it is not a VP8 key frame.
     """
     if len(frame) < FRAME_HEADER_BYTES or frame[0] & 1 or frame[3:6] != FRAME_START:
         raise ValueError("does not begin as a VP8 key frame")
@@ -233,7 +212,7 @@ def _read_segmentation(reader: BoolReader) -> tuple[bool, list[int]]:
 
 
 class BoolReader:
-    """The boolean entropy decoder (RFC 6386, 7.3), for headers: all bits are even odds."""
+    """The boolean entropy decoder (RFC 6386, 7.3) for headers, with even odds for all bits."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -278,7 +257,7 @@ class BoolReader:
 
 
 def _form_end(data: bytes) -> int:
-    """Return where the RIFF form ends; a missing last byte of padding is forgiven."""
+    """Return the end of the RIFF form; its last byte of padding may be missing."""
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
         raise ValueError("does not begin as a WebP")
     stop = 8 + int.from_bytes(data[4:8], "little")

@@ -73,16 +73,7 @@ MODELS = {
     for model in (
         Model(
             name="srn-compact",
-            config=SRNConfig(
-                channels=3,
-                width=32,
-                blocks=3,
-                kernel=3,
-                recurrent=True,
-                unshuffle=2,
-                residual=True,
-                resample="area",
-            ),
+            config=SRNConfig(kernel=3, recurrent=True, unshuffle=2, residual=True, resample="area"),
             parameters=3_771_980,
             file="srn-compact.safetensors",
             size=7_552_008,

@@ -102,7 +102,7 @@ def _keep_all(models: Sequence[Model], scratch: Path, checksum: str) -> list[Pat
     names = {model.name for model in models}
     file = models[0].file
     try:
-        found = {one.name: one.network for one in read_networks(scratch, names)}
+        found = read_networks(scratch, names)
     except WeightsError as error:
         raise WeightsError(str(error).replace(str(scratch), file)) from error
     if missing := sorted(names - found.keys()):

@@ -56,16 +56,7 @@ _SHARD = re.compile(r"\.data-\d{5}-of-\d{5}")
 _CHECKPOINT_ENDING = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 
 
-@dataclass(frozen=True)
-class Found:
-    """A network that was read from a file."""
-
-    name: str
-    """Its default name."""
-    network: SRN
-
-
-def read_networks(path: Path, wanted: set[str] | None = None) -> list[Found]:
+def read_networks(path: Path, wanted: set[str] | None = None) -> dict[str, SRN]:
     """Read the networks in a file of any supported kind.
 
     Args:
@@ -73,18 +64,21 @@ def read_networks(path: Path, wanted: set[str] | None = None) -> list[Found]:
             files), a PyTorch state dict, or safetensors.
         wanted: Names of the networks to read of an archive; by default all.
 
+    Returns:
+        The networks by their default names.
+
     Raises:
         WeightsError: If there is none, or one does not fit, with the first difference.
     """
     with errors_as_weights_errors(path):
         if prefix := _checkpoint_prefix(path):
-            return [Found(recognise(TensorFlowCheckpoint(prefix)), load_published(prefix))]
+            return {recognise(TensorFlowCheckpoint(prefix)): load_published(prefix)}
         with path.open("rb") as file:
             head = file.read(16)
         if head.startswith(b"PK"):
             return _read_zip(path, wanted)
         if head[8:9] == b"{":
-            return [Found(path.stem, _read_safetensors(path))]
+            return {path.stem: _read_safetensors(path)}
         raise ValueError(
             "neither an archive, a TensorFlow checkpoint, a PyTorch file nor safetensors"
         )
@@ -285,7 +279,7 @@ class _Checkpoint:
     """By the ending of their names."""
 
 
-def _read_zip(path: Path, wanted: set[str] | None) -> list[Found]:
+def _read_zip(path: Path, wanted: set[str] | None) -> dict[str, SRN]:
     """Read a PyTorch file or an archive of checkpoints."""
     try:
         archive = zipfile.ZipFile(path)
@@ -295,14 +289,14 @@ def _read_zip(path: Path, wanted: set[str] | None) -> list[Found]:
         names = [name.rpartition("/")[2] for name in archive.namelist()]
         if "data.pkl" not in names:
             return _read_archive(archive, wanted)
-    return [Found(path.stem, _read_state_dict(path))]
+    return {path.stem: _read_state_dict(path)}
 
 
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
 """Errors of `zipfile` for damaged, encrypted or oddly compressed archives, besides `OSError`."""
 
 
-def _read_archive(archive: zipfile.ZipFile, wanted: set[str] | None) -> list[Found]:
+def _read_archive(archive: zipfile.ZipFile, wanted: set[str] | None) -> dict[str, SRN]:
     """Read the published networks in an archive, each from the checkpoint that the authors load."""
     checkpoints = _list_checkpoints(archive)
     if not 1 <= len(checkpoints) <= MOST_CHECKPOINTS:
@@ -324,7 +318,7 @@ def _read_archive(archive: zipfile.ZipFile, wanted: set[str] | None) -> list[Fou
             except WeightsError as error:
                 reason = str(error).replace(str(prefix), checkpoint.prefix)
                 raise ValueError(reason) from error
-    return [Found(name, network) for name, network in found.items()]
+    return found
 
 
 def _list_checkpoints(archive: zipfile.ZipFile) -> list[_Checkpoint]:

@@ -26,11 +26,7 @@ def limit_openmp_spinning() -> None:
 
 
 def load_deblurrer(
-    weights: Weights | SRN,
-    engine: Engine,
-    *,
-    reserved: int = 0,
-    warn: Callable[[str], None],
+    weights: Weights | SRN, engine: Engine, *, reserved: int = 0, warn: Callable[[str], None]
 ) -> Deblurrer:
     """Load a network onto a device, after testing that the device computes correctly.
 
@@ -54,5 +50,5 @@ def load_deblurrer(
     if engine.threads:
         use_threads(None if engine.threads == "auto" else engine.threads)
     network = load_network(weights) if isinstance(weights, Weights) else weights
-    device = working_device(network, engine.device, warn).type
+    device = working_device(network, engine.device, warn).name
     return Deblurrer(network, replace(engine, device=device), reserved=reserved, warn=warn)

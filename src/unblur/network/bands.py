@@ -184,13 +184,13 @@ class LineBuffers:
             return
         x, rows = parts[-1], sum(part.shape[2] for part in parts)
         spare = self.spare.get(name)
-        fits = spare is not None and spare.shape[2] == rows and _are_alike(spare, x)
+        fits = spare is not None and spare.shape[2] == rows and spare.dtype == x.dtype
         self.kept[name] = torch.cat(parts, dim=2, out=spare if fits else _new_rows(x, rows))
 
     def _kept_above(self, name: object, x: Tensor, zeros: int = 0) -> Tensor:
         """Return the rows kept of the band above; at the top of the image, zeros."""
         if self.above:
-            return self.above[name].to(x)  # the device changes if memory ran out on the first
+            return self.above[name]
         return _zeros(x, zeros)
 
     def _join(self, parts: list[Tensor]) -> Tensor:
@@ -201,13 +201,9 @@ class LineBuffers:
         """
         x, rows = parts[0], sum(part.shape[2] for part in parts)
         scratch, size = self.scratch.get(x.dtype), _size(x, rows)
-        if scratch is None or scratch.numel() < size or scratch.device != x.device:
+        if scratch is None or scratch.numel() < size:
             scratch = self.scratch[x.dtype] = x.new_empty(size)
         return torch.cat(parts, dim=2, out=_rows_of(scratch[:size], x, rows))
-
-
-def _are_alike(first: Tensor, second: Tensor) -> bool:
-    return first.dtype == second.dtype and first.device == second.device
 
 
 def _zeros(x: Tensor, rows: int) -> Tensor:

@@ -8,33 +8,27 @@ the coarse scales would see four times less context than the network needs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from functools import cache
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unblur.errors import PhotoError, UsageError
 from unblur.main_memory import return_freed_memory
 from unblur.network.bands import LineBuffers, RowQueue, Span, next_band
 from unblur.network.config import SCALES, SRNConfig
-from unblur.network.devices import choose_device, choose_precision
-from unblur.network.memory import (
-    SMALLEST_TILE_PX,
-    automatic_tile,
-    is_out_of_memory,
-    largest_tile,
-    photo_needs,
-)
+from unblur.network.device_kinds import CPU, DeviceKind
+from unblur.network.devices import choose_device, choose_precision, is_lost, is_out_of_memory
+from unblur.network.memory import SMALLEST_TILE_PX, automatic_tile, largest_tile, photo_needs
 from unblur.network.photo_rows import PhotoRows, Pixels, as_seen
 from unblur.network.srn import State, enlarge, shrink
+from unblur.network.transfer import Finish, download, upload
 from unblur.network.views import ALL_VIEWS, mean
 from unblur.options import Engine
-
-Finish: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
-"""Waits for a band; returns its image (N, C, H, W) and state (N, S, h, w), float32 on the CPU."""
 
 
 class Network(Protocol):
@@ -67,12 +61,16 @@ class ScaleResult:
 class Deblurrer:
     """Deblurs photos with one network on one device.
 
+    A photo that is too large for the device's memory is deblurred on the CPU. If the device is
+    lost, so are all photos from then on.
+
     Args:
-        network: The network; moved to the device.
+        network: The network on the CPU; it stays there, and the device gets a copy.
         engine: Where and how to run the network. Its model and threads are not used here.
         precision: Type that convolutions compute in; by default the device's fastest.
         reserved: Bytes of main memory that the network, the photo and its result must leave.
-        warn: Called with a sentence when memory ran out, which says how the work goes on.
+        warn: Called when memory ran out or the device was lost, with a sentence that says how
+            the work goes on; never twice with the same sentence.
 
     Raises:
         DeviceError: If the device is not there.
@@ -88,17 +86,29 @@ class Deblurrer:
         reserved: int = 0,
         warn: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.engine, self.reserved, self.warn = engine, reserved, warn
-        self.device = choose_device(engine.device)
-        self.precision = precision or choose_precision(self.device)
-        self.network = network.to(self.device)
-        self._transposed: Network | None = None
+        self.engine, self.reserved = engine, reserved
+        self.warn = cache(warn)  # says each sentence once
+        self._network, self._precision = network, precision
         self.config = network.config
         self.views = ALL_VIEWS[: engine.views]
-        automatic = automatic_tile(self.config, self.precision, self.device)
-        self.tile = automatic if engine.tile == "auto" else engine.tile
+        self._first = self.kind = choose_device(engine.device)
+        self._networks: dict[bool, Network] = {}
+        self._use(self._first)
         if self.tile < SMALLEST_TILE_PX:
             raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
+
+    def _use(self, kind: DeviceKind) -> None:
+        """Run the network on a device from now on, with the tiles that fit into memory now."""
+        if kind is not self.kind:
+            self.kind, self._networks = kind, {}
+        self.precision = self._precision or choose_precision(kind)
+        tile = self.engine.tile
+        self.tile = automatic_tile(self.config, self.precision, kind) if tile == "auto" else tile
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """Device and tile that finished the latest photo, as reports contain them."""
+        return {"device": self.kind.name, "tile": self.tile}
 
     def __call__(self, image: Pixels, on_progress: Callable[[float], None] | None = None) -> Pixels:
         """Deblur a photo.
@@ -116,6 +126,22 @@ class Deblurrer:
                 free), or the network's result contains values that are not numbers.
             MemoryError: If memory runs out even with the smallest tiles on the CPU.
         """
+        try:
+            self._use(self._first)  # memory that was full may be free again
+            return self._deblur(image, on_progress)
+        except Exception as error:
+            is_full = is_out_of_memory(error)
+            if self.kind is CPU or not (is_full or is_lost(self.kind, error)):
+                raise
+            problem = "out of memory" if is_full else str(error).splitlines()[0]
+        self.warn(f"{problem} on {self.kind.name}: going on with the CPU")
+        self._first = self._first if is_full else CPU
+        # After the handler, the tensors on the device are freed.
+        self._use(CPU)
+        return self._deblur(image, on_progress)
+
+    def _deblur(self, image: Pixels, on_progress: Callable[[float], None] | None) -> Pixels:
+        """Deblur a photo on the device in use."""
         largest = self._largest_tile(image)
 
         def results() -> Iterator[Pixels]:
@@ -162,7 +188,7 @@ class Deblurrer:
         """Return the largest tile with which a photo stays within its memory."""
         needs = [
             photo_needs(
-                as_seen(view.of(image)), self.config, self.precision, self.device, len(self.views)
+                as_seen(view.of(image)), self.config, self.precision, self.kind, len(self.views)
             )
             for view in self.views
         ]
@@ -171,13 +197,6 @@ class Deblurrer:
         smallest = self.tile if is_bound else SMALLEST_TILE_PX
         limit = None if allowed is None else allowed - self.reserved
         return largest_tile(needs, self.tile, smallest, limit)
-
-    def upload(self, array: NDArray[Any]) -> Tensor:
-        """Copy an array to the device, if possible without waiting."""
-        tensor = torch.from_numpy(array)
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
 
     def launch(
         self,
@@ -197,63 +216,35 @@ class Deblurrer:
         network = self._network_for(is_transposed)
         with (
             torch.inference_mode(),
-            torch.autocast(self.device.type, precision, precision != torch.float32),
+            torch.autocast(self.kind.device, precision, precision != torch.float32),
         ):
             image, new_state = network.run_scale(blurred, previous, state, buffers)
-        return _download(image, new_state if wants_state else None)
+        return download(image, new_state if wants_state else None)
 
     def _network_for(self, is_transposed: bool) -> Network:
-        if not is_transposed:
-            return self.network
-        if self._transposed is None:
-            self._transposed = self.network.transposed()
-        return self._transposed
+        if not self._networks:
+            on_cpu, device = self._network, torch.device(self.kind.device)
+            self._networks[False] = on_cpu if self.kind is CPU else deepcopy(on_cpu).to(device)
+        if is_transposed not in self._networks:
+            self._networks[True] = self._networks[False].transposed()
+        return self._networks[is_transposed]
 
     def make_room(self, tile: int) -> None:
-        """Reduce the memory in use: take smaller tiles, or else the CPU.
-
-        Args:
-            tile: Side of the tile for which memory ran out.
+        """Take smaller tiles than one for which memory ran out.
 
         Raises:
-            MemoryError: If nothing is left to try.
+            MemoryError: If there are no smaller tiles.
         """
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if tile > SMALLEST_TILE_PX:
-            self.tile = max(SMALLEST_TILE_PX, tile // 2)
-            self.warn(f"out of memory: going on with smaller tiles (--tile {self.tile})")
-        elif self.device.type != "cpu":
-            self.warn(f"out of memory on {self.device.type}: going on with the CPU")
-            self.device = torch.device("cpu")
-            self.precision = choose_precision(self.device)
-            self.network, self._transposed = self.network.to(self.device), None
-        else:
+        self.kind.empty_cache(torch)
+        if tile <= SMALLEST_TILE_PX:
             raise MemoryError
+        self.tile = max(SMALLEST_TILE_PX, tile // 2)
+        self.warn(f"out of memory: going on with smaller tiles (--tile {self.tile})")
 
 
 def _within(on_progress: Callable[[float], None], done: int, count: int) -> Callable[[float], None]:
     """Return a function that takes the progress of one view, and passes on that of all."""
     return lambda share: on_progress((done + share) / count)
-
-
-def _download(image: Tensor, state: Tensor | None) -> Finish:
-    """Start to copy results to main memory; return a function that waits for them."""
-    if state is None:
-        state = image.new_empty(image.shape[0], 0, 0, 0)
-    if not image.is_cuda:
-        return lambda: (image.float().cpu(), state.float().cpu())
-    copies = [torch.empty(t.shape, dtype=torch.float32, pin_memory=True) for t in (image, state)]
-    for copy, tensor in zip(copies, (image, state), strict=True):
-        copy.copy_(tensor, non_blocking=True)
-    done = torch.cuda.Event()  # type: ignore[no-untyped-call, unused-ignore]
-    done.record()
-
-    def finish() -> tuple[Tensor, Tensor]:
-        done.synchronize()
-        return copies[0], copies[1]
-
-    return finish
 
 
 class _Scale:
@@ -354,7 +345,7 @@ class _Scale:
     def _inputs(self, band: Span) -> tuple[Tensor, Tensor, State | None]:
         """Return a band of the blurred photo, of the coarser result, and of the state."""
         full_size = Span(band.start * self.scale, band.stop * self.scale)
-        whole = self.deblurrer.upload(self.photo.read(full_size)).float()
+        whole = upload(self.photo.read(full_size), self.deblurrer.kind).float()
         values = whole.div_(np.iinfo(self.photo.image.dtype).max)
         blurred = shrink(values[None], self.scale, self.config)[0].expand(3, -1, -1)
         blurred = self.photo.split(blurred)
@@ -372,6 +363,7 @@ class _Scale:
         Linear interpolation needs one more row above and below.
         """
         start = max(0, rows.start // 2 - 1)
-        cut = self.deblurrer.upload(coarse.read(start, rows.stop // 2 + 1 + rows.stop % 2)).float()
+        read = coarse.read(start, rows.stop // 2 + 1 + rows.stop % 2)
+        cut = upload(read, self.deblurrer.kind).float()
         inside = slice(rows.start - 2 * start, rows.stop - 2 * start)
         return enlarge(cut[None], self.config)[0][:, inside]

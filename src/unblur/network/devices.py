@@ -10,66 +10,70 @@ import torch
 
 from unblur.cgroups import own_groups
 from unblur.errors import DeviceError
+from unblur.network import device_kinds
+from unblur.network.device_kinds import DeviceKind
 from unblur.network.gpus import find_gpus, install_command
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device with a name; ``auto`` takes the fastest that is available.
+def choose_device(name: str) -> DeviceKind:
+    """Return the kind of device with a name; ``auto`` takes the fastest that is available.
 
     Raises:
         DeviceError: If the named device is missing; there is no silent fallback.
     """
     available = available_devices()
     if name == "auto":
-        return torch.device(available[0])
-    if name not in available:
+        return available[0]
+    kind = next(kind for kind in device_kinds.KINDS if kind.name == name)
+    if kind not in available:
         raise DeviceError(
-            f"device {name} is not available: {_why_missing(name)}; use --device auto or cpu"
+            f"device {name} is not available: {_why_missing(kind)}; use --device auto or cpu"
         )
-    return torch.device(name)
+    return kind
 
 
-def available_devices() -> list[str]:
-    """Return the names of the devices that PyTorch sees, fastest first."""
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    return [name for name, is_there in there.items() if is_there]
+def kind_of(device: torch.device) -> DeviceKind:
+    """Return the kind of a device of PyTorch."""
+    return next(kind for kind in device_kinds.KINDS if kind.device == device.type)
 
 
-def _why_missing(name: str) -> str:
-    if name == "mps":
-        return "PyTorch sees no Apple GPU"
-    if torch.version.cuda or torch.version.hip:
+def available_devices() -> list[DeviceKind]:
+    """Return the kinds of devices that PyTorch sees, fastest first."""
+    return [kind for kind in device_kinds.KINDS if kind.is_available(torch)]
+
+
+def _why_missing(kind: DeviceKind) -> str:
+    if kind.build(torch):
         return "PyTorch sees no GPU or driver"
-    reason = "this PyTorch is a build without CUDA"
-    gpu = next((gpu for gpu in find_gpus() if gpu.maker != "Apple"), None)
+    reason = f"this PyTorch is a build without {kind.name.upper()}"
+    gpu = next((gpu for gpu in find_gpus() if gpu.maker in kind.makers), None)
     return f"{reason} (for one with it, run: {install_command(gpu)})" if gpu else reason
 
 
-def choose_precision(device: torch.device) -> torch.dtype:
+def choose_precision(kind: DeviceKind) -> torch.dtype:
     """Return the type that convolutions compute in: the fastest that is safe.
 
     On a CPU without instructions for it, bfloat16 is slower than float32. Float16 is
     avoided: on some GPUs its narrow range turns whole pictures black.
     """
-    if device.type == "cpu":
-        return torch.bfloat16 if any(bf16_instructions().values()) else torch.float32
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.bfloat16
-    return torch.float32
+    return torch.bfloat16 if kind.has_bfloat16(torch) else torch.float32
 
 
-def bf16_instructions() -> dict[str, bool]:
-    """Tell for each set of bfloat16 instructions, by name, whether the CPU has it.
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that the memory of any device, or main memory, ran out."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return any(_has_words(error, kind.memory_words) for kind in device_kinds.KINDS)
 
-    With PyTorch before 2.10, the answer is always no.
-    """
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    names = {"AVX512-BF16": "avx512_bf16", "AMX-BF16": "amx_bf16"}
-    return {name: bool(capabilities.get(key)) for name, key in names.items()}
+
+def is_lost(kind: DeviceKind, error: BaseException) -> bool:
+    """Tell whether an error means that a device cannot be used any more in this process."""
+    return _has_words(error, kind.lost_words) and not is_out_of_memory(error)
+
+
+def _has_words(error: BaseException, words: tuple[str, ...]) -> bool:
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in text for word in words)
 
 
 def use_threads(count: int | None = None) -> None:

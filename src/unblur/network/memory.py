@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from unblur.errors import PhotoError
 from unblur.main_memory import free_main_memory, lack_of_memory, obtainable_memory
 from unblur.network.config import SRNConfig
+from unblur.network.device_kinds import DeviceKind
 from unblur.network.srn_memory import (
     IMAGE_BYTES_PER_PIXEL,
     coarse_result_bytes,
@@ -34,18 +35,10 @@ PROGRAM_BYTES = 350 << 20
 CODING_BYTES_PER_PIXEL = 8
 """Peak memory of encoding a result, in addition to the photo and the result."""
 
-_OUT_OF_MEMORY_WORDS = (
-    "can't allocate memory",  # PyTorch's allocator for CPUs, on Linux and macOS
-    "not enough memory",  # the same, on Windows
-    "mps backend out of memory",
-)
 
-
-def free_memory(device: torch.device) -> int:
+def free_memory(kind: DeviceKind) -> int:
     """Return the bytes that are free on a device, within the container's limit."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return free_main_memory()
+    return kind.free_memory(torch) if kind.free_memory else free_main_memory()
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ def photo_needs(
     image: NDArray[Any],
     config: SRNConfig,
     precision: torch.dtype,
-    device: torch.device,
+    kind: DeviceKind,
     views: int = 1,
 ) -> Needs:
     """Estimate the main memory that a photo needs.
@@ -85,7 +78,7 @@ def photo_needs(
         image: The photo, (H, W, C), as the network sees it.
         config: Shape of the network.
         precision: Type that convolutions compute in.
-        device: Where the network runs.
+        kind: Where the network runs.
         views: Number of passes that are averaged.
     """
     height, width = image.shape[:2]
@@ -96,7 +89,7 @@ def photo_needs(
     if views > 1:
         more += image.size * sum_type(image.dtype).itemsize
     program, per_pixel = PROGRAM_BYTES, IMAGE_BYTES_PER_PIXEL
-    if device.type in ("cpu", "mps"):  # Apple's GPUs use main memory
+    if not kind.free_memory:  # it uses main memory
         per_pixel = tile_bytes_per_pixel(config, precision.itemsize)
         more += line_buffer_bytes(padded_width, config, precision.itemsize)
     else:  # the GPU's libraries take gigabytes, how many depends on their version
@@ -131,10 +124,10 @@ def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | No
     raise PhotoError(f"{lack}; --max-memory {math.ceil(total / 1e9)}G tries anyway")
 
 
-def automatic_tile(config: SRNConfig, precision: torch.dtype, device: torch.device) -> int:
+def automatic_tile(config: SRNConfig, precision: torch.dtype, kind: DeviceKind) -> int:
     """Return the side in pixels of the largest tile for the memory that is free now."""
-    share = VRAM_SHARE if device.type == "cuda" else RAM_SHARE
-    return fitting_tile(config, precision, share * free_memory(device))
+    share = VRAM_SHARE if kind.free_memory else RAM_SHARE
+    return fitting_tile(config, precision, share * free_memory(kind))
 
 
 def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float) -> int:
@@ -144,11 +137,3 @@ def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float) -> in
     """
     side = math.isqrt(int(max(0, budget) / tile_bytes_per_pixel(config, precision.itemsize)))
     return max(SMALLEST_TILE_PX, min(LARGEST_TILE_PX, side - side % TILE_STEP_PX))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that memory ran out."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    words = str(error).lower()
-    return isinstance(error, RuntimeError) and any(w in words for w in _OUT_OF_MEMORY_WORDS)

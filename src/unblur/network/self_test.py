@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import DeviceError
+from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.devices import choose_device, choose_precision
 from unblur.network.srn import SRN
 
@@ -24,36 +25,36 @@ LEAST_PSNR_DB = 40.0
 ONE_LEVEL = 1 / 255
 
 
-def working_device(network: SRN, name: str, warn: Callable[[str], None]) -> torch.device:
+def working_device(network: SRN, name: str, warn: Callable[[str], None]) -> DeviceKind:
     """Return the device with a name, after testing that it computes what the CPU does.
 
     Args:
         network: A network on the CPU; it stays there.
-        name: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        name: ``auto``, or the name of a kind of device.
         warn: Called with the reason if ``auto`` does not take an available device.
 
     Raises:
         DeviceError: If the named device is missing or wrong; there is no silent fallback.
     """
-    device = choose_device(name)
-    problem = None if device.type == "cpu" else self_test(network, device)
+    kind = choose_device(name)
+    problem = None if kind is CPU else self_test(network, kind)
     if problem is None:
-        return device
+        return kind
     if name != "auto":
         raise DeviceError(
             f"device {name} failed its self-test: {problem}; use --device cpu, "
             f"and see unblur doctor"
         )
-    warn(f"{device.type} failed its self-test: {problem}; going on with the CPU")
-    return torch.device("cpu")
+    warn(f"{kind.name} failed its self-test: {problem}; going on with the CPU")
+    return CPU
 
 
-def self_test(network: SRN, device: torch.device) -> str | None:
+def self_test(network: SRN, kind: DeviceKind) -> str | None:
     """Compare the result of a device, in its usual precision, with that of the CPU in float32.
 
     Args:
         network: A network on the CPU; it stays there.
-        device: A device that PyTorch sees.
+        kind: A device that PyTorch sees.
 
     Returns:
         The problem in words, or ``None``.
@@ -61,8 +62,8 @@ def self_test(network: SRN, device: torch.device) -> str | None:
     picture = _blurred_squares(network)
     expected = _run(network, picture, torch.float32)
     try:
-        moved = copy.deepcopy(network).to(device)
-        found = _run(moved, picture.to(device), choose_precision(device)).float().cpu()
+        moved = copy.deepcopy(network).to(kind.device)
+        found = _run(moved, picture.to(kind.device), choose_precision(kind)).float().cpu()
     except RuntimeError as error:  # whatever a driver or a missing operator raises
         first_line = (str(error).splitlines() or [""])[0]
         return f"it cannot run the network ({type(error).__name__}: {first_line})"

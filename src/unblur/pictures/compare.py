@@ -68,12 +68,7 @@ class Pictures:
 
 
 def make_pair(photo: Photo, pixels: NDArray[Any]) -> Pair:
-    """Put a photo beside its result.
-
-    Args:
-        photo: The original.
-        pixels: The result, of the same shape and type as the photo's.
-    """
+    """Put a photo beside its result, whose pixels have the same shape and type."""
     before, after = make_views(photo, pixels)
     return Pair(before, after, measure_change(before.pixels, after.pixels))
 
@@ -81,9 +76,7 @@ def make_pair(photo: Photo, pixels: NDArray[Any]) -> Pair:
 def draw_comparison(pair: Pair, side: int = SIDE_PX) -> Image.Image:
     """Draw before and after side by side, and below the part that changed most, magnified.
 
-    Args:
-        pair: What to draw.
-        side: Largest width and height of each photo.
+    Each photo is at most ``side`` pixels wide and high.
     """
     wholes = [view.fitted(side, side) for view in (pair.before, pair.after)]
     column = max(wholes[0].width, LABEL_WIDTH_PX)
@@ -91,7 +84,9 @@ def draw_comparison(pair: Pair, side: int = SIDE_PX) -> Image.Image:
     for whole in wholes:
         _mark(whole, area, whole.width / pair.before.size[0])
     size = (area.width * MAGNIFIED, area.height * MAGNIFIED)
-    parts = [_magnified(view.part(area), size) for view in (pair.before, pair.after)]
+    parts = [
+        view.part(area).resize(size, Image.Resampling.LANCZOS) for view in (pair.before, pair.after)
+    ]
     middle = LABEL_PX + wholes[0].height
     sheet = Image.new(
         "RGB", (2 * column + 3 * GAP_PX, middle + LABEL_PX + size[1] + GAP_PX), GROUND
@@ -136,12 +131,7 @@ def code_comparison(pair: Pair) -> bytes:
 
 
 def make_pictures(pair: Pair, side: int) -> Pictures:
-    """Make the small pictures that a page holds.
-
-    Args:
-        pair: What to draw.
-        side: Largest width and height of the whole photo.
-    """
+    """Make a page's small pictures; the whole photo is at most ``side`` pixels wide and high."""
     area, (width, height) = pair.strongest(min(DETAIL_PX, side)), pair.before.size
     before, after, detail_before, detail_after = (
         _code(picture, **PICTURE_CODING)
@@ -193,10 +183,6 @@ def _mark(picture: Image.Image, area: Area, scale: float) -> None:
         for x in (area.left, area.top, area.left + area.width - 1, area.top + area.height - 1)
     ]
     ImageDraw.Draw(picture).rectangle(corners, outline=MARK, width=2)
-
-
-def _magnified(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def _code(picture: Image.Image, **coding: Any) -> bytes:  # noqa: ANN401 (Pillow's options)

@@ -77,12 +77,7 @@ class Upright:
 
 
 def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[Upright, Upright]:
-    """Return the photo before and after.
-
-    Args:
-        photo: The original.
-        pixels: Of the same shape and type as the photo's.
-    """
+    """Return the photo before and after, whose pixels have the same shape and type."""
     codec, metadata = codec_of(photo.format), Metadata()
     with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
         metadata = codec.metadata(photo.container, photo.index)

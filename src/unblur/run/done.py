@@ -177,7 +177,10 @@ class KnownResults:
     def _known(self, place: Place, state: FileState) -> list[Record]:
         """Return the records of results with the same pixels, changed to this place."""
         same = self.history.with_pixels(pixels_in(state))
-        return [_at(place, state, record) for record in same]
+        return [
+            replace(record, target=place, after=replace(state, content=record.after.content))
+            for record in same
+        ]
 
     def _learn(self, record: Record) -> None:
         """Record a result that was recognised by its content under its new place."""
@@ -203,11 +206,6 @@ def is_marked(photo: Path, state: FileState, mark: bytes) -> bool:
 def _path(place: Place) -> Path:
     assert isinstance(place, Path)
     return place
-
-
-def _at(place: Place, state: FileState, record: Record) -> Record:
-    """Return a record of the same pixels elsewhere, changed to this place and state."""
-    return replace(record, target=place, after=replace(state, content=record.after.content))
 
 
 def _is_certain(record: Record, state: FileState) -> bool:

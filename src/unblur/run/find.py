@@ -57,20 +57,12 @@ KnownFormat = Callable[[Path], Format | None]
 """Returns the format of a file from the record, so that it need not be opened."""
 
 
-def no_known_format(path: Path) -> None:
-    """Return ``None``: the record is not used."""
-
-
 def find(
-    named: Place, options: Options, listing: Listing, known_format: KnownFormat = no_known_format
+    named: Place, options: Options, listing: Listing, known_format: KnownFormat = lambda path: None
 ) -> Iterator[Found]:
     """Yield a file or object that the user names, or everything below a named folder.
 
-    Args:
-        named: A photo or a folder.
-        options: The user's options.
-        listing: Receives the objects below folders, with their states.
-        known_format: Returns the format of a file below a folder, if the record has it.
+    The objects below it are added to ``listing``, with their states.
     """
     try:
         is_folder = is_folder_at(named)
@@ -143,7 +135,8 @@ def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Itera
             yield Found(entry.path, entry.below, passed_over=reason)
         else:
             try:
-                listing = _list_folder(entry.path)
+                with os.scandir(unlimited(entry.path)) as folder:
+                    listing = sorted(folder, key=lambda one: one.name)
             except OSError as error:
                 reason = f"cannot be listed: {describe_os_error(error)}"
                 yield Found(entry.path, PurePath(), problem=reason)
@@ -152,16 +145,6 @@ def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Itera
                 yield Found(entry.path, entry.below, passed_over=reason)
             else:
                 stack.append(map(partial(_to_entry, entry), listing))
-
-
-def _list_folder(folder: Path) -> list[os.DirEntry[str]]:
-    """Return the entries of a folder, sorted by name.
-
-    Raises:
-        OSError: If it cannot be listed.
-    """
-    with os.scandir(unlimited(folder)) as listing:
-        return sorted(listing, key=lambda entry: entry.name)
 
 
 def _to_entry(folder: _Entry, listed: os.DirEntry[str]) -> _Entry:

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 from unblur.config import NO_HOME
@@ -128,12 +127,7 @@ class History:
     def __enter__(self) -> History:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *unused: object) -> None:
         self.record()
         self._close()
 
@@ -173,12 +167,9 @@ class History:
             is_result: Whether to look for results at its place, instead of results made from it.
         """
         query = tables.AT if is_result else tables.MADE_OF
-        found = self._select(query, (key_of(photo), state.size, str(state.mark)))
-        return (
-            format_of_hash(pixels_in(found[0].after if is_result else found[0].before))
-            if found
-            else None
-        )
+        for record in self._select(query, (key_of(photo), state.size, str(state.mark))):
+            return format_of_hash(pixels_in(record.after if is_result else record.before))
+        return None
 
     def record(self, *records: Record) -> None:
         """Write results to the record in one transaction, just before they are published.
@@ -190,7 +181,7 @@ class History:
         learned, self._learned = self._learned, []
         rows = [record.to_row() for record in (*learned, *records)]
         if rows:
-            self._change(lambda database: tables.insert(database, rows))
+            self._do(lambda database: tables.insert(database, rows))
 
     def learn(self, record: Record) -> None:
         """Record a result that was found with another name or time stamp; written later."""
@@ -200,8 +191,7 @@ class History:
 
     def forget(self, place: Place) -> None:
         """Remove a place from the record; results with other places stay known by them."""
-        key = key_of(place)
-        self._change(lambda database: tables.forget(database, key))
+        self._do(lambda database: tables.forget(database, key_of(place)))
 
     def _select(self, query: str, values: tuple[str | int, ...]) -> list[Record]:
         def select(database: sqlite3.Connection) -> list[Record]:
@@ -209,19 +199,12 @@ class History:
 
         return self._do(select) or []
 
-    def _change(self, act: Callable[[sqlite3.Connection], None]) -> None:
-        def transact(database: sqlite3.Connection) -> None:
-            with database:
-                act(database)
-
-        self._do(transact)
-
     def _do(self, act: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Act on the database; after an error return ``None`` and keep the first error's text."""
+        """Act in one transaction; after an error return ``None``, and keep the first one's text."""
         if self._database is None:
             return None
         try:
-            with self._lock:
+            with self._lock, self._database:
                 return act(self._database)
         except (sqlite3.Error, OverflowError) as error:
             self._note(error)

@@ -15,19 +15,8 @@ replaces that."""
 COPIES = 16
 """Places to keep per result, such as the paths of one folder on several machines."""
 
-_NAMES = (
-    "target",
-    "size",
-    "mark",
-    "pixels",
-    "whole",
-    "source",
-    "source_size",
-    "source_mark",
-    "source_pixels",
-    "source_whole",
-    "settings",
-)
+_STATE = ("size", "mark", "pixels", "whole")
+_NAMES = ("target", *_STATE, "source", *(f"source_{name}" for name in _STATE), "settings")
 _COLUMNS = ", ".join(_NAMES)
 _CREATE = (
     f"CREATE TABLE made (number INTEGER PRIMARY KEY, {_COLUMNS}, UNIQUE (target, pixels))",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,10 +59,11 @@ class LocalRunner:
                     pixels = self._deblurrer(
                         loaded.photo.pixels, session.ui.photo_progress(loaded.job)
                     )
+                    used = self._deblurrer.used
                 except Exception as error:  # a bug with one photo must not lose the others
                     session.settle(outcome_of_error(job, error))
                 else:
-                    pending.append(writing.submit(_store, loaded, pixels, session))
+                    pending.append(writing.submit(_store, loaded, pixels, used, session))
                 while len(pending) > ahead:
                     result_of(pending.popleft())
                 if session.is_over:
@@ -108,12 +110,7 @@ def load_ahead(
 
 
 def _load(job: Job, session: Session) -> LoadedPhoto:
-    """Load a photo unless it is done.
-
-    Raises:
-        PhotoError: If it cannot be processed.
-        LeftAlone: If it is done already, or need not be deblurred.
-    """
+    """Load a photo as `unblur.run.steps.load` does; raise `LeftAlone` if it is done, too."""
     if session.is_done_meanwhile(job):
         raise LeftAlone(DONE_MEANWHILE)
     loaded = steps.load(job, session.options)
@@ -123,13 +120,13 @@ def _load(job: Job, session: Session) -> LoadedPhoto:
     return loaded
 
 
-def _store(loaded: LoadedPhoto, pixels: Pixels, session: Session) -> None:
+def _store(loaded: LoadedPhoto, pixels: Pixels, used: dict[str, Any], session: Session) -> None:
     """Write, record and publish a result, and settle its job."""
     options, settings = session.options, session.settings
     try:
         with steps.finish(loaded, pixels, options, settings, session.stdout) as finished:
             session.record(finished.outcome)
-            outcome = steps.publish(finished)
+            outcome = replace(steps.publish(finished), used=used)
         if outcome.written_states != finished.outcome.written_states:
             session.record_published(outcome)
     except Exception as error:  # a bug with one photo must not lose the others

@@ -14,13 +14,14 @@ COMPARISON_ENDING = COMPARED + ".png"
 def result_place(source: Place, like: Place, suffix: str, result: Format | None) -> Place:
     """Return the place of a photo's result, with an ending that fits its format.
 
-    A name that is too long for the file system is shortened.
+    A name that is too long for the file system is shortened. If the format is not known, the
+    photo's ending stays.
 
     Args:
         source: The photo.
         like: The same name in the result's folder.
         suffix: Text between the name and its ending.
-        result: Format of the result; ``None`` if it is not known.
+        result: Format of the result.
     """
     ending = source.suffix
     if result and ending.lower() not in result.suffixes:

@@ -20,11 +20,6 @@ _EXISTS = "{} exists; --overwrite replaces it"
 def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None:
     """Return why a photo cannot be replaced by its result; ``None`` if it can.
 
-    Args:
-        photo: The photo.
-        keeps_backup: Whether to keep the original beside the result.
-        look: Returns the state of a file or object.
-
     Raises:
         PhotoError: If a store does not answer.
     """
@@ -61,11 +56,6 @@ def _other_backup(photo: Place, look: Look) -> Place | None:
 
 def problem_of_target(target: Place, may_replace: bool, look: Look) -> str | None:
     """Return why a result cannot be written; ``None`` if it can.
-
-    Args:
-        target: Place of the result.
-        may_replace: Whether an existing file may be replaced.
-        look: Returns the state of a file or object.
 
     Raises:
         PhotoError: If a store does not answer.

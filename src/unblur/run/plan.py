@@ -15,15 +15,7 @@ from unblur.formats.photo import CONVERSIONS, Format
 from unblur.limits import most_bytes
 from unblur.options import STREAM, Options
 from unblur.run.done import ALREADY_DONE, IS_RESULT, KnownResults
-from unblur.run.find import (
-    Found,
-    KnownFormat,
-    find,
-    format_of,
-    is_folder_at,
-    is_same,
-    no_known_format,
-)
+from unblur.run.find import Found, KnownFormat, find, format_of, is_folder_at, is_same
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
 from unblur.run.names import comparison_place, result_place
@@ -83,10 +75,6 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
 def find_photos(paths: Iterable[str], options: Options) -> Plan:
     """Find photos as `make_plan` does, but choose no targets.
 
-    Args:
-        paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
-        options: The user's options.
-
     Raises:
         UsageError: If a path is empty or impossible.
     """
@@ -121,7 +109,7 @@ def _photos_at(
     options: Options,
     listing: Listing,
     plan: Plan,
-    known_format: KnownFormat = no_known_format,
+    known_format: KnownFormat = lambda path: None,
 ) -> Iterator[Found]:
     """Yield the photos at a path; add to the plan what is passed over or cannot be done."""
     for found in find(parse_place(path), options, listing, known_format):

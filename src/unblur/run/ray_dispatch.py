@@ -224,11 +224,7 @@ class Dispatcher:
         return Answer(worker, task, _with_job(value, task.job))
 
     def _admit(self, worker: RemoteWorker, settings: dict[str, Any] | UnblurError) -> None:
-        """Let a ready worker take photos; remove one that cannot be used.
-
-        Raises:
-            UnblurError: If no other worker is left.
-        """
+        """Let a ready worker take photos; remove one that cannot be used, see `_remove`."""
         if isinstance(settings, UnblurError):
             self._remove(worker, settings)
             return
@@ -287,11 +283,7 @@ class Dispatcher:
         self._session.settle(Outcome(task.job, Status.FAILED, reason, trace=str(error)))
 
     def _remove(self, worker: RemoteWorker, reason: UnblurError) -> None:
-        """Go on without a worker.
-
-        Raises:
-            UnblurError: The reason, if no other worker is left.
-        """
+        """Go on without a worker; raise the reason if no other worker is left."""
         _kill(worker)
         self._workers.remove(worker)
         if not self._workers:

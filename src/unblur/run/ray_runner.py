@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CORES = 4
 """Default number of cores of a worker without a GPU."""
+CLUSTER_DEVICES = ("auto", "cuda", "cpu")
 CONNECT_SECONDS = 10.0
 """Longest wait for the cluster to accept a connection."""
 LOCAL_STORE_BYTES = 128 << 20
@@ -51,9 +52,10 @@ class RayRunner:
     def __init__(
         self, address: str, load_network: Callable[[], SRN], engine: Engine, workers: int | None
     ) -> None:
-        if engine.device == "mps":
+        if engine.device not in CLUSTER_DEVICES:
             raise UsageError(
-                "--device mps cannot be used on clusters: Ray does not support Apple GPUs"
+                f"--device {engine.device} cannot be used on clusters, "
+                f"only {', '.join(CLUSTER_DEVICES)}"
             )
         self._address, self._load_network = address, load_network
         self._engine, self._workers = engine, workers
@@ -71,12 +73,7 @@ class RayRunner:
             self._dispatcher.sweep()
 
     def do(self, jobs: list[Job], session: Session) -> None:
-        """Do jobs; see `unblur.run.runner.Runner`.
-
-        Raises:
-            DeviceError: If the cluster has no room for any worker.
-            UnblurError: If no worker can be used.
-        """
+        """Do jobs, see `unblur.run.runner.Runner`; raise `UnblurError` if no worker can be used."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         shapes = choose_shapes(nodes, self._engine, self._workers)
         network = ray.put(self._network)
@@ -121,11 +118,7 @@ def choose_shapes(nodes: Iterable[Shape], engine: Engine, wanted: int | None = N
 
 
 def _connect(address: str) -> None:
-    """Connect to a cluster as its driver, or start a cluster on this machine.
-
-    Raises:
-        DeviceError: If that fails.
-    """
+    """Connect to a cluster, or start one on this machine; raise `DeviceError` if that fails."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"namespace": "unblur"}
     if not address.startswith("ray://"):
@@ -144,11 +137,7 @@ def _connect(address: str) -> None:
 
 
 def _refuse_unreachable(address: str) -> None:
-    """Check that the address accepts connections; Ray itself would retry for many minutes.
-
-    Raises:
-        OSError: If it does not.
-    """
+    """Raise `OSError` if nothing answers; Ray itself would retry for many minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()

@@ -21,6 +21,7 @@ from unblur.storage.places import FileState
 from unblur.version import __version__
 
 if TYPE_CHECKING:
+    from unblur.network.photo_rows import Pixels
     from unblur.network.srn import SRN
 
 Shape = dict[str, float]
@@ -91,7 +92,7 @@ class Worker:
             reserved=steps.drawing_bytes(self._options),
             warn=self._warnings.append,
         )
-        return {"device": self._deblurrer.device.type, "tile": self._deblurrer.tile}
+        return self._deblurrer.used
 
     def start(self, number: int, job: Job, source: FileState | None) -> Outcome:
         """Deblur a photo and write the result to a temporary file.
@@ -117,11 +118,15 @@ class Worker:
         loaded = steps.load(job, self._options)
         if source is not None and loaded.state != source:
             raise PhotoError("changed meanwhile: a result may be there; run again")
-        pixels = self._computing.submit(self._deblurrer, loaded.photo.pixels).result()
+        pixels, used = self._computing.submit(self._deblur, loaded.photo.pixels).result()
         finished = steps.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
-        outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings)
+        outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings, used=used)
         return replace(finished, outcome=outcome)
+
+    def _deblur(self, pixels: Pixels) -> tuple[Pixels, dict[str, Any]]:
+        """Deblur a photo; return the result, and the device and tile that it was made with."""
+        return self._deblurrer(pixels), self._deblurrer.used
 
     def discard(self, number: int) -> None:
         """Delete the unpublished result."""

@@ -61,6 +61,8 @@ class Outcome:
     """State of the written result; ``None`` for standard output."""
     comparison_state: FileState | None = None
     """State of the written comparison."""
+    used: dict[str, Any] = field(default_factory=dict)
+    """Device and tile that the photo was deblurred with."""
 
     @property
     def written_states(self) -> tuple[FileState | None, FileState | None]:
@@ -92,7 +94,7 @@ class Outcome:
             "height": self.height,
             "notes": [*self.notes, *self.details],
         }
-        return json.dumps(values | settings)
+        return json.dumps(values | settings | self.used)
 
 
 def planned_outcome(job: Job) -> Outcome:

@@ -106,7 +106,10 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
             _refuse_to_lose_work(photo, backup, history)
         if choices.dry_run:
             return Outcome(job, Status.PLANNED)
-        _put_back(photo, backup)
+        if is_same(photo, backup):  # hard links to one file, left by a killed run
+            backup.unlink()
+        else:
+            drafts.move_over(backup, photo)
     except PhotoError as error:
         return Outcome(job, Status.FAILED, str(error))
     except OSError as error:
@@ -116,11 +119,7 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
 
 
 def _check_files(photo: Path, backup: Path) -> None:
-    """Check that a backup can be the original of a photo, and can be renamed.
-
-    Raises:
-        PhotoError: If not.
-    """
+    """Raise `PhotoError` if a backup cannot be the original of a photo, or not be renamed."""
     if backup.is_symlink() or not backup.is_file():
         raise PhotoError("there is no original to put back")
     if not _is_photo(backup):
@@ -131,24 +130,8 @@ def _check_files(photo: Path, backup: Path) -> None:
         raise PhotoError(f"{photo.parent} cannot be written to")
 
 
-def _put_back(photo: Path, backup: Path) -> None:
-    """Rename a backup to its photo.
-
-    Raises:
-        OSError: If that fails.
-    """
-    if is_same(photo, backup):  # hard links to one file, left by a killed run
-        backup.unlink()
-    else:
-        drafts.move_over(backup, photo)
-
-
 def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
-    """Check that the photo is the unchanged result of its backup.
-
-    Raises:
-        PhotoError: If not: restoring would lose an edit.
-    """
+    """Raise `PhotoError` unless the photo is the unchanged result of its backup."""
     if not os.path.lexists(photo) or is_same(photo, backup):
         return
     result, attributes = read_content(photo)
@@ -165,11 +148,7 @@ def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
 def _check_records(
     records: list[Record], photo: Path, result: FileState, original: FileState
 ) -> None:
-    """Check that a record knows a file as the result of an original, with the same bytes.
-
-    Raises:
-        PhotoError: If not.
-    """
+    """Raise `PhotoError` unless a record has these bytes as the result of this original."""
     made = [record for record in records if pixels_in(record.before) == pixels_in(original)]
     if not made:
         raise PhotoError(

@@ -52,15 +52,7 @@ class Session:
             return False
 
     def refuse_result(self, job: Job, state: FileState | None) -> None:
-        """Check that a photo is not itself a result.
-
-        Args:
-            job: The job.
-            state: State of the photo, with its content.
-
-        Raises:
-            LeftAlone: If the photo is a result.
-        """
+        """Raise `LeftAlone` if a photo is itself a result, by the content in its state."""
         if job.source and job.target and state:
             memory = KnownResults(self.history, self.settings)
             if reason := memory.recognise(job.source, state, self.options):
@@ -125,10 +117,7 @@ class Runner(Protocol):
 def run_plan(plan: Plan, runner: Runner, session: Session) -> None:
     """Do the jobs of a plan; a failed job stops the others only with ``--fail-fast``.
 
-    Args:
-        plan: The jobs.
-        runner: Where to do them.
-        session: Receives the outcomes; after an interrupt, those so far.
+    The session receives the outcomes; after an interrupt, those so far.
 
     Raises:
         UnblurError: If the runner cannot deblur any photo.

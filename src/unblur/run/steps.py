@@ -134,11 +134,7 @@ def _score(data: bytes, options: Options) -> tuple[float, Photo | None]:
 
 
 def _check_target(job: Job, form: Format, options: Options) -> None:
-    """Check that the target's format and ending fit the result.
-
-    Raises:
-        PhotoError: If not.
-    """
+    """Raise `PhotoError` unless the target's format and ending fit the result."""
     result = _result_format(options) or form.result
     if options.in_place:
         if result is not form:
@@ -280,11 +276,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
 
 
 def _refuse_changed(job: Job) -> None:
-    """Check that the file to be replaced has not changed since it was read or planned.
-
-    Raises:
-        PhotoError: If it has.
-    """
+    """Raise `PhotoError` if the file to be replaced has changed since it was read or planned."""
     if job.target and job.replaced and objects.state_of(job.target) != job.replaced:
         raise PhotoError(f"{job.target} was changed meanwhile, and stays; run again")
 
