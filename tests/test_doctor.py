@@ -5,12 +5,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
 
-from unblur import doctor
+from unblur import doctor, main_memory
 from unblur.cli import doctor as doctor_cli
 from unblur.cli import main
 from unblur.config import models_folder
@@ -255,13 +256,23 @@ def test_settings_in_the_environment_are_told_without_addresses(monkeypatch):
 
 def test_the_reason_for_the_threads_names_affinity_quota_and_environment(monkeypatch):
     monkeypatch.setattr(devices, "affinity_cores", lambda: 4)
-    monkeypatch.setattr(devices, "cgroup_cores", lambda *_: 2.5)
+    quota = 2.5, Path("/sys/fs/cgroup/job/cpu.max")
+    monkeypatch.setattr(devices, "tightest_quota", lambda: quota)
     monkeypatch.setattr("psutil.cpu_count", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert doctor._threads_reason() == (
-        "4 of 8 logical cores may be used; the container's quota is 2.5 cores; OMP_NUM_THREADS is 1"
+        "4 of 8 logical cores may be used; "
+        "the quota in /sys/fs/cgroup/job/cpu.max is 2.5 cores; OMP_NUM_THREADS is 1"
     )
+
+
+def test_the_origin_of_a_limit_on_memory_is_told(monkeypatch):
+    limit = Path("/sys/fs/cgroup/slurm/job_7/memory.max")
+    monkeypatch.setattr(main_memory, "tightest_limit", lambda: (900_000_000, limit))
+    assert f"900.0 MB free (limit in {limit})" in rows(ask().stdout)["cpu"]
+    (device,) = ask_json()["pytorch"]["devices"]
+    assert device["limited_by"] == str(limit)
 
 
 def test_a_model_that_the_user_imported_is_listed_and_checked(identity_weights):

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import ast
 import errno
+import io
 import os
 import stat
 import sys
+import time
 import unicodedata
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from conftest import make_jpeg
 
-import unblur
+from unblur.cli import main
+from unblur.cli.terminal import find_screen
 from unblur.errors import PhotoError
+from unblur.options import USUAL_CELL, Way
+from unblur.run import steps
 from unblur.storage import drafts, filesystems
 from unblur.storage.drafts import FileDraft, write_all
 from unblur.storage.files import read_photo_bytes
+from unblur.storage.places import longest_name
 from unblur.storage.temporaries import host, sweep
 
-PACKAGE = Path(unblur.__file__).parent
 SHARING_VIOLATION = 32
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="simulates the other systems")
@@ -84,6 +90,44 @@ def in_use():
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_windows_has_no_terminal_to_ask_how_it_shows_pictures(monkeypatch):
+    for name in ("ttyname", "tcgetpgrp", "getpgrp", "O_NOCTTY"):
+        monkeypatch.delattr(os, name)
+    for name in ("fcntl", "termios", "tty"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    terminal.fileno = lambda: 2
+    screen = find_screen(terminal)
+    assert (screen.way, screen.cell) == (Way.BLOCKS, USUAL_CELL)
+
+
+@pytest.mark.parametrize("command", [(), ("score",)], ids=["deblur", "score"])
+def test_no_wait_is_without_end_since_windows_would_notice_no_signal(
+    tmp_path, monkeypatch, identity_weights, command
+):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(make_jpeg())
+    get, read, endless = Future.result, steps._read, []
+
+    def noted(future, timeout=None):
+        endless.append(timeout is None and not future.done())
+        return get(future, timeout)
+
+    def read_slowly(*arguments):
+        time.sleep(0.05)
+        return read(*arguments)
+
+    monkeypatch.setattr(steps, "_read", read_slowly)
+    monkeypatch.setattr(Future, "result", noted)
+    monkeypatch.setenv("UNBLUR_MODEL", str(identity_weights))
+    monkeypatch.setenv("UNBLUR_DEVICE", "cpu")
+    assert CliRunner().invoke(main, [*command, "-r", str(tmp_path)]).exit_code == 0
+    assert endless
+    assert not any(endless)
 
 
 @pytest.mark.parametrize("replaces", [True, False])
@@ -179,6 +223,149 @@ def test_macos_writes_through_the_drives_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "fcntl", lambda descriptor, command: commands.append(command))
     write(tmp_path / "a.jpg", b"photo")
     assert commands == [51]
+
+
+@pytest.fixture(params=[143, 255])
+def longest(request, monkeypatch, tmp_path):
+    """The most bytes of a name in the test's folder: 143 as in eCryptfs, or 255."""
+    limit, real = request.param, os.pathconf
+
+    def pathconf(path, name):
+        inside = tmp_path in (Path(path), *Path(path).parents) and Path(path).exists()
+        return limit if inside and name == "PC_NAME_MAX" else real(path, name)
+
+    def limited(call):
+        def checked(*arguments, **named):
+            paths = [Path(argument) for argument in arguments if isinstance(argument, Path | str)]
+            for path in paths:
+                if tmp_path in path.parents and len(os.fsencode(path.name)) > limit:
+                    raise OSError(errno.ENAMETOOLONG, "File name too long")
+            return call(*arguments, **named)
+
+        return checked
+
+    monkeypatch.setattr(os, "pathconf", pathconf)
+    for call in ("open", "link", "rename", "replace", "lstat", "stat"):
+        monkeypatch.setattr(os, call, limited(getattr(os, call)))
+    return limit
+
+
+@pytest.mark.parametrize("letter", ["n", "ż"], ids=["one-byte", "two-byte"])
+def test_a_name_of_the_greatest_length_is_shortened_for_result_and_comparison(
+    tmp_path, unblur, longest, letter
+):
+    photo = tmp_path / (letter * ((longest - 4) // len(letter.encode())) + ".jpg")
+    photo.write_bytes(make_jpeg())
+    assert unblur(photo, "--compare").code == 0
+    written = {name for name in names(tmp_path) if name != photo.name}
+    for ending in ("-unblurred.jpg", "-compared.png"):
+        (name,) = (name for name in written if name.endswith(ending))
+        assert longest - 3 < len(os.fsencode(name)) <= longest
+    assert unblur(photo, "--compare").stdout == b""  # done already
+
+
+def test_a_photo_is_replaced_and_kept_if_its_backups_name_just_fits(tmp_path, unblur, longest):
+    fits = tmp_path / ("n" * (longest - len(".jpg.orig")) + ".jpg")
+    fits.write_bytes(make_jpeg())
+    assert unblur(fits, "--in-place").code == 0
+    assert names(tmp_path) == [fits.name, f"{fits.name}.orig"]
+
+
+def test_a_photo_whose_backups_name_does_not_fit_is_refused_before_any_work(
+    tmp_path, unblur, longest
+):
+    photo = tmp_path / ("n" * (longest - len(".jpg.orig") + 1) + ".jpg")
+    photo.write_bytes(make_jpeg())
+    before = photo.read_bytes()
+    planned = unblur(photo, "--in-place", "--dry-run")
+    assert planned.code == 1
+    assert "its name has no room for .orig: shorten it, or give --no-backup" in planned.stderr
+    assert (names(tmp_path), photo.read_bytes()) == ([photo.name], before)
+    assert unblur(photo, "--in-place", "--no-backup").code == 0
+
+
+def test_the_folder_of_the_result_limits_its_name_even_before_it_is_there(
+    tmp_path, unblur, longest, tmp_path_factory
+):
+    photo = tmp_path_factory.mktemp("other") / ("n" * 251 + ".jpg")
+    photo.write_bytes(make_jpeg())
+    assert unblur(photo, "-o", f"{tmp_path}/new/newer/").code == 0
+    (name,) = names(tmp_path / "new" / "newer")
+    assert len(name) == longest
+    assert name.endswith("n-unblurred.jpg")
+
+
+def test_a_system_that_does_not_tell_its_longest_names_takes_255_bytes(tmp_path, monkeypatch):
+    for answer in (lambda path, name: -1, lambda path, name: 1530, None):
+        monkeypatch.setattr(os, "pathconf", answer)
+        assert longest_name(tmp_path / "a.jpg") == 255
+    monkeypatch.delattr(os, "pathconf")
+    assert longest_name(tmp_path / "a.jpg") == 255
+
+
+NOT_SUPPORTED = ["ENOTSUP", "EOPNOTSUPP", "EINVAL", "ENOSYS", "ENOTTY"]
+REAL_FAULTS = ["EIO", "ENOSPC", "EDQUOT", "EROFS"]
+
+
+@pytest.fixture
+def refuse_fsync(monkeypatch):
+    """Let fsync fail, for files or for folders."""
+    real = os.fsync
+
+    def refuse(name, of_folders):
+        number = getattr(errno, name)
+
+        def fsync(descriptor):
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode) == of_folders:
+                raise OSError(number, os.strerror(number))
+            real(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    return refuse
+
+
+@pytest.mark.parametrize("of_folders", [False, True], ids=["files", "folders"])
+@pytest.mark.parametrize("name", NOT_SUPPORTED)
+def test_a_file_system_without_fsync_takes_results(jpeg, unblur, refuse_fsync, name, of_folders):
+    refuse_fsync(name, of_folders)
+    assert unblur(jpeg).code == 0
+    assert unblur(jpeg, "--in-place").code == 0
+    assert names(jpeg.parent) == ["photo-unblurred.jpg", "photo.jpg", "photo.jpg.orig"]
+
+
+@pytest.mark.parametrize("of_folders", [False, True], ids=["files", "folders"])
+@pytest.mark.parametrize("name", REAL_FAULTS)
+def test_a_disk_that_fails_is_told(tmp_path, refuse_fsync, name, of_folders):
+    refuse_fsync(name, of_folders)
+    with pytest.raises(PhotoError, match=r"cannot write .*a\.jpg: "):
+        write(tmp_path / "a.jpg", b"photo")
+
+
+def test_only_a_folder_may_be_flushed_in_vain_since_it_is_open_for_reading(tmp_path, refuse_fsync):
+    refuse_fsync("EBADF", of_folders=True)
+    write(tmp_path / "a.jpg", b"photo")
+    refuse_fsync("EBADF", of_folders=False)
+    with pytest.raises(PhotoError, match="bad file descriptor"):
+        write(tmp_path / "b.jpg", b"photo")
+
+
+@pytest.mark.parametrize("name", ["ENOTSUP", "EINVAL", "ENOTTY", "EIO"])
+def test_macos_can_go_without_flushing_the_drives_cache_unless_the_disk_fails(
+    tmp_path, monkeypatch, name
+):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(descriptor, command):
+        raise OSError(getattr(errno, name), name)
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    if name == "EIO":
+        with pytest.raises(PhotoError, match="eio"):
+            write(tmp_path / "a.jpg", b"photo")
+    else:
+        write(tmp_path / "a.jpg", b"photo")
 
 
 def test_a_reader_that_has_gone_is_a_broken_pipe_on_windows_too(monkeypatch):
@@ -384,6 +571,32 @@ def test_a_list_from_powershell_begins_with_a_byte_order_mark(tmp_path, unblur, 
     assert unblur("--files-from", listed).code == 0
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_without_a_mark_is_told_what_to_do(tmp_path, unblur, encoding):
+    listed = tmp_path / "list.txt"
+    listed.write_bytes("C:\\a.jpg\r\nC:\\b.jpg\r\n".encode(encoding))
+    result = unblur("--files-from", listed)
+    assert result.code == 2
+    assert f"{listed}: is in UTF-16: save it with the encoding UTF-8" in result.stderr
+
+
+def test_a_configuration_may_begin_with_a_byte_order_mark(jpeg, tmp_path, unblur):
+    config = tmp_path / "unblur.toml"
+    config.write_text('suffix = "-ostrość"\n', "utf-8-sig")
+    assert unblur("--config", config, jpeg).code == 0
+    assert names(tmp_path) == ["photo-ostrość.jpg", "photo.jpg", "unblur.toml"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1250"])
+def test_a_configuration_in_another_encoding_is_told_what_to_do(jpeg, tmp_path, unblur, encoding):
+    config = tmp_path / "unblur.toml"
+    config.write_text('suffix = "-ostrość"\n', encoding)
+    result = unblur("--config", config, jpeg)
+    assert result.code == 2
+    line = f"{config}: is in UTF-16 or another encoding: save it with the encoding UTF-8"
+    assert line in result.stderr
+
+
 def test_a_list_in_another_encoding_is_told_where_names_are_utf_8(unblur, tmp_path, monkeypatch):
     listed = tmp_path / "list.txt"
     listed.write_bytes("zdjęcie.jpg".encode("cp1250"))
@@ -403,26 +616,3 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(jpeg, unblur, tmp_path
     monkeypatch.setattr(Path, "mkdir", refuse)
     result = unblur(jpeg, "-o", f"{tmp_path}/new/")
     assert f"cannot create {tmp_path / 'new'}: no space left on device" in result.stderr
-
-
-ONLY_POSIX_HAS = {
-    "os": "chown fchown fchmod fork getuid geteuid getpgid killpg lchown mkfifo nice pread pwrite "
-    "sched_getaffinity setsid statvfs sync uname O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK",
-    "signal": "SIGALRM SIGCHLD SIGHUP SIGKILL SIGQUIT SIGUSR1 SIGUSR2 SIGPIPE alarm setitimer",
-    "time": "tzset",
-}
-POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
-def test_nothing_that_only_posix_has_is_used_without_a_way_round(path):
-    """Such a module is imported in a function, such a name is taken by getattr or hasattr."""
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            assert not POSIX_MODULES & {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.module not in POSIX_MODULES
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert node.attr not in ONLY_POSIX_HAS.get(node.value.id, "").split()

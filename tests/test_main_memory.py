@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
@@ -10,7 +12,7 @@ from unblur import cgroups, main_memory
 from unblur.errors import ExitCode, PhotoError
 from unblur.formats import pixels
 from unblur.formats.coding import decode
-from unblur.main_memory import cgroup_free_memory, obtainable_memory, return_freed_memory
+from unblur.main_memory import limiting_file, obtainable_memory, return_freed_memory, tightest_limit
 
 V1 = {"memory/memory.limit_in_bytes": "900", "memory/memory.usage_in_bytes": "100"}
 
@@ -24,7 +26,8 @@ def groups(tmp_path, monkeypatch):
             (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "root" / name).write_text(text)
         (tmp_path / "own").write_text(own)
-        return cgroup_free_memory()
+        limit = tightest_limit()
+        return limit and limit[0]
 
     monkeypatch.setattr(cgroups, "MOUNTED", tmp_path / "root")
     monkeypatch.setattr(cgroups, "OWN", tmp_path / "own")
@@ -56,6 +59,15 @@ def test_the_tightest_limit_of_nested_groups_counts(groups, tight, free):
     assert groups(files, "0::/slurm/job/step\n") == free
 
 
+def test_the_file_of_the_tightest_limit_is_known_if_it_limits(groups, tmp_path):
+    files = {"memory.max": "5000", "memory.current": "10"}
+    files |= {"job/memory.max": "500", "job/memory.current": "10"}
+    groups(files, "0::/job\n")
+    assert limiting_file() == tmp_path / "root" / "job" / "memory.max"
+    groups({"memory.max": str(1 << 60), "job/memory.max": "max"}, "0::/job\n")
+    assert limiting_file() is None
+
+
 def test_groups_of_version_1_are_found_by_their_controller(groups):
     files = V1 | {
         "memory/docker/1/memory.limit_in_bytes": "300",
@@ -82,16 +94,17 @@ def test_pages_of_files_that_were_read_count_as_free(groups, names, entry):
 
 def test_a_system_without_groups_has_no_limit(groups, tmp_path):
     assert not (tmp_path / "own").exists()
-    assert cgroup_free_memory() is None
+    assert tightest_limit() is None
+    assert limiting_file() is None
 
 
 def test_swap_can_be_had_but_not_beyond_a_containers_limit(monkeypatch):
     available = main_memory.psutil.virtual_memory().available
     swap = type("Swap", (), {"free": 1 << 40})
     monkeypatch.setattr(main_memory.psutil, "swap_memory", lambda: swap)
-    monkeypatch.setattr(main_memory, "cgroup_free_memory", lambda: None)
+    monkeypatch.setattr(main_memory, "tightest_limit", lambda: None)
     assert obtainable_memory() > available / 2 + (1 << 40)
-    monkeypatch.setattr(main_memory, "cgroup_free_memory", lambda: 1000)
+    monkeypatch.setattr(main_memory, "tightest_limit", lambda: (1000, Path("memory.max")))
     assert obtainable_memory() == 1000
 
 

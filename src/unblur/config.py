@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,39 @@ import platformdirs
 from unblur.errors import UsageError
 
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
+NO_HOME = Path(os.devnull) / "unblur"
+"""Folder of a user without a home folder: nothing is in it, and nothing can be put there."""
 
 
 def models_folder() -> Path:
     """Return the folder for downloaded and imported weights; it may be missing."""
     chosen = os.environ.get(MODELS_VARIABLE)
-    return Path(chosen) if chosen else platformdirs.user_data_path("unblur") / "models"
+    return Path(chosen) if chosen else _user_folder(platformdirs.user_data_path) / "models"
 
 
 def history_file() -> Path:
     """Return the path of the record of results; it may be missing."""
-    return platformdirs.user_data_path("unblur") / "history.sqlite3"
+    return _user_folder(platformdirs.user_data_path) / "history.sqlite3"
 
 
 def config_file() -> Path:
     """Return the default path of the configuration; it may be missing."""
-    return platformdirs.user_config_path("unblur") / "unblur.toml"
+    return _user_folder(platformdirs.user_config_path) / "unblur.toml"
+
+
+def _user_folder(find: Callable[[str], Path]) -> Path:
+    """Return a folder of the user's, or `NO_HOME`.
+
+    In a container, HOME may be missing or empty and the user may have no entry in the
+    password database.
+    """
+    if os.environ.get("HOME") == "":
+        del os.environ["HOME"]  # which libraries would take for the root folder
+    try:
+        folder = find("unblur")
+    except RuntimeError:
+        return NO_HOME
+    return folder if folder.is_absolute() else NO_HOME  # "~/..." from older platformdirs
 
 
 def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
@@ -47,12 +64,18 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
         import tomli as tomllib
 
     chosen = path or config_file()
+    if path is None and not os.path.exists(chosen):  # noqa: PTH110 (no error in a locked folder)
+        return {}
     try:
-        values = tomllib.loads(chosen.read_text("utf-8"))
+        text = chosen.read_text("utf-8-sig")  # editors on Windows add a byte order mark
+        if "\0" in text:  # UTF-16 without a mark
+            raise UnicodeError
+        values = tomllib.loads(text)
     except FileNotFoundError:
-        if path is None:
-            return {}
         raise UsageError(f"{chosen}: no such file") from None
+    except UnicodeError as error:
+        advice = "save it with the encoding UTF-8"
+        raise UsageError(f"{chosen}: is in UTF-16 or another encoding: {advice}") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{chosen}: cannot be read as TOML: {error}") from error
     options = {name.replace("-", "_"): value for name, value in values.items()}

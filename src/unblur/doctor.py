@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from unblur.config import config_file, models_folder, read_config
+from unblur.config import NO_HOME, config_file, history_file, models_folder, read_config
 from unblur.errors import ExitCode, UsageError, WeightsError
+from unblur.main_memory import limiting_file
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
 from unblur.options import Engine
+from unblur.run.obstacles import problem_of_target
+from unblur.storage.files import exists
+from unblur.storage.objects import state_of
 from unblur.version import __version__
 
 if TYPE_CHECKING:
@@ -60,6 +64,8 @@ class Device:
     """Data type of convolutions."""
     free_bytes: int
     """Free memory, within the container's limit."""
+    limited_by: str | None
+    """The control group's file with that limit; ``None`` if the machine has no more free memory."""
     tile: int | None
     """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without a passed test."""
     problem: str | None
@@ -126,6 +132,8 @@ class Examination:
     """Path of the configuration file; it may be missing."""
     has_configuration: bool
     configuration_problem: str | None
+    history_problem: str | None
+    """Why the record of results cannot be written; ``None`` if it can."""
 
 
 @dataclass(frozen=True)
@@ -164,10 +172,11 @@ def examine(options: Mapping[str, bool]) -> Examination:
         pytorch=pytorch,
         pytorch_problem=pytorch_problem,
         models=models,
-        models_folder=str(models_folder()),
-        configuration=str(config_file()),
-        has_configuration=config_file().exists(),
+        models_folder=_shown(models_folder()),
+        configuration=_shown(config_file()),
+        has_configuration=exists(config_file()),
         configuration_problem=_configuration_problem(options),
+        history_problem=_history_problem(),
     )
 
 
@@ -188,6 +197,9 @@ def findings(examination: Examination) -> list[Finding]:
     found += [Finding(problem, exit_code=ExitCode.WEIGHTS) for problem in problems]
     if examination.configuration_problem:
         found.append(Finding(examination.configuration_problem, exit_code=ExitCode.USAGE))
+    if examination.history_problem:
+        text = f"A second run will not recognise results: {examination.history_problem}."
+        found.append(Finding(f"{text} Set HOME, or name a file with --history."))
     return sorted(found, key=lambda finding: finding.exit_code is ExitCode.OK)
 
 
@@ -248,6 +260,18 @@ def _configuration_problem(options: Mapping[str, bool]) -> str | None:
     except UsageError as error:
         return str(error)
     return None
+
+
+def _shown(place: Path) -> str:
+    return "none: there is no home folder" if NO_HOME in place.parents else str(place)
+
+
+def _history_problem() -> str | None:
+    """Return why the record of results cannot be written; nothing is written to find out."""
+    file = Path(os.environ.get("UNBLUR_HISTORY") or history_file())
+    if NO_HOME in file.parents:
+        return "there is no home folder"
+    return problem_of_target(file, may_replace=True, look=state_of)
 
 
 def _examine_model(name: str) -> tuple[ModelFile, SRN | None]:
@@ -312,7 +336,7 @@ def _examine_device(kind: DeviceKind, network: SRN | None) -> Device:
     from unblur.network.memory import free_memory
     from unblur.network.self_test import self_test
 
-    tile, problem, seconds = None, None, None
+    tile, problem, seconds, limit = None, None, None, limiting_file()
     if network is not None:
         started = time.perf_counter()
         problem = self_test(network, kind)
@@ -324,6 +348,7 @@ def _examine_device(kind: DeviceKind, network: SRN | None) -> Device:
         hardware=kind.hardware(torch),
         precision=str(choose_precision(kind)).removeprefix("torch."),
         free_bytes=free_memory(kind),
+        limited_by=None if kind.free_memory or not limit else str(limit),
         tile=tile,
         problem=problem,
         seconds=seconds,
@@ -334,12 +359,12 @@ def _threads_reason() -> str:
     """Explain the number that `unblur.network.devices.automatic_threads` returns."""
     import torch
 
-    from unblur.network.devices import affinity_cores, available_cores, cgroup_cores
+    from unblur.network.devices import affinity_cores, available_cores, tightest_quota
 
-    affinity, quota, there = affinity_cores(), cgroup_cores(), psutil.cpu_count() or 1
+    affinity, quota, there = affinity_cores(), tightest_quota(), psutil.cpu_count() or 1
     reasons = [f"{affinity} of {there} logical cores may be used"]
-    if quota and quota < affinity:
-        reasons.append(f"the container's quota is {quota:g} cores")
+    if quota and quota[0] < affinity:
+        reasons.append(f"the quota in {quota[1]} is {quota[0]:g} cores")
     if torch.get_num_threads() < available_cores():
         chosen = os.environ.get("OMP_NUM_THREADS")
         reasons.append(

@@ -43,8 +43,8 @@ def obtainable_memory() -> int:
 
 
 def _within_limit(free: int) -> int:
-    limit = cgroup_free_memory()
-    return free if limit is None else min(free, limit)
+    limit = tightest_limit()
+    return free if limit is None else min(free, limit[0])
 
 
 def _free_swap() -> int:
@@ -72,15 +72,26 @@ def lack_of_memory(needed: int, free: int) -> str:
     )
 
 
-def cgroup_free_memory() -> int | None:
-    """Return the bytes that the tightest limit of a container or job leaves; ``None`` without one.
+def limiting_file() -> Path | None:
+    """Return the control group's file that limits `free_main_memory`; ``None`` if none does."""
+    limit = tightest_limit()
+    return limit[1] if limit and limit[0] < psutil.virtual_memory().available else None
+
+
+def tightest_limit() -> tuple[int, Path] | None:
+    """Return the bytes that the tightest limit of a container or job leaves, and its file.
 
     Cached file pages count as used, but are given up before a limit strikes; see
     "working set" in
     https://kubernetes.io/docs/tasks/configure-pod-container/assign-memory-resource/
     """
-    left = [_left(group, files) for files in _VERSIONS for group in own_groups(files.controller)]
-    return min((count for count in left if count is not None), default=None)
+    limits = [
+        (left, group / files.limit)
+        for files in _VERSIONS
+        for group in own_groups(files.controller)
+        if (left := _left(group, files)) is not None
+    ]
+    return min(limits, default=None)
 
 
 def _left(group: Path, files: _Files) -> int | None:

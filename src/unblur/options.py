@@ -13,7 +13,7 @@ SUFFIX = "-unblurred"
 COMPARED = "-compared"
 """Ends the names of comparisons, before their own ending."""
 LONGEST_SUFFIX_BYTES = 100
-"""Leaves room for the photo's own name within the 255 bytes that file systems allow."""
+"""Leaves room for the photo's own name within the 143 to 255 bytes that file systems allow."""
 STREAM = "-"
 """Stands for standard input or output."""
 

@@ -141,8 +141,9 @@ def _device_row(device: Device) -> Iterator[str]:
     else:
         verdict, mark = f"correct, tested in {device.seconds:.1f} s", GOOD
     tile = f", tiles of {device.tile} pixels" if device.tile else ""
-    free = decimal(device.free_bytes)
-    text = f"{device.hardware}: {device.precision}, {free} free{tile}; {verdict}"
+    limit = f" (limit in {device.limited_by})" if device.limited_by else ""
+    free = f"{decimal(device.free_bytes)} free{limit}"
+    text = f"{device.hardware}: {device.precision}, {free}{tile}; {verdict}"
     yield from _row(device.name, text, mark)
 
 
@@ -158,7 +159,7 @@ def _model_row(model: ModelFile) -> Iterator[str]:
 
 def _findings(found: list[Finding], code: ExitCode) -> Iterator[str]:
     if code is ExitCode.OK:
-        yield "All is well." if not found else "All is well, but could be faster:"
+        yield "All is well." if not found else "All is well. Advice:"
     for finding in found:
         mark = NEITHER if finding.exit_code is ExitCode.OK else BAD
         yield from _wrapped(printable(finding.text), f"{mark} ", "  ")

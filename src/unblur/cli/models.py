@@ -12,6 +12,7 @@ from unblur.config import models_folder
 from unblur.errors import UsageError, WeightsError
 from unblur.models.catalog import MODELS, Model, find_weights, imported_models, installed_path
 from unblur.run.watcher import VERBOSE
+from unblur.storage.files import is_regular
 from unblur.words import describe_os_error, printable
 
 
@@ -38,13 +39,13 @@ def _row(name: str) -> tuple[str, ...]:
 
 def _is_here(name: str) -> bool:
     model = MODELS.get(name)
-    return (model is not None and model.is_embedded) or installed_path(name).is_file()
+    return (model is not None and model.is_embedded) or is_regular(installed_path(name))
 
 
 def _size(name: str) -> str:
     path = installed_path(name)
     model = MODELS.get(name)
-    if path.is_file():
+    if is_regular(path):
         size = path.stat().st_size
     else:
         assert model is not None

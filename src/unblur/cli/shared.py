@@ -252,11 +252,14 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = data.decode("utf-16", "replace").encode()
     data = data.removeprefix(codecs.BOM_UTF8)
+    if not flags["null"] and (b"\0\n" in data or b"\n\0" in data):  # UTF-16 without a mark
+        raise UsageError(f"{source}: is in UTF-16: save it with the encoding UTF-8")
     lines = data.split(b"\0") if flags["null"] else data.splitlines()
     try:
         return paths + [os.fsdecode(line) for line in lines if line]
     except UnicodeDecodeError as error:  # names on Windows are text
-        raise UsageError(f"{source}: not a list of paths in UTF-8") from error
+        advice = "save it with the encoding UTF-8"
+        raise UsageError(f"{source}: not a list of paths in UTF-8: {advice}") from error
 
 
 def _check_working_folder() -> None:

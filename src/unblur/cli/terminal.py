@@ -66,7 +66,7 @@ def find_screen(stream: TextIO) -> Screen | None:
     if console.is_dumb_terminal:
         return None
     with contextlib.suppress(ImportError, OSError):  # Windows, or not a real terminal
-        way = read_answer(_ask(os.ttyname(stream.fileno())))
+        way = read_answer(_ask(stream.fileno()))
         cell = _cell_size(stream.fileno())
     has_colors = console.color_system in ENOUGH_COLORS and not console.no_color
     if way is Way.BLOCKS and not has_colors:
@@ -82,8 +82,8 @@ def read_answer(answer: bytes) -> Way:
     return Way.SIXEL if attributes and SIXEL in attributes[1].split(b";") else Way.BLOCKS
 
 
-def _ask(terminal: str) -> bytes:
-    """Return a terminal's answer to `QUESTION`; nothing while we run in the background.
+def _ask(stream: int) -> bytes:
+    """Return the answer of a descriptor's terminal; nothing while we run in the background.
 
     Raises:
         ImportError: On Windows.
@@ -92,7 +92,7 @@ def _ask(terminal: str) -> bytes:
     import termios
     import tty
 
-    descriptor = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
+    descriptor = os.open(os.ttyname(stream), os.O_RDWR | os.O_NOCTTY)
     try:
         if os.tcgetpgrp(descriptor) != os.getpgrp():
             return b""  # changing its settings from the background would stop us

@@ -12,6 +12,7 @@ from unblur.config import models_folder
 from unblur.errors import WeightsError
 from unblur.network.config import SRNConfig
 from unblur.options import Engine
+from unblur.storage.files import is_folder, is_regular
 from unblur.words import describe_os_error
 
 WEIGHTS_SUFFIX = ".safetensors"
@@ -119,13 +120,14 @@ def find_weights(model: str) -> Path:
     known = MODELS.get(model)
     if known and known.is_embedded:
         return _find_embedded(known)
-    if is_model_name(model) and installed_path(model).is_file():
+    if is_model_name(model) and is_regular(installed_path(model)):
         return installed_path(model)
     if known:
         raise WeightsError(f"{model} is not on this machine yet; {repair_hint(model)}")
     path = Path(model)
-    if path.is_file():
-        return path
+    with errors_as_weights_errors(path):
+        if path.is_file():
+            return path
     names = ", ".join([*MODELS, *imported_models()])
     raise WeightsError(f"{model}: neither a model's name ({names}) nor a weights file")
 
@@ -142,7 +144,8 @@ def installed_path(name: str) -> Path:
 
 def imported_models() -> list[str]:
     """Return the sorted names of models in the models folder that the catalog lacks."""
-    found = models_folder().glob(f"*{WEIGHTS_SUFFIX}")
+    folder = models_folder()
+    found = folder.glob(f"*{WEIGHTS_SUFFIX}") if is_folder(folder) else ()
     names = {path.name.removesuffix(WEIGHTS_SUFFIX) for path in found}
     return sorted(name for name in names - MODELS.keys() if is_model_name(name))
 

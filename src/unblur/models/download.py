@@ -65,10 +65,10 @@ def download(models: Sequence[Model], watch: Watch) -> Downloaded:
             networks. The models folder is then unchanged.
     """
     model, folder = models[0], models_folder()
+    make_models_folder(folder)
     record = folder / f"{model.file}.sha256"
     recorded = _read_record(record)
     expected = model.sha256 or recorded
-    make_models_folder(folder)
     sweep(folder, trust_locks=False)
     # Each becomes a file of its own, in float32.
     unpacked = sum(4 * one.parameters for one in models)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unblur.config import MODELS_VARIABLE
+from unblur.config import MODELS_VARIABLE, NO_HOME
 from unblur.errors import PhotoError, UsageError, WeightsError
 from unblur.models.catalog import MODELS, errors_as_weights_errors, installed_path, is_model_name
 from unblur.models.published import load_published, recognise
@@ -129,7 +129,8 @@ def make_models_folder(folder: Path) -> None:
     try:
         make_folder(folder)
     except PhotoError as error:
-        raise WeightsError(f"{error}; {MODELS_VARIABLE} names another folder") from error
+        reason = "there is no home folder" if NO_HOME in folder.parents else error
+        raise WeightsError(f"{reason}; {MODELS_VARIABLE} names another folder") from error
 
 
 def check_room(folder: Path, size: int) -> None:

@@ -92,8 +92,8 @@ def available_cores() -> int:
     More threads than a quota allows are no faster: the kernel stops all of them for the
     rest of each period.
     """
-    cores, quota = affinity_cores(), cgroup_cores()
-    return max(1, min(cores, math.ceil(quota))) if quota else cores
+    cores, quota = affinity_cores(), tightest_quota()
+    return max(1, min(cores, math.ceil(quota[0]))) if quota else cores
 
 
 def affinity_cores() -> int:
@@ -104,15 +104,16 @@ def affinity_cores() -> int:
     return cores or 1
 
 
-def cgroup_cores() -> float | None:
-    """Return the quota of the process's control groups in cores, or ``None`` without one."""
+def tightest_quota() -> tuple[float, Path] | None:
+    """Return the tightest quota of the process's control groups in cores, and its file."""
     versions = {"": ["cpu.max"], "cpu": ["cpu.cfs_quota_us", "cpu.cfs_period_us"]}
     quotas = [
-        _quota([group / name for name in names])
+        (cores, group / names[0])
         for controller, names in versions.items()
         for group in own_groups(controller)
+        if (cores := _quota([group / name for name in names])) is not None
     ]
-    return min((cores for cores in quotas if cores is not None), default=None)
+    return min(quotas, default=None)
 
 
 def _quota(files: list[Path]) -> float | None:

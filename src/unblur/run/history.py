@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from unblur.config import NO_HOME
 from unblur.formats.photo import Format
 from unblur.run import history_tables as tables
 from unblur.run.content import format_of_hash
@@ -224,7 +225,10 @@ class History:
         elif "locked" in str(error):
             advice = "is another program busy with it?"
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        self.problem = self.problem or f"{self._path} {what} ({reason.lower()}): {advice}"
+        problem = f"{self._path} {what} ({reason.lower()}): {advice}"
+        if NO_HOME in self._path.parents:
+            problem = "there is no home folder: set HOME, or name a file with --history"
+        self.problem = self.problem or problem
 
 
 def key_of(place: Place | str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +18,7 @@ from unblur.run.jobs import Job
 from unblur.run.report import LeftAlone, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.steps import LoadedPhoto
+from unblur.storage.files import SIGNALS_SECONDS
 
 if TYPE_CHECKING:
     from unblur.network.deblurrer import Deblurrer
@@ -52,9 +53,9 @@ class LocalRunner:
         pending: deque[Future[None]] = deque()
         load = partial(_load, session=session)
         try:
-            for job, wait in zip(jobs, load_ahead(decoding, jobs, load, ahead), strict=True):
+            for job, get in zip(jobs, load_ahead(decoding, jobs, load, ahead), strict=True):
                 try:
-                    loaded = wait()
+                    loaded = get()
                     pixels = self._deblurrer(
                         loaded.photo.pixels, session.ui.photo_progress(loaded.job)
                     )
@@ -64,14 +65,28 @@ class LocalRunner:
                 else:
                     pending.append(writing.submit(_store, loaded, pixels, used, session))
                 while len(pending) > ahead:
-                    pending.popleft().result()
+                    result_of(pending.popleft())
                 if session.is_over:
                     break
         finally:
-            decoding.shutdown(cancel_futures=True)
+            decoding.shutdown(wait=False, cancel_futures=True)
+            _wait(*pending)
             writing.shutdown()
+            decoding.shutdown()
         for future in pending:
             future.result()
+
+
+def result_of(future: Future[T]) -> T:
+    """Wait for a future, then return, or raise, as it does."""
+    _wait(future)
+    return future.result()
+
+
+def _wait(*futures: Future[Any]) -> None:
+    """Wait for futures; on Windows a wait without a timeout would not notice Ctrl-C."""
+    while wait(futures, SIGNALS_SECONDS).not_done:
+        pass
 
 
 def load_ahead(
@@ -83,14 +98,15 @@ def load_ahead(
         For each job, in order, a function that waits and then returns, or raises, as ``load``
         does.
     """
-    waits: deque[Callable[[], T]] = deque()
+    loads: deque[Callable[[], T]] = deque()
     for job in jobs:
         # Signals interrupt only the main thread, and standard input may stay silent for ever.
         is_stream = job.source is None
-        waits.append(partial(load, job) if is_stream else executor.submit(load, job).result)
-        if len(waits) > depth:
-            yield waits.popleft()
-    yield from waits
+        begun = partial(load, job) if is_stream else partial(result_of, executor.submit(load, job))
+        loads.append(begun)
+        if len(loads) > depth:
+            yield loads.popleft()
+    yield from loads
 
 
 def _load(job: Job, session: Session) -> LoadedPhoto:

@@ -6,22 +6,28 @@ import os
 
 from unblur.formats.photo import Format
 from unblur.options import COMPARED
-from unblur.storage.places import LONGEST_NAME_BYTES, Place, shortened
+from unblur.storage.places import Place, longest_name, shortened
 
 COMPARISON_ENDING = COMPARED + ".png"
 
 
-def output_name(source: Place, suffix: str, result: Format | None) -> str:
-    """Return the name of a photo's result, with an ending that fits its format.
+def result_place(source: Place, like: Place, suffix: str, result: Format | None) -> Place:
+    """Return the place of a photo's result, with an ending that fits its format.
 
-    A name that is too long for file systems is shortened. If the format is not known, the photo's
-    ending stays.
+    A name that is too long for the file system is shortened. If the format is not known, the
+    photo's ending stays.
+
+    Args:
+        source: The photo.
+        like: The same name in the result's folder.
+        suffix: Text between the name and its ending.
+        result: Format of the result.
     """
     ending = source.suffix
     if result and ending.lower() not in result.suffixes:
         ending = result.suffixes[0]
-    room = LONGEST_NAME_BYTES - len(os.fsencode(suffix + ending))
-    return shortened(source.stem, room) + suffix + ending
+    room = longest_name(like) - len(os.fsencode(suffix + ending))
+    return like.with_name(shortened(source.stem, room) + suffix + ending)
 
 
 def comparison_place(target: Place, suffix: str, ending: str = "") -> Place:
@@ -33,5 +39,5 @@ def comparison_place(target: Place, suffix: str, ending: str = "") -> Place:
         ending: Ending of the result, if another result's name differs only in that.
     """
     ending += COMPARISON_ENDING
-    room = LONGEST_NAME_BYTES - len(os.fsencode(ending))
+    room = longest_name(target) - len(os.fsencode(ending))
     return target.with_name(shortened(target.stem.removesuffix(suffix), room) + ending)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from unblur.storage import objects
 from unblur.storage.files import exists, is_device, is_folder, keeps
 from unblur.storage.filesystems import can_be_named
-from unblur.storage.places import Place, Url, backup_of
+from unblur.storage.places import Place, Url, backup_of, longest_name
 
 if TYPE_CHECKING:
     from unblur.run.done import Look
@@ -28,6 +28,8 @@ def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None
             return "is read-only, so it cannot be replaced"
         if not os.access(photo.parent, os.W_OK):
             return f"{photo.parent} cannot be written to"
+        if keeps_backup and len(os.fsencode(backup_of(photo).name)) > longest_name(photo):
+            return "its name has no room for .orig: shorten it, or give --no-backup"
     if keeps_backup and (other := _other_backup(photo, look)):
         return (
             f"{other} exists: if that is the original of this photo, it is deblurred already; "

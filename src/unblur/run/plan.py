@@ -18,7 +18,7 @@ from unblur.run.done import ALREADY_DONE, IS_RESULT, KnownResults
 from unblur.run.find import Found, KnownFormat, find, format_of, is_folder_at, is_same
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
-from unblur.run.names import comparison_place, output_name
+from unblur.run.names import comparison_place, result_place
 from unblur.run.obstacles import problem_in_place, problem_of_target
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
@@ -163,10 +163,8 @@ def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
         return None
     if options.output is not None and not into_folder:
         return parse_place(options.output)
-    name = output_name(photo, options.suffix, _result_format(found, options))
-    if options.output is None:
-        return photo.with_name(name)
-    return parse_place(options.output) / found.below.with_name(name)
+    like = photo if options.output is None else parse_place(options.output) / found.below
+    return result_place(photo, like, options.suffix, _result_format(found, options))
 
 
 def _result_format(found: Found, options: Options) -> Format | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from unblur.errors import PhotoError
 from unblur.storage.attributes import Attributes, set_mode
 from unblur.storage.files import is_folder, keeps, read_photo_bytes
-from unblur.storage.filesystems import is_in_use
+from unblur.storage.filesystems import if_supported, is_in_use
 from unblur.storage.places import FileState
 from unblur.storage.temporaries import temporary_beside
 from unblur.words import describe_os_error
@@ -150,11 +150,7 @@ def keep_backup(path: Path, backup: Path) -> None:
         return
     try:
         os.link(path, backup)
-    except OSError as error:  # file systems without hard links
-        if error.errno == errno.ENAMETOOLONG:
-            raise PhotoError(
-                "its name has no room for .orig: shorten it, or give --no-backup"
-            ) from error
+    except OSError:  # file systems without hard links
         data, attributes = read_photo_bytes(path)
         with FileDraft(backup, data, attributes, keep_time=True) as draft:
             draft.publish(replaces=False)
@@ -192,9 +188,10 @@ def _rename_to_new(scratch: Path, path: Path) -> None:
 
 
 def _flush(descriptor: int) -> None:
-    """Flush a file's bytes to the disk."""
-    os.fsync(descriptor)
-    with contextlib.suppress(ImportError, OSError):
+    """Flush a file's bytes to the disk, where the file system can."""
+    with if_supported():
+        os.fsync(descriptor)
+    with contextlib.suppress(ImportError), if_supported():
         import fcntl
 
         out_of_the_drives_cache = getattr(fcntl, "F_FULLFSYNC", None)  # macOS
@@ -204,12 +201,15 @@ def _flush(descriptor: int) -> None:
 
 def _flush_folder(folder: Path) -> None:
     """Flush a folder's names to the disk, where the system can."""
-    with contextlib.suppress(OSError):
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
-        try:
+    except OSError:  # Windows, or a folder that may not be listed
+        return
+    try:
+        with if_supported(errno.EBADF):  # of systems that flush only what is open for writing
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes | bytearray) -> None:

@@ -133,6 +133,11 @@ def is_device(path: Path) -> bool:
     return mode != 0 and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
+def is_regular(path: Path) -> bool:
+    """Tell whether a path leads to an accessible file."""
+    return stat.S_ISREG(_mode_at(path))
+
+
 def is_folder(path: Path) -> bool:
     """Tell whether a path leads to an accessible folder."""
     return stat.S_ISDIR(_mode_at(path))

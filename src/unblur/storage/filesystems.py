@@ -8,12 +8,14 @@ to normalisation, and to case unless the volume was made so).
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import re
 import stat
 import sys
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 LONGEST_PLAIN_PATH = 200
@@ -30,6 +32,7 @@ _NO_WINDOWS_NAME = re.compile(
 _ACCESS_DENIED, _SHARING_VIOLATION = 5, 32
 _RECALLED = stat.FILE_ATTRIBUTE_OFFLINE | 0x00040000 | 0x00400000
 """The latter are FILE_ATTRIBUTE_RECALL_ON_OPEN and FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS."""
+_NOT_SUPPORTED = errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENOTTY
 _DATALESS = 0x40000000
 """SF_DATALESS, which `stat` names from Python 3.13 on."""
 
@@ -143,6 +146,22 @@ def is_link(status: os.stat_result | None) -> bool:
     if status is None:
         return False
     return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION
+
+
+@contextlib.contextmanager
+def if_supported(*more: int) -> Iterator[None]:
+    """Ignore that a file system does not offer what is asked of it; other errors are raised.
+
+    Network file systems and those in user space refuse fsync with different errors.
+
+    Args:
+        more: Further values of `errno` that mean this here.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*_NOT_SUPPORTED, *more):
+            raise
 
 
 def is_in_use(error: OSError) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -60,8 +61,6 @@ class Url:
 
 Place: TypeAlias = Path | Url
 AnyPlace = TypeVar("AnyPlace", Path, Url)
-LONGEST_NAME_BYTES = 255
-"""Longest file name that file systems allow."""
 BACKUP_ENDING = ".orig"
 """Ends the names of originals that are kept beside the results that replaced them."""
 
@@ -125,6 +124,22 @@ class FileState:
             return cls.of(path.stat())
         except OSError:
             return None
+
+
+def longest_name(place: Place) -> int:
+    """Return the most bytes that a name beside a place may have; folders may be missing.
+
+    Encrypted folders take fewer than others: eCryptfs 143; see pathconf(3).
+    """
+    usual = 255
+    pathconf = getattr(os, "pathconf", None)  # which Windows does not have
+    if pathconf is None or isinstance(place, Url):
+        return usual
+    for folder in place.parents:
+        with contextlib.suppress(OSError, ValueError):
+            most = pathconf(folder, "PC_NAME_MAX")
+            return min(most, usual) if most > 0 else usual
+    return usual
 
 
 def shortened(name: str, most_bytes: int) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from unblur.storage.places import LONGEST_NAME_BYTES, shortened
+from unblur.storage.places import longest_name, shortened
 
 TEMPORARY_FILES = ".*.unblur-*.tmp"
 """Pattern of temporary files, of any machine."""
@@ -87,7 +87,7 @@ def temporary_beside(path: Path, is_private: bool = False) -> Iterator[Temporary
 
 def _create(path: Path, mode: int) -> Temporary:
     ending = f".unblur-{host()}-{secrets.token_hex(3)}.tmp"
-    room = LONGEST_NAME_BYTES - len(ending) - 1
+    room = longest_name(path) - len(ending) - 1
     scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     return Temporary(os.open(scratch, flags, mode), scratch, is_locked=False)
