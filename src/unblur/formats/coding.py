@@ -117,7 +117,8 @@ def encode(
     Args:
         photo: The original.
         pixels: Of the same shape and type as the photo's.
-        refresh_thumbnail: Whether to redraw the thumbnail in a JPEG file's EXIF block.
+        refresh_thumbnail: Whether to redraw the thumbnail in the EXIF block of a JPEG file, or of
+            a photo that is converted.
         form: Format to write instead of the photo's own, one of `CONVERSIONS`.
         quality: 1 to 100, instead of the photo's own; a note tells if the format has none.
         strip_metadata: Whether to leave out all metadata that are not needed to show the photo.
@@ -131,13 +132,12 @@ def encode(
     form = form or photo.format.result
     codec = codec_of(form)
     if form is not photo.format.result or (strip_metadata and not codec.stripped):
-        encoded = convert(photo, pixels, form, quality, strip_metadata)
-    else:
-        photo, notes = _with_quality(photo, quality)
-        encoded = codec_of(photo.format).encode(photo, pixels)
-        if strip_metadata and codec.stripped:
-            encoded = Encoded(codec.stripped(encoded.data), encoded.notes)
-        encoded = replace(encoded, notes=encoded.notes + notes)
+        return convert(photo, pixels, form, quality, strip_metadata, refresh_thumbnail)
+    photo, notes = _with_quality(photo, quality)
+    encoded = codec_of(photo.format).encode(photo, pixels)
+    if strip_metadata and codec.stripped:
+        encoded = Encoded(codec.stripped(encoded.data), encoded.notes)
+    encoded = replace(encoded, notes=encoded.notes + notes)
     if refresh_thumbnail and codec.edit_exif:
         refresh = functools.partial(exif_thumbnail.refreshed, pixels=pixels)
         encoded = replace(encoded, data=codec.edit_exif(encoded.data, refresh, encoded.index))

@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from unblur.formats import exif_thumbnail, jpeg, jpeg_markers
 from unblur.formats.metadata import read_orientation
 from unblur.formats.photo import Photo
-from unblur.formats.pixels import to_8_bit_image
+from unblur.formats.pixels import to_8_bit_image, turned
 from unblur.pictures.change import Change, measure_change
-from unblur.pictures.display import Area, Upright, make_views, turned
+from unblur.pictures.display import Area, Upright, make_views
 from unblur.score import blur_score
 
 SIDE_PX = 960
