@@ -20,8 +20,9 @@ from unblur.errors import PhotoError
 from unblur.formats import exif_thumbnail
 from unblur.formats.codec import codec_of
 from unblur.formats.convert import NO_QUALITY, convert
-from unblur.formats.photo import HEADER_BYTES, Encoded, Format, Photo, describe_refused, identify
+from unblur.formats.photo import Encoded, Format, Photo, identify
 from unblur.formats.pixels import refuse_thin
+from unblur.formats.refusals import BEGINNING_BYTES, describe_refused
 from unblur.options import DEFAULT_MAX_PIXELS
 
 
@@ -86,7 +87,7 @@ def decode_reduced(
 def _identify(data: bytes) -> Format:
     form = identify(data)
     if form is None:
-        raise PhotoError(describe_refused(data[:HEADER_BYTES]))
+        raise PhotoError(describe_refused(data[:BEGINNING_BYTES]))
     return form
 
 

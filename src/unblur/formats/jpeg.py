@@ -19,6 +19,7 @@ from unblur.formats import jpeg_markers as marks
 from unblur.formats import jpeg_metadata
 from unblur.formats.codec import Codec, Target
 from unblur.formats.jpeg_colors import move_colors
+from unblur.formats.jpeg_end import with_end
 from unblur.formats.jpeg_index import move_index
 from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.metadata import Metadata
@@ -39,10 +40,17 @@ _NEW = {"quality": 95, "subsampling": "4:4:4"}
 
 def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode the first image, and note how it is coded."""
-    parts = tuple(segments(data))
+    data, parts, notes = _with_end(data, max_pixels)
     image = _open(marks.without_metadata(data, parts), max_pixels)
     coding = _read_coding(image, marks.is_rgb_coded(data, parts))
-    return Photo(to_array(image), None, JPEG, data, coding, index=parts)
+    return Photo(to_array(image), None, JPEG, data, coding, notes, index=parts)
+
+
+def _with_end(data: bytes, max_pixels: int) -> tuple[bytes, tuple[Segment, ...], tuple[str, ...]]:
+    def decode(whole: bytes) -> NDArray[np.uint8]:
+        return to_array(_open(marks.without_metadata(whole), max_pixels))
+
+    return with_end(data, decode)
 
 
 def decode_reduced(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
@@ -50,7 +58,8 @@ def decode_reduced(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
 
     libjpeg decodes a half, a quarter or an eighth of each side in a fraction of the time.
     """
-    image = _open(marks.without_metadata(data), max_pixels)
+    data, parts, _ = _with_end(data, max_pixels)
+    image = _open(marks.without_metadata(data, parts), max_pixels)
     factor = reduction(*image.size)
     image.draft("L", (image.width // factor, image.height // factor))
     return to_array(image.convert("L"))

@@ -30,6 +30,10 @@ EXIF = b"Exif\0\0"
 MPF = b"MPF\0"
 
 
+class NoEndError(ValueError):
+    """The first image has no end marker."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """Positions of a marker and its bytes in a file."""
@@ -68,7 +72,7 @@ def _segments(data: bytes) -> Iterator[Segment]:
     while True:
         match = _SEGMENT_START.search(data, position)
         if not match:
-            raise ValueError("ends before its image does")
+            raise NoEndError("ends before its image does")
         marker, start = match[1][0], match.end() - 2
         if marker == EOI:
             yield Segment(EOI, start, match.end())

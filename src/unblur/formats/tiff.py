@@ -114,7 +114,8 @@ def splice(file: TiffFile, page: Page, coded: Sequence[bytes]) -> bytes:
         output += bytes(max(0, offset - len(output)))
         output[offset : offset + len(data)] = data
     for tag, values in zip(place_tags(page.directory), (offsets, byte_counts), strict=True):
-        _replace_values(output, file, page.directory.entries[tag], values)
+        if tag in page.directory.entries:  # uncompressed strips may tell no lengths
+            _replace_values(output, file, page.directory.entries[tag], values)
     return bytes(output)
 
 
@@ -184,7 +185,8 @@ def _check_rest(original: TiffFile, result: TiffFile, page: Page) -> None:
 def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
     """Yield start and stop of the bytes that must stay."""
     yield 0, 16 if file.is_big else 8  # the header
-    replaced = {page.directory.entries[tag].position for tag in place_tags(page.directory)}
+    entries, tags = page.directory.entries, place_tags(page.directory)
+    replaced = {entries[tag].position for tag in tags if tag in entries}
     for directory in file.directories():
         start = directory.start
         for entry in directory.entries.values():

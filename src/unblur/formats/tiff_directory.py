@@ -290,6 +290,9 @@ def read_tiff(data: bytes) -> TiffFile:
     return TiffFile(data, order, version == BIG_VERSION)
 
 
+JPEG_XL = frozenset({50002, 52546})
+"""Compression of JPEG XL in TIFF, and in DNG 1.7."""
+
 _RAW_PHOTOMETRICS = frozenset({32803, 34892})
 """PhotometricInterpretation of sensor data: colour filter array, LinearRaw."""
 
