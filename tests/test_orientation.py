@@ -12,7 +12,13 @@ from PIL import Image, ImageOps
 
 from unblur.formats import coding, exif_thumbnail
 from unblur.formats.codec import codec_of
-from unblur.formats.metadata import Metadata, read_orientation, upright_exif, upright_xmp
+from unblur.formats.metadata import (
+    Metadata,
+    find_thumbnail,
+    read_orientation,
+    upright_exif,
+    upright_xmp,
+)
 from unblur.formats.photo import CONVERSIONS
 from unblur.formats.tiff_directory import BYTE, LONG, SHORT, Tag, read_tiff
 from unblur.formats.tiff_fields import write_block, write_numbers
@@ -98,7 +104,7 @@ def test_the_thumbnail_of_a_converted_photo_is_turned_too(orientation, keep):
     photo = coding.decode(make_photo("WEBP", orientation))
     result = coding.encode(photo, photo.pixels, not keep, form=CONVERSIONS["jpeg"])
     exif = codec_of(CONVERSIONS["jpeg"]).metadata(result.data, None).exif
-    with Image.open(io.BytesIO(exif[exif_thumbnail.find(exif)])) as image:
+    with Image.open(io.BytesIO(exif[find_thumbnail(exif)])) as image:
         thumbnail = np.asarray(image).astype(int)
     upright = Image.fromarray(shown(PIXELS, orientation).astype(np.uint8))
     expected = np.asarray(upright.resize(thumbnail.shape[1::-1])).astype(int)
@@ -109,9 +115,9 @@ def test_the_thumbnail_of_a_converted_photo_is_turned_too(orientation, keep):
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_damaged_thumbnail_is_left_out_of_a_photo_that_is_turned(orientation):
     exif = make_exif(orientation)
-    place = exif_thumbnail.find(exif)
+    place = find_thumbnail(exif)
     damaged = exif[: place.start] + bytes(place.stop - place.start)
-    left = exif_thumbnail.find(exif_thumbnail.turned_upright(damaged, orientation))
+    left = find_thumbnail(exif_thumbnail.turned_upright(damaged, orientation))
     assert left == (place if orientation == 1 else None)
 
 

@@ -20,6 +20,7 @@ from unblur.errors import PhotoError
 from unblur.formats import exif_thumbnail
 from unblur.formats.codec import codec_of
 from unblur.formats.convert import NO_QUALITY, convert
+from unblur.formats.old_pictures import describe as old_pictures_notes
 from unblur.formats.photo import Encoded, Format, Photo, identify
 from unblur.formats.pixels import refuse_thin
 from unblur.formats.refusals import BEGINNING_BYTES, describe_refused
@@ -138,11 +139,20 @@ def encode(
     encoded = codec_of(photo.format).encode(photo, pixels)
     if strip_metadata and codec.stripped:
         encoded = Encoded(codec.stripped(encoded.data), encoded.notes)
+    else:
+        notes += _notes_on_old_pictures(photo)
     encoded = replace(encoded, notes=encoded.notes + notes)
     if refresh_thumbnail and codec.edit_exif:
         refresh = functools.partial(exif_thumbnail.refreshed, pixels=pixels)
         encoded = replace(encoded, data=codec.edit_exif(encoded.data, refresh, encoded.index))
     return encoded
+
+
+def _notes_on_old_pictures(photo: Photo) -> tuple[str, ...]:
+    old_pictures = codec_of(photo.format).old_pictures
+    with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
+        return old_pictures_notes(old_pictures(photo.container, photo.index))
+    return ()
 
 
 def _with_quality(photo: Photo, quality: int | None) -> tuple[Photo, tuple[str, ...]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unblur.formats import jpeg, jpeg_markers
+from unblur.formats.metadata import find_thumbnail
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import code_pixels, reduced, turned
-from unblur.formats.tiff_directory import Tag, read_tiff
-
-JPEG_COMPRESSION = 6
+from unblur.formats.tiff_directory import read_tiff
 
 MAX_PIXELS = 1_000_000
 """More than an EXIF block can hold at any usual quality."""
@@ -56,7 +54,7 @@ def refreshed(exif: bytes, pixels: NDArray[Any]) -> bytes:
     Returns:
         A block of the same length.
     """
-    place = find(exif)
+    place = find_thumbnail(exif)
     if place is None:
         return exif
     try:
@@ -84,7 +82,7 @@ def turned_upright(exif: bytes, orientation: int) -> bytes:
     if orientation == 1:
         return exif
     with contextlib.suppress(Exception):  # Pillow raises anything for damaged files
-        place = find(exif)
+        place = find_thumbnail(exif)
         assert place
         thumbnail, room = _read(exif[place])
         pixels = np.ascontiguousarray(turned(thumbnail.pixels, orientation))
@@ -108,20 +106,6 @@ def _read(data: bytes) -> tuple[Photo, int]:
     """Decode a thumbnail, and count the bytes that it and the zeros behind it take."""
     end = jpeg_markers.image_end(data)
     return jpeg.decode(data[:end], MAX_PIXELS), len(data) - len(data[end:].lstrip(b"\0"))
-
-
-def find(exif: bytes) -> slice | None:
-    """Return the place of a JPEG thumbnail in an EXIF block, or ``None`` without one."""
-    try:
-        file = read_tiff(exif)
-        _, second = islice(file.pages(), 2)
-        if file.value(second, Tag.COMPRESSION) != JPEG_COMPRESSION:
-            return None
-        start = file.value(second, Tag.JPEG_OFFSET)
-        stop = start + file.value(second, Tag.JPEG_BYTE_COUNT)
-    except ValueError:  # damaged, or of one directory only
-        return None
-    return slice(start, stop) if 0 <= start <= stop <= len(exif) else None
 
 
 def _draw(old: NDArray[np.uint8], pixels: NDArray[Any]) -> NDArray[np.uint8] | None:

@@ -15,6 +15,8 @@ from unblur.formats.tiff_directory import BYTE, LONG, SHORT, Directory, Tag, Tif
 from unblur.formats.tiff_fields import write_block, write_numbers
 
 JPEG_EXIF = b"Exif\0\0"
+JPEG_COMPRESSION = 6
+"""Of thumbnails in EXIF (Exif 2.32, 4.5.8)."""
 FURTHER_PAGES = "further pages"
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s{0,9}=\s{0,9}[\"']|>)\s{0,9})[2-8]")
 _WHOLE_NUMBERS = {BYTE: "B", SHORT: "H", LONG: "I"}
@@ -89,6 +91,20 @@ def _exchange_sides(output: bytearray, directory: Directory) -> None:
                 for tag in pair
             )
             output[one], output[other] = output[other], output[one]
+
+
+def find_thumbnail(exif: bytes) -> slice | None:
+    """Return the place of a JPEG thumbnail in an EXIF block, or ``None`` without one."""
+    try:
+        file = read_tiff(exif)
+        _, second = islice(file.pages(), 2)
+        if file.value(second, Tag.COMPRESSION) != JPEG_COMPRESSION:
+            return None
+        start = file.value(second, Tag.JPEG_OFFSET)
+        stop = start + file.value(second, Tag.JPEG_BYTE_COUNT)
+    except ValueError:  # damaged, or of one directory only
+        return None
+    return slice(start, stop) if 0 <= start <= stop <= len(exif) else None
 
 
 def upright_xmp(xmp: bytes) -> bytes:

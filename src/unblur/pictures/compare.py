@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from unblur.formats import exif_thumbnail, jpeg, jpeg_markers
-from unblur.formats.metadata import read_orientation
+from unblur.formats.metadata import find_thumbnail, read_orientation
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import to_8_bit_image, turned
 from unblur.pictures.change import Change, measure_change
@@ -175,7 +175,7 @@ def code_thumbnail(header: bytes) -> bytes | None:
         The picture, or ``None`` if there is none, or none that can be read.
     """
     exif = jpeg_markers.first_exif(header)
-    place = exif_thumbnail.find(exif)
+    place = find_thumbnail(exif)
     if place is None:
         return None
     try:
