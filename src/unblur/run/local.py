@@ -54,9 +54,7 @@ class LocalRunner:
             for job, wait in zip(jobs, load_ahead(decoding, jobs, load, ahead), strict=True):
                 try:
                     loaded = wait()
-                    pixels = self._deblurrer(
-                        loaded.photo.pixels, session.ui.photo_progress(loaded.job)
-                    )
+                    pixels = self._deblur(loaded, session)
                 except Exception as error:  # a bug with one photo must not lose the others
                     session.settle(outcome_of_error(job, error))
                 else:
@@ -70,6 +68,12 @@ class LocalRunner:
             writing.shutdown()
         for future in pending:
             future.result()
+
+    def _deblur(self, loaded: LoadedPhoto, session: Session) -> Pixels:
+        from unblur.formats.panorama import deblurred
+
+        progress = session.ui.photo_progress(loaded.job)
+        return deblurred(loaded.photo, lambda pixels: self._deblurrer(pixels, progress))
 
 
 def load_ahead(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
+from unblur.formats.panorama import deblurred
 from unblur.models.loading import limit_openmp_spinning, load_deblurrer
 from unblur.options import Options
 from unblur.run import steps
@@ -117,7 +118,7 @@ class Worker:
         loaded = steps.load(job, self._options)
         if source is not None and loaded.state != source:
             raise PhotoError("changed meanwhile: a result may be there; run again")
-        pixels = self._computing.submit(self._deblurrer, loaded.photo.pixels).result()
+        pixels = self._computing.submit(deblurred, loaded.photo, self._deblurrer).result()
         finished = steps.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
         outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings)
