@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -17,7 +16,7 @@ END = b"\xff\xd9"
 FILLINGS = (b"\x55" * 4096, b"\xaa" * 4096, bytes(range(1, 255)) * 16)
 """Bits that would become pixels if any were missing; decoders put zeros there. They are longer
 than the ten blocks of a unit can be."""
-_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+RESTARTS = range(0xD0, 0xD8)
 BLANK_BYTES = 16
 """So many zeros at the end of a scan are what a failed copy leaves, and no pixels."""
 
@@ -54,8 +53,8 @@ def with_end(
 
 def _next_restart(data: bytes) -> bytes:
     """Return the restart marker that would follow if restart intervals were missing (E.1.4)."""
-    restarts = _RESTART.findall(data)
-    return bytes([0xFF, 0xD0 + (restarts[-1][1] + 1) % 8 if restarts else 0xD0])
+    at, last = max((data.rfind(bytes([0xFF, marker])), marker) for marker in RESTARTS)
+    return bytes([0xFF, RESTARTS[(last + 1) % 8 if at >= 0 else 0]])
 
 
 def _has_all_scans(data: bytes, parts: Iterable[Segment]) -> bool:
