@@ -16,6 +16,7 @@ from PIL import Image
 from unblur.cli import deblur
 from unblur.errors import PhotoError
 from unblur.formats import coding
+from unblur.formats.pixels import turned
 from unblur.pictures.change import measure_change
 from unblur.pictures.compare import (
     DRAWING_BYTES,
@@ -27,7 +28,7 @@ from unblur.pictures.compare import (
     make_pair,
     make_pictures,
 )
-from unblur.pictures.display import Upright, turned
+from unblur.pictures.display import Upright
 from unblur.storage import drafts
 
 NAME = "photo-compared.png"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unblur.formats import coding, exif_thumbnail, jpeg_markers, pixels
+from unblur.formats.metadata import find_thumbnail
 from unblur.formats.pixels import to_8_bit_image
 
 ORDERS = {"<": b"II*\0", ">": b"MM\0*"}
@@ -42,7 +43,7 @@ def make_thumbnail(pixels, width=40, height=30, **options):
 
 def read(exif):
     """The thumbnail of a block, as another reader sees it."""
-    with Image.open(io.BytesIO(exif[exif_thumbnail.find(exif)])) as image:
+    with Image.open(io.BytesIO(exif[find_thumbnail(exif)])) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
@@ -72,7 +73,7 @@ def test_a_photo_of_16_bits_is_drawn_as_one_of_8():
 def test_nothing_but_the_thumbnails_bytes_changes():
     exif = make_exif(make_thumbnail(SHARP), tail=b"a maker's note")
     result = exif_thumbnail.refreshed(exif, NEW)
-    place = exif_thumbnail.find(exif)
+    place = find_thumbnail(exif)
     assert len(result) == len(exif)
     assert result[: place.start] == exif[: place.start]
     assert result[place.stop :] == exif[place.stop :]
@@ -83,7 +84,7 @@ def test_nothing_but_the_thumbnails_bytes_changes():
 def test_it_is_coded_as_the_old_one_was(subsampling):
     exif = make_exif(make_thumbnail(SHARP, quality=60, subsampling=subsampling))
     result = exif_thumbnail.refreshed(exif, NEW)
-    before, after = (Image.open(io.BytesIO(e[exif_thumbnail.find(e)])) for e in (exif, result))
+    before, after = (Image.open(io.BytesIO(e[find_thumbnail(e)])) for e in (exif, result))
     assert result != exif
     assert after.size == before.size
     assert after.quantization == before.quantization
@@ -238,5 +239,5 @@ def test_a_damaged_block_keeps_its_length_and_all_but_one_range(exif, start, dam
     exif = (exif[:start] + damage + exif[start + len(damage) :])[: len(exif)]
     result = exif_thumbnail.refreshed(exif, NEW)
     assert len(result) == len(exif)
-    place = exif_thumbnail.find(exif) or slice(0, 0)
+    place = find_thumbnail(exif) or slice(0, 0)
     assert result[: place.start] + result[place.stop :] == exif[: place.start] + exif[place.stop :]

@@ -154,10 +154,10 @@ def test_a_mask_that_was_saved_as_a_channel_hides_nothing(dtype):
     )
     assert photo.opacity is None
     for form in (PNG, JPEG):
-        encoded = convert(photo, pixels, form, None, strip_metadata=False)
+        encoded = convert(photo, pixels, form, None, strip_metadata=False, refresh_thumbnail=True)
         assert Image.open(io.BytesIO(encoded.data)).mode == "RGB"
         assert "an extra channel" in encoded.notes[-1]
-    bare = convert(photo, pixels, TIFF, None, strip_metadata=True)
+    bare = convert(photo, pixels, TIFF, None, strip_metadata=True, refresh_thumbnail=True)
     with tifffile.TiffFile(io.BytesIO(bare.data)) as file:
         assert file.pages[0].tags["ExtraSamples"].value == (0,)
     assert np.array_equal(read(bare.data)[..., 3], samples[..., 3])

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from unblur import score
 from unblur.errors import PhotoError, UsageError
 from unblur.formats import coding
+from unblur.formats.panorama import deblurred
 from unblur.formats.pixels import to_array, to_samples
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
@@ -144,7 +145,7 @@ class Deblurrer:
 
     def _deblur_bytes(self, data: bytes) -> bytes:
         photo = coding.decode(data)
-        encoded = coding.encode(photo, self._deblur(photo.pixels))
+        encoded = coding.encode(photo, deblurred(photo, self._deblur))
         _tell(photo.notes + encoded.notes)
         return encoded.data
 
@@ -158,7 +159,7 @@ class Deblurrer:
         if job.problem:
             raise PhotoError(job.problem)
         loaded = steps.load(job, options)
-        finished = steps.finish(loaded, self._deblur(loaded.photo.pixels), options)
+        finished = steps.finish(loaded, deblurred(loaded.photo, self._deblur), options)
         outcome = steps.publish(finished)
         _tell(outcome.notes + outcome.details)
         return str(job.target)

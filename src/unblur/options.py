@@ -49,7 +49,7 @@ class Screen:
 SAME_RESULT = frozenset(
     (
         *("recursive", "include", "exclude", "only_blurry", "max_pixels", "jobs", "fail_fast"),
-        *("output", "suffix", "in_place", "backup", "on_existing", "preserve_times"),
+        *("output", "suffix", "in_place", "backup", "on_existing", "preserve_times", "sidecars"),
         *("compare", "picture_side", "screen"),  # pictures beside the result
         # The key has the hash of the weights. Tiles and devices change roundings only.
         *("engine", "model", "device", "tile", "threads", "max_memory"),
@@ -116,6 +116,8 @@ class Options:
     on_existing: Literal["error", "skip", "overwrite"] = "error"
     preserve_times: bool = False
     """Give the result its original's time of modification."""
+    sidecars: bool = False
+    """Copy files that belong to the photo, such as ``.xmp``, under the result's name."""
     refresh_thumbnail: bool = True
     """Redraw the thumbnail in a JPEG file's EXIF."""
     format: str | None = None

@@ -12,7 +12,7 @@ GROUPS = {
     "Input": "--files-from --include --exclude --blur-level --max-pixels",
     "Output": "--suffix --on-existing --backup",
     "Results and metadata": "--format --quality --strip-metadata --preserve-times "
-    "--refresh-thumbnail",
+    "--sidecars --refresh-thumbnail",
     "Before and after": "--report --preview",
     "Network and device": "--model --device --tile --views --threads --max-memory",
     "Running": "--jobs --fail-fast --history --config --ray --workers",

@@ -143,6 +143,11 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @click.option("--strip-metadata", is_flag=True, help="Keep only colour profile and orientation.")
 @click.option("--preserve-times", is_flag=True, help="Copy the modification time to the result.")
 @click.option(
+    "--sidecars",
+    is_flag=True,
+    help="Copy .xmp, .json and .pp3 files of the photo, under the result's name.",
+)
+@click.option(
     "--refresh-thumbnail/--keep-thumbnail",
     default=True,
     help="Redraw the thumbnail in a JPEG file (default), or keep the old one.",

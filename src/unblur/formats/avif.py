@@ -105,5 +105,6 @@ CODEC = Codec(
     metadata=bmff_metadata.metadata,
     stripped=bmff_metadata.stripped,
     upright=bmff_metadata.upright,
+    old_pictures=bmff_metadata.old_pictures,
     check_conversion=_check_conversion,
 )

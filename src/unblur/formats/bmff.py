@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from unblur.errors import PhotoError
 from unblur.formats.bmff_boxes import Box, Cursor, boxes, make_box, open_full_box, read_box
 from unblur.formats.bmff_items import Item, ItemFile, Property, Reference
+from unblur.formats.refusals import COMPACT
 from unblur.limits import limited, refuse_excess
 
 INDEXING = frozenset({b"iinf", b"iloc", b"iprp", b"iref", b"idat"})
@@ -34,6 +35,8 @@ def read(data: bytes) -> ItemFile:
     for box in limited(_top_level(data), len(data), "boxes"):
         if box.type == b"moov":
             raise PhotoError("animations cannot be processed")
+        if box.type == b"mini":
+            raise PhotoError(COMPACT)
         if box.type == b"meta" and meta is None:
             meta = box
         elif box.type != b"mdat":

@@ -13,6 +13,7 @@ from unblur.errors import PhotoError
 from unblur.formats import bmff
 from unblur.formats.bmff_items import COLOR, MIRROR, ROTATION, ItemFile, with_true_brands
 from unblur.formats.metadata import Metadata
+from unblur.formats.old_pictures import GAIN_MAP, THUMBNAILS
 from unblur.formats.photo import Photo
 
 BT709_OR_UNSPECIFIED = frozenset({1, 2})
@@ -81,6 +82,16 @@ def upright(data: bytes, index: ItemFile | None, pixels: NDArray[Any]) -> NDArra
         elif prop.type == MIRROR:
             pixels = np.flip(pixels, prop.body[0] & 1)  # 0 exchanges top and bottom
     return pixels
+
+
+def old_pictures(data: bytes, index: ItemFile | None = None) -> Iterator[str]:
+    """Yield the names of thumbnails and gain maps that new pixels leave as they were."""
+    file = index or bmff.read(data)
+    if any(ref.type == b"thmb" and file.primary_id in ref.targets for ref in file.references):
+        yield THUMBNAILS
+    kinds = ((item.type, item.find(b"auxC") or b"") for item in file.items.values())
+    if any(kind == b"tmap" or b"hdrgainmap" in auxiliary for kind, auxiliary in kinds):
+        yield GAIN_MAP
 
 
 def check_conversion(photo: Photo) -> tuple[str, ...]:

@@ -62,6 +62,8 @@ class Codec:
     tells the orientation."""
     check_conversion: Callable[[Photo], tuple[str, ...]] = lambda photo: ()
     """Refuses a photo that no other format can hold; returns notes on what a conversion loses."""
+    old_pictures: Callable[[bytes, Any], Iterator[str]] = lambda data, index: iter(())
+    """Yields the names of pictures in a file (and its index) that new pixels leave as they were."""
     edit_exif: Callable[[bytes, Callable[[bytes], bytes], Any], bytes] | None = None
     """Replaces the EXIF block of a file (and its index) by one of the same length; ``None``: the
     block's thumbnail is never refreshed."""

@@ -20,8 +20,10 @@ from unblur.errors import PhotoError
 from unblur.formats import exif_thumbnail
 from unblur.formats.codec import codec_of
 from unblur.formats.convert import NO_QUALITY, convert
-from unblur.formats.photo import HEADER_BYTES, Encoded, Format, Photo, describe_refused, identify
+from unblur.formats.old_pictures import describe as old_pictures_notes
+from unblur.formats.photo import Encoded, Format, Photo, identify
 from unblur.formats.pixels import refuse_thin
+from unblur.formats.refusals import BEGINNING_BYTES, describe_refused
 from unblur.options import DEFAULT_MAX_PIXELS
 
 
@@ -86,7 +88,7 @@ def decode_reduced(
 def _identify(data: bytes) -> Format:
     form = identify(data)
     if form is None:
-        raise PhotoError(describe_refused(data[:HEADER_BYTES]))
+        raise PhotoError(describe_refused(data[:BEGINNING_BYTES]))
     return form
 
 
@@ -117,7 +119,8 @@ def encode(
     Args:
         photo: The original.
         pixels: Of the same shape and type as the photo's.
-        refresh_thumbnail: Whether to redraw the thumbnail in a JPEG file's EXIF block.
+        refresh_thumbnail: Whether to redraw the thumbnail in the EXIF block of a JPEG file, or of
+            a photo that is converted.
         form: Format to write instead of the photo's own, one of `CONVERSIONS`.
         quality: 1 to 100, instead of the photo's own; a note tells if the format has none.
         strip_metadata: Whether to leave out all metadata that are not needed to show the photo.
@@ -131,17 +134,25 @@ def encode(
     form = form or photo.format.result
     codec = codec_of(form)
     if form is not photo.format.result or (strip_metadata and not codec.stripped):
-        encoded = convert(photo, pixels, form, quality, strip_metadata)
+        return convert(photo, pixels, form, quality, strip_metadata, refresh_thumbnail)
+    photo, notes = _with_quality(photo, quality)
+    encoded = codec_of(photo.format).encode(photo, pixels)
+    if strip_metadata and codec.stripped:
+        encoded = Encoded(codec.stripped(encoded.data), encoded.notes)
     else:
-        photo, notes = _with_quality(photo, quality)
-        encoded = codec_of(photo.format).encode(photo, pixels)
-        if strip_metadata and codec.stripped:
-            encoded = Encoded(codec.stripped(encoded.data), encoded.notes)
-        encoded = replace(encoded, notes=encoded.notes + notes)
+        notes += _notes_on_old_pictures(photo)
+    encoded = replace(encoded, notes=encoded.notes + notes)
     if refresh_thumbnail and codec.edit_exif:
         refresh = functools.partial(exif_thumbnail.refreshed, pixels=pixels)
         encoded = replace(encoded, data=codec.edit_exif(encoded.data, refresh, encoded.index))
     return encoded
+
+
+def _notes_on_old_pictures(photo: Photo) -> tuple[str, ...]:
+    old_pictures = codec_of(photo.format).old_pictures
+    with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
+        return old_pictures_notes(old_pictures(photo.container, photo.index))
+    return ()
 
 
 def _with_quality(photo: Photo, quality: int | None) -> tuple[Photo, tuple[str, ...]]:

@@ -7,9 +7,9 @@ and no other tag changes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unblur.formats import jpeg, jpeg_markers
+from unblur.formats.metadata import find_thumbnail
 from unblur.formats.photo import Photo
-from unblur.formats.pixels import reduced
-from unblur.formats.tiff_directory import Tag, read_tiff
-
-JPEG_COMPRESSION = 6
+from unblur.formats.pixels import code_pixels, reduced, turned
+from unblur.formats.tiff_directory import read_tiff
 
 MAX_PIXELS = 1_000_000
 """More than an EXIF block can hold at any usual quality."""
@@ -55,33 +54,58 @@ def refreshed(exif: bytes, pixels: NDArray[Any]) -> bytes:
     Returns:
         A block of the same length.
     """
-    place = find(exif)
+    place = find_thumbnail(exif)
     if place is None:
         return exif
     try:
-        old = exif[place]
-        end = jpeg_markers.image_end(old)
-        thumbnail = jpeg.decode(old[:end], MAX_PIXELS)
+        thumbnail, room = _read(exif[place])
         drawn = _draw(thumbnail.pixels.astype(np.uint8, copy=False), pixels)
-        room = len(old) - len(old[end:].lstrip(b"\0"))
         new = drawn is not None and _code(thumbnail, drawn, room)
     except Exception:  # Pillow raises anything for damaged files
         return exif
     return exif[: place.start] + new + exif[place.start + len(new) :] if new else exif
 
 
-def find(exif: bytes) -> slice | None:
-    """Return the place of a JPEG thumbnail in an EXIF block, or ``None`` without one."""
-    try:
+def turned_upright(exif: bytes, orientation: int) -> bytes:
+    """Turn an EXIF block's thumbnail as its photo was turned.
+
+    A thumbnail that cannot be turned within its place is no longer listed: it would lie on its
+    side.
+
+    Args:
+        exif: The block from its byte order mark on; any bytes are allowed.
+        orientation: 1 to 8, what the block said before.
+
+    Returns:
+        A block of the same length.
+    """
+    if orientation == 1:
+        return exif
+    with contextlib.suppress(Exception):  # Pillow raises anything for damaged files
+        place = find_thumbnail(exif)
+        assert place
+        thumbnail, room = _read(exif[place])
+        pixels = np.ascontiguousarray(turned(thumbnail.pixels, orientation))
+        new = code_pixels(pixels, None, "JPEG", **thumbnail.coding, optimize=True)
+        if len(new) <= room:
+            return exif[: place.start] + new.ljust(room, b"\0") + exif[place.start + room :]
+    return _without(exif)
+
+
+def _without(exif: bytes) -> bytes:
+    """Return a block whose first directory is its last."""
+    output = bytearray(exif)
+    with contextlib.suppress(ValueError):  # damaged, so that no program finds a thumbnail
         file = read_tiff(exif)
-        _, second = islice(file.pages(), 2)
-        if file.value(second, Tag.COMPRESSION) != JPEG_COMPRESSION:
-            return None
-        start = file.value(second, Tag.JPEG_OFFSET)
-        stop = start + file.value(second, Tag.JPEG_BYTE_COUNT)
-    except ValueError:  # damaged, or of one directory only
-        return None
-    return slice(start, stop) if 0 <= start <= stop <= len(exif) else None
+        stop = file.directory(file.first).stop
+        output[stop - 4 : stop] = bytes(4)
+    return bytes(output)
+
+
+def _read(data: bytes) -> tuple[Photo, int]:
+    """Decode a thumbnail, and count the bytes that it and the zeros behind it take."""
+    end = jpeg_markers.image_end(data)
+    return jpeg.decode(data[:end], MAX_PIXELS), len(data) - len(data[end:].lstrip(b"\0"))
 
 
 def _draw(old: NDArray[np.uint8], pixels: NDArray[Any]) -> NDArray[np.uint8] | None:

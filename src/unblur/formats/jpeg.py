@@ -16,10 +16,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from unblur.errors import PhotoError
 from unblur.formats import jpeg_markers as marks
-from unblur.formats import jpeg_metadata
+from unblur.formats import jpeg_metadata, old_pictures
 from unblur.formats.codec import Codec, Target
 from unblur.formats.jpeg_colors import move_colors
-from unblur.formats.jpeg_index import move_index
+from unblur.formats.jpeg_end import with_end
+from unblur.formats.jpeg_index import lists_previews, move_index
 from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.metadata import Metadata
 from unblur.formats.photo import JPEG, Encoded, Photo
@@ -33,16 +34,26 @@ which become 4:4:4."""
 _BLOCKS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
 """Luma samples per chroma sample, down and across, of the samplings that Pillow can write."""
 
+_GAIN_MAP_MARKS = (b"hdrgm:", b"HDRGainMap", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")
+"""Names in the metadata of gain maps: Adobe and Google, Apple, ISO 21496-1."""
+
 _NEW = {"quality": 95, "subsampling": "4:4:4"}
 """Pillow's options for photos of other formats, finer than its defaults."""
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode the first image, and note how it is coded."""
-    parts = tuple(segments(data))
+    data, parts, notes = _with_end(data, max_pixels)
     image = _open(marks.without_metadata(data, parts), max_pixels)
     coding = _read_coding(image, marks.is_rgb_coded(data, parts))
-    return Photo(to_array(image), None, JPEG, data, coding, index=parts)
+    return Photo(to_array(image), None, JPEG, data, coding, notes, index=parts)
+
+
+def _with_end(data: bytes, max_pixels: int) -> tuple[bytes, tuple[Segment, ...], tuple[str, ...]]:
+    def decode(whole: bytes) -> NDArray[np.uint8]:
+        return to_array(_open(marks.without_metadata(whole), max_pixels))
+
+    return with_end(data, decode)
 
 
 def decode_reduced(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
@@ -50,7 +61,8 @@ def decode_reduced(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
 
     libjpeg decodes a half, a quarter or an eighth of each side in a fraction of the time.
     """
-    image = _open(marks.without_metadata(data), max_pixels)
+    data, parts, _ = _with_end(data, max_pixels)
+    image = _open(marks.without_metadata(data, parts), max_pixels)
     factor = reduction(*image.size)
     image.draft("L", (image.width // factor, image.height // factor))
     return to_array(image.convert("L"))
@@ -198,6 +210,20 @@ def _kept_metadata(
     return kept, tuple(notes)
 
 
+def _old_pictures(data: bytes, parts: tuple[Segment, ...]) -> Iterator[str]:
+    for segment in parts:
+        payload = segment.payload(data) if segment.is_metadata else b""
+        if segment.marker == marks.APP1 and payload.startswith(marks.EXIF):
+            yield from old_pictures.in_exif(payload[len(marks.EXIF) :])
+        elif segment.marker == marks.APP13:
+            yield from old_pictures.in_photoshop_data(payload)
+        elif segment.marker == marks.APP2 and lists_previews(payload.removeprefix(marks.MPF)):
+            yield old_pictures.PREVIEWS
+    following = data[marks.image_end(data, parts) :]
+    if following and any(mark in following for mark in _GAIN_MAP_MARKS):
+        yield old_pictures.GAIN_MAP
+
+
 def _write(photo: Photo, metadata: Metadata, quality: int | None) -> bytes:
     options = _NEW if quality is None else {**_NEW, "quality": quality}
     coded = code_pixels(photo.pixels, None, "JPEG", **options)
@@ -211,6 +237,7 @@ CODEC = Codec(
     metadata=jpeg_metadata.metadata,
     stripped=jpeg_metadata.stripped,
     decode_reduced=decode_reduced,
+    old_pictures=_old_pictures,
     edit_exif=marks.edit_exif,
     target=Target(
         _write,

@@ -8,6 +8,8 @@ from unblur.formats.tiff_directory import TiffFile, read_tiff
 
 MPF_ENTRIES_TAG = 0xB002
 MPF_ENTRY_BYTES = 16
+PREVIEWS = frozenset({0x010001, 0x010002})
+"""Types of large thumbnails, of the size of a screen or a television."""
 
 
 def move_index(
@@ -38,6 +40,15 @@ def move_index(
     except (ValueError, struct.error):
         return
     output[new_base : new_base + len(index)] = corrected
+
+
+def lists_previews(index: bytes) -> bool:
+    """Return whether an index lists smaller pictures of the first image (5.2.3.3.1)."""
+    try:
+        file = read_tiff(index)
+        return any(file.unpack("I", at)[0] & 0xFFFFFF in PREVIEWS for at in _index_entries(file))
+    except ValueError:
+        return False
 
 
 def _index_entries(index: TiffFile) -> range:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from unblur.limits import limited, refuse_excess
 
 SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
-APP0, APP1, APP2, APP11, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE, 0xEF
+APP0, APP1, APP2, APP11, APP13, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Start-of-frame markers; the three left out are DHT, JPG and DAC."""
 
@@ -28,6 +28,10 @@ MOST_SCANS = 100
 
 EXIF = b"Exif\0\0"
 MPF = b"MPF\0"
+
+
+class NoEndError(ValueError):
+    """The first image has no end marker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def _segments(data: bytes) -> Iterator[Segment]:
     while True:
         match = _SEGMENT_START.search(data, position)
         if not match:
-            raise ValueError("ends before its image does")
+            raise NoEndError("ends before its image does")
         marker, start = match[1][0], match.end() - 2
         if marker == EOI:
             yield Segment(EOI, start, match.end())

@@ -99,18 +99,6 @@ CONVERSIONS = {form.option: form for form in FORMATS if form.option}
 """Formats that any photo can be written in, by the names that users know."""
 
 
-REFUSED_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"GIF8", "GIF"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (4, b"JXL ", "JPEG XL"),
-    (4, b"ftypqt", "QuickTime video"),
-    (4, b"ftyp", "MP4 video"),
-    (0, b"BM", "BMP"),
-    (0, b"%PDF", "PDF"),
-)
-"""Position, bytes and name of formats that are refused by name."""
-
-
 def identify(header: bytes) -> Format | None:
     """Return the format of a file by its first bytes, or ``None`` if it is not processed.
 
@@ -139,21 +127,6 @@ def format_by_name(name: str) -> Format | None:
 def format_by_suffix(suffix: str) -> Format | None:
     """Return the format whose files usually have a suffix such as ``.jpg``, in either case."""
     return next((form for form in FORMATS if suffix.lower() in form.suffixes), None)
-
-
-def describe_refused(header: bytes) -> str:
-    """Return why a file that `identify` does not know cannot be processed."""
-    if not header:
-        return "the file is empty"
-    for position, signature, name in REFUSED_SIGNATURES:
-        if header[position:].startswith(signature):
-            return f"{name} files cannot be processed; {_processed()} can"
-    return f"not a photo; supported are {_processed()}"
-
-
-def _processed() -> str:
-    *names, last = (form.common_name or form.name for form in FORMATS)
-    return f"{', '.join(names)} and {last}"
 
 
 @dataclass(frozen=True)

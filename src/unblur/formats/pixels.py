@@ -80,6 +80,17 @@ def to_array(image: Image.Image) -> NDArray[np.uint8]:
     return array
 
 
+def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn and mirror an array as EXIF says (Exif 2.32, 4.6.4, Orientation); nothing is copied."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array
+
+
 def to_samples(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
     """Join (H, W, 1 or 3) pixels and (H, W) alpha; grey without alpha becomes (H, W)."""
     if alpha is not None:

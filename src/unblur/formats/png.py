@@ -42,6 +42,8 @@ KEY_BECAME_ALPHA = "the transparent colour became an alpha channel"
 ABOUT_PALETTE = frozenset({b"PLTE", b"hIST"})
 TRANSPARENCY = b"tRNS"
 C2PA = b"caBX"
+APPLE = b"CgBI"
+"""First chunk of a PNG that only Apple's systems decode."""
 APPLE_OFFSETS = b"iDOT"
 """Apple's private chunk with byte offsets into IDAT, which new pixels make wrong."""
 
@@ -138,6 +140,11 @@ def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
 def read_header(data: bytes) -> Header:
     """Read IHDR, or raise `ValueError`."""
     if not data.startswith(SIGNATURE + b"\0\0\0\x0dIHDR") or len(data) < 33:
+        if data[12:16] == APPLE:
+            raise PhotoError(
+                "Apple's own form of PNG, of an app for iOS (CgBI), cannot be processed; "
+                "convert it to ordinary PNG with: pngcrush -revert-iphone-optimizations"
+            )
         raise ValueError("does not begin as a PNG")
     header = Header(*struct.unpack(">IIBB", data[16:26]))
     if header.bit_depth not in (1, 2, 4, 8, 16):
@@ -146,13 +153,14 @@ def read_header(data: bytes) -> Header:
 
 
 def is_animated(data: bytes) -> bool:
-    """Return whether the file is an animation (an acTL chunk before the pixels)."""
+    """Return whether the file has more frames than its picture (11.3.6)."""
+    is_still = True
     for chunk in chunks(data):
         if chunk.type == b"acTL":
-            return True
-        if chunk.type == b"IDAT":
-            return False
-    return False
+            is_still = int.from_bytes(chunk.data[:4], "big") == 1
+        elif chunk.type == b"fdAT":
+            is_still = False
+    return not is_still
 
 
 def without_metadata(data: bytes) -> bytes:

@@ -25,7 +25,15 @@ from unblur.formats.metadata import Metadata, upright_xmp
 from unblur.formats.photo import RAW, Encoded, Photo
 from unblur.formats.pixels import refuse_large
 from unblur.formats.tiff_coding import Compression
-from unblur.formats.tiff_directory import RATIONAL, SHORT, UNDEFINED, Tag, TiffFile, read_tiff
+from unblur.formats.tiff_directory import (
+    JPEG_XL,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    Tag,
+    TiffFile,
+    read_tiff,
+)
 from unblur.formats.tiff_fields import (
     Field,
     read_fields,
@@ -74,10 +82,24 @@ def decode(data: bytes, max_pixels: int) -> Photo:
             )
             known = _find_metadata(data, raw, library)
     except library.LibRawError as error:
-        raise PhotoError("damaged, or of a camera that LibRaw does not know") from error
+        raise PhotoError(_describe_unread(data)) from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     notes = ("developed to a 16-bit TIFF; maker notes are in the RAW file only",)
     return Photo(pixels, None, RAW, data, {}, notes, index=told_metadata(pixels, known))
+
+
+def _describe_unread(data: bytes) -> str:
+    """Return why LibRaw cannot develop a file."""
+    with contextlib.suppress(ValueError):
+        file = read_tiff(data)
+        for directory in file.directories():
+            if file.value(directory, Tag.COMPRESSION) in JPEG_XL:
+                return (
+                    "compressed as JPEG XL, which LibRaw cannot read; let the camera write DNG in "
+                    "lossless JPEG (iPhone: ProRAW format 'JPEG Lossless'), or convert the file "
+                    "with Adobe DNG Converter"
+                )
+    return "damaged, or of a camera that LibRaw does not know"
 
 
 def encode(photo: Photo, pixels: NDArray[np.uint16]) -> Encoded:

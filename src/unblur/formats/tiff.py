@@ -16,6 +16,7 @@ from itertools import chain
 import numpy as np
 
 from unblur.errors import PhotoError
+from unblur.formats import old_pictures
 from unblur.formats.codec import Codec, Target
 from unblur.formats.metadata import FURTHER_PAGES, Metadata
 from unblur.formats.photo import TIFF, Encoded, Photo
@@ -40,6 +41,7 @@ _EXIF_IN_FIRST |= {Tag.Y_RESOLUTION, Tag.RESOLUTION_UNIT, Tag.SOFTWARE, Tag.DATE
 _EXIF_IN_FIRST |= {Tag.ARTIST, Tag.HOST_COMPUTER, Tag.COPYRIGHT}
 """Fields of a TIFF page that are also valid in an EXIF block (Exif 2.32, 4.6.4)."""
 _LEFT_OUT = {Tag.IPTC: "IPTC", Tag.PHOTOSHOP: "Photoshop's data", Tag.SUB_IFDS: "sub-images"}
+_LEFT_OUT[Tag.LAYERS] = "layers"
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -114,7 +116,8 @@ def splice(file: TiffFile, page: Page, coded: Sequence[bytes]) -> bytes:
         output += bytes(max(0, offset - len(output)))
         output[offset : offset + len(data)] = data
     for tag, values in zip(place_tags(page.directory), (offsets, byte_counts), strict=True):
-        _replace_values(output, file, page.directory.entries[tag], values)
+        if tag in page.directory.entries:  # uncompressed strips may tell no lengths
+            _replace_values(output, file, page.directory.entries[tag], values)
     return bytes(output)
 
 
@@ -184,7 +187,8 @@ def _check_rest(original: TiffFile, result: TiffFile, page: Page) -> None:
 def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
     """Yield start and stop of the bytes that must stay."""
     yield 0, 16 if file.is_big else 8  # the header
-    replaced = {page.directory.entries[tag].position for tag in place_tags(page.directory)}
+    entries, tags = page.directory.entries, place_tags(page.directory)
+    replaced = {entries[tag].position for tag in tags if tag in entries}
     for directory in file.directories():
         start = directory.start
         for entry in directory.entries.values():
@@ -236,6 +240,19 @@ def _make_exif(file: TiffFile, fields: dict[int, Field]) -> tuple[bytes, bool]:
     return write_block(first, linked, file.order), has_notes
 
 
+def _old_pictures(data: bytes, index: None = None) -> Iterator[str]:
+    file = read_tiff(data)
+    fields = read_fields(file, read_page(file).directory.start)
+    if Tag.LAYERS in fields:
+        yield old_pictures.LAYERS
+    if Tag.SUB_IFDS in fields:
+        yield old_pictures.SUB_IMAGES
+    if Tag.PHOTOSHOP in fields:
+        yield from old_pictures.in_photoshop_data(fields[Tag.PHOTOSHOP].values)
+    if notes := read_linked(file, fields, Tag.EXIF_IFD).get(Tag.MAKER_NOTE):
+        yield from old_pictures.in_exif(notes.values)
+
+
 def check_conversion(photo: Photo) -> tuple[str, ...]:
     """Refuse a photo whose colours are multiplied by its opacity."""
     file = read_tiff(photo.container)
@@ -253,6 +270,7 @@ CODEC = Codec(
     encode=encode,
     coded_pixels=coded_pixels,
     metadata=metadata,
+    old_pictures=_old_pictures,
     check_conversion=check_conversion,
     target=Target(_write, has_extra_channel=True),
 )

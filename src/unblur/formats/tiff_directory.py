@@ -63,12 +63,15 @@ class Tag(IntEnum):
     EXIF_IFD = 34665
     ICC_PROFILE = 34675
     GPS_IFD = 34853
+    LAYERS = 37724
     INTEROPERABILITY_IFD = 40965
     EXIF_VERSION = 36864
     MAKER_NOTE = 37500
     COLOR_SPACE = 40961
     PIXEL_X_DIMENSION = 40962
     PIXEL_Y_DIMENSION = 40963
+    FOCAL_PLANE_X_RESOLUTION = 41486
+    FOCAL_PLANE_Y_RESOLUTION = 41487
     DNG_VERSION = 50706
 
 
@@ -287,6 +290,9 @@ def read_tiff(data: bytes) -> TiffFile:
         raise ValueError("does not begin as a TIFF")
     return TiffFile(data, order, version == BIG_VERSION)
 
+
+JPEG_XL = frozenset({50002, 52546})
+"""Compression of JPEG XL in TIFF, and in DNG 1.7."""
 
 _RAW_PHOTOMETRICS = frozenset({32803, 34892})
 """PhotometricInterpretation of sensor data: colour filter array, LinearRaw."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,14 @@ from unblur.formats.tiff_coding import (
     Compression,
     read_tables,
 )
-from unblur.formats.tiff_directory import UNASSOCIATED_ALPHA, UNSPECIFIED, Directory, Tag, TiffFile
+from unblur.formats.tiff_directory import (
+    JPEG_XL,
+    UNASSOCIATED_ALPHA,
+    UNSPECIFIED,
+    Directory,
+    Tag,
+    TiffFile,
+)
 from unblur.limits import ALWAYS_ALLOWED, refuse_excess
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
@@ -24,6 +32,9 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
 
 _REFUSED_PHOTOMETRICS = {3: "palette", 4: "mask", 5: "CMYK", YCBCR: "YCbCr", 8: "Lab"}
 _REFUSED_PHOTOMETRICS |= {9: "Lab", 10: "Lab", 32844: "LogL", 32845: "LogLuv"}
+
+_REFUSED_COMPRESSIONS = {2: "fax", 3: "fax", 4: "fax", 6: "old JPEG", 34712: "JPEG 2000"}
+_REFUSED_COMPRESSIONS |= {50001: "WebP"} | dict.fromkeys(JPEG_XL, "JPEG XL")
 
 _SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "floating point"}
 
@@ -109,6 +120,7 @@ def read_page(file: TiffFile) -> Page:
     """
     pages = list(file.pages())
     number, directory = _first_full_size(file, pages)
+    _read_compression(file, directory)
     channels, samples, photometric = _read_samples(file, directory)
     width = file.value(directory, Tag.IMAGE_WIDTH)
     height = file.value(directory, Tag.IMAGE_LENGTH)
@@ -120,9 +132,7 @@ def read_page(file: TiffFile) -> Page:
         raise PhotoError("YCbCr TIFF files in planes cannot be processed")
     count = _count_segments((height, width), (segment_height, segment_width))
     offsets, byte_counts = _read_places(file, directory, count * (samples if is_planar else 1))
-    if sum(byte_counts) > len(file.data) + 2 * width * height * samples:
-        raise ValueError("its strips or tiles overlap")  # reading them could take for ever
-    return Page(
+    page = Page(
         directory=directory,
         number=number,
         pages=len(pages),
@@ -141,6 +151,22 @@ def read_page(file: TiffFile) -> Page:
         byte_counts=byte_counts,
         coding=_read_coding(file, directory, photometric, segment_height * segment_width),
     )
+    if not all(byte_counts) or not byte_counts:
+        page = replace(page, byte_counts=_uncompressed_sizes(page))
+    if sum(page.byte_counts) > len(file.data) + 2 * width * height * samples:
+        raise ValueError("its strips or tiles overlap")  # reading them could take for ever
+    return page
+
+
+def _uncompressed_sizes(page: Page) -> tuple[int, ...]:
+    """Return the sizes of the strips or tiles of a page that does not tell them."""
+    if page.coding.compression != Compression.NONE:
+        raise PhotoError(
+            "the TIFF file does not tell the lengths of its compressed strips; "
+            "open it in an image editor and save it again"
+        )
+    size = page.coding.sample_type.itemsize
+    return tuple(math.prod(segment.shape) * size for segment in page.segments())
 
 
 def _count_segments(size: tuple[int, int], segment: tuple[int, int]) -> int:
@@ -184,12 +210,19 @@ def _read_samples(file: TiffFile, page: Directory) -> tuple[int, int, int]:
     return channels, samples, photometric
 
 
-def _read_coding(file: TiffFile, page: Directory, photometric: int, pixels: int) -> Coding:
+def _read_compression(file: TiffFile, page: Directory) -> Compression:
     number = file.value(page, Tag.COMPRESSION, 1)
-    if number not in tuple(Compression):
-        kind = "old JPEG" if number == 6 else f"number {number}"
-        raise PhotoError(f"TIFF compression {kind} cannot be processed")
-    compression = Compression(number)
+    if number in tuple(Compression):
+        return Compression(number)
+    kind = _REFUSED_COMPRESSIONS.get(number, f"number {number}")
+    raise PhotoError(
+        f"TIFF compression {kind} cannot be processed; "
+        "save the file in an image editor with LZW, Deflate (ZIP) or none"
+    )
+
+
+def _read_coding(file: TiffFile, page: Directory, photometric: int, pixels: int) -> Coding:
+    compression = _read_compression(file, page)
     predictor = NO_PREDICTOR
     if compression in _PREDICTED:
         predictor = file.value(page, Tag.PREDICTOR, NO_PREDICTOR)
@@ -241,6 +274,7 @@ def _read_places(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the offsets and byte counts of so many strips or tiles."""
     offsets, byte_counts = (file.values(page, tag)[:count] for tag in place_tags(page))
-    if len(offsets) < count or len(byte_counts) < count:
+    is_told = place_tags(page)[1] in page.entries
+    if len(offsets) < count or (is_told and len(byte_counts) < count):
         raise ValueError("strips or tiles are missing")
     return offsets, byte_counts

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from unblur.formats import exif_thumbnail, jpeg, jpeg_markers
-from unblur.formats.metadata import read_orientation
+from unblur.formats.metadata import find_thumbnail, read_orientation
 from unblur.formats.photo import Photo
-from unblur.formats.pixels import to_8_bit_image
+from unblur.formats.pixels import to_8_bit_image, turned
 from unblur.pictures.change import Change, measure_change
-from unblur.pictures.display import Area, Upright, make_views, turned
+from unblur.pictures.display import Area, Upright, make_views
 from unblur.score import blur_score
 
 SIDE_PX = 960
@@ -165,7 +165,7 @@ def code_thumbnail(header: bytes) -> bytes | None:
         The picture, or ``None`` if there is none, or none that can be read.
     """
     exif = jpeg_markers.first_exif(header)
-    place = exif_thumbnail.find(exif)
+    place = find_thumbnail(exif)
     if place is None:
         return None
     try:

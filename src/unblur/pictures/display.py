@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from unblur.formats.codec import codec_of
-from unblur.formats.metadata import Metadata, read_orientation
+from unblur.formats.convert import upright
+from unblur.formats.metadata import Metadata
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import reduced, to_8_bit_image
 
@@ -78,31 +79,15 @@ class Upright:
 
 def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[Upright, Upright]:
     """Return the photo before and after, whose pixels have the same shape and type."""
-    codec, metadata = codec_of(photo.format), Metadata()
+    metadata = Metadata()
     with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
-        metadata = codec.metadata(photo.container, photo.index)
-
-    def upright(array: NDArray[Any]) -> NDArray[Any]:
-        if codec.upright:
-            return codec.upright(photo.container, photo.index, array)
-        return turned(array, read_orientation(metadata.exif))
-
-    alpha = None if photo.opacity is None else upright(photo.opacity)
+        metadata = codec_of(photo.format).metadata(photo.container, photo.index)
+    alpha = None if photo.opacity is None else upright(photo, metadata, photo.opacity)
     before, after = (
-        Upright(upright(array), alpha, metadata.icc) for array in (photo.pixels, pixels)
+        Upright(upright(photo, metadata, array), alpha, metadata.icc)
+        for array in (photo.pixels, pixels)
     )
     return before, after
-
-
-def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn and mirror an array as EXIF says (Exif 2.32, 4.6.4, Orientation); nothing is copied."""
-    if orientation >= 5:
-        array = array.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return array
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

@@ -56,9 +56,7 @@ class LocalRunner:
             for job, get in zip(jobs, load_ahead(decoding, jobs, load, ahead), strict=True):
                 try:
                     loaded = get()
-                    pixels = self._deblurrer(
-                        loaded.photo.pixels, session.ui.photo_progress(loaded.job)
-                    )
+                    pixels = self._deblur(loaded, session)
                     used = self._deblurrer.used
                 except Exception as error:  # a bug with one photo must not lose the others
                     session.settle(outcome_of_error(job, error))
@@ -75,6 +73,12 @@ class LocalRunner:
             decoding.shutdown()
         for future in pending:
             future.result()
+
+    def _deblur(self, loaded: LoadedPhoto, session: Session) -> Pixels:
+        from unblur.formats.panorama import deblurred
+
+        progress = session.ui.photo_progress(loaded.job)
+        return deblurred(loaded.photo, lambda pixels: self._deblurrer(pixels, progress))
 
 
 def result_of(future: Future[T]) -> T:

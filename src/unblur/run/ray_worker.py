@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
+from unblur.formats.panorama import deblurred
 from unblur.models.loading import limit_openmp_spinning, load_deblurrer
 from unblur.options import Options
 from unblur.run import steps
@@ -21,6 +22,7 @@ from unblur.storage.places import FileState
 from unblur.version import __version__
 
 if TYPE_CHECKING:
+    from unblur.formats.photo import Photo
     from unblur.network.photo_rows import Pixels
     from unblur.network.srn import SRN
 
@@ -118,15 +120,15 @@ class Worker:
         loaded = steps.load(job, self._options)
         if source is not None and loaded.state != source:
             raise PhotoError("changed meanwhile: a result may be there; run again")
-        pixels, used = self._computing.submit(self._deblur, loaded.photo.pixels).result()
+        pixels, used = self._computing.submit(self._deblur, loaded.photo).result()
         finished = steps.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
         outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings, used=used)
         return replace(finished, outcome=outcome)
 
-    def _deblur(self, pixels: Pixels) -> tuple[Pixels, dict[str, Any]]:
+    def _deblur(self, photo: Photo) -> tuple[Pixels, dict[str, Any]]:
         """Deblur a photo; return the result, and the device and tile that it was made with."""
-        return self._deblurrer(pixels), self._deblurrer.used
+        return deblurred(photo, self._deblurrer), self._deblurrer.used
 
     def discard(self, number: int) -> None:
         """Delete the unpublished result."""

@@ -23,6 +23,7 @@ from unblur.run.jobs import Job
 from unblur.run.marks import make_mark
 from unblur.run.plan import has_other_links
 from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
+from unblur.run.sidecars import Pairs, copy_sidecars, find_sidecars, note_on_sidecars
 from unblur.storage import drafts, files, objects
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import FileState, Place, Url, backup_of
@@ -55,6 +56,8 @@ class FinishedPhoto:
     draft: drafts.Draft
     started: float
     comparison: drafts.Draft | None = None
+    sidecars: Pairs = ()
+    """Files to be copied beside the result, and their places."""
 
     def __enter__(self) -> FinishedPhoto:
         return self
@@ -180,7 +183,9 @@ def finish(
         quality=options.quality,
         strip_metadata=options.strip_metadata,
     )
-    notes = encoded.notes + _prepare_place(job, options)
+    notes, sidecars = encoded.notes + _prepare_place(job, options), find_sidecars(job)
+    if not options.sidecars:
+        notes, sidecars = notes + note_on_sidecars(sidecars), ()
     height, width = photo.pixels.shape[:2]
     outcome = Outcome(
         job, Status.DONE, "", width, height, 0.0, notes, photo.notes, source_state=loaded.state
@@ -199,7 +204,7 @@ def finish(
     target_state = draft.state and replace(draft.state, content=content)
     outcome = replace(outcome, target_state=target_state)
     if job.comparison is None or picture is None:
-        return FinishedPhoto(outcome, draft, loaded.started)
+        return FinishedPhoto(outcome, draft, loaded.started, sidecars=sidecars)
     try:
         comparison = _draft(job.comparison, picture, attributes and attributes.stripped())
     except PhotoError:
@@ -207,7 +212,7 @@ def finish(
             raise
     state = comparison.state and replace(comparison.state, content=content_of(picture))
     outcome = replace(outcome, comparison_state=state)
-    return FinishedPhoto(outcome, draft, loaded.started, comparison)
+    return FinishedPhoto(outcome, draft, loaded.started, comparison, sidecars)
 
 
 def _draft(
@@ -293,5 +298,6 @@ def publish(finished: FinishedPhoto) -> Outcome:
         if finished.comparison:
             comparison = finished.comparison.publish(job.replaces_comparison)
         target = finished.draft.publish(job.replaces)
+    notes = finished.outcome.notes + copy_sidecars(finished.sidecars)
     seconds = time.monotonic() - finished.started
-    return replace(finished.outcome, seconds=seconds).published(target, comparison)
+    return replace(finished.outcome, notes=notes, seconds=seconds).published(target, comparison)
