@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unblur.formats.photo import FORMATS
+from unblur.formats import photo
 
 BEGINNING_BYTES = 1024
 """How many bytes of a file tell why it is refused."""
@@ -62,5 +62,5 @@ def describe_refused(data: bytes) -> str:
 
 
 def _processed() -> str:
-    *names, last = (form.common_name or form.name for form in FORMATS)
+    *names, last = (form.common_name or form.name for form in photo.FORMATS)
     return f"{', '.join(names)} and {last}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from unblur.errors import PhotoError
 from unblur.run.jobs import Job
 from unblur.storage.drafts import FileDraft
-from unblur.storage.files import read_photo_bytes
+from unblur.storage.files import exists, is_regular, read_photo_bytes
 
 AFTER_NAME = (".xmp", ".json", ".pp3")
 """Endings of darktable, digiKam, Google Takeout and RawTherapee, after the photo's whole name."""
@@ -34,7 +34,7 @@ def find_sidecars(job: Job) -> Pairs:
     found: dict[str, tuple[Path, Path]] = {}  # once each where names differ in case only
     for name, new in pairs:
         path, place = source.with_name(name), target.with_name(new)
-        if path.is_file() and path != place:
+        if is_regular(path) and path != place:
             found.setdefault(name.lower(), (path, place))
     return tuple(found.values())
 
@@ -64,11 +64,11 @@ def copy_sidecars(pairs: Pairs) -> tuple[str, ...]:
 def _copy(path: Path, place: Path) -> str:
     try:
         data, attributes = read_photo_bytes(path, MOST_BYTES)
-        if place.is_file() and read_photo_bytes(place, MOST_BYTES)[0] == data:
+        if is_regular(place) and read_photo_bytes(place, MOST_BYTES)[0] == data:
             return ""
         with FileDraft(place, data, attributes, keep_time=True) as draft:
             draft.publish(replaces=False)
     except PhotoError as error:
-        reason = f"{place.name} exists, and stays" if place.exists() else str(error)
+        reason = f"{place.name} exists, and stays" if exists(place) else str(error)
         return f"{path.name} was not copied: {reason}"
     return ""
