@@ -24,7 +24,6 @@ from unblur.formats.bmff_items import (
     refuse_costly,
     splice,
 )
-from unblur.formats.codec import Codec
 from unblur.formats.photo import AVIF, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array
 from unblur.formats.quality import AS_ORIGINAL, with_quality
@@ -98,13 +97,4 @@ def _check_conversion(photo: Photo) -> tuple[str, ...]:
     return (*notes, "the crop was not applied") if photo.index.primary.find(CROP) else notes
 
 
-CODEC = Codec(
-    decode=decode,
-    encode=encode,
-    coded_pixels=bmff_metadata.coded_pixels,
-    metadata=bmff_metadata.metadata,
-    stripped=bmff_metadata.stripped,
-    upright=bmff_metadata.upright,
-    old_pictures=bmff_metadata.old_pictures,
-    check_conversion=_check_conversion,
-)
+CODEC = bmff_metadata.make_codec(decode, encode, _check_conversion)

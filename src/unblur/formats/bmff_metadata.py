@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from unblur.errors import PhotoError
 from unblur.formats import bmff
 from unblur.formats.bmff_items import COLOR, MIRROR, ROTATION, ItemFile, with_true_brands
+from unblur.formats.codec import Codec
 from unblur.formats.metadata import Metadata
 from unblur.formats.old_pictures import GAIN_MAP, THUMBNAILS
-from unblur.formats.photo import Photo
+from unblur.formats.photo import Encoded, Photo
 
 BT709_OR_UNSPECIFIED = frozenset({1, 2})
 """Colour primaries (ITU-T H.273) that photos without a profile are taken to have."""
@@ -99,3 +100,21 @@ def check_conversion(photo: Photo) -> tuple[str, ...]:
     if photo.index.alpha_ids:
         raise PhotoError(f"the transparency of {photo.format.name} files cannot be converted")
     return ()
+
+
+def make_codec(
+    decode: Callable[[bytes, int], Photo],
+    encode: Callable[[Photo, Any], Encoded],
+    check_conversion: Callable[[Photo], tuple[str, ...]] = check_conversion,
+) -> Codec:
+    """Return the record of a format that is made of items, with its own coding of pixels."""
+    return Codec(
+        decode=decode,
+        encode=encode,
+        coded_pixels=coded_pixels,
+        metadata=metadata,
+        stripped=stripped,
+        upright=upright,
+        old_pictures=old_pictures,
+        check_conversion=check_conversion,
+    )

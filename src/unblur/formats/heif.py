@@ -18,7 +18,6 @@ from unblur.errors import PhotoError
 from unblur.extras import load_extra
 from unblur.formats import bmff, bmff_metadata
 from unblur.formats.bmff_items import CROP, ItemFile, as_stored, refuse_costly, splice
-from unblur.formats.codec import Codec
 from unblur.formats.photo import HEIF, Encoded, Photo
 from unblur.formats.pixels import refuse_large
 from unblur.formats.quality import AS_ORIGINAL, with_quality
@@ -108,13 +107,4 @@ def _rounded(pixels: NDArray[np.uint16], depth: int) -> NDArray[np.uint16]:
     return rounded
 
 
-CODEC = Codec(
-    decode=decode,
-    encode=encode,
-    coded_pixels=bmff_metadata.coded_pixels,
-    metadata=bmff_metadata.metadata,
-    stripped=bmff_metadata.stripped,
-    upright=bmff_metadata.upright,
-    old_pictures=bmff_metadata.old_pictures,
-    check_conversion=bmff_metadata.check_conversion,
-)
+CODEC = bmff_metadata.make_codec(decode, encode)
