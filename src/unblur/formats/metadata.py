@@ -11,10 +11,10 @@ import struct
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from unblur.formats.jpeg_markers import EXIF
 from unblur.formats.tiff_directory import BYTE, LONG, SHORT, Directory, Tag, TiffFile, read_tiff
 from unblur.formats.tiff_fields import write_block, write_numbers
 
-JPEG_EXIF = b"Exif\0\0"
 JPEG_COMPRESSION = 6
 """Of thumbnails in EXIF (Exif 2.32, 4.5.8)."""
 FURTHER_PAGES = "further pages"
@@ -129,4 +129,4 @@ def _find_orientation(file: TiffFile, directory: Directory) -> tuple[str, int] |
 
 def from_byte_order(exif: bytes) -> bytes:
     """Return an EXIF block without the header that some writers repeat from JPEG."""
-    return exif.removeprefix(JPEG_EXIF)
+    return exif.removeprefix(EXIF)
