@@ -46,8 +46,7 @@ class OnlyBlurry(click.Option):
         """Read the setting; a level becomes the default of ``--blur-level``."""
         with contextlib.suppress(click.BadParameter):
             return super().type_cast_value(ctx, value)
-        level = blur_level(value)
-        ctx.default_map = {**(ctx.default_map or {}), "blur_level": level}
+        _set_default(ctx, "blur_level", blur_level(value))
         return True
 
 
@@ -67,8 +66,13 @@ class Overwrite(click.Option):
         """Read the setting."""
         chosen = super().type_cast_value(ctx, value)
         if chosen:  # --on-existing is read after this option
-            ctx.default_map = {**(ctx.default_map or {}), "on_existing": "overwrite"}
+            _set_default(ctx, "on_existing", "overwrite")
         return chosen
+
+
+def _set_default(ctx: click.Context, option: str, value: object) -> None:
+    """Set the default of an option that is read later."""
+    ctx.default_map = {**(ctx.default_map or {}), option: value}
 
 
 def one_of(names: list[str]) -> str:
