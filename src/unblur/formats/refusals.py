@@ -26,11 +26,7 @@ _FORMATS: tuple[tuple[int, bytes, str], ...] = (
 COMPACT = "the compact form of AVIF and HEIF (mif3) cannot be processed; save it as ordinary AVIF"
 _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (8, b"mif3", COMPACT),
-    (
-        0,
-        b"version https://git-lfs",
-        "a Git LFS pointer, not the photo; run: git lfs pull",
-    ),
+    (0, b"version https://git-lfs", "a Git LFS pointer, not the photo; run: git lfs pull"),
     (0, b"/annex/objects/", "a git-annex pointer, not the photo; run: git annex get"),
     (0, b"\0\5\x16\7", "extra data that macOS keeps beside a photo (AppleDouble), not the photo"),
 )
