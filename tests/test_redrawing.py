@@ -143,6 +143,33 @@ def test_a_new_thumbnail_in_png_has_a_true_checksum():
         assert zlib.crc32(chunk.raw[4:-4]) == int.from_bytes(chunk.raw[-4:], "big")
 
 
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt"])
+@pytest.mark.parametrize("name", [b"exif", b"APP1"])
+def test_a_thumbnail_in_exif_that_is_a_text_of_png_shows_the_new_photo(name, kind):
+    exif = exif_with_thumbnail()
+    block = (b"Exif\0\0" + exif).hex().encode()
+    lines = b"\n".join(block[at : at + 72] for at in range(0, len(block), 72))
+    text = b"\n%s\n    %d\n%s\n" % (name, len(exif) + 6, lines)
+    coded = text if kind == b"tEXt" else b"\0" + zlib.compress(text)
+    chunk = png_chunks.make_chunk(kind, b"Raw profile type " + name + b"\0" + coded)
+    data = encode_image(Image.fromarray(OLD), "PNG")
+    result = encoded(data[:33] + chunk + data[33:]).data
+    with Image.open(io.BytesIO(result)) as image:
+        found = image.text["Raw profile type " + name.decode()]
+    lengths = [len(line) for line in found.splitlines()]
+    assert lengths == [len(line) for line in text.splitlines()]
+    new = bytes.fromhex("".join(found.splitlines()[3:]))
+    assert is_new(new[6:][find_thumbnail(exif)])
+    assert new[:6] == b"Exif\0\0"
+
+
+def test_a_damaged_text_of_exif_in_png_stays():
+    data = encode_image(Image.fromarray(OLD), "PNG")
+    for text in (b"", b"\nexif\n 4\nno digits", b"\nexif\n4\nabc"):
+        chunk = png_chunks.make_chunk(b"tEXt", b"Raw profile type exif\0" + text)
+        assert chunk in encoded(data[:33] + chunk + data[33:]).data
+
+
 def test_only_the_exif_chunk_of_a_webp_changes():
     data = with_exif("WEBP", exif_with_thumbnail()) + b"and more"
     kept, new = (encoded(data, refresh).data for refresh in (False, True))

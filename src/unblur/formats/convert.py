@@ -27,8 +27,8 @@ from unblur.formats.pixels import rounded, turned
 
 NO_QUALITY = "the quality does not apply to this {} file"
 
-MOST_PICTURES = 32
-"""JPEG pictures in a file that are redrawn."""
+MOST_PICTURES = 64
+"""Pictures in a file that are decoded or drawn; a hostile file could hold a million."""
 
 
 def convert(
@@ -100,6 +100,8 @@ def make_redraw(pixels: NDArray[Any], turn: Turn) -> Redraw:
     """
 
     def draw(old: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        if next(left, None) is None:
+            return None
         drawn = draw_like(old, pixels)
         if drawn is None and changes_pixels(turn):
             drawn = draw_like(old, turn(pixels))

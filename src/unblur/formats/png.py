@@ -19,7 +19,7 @@ from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
-from unblur.formats import png_metadata
+from unblur.formats import png_metadata, png_pictures
 from unblur.formats.codec import Codec, Target
 from unblur.formats.metadata import Metadata
 from unblur.formats.photo import PNG, Encoded, Photo
@@ -249,6 +249,6 @@ CODEC = Codec(
     coded_pixels=coded_pixels,
     metadata=png_metadata.metadata,
     stripped=png_metadata.stripped,
-    redraw=png_metadata.redraw,
+    redraw=png_pictures.redraw,
     target=Target(_write),
 )

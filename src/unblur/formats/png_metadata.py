@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
 
 from unblur.formats.metadata import Metadata, from_byte_order
-from unblur.formats.old_pictures import Redraw, Redrawn, in_exif
 from unblur.formats.png_chunks import ABOUT_PIXELS, SIGNATURE, Chunk, chunks, make_chunk
 
 XMP = b"XML:com.adobe.xmp\0"
@@ -51,7 +49,7 @@ def _read_block(chunk: Chunk) -> bytes:
     if chunk.type == b"eXIf":
         return from_byte_order(chunk.data)
     if chunk.type == b"iCCP":
-        return _inflate(chunk.data.partition(b"\0")[2][1:])
+        return inflate(chunk.data.partition(b"\0")[2][1:])
     return _read_international_text(chunk.data)
 
 
@@ -62,10 +60,10 @@ def _read_international_text(data: bytes) -> bytes:
     parts = rest[2:].split(b"\0", 2)  # language, translated keyword, text
     if len(parts) < 3:
         raise ValueError("has a damaged text")
-    return _inflate(parts[2]) if is_compressed else parts[2]
+    return inflate(parts[2]) if is_compressed else parts[2]
 
 
-def _inflate(data: bytes) -> bytes:
+def inflate(data: bytes) -> bytes:
     """Decompress a profile or a text, or raise `ValueError`."""
     decompressor = zlib.decompressobj()
     try:
@@ -89,20 +87,6 @@ def with_metadata(data: bytes, blocks: Metadata) -> bytes:
     if blocks.xmp:
         inserted += make_chunk(b"iTXt", XMP + bytes(4) + blocks.xmp)
     return data[:start] + inserted + data[start:]
-
-
-def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
-    """Redraw the pictures in a file's EXIF block."""
-    position = len(SIGNATURE)
-    for chunk in chunks(data):
-        stop = position + len(chunk.raw)
-        if chunk.type == b"eXIf":
-            exif = from_byte_order(chunk.data)
-            new = in_exif(exif, redraw)
-            raw = make_chunk(chunk.type, chunk.data.removesuffix(exif) + new.data)
-            return replace(new, data=data[:position] + raw + data[stop:])
-        position = stop
-    return Redrawn(data)
 
 
 def stripped(data: bytes) -> bytes:
