@@ -140,7 +140,7 @@ def test_a_file_named_as_the_stream_is_a_file(tmp_path, monkeypatch, capfdbinary
     monkeypatch.chdir(tmp_path)
     Path("-").write_bytes(make_jpeg())
     assert unblur.deblur("-", output="out.jpg") == "out.jpg"
-    with pytest.raises(unblur.PhotoError, match="- exists"):
+    with pytest.raises(unblur.PhotoError, match="but - does not end in .jpg"):
         unblur.deblur("out.jpg", output="-")
     assert capfdbinary.readouterr().out == b""
 
@@ -213,7 +213,9 @@ def test_output_is_for_paths_only():
     ("options", "error"),
     [
         ({"device": "mps"}, "DeviceError"),
+        ({"device": "gpu"}, "UsageError"),
         ({"tile": 7}, "UsageError"),
+        ({"max_memory": 0}, "UsageError"),
         ({"strength": 2}, "UsageError"),
     ],
 )

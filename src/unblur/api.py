@@ -24,6 +24,7 @@ from unblur.formats.pixels import to_array, to_samples
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
 from unblur.models.weights import open_model
+from unblur.network import device_kinds
 from unblur.options import STREAM, Engine, Options
 from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
@@ -62,7 +63,8 @@ class Deblurrer:
     Raises:
         WeightsError: If the weights are missing or damaged.
         DeviceError: If the device is missing, or computes wrongly.
-        UsageError: If tile, strength or views are out of range.
+        UsageError: If the device is unknown, or tile, strength, views or max_memory are out of
+            range.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Deblurrer:
             threads=None,
             max_memory=max_memory,
         )
+        _refuse_unknown_device(device)
         self._network: NetworkDeblurrer | None = load_deblurrer(
             open_model(engine.model), engine, warn=_log.warning
         )
@@ -163,6 +166,12 @@ class Deblurrer:
         outcome = steps.publish(finished)
         _tell(outcome.notes + outcome.details)
         return str(job.target)
+
+
+def _refuse_unknown_device(name: str) -> None:
+    names = ("auto", *(kind.name for kind in device_kinds.KINDS))
+    if name not in names:
+        raise UsageError(f"{name!r} is no device: choose one of {', '.join(names)}")
 
 
 def deblur(

@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 
 from unblur.errors import PhotoError, UsageError
-from unblur.formats.photo import CONVERSIONS, Format
+from unblur.formats.photo import Format
 from unblur.limits import most_bytes
 from unblur.options import STREAM, Options
 from unblur.run.done import ALREADY_DONE, IS_RESULT, KnownResults
 from unblur.run.find import Found, KnownFormat, find, format_of, is_folder_at, is_same
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
-from unblur.run.names import comparison_place, result_place
-from unblur.run.obstacles import problem_in_place, problem_of_target
+from unblur.run.names import comparison_place, result_place, wanted_format
+from unblur.run.obstacles import problem_in_place, problem_of_format, problem_of_target
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import Place, Url, backup_of, parse_place
@@ -58,8 +58,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
             continue
         known_format = partial(known.format_of, options=options)
         for found in _photos_at(path, options, listing, plan, known_format):
-            target = _target(found, options, into_folder)
-            plan.jobs.append(Job(found.place, target and _reachable(target)))
+            plan.jobs.append(_plan_photo(found, options, into_folder))
     to_stdout = [job for job in plan.jobs if job.target is None and not job.problem]
     if to_stdout and len(plan.jobs) > 1:
         raise UsageError("standard output can take only one photo: use -o FOLDER/")
@@ -155,6 +154,13 @@ def _plan_stream(options: Options, into_folder: bool) -> Job:
     return Job(None, parse_place(str(options.output)))
 
 
+def _plan_photo(found: Found, options: Options, into_folder: bool) -> Job:
+    target, problem = _target(found, options, into_folder), None
+    if options.output and not into_folder and (form := found.form or format_of(found.place)):
+        problem = problem_of_format(target, form, options)
+    return Job(found.place, target and _reachable(target), problem=problem)
+
+
 def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
     photo = found.place
     if options.in_place:  # the photo itself, not a link to it
@@ -164,12 +170,11 @@ def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
     if options.output is not None and not into_folder:
         return parse_place(options.output)
     like = photo if options.output is None else parse_place(options.output) / found.below
-    return result_place(photo, like, options.suffix, _result_format(found, options))
+    return result_place(photo, like, options.suffix, wanted_format(options) or _kept(found))
 
 
-def _result_format(found: Found, options: Options) -> Format | None:
-    if options.format:
-        return CONVERSIONS[options.format]
+def _kept(found: Found) -> Format | None:
+    """Return the format of a photo's result that is not converted."""
     form = found.form or format_of(found.place)
     return form and form.result
 
