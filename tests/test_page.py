@@ -446,4 +446,6 @@ def test_pictures_inside_photos_that_were_done_earlier_have_the_same_bound(
     unblur("-r", tmp_path)
     result = unblur("-r", tmp_path, "--report", tmp_path / "report.html")
     assert "no room for the small pictures of the last 2" in result.stderr
-    assert len([image for image in read(tmp_path / "report.html").all("img") if "src" in image]) == 2
+    assert (
+        len([image for image in read(tmp_path / "report.html").all("img") if "src" in image]) == 2
+    )

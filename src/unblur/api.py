@@ -102,7 +102,12 @@ class Deblurrer:
         self._network = None
 
     def __call__(
-        self, image: Photo, *, output: str | Path | None = None, overwrite: bool = False
+        self,
+        image: Photo,
+        *,
+        output: str | Path | None = None,
+        overwrite: bool = False,
+        sidecars: bool = False,
     ) -> Photo:
         """Deblur a photo.
 
@@ -111,6 +116,8 @@ class Deblurrer:
             output: For paths: file or folder of the result; by default
                 ``<name>-unblurred.<ext>`` beside the photo.
             overwrite: For paths: replace an existing file.
+            sidecars: For paths: copy files that belong to the photo, such as ``.xmp``, under the
+                result's name.
 
         Returns:
             A result of the same kind: the path of the result, the content of its file, an
@@ -124,16 +131,23 @@ class Deblurrer:
         """
         if self._network is None:
             raise UsageError("the Deblurrer is closed")
-        if not isinstance(image, str | Path) and (output is not None or overwrite):
-            raise UsageError("output and overwrite apply to paths only: other results are returned")
+        if not isinstance(image, str | Path) and (output is not None or overwrite or sidecars):
+            raise UsageError(
+                "output, overwrite and sidecars apply to paths only: other results are returned"
+            )
+        options = Options(
+            output=None if output is None else _not_a_stream(str(output)),
+            on_existing="overwrite" if overwrite else "error",
+            sidecars=sidecars,
+        )
         with _named(image):
-            return cast("Photo", self._deblur_any(image, output, overwrite))
+            return cast("Photo", self._deblur_any(image, options))
 
-    def _deblur_any(self, image: object, output: str | Path | None, overwrite: bool) -> object:
+    def _deblur_any(self, image: object, options: Options) -> object:
         if isinstance(image, Path):
-            return Path(self._deblur_file(str(image), output, overwrite))
+            return Path(self._deblur_file(str(image), options))
         if isinstance(image, str):
-            return self._deblur_file(image, output, overwrite)
+            return self._deblur_file(image, options)
         if isinstance(image, bytes):
             return self._deblur_bytes(image)
         pixels, alpha = _read(image)
@@ -152,11 +166,7 @@ class Deblurrer:
         _tell(photo.notes + encoded.notes)
         return encoded.data
 
-    def _deblur_file(self, path: str, output: str | Path | None, overwrite: bool) -> str:
-        options = Options(
-            output=None if output is None else _not_a_stream(str(output)),
-            on_existing="overwrite" if overwrite else "error",
-        )
+    def _deblur_file(self, path: str, options: Options) -> str:
         with History(IN_MEMORY) as history:
             (job,) = make_plan([_not_a_stream(path)], options, history, "").jobs
         if job.problem:
@@ -179,6 +189,7 @@ def deblur(
     *,
     output: str | Path | None = None,
     overwrite: bool = False,
+    sidecars: bool = False,
     model: str | Path = DEFAULT_MODEL,
     device: str = "auto",
     tile: int | Literal["auto"] = "auto",
@@ -194,7 +205,7 @@ def deblur(
     with Deblurrer(
         model, device=device, tile=tile, strength=strength, views=views, max_memory=max_memory
     ) as deblurrer:
-        return deblurrer(image, output=output, overwrite=overwrite)
+        return deblurrer(image, output=output, overwrite=overwrite, sidecars=sidecars)
 
 
 def blur_score(image: Photo) -> float:

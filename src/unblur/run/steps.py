@@ -24,7 +24,7 @@ from unblur.run.names import wanted_format
 from unblur.run.obstacles import problem_of_format
 from unblur.run.plan import has_other_links
 from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
-from unblur.run.sidecars import Pairs, copy_sidecars, find_sidecars, note_on_sidecars
+from unblur.run.sidecars import Pairs, copy_sidecars, plan_copies
 from unblur.storage import drafts, files, objects
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import FileState, Place, Url, backup_of
@@ -165,12 +165,19 @@ def finish(
         quality=options.quality,
         strip_metadata=options.strip_metadata,
     )
-    notes, sidecars = encoded.notes + _prepare_place(job, options), find_sidecars(job)
-    if not options.sidecars:
-        notes, sidecars = notes + note_on_sidecars(sidecars), ()
+    notes = encoded.notes + _prepare_place(job, options)
+    sidecars, told = plan_copies(job, options)
     height, width = photo.pixels.shape[:2]
     outcome = Outcome(
-        job, Status.DONE, "", width, height, 0.0, notes, photo.notes, source_state=loaded.state
+        job,
+        Status.DONE,
+        "",
+        width,
+        height,
+        0.0,
+        notes + told,
+        photo.notes,
+        source_state=loaded.state,
     )
     outcome, picture = _draw(outcome, loaded, pixels, options)
     if job.target is None:
