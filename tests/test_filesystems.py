@@ -245,7 +245,7 @@ def longest(request, monkeypatch, tmp_path):
         return checked
 
     monkeypatch.setattr(os, "pathconf", pathconf)
-    for call in ("open", "link", "rename", "replace", "lstat", "stat"):
+    for call in ("open", "link", "rename", "replace", "lstat", "stat", "mkdir"):
         monkeypatch.setattr(os, call, limited(getattr(os, call)))
     return limit
 
@@ -293,6 +293,62 @@ def test_the_folder_of_the_result_limits_its_name_even_before_it_is_there(
     (name,) = names(tmp_path / "new" / "newer")
     assert len(name) == longest
     assert name.endswith("n-unblurred.jpg")
+
+
+@pytest.mark.parametrize("letter", ["q", "ż", "🙂"], ids=["one-byte", "two-byte", "four-byte"])
+def test_a_librarys_long_names_are_shortened_in_a_folder_that_takes_only_short_ones(
+    tmp_path, unblur, longest, letter, tmp_path_factory
+):
+    library = tmp_path_factory.mktemp("library")
+    photo = library / "trip" / (letter * (247 // len(letter.encode())) + ".jpg")
+    photo.parent.mkdir()
+    photo.write_bytes(make_jpeg())
+    photo.with_name(f"{photo.name}.xmp").write_bytes(b"rating 5")
+    result = unblur("-r", library, "-o", f"{tmp_path}/out", "--compare", "--sidecars")
+    assert result.code == 0
+    written = names(tmp_path / "out" / "trip")
+    assert [len(os.fsencode(name)) <= longest for name in written] == [True] * len(written)
+    endings = sorted(name.rpartition(letter)[2] for name in written)
+    assert endings[:2] == ["-compared.png", "-unblurred.jpg"]
+    assert unblur("-r", library, "-o", f"{tmp_path}/out", "--compare").stdout == b""  # done already
+
+
+def test_a_sidecar_whose_name_has_no_room_is_named_in_a_note(tmp_path, unblur, longest):
+    photo = tmp_path / ("n" * (longest - len(".jpg.xmp")) + ".jpg")
+    photo.write_bytes(make_jpeg())
+    photo.with_name(f"{photo.name}.xmp").write_bytes(b"rating 5")
+    result = unblur(photo, "--sidecars")
+    assert result.code == 0
+    assert f"{photo.name}.xmp was not copied: cannot write" in result.stderr
+    assert "too long" in result.stderr
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_folders_name_that_does_not_fit_fails_its_photos_alone(
+    tmp_path, unblur, longest, tmp_path_factory
+):
+    library = tmp_path_factory.mktemp("library")
+    for folder in ("short", "n" * 200):
+        (library / folder).mkdir()
+        (library / folder / "a.jpg").write_bytes(make_jpeg())
+    result = unblur("-r", library, "-o", f"{tmp_path}/out")
+    assert names(tmp_path / "out" / "short") == ["a-unblurred.jpg"]
+    assert result.code == (1 if longest < 200 else 0)
+    assert ("name too long" in result.stderr) == (longest < 200)
+    assert "unexpected" not in result.stderr
+
+
+def test_a_models_name_that_is_too_long_is_refused_in_one_line(
+    tmp_path, identity_weights, longest, monkeypatch
+):
+    monkeypatch.setenv("UNBLUR_MODELS_DIR", str(tmp_path / "models"))
+    command = ["models", "import", str(identity_weights), "--name"]
+    fits = "n" * (longest - len(".safetensors"))
+    assert CliRunner().invoke(main, [*command, fits]).exit_code == 0
+    result = CliRunner().invoke(main, [*command, fits + "n"])
+    assert (result.exit_code, "too long" in result.stderr) == (4, True)
+    assert result.stderr.count("\n") == 1
+    assert names(tmp_path / "models") == [f"{fits}.safetensors"]
 
 
 def test_a_system_that_does_not_tell_its_longest_names_takes_255_bytes(tmp_path, monkeypatch):
