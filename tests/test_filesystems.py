@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import stat
 import sys
+import threading
 import time
 import unicodedata
 from concurrent.futures import Future
@@ -24,7 +26,7 @@ from unblur.options import USUAL_CELL, Way
 from unblur.run import steps
 from unblur.storage import drafts, filesystems
 from unblur.storage.drafts import FileDraft, write_all
-from unblur.storage.files import read_photo_bytes
+from unblur.storage.files import read_photo_bytes, read_stream
 from unblur.storage.places import longest_name
 from unblur.storage.temporaries import host, sweep
 
@@ -672,3 +674,33 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(jpeg, unblur, tmp_path
     monkeypatch.setattr(Path, "mkdir", refuse)
     result = unblur(jpeg, "-o", f"{tmp_path}/new/")
     assert f"cannot create {tmp_path / 'new'}: no space left on device" in result.stderr
+
+
+def test_on_windows_ctrl_c_ends_the_wait_for_a_silent_standard_input(monkeypatch):
+    reader, writer = os.pipe()
+    readers, read = [], os.read
+
+    def blocking_read(descriptor, size):  # which no signal interrupts there
+        readers.append(threading.current_thread())
+        return read(descriptor, size)
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "read", blocking_read)
+    stream = SimpleNamespace(fileno=lambda: reader, read1=pytest.fail)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        read_stream(stream)
+    os.close(writer)
+    readers[0].join(5)
+    assert (readers[0].daemon, readers[0].is_alive()) == (True, False)
+    os.close(reader)
+
+
+def test_on_windows_a_pipe_is_read_to_its_end(monkeypatch):
+    reader, writer = os.pipe()
+    os.write(writer, b"a photo")
+    os.close(writer)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with os.fdopen(reader, "rb") as stream:
+        assert read_stream(stream) == b"a photo"
+    assert read_stream(io.BytesIO(b"another")) == b"another"
