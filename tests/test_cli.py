@@ -321,7 +321,7 @@ def test_the_result_is_not_larger_than_a_recoded_photo_must_be(jpeg, unblur):
         (["photo.jpg", "--json", "-o", "-"], 2, "cannot share standard output"),
         (["photo.jpg", "--report", "report.txt"], 2, "ends in .html"),
         (["photo.jpg", "-o", "photo.png"], 1, "does not end in .jpg"),
-        (["photo.jpg", "-o", "photo.jpg", "--format", "png"], 1, "does not end in .png"),
+        (["photo.jpg", "-o", "other.jpg", "--format", "png"], 1, "does not end in .png"),
         (["photo.jpg", "--model", "srn-gray"], 4, "is not on this machine yet"),
     ],
 )

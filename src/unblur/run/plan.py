@@ -58,7 +58,8 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
             continue
         known_format = partial(known.format_of, options=options)
         for found in _photos_at(path, options, listing, plan, known_format):
-            plan.jobs.append(_plan_photo(found, options, into_folder))
+            target = _target(found, options, into_folder)
+            plan.jobs.append(Job(found.place, target and _reachable(target)))
     to_stdout = [job for job in plan.jobs if job.target is None and not job.problem]
     if to_stdout and len(plan.jobs) > 1:
         raise UsageError("standard output can take only one photo: use -o FOLDER/")
@@ -154,13 +155,6 @@ def _plan_stream(options: Options, into_folder: bool) -> Job:
     return Job(None, parse_place(str(options.output)))
 
 
-def _plan_photo(found: Found, options: Options, into_folder: bool) -> Job:
-    target, problem = _target(found, options, into_folder), None
-    if options.output and not into_folder and (form := found.form or format_of(found.place)):
-        problem = problem_of_format(target, form, options)
-    return Job(found.place, target and _reachable(target), problem=problem)
-
-
 def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
     photo = found.place
     if options.in_place:  # the photo itself, not a link to it
@@ -229,6 +223,7 @@ def _check_states(job: Job, options: Options, known: KnownResults) -> Job:
     overwrites = options.on_existing == "overwrite"
     replaceable = {file for file in written if overwrites or known.is_ours(file, source)}
     problems += [problem_of_target(file, file in replaceable, look) for file in written]
+    problems.append(_problem_of_ending(source, target, options))
     return replace(
         job,
         replaces=options.in_place or target in replaceable,
@@ -236,6 +231,19 @@ def _check_states(job: Job, options: Options, known: KnownResults) -> Job:
         replaces_comparison=job.comparison in replaceable,
         problem=next(filter(None, problems), None),
     )
+
+
+def _problem_of_ending(source: Place | None, target: Place, options: Options) -> str | None:
+    """Return why the result cannot have the name that the user chose; ``None`` if it can.
+
+    The photo is opened only if the endings tell that something may be wrong.
+    """
+    wanted = wanted_format(options)
+    endings = wanted.suffixes if wanted else (source.suffix.lower() if source else "",)
+    if source is None or options.output is None or target.suffix.lower() in endings:
+        return None
+    form = format_of(source)
+    return problem_of_format(target, form, options) if form else None
 
 
 def _reason_to_skip(job: Job, options: Options, known: KnownResults) -> str | None:
