@@ -169,16 +169,6 @@ def test_the_originals_quality_is_found_when_it_is_coded_again(coded):
     assert coded[-1] in coded[:-1]
 
 
-@pytest.mark.parametrize(("bits", "depth"), [(0x40, 10), (0x60, 12)])
-def test_more_than_8_bits_are_refused(bits, depth):
-    original = make_avif()
-    config = original.index(b"av1C") + 4
-    deep = bytearray(original)
-    deep[config + 2] |= bits
-    with pytest.raises(PhotoError, match=f"{depth}-bit AVIF"):
-        coding.decode(bytes(deep))
-
-
 def test_a_sequence_is_refused():
     frames = [Image.fromarray(make_pixels(64, 64, seed=seed)) for seed in range(2)]
     sequence = encode_image(frames[0], "AVIF", save_all=True, append_images=frames[1:])
