@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image
 from unblur.errors import PhotoError
 from unblur.formats import avif, bmff, coding, pixels
 from unblur.formats.bmff_boxes import make_box
-from unblur.formats.bmff_items import MIRROR, ROTATION, Reference, as_stored
+from unblur.formats.bmff_items import MIRROR, ROTATION, Property, Reference, as_stored
 from unblur.formats.photo import AVIF, PNG
 
 
@@ -99,24 +100,62 @@ def test_a_file_keeps_about_its_size(quality):
     assert len(recode(original).data) == pytest.approx(len(original), rel=0.25)
 
 
-def with_gain_map(major=b"avif"):
+GAIN = bytes(5) + b"\x40" + struct.pack(">14I", 0, 1, 2, 1, *(0, 1, 2, 1, 1, 1, 1, 64, 1, 64))
+"""How a gain map is applied (ISO 21496-1): one channel, with headroom and gain from 0 to 2 stops,
+gamma 1 and two offsets of 1/64, all of them fractions."""
+
+
+def with_gain_map(major=b"avif", base=None, grouped=False, auxiliary=False):
     """An AVIF with a brighter rendition, an item made of photo and gain map that a brand tells."""
-    file = bmff.read(make_avif(exif=make_exif()))
+    file = bmff.read(base or make_avif(exif=make_exif()))
     first = max(file.items) + 1
-    gain = replace(
-        file.primary, entry=make_item(first, b"av01", None).entry, data=file.primary.data + b"\0"
-    )
+    coded = file.coded
+    gain = replace(coded, entry=make_item(first, b"av01", None).entry, data=coded.data + b"\0")
+    references = (*file.references, Reference(b"dimg", first + 1, (file.primary_id, first)))
+    if auxiliary:
+        kind = Property(make_box(b"auxC", bytes(4) + b"urn:com:apple:photo:hdrgainmap\0"), False)
+        gain = replace(gain, properties=(*gain.properties, kind))
+        references += (Reference(b"auxl", first, (file.primary_id,)),)
     size = next(prop for prop in file.primary.properties if prop.type == b"ispe")
-    toned = make_item(first + 1, b"tmap", bytes(62), size)
+    toned = make_item(first + 1, b"tmap", GAIN, size)
+    group = [100, 2, first + 1, file.primary_id]
+    body = bytes(4) + b"".join(number.to_bytes(4, "big") for number in group)
+    groups = (make_box(b"grpl", make_box(b"altr", body)),) if grouped else ()
     brands = make_box(b"ftyp", major + bytes(4) + b"mif1avifmiaftmap")
+    items = {**file.items, first: gain, first + 1: toned}
+    meta = (*file.meta, *groups)
     return bmff.write(
-        replace(
-            file,
-            items={**file.items, first: gain, first + 1: toned},
-            references=(*file.references, Reference(b"dimg", first + 1, (file.primary_id, first))),
-            before=(brands,),
-        )
+        replace(file, items=items, references=references, meta=meta, before=(brands,))
     )
+
+
+def make_grid(tile=None):
+    """An AVIF of two tiles of 64x64 pixels."""
+    tile = bmff.read(tile or make_avif(size=(64, 64)))
+    size = Property(make_box(b"ispe", bytes(4) + bytes([0, 0, 0, 128, 0, 0, 0, 64])), False)
+    others = tuple(prop for prop in tile.primary.properties if prop.type in (b"pixi", b"colr"))
+    parts = {
+        key: replace(tile.primary, entry=make_item(key, b"av01", None).entry) for key in (2, 3)
+    }
+    grid = make_item(1, b"grid", bytes([0, 0, 0, 1, 0, 128, 0, 64]), size, *others)
+    references = (Reference(b"dimg", 1, (2, 3)),)
+    return bmff.write(replace(tile, primary_id=1, items={1: grid, **parts}, references=references))
+
+
+@pytest.mark.parametrize("base", [make_avif, lambda: make_avif(4), make_grid])
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_a_photo_with_a_gain_map_is_read_in_any_arrangement(base, grouped, auxiliary):
+    original = with_gain_map(base=base(), grouped=grouped, auxiliary=auxiliary)
+    result = recode(original, 1).data
+    before, after = bmff.read(original), bmff.read(result)
+    assert after.meta == before.meta
+    assert after.before == before.before
+    assert any(item.type == b"tmap" for item in after.items.values())
+    photo = coding.decode(result)
+    stripped = coding.encode(photo, photo.pixels, strip_metadata=True).data
+    for data in (original, result, stripped):
+        Image.open(io.BytesIO(data)).load()
 
 
 @pytest.mark.parametrize("major", [b"avif", b"tmap"])

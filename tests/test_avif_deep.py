@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bombs import make_item
 from conftest import check_only_the_picture_changed, make_exif, make_pixels
-from test_avif import make_avif, recode
+from test_avif import make_avif, make_grid, recode
 
 from unblur.errors import PhotoError
 from unblur.formats import bmff, coding
@@ -107,7 +106,7 @@ def test_hdr_colours_stay_in_any_matrix_and_range(matrix, full_range, subsamplin
     told = bmff.read(result).primary.color
     assert (told.primaries, told.transfer) == (9, 16)
     difference = np.abs(coding.decode(result).pixels.astype(int) - photo.pixels)
-    assert difference.mean() < 3 * 64
+    assert difference.mean() < 3 * 257
 
 
 @pytest.mark.parametrize("quality", [50, 75])
@@ -121,16 +120,7 @@ def test_a_file_keeps_about_its_size(quality):
 
 
 def test_a_grid_of_deep_tiles_becomes_one_image():
-    tile = bmff.read(code_deep(size=(64, 64)))
-    size = Property(make_box(b"ispe", bytes(4) + bytes([0, 0, 0, 128, 0, 0, 0, 64])), False)
-    others = tuple(prop for prop in tile.primary.properties if prop.type in (b"pixi", b"colr"))
-    tiles = {
-        key: replace(tile.primary, entry=make_item(key, b"av01", None).entry) for key in (2, 3)
-    }
-    grid = make_item(1, b"grid", bytes([0, 0, 0, 1, 0, 128, 0, 64]), size, *others)
-    references = (bmff.Reference(b"dimg", 1, (2, 3)),)
-    file = replace(tile, primary_id=1, items={1: grid, **tiles}, references=references)
-    photo = coding.decode(bmff.write(file))
+    photo = coding.decode(make_grid(code_deep(size=(64, 64))))
     assert photo.pixels.shape == (64, 128, 3)
     after = bmff.read(coding.encode(photo, photo.pixels).data)
     assert [item.type for item in after.items.values()] == [b"av01"]
