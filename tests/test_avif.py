@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from dataclasses import replace
 
@@ -208,11 +209,60 @@ def test_the_originals_quality_is_found_when_it_is_coded_again(coded):
     assert coded[-1] in coded[:-1]
 
 
-def test_a_sequence_is_refused():
-    frames = [Image.fromarray(make_pixels(64, 64, seed=seed)) for seed in range(2)]
-    sequence = encode_image(frames[0], "AVIF", save_all=True, append_images=frames[1:])
+def make_animation(count=2, channels=3, told=None):
+    """An animation whose tracks tell another number of frames than they have."""
+    frames = [Image.fromarray(make_pixels(64, 64, channels, seed=seed)) for seed in range(count)]
+    options = {"save_all": True, "append_images": frames[1:], "speed": 10}
+    data = bytearray(encode_image(frames[0], "AVIF", **options))
+    for found in re.finditer(b"stsz", data) if told is not None else ():
+        at = found.end() + 8  # behind version and common size
+        assert int.from_bytes(data[at : at + 4], "big") == count
+        data[at : at + 4] = told.to_bytes(4, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("told", [None, 0, 3])
+def test_an_animation_is_refused(channels, told):
     with pytest.raises(PhotoError, match="animations"):
-        coding.decode(sequence)
+        coding.decode(make_animation(2, channels, told))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_an_animation_of_one_frame_becomes_a_still_photo(channels):
+    original = make_animation(2, channels, told=1)
+    photo = coding.decode(original)
+    first = Image.open(io.BytesIO(make_animation(2, channels))).convert("RGB")
+    assert np.abs(photo.pixels.astype(int) - np.asarray(first)).mean() < 1
+    encoded = coding.encode(photo, 255 - photo.pixels)
+    assert encoded.notes == (bmff.ONE_FRAME,)
+    assert not {b"avis", b"moov"} & set(re.findall(b"avis|moov", encoded.data))
+    with Image.open(io.BytesIO(encoded.data)) as image:
+        assert getattr(image, "n_frames", 1) == 1
+        shown = np.asarray(image.convert("RGB")).astype(int)
+    assert np.abs(shown - (255 - photo.pixels)).mean() < 8
+    assert AVIF in (photo.format, coding.decode(encoded.data).format)
+
+
+def test_a_frame_that_is_not_the_photo_is_no_still_photo():
+    original = bytearray(make_animation(told=1))
+    at = original.index(b"stco") + 12
+    offset = int.from_bytes(original[at : at + 4], "big") + 1
+    original[at : at + 4] = offset.to_bytes(4, "big")
+    with pytest.raises(PhotoError, match="animations"):
+        coding.decode(bytes(original))
+
+
+def test_a_track_without_items_is_an_animation():
+    original = make_animation().replace(b"meta", b"free", 1)
+    with pytest.raises(PhotoError, match="animations"):
+        coding.decode(original)
+
+
+def test_a_copy_for_a_library_announces_no_track():
+    original = make_avif().replace(b"avifmif1", b"avismif1")
+    assert b"avis" not in bmff.write(as_stored(bmff.read(original)))
+    assert coding.decode(original).pixels.shape == (64, 63, 3)
 
 
 def test_a_pillow_without_avif_is_told(monkeypatch):

@@ -27,6 +27,8 @@ _NCLX = ">4sHHHB"
 
 ITEM_BRANDS = frozenset({b"tmap"})
 """Brands that need an item of the same type: libavif refuses files without it."""
+TRACK_BRANDS = frozenset({b"avis", b"msf1", b"hevc", b"hevx"})
+"""Brands that need a track of frames: libavif refuses files without one."""
 
 MOST_PIXELS_DECODED = 8
 """Most pixels in the parts of an image for each of its own: tiles reach over its border."""
@@ -127,6 +129,8 @@ class ItemFile:
     """Boxes before meta."""
     after: tuple[bytes, ...] = ()
     """Boxes after meta except mdat, and other bytes at the end."""
+    notes: tuple[str, ...] = ()
+    """Notes for the user on what was not read."""
 
     @property
     def primary(self) -> Item:
@@ -207,11 +211,11 @@ def as_stored(file: ItemFile) -> ItemFile:
 
 
 def with_true_brands(box: bytes, items: Mapping[int, Item]) -> bytes:
-    """Return a box; a ftyp box without the brands of missing items."""
+    """Return a box; a ftyp box without the brands of tracks and of missing items."""
     length, kind = int.from_bytes(box[:4], "big"), box[4:8]
     if kind != b"ftyp" or length != len(box) or length < 16:
         return box
-    missing = ITEM_BRANDS - {item.type for item in items.values()}
+    missing = TRACK_BRANDS | ITEM_BRANDS - {item.type for item in items.values()}
     major, version, *others = (box[at : at + 4] for at in range(8, len(box), 4))
     others = [brand for brand in others if brand not in missing]
     if major in missing:
@@ -282,9 +286,9 @@ def splice(original: ItemFile, coded: ItemFile) -> tuple[ItemFile, tuple[str, ..
         for ref in coded.references
     ]
     before, after = (tuple(filter(_is_kept, part)) for part in (original.before, original.after))
-    notes: tuple[str, ...] = ()
+    notes = original.notes
     if len(before) + len(after) < len(original.before) + len(original.after):
-        notes = ("the C2PA manifest was left out: it signs the pixels as they were",)
+        notes += ("the C2PA manifest was left out: it signs the pixels as they were",)
     result = replace(
         original, items=items, references=tuple(references), before=before, after=after
     )
