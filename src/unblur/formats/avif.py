@@ -50,7 +50,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     if file.primary.color and not file.primary.color.full_range and not depth:
         coding["range"] = "limited"
     coding["quality"] = AS_ORIGINAL
-    return Photo(pixels, None, AVIF, data, coding, index=file)
+    return Photo(pixels, None, AVIF, data, coding, file.notes, index=file)
 
 
 def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:

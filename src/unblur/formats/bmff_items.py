@@ -286,9 +286,9 @@ def splice(original: ItemFile, coded: ItemFile) -> tuple[ItemFile, tuple[str, ..
         for ref in coded.references
     ]
     before, after = (tuple(filter(_is_kept, part)) for part in (original.before, original.after))
-    notes = original.notes
+    notes: tuple[str, ...] = ()
     if len(before) + len(after) < len(original.before) + len(original.after):
-        notes += ("the C2PA manifest was left out: it signs the pixels as they were",)
+        notes = ("the C2PA manifest was left out: it signs the pixels as they were",)
     result = replace(
         original, items=items, references=tuple(references), before=before, after=after
     )

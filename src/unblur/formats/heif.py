@@ -50,7 +50,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         depth = coding["bit_depth"]
         pixels = widened(pixels >> np.uint16(16 - depth), depth)
     coding["quality"] = AS_ORIGINAL
-    return Photo(pixels, None, HEIF, data, coding, index=file)
+    return Photo(pixels, None, HEIF, data, coding, file.notes, index=file)
 
 
 def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
