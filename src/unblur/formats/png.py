@@ -250,5 +250,6 @@ CODEC = Codec(
     coded_pixels=coded_pixels,
     metadata=png_metadata.metadata,
     stripped=png_metadata.stripped,
+    redraw=png_metadata.redraw,
     target=Target(_write),
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 from unblur.formats.metadata import Metadata, from_byte_order
+from unblur.formats.old_pictures import Redraw, Redrawn, in_exif
 from unblur.formats.png_chunks import ABOUT_PIXELS, SIGNATURE, Chunk, chunks, make_chunk
 
 XMP = b"XML:com.adobe.xmp\0"
@@ -87,6 +89,20 @@ def with_metadata(data: bytes, blocks: Metadata) -> bytes:
     if blocks.xmp:
         inserted += make_chunk(b"iTXt", XMP + bytes(4) + blocks.xmp)
     return data[:start] + inserted + data[start:]
+
+
+def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
+    """Redraw the pictures in a file's EXIF block."""
+    position = len(SIGNATURE)
+    for chunk in chunks(data):
+        stop = position + len(chunk.raw)
+        if chunk.type == b"eXIf":
+            exif = from_byte_order(chunk.data)
+            new = in_exif(exif, redraw)
+            raw = make_chunk(chunk.type, chunk.data.removesuffix(exif) + new.data)
+            return replace(new, data=data[:position] + raw + data[stop:])
+        position = stop
+    return Redrawn(data)
 
 
 def stripped(data: bytes) -> bytes:

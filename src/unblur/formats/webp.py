@@ -8,6 +8,7 @@ file keeps its quality, read from the quantiser of its VP8 frame, and its alpha 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from unblur.errors import PhotoError
 from unblur.formats.codec import Codec, Target
 from unblur.formats.metadata import Metadata, from_byte_order
+from unblur.formats.old_pictures import Redraw, Redrawn, in_exif
 from unblur.formats.photo import WEBP, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, refuse_large, to_array
 from unblur.formats.png_chunks import Chunk
@@ -32,6 +34,7 @@ ANIMATION_FLAG = 0x02
 FRAME_FIELDS_BYTES = 16
 """Place, size, duration and flags of a frame, before its picture."""
 PARTIAL = "an animation whose only frame is smaller than itself cannot be processed"
+RIFF_HEADER_BYTES, CHUNK_HEADER_BYTES = 12, 8
 C2PA = b"C2PA"
 
 FRAME_START = b"\x9d\x01\x2a"
@@ -77,7 +80,7 @@ def chunks(data: bytes) -> Iterator[Chunk]:
 
 def _chunks(data: bytes) -> Iterator[Chunk]:
     stop = _form_end(data)
-    position = 12
+    position = RIFF_HEADER_BYTES
     while position < stop:
         length = int.from_bytes(data[position + 4 : position + 8], "little")
         end = position + 8 + length
@@ -317,6 +320,19 @@ def _image_chunk(data: bytes) -> Chunk:
     return frame
 
 
+def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
+    """Redraw the pictures in a file's EXIF block."""
+    position = RIFF_HEADER_BYTES
+    for chunk in chunks(data):
+        if chunk.type == b"EXIF":
+            exif = from_byte_order(chunk.data)
+            new = in_exif(exif, redraw)
+            stop = position + CHUNK_HEADER_BYTES + len(chunk.data)
+            return replace(new, data=data[: stop - len(exif)] + new.data + data[stop:])
+        position += len(chunk.raw)
+    return Redrawn(data)
+
+
 def stripped(data: bytes) -> bytes:
     """Return a file with nothing but its picture, its profile and its orientation."""
     return with_metadata(data, read_metadata(data).stripped())
@@ -333,6 +349,7 @@ CODEC = Codec(
     coded_pixels=coded_pixels,
     metadata=read_metadata,
     stripped=stripped,
+    redraw=redraw,
     # 14 bits hold a side in the headers of VP8 and VP8L.
     target=Target(_write, longest_side=16_383, is_8_bit=True, has_quality=True),
 )
