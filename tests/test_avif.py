@@ -107,15 +107,20 @@ GAIN = bytes(5) + b"\x40" + struct.pack(">14I", 0, 1, 2, 1, *(0, 1, 2, 1, 1, 1, 
 gamma 1 and two offsets of 1/64, all of them fractions."""
 
 
-def with_gain_map(major=b"avif", base=None, grouped=False, auxiliary=False):
-    """An AVIF with a brighter rendition, an item made of photo and gain map that a brand tells."""
+BRANDS = {b"av01": b"avif", b"hvc1": b"heic"}
+APPLE_MAP = b"urn:com:apple:photo:2020:aux:hdrgainmap\0"
+
+
+def with_gain_map(major=b"avif", base=None, grouped=False, auxiliary=False, hidden=False):
+    """A photo with a brighter rendition, an item made of photo and gain map that a brand tells."""
     file = bmff.read(base or make_avif(exif=make_exif()))
-    first = max(file.items) + 1
-    coded = file.coded
-    gain = replace(coded, entry=make_item(first, b"av01", None).entry, data=coded.data + b"\0")
+    first, coded = max(file.items) + 1, file.coded
+    entry = bytearray(make_item(first, coded.type, None).entry)
+    entry[11] = hidden  # the last of the flags
+    gain = replace(coded, entry=bytes(entry))
     references = (*file.references, Reference(b"dimg", first + 1, (file.primary_id, first)))
     if auxiliary:
-        kind = Property(make_box(b"auxC", bytes(4) + b"urn:com:apple:photo:hdrgainmap\0"), False)
+        kind = Property(make_box(b"auxC", bytes(4) + APPLE_MAP), False)
         gain = replace(gain, properties=(*gain.properties, kind))
         references += (Reference(b"auxl", first, (file.primary_id,)),)
     size = next(prop for prop in file.primary.properties if prop.type == b"ispe")
@@ -123,7 +128,7 @@ def with_gain_map(major=b"avif", base=None, grouped=False, auxiliary=False):
     group = [100, 2, first + 1, file.primary_id]
     body = bytes(4) + b"".join(number.to_bytes(4, "big") for number in group)
     groups = (make_box(b"grpl", make_box(b"altr", body)),) if grouped else ()
-    brands = make_box(b"ftyp", major + bytes(4) + b"mif1avifmiaftmap")
+    brands = make_box(b"ftyp", major + bytes(4) + b"mif1" + BRANDS[coded.type] + b"miaftmap")
     items = {**file.items, first: gain, first + 1: toned}
     meta = (*file.meta, *groups)
     return bmff.write(

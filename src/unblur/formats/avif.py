@@ -15,6 +15,7 @@ from PIL import features
 
 from unblur.errors import PhotoError
 from unblur.formats import av1, avif_deep, bmff, bmff_metadata
+from unblur.formats.bmff_gain_maps import find_companions, with_new_gain_maps
 from unblur.formats.bmff_items import (
     CROP,
     Item,
@@ -50,13 +51,15 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     if file.primary.color and not file.primary.color.full_range and not depth:
         coding["range"] = "limited"
     coding["quality"] = AS_ORIGINAL
-    return Photo(pixels, None, AVIF, data, coding, file.notes, index=file)
+    gain_maps = find_companions(file, decode, max_pixels)
+    return Photo(pixels, None, AVIF, data, coding, file.notes, index=file, companions=gain_maps)
 
 
 def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
     """Code new pixels as the original's were, in its container."""
     original: ItemFile = photo.index
     coding = with_quality(photo, original.coded_length, _code)
+    original = with_new_gain_maps(original, photo.companions, encode)
     file, notes = splice(original, bmff.read(_code(pixels, **coding)))
     return Encoded(bmff.write(file), notes)
 

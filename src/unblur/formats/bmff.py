@@ -10,14 +10,20 @@ from dataclasses import dataclass, field, replace
 
 from unblur.errors import PhotoError
 from unblur.formats.bmff_boxes import Box, Cursor, boxes, make_box, open_full_box, read_box
-from unblur.formats.bmff_items import Item, ItemFile, Property, Reference, with_true_brands
+from unblur.formats.bmff_items import (
+    WIDEST_SHORT_ID,
+    Item,
+    ItemFile,
+    Property,
+    Reference,
+    with_true_brands,
+)
 from unblur.formats.bmff_tracks import is_still
 from unblur.formats.refusals import ANIMATED, COMPACT, ONE_FRAME
 from unblur.limits import limited, refuse_excess
 
 INDEXING = frozenset({b"iinf", b"iloc", b"iprp", b"iref", b"idat"})
 """Boxes in meta that are written again."""
-WIDEST_SHORT_ID = 0xFFFF
 MOST_LINKS = 100_000
 """Pieces of data, properties or other items of all items together. A photo of 500 megapixels in
 tiles of 512x512 has 2,000 tiles, each of about five properties."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
 from unblur.formats import bmff, bmff_metadata
+from unblur.formats.bmff_gain_maps import find_companions, with_new_gain_maps
 from unblur.formats.bmff_items import CROP, ItemFile, as_stored, refuse_costly, splice
 from unblur.formats.photo import HEIF, Encoded, Photo
 from unblur.formats.pixels import refuse_large, rounded, widened
@@ -50,13 +51,15 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         depth = coding["bit_depth"]
         pixels = widened(pixels >> np.uint16(16 - depth), depth)
     coding["quality"] = AS_ORIGINAL
-    return Photo(pixels, None, HEIF, data, coding, file.notes, index=file)
+    gain_maps = find_companions(file, decode, max_pixels)
+    return Photo(pixels, None, HEIF, data, coding, file.notes, index=file, companions=gain_maps)
 
 
 def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
     """Code new pixels as the original's were, in its container."""
     original: ItemFile = photo.index
     coding = with_quality(photo, original.coded_length, _code)
+    original = with_new_gain_maps(original, photo.companions, encode)
     original = original.with_primary(original.primary.without({CROP}))
     file, notes = splice(original, bmff.read(_code(pixels, **coding)))
     return Encoded(bmff.write(file), notes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from unblur.formats import jpeg_metadata, jpeg_pictures
 from unblur.formats.codec import Codec, Target
 from unblur.formats.jpeg_colors import move_colors
 from unblur.formats.jpeg_end import with_end
+from unblur.formats.jpeg_gain_maps import find_companions, with_new_gain_maps
 from unblur.formats.jpeg_index import move_index
 from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.metadata import Metadata
@@ -43,7 +45,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     data, parts, notes = _with_end(data, max_pixels)
     image = _open(marks.without_metadata(data, parts), max_pixels)
     coding = _read_coding(image, marks.is_rgb_coded(data, parts))
-    return Photo(to_array(image), None, JPEG, data, coding, notes, index=parts)
+    pixels, gain_maps = to_array(image), find_companions(data, parts, decode, max_pixels)
+    return Photo(pixels, None, JPEG, data, coding, notes, index=parts, companions=gain_maps)
 
 
 def _with_end(data: bytes, max_pixels: int) -> tuple[bytes, tuple[Segment, ...], tuple[str, ...]]:
@@ -103,7 +106,13 @@ def _read_subsampling(image: JpegImageFile) -> str:
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
     """Code new pixels with the original's tables and sampling, in its container."""
-    original, parts = photo.container, photo.index
+    original, notes = with_new_gain_maps(photo.container, photo.companions, encode)
+    encoded = _encode(photo, original, pixels)
+    return replace(encoded, notes=encoded.notes + notes)
+
+
+def _encode(photo: Photo, original: bytes, pixels: NDArray[np.uint8]) -> Encoded:
+    parts = photo.index
     if pixels.shape[2] == 1 or photo.coding["keep_rgb"]:
         return splice(original, code_pixels(pixels, None, "JPEG", **photo.coding), parts)
     image = open_image(marks.without_metadata(original, parts), ["JPEG"], pixels.size)

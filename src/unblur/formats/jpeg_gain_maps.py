@@ -1,0 +1,107 @@
+"""Gain maps in JPEG files: whole JPEG images behind the first one.
+
+They are listed in the multi-picture index (CIPA DC-007), and in XMP with their lengths (Ultra HDR
+image format). So a new one takes exactly the place of the old one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unblur.formats import jpeg_markers as marks
+from unblur.formats.jpeg_index import find_pictures
+from unblur.formats.jpeg_markers import Segment, segments
+from unblur.formats.old_pictures import GAIN_MAP, describe
+from unblur.formats.photo import Companion, Encoded, Photo
+
+MARKS = (b"hdrgm:", b"HDRGainMap", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")
+"""Names in the metadata of gain maps: Adobe and Google, Apple, ISO 21496-1."""
+MOST_GAIN_MAPS = 4
+COARSER = (1, 1.15, 1.3, 1.6, 2, 3)
+"""What tables are multiplied by, until a sharper map has the size of the old one."""
+
+
+def find_companions(
+    data: bytes,
+    parts: tuple[Segment, ...],
+    decode: Callable[[bytes, int], Photo],
+    max_pixels: int,
+) -> tuple[Companion, ...]:
+    """Decode the gain maps that can be decoded.
+
+    Args:
+        data: The whole file.
+        parts: Its segments.
+        decode: Decodes a JPEG file.
+        max_pixels: Larger ones are left out.
+    """
+    companions = []
+    for place in _find_places(data, parts):
+        with contextlib.suppress(Exception):  # Pillow raises anything; the photo itself is whole
+            companions.append(Companion(decode(data[place], max_pixels), place))
+    return tuple(companions[:MOST_GAIN_MAPS])
+
+
+def _find_places(data: bytes, parts: tuple[Segment, ...]) -> Iterator[slice]:
+    end = marks.image_end(data, parts)
+    starts = {end}
+    for segment in parts:
+        payload = segment.payload(data) if segment.marker == marks.APP2 else b""
+        if payload.startswith(marks.MPF):
+            base = segment.stop - len(payload) + len(marks.MPF)
+            starts.update(find_pictures(data[base : segment.stop], base))
+    for start in sorted(starts):
+        if start >= end and data.startswith(b"\xff\xd8\xff", start):
+            with contextlib.suppress(ValueError):
+                picture = data[start:]
+                found = tuple(segments(picture))
+                if _is_gain_map(picture, found):
+                    yield slice(start, start + marks.image_end(picture, found))
+
+
+def _is_gain_map(data: bytes, parts: Iterable[Segment]) -> bool:
+    metadata = [segment.payload(data) for segment in parts if segment.is_metadata]
+    return any(mark in block for mark in MARKS for block in metadata)
+
+
+def with_new_gain_maps(
+    data: bytes,
+    companions: tuple[Companion, ...],
+    encode: Callable[[Photo, NDArray[np.uint8]], Encoded],
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return a file whose gain maps have new pixels, and a note if one does not fit in its place.
+
+    Args:
+        data: The whole file.
+        companions: Its gain maps.
+        encode: Writes new pixels into a JPEG file.
+    """
+    output, notes = bytearray(data), tuple[str, ...]()
+    for companion in companions:
+        if companion.pixels is not None:
+            room = companion.place.stop - companion.place.start
+            new = _code(companion.photo, companion.pixels, room, encode)
+            if new is None:
+                notes = describe([GAIN_MAP])
+            else:
+                output[companion.place] = new
+    return bytes(output), notes
+
+
+def _code(
+    photo: Photo, pixels: NDArray[Any], room: int, encode: Callable[[Photo, Any], Encoded]
+) -> bytes | None:
+    """Code a map as the old one, at most a little coarser; ``None`` if it does not fit."""
+    for factor in COARSER:
+        tables = [[min(round(factor * n), 255) for n in t] for t in photo.coding["qtables"]]
+        coding = photo.coding | {"qtables": tables, "optimize": True}
+        data = encode(replace(photo, coding=coding), pixels).data
+        if len(data) <= room:
+            return data.ljust(room, b"\0")
+    return None
