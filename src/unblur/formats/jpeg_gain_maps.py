@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from unblur.formats import jpeg_markers as marks
 from unblur.formats.jpeg_index import find_pictures
 from unblur.formats.jpeg_markers import Segment, segments
+from unblur.formats.jpeg_room import code_within
 from unblur.formats.old_pictures import GAIN_MAP, describe
 from unblur.formats.photo import Companion, Encoded, Photo
 
 MARKS = (b"hdrgm:", b"HDRGainMap", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")
 """Names in the metadata of gain maps: Adobe and Google, Apple, ISO 21496-1."""
 MOST_GAIN_MAPS = 4
-COARSER = (1, 1.15, 1.3, 1.6, 2, 3)
-"""What tables are multiplied by, until a sharper map has the size of the old one."""
 
 
 def find_companions(
@@ -85,8 +84,7 @@ def with_new_gain_maps(
     output, notes = bytearray(data), tuple[str, ...]()
     for companion in companions:
         if companion.pixels is not None:
-            room = companion.place.stop - companion.place.start
-            new = _code(companion.photo, companion.pixels, room, encode)
+            new = _coded(companion, encode)
             if new is None:
                 notes = describe([GAIN_MAP])
             else:
@@ -94,14 +92,14 @@ def with_new_gain_maps(
     return bytes(output), notes
 
 
-def _code(
-    photo: Photo, pixels: NDArray[Any], room: int, encode: Callable[[Photo, Any], Encoded]
+def _coded(
+    companion: Companion, encode: Callable[[Photo, NDArray[np.uint8]], Encoded]
 ) -> bytes | None:
-    """Code a map as the old one, at most a little coarser; ``None`` if it does not fit."""
-    for factor in COARSER:
-        tables = [[min(round(factor * n), 255) for n in t] for t in photo.coding["qtables"]]
-        coding = photo.coding | {"qtables": tables, "optimize": True}
-        data = encode(replace(photo, coding=coding), pixels).data
-        if len(data) <= room:
-            return data.ljust(room, b"\0")
-    return None
+    """Code a new map in the room of the old one; ``None`` if it does not fit."""
+    old, pixels, place = companion.photo, companion.pixels, companion.place
+    assert pixels is not None
+
+    def code(options: dict[str, Any]) -> bytes:
+        return encode(replace(old, coding=options), pixels).data
+
+    return code_within(place.stop - place.start, old.coding, code)
