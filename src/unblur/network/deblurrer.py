@@ -17,18 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unblur.errors import PhotoError, UsageError
+from unblur.errors import PhotoError
 from unblur.main_memory import return_freed_memory
 from unblur.network.bands import LineBuffers, RowQueue, Span, next_band
 from unblur.network.config import SCALES, SRNConfig
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.devices import choose_device, choose_precision, is_lost, is_out_of_memory
-from unblur.network.memory import SMALLEST_TILE_PX, automatic_tile, largest_tile, photo_needs
+from unblur.network.memory import automatic_tile, largest_tile, photo_needs
 from unblur.network.photo_rows import PhotoRows, Pixels, as_seen
 from unblur.network.srn import State, enlarge, shrink
 from unblur.network.transfer import Finish, download, upload
 from unblur.network.views import ALL_VIEWS, mean
-from unblur.options import Engine
+from unblur.options import SMALLEST_TILE_PX, Engine
 
 
 class Network(Protocol):
@@ -74,7 +74,6 @@ class Deblurrer:
 
     Raises:
         DeviceError: If the device is not there.
-        UsageError: If the tile is too small.
     """
 
     def __init__(
@@ -94,8 +93,6 @@ class Deblurrer:
         self._first = self.kind = choose_device(engine.device)
         self._networks: dict[bool, Network] = {}
         self._use(self._first)
-        if self.tile < SMALLEST_TILE_PX:
-            raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
 
     def _use(self, kind: DeviceKind) -> None:
         """Run the network on a device from now on, with the tiles that fit into memory now."""

@@ -22,13 +22,12 @@ from unblur.network.srn_memory import (
     weight_bytes,
 )
 from unblur.network.views import sum_type
+from unblur.options import SMALLEST_TILE_PX
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of the free memory that a tile may take: using too much RAM freezes the machine."""
 LARGEST_TILE_PX = 768
 """Larger tiles are no faster: their feature maps do not fit into the processor's caches."""
-SMALLEST_TILE_PX = 128
-"""Smaller tiles save hardly any memory."""
 TILE_STEP_PX = 64
 PROGRAM_BYTES = 350 << 20
 """Memory of Python and PyTorch before the first photo; an upper bound."""
