@@ -4,13 +4,14 @@
 photo, blurs it by the motion of a hand, and stores it as a phone does: an 8-bit photo, and a
 gain map of fewer pixels, the logarithm of scene over photo. The photo is deblurred; the map is
 kept or changed in one of several ways. Photo and map together give a rendition (ISO 21496-1),
-which is compared with the sharp scene: root mean square of the error in stops, near highlights
-(where the photo is clipped or compressed, and where its blur reaches) and elsewhere.
+which is compared with the sharp scene: root mean square of the error in stops, near highlights,
+on old streaks (where the blurred scene is bright and the sharp one is not), and elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -35,10 +36,12 @@ RADIUS, SMOOTHNESS = 6, 1e-3
 
 
 def to_linear(stored: Tensor) -> Tensor:
+    """Undo the curve of sRGB; values of images are tensors (1, C, H, W)."""
     return torch.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
 
 
 def to_stored(linear: Tensor) -> Tensor:
+    """Apply the curve of sRGB; above 1 is white."""
     linear = linear.clamp(0, 1)
     return torch.where(
         linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=1e-9) ** (1 / 2.4) - 0.055
@@ -59,29 +62,33 @@ def compressed(scene: Tensor, boost: float) -> Tensor:
 
 
 def luma(image: Tensor) -> Tensor:
+    """Return the luminance (1, 1, H, W) of linear light, or the like of stored values."""
     weights = image.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]
     return (image * weights).sum(1, keepdim=True)
 
 
 def reduced(image: Tensor, factor: int) -> Tensor:
+    """Average squares of pixels."""
     return F.avg_pool2d(image, factor)
 
 
 def enlarged(image: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Resize bilinearly to (H, W)."""
     return F.interpolate(image, size, mode="bilinear", align_corners=False)
 
 
 def to_bytes(image: Tensor) -> NDArray[np.uint8]:
+    """Round values in [0, 1] to an array (H, W, C)."""
     return np.ascontiguousarray((image[0].permute(1, 2, 0) * 255).round().byte().numpy())
 
 
 def from_bytes(pixels: NDArray[np.uint8]) -> Tensor:
+    """Return the values of an array (H, W, C)."""
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
 
 
 def through_jpeg(image: Tensor, quality: int) -> Tensor:
-    import io
-
+    """Code an image, (1, 1 or 3, H, W), and decode it."""
     pixels, buffer = to_bytes(image), io.BytesIO()
     grey = pixels.shape[2] == 1
     Image.fromarray(pixels[..., 0] if grey else pixels).save(buffer, "JPEG", quality=quality)
@@ -96,11 +103,13 @@ def gain_between(scene: Tensor, photo: Tensor, stops: float) -> Tensor:
 
 
 def rendition(photo: Tensor, gain: Tensor, stops: float) -> Tensor:
+    """Apply a gain map to a stored photo: linear light, 1 is the photo's white."""
     gain = enlarged(gain, photo.shape[-2:])
     return (to_linear(photo) + OFFSET) * 2 ** (gain * stops) - OFFSET
 
 
 def window_mean(image: Tensor) -> Tensor:
+    """Average the square window around each pixel."""
     side = 2 * RADIUS + 1
     return F.avg_pool2d(F.pad(image, (RADIUS,) * 4, mode="replicate"), side, 1)
 
@@ -120,9 +129,8 @@ def guided(gain: Tensor, guide: Tensor, new_guide: Tensor) -> Tensor:
     return (window_mean(slope) * new_guide + window_mean(offset) + rest).clamp(0, 1)
 
 
-def measure(path: Path, network: Deblurrer, tone: Callable, seed: int, factor: int) -> dict:
-    """Return errors in stops by treatment of the map: near highlights, elsewhere."""
-    generator = torch.Generator().manual_seed(seed)
+def make_scene(path: Path, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    """Return a sharp scene and a blurred one, (1, 3, H, W), and the light of its lamps."""
     image = Image.open(path).convert("RGB")
     image.thumbnail((1400, 1400))
     corner = ((image.width - SIDE) // 2, (image.height - SIDE) // 2)
@@ -133,8 +141,19 @@ def measure(path: Path, network: Deblurrer, tone: Callable, seed: int, factor: i
         torch.tensor([boost]), torch.zeros(1), torch.tensor([0.7]), torch.zeros(1, dtype=torch.bool)
     )
     sharp = light.brighten(linear, highlights)
-    path_ = paths.draw_hand(torch.tensor([26.0]), generator, 32, 10.0)
-    blurred = motion.blur_by_kernels(sharp, motion.kernels_of(path_))
+    hand = paths.draw_hand(torch.tensor([26.0]), generator, 32, 10.0)
+    return sharp, motion.blur_by_kernels(sharp, motion.kernels_of(hand)), boost
+
+
+def measure(
+    path: Path,
+    network: Deblurrer,
+    tone: Callable[[Tensor, float], Tensor],
+    seed: int,
+    factor: int,
+) -> dict[str, list[float]]:
+    """Return errors in stops by treatment of the map, in each of `PLACES`."""
+    sharp, blurred, boost = make_scene(path, torch.Generator().manual_seed(seed))
     stops = math.log2(boost)
     photo = through_jpeg(to_stored(tone(blurred, boost)), 92)
     gain = through_jpeg(reduced(gain_between(blurred, photo, stops), factor), MAP_QUALITY)
@@ -166,26 +185,27 @@ def measure(path: Path, network: Deblurrer, tone: Callable, seed: int, factor: i
     return errors
 
 
+def show(found: list[dict[str, list[float]]]) -> None:
+    """Print mean errors, and the spread of their ratios to those with a kept map."""
+    for name in found[0]:
+        table = np.array([errors[name] for errors in found])
+        ratios = table / np.array([errors["kept"] for errors in found])
+        print(f"{name:26}", *(f"{value:.3f}" for value in np.nanmean(table, 0)))
+        for place, ratio in zip(PLACES, ratios.T, strict=True):
+            spread = np.nanquantile(ratio, [0, 0.1, 0.5, 0.9, 1])
+            print(f"    {place:20}", *(f"{value:.3f}" for value in spread))
+
+
 def main() -> None:
-    """Print a table: medians and worst changes over all photos."""
+    """Print a table for each tone mapping and size of the map."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", nargs="+", type=Path)
-    arguments = parser.parse_args()
+    photos = parser.parse_args().photos
     with Deblurrer(device="cpu") as network:
         for tone in (clipped, compressed):
             for factor in (4, 2):
-                found = [
-                    measure(path, network, tone, seed, factor)
-                    for seed, path in enumerate(arguments.photos)
-                ]
-                print(f"\n{tone.__name__}, map of 1/{factor} of each side, {len(found)} photos")
-                for name in found[0]:
-                    table = np.array([errors[name] for errors in found])
-                    ratios = table / np.array([errors["kept"] for errors in found])
-                    print(f"{name:26}", *(f"{value:.3f}" for value in np.nanmean(table, 0)))
-                    for place, ratio in zip(PLACES, ratios.T, strict=True):
-                        spread = np.nanquantile(ratio, [0, 0.1, 0.5, 0.9, 1])
-                        print(f"    {place:20}", *(f"{value:.3f}" for value in spread))
+                print(f"\n{tone.__name__}, map of 1/{factor} of each side, {len(photos)} photos")
+                show([measure(p, network, tone, seed, factor) for seed, p in enumerate(photos)])
 
 
 if __name__ == "__main__":
