@@ -131,6 +131,11 @@ def test_a_damaged_gain_map_stays_and_the_photo_is_processed():
     assert STALE in encoded.notes
 
 
+def test_a_map_larger_than_its_photo_is_not_decoded():
+    assert coding.decode(ultra_hdr(make_map(size=(80, 97)))).companions == ()
+    assert len(coding.decode(ultra_hdr(make_map(size=(80, 96)))).companions) == 1
+
+
 def test_a_gain_map_is_kept_byte_for_byte_if_nothing_deblurs_it():
     second = make_map()
     photo = coding.decode(ultra_hdr(second))

@@ -51,7 +51,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     if file.primary.color and not file.primary.color.full_range and not depth:
         coding["range"] = "limited"
     coding["quality"] = AS_ORIGINAL
-    gain_maps = find_companions(file, decode, max_pixels)
+    gain_maps = find_companions(file, decode, pixels.shape[0] * pixels.shape[1])
     return Photo(pixels, None, AVIF, data, coding, file.notes, index=file, companions=gain_maps)
 
 

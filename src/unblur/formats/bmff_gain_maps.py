@@ -38,14 +38,20 @@ def gain_map_keys(file: ItemFile) -> list[int]:
 
 
 def find_companions(
-    file: ItemFile, decode: Callable[[bytes, int], Photo], max_pixels: int
+    file: ItemFile, decode: Callable[[bytes, int], Photo], most_pixels: int
 ) -> tuple[Companion, ...]:
-    """Decode the gain maps that can be decoded, each as the only image of a file."""
+    """Decode the gain maps that can be decoded, each as the only image of a file.
+
+    Args:
+        file: The photo's file.
+        decode: The format's own function.
+        most_pixels: Those of the photo; larger maps are left out.
+    """
     companions = []
     for key in gain_map_keys(file)[:MOST_GAIN_MAPS]:
         with contextlib.suppress(PhotoError, ValueError, RuntimeError):  # the photo is whole
             alone = bmff.write(as_stored(with_primary(file, key)))
-            companions.append(Companion(decode(alone, max_pixels), key))
+            companions.append(Companion(decode(alone, most_pixels), key))
     return tuple(companions)
 
 

@@ -51,7 +51,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         depth = coding["bit_depth"]
         pixels = widened(pixels >> np.uint16(16 - depth), depth)
     coding["quality"] = AS_ORIGINAL
-    gain_maps = find_companions(file, decode, max_pixels)
+    gain_maps = find_companions(file, decode, pixels.shape[0] * pixels.shape[1])
     return Photo(pixels, None, HEIF, data, coding, file.notes, index=file, companions=gain_maps)
 
 

@@ -46,7 +46,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     data, parts, notes = _with_end(data, max_pixels)
     image = _open(marks.without_metadata(data, parts), max_pixels)
     coding = _read_coding(image, marks.is_rgb_coded(data, parts))
-    pixels, gain_maps = to_array(image), find_companions(data, parts, decode, max_pixels)
+    pixels = to_array(image)
+    gain_maps = find_companions(data, parts, decode, image.width * image.height)
     return Photo(pixels, None, JPEG, data, coding, notes, index=parts, companions=gain_maps)
 
 

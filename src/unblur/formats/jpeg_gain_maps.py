@@ -30,7 +30,7 @@ def find_companions(
     data: bytes,
     parts: tuple[Segment, ...],
     decode: Callable[[bytes, int], Photo],
-    max_pixels: int,
+    most_pixels: int,
 ) -> tuple[Companion, ...]:
     """Decode the gain maps that can be decoded.
 
@@ -38,12 +38,12 @@ def find_companions(
         data: The whole file.
         parts: Its segments.
         decode: Decodes a JPEG file.
-        max_pixels: Larger ones are left out.
+        most_pixels: Those of the photo; larger maps are left out.
     """
     companions = []
     for place in _find_places(data, parts):
         with contextlib.suppress(Exception):  # Pillow raises anything; the photo itself is whole
-            companions.append(Companion(decode(data[place], max_pixels), place))
+            companions.append(Companion(decode(data[place], most_pixels), place))
     return tuple(companions[:MOST_GAIN_MAPS])
 
 
