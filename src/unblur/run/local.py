@@ -55,7 +55,7 @@ class LocalRunner:
         try:
             for job, get in zip(jobs, load_ahead(decoding, jobs, load, ahead), strict=True):
                 try:
-                    loaded = get()
+                    loaded = self._with_new_companions(get())
                     pixels = self._deblur(loaded, session)
                     used = self._deblurrer.used
                 except Exception as error:  # a bug with one photo must not lose the others
@@ -73,6 +73,11 @@ class LocalRunner:
             decoding.shutdown()
         for future in pending:
             future.result()
+
+    def _with_new_companions(self, loaded: LoadedPhoto) -> LoadedPhoto:
+        from unblur.formats.companions import with_new_companions
+
+        return replace(loaded, photo=with_new_companions(loaded.photo, self._deblurrer))
 
     def _deblur(self, loaded: LoadedPhoto, session: Session) -> Pixels:
         from unblur.formats.panorama import deblurred

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
+from unblur.formats.companions import with_new_companions
 from unblur.formats.panorama import deblurred
 from unblur.models.loading import limit_openmp_spinning, load_deblurrer
 from unblur.options import Options
@@ -120,15 +121,21 @@ class Worker:
         loaded = steps.load(job, self._options)
         if source is not None and loaded.state != source:
             raise PhotoError("changed meanwhile: a result may be there; run again")
-        pixels, used = self._computing.submit(self._deblur, loaded.photo).result()
+        photo, pixels, used = self._computing.submit(self._deblur, loaded.photo).result()
+        loaded = replace(loaded, photo=photo)
         finished = steps.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
         outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings, used=used)
         return replace(finished, outcome=outcome)
 
-    def _deblur(self, photo: Photo) -> tuple[Pixels, dict[str, Any]]:
-        """Deblur a photo; return the result, and the device and tile that it was made with."""
-        return deblurred(photo, self._deblurrer), self._deblurrer.used
+    def _deblur(self, photo: Photo) -> tuple[Photo, Pixels, dict[str, Any]]:
+        """Deblur a photo and its companions.
+
+        Returns:
+            The photo with new companions, its new pixels, and the device and tile of these.
+        """
+        photo = with_new_companions(photo, self._deblurrer)
+        return photo, deblurred(photo, self._deblurrer), self._deblurrer.used
 
     def discard(self, number: int) -> None:
         """Delete the unpublished result."""
