@@ -150,7 +150,8 @@ def averaged(plane: Floats, down: int, across: int) -> Floats:
 def _beyond(lines: Floats) -> Floats:
     """Return what the triangle filter would show after the last of an odd number of lines."""
     last, previous = lines[-1], lines[max(-2, -len(lines))]
-    return last + (last - previous) * np.float32(0.5)
+    beyond: Floats = last + (last - previous) * np.float32(0.5)
+    return beyond
 
 
 def sharpened(plane: Floats, weights: Floats, down: int, across: int) -> Floats:
