@@ -28,6 +28,8 @@ RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of the free memory that a tile may take: using too much RAM freezes the machine."""
 LARGEST_TILE_PX = 768
 """Larger tiles are no faster on a CPU: their feature maps do not fit into its caches."""
+LARGEST_MAP = 1 << 30
+"""Numbers in the largest feature map of a GPU's tile; some kernels fail from 2 to 4 GB on."""
 RESIDENT_SHARE = 0.5
 """Share of a tile's budget that a whole photo, its result and coarser results may take."""
 SMALLEST_TILE_PX = 128
@@ -159,7 +161,8 @@ def automatic_tile(
         kind: The device.
         resident: Bytes of its memory that a photo takes besides.
     """
-    largest = LARGEST_TILE_PX if kind is CPU else sys.maxsize
+    per_pixel = math.ceil(max(6, 3 / config.channels * config.width / config.unshuffle**2))
+    largest = LARGEST_TILE_PX if kind is CPU else math.isqrt(LARGEST_MAP // per_pixel)
     return fitting_tile(config, precision, tile_budget(kind) - resident, largest)
 
 
