@@ -13,7 +13,6 @@ from unblur.network.device_kinds import CPU, KINDS
 from unblur.network.devices import is_lost, is_out_of_memory
 from unblur.network.memory import (
     LARGEST_TILE_PX,
-    SMALLEST_TILE_PX,
     automatic_tile,
     fitting_tile,
     free_memory,
@@ -21,6 +20,7 @@ from unblur.network.memory import (
     resident_bytes,
 )
 from unblur.network.srn_memory import tile_bytes_per_pixel
+from unblur.options import SMALLEST_TILE_PX
 
 CONFIG = SRNConfig()
 COMPACT = MODELS[DEFAULT_MODEL].config

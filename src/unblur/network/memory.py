@@ -23,6 +23,7 @@ from unblur.network.srn_memory import (
     weight_bytes,
 )
 from unblur.network.views import sum_bytes
+from unblur.options import SMALLEST_TILE_PX
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of the free memory that a tile may take: using too much RAM freezes the machine."""
@@ -32,8 +33,6 @@ LARGEST_MAP = 1 << 30
 """Numbers in the largest feature map of a GPU's tile; some kernels fail from 2 to 4 GB on."""
 RESIDENT_SHARE = 0.5
 """Share of a tile's budget that a whole photo, its result and coarser results may take."""
-SMALLEST_TILE_PX = 128
-"""Smaller tiles save hardly any memory."""
 TILE_STEP_PX = 64
 PROGRAM_BYTES = 350 << 20
 """Memory of Python and PyTorch before the first photo; an upper bound."""
