@@ -67,7 +67,7 @@ def test_the_snap_takes_its_dependencies_from_the_package_itself():
     (part,) = snap["parts"].values()
     assert part["plugin"] == "python"
     assert not part.keys() & {"python-packages", "python-requirements", "stage-packages"}
-    assert snap["apps"]["unblur"]["command"] == f"bin/{[*PROJECT['scripts']][0]}"
+    assert snap["apps"]["unblur"]["command"] == f"bin/{next(iter(PROJECT['scripts']))}"
     assert snap["license"] == PROJECT["license"]
 
 

@@ -77,9 +77,6 @@ def _config(identifier: str, card: Card) -> dict[str, Any]:
         "model_card": {
             "long_description": card.text,
             "scope": "removing motion blur from a photo",
-            "author": "The unblur authors"
-            if card.source.startswith("this project")
-            else card.source,
             "source": card.source,
             "paper": PAPER,
             "license": card.license,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 OPSET = 18
 """Version of ONNX's operators; ONNX Runtime reads it since 1.14."""
+IR_VERSION = 8
+"""Version of the file format that came with these operators; PyTorch writes a newer one."""
 LEAST_TORCH = (2, 7)
 """Older ones do not name the dynamic dimensions."""
 DIMENSIONS = ("batch", "channels", "height", "width")
@@ -92,6 +94,7 @@ def encode_onnx(network: SRN, half: bool, notes: dict[str, str]) -> bytes:
     model = _trace(deepcopy(network).half() if half else network)
     _tidy(model.graph)
     onnx.helper.set_model_props(model, notes)
+    model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "unblur", notes.get("unblur_version", "")
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
