@@ -24,6 +24,7 @@ from unblur.network.config import SCALES, SRNConfig
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.devices import choose_device, choose_precision, is_lost, is_out_of_memory
 from unblur.network.memory import SMALLEST_TILE_PX, automatic_tile, largest_tile, photo_needs
+from unblur.network.pending import Pending
 from unblur.network.photo_rows import PhotoRows, Pixels, as_seen
 from unblur.network.srn import State, enlarge, shrink
 from unblur.network.transfer import Finish, download, upload
@@ -111,7 +112,13 @@ class Deblurrer:
         return {"device": self.kind.name, "tile": self.tile}
 
     def __call__(self, image: Pixels, on_progress: Callable[[float], None] | None = None) -> Pixels:
-        """Deblur a photo.
+        """Deblur a photo: `start`, and wait for the result; see there."""
+        return self.start(image, on_progress).result()
+
+    def start(self, image: Pixels, on_progress: Callable[[float], None] | None = None) -> Pending:
+        """Start to deblur a photo; two may be under way, so that a GPU never waits.
+
+        A CPU computes when the result is asked for. So only one photo takes memory at a time.
 
         Args:
             image: (H, W, 3) or (H, W, 1), uint8 or uint16, any size from 1x1 up.
@@ -119,13 +126,11 @@ class Deblurrer:
             on_progress: Called with the share of the work that is done, from 0 to 1.
 
         Returns:
-            A new array of the same shape and type.
-
-        Raises:
-            PhotoError: If the photo needs more memory than ``max_memory`` (by default, than is
-                free), or the network's result contains values that are not numbers.
-            MemoryError: If memory runs out even with the smallest tiles on the CPU.
+            The photo under way. All errors are raised by its `Pending.result`.
         """
+        return Pending(lambda: (self._finish(image, on_progress), self.used))
+
+    def _finish(self, image: Pixels, on_progress: Callable[[float], None] | None) -> Pixels:
         try:
             self._use(self._first)  # memory that was full may be free again
             return self._deblur(image, on_progress)
