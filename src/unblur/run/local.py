@@ -25,7 +25,8 @@ from unblur.run.steps import LoadedPhoto
 
 if TYPE_CHECKING:
     from unblur.formats.panorama import Wrapped
-    from unblur.network.deblurrer import Deblurrer, Pending
+    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.pending import Pending
     from unblur.network.photo_rows import Pixels
 
 
@@ -49,11 +50,13 @@ class LocalRunner:
 
     def do(self, jobs: list[Job], session: Session) -> None:
         """Do jobs; deblurred photos are written even if the run is interrupted."""
+        from unblur.network.device_kinds import CPU
         from unblur.network.devices import available_cores
 
-        on_cpu = not self._deblurrer.is_asynchronous
+        on_cpu = self._deblurrer.kind is CPU
         ahead = photos_ahead(session.options, on_cpu, available_cores())
-        with _Batch(self._deblurrer, session, ahead) as batch:
+        most_started = 2 if ahead and not on_cpu else 1
+        with _Batch(self._deblurrer, session, ahead, most_started) as batch:
             batch.do(jobs)
 
 
@@ -83,11 +86,14 @@ class _Batch:
         deblurrer: The network.
         session: The run.
         ahead: See `photos_ahead`.
+        most_started: How many photos the network may have.
     """
 
-    def __init__(self, deblurrer: Deblurrer, session: Session, ahead: int) -> None:
-        self._deblurrer, self._session, self._ahead = deblurrer, session, ahead
-        self._most_started = 2 if deblurrer.is_asynchronous and ahead else 1
+    def __init__(
+        self, deblurrer: Deblurrer, session: Session, ahead: int, most_started: int
+    ) -> None:
+        self._deblurrer, self._session = deblurrer, session
+        self._ahead, self._most_started = ahead, most_started
         self._memory = MemoryQueue()
         self._decoding = ThreadPoolExecutor(max(1, ahead), "decode")
         self._writing = ThreadPoolExecutor(max(1, ahead), "write")

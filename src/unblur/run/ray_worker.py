@@ -13,6 +13,7 @@ import ray
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.formats.panorama import wrapped
 from unblur.models.loading import limit_openmp_spinning, load_deblurrer
+from unblur.network.device_kinds import CPU
 from unblur.options import Options
 from unblur.run import steps
 from unblur.run.in_flight import MemoryQueue
@@ -99,7 +100,7 @@ class Worker:
             warn=self._warnings.append,
         )
         # Beside a GPU, the next photo is there before the result of the one before has come back.
-        self._turns = Semaphore(2 if self._deblurrer.is_asynchronous else 1)
+        self._turns = Semaphore(1 if self._deblurrer.kind is CPU else 2)
         return self._deblurrer.used
 
     def start(self, number: int, job: Job, source: FileState | None) -> Outcome:
