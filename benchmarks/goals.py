@@ -91,6 +91,7 @@ def measure_engine(photo: Path, device: str, rounds: int) -> Figures:
     from unblur.models.catalog import DEFAULT_MODEL, find_weights
     from unblur.models.weights import load_network
     from unblur.network.deblurrer import Deblurrer
+    from unblur.network.devices import choose_precision
     from unblur.options import Engine
 
     network = load_network(find_weights(DEFAULT_MODEL))
@@ -108,7 +109,8 @@ def measure_engine(photo: Path, device: str, rounds: int) -> Figures:
         figures[f"engine, --tile {tile}, seconds"] = timed(lambda d=limited: d(pixels), 1)
     averaging = Deblurrer(network, Engine(device=device, views=8))
     figures["engine, --views 8, seconds"] = timed(lambda: averaging(pixels), 1)
-    return figures | parts_of_the_time(network, pixels, place, deblurrer.precision, rounds)
+    precision = choose_precision(deblurrer.kind)
+    return figures | parts_of_the_time(network, pixels, place, precision, rounds)
 
 
 def timed(act: Callable[[], object], rounds: int) -> float:

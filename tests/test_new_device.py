@@ -116,7 +116,7 @@ def test_doctor_tests_and_describes_a_new_device(failures):
     device = doctor.examine({}).pytorch.devices[0]
     assert (device.name, device.hardware, device.precision) == ("abacus", "wooden frame", "float32")
     tile = tile_on_abacus(MODELS[DEFAULT_MODEL].config)
-    assert tile > LARGEST_TILE_PX
+    assert tile > max(LARGEST_TILE_PX.values())
     assert (device.free_bytes, device.tile, device.problem) == (3 << 30, tile, None)
 
 
@@ -399,7 +399,8 @@ def test_json_names_the_device_of_each_photo(
     failures, tmp_path, identity_weights, capfdbinary, errors, devices, words
 ):
     failures += errors
-    found, said = run(tmp_path, identity_weights)
+    one_at_a_time = ("--max-memory", "64G")  # with two under way, the second may still finish
+    found, said = run(tmp_path, identity_weights, *one_at_a_time)
     listed = capfdbinary.readouterr().out
     found = found or [json.loads(line)["device"] for line in listed.splitlines()]
     assert found == devices

@@ -26,8 +26,9 @@ from unblur.network.views import sum_bytes
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of the free memory that a tile may take: using too much RAM freezes the machine."""
-LARGEST_TILE_PX = 768
-"""Larger tiles are no faster on a CPU: their feature maps do not fit into its caches."""
+LARGEST_TILE_PX = {2: 768, 4: 512}
+"""By the bytes of the type that a CPU computes in. Larger tiles are no faster: their feature maps
+do not fit into the caches."""
 RESIDENT_SHARE = 0.5
 """Share of a tile's budget that a whole photo, its result and coarser results may take."""
 SMALLEST_TILE_PX = 128
@@ -159,13 +160,11 @@ def automatic_tile(
         kind: The device.
         resident: Bytes of its memory that a photo takes besides.
     """
-    largest = LARGEST_TILE_PX if kind is CPU else sys.maxsize
+    largest = LARGEST_TILE_PX[precision.itemsize] if kind is CPU else sys.maxsize
     return fitting_tile(config, precision, tile_budget(kind) - resident, largest)
 
 
-def fitting_tile(
-    config: SRNConfig, precision: torch.dtype, budget: float, largest: int = LARGEST_TILE_PX
-) -> int:
+def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float, largest: int) -> int:
     """Return the side in pixels of the largest square tile that fits into a budget in bytes.
 
     The side is at least `SMALLEST_TILE_PX` and at most ``largest``.
