@@ -22,6 +22,7 @@ from unblur.formats.jpeg_colors import move_colors
 from unblur.formats.jpeg_end import with_end
 from unblur.formats.jpeg_index import lists_previews, move_index
 from unblur.formats.jpeg_markers import Segment, segments
+from unblur.formats.jpeg_stored import read_stored
 from unblur.formats.metadata import Metadata
 from unblur.formats.photo import JPEG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array
@@ -109,10 +110,10 @@ def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
     original, parts = photo.container, photo.index
     if pixels.shape[2] == 1 or photo.coding["keep_rgb"]:
         return splice(original, code_pixels(pixels, None, "JPEG", **photo.coding), parts)
-    image = open_image(marks.without_metadata(original, parts), ["JPEG"], pixels.size)
-    image.draft("YCbCr", image.size)
-    image.load()
-    move_colors(image, photo.pixels, pixels, _BLOCKS[photo.coding["subsampling"]])
+    subsampling = photo.coding["subsampling"]
+    coded = marks.without_metadata(original, parts)
+    stored = read_stored(lambda: _open(coded, pixels.size), subsampling == "4:2:0")
+    image = move_colors(stored, photo.pixels, pixels, _BLOCKS[subsampling])
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", **{**photo.coding, "keep_rgb": False})
     return splice(original, buffer.getvalue(), parts)
