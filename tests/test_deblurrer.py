@@ -18,11 +18,10 @@ from unblur.network.deblurrer import Deblurrer
 from unblur.network.device_kinds import CPU
 from unblur.network.device_network import DeviceNetwork
 from unblur.network.devices import available_devices
-from unblur.network.memory import SMALLEST_TILE_PX
 from unblur.network.photo_rows import PhotoRows
 from unblur.network.srn import SRN
 from unblur.network.views import ALL_VIEWS
-from unblur.options import Engine
+from unblur.options import SMALLEST_TILE_PX, Engine
 
 NETWORKS = {
     "color": SRNConfig(width=2, blocks=1),

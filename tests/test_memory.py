@@ -10,7 +10,6 @@ from unblur.network.device_kinds import CPU, KINDS
 from unblur.network.devices import is_lost, is_out_of_memory
 from unblur.network.memory import (
     LARGEST_TILE_PX,
-    SMALLEST_TILE_PX,
     automatic_tile,
     fitting_tile,
     free_memory,
@@ -18,6 +17,7 @@ from unblur.network.memory import (
 )
 from unblur.network.photo_rows import is_wide
 from unblur.network.srn_memory import tile_bytes_per_pixel
+from unblur.options import SMALLEST_TILE_PX
 
 CONFIG = SRNConfig()
 COMPACT = MODELS[DEFAULT_MODEL].config

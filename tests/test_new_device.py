@@ -19,7 +19,7 @@ from conftest import make_jpeg, make_pixels
 
 from unblur import __version__, doctor
 from unblur.cli import main
-from unblur.errors import DeviceError, PhotoError, UsageError
+from unblur.errors import DeviceError, PhotoError
 from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network import deblurrer as deblurrer_module
 from unblur.network import device_kinds
@@ -27,10 +27,10 @@ from unblur.network.config import SCALES, SRNConfig
 from unblur.network.deblurrer import Deblurrer
 from unblur.network.device_kinds import DeviceKind
 from unblur.network.device_network import DeviceNetwork
-from unblur.network.memory import LARGEST_TILE_PX, RESIDENT_SHARE, SMALLEST_TILE_PX, automatic_tile
+from unblur.network.memory import LARGEST_TILE_PX, RESIDENT_SHARE, automatic_tile
 from unblur.network.srn import SRN
 from unblur.network.transfer import IN_MAIN_MEMORY, PlainTransfer
-from unblur.options import Engine, Options
+from unblur.options import SMALLEST_TILE_PX, Engine, Options
 
 ROW = DeviceKind(
     "abacus",
@@ -424,9 +424,12 @@ def test_a_clusters_node_names_the_device_of_each_photo(monkeypatch, tmp_path, i
 
 
 @pytest.mark.parametrize("name", ["mps", "xpu"])
-def test_a_device_that_clusters_do_not_have_is_refused(name):
-    pytest.importorskip("ray", reason="ray is not installed")
-    from unblur.run.ray_runner import RayRunner
-
-    with pytest.raises(UsageError, match=f"{name} cannot be used on clusters, only auto, cuda"):
-        RayRunner("local", pytest.fail, Engine(device=name), None)
+def test_a_device_that_clusters_do_not_have_is_refused_before_anything_is_loaded(
+    name, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(make_jpeg())
+    result = CliRunner().invoke(main, [str(photo), "--ray", "local", "--device", name])
+    told = f"--device {name} cannot be used on clusters, only auto, cuda, cpu"
+    assert (result.exit_code, result.stderr) == (2, f"unblur: error: {told}\n")

@@ -24,6 +24,7 @@ from unblur.formats.pixels import to_array, to_samples
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
 from unblur.models.weights import open_model
+from unblur.network import device_kinds
 from unblur.options import STREAM, Engine, Options
 from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
@@ -62,7 +63,8 @@ class Deblurrer:
     Raises:
         WeightsError: If the weights are missing or damaged.
         DeviceError: If the device is missing, or computes wrongly.
-        UsageError: If tile, strength or views are out of range.
+        UsageError: If the device is unknown, or tile, strength, views or max_memory are out of
+            range.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Deblurrer:
             threads=None,
             max_memory=max_memory,
         )
+        _refuse_unknown_device(device)
         self._network: NetworkDeblurrer | None = load_deblurrer(
             open_model(engine.model), engine, warn=_log.warning
         )
@@ -99,7 +102,12 @@ class Deblurrer:
         self._network = None
 
     def __call__(
-        self, image: Photo, *, output: str | Path | None = None, overwrite: bool = False
+        self,
+        image: Photo,
+        *,
+        output: str | Path | None = None,
+        overwrite: bool = False,
+        sidecars: bool = False,
     ) -> Photo:
         """Deblur a photo.
 
@@ -108,6 +116,8 @@ class Deblurrer:
             output: For paths: file or folder of the result; by default
                 ``<name>-unblurred.<ext>`` beside the photo.
             overwrite: For paths: replace an existing file.
+            sidecars: For paths: copy files that belong to the photo, such as ``.xmp``, under the
+                result's name.
 
         Returns:
             A result of the same kind: the path of the result, the content of its file, an
@@ -121,16 +131,23 @@ class Deblurrer:
         """
         if self._network is None:
             raise UsageError("the Deblurrer is closed")
-        if not isinstance(image, str | Path) and (output is not None or overwrite):
-            raise UsageError("output and overwrite apply to paths only: other results are returned")
+        if not isinstance(image, str | Path) and (output is not None or overwrite or sidecars):
+            raise UsageError(
+                "output, overwrite and sidecars apply to paths only: other results are returned"
+            )
+        options = Options(
+            output=None if output is None else _not_a_stream(str(output)),
+            on_existing="overwrite" if overwrite else "error",
+            sidecars=sidecars,
+        )
         with _named(image):
-            return cast("Photo", self._deblur_any(image, output, overwrite))
+            return cast("Photo", self._deblur_any(image, options))
 
-    def _deblur_any(self, image: object, output: str | Path | None, overwrite: bool) -> object:
+    def _deblur_any(self, image: object, options: Options) -> object:
         if isinstance(image, Path):
-            return Path(self._deblur_file(str(image), output, overwrite))
+            return Path(self._deblur_file(str(image), options))
         if isinstance(image, str):
-            return self._deblur_file(image, output, overwrite)
+            return self._deblur_file(image, options)
         if isinstance(image, bytes):
             return self._deblur_bytes(image)
         pixels, alpha = _read(image)
@@ -149,11 +166,7 @@ class Deblurrer:
         _tell(photo.notes + encoded.notes)
         return encoded.data
 
-    def _deblur_file(self, path: str, output: str | Path | None, overwrite: bool) -> str:
-        options = Options(
-            output=None if output is None else _not_a_stream(str(output)),
-            on_existing="overwrite" if overwrite else "error",
-        )
+    def _deblur_file(self, path: str, options: Options) -> str:
         with History(IN_MEMORY) as history:
             (job,) = make_plan([_not_a_stream(path)], options, history, "").jobs
         if job.problem:
@@ -165,11 +178,18 @@ class Deblurrer:
         return str(job.target)
 
 
+def _refuse_unknown_device(name: str) -> None:
+    names = ("auto", *(kind.name for kind in device_kinds.KINDS))
+    if name not in names:
+        raise UsageError(f"{name!r} is no device: choose one of {', '.join(names)}")
+
+
 def deblur(
     image: Photo,
     *,
     output: str | Path | None = None,
     overwrite: bool = False,
+    sidecars: bool = False,
     model: str | Path = DEFAULT_MODEL,
     device: str = "auto",
     tile: int | Literal["auto"] = "auto",
@@ -185,7 +205,7 @@ def deblur(
     with Deblurrer(
         model, device=device, tile=tile, strength=strength, views=views, max_memory=max_memory
     ) as deblurrer:
-        return deblurrer(image, output=output, overwrite=overwrite)
+        return deblurrer(image, output=output, overwrite=overwrite, sidecars=sidecars)
 
 
 def blur_score(image: Photo) -> float:

@@ -18,11 +18,15 @@ STREAM = "-"
 """Stands for standard input or output."""
 
 
+SMALLEST_TILE_PX = 128
+"""Smaller tiles save hardly any memory."""
 MOST_VIEWS = 8
 """Mirrored or not, turned by no, one, two or three quarters."""
 DEFAULT_MAX_PIXELS = 500_000_000
 BLURRY_LEVEL = 0.3
 """Photos with a lower score count as sharp; ``docs/score.md`` shows how well that works."""
+CLUSTER_DEVICES = ("auto", "cuda", "cpu")
+"""Devices that Ray can give to a worker."""
 USUAL_CELL = 10, 20
 """Width and height of a terminal's character in pixels, where the terminal does not tell."""
 
@@ -95,6 +99,10 @@ class Engine:
             raise UsageError(f"strength is from 0 to 1, not {self.strength}")
         if not 1 <= self.views <= MOST_VIEWS:
             raise UsageError(f"views are from 1 to {MOST_VIEWS}, not {self.views}")
+        if self.tile != "auto" and self.tile < SMALLEST_TILE_PX:
+            raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
+        if self.max_memory is not None and self.max_memory <= 0:
+            raise UsageError("--max-memory must be more than 0")
 
 
 @dataclass(frozen=True)

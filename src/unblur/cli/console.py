@@ -261,7 +261,8 @@ class Ui:
         self._megapixels += outcome.width * outcome.height / 1e6
         task = self._bar.tasks[0]
         rate = self._megapixels / task.elapsed if task.elapsed else 0.0
-        size = f"{self._megapixels:.0f} megapixels, {rate:.2f}/s"
+        # Neither skipped photos nor those that are only scored have a size.
+        size = f"{self._megapixels:.1f} megapixels, {rate:.2f}/s" if self._megapixels else ""
         self._bar.update(task.id, advance=1, size=size)
 
     def _list(self, outcome: Outcome) -> None:

@@ -17,7 +17,7 @@ from unblur.cli.shared import open_history, read_paths
 from unblur.cli.signals import interrupted_code
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
-from unblur.options import Engine, Options
+from unblur.options import CLUSTER_DEVICES, Engine, Options
 from unblur.run.watcher import NORMAL
 
 if TYPE_CHECKING:
@@ -94,10 +94,26 @@ def _require_history(history: History, options: Options) -> None:
 def _read_options(flags: dict[str, Any]) -> Options:
     values = _chosen(Options, flags) | {"engine": Engine(**_chosen(Engine, flags))}
     values["only_blurry"] = flags["blur_level"] if flags["only_blurry"] else None
-    level_source = click.get_current_context().get_parameter_source("blur_level")
-    if not flags["only_blurry"] and level_source is ParameterSource.COMMANDLINE:
+    if not flags["only_blurry"] and _is_on_command_line("blur_level"):
         raise UsageError("--blur-level needs --only-blurry")
-    return Options(**values)
+    options = Options(**values)
+    _check_cluster(flags, options.engine)
+    return options
+
+
+def _is_on_command_line(option: str) -> bool:
+    """Tell whether an option was typed, not only set by the environment or the configuration."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is ParameterSource.COMMANDLINE
+
+
+def _check_cluster(flags: dict[str, Any], engine: Engine) -> None:
+    """Raise `UsageError` for options that contradict running on a cluster, or not on one."""
+    if flags["ray"] is None and _is_on_command_line("workers"):
+        raise UsageError("--workers needs --ray: without it, this machine does all the work")
+    if flags["ray"] is not None and engine.device not in CLUSTER_DEVICES:
+        names = ", ".join(CLUSTER_DEVICES)
+        raise UsageError(f"--device {engine.device} cannot be used on clusters, only {names}")
 
 
 def _chosen(record: type[Options | Engine], flags: dict[str, Any]) -> dict[str, Any]:
@@ -134,6 +150,8 @@ def _write_page(
         ui.error(str(error))
         return error.exit_code
     ui.say(f"report: {path}")
+    if report.left_out:
+        ui.say(f"the report has no room for the small pictures of the last {report.left_out}")
     return ExitCode.OK
 
 

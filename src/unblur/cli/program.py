@@ -208,7 +208,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "--jobs",
     type=int,
     metavar="N",
-    help="Photos to decode ahead and to write in parallel. Default: 1, or the cores less 2 beside a GPU.",
+    help="Photos to decode ahead and to write in parallel. Default: 1, more with a GPU.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
 @history_option

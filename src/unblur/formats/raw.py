@@ -55,6 +55,8 @@ _KEPT = frozenset(
 _EXIF_IN_FIRST = frozenset({33434, 33437, 34850, 34855, 36867, 36868, *range(37377, 37387)})
 """Exposure, aperture, time and others, which TIFF/EP has in the first directory."""
 
+_TIME_OF_PHOTO = 36867
+"""DateTimeOriginal."""
 _LEFT_OUT = frozenset(
     {Tag.MAKER_NOTE, Tag.INTEROPERABILITY_IFD, Tag.PIXEL_X_DIMENSION, Tag.PIXEL_Y_DIMENSION}
 )
@@ -84,8 +86,15 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     except library.LibRawError as error:
         raise PhotoError(_describe_unread(data)) from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    notes = ("developed to a 16-bit TIFF; maker notes are in the RAW file only",)
+    left = "maker notes are" if _is_dated(known) else "its date, maker notes and other tags are"
+    notes = (f"developed to a 16-bit TIFF; {left} in the RAW file only",)
     return Photo(pixels, None, RAW, data, {}, notes, index=told_metadata(pixels, known))
+
+
+def _is_dated(known: TiffFile) -> bool:
+    """Tell whether the time of the photo was found; older forms than TIFF hold it elsewhere."""
+    first = read_fields(known, known.first)
+    return _TIME_OF_PHOTO in first.keys() | read_linked(known, first, Tag.EXIF_IFD).keys()
 
 
 def _describe_unread(data: bytes) -> str:

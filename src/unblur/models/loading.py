@@ -39,7 +39,6 @@ def load_deblurrer(
     Raises:
         WeightsError: If the weights are damaged.
         DeviceError: If a device was asked for and is missing or computes wrongly.
-        UsageError: If the tile is too small.
     """
     limit_openmp_spinning()
     from unblur.models.weights import Weights, load_network

@@ -10,13 +10,11 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import torch
 
-from unblur.errors import UsageError
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import DeviceNetwork, Network
 from unblur.network.devices import choose_device, choose_precision, is_lost, is_out_of_memory
 from unblur.network.memory import (
     RESIDENT_SHARE,
-    SMALLEST_TILE_PX,
     automatic_tile,
     largest_tile,
     photo_needs,
@@ -30,7 +28,7 @@ from unblur.network.scales import Tiles
 from unblur.network.srn_memory import tile_bytes_per_pixel
 from unblur.network.transfer import IN_MAIN_MEMORY
 from unblur.network.views import ALL_VIEWS
-from unblur.options import Engine
+from unblur.options import SMALLEST_TILE_PX, Engine
 
 T = TypeVar("T")
 Finished: TypeAlias = tuple[Pixels, dict[str, Any]]
@@ -64,7 +62,6 @@ class Deblurrer:
 
     Raises:
         DeviceError: If the device is not there.
-        UsageError: If the tile is too small.
     """
 
     def __init__(
@@ -88,8 +85,6 @@ class Deblurrer:
         """Side of the largest tile, a square, in pixels, for the memory that is free now."""
         self.used: dict[str, Any] = {"device": self.kind.name, "tile": self.tile}
         """Device and tile of the latest photo that was finished, as reports contain them."""
-        if self.tile < SMALLEST_TILE_PX:
-            raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
 
     def __call__(self, image: Pixels, on_progress: Progress = None) -> Pixels:
         """Deblur a photo: `start`, and wait for the result; see there."""

@@ -23,6 +23,7 @@ from unblur.network.srn_memory import (
     weight_bytes,
 )
 from unblur.network.views import sum_bytes
+from unblur.options import SMALLEST_TILE_PX
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of the free memory that a tile may take: using too much RAM freezes the machine."""
@@ -31,8 +32,6 @@ LARGEST_TILE_PX = {2: 768, 4: 512}
 do not fit into the caches."""
 RESIDENT_SHARE = 0.5
 """Share of a tile's budget that a whole photo, its result and coarser results may take."""
-SMALLEST_TILE_PX = 128
-"""Smaller tiles save hardly any memory."""
 TILE_STEP_PX = 64
 PROGRAM_BYTES = 350 << 20
 """Memory of Python and PyTorch before the first photo; an upper bound."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -65,6 +65,15 @@ class Pictures:
     """Mean difference of the result from the photo, from 0 to 1."""
     scores: tuple[float, float]
     """The `unblur.score.blur_score` of both."""
+
+    @property
+    def coded(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """All four pictures."""
+        return self.before, self.after, self.detail_before, self.detail_after
+
+    def uncoded(self) -> Pictures:
+        """Return the facts, with empty pictures."""
+        return replace(self, before=b"", after=b"", detail_before=b"", detail_after=b"")
 
 
 def make_pair(photo: Photo, pixels: NDArray[Any]) -> Pair:

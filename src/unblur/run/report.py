@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from unblur.pictures.preview import Preview
 
 
+MOST_PICTURE_BYTES = 96 << 20
+"""Browsers show a page of 130 MB, which that makes, but not one of gigabytes."""
+NOTHING_USED: dict[str, Any] = {"device": None, "tile": None}
+"""Device and tile of a photo that was not deblurred."""
+
+
 class LeftAlone(Exception):  # noqa: N818 (no error: the photo is skipped)
     """Raised for a photo that is skipped; the text is the reason."""
 
@@ -61,7 +67,7 @@ class Outcome:
     """State of the written result; ``None`` for standard output."""
     comparison_state: FileState | None = None
     """State of the written comparison."""
-    used: dict[str, Any] = field(default_factory=dict)
+    used: dict[str, Any] = field(default_factory=NOTHING_USED.copy)
     """Device and tile that the photo was deblurred with."""
 
     @property
@@ -81,7 +87,8 @@ class Outcome:
         """Return the line of JSON that ``--json`` prints.
 
         Args:
-            settings: Further values for the line: the options of the network.
+            settings: Further values for the line: the options of the network. The device and
+                the tile are those that the photo was deblurred with, not those asked for.
         """
         values = {
             "input": _text(self.job.source),
@@ -130,11 +137,16 @@ def _text(path: os.PathLike[str] | None) -> str | None:
 class Report:
     """The outcomes of a run: counts, and the failures.
 
-    Other outcomes are dropped, so that a large run takes no memory, unless they are kept.
+    Other outcomes are dropped, so that a large run takes no memory, unless they are kept. Of these
+    only the first have pictures, up to `MOST_PICTURE_BYTES`.
     """
 
     keeps_outcomes: bool = False
     """Whether to keep all outcomes, which the web page of ``--report`` needs."""
+    picture_bytes: int = 0
+    """Bytes of the pictures that are kept."""
+    left_out: int = 0
+    """Number of photos whose pictures are not kept, because there are too many."""
     in_cloud: int = 0
     """Number of files whose content is in the cloud only."""
     outcomes: list[Outcome] = field(default_factory=list)
@@ -151,9 +163,27 @@ class Report:
         self.counts[outcome.status] += 1
         self.last = replace(outcome, preview=None, pictures=None)
         if self.keeps_outcomes:
-            self.outcomes.append(replace(outcome, preview=None))
+            self.outcomes.append(self._kept(outcome))
         if outcome.status is Status.FAILED:
             self.failures.append(outcome)
+
+    def _kept(self, outcome: Outcome) -> Outcome:
+        """Return an outcome with what the page needs; without pictures if there are too many."""
+        pictures = outcome.pictures
+        if pictures and not self.takes(sum(map(len, pictures.coded))):
+            pictures = pictures.uncoded()
+        states: dict[str, Any] = dict.fromkeys(("source_state", "target_state", "comparison_state"))
+        return replace(outcome, preview=None, pictures=pictures, **states)
+
+    def takes(self, size: int) -> bool:
+        """Count a photo's pictures of ``size`` bytes, and tell whether the page has room for them.
+
+        When it is full, it takes no smaller ones either: the page says from where on they lack.
+        """
+        has_room = not self.left_out and self.picture_bytes + size <= MOST_PICTURE_BYTES
+        self.picture_bytes += size * has_room
+        self.left_out += not has_room
+        return has_room
 
     @property
     def exit_code(self) -> ExitCode:
