@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +17,7 @@ from unblur.network.memory import (
     fitting_tile,
     free_memory,
     photo_needs,
+    resident_bytes,
 )
 from unblur.network.photo_rows import is_wide
 from unblur.network.srn_memory import tile_bytes_per_pixel
@@ -51,6 +55,23 @@ def test_bands_in_float32_take_no_more_memory_than_those_in_bfloat16():
 def test_a_cpu_takes_the_largest_tile_for_its_precision(precision, monkeypatch):
     monkeypatch.setattr("unblur.network.memory.free_memory", lambda kind: 1 << 40)
     assert automatic_tile(COMPACT, precision, CPU) == LARGEST_TILE_PX[precision.itemsize]
+
+
+def test_only_a_cpus_tiles_are_small_where_memory_abounds():
+    gpu = replace(CPU, name="GPU", free_memory=lambda torch: 1 << 50)
+    assert automatic_tile(CONFIG, torch.bfloat16, CPU) <= LARGEST_TILE_PX
+    side = automatic_tile(CONFIG, torch.bfloat16, gpu)
+    assert LARGEST_TILE_PX < side <= math.sqrt((1 << 30) / CONFIG.width)
+
+
+def test_what_a_photo_takes_on_a_device_is_taken_off_its_tiles():
+    gpu = replace(CPU, name="GPU", free_memory=lambda torch: 1 << 32)
+    image = np.broadcast_to(np.zeros(1, np.uint8), (30_000, 20_000, 3))
+    taken = resident_bytes(image, COMPACT, views=1)
+    assert taken > 2 * image.nbytes
+    assert resident_bytes(image, COMPACT, views=2) == taken + 2 * image.nbytes
+    empty, filled = (automatic_tile(COMPACT, torch.bfloat16, gpu, r) for r in (0, taken // 4))
+    assert filled < empty
 
 
 def needs(height, width, dtype=np.uint8, config=COMPACT, device="cpu", views=1):
@@ -102,6 +123,16 @@ def test_the_largest_tile_is_the_largest_that_stays_within_a_limit():
     for limit in (700 << 20, 1 << 30, 1 << 34):
         tile = photo.largest_tile(limit)
         assert photo.total(tile) <= limit < photo.total(tile + 1)
+
+
+def test_a_photo_that_stays_on_a_gpu_takes_main_memory_for_its_copies_only():
+    image = np.broadcast_to(np.zeros(1, np.uint8), (3000, 4000, 3))
+    (gpu,) = (kind for kind in KINDS if kind.name == "cuda")
+    stays = photo_needs(image, COMPACT, torch.bfloat16, gpu, is_resident=True)
+    assert stays.total(128) == stays.total(4000) == stays.there + stays.more
+    assert stays.more == needs(3000, 4000, device="cuda").more + 2 * image.nbytes
+    assert stays.largest_tile(stays.total(128)) > 4000
+    assert stays.largest_tile(stays.total(128) - 1) == 0
 
 
 def test_on_a_gpu_only_photos_and_images_take_main_memory():

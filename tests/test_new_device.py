@@ -295,7 +295,7 @@ def random_network(name):
 def test_a_photo_that_stays_on_the_device_comes_out_as_one_in_bands(
     failures, monkeypatch, name, channels, dtype, views
 ):
-    image = make_pixels(203, 317, channels, dtype)
+    image = make_pixels(120, 180, channels, dtype)
     network, options, results = random_network(name), {"views": views, "strength": 0.9}, []
     for share, tile in ((RESIDENT_SHARE, "auto"), (0, "auto"), (0, 128)):
         monkeypatch.setattr(deblurrer_module, "RESIDENT_SHARE", share)

@@ -30,6 +30,8 @@ RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 LARGEST_TILE_PX = {2: 768, 4: 512}
 """By the bytes of the type that a CPU computes in. Larger tiles are no faster: their feature maps
 do not fit into the caches."""
+LARGEST_MAP = 1 << 30
+"""Numbers in the largest feature map of a GPU's tile; some kernels fail from 2 to 4 GB on."""
 RESIDENT_SHARE = 0.5
 """Share of a tile's budget that a whole photo, its result and coarser results may take."""
 TILE_STEP_PX = 64
@@ -159,7 +161,9 @@ def automatic_tile(
         kind: The device.
         resident: Bytes of its memory that a photo takes besides.
     """
-    largest = LARGEST_TILE_PX[precision.itemsize] if kind is CPU else sys.maxsize
+    per_pixel = math.ceil(max(6, 3 / config.channels * config.width / config.unshuffle**2))
+    on_cpu, on_gpu = LARGEST_TILE_PX[precision.itemsize], math.isqrt(LARGEST_MAP // per_pixel)
+    largest = on_cpu if kind is CPU else on_gpu
     return fitting_tile(config, precision, tile_budget(kind) - resident, largest)
 
 
