@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from unblur import score
 from unblur.errors import PhotoError, UsageError
 from unblur.formats import coding
+from unblur.formats.companions import with_new_companions
 from unblur.formats.panorama import deblurred
 from unblur.formats.pixels import to_array, to_samples
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
@@ -161,7 +163,7 @@ class Deblurrer:
             raise PhotoError("out of memory; a smaller tile needs less") from error
 
     def _deblur_bytes(self, data: bytes) -> bytes:
-        photo = coding.decode(data)
+        photo = with_new_companions(coding.decode(data), self._deblur)
         encoded = coding.encode(photo, deblurred(photo, self._deblur))
         _tell(photo.notes + encoded.notes)
         return encoded.data
@@ -172,6 +174,7 @@ class Deblurrer:
         if job.problem:
             raise PhotoError(job.problem)
         loaded = steps.load(job, options)
+        loaded = replace(loaded, photo=with_new_companions(loaded.photo, self._deblur))
         finished = steps.finish(loaded, deblurred(loaded.photo, self._deblur), options)
         outcome = steps.publish(finished)
         _tell(outcome.notes + outcome.details)

@@ -127,7 +127,7 @@ class Options:
     sidecars: bool = False
     """Copy files that belong to the photo, such as ``.xmp``, under the result's name."""
     refresh_thumbnail: bool = True
-    """Redraw the thumbnail in a JPEG file's EXIF."""
+    """Redraw thumbnails and previews inside the file."""
     format: str | None = None
     """Name of the results' format in `unblur.formats.photo.CONVERSIONS`; ``None``: each photo's."""
     quality: int | None = None

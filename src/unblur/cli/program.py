@@ -150,7 +150,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @click.option(
     "--refresh-thumbnail/--keep-thumbnail",
     default=True,
-    help="Redraw the thumbnail in a JPEG file (default), or keep the old one.",
+    help="Redraw thumbnails and previews in the file (default), or keep them.",
 )
 @click.option(
     "--report",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
+from unblur.formats.companions import with_new_companions
 from unblur.formats.panorama import wrapped
 from unblur.models.loading import limit_openmp_spinning, load_deblurrer
 from unblur.network.device_kinds import CPU
@@ -130,7 +131,8 @@ class Worker:
                 loaded = steps.load(job, self._options)
             if source is not None and loaded.state != source:
                 raise PhotoError("changed meanwhile: a result may be there; run again")
-            pixels, used = self._deblur(loaded.photo)
+            photo, pixels, used = self._deblur(loaded.photo)
+            loaded = replace(loaded, photo=photo)
             finished = steps.finish(loaded, pixels, self._options, self._settings)
         finally:
             place.leave()
@@ -138,13 +140,18 @@ class Worker:
         outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings, used=used)
         return replace(finished, outcome=outcome)
 
-    def _deblur(self, photo: Photo) -> tuple[Pixels, dict[str, Any]]:
-        """Deblur a photo; return the result, and the device and tile that it was made with."""
-        continued = wrapped(photo)
+    def _deblur(self, photo: Photo) -> tuple[Photo, Pixels, dict[str, Any]]:
+        """Deblur a photo and its companions.
+
+        Returns:
+            The photo with new companions, its new pixels, and the device and tile of these.
+        """
+        continued, compute = wrapped(photo), self._computing.submit
         with self._turns:
-            pending = self._computing.submit(self._deblurrer.start, continued.pixels).result()
-            pixels = self._computing.submit(pending.result).result()
-        return continued.unwrapped(pixels), pending.used
+            photo = compute(with_new_companions, photo, self._deblurrer).result()
+            pending = compute(self._deblurrer.start, continued.pixels).result()
+            pixels = compute(pending.result).result()
+        return photo, continued.unwrapped(pixels), pending.used
 
     def discard(self, number: int) -> None:
         """Delete the unpublished result."""
