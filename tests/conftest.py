@@ -189,13 +189,13 @@ def meanwhile(monkeypatch):
     from unblur.network.deblurrer import Deblurrer
 
     def meanwhile(act):
-        deblur = Deblurrer.__call__
+        start = Deblurrer.start
 
-        def deblur_slowly(*inputs):
+        def start_slowly(*inputs):
             act()
-            return deblur(*inputs)
+            return start(*inputs)
 
-        monkeypatch.setattr(Deblurrer, "__call__", deblur_slowly)
+        monkeypatch.setattr(Deblurrer, "start", start_slowly)
 
     return meanwhile
 

@@ -145,8 +145,9 @@ class Options:
     only_blurry: float | None = None
     """Skip photos with a lower `unblur.score.blur_score`; ``None`` skips none."""
     fail_fast: bool = False
-    jobs: int = 1
-    """Photos to decode ahead, and as many to write in parallel."""
+    jobs: int | None = None
+    """Photos to decode ahead, and as many to write in parallel; ``None``: one on a CPU, or as many
+    as the cores allow beside a GPU."""
     engine: Engine = Engine()
 
     @property
@@ -189,7 +190,7 @@ class Options:
             raise UsageError(
                 f"--compare uses the suffix {COMPARED} itself: choose another --suffix"
             )
-        if self.jobs < 1:
+        if self.jobs is not None and self.jobs < 1:
             raise UsageError("--jobs must be at least 1")
-        if self.engine.max_memory and self.jobs > 1:
+        if self.engine.max_memory and self.jobs is not None and self.jobs > 1:
             raise UsageError("--max-memory processes one photo at a time: leave out --jobs")

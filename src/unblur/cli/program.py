@@ -207,10 +207,8 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "-j",
     "--jobs",
     type=int,
-    default=1,
-    show_default=True,
     metavar="N",
-    help="Photos to decode ahead and to write in parallel.",
+    help="Photos to decode ahead and to write in parallel. Default: 1, with a GPU one per core.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
 @history_option

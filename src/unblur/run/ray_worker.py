@@ -5,15 +5,18 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 import ray
 
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
-from unblur.formats.panorama import deblurred
+from unblur.formats.panorama import wrapped
 from unblur.models.loading import limit_openmp_spinning, load_deblurrer
+from unblur.network.device_kinds import CPU
 from unblur.options import Options
 from unblur.run import steps
+from unblur.run.in_flight import MemoryQueue
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome, outcome_of_error
 from unblur.run.steps import FinishedPhoto
@@ -23,6 +26,7 @@ from unblur.version import __version__
 
 if TYPE_CHECKING:
     from unblur.formats.photo import Photo
+    from unblur.network.deblurrer import Deblurrer
     from unblur.network.photo_rows import Pixels
     from unblur.network.srn import SRN
 
@@ -53,6 +57,7 @@ class Worker:
         self._settings, self._shape = settings, shape
         # A single thread runs the network: PyTorch starts new threads for each thread that does.
         self._computing = ThreadPoolExecutor(1, "network")
+        self._memory = MemoryQueue()
         self._finished: dict[int, FinishedPhoto] = {}
         self._warnings: list[str] = []
 
@@ -88,12 +93,14 @@ class Worker:
             device="cuda" if self._shape.get("num_gpus") else "cpu",
             threads=(cores or "auto") if engine.threads == "auto" else engine.threads,
         )
-        self._deblurrer = load_deblurrer(
+        self._deblurrer: Deblurrer = load_deblurrer(
             ray.get(self._network[0]),
             engine,
             reserved=steps.drawing_bytes(self._options),
             warn=self._warnings.append,
         )
+        # Beside a GPU, the next photo is there before the result of the one before has come back.
+        self._turns = Semaphore(1 if self._deblurrer.kind is CPU else 2)
         return self._deblurrer.used
 
     def start(self, number: int, job: Job, source: FileState | None) -> Outcome:
@@ -117,18 +124,27 @@ class Worker:
         assert job.target is not None
         if not job.replaces and objects.state_of(job.target):
             raise PhotoError(f"{job.target} exists; --overwrite replaces it")
-        loaded = steps.load(job, self._options)
-        if source is not None and loaded.state != source:
-            raise PhotoError("changed meanwhile: a result may be there; run again")
-        pixels, used = self._computing.submit(self._deblur, loaded.photo).result()
-        finished = steps.finish(loaded, pixels, self._options, self._settings)
+        place = self._memory.join()
+        try:
+            with place.decoding():
+                loaded = steps.load(job, self._options)
+            if source is not None and loaded.state != source:
+                raise PhotoError("changed meanwhile: a result may be there; run again")
+            pixels, used = self._deblur(loaded.photo)
+            finished = steps.finish(loaded, pixels, self._options, self._settings)
+        finally:
+            place.leave()
         warnings, self._warnings[:] = tuple(self._warnings), []
         outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings, used=used)
         return replace(finished, outcome=outcome)
 
     def _deblur(self, photo: Photo) -> tuple[Pixels, dict[str, Any]]:
         """Deblur a photo; return the result, and the device and tile that it was made with."""
-        return deblurred(photo, self._deblurrer), self._deblurrer.used
+        continued = wrapped(photo)
+        with self._turns:
+            pending = self._computing.submit(self._deblurrer.start, continued.pixels).result()
+            pixels = self._computing.submit(pending.result).result()
+        return continued.unwrapped(pixels), pending.used
 
     def discard(self, number: int) -> None:
         """Delete the unpublished result."""
