@@ -186,13 +186,14 @@ def told_metadata(pixels: NDArray[np.uint16], known: TiffFile) -> Metadata:
         pixels: The pixels.
         known: A file with the fields in its first directory; their byte order is kept.
     """
+    height, width, channels = pixels.shape
     first = read_fields(known, known.first)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return Metadata(
         exif=_make_exif(known, first),
         xmp=upright_xmp(first[Tag.XMP].values) if Tag.XMP in first else b"",
-        icc=profile if pixels.shape[2] == 3 else b"",
-    )
+        icc=profile if channels == 3 else b"",
+    ).with_size(width, height)
 
 
 def _make_exif(file: TiffFile, first: dict[int, Field]) -> bytes:

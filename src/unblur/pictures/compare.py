@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from unblur.formats import exif_thumbnail, jpeg, jpeg_markers
+from unblur.formats import jpeg_markers, jpeg_thumbnail
 from unblur.formats.metadata import find_thumbnail, read_orientation
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import to_8_bit_image, turned
@@ -177,9 +177,8 @@ def code_thumbnail(header: bytes) -> bytes | None:
     place = find_thumbnail(exif)
     if place is None:
         return None
-    try:
-        small = jpeg.decode(exif[place], exif_thumbnail.MAX_PIXELS).pixels
-    except Exception:  # Pillow raises anything for damaged files
+    small = jpeg_thumbnail.read_pixels(exif[place])
+    if small is None:
         return None
     picture = to_8_bit_image(turned(small, read_orientation(exif))).convert("RGB")
     return _code(picture, **PICTURE_CODING)
