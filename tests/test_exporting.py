@@ -27,7 +27,7 @@ from unblur.network.srn import SRN
 
 COMPACT = SRNConfig(2 + 1, width=2, blocks=1, kernel=3, recurrent=True, unshuffle=2,
                     residual=True, resample="area", levels=2)  # fmt: skip
-GRAY = SRNConfig(channels=1, width=2, blocks=1, kernel=3, levels=2)
+GRAY = SRNConfig(channels=1, width=2, blocks=1, kernel=5, recurrent=True, levels=2)
 SIZES = [(1, 1, 1), (1, 5, 33), (2, 17, 32), (1, 61, 47)]
 """Photos in a batch, height and width; only one needs no padding."""
 
