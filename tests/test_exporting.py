@@ -25,8 +25,9 @@ from unblur.models.weights import open_model
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
 
-COMPACT = SRNConfig(2 + 1, width=2, blocks=1, kernel=3, recurrent=True, unshuffle=2,
-                    residual=True, resample="area", levels=2)  # fmt: skip
+COMPACT = SRNConfig(
+    width=2, blocks=1, kernel=3, unshuffle=2, residual=True, resample="area", levels=2
+)
 GRAY = SRNConfig(channels=1, width=2, blocks=1, kernel=5, recurrent=True, levels=2)
 SIZES = [(1, 1, 1), (1, 5, 33), (2, 17, 32), (1, 61, 47)]
 """Photos in a batch, height and width; only one needs no padding."""
@@ -54,17 +55,17 @@ def needs_libraries():
 
 @pytest.fixture(scope="module")
 def exported():
-    """A small network like the embedded one, and its ONNX file."""
+    """A small network that sees one channel at a time, as `srn-lstm` does, and its ONNX file."""
     needs_libraries()
-    network = random_network(COMPACT)
+    network = random_network(GRAY)
     return network, encode_onnx(network, half=False, notes={"license": "MIT", "name": "small"})
 
 
 @pytest.fixture(scope="module")
 def halved():
-    """A small network that sees one channel at a time, and its ONNX file in float16."""
+    """A small network that folds pixels, as `srn-compact` does, and its ONNX file in float16."""
     needs_libraries()
-    network = random_network(GRAY)
+    network = random_network(COMPACT)
     return network, encode_onnx(network, half=True, notes={})
 
 
