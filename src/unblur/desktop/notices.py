@@ -38,14 +38,19 @@ def _notification(summary: Summary) -> list[str]:
     See freedesktop.org, *Desktop Notifications Specification*, "Markup".
     """
     urgency = "critical" if summary.exit_code else "normal"
-    text = html.escape(summary.text, quote=False)
+    text = html.escape(_doubled(summary.text), quote=False)
     options = [f"--urgency={urgency}", "--app-name=unblur", "--icon=image-x-generic"]
     return [*options, "--", summary.title, text]
 
 
+def _doubled(text: str) -> str:
+    r"""Double backslashes: notify-send and zenity read ``\n`` as the end of a line."""
+    return text.replace("\\", "\\\\")
+
+
 def _zenity(summary: Summary) -> list[str]:
     kind = "--error" if summary.exit_code else "--info"
-    return [kind, "--no-markup", f"--title={summary.title}", f"--text={summary.text}"]
+    return [kind, "--no-markup", f"--title={summary.title}", f"--text={_doubled(summary.text)}"]
 
 
 def _kdialog(summary: Summary) -> list[str]:

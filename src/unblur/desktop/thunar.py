@@ -23,6 +23,8 @@ _NO_ACTIONS = b'<?xml version="1.0" encoding="UTF-8"?>\n<actions>\n</actions>\n'
 _END = b"</actions>"
 _EMPTY = re.compile(rb"<actions\s*/>")
 _ACTION = re.compile(rb"<action>(?:(?!</?action>).)*</action>\n?", re.DOTALL)
+_CHOSEN_BY_USERS = ("name", "command", "patterns")
+"""The elements by which an action is recognised."""
 _TEMPLATE = Template("""\
 <action>
 	<icon>image-x-generic</icon>
@@ -68,7 +70,21 @@ def without_action(data: bytes, mark: Mark) -> bytes | None:
         DesktopError: If the file is damaged.
     """
     rest = _without(data)
-    return None if mark.levels and _parse(rest) == _parse(system_actions()) else rest
+    is_made = mark.levels > 0 and _has_only_system_actions(rest)
+    return None if is_made else rest
+
+
+def _has_only_system_actions(data: bytes) -> bool:
+    """Tell whether there are no actions but those for all users.
+
+    Thunar gives them numbers, and keeps their names in the user's language alone.
+    """
+    own, others = _parse(data), _parse(system_actions())
+    return len(own) == len(others) and all(
+        action[tag] <= other[tag]
+        for action, other in zip(own, others, strict=True)
+        for tag in _CHOSEN_BY_USERS
+    )
 
 
 def system_actions() -> bytes:
@@ -84,8 +100,8 @@ def _without(data: bytes) -> bytes:
     return _ACTION.sub(lambda action: b"" if read_mark(action[0]) else action[0], data)
 
 
-def _parse(data: bytes) -> list[list[tuple[str, str]]]:
-    """Return the actions of a file, each as the names and texts of its elements."""
+def _parse(data: bytes) -> list[dict[str, set[str]]]:
+    """Return the actions of a file: what `_CHOSEN_BY_USERS` names, in each language."""
     from xml.etree import ElementTree
 
     try:
@@ -93,6 +109,6 @@ def _parse(data: bytes) -> list[list[tuple[str, str]]]:
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise DesktopError(f"is not XML ({error}): repair it, or move it away") from error
     return [
-        [(element.tag, (element.text or "").strip()) for element in action]
+        {tag: {element.text or "" for element in action.iter(tag)} for tag in _CHOSEN_BY_USERS}
         for action in root.iter("action")
     ]
