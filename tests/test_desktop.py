@@ -217,19 +217,25 @@ def test_a_quick_action_hands_every_name_on(home, program, tmp_path):
     assert called(tmp_path) == ["desktop", "run", "--", *NAMES]
 
 
+@pytest.mark.posix
 def test_a_service_menu_calls_the_program(home, program):
     (menu,) = installing.install(BY_NAME["dolphin"], program)
     line = re.search("^Exec=(.*)$", menu.read_text("utf-8"), re.M)[1]
-    words = shlex.split(line.replace("\\\\", "\\"))
+    # The specification quotes words as the shell does.
+    script = "printf '%s\\n' " + line.replace("\\\\", "\\")
+    words = subprocess.check_output(["sh", "-c", script], text=True).splitlines()
     assert words == [str(program).replace("%", "%%"), "desktop", "run", "--", "%F"]
-    assert menu.stat().st_mode & 0o111 or sys.platform == "win32"
+    assert menu.stat().st_mode & 0o111
 
 
 @pytest.mark.skipif(not shutil.which("desktop-file-validate"), reason="it is not there")
 def test_a_service_menu_is_valid(home, program):
     (menu,) = installing.install(BY_NAME["dolphin"], program)
     check = subprocess.run(["desktop-file-validate", menu], capture_output=True, text=True)
-    assert (check.returncode, "error" in check.stdout) == (0, False), check.stdout
+    # KDE's own documentation has `MimeType` and `Actions` in files of the type `Service`.
+    errors = [line for line in check.stdout.splitlines() if ": error: " in line]
+    assert [line for line in errors if 'only valid for type "Application"' not in line] == []
+    assert len(errors) <= 2
 
 
 def test_a_shortcut_has_the_target_and_its_arguments(home):
@@ -361,7 +367,8 @@ def test_the_action_is_installed_for_the_file_managers_that_are_there(home, prog
     (path,) = (path for path in home.rglob("*") if path.is_file())
     assert (result.exit_code, result.stdout) == (0, f"{path}\n")
     assert "added to nemo" in result.stderr
-    states = {line["name"]: line for line in map(json.loads, unblur("status", "--json").stdout.split("\n")[:-1])}  # fmt: skip
+    lines = map(json.loads, unblur("status", "--json").stdout.splitlines())
+    states = {line["name"]: line for line in lines}
     assert states["nemo"]["is_found"]
     assert states["nemo"]["state"] == INSTALLED
     assert states["nemo"]["program"] == str(started)

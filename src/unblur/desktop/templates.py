@@ -26,6 +26,7 @@ _SERVICE_MENU = Template("""\
 # $mark
 [Desktop Entry]
 Type=Service
+Name=$action
 X-KDE-ServiceTypes=KonqPopupMenu/Plugin
 X-KDE-Priority=TopLevel
 MimeType=image/*;inode/directory;
