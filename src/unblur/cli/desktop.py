@@ -101,11 +101,14 @@ def _row(state: State) -> tuple[str, ...]:
     return state.name, found, state.state, state.path, program
 
 
-@desktop.command(hidden=True)
+@desktop.command()
 @click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path())
 @with_ui
 def run(ui: Ui, paths: tuple[str, ...]) -> ExitCode:
-    """Deblur photos and show a notification; file managers call this."""
+    """Deblur photos, then show a notification.
+
+    File managers call this. Each PATH is a photo, or a folder with photos.
+    """
     from unblur.desktop.batch import deblur_chosen
     from unblur.desktop.installing import find_program
     from unblur.desktop.notices import show
