@@ -89,6 +89,8 @@ def load(job: Job, options: Options) -> LoadedPhoto:
             reason = f"sharp: its blur score {found:.2f} is below {options.only_blurry:g}"
             raise LeftAlone(reason)
     photo = photo or coding.decode(data, options.max_pixels)
+    if options.format or options.strip_metadata:  # the result has no other pictures
+        photo = replace(photo, companions=())
     if state:
         state = replace(state, content=content_of(data, photo.index))
     return_freed_memory()
