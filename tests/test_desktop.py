@@ -22,6 +22,7 @@ from unblur.desktop.installing import ABSENT, CHANGED, FOREIGN, INSTALLED
 from unblur.desktop.managers import MANAGERS, managers_of
 from unblur.desktop.mark import Mark, read_mark
 from unblur.errors import DesktopError
+from unblur.run.report import Status
 
 BY_NAME = {manager.name: manager for manager in MANAGERS}
 WHOLE_FILES = [manager.name for manager in MANAGERS if manager.name != "thunar"]
@@ -510,3 +511,22 @@ def test_where_nothing_can_be_shown_the_terminal_gets_the_text(programs, started
 def test_a_long_list_is_cut():
     text = batch.Summary("", tuple(map(str, range(20))), 0).text
     assert text.split("\n") == [*map(str, range(8)), "and 12 more"]
+
+
+@pytest.mark.posix
+def test_each_status_of_a_photo_is_told(program):
+    """A configuration may say `dry-run = true`."""
+    photos = [
+        {"input": f"/{status.value}.jpg", "output": f"/{status.value}-unblurred.jpg"}
+        | {"status": status.value, "reason": "why"}
+        for status in Status
+    ]
+    lines = "\n".join(map(json.dumps, photos))
+    result = batch.deblur_chosen(make_program(program, f"cat <<'END'\n{lines}\nEND"), ["a.jpg"])
+    assert result.title == "unblur: 1 failed, 1 done, 1 planned, 1 skipped"
+    assert result.lines == (
+        "failed.jpg: why",
+        "done-unblurred.jpg",
+        "planned-unblurred.jpg",
+        "skipped.jpg: skipped: why",
+    )

@@ -16,7 +16,7 @@ from unblur.words import printable
 
 MOST_LINES = 8
 """Longest list of photos; notifications show no more."""
-STATUSES = ("failed", "done", "skipped")
+STATUSES = ("failed", "done", "planned", "skipped")
 """Those of `unblur.run.report.Status`, in the order in which photos are listed."""
 _ERROR = "unblur: error: "
 
@@ -72,7 +72,7 @@ def _sum_up(outcomes: list[dict[str, Any]], messages: Iterable[str], exit_code: 
 
 def _describe(outcome: dict[str, Any]) -> str:
     """Return the name of a photo's result, or the reason why there is none."""
-    if outcome["status"] == "done":
+    if outcome["status"] in ("done", "planned"):
         return _name(outcome["output"])
     reason = (
         f"skipped: {outcome['reason']}" if outcome["status"] == "skipped" else outcome["reason"]
