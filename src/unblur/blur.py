@@ -71,6 +71,27 @@ class Blur:
     """For motion: the angle of its path in degrees, counterclockwise from horizontal, from 0 to
     179."""
 
+    def __str__(self) -> str:
+        """Return the finding in words."""
+        match self.kind:
+            case Kind.SHARP:
+                return "sharp"
+            case Kind.MOTION:
+                assert self.length is not None
+                assert self.angle is not None
+                return f"moved by about {self.length:.0f} pixels, {_way(self.angle)}"
+            case Kind.FOCUS:
+                return "out of focus"
+        if self.score >= BLURRY_LEVEL:
+            return "blurred, but unclear how"
+        return "too small, too plain or too noisy to tell how blurred it is"
+
+
+def _way(angle: int) -> str:
+    """Return the direction of a path in words."""
+    ways = ("sideways", "rising to the right", "up and down", "rising to the left")
+    return ways[round(angle / 45) % 4]
+
 
 @dataclass(frozen=True)
 class _Widths:
