@@ -25,10 +25,8 @@ from unblur.score import (
     Offsets,
     largest_contrasts,
     read_luma,
-    rise_width,
     score_of_luma,
     smoothed,
-    strong_rises,
 )
 
 _DIRECTIONS = 16
@@ -36,15 +34,20 @@ _DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, REACH_PX)
 _EVERY = 2
 """Rows are measured every so many, for speed."""
 _RISE = 0.6
-_SHARP_SHARE, _USUAL_SHARE = 0.1, 0.25
-"""Shares of the strong contours: the sharper ones tell the kind, usual ones the length."""
-_WIDE_PX = 8.0
-"""Wider contours are measured once more in a photo of half the size."""
+"""Share of a contour's rise that is measured, and extrapolated to all of it."""
+_SHARP_SHARE = 0.1
+"""Share of the strong contours, the sharpest ones, whose width tells the kind."""
 _MOVED, _EVEN = 1.3, 1.2
 """Widest contours in widths of those along them: motion from the first ratio up, focus below the
 second."""
-_LENGTH = 1.26
-"""Length of the motion in widths of the contours across it. All three were chosen on photos that
+_USUAL_SHARE = 0.2
+"""The same for the length, of contours in focus."""
+_IN_FOCUS = 2.0
+"""A tile is in focus if its contours along the motion are at most so many times the sharp ones."""
+_WIDE_PX = 8.0
+"""Wider contours are measured once more in a photo of half the size."""
+_LENGTH = 1.18
+"""Length of the motion in widths of the contours across it. All these were chosen on photos that
 ``docs/score.md`` does not judge by."""
 
 
@@ -94,15 +97,40 @@ def _way(angle: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Widths:
-    """Widths of contours in pixels, (directions,); 0 where there are too few."""
+class _Contours:
+    """Contours of a photo by direction and tile."""
 
-    sharp: NDArray[np.float64]
-    usual: NDArray[np.float64]
+    widths: NDArray[np.float64]
+    """(directions, tiles), in pixels."""
+    are_strong: NDArray[np.bool_]
+    """(directions, tiles): whether there is a contour to be measured."""
 
     @property
-    def are_known(self) -> bool:
-        return bool(self.sharp.all())
+    def are_enough(self) -> bool:
+        """Whether each direction has contours to be measured."""
+        return bool((self.are_strong.sum(axis=1) >= FEWEST_TILES).all())
+
+    def sharp_widths(self) -> NDArray[np.float64]:
+        """Return the widths of the sharpest contours, (directions,)."""
+        both = zip(self.widths, self.are_strong, strict=True)
+        return np.array([np.quantile(width[strong], _SHARP_SHARE) for width, strong in both])
+
+    def excess(self, direction: int, in_focus: float) -> tuple[float, float]:
+        """Return the usual width across a motion, and by how much that exceeds the one along it.
+
+        Args:
+            direction: Of the motion.
+            in_focus: Largest width of contours along it, in tiles that are in focus.
+        """
+        sides = [direction, _across(direction)]
+        along = self.widths[sides[1]]
+        taken = self.are_strong[sides].all(axis=0) & (along <= in_focus)
+        if taken.sum() < FEWEST_TILES:
+            taken = self.are_strong[sides].all(axis=0)
+        if not taken.any():
+            taken = self.are_strong[direction]
+        wide, narrow = np.quantile(self.widths[sides][:, taken], _USUAL_SHARE, axis=1)
+        return float(wide), float(np.sqrt(max(wide**2 - narrow**2, 1.0)))
 
 
 def find_blur(pixels: NDArray[np.uint8] | NDArray[np.uint16], factor: int = 1) -> Blur:
@@ -116,16 +144,17 @@ def find_blur(pixels: NDArray[np.uint8] | NDArray[np.uint16], factor: int = 1) -
     score = score_of_luma(luma)
     if min(luma.shape) < SMALLEST_SIDE_PX:
         return Blur(Kind.UNCLEAR, score)
-    widths = _measure(luma)
-    if not widths.are_known:
+    contours = _measure(luma)
+    if not contours.are_enough:
         return Blur(Kind.UNCLEAR, score)
     if score < BLURRY_LEVEL:
         return Blur(Kind.SHARP, score)
-    widest = int(widths.sharp.argmax())
-    ratio = widths.sharp[widest] / widths.sharp[_across(widest)]
+    widths = contours.sharp_widths()
+    widest = int(widths.argmax())
+    ratio = widths[widest] / widths[_across(widest)]
     if ratio < _MOVED:
         return Blur(Kind.FOCUS if ratio < _EVEN else Kind.UNCLEAR, score)
-    length = _length(luma, widths) * factor * pixels.shape[1] / luma.shape[1]
+    length = _length(luma, contours) * factor * pixels.shape[1] / luma.shape[1]
     # Rows count downwards, angles upwards.
     angle = round(180 - widest * 180 / _DIRECTIONS) % 180
     return Blur(Kind.MOTION, score, round(length, 1), angle)
@@ -135,35 +164,50 @@ def _across(direction: int) -> int:
     return (direction + _DIRECTIONS // 2) % _DIRECTIONS
 
 
-def _length(luma: NDArray[np.int16], widths: _Widths) -> float:
+def _length(luma: NDArray[np.int16], contours: _Contours) -> float:
     """Return the length of a motion in pixels of the luma."""
-    widest = int(widths.usual.argmax())
-    if widths.usual[widest] > _WIDE_PX and min(luma.shape) >= 2 * SMALLEST_SIDE_PX:
+    widths = contours.sharp_widths()
+    widest = int(widths.argmax())
+    wide, excess = contours.excess(widest, _IN_FOCUS * float(widths[_across(widest)]))
+    if wide > _WIDE_PX and min(luma.shape) >= 2 * SMALLEST_SIDE_PX:
         half = _halved(luma)
         coarse = _measure(half)
-        if coarse.are_known:
+        if coarse.are_enough:
             return 2 * _length(half, coarse)
-    excess = widths.usual[widest] ** 2 - widths.usual[_across(widest)] ** 2
-    return float(_LENGTH * np.sqrt(max(excess, 1.0)))
+    return _LENGTH * excess
 
 
-def _measure(luma: NDArray[np.int16]) -> _Widths:
+def _measure(luma: NDArray[np.int16]) -> _Contours:
     """Measure the contours of a photo across each direction."""
     smooth = smoothed(luma)
     low, high = np.percentile(smooth[::8, ::8], (5, 95))
     contrasts = largest_contrasts(smooth, _OFFSETS, _EVERY)
     noise = float(np.quantile(contrasts[:, 0], FLAT_SHARE))
     enough = max(STRONG * float(high - low), OVER_NOISE * noise)
-    sharp, usual = np.zeros((2, _DIRECTIONS))
-    for i, (contrast, offsets) in enumerate(zip(contrasts, _OFFSETS, strict=True)):
-        rise = strong_rises(contrast, enough)
-        count = rise.shape[1]
-        if count >= FEWEST_TILES:
-            sharp[i], usual[i] = (
-                rise_width(rise[:, -max(3, int(np.ceil(share * count)))], offsets, _RISE)
-                for share in (_SHARP_SHARE, _USUAL_SHARE)
-            )
-    return _Widths(sharp, usual)
+    both = zip(contrasts, _OFFSETS, strict=True)
+    widths = np.stack([_tile_widths(contrast, offsets) for contrast, offsets in both])
+    return _Contours(widths, contrasts.max(axis=1) > enough)
+
+
+def _tile_widths(
+    contrast: NDArray[np.int16], offsets: tuple[tuple[int, int], ...]
+) -> NDArray[np.float64]:
+    """Return the width in pixels of the sharpest contour in each tile, (tiles,).
+
+    Args:
+        contrast: (distances, tiles).
+        offsets: Rows down and columns across, for each distance.
+    """
+    distances = np.array([0.0, *(float(np.hypot(*offset)) for offset in offsets)])
+    rise = np.maximum.accumulate(contrast, axis=0) / np.maximum(contrast.max(axis=0), 1)
+    rise = np.pad(rise, ((1, 0), (0, 0)))
+    tiles = np.arange(rise.shape[1])
+    above = np.clip((rise < _RISE).sum(axis=0), 1, len(offsets))
+    low, high = rise[above - 1, tiles], rise[above, tiles]
+    part = np.clip((_RISE - low) / np.maximum(high - low, 1e-6), 0, 1)
+    reached = distances[above - 1] + part * (distances[above] - distances[above - 1])
+    widths: NDArray[np.float64] = reached / _RISE
+    return widths
 
 
 def _halved(luma: NDArray[np.int16]) -> NDArray[np.int16]:

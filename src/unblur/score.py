@@ -163,39 +163,13 @@ def _width(
         offsets: Rows down and columns across, for each distance.
         enough: Least contrast of a strong contour; if too few have it, the width is 0.
     """
-    rise = strong_rises(contrast, enough)
-    count = rise.shape[1]
-    if count < FEWEST_TILES:
-        return 0.0
-    sharpest = max(_SHARPEST_LEAST, int(np.ceil(_SHARPEST_SHARE * count)))
-    return rise_width(rise[:, -sharpest], offsets, _RISE)
-
-
-def strong_rises(contrast: NDArray[np.int16], enough: float) -> NDArray[np.float32]:
-    """Return contrasts as shares of the largest one in their tile, for tiles with strong contours.
-
-    Args:
-        contrast: (distances, tiles).
-        enough: Least contrast of a strong contour.
-
-    Returns:
-        (distances, tiles) from 0 to 1, of each distance in rising order.
-    """
     full = contrast.max(axis=0)
     is_strong = full > enough
-    return np.sort(contrast[:, is_strong] / full[is_strong].astype(np.float32), axis=1)
-
-
-def rise_width(
-    shares: NDArray[np.float32], offsets: tuple[tuple[int, int], ...], rise: float
-) -> float:
-    """Return the width of a contour, in pixels.
-
-    Args:
-        shares: (distances,) shares of the whole rise that are reached within the offsets.
-        offsets: Rows down and columns across.
-        rise: Share of the rise that is measured, and extrapolated to all of it.
-    """
+    count = int(is_strong.sum())
+    if count < FEWEST_TILES:
+        return 0.0
+    rise = np.sort(contrast[:, is_strong] / full[is_strong].astype(np.float32), axis=1)
+    sharpest = max(_SHARPEST_LEAST, int(np.ceil(_SHARPEST_SHARE * count)))
+    shares = np.maximum.accumulate(rise[:, -sharpest])
     distances = [0.0, *(float(np.hypot(*offset)) for offset in offsets)]
-    reached = np.maximum.accumulate(shares)
-    return float(np.interp(rise, [0.0, *reached], distances)) / rise
+    return float(np.interp(_RISE, [0.0, *shares], distances)) / _RISE
