@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.blur_kinds import disc
 from conftest import encode_image
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +10,7 @@ from PIL import Image
 from scenes import make_scene, noisy, smeared
 
 import unblur
+from benchmarks.blur_kinds import disc
 from training.judging.fixed_blur import convolve
 from unblur.blur import Blur, Kind, find_blur
 
