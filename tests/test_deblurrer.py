@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import re
+import itertools
 from dataclasses import replace
 
 import fakes
@@ -12,12 +12,14 @@ from conftest import make_pixels
 
 from unblur.errors import DeviceError, PhotoError, UsageError
 from unblur.network import memory, photo_rows
-from unblur.network.config import SRNConfig
+from unblur.network.bands import RowQueue
+from unblur.network.config import SCALES, SRNConfig
 from unblur.network.deblurrer import Deblurrer
 from unblur.network.device_kinds import CPU
-from unblur.network.devices import available_devices
+from unblur.network.device_network import DeviceNetwork
+from unblur.network.devices import OneDevice, available_devices
 from unblur.network.photo_rows import PhotoRows
-from unblur.network.srn import SRN
+from unblur.network.srn import SRN, enlarge, shrink
 from unblur.network.views import ALL_VIEWS
 from unblur.options import SMALLEST_TILE_PX, Engine
 
@@ -39,6 +41,12 @@ NETWORKS = {
 def random_network(config):
     torch.manual_seed(1)
     return SRN(config).eval().requires_grad_(False)
+
+
+def read_only(array):
+    array = array.view()
+    array.flags.writeable = False
+    return array
 
 
 def deblur_whole(network, image):
@@ -73,6 +81,62 @@ def test_tiles_compute_what_one_whole_pass_computes(name, tile):
     assert np.square(difference).mean() <= 255**2 / 10**7  # 70 dB
 
 
+def by_definition(network, image, strength, precision):
+    """Deblur a photo scale by scale, whole, with NumPy for all but the network."""
+    config, largest = network.config, np.iinfo(image.dtype).max
+    height, width, channels = image.shape
+    padding = (0, -height % config.multiple), (0, -width % config.multiple), (0, 0)
+    values = np.pad(image, padding, mode="edge").transpose(2, 0, 1).astype(np.float32)
+    values /= np.float32(largest)
+    whole = torch.from_numpy(np.ascontiguousarray(values))[None]
+    split = (3 // config.channels, config.channels)
+
+    def batch(planes):
+        planes = planes.reshape(split[0], -1, *planes.shape[2:])
+        return planes.contiguous(memory_format=torch.channels_last)
+
+    def passed_on(planes):
+        rounded = planes.float().numpy().astype(np.float16)
+        joined = torch.from_numpy(rounded.astype(np.float32)).flatten(0, 1)
+        return batch(enlarge(joined.contiguous()[None], config))
+
+    previous = state = None
+    for scale in SCALES:
+        blurred = batch(shrink(whole, scale, config).expand(-1, 3, -1, -1).contiguous())
+        with torch.autocast("cpu", precision, precision != torch.float32):
+            before = blurred if previous is None else passed_on(previous)
+            memory = None if state is None else passed_on(state)
+            previous, state = network.run_scale(blurred, before, memory)
+    result = previous.float().flatten(0, 1).numpy()[:, :height, :width].transpose(1, 2, 0)
+    result = result.mean(axis=2, keepdims=True) if channels == 1 else result
+    result = np.clip(result, 0, 1) * np.float32(largest)
+    if strength < 1:
+        result = image + np.float32(strength) * (result - image)
+    return np.rint(result).astype(image.dtype)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_bit_is_that_of_the_definition(name, channels, dtype, precision):
+    network = random_network(NETWORKS[name])
+    for (height, width), strength in (((1, 1), 1), ((67, 101), 1), ((90, 75), 0.7)):
+        image = make_pixels(height, width, channels, dtype)
+        result = fakes.on_cpu(network, 1024, precision, strength=strength)(image)
+        expected = by_definition(network, image, strength, precision)
+        assert np.array_equal(result, expected)
+
+
+@pytest.mark.parametrize("change", [lambda x: x[::-1, ::-1], np.asfortranarray, read_only])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_how_an_array_lies_in_memory_changes_nothing(change, dtype):
+    image = make_pixels(40, 50, 3, dtype)
+    assert np.array_equal(
+        fakes.on_cpu(fakes.Identity(), strength=0.5)(change(image)), change(image)
+    )
+
+
 WIDE_SIZES = [(1, 70), (2, 300), (97, 403), (130, 261)]
 
 
@@ -95,7 +159,7 @@ def test_bands_of_columns_come_out_as_bands_of_rows_do(name, dtype, rounding, mo
     results = []
     for ratio in (1, 2):
         monkeypatch.setattr(photo_rows, "WIDE", ratio)
-        assert (photo_rows.as_seen(image).shape == image.shape) == (ratio == 2)
+        assert photo_rows.is_wide(*image.shape[:2]) == (ratio == 1)
         results.append(fakes.on_cpu(network, SMALLEST_TILE_PX, torch.float32)(image))
     difference = np.abs(results[0].astype(int) - results[1])
     assert difference.max() <= rounding  # sums in another order
@@ -213,7 +277,12 @@ def test_the_mean_of_views_is_that_of_whole_passes_over_each(name):
     network = random_network(NETWORKS[name])
     image = make_pixels(203, 317)
     result = fakes.on_cpu(network, SMALLEST_TILE_PX, torch.float32, views=8)(image)
-    passes = [view.undone(deblur_whole(network, view.of(image).copy())) for view in ALL_VIEWS]
+    passes = []
+    for view in ALL_VIEWS:
+        seen = view.rows(torch.from_numpy(image), 0, view.size(203, 317)[0])
+        whole = torch.from_numpy(deblur_whole(network, seen.numpy()))
+        passes.append(np.empty(image.shape, np.float32))
+        view.write(torch.from_numpy(passes[-1]), 0, whole)
     assert np.abs(result - np.mean(passes, axis=0)).max() <= 1.5  # roundings
 
 
@@ -306,12 +375,13 @@ def test_tiles_shrink_before_a_photo_is_refused(megabytes_free):
 
 @pytest.mark.parametrize(("allowed", "fits"), [(10**7, False), (64 * 10**9, True)])
 def test_a_bound_on_main_memory_holds_on_a_gpu_too(allowed, fits):
-    deblurrer = fakes.on_cpu(fakes.Identity(), tile=512, max_memory=allowed)
-    deblurrer.kind = replace(CPU, name="cuda", free_memory=lambda torch: 1 << 40)
-    deblurrer._first = deblurrer.kind
+    gpu = replace(fakes.PLAYED, name="GPU", free_memory=lambda torch: 1 << 40)
+    engine = Engine(tile=512, max_memory=allowed)
+    deblurrer = Deblurrer(fakes.Identity(), engine, devices=OneDevice(gpu))
     image = make_pixels(64, 64)
     if fits:
-        assert deblurrer._largest_tile(image) == 512
+        assert np.array_equal(deblurrer(image), image)
+        assert deblurrer.used == {"device": "GPU", "tile": 512}
     else:
         with pytest.raises(PhotoError, match="more than --max-memory allows"):
             deblurrer(image)
@@ -366,41 +436,37 @@ def test_out_of_memory_in_mid_photo_loses_no_finished_tile():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_photo_whose_tiles_shrink_on_the_way_comes_out_the_same(name):
-    network = random_network(NETWORKS[name])
-    image = make_pixels(300, 420)
-    deblurrer = fakes.on_cpu(network, 256, torch.float32)
-    whole, launch = deblurrer(image), deblurrer.launch
+def test_a_photo_whose_tiles_shrink_on_the_way_comes_out_the_same(name, monkeypatch):
+    image, run = make_pixels(300, 420), DeviceNetwork.run_scale
+    deblurrer = fakes.on_cpu(random_network(NETWORKS[name]), 256, torch.float32)
+    whole = deblurrer(image)
 
-    def launch_little(precision, blurred, *others):
+    def run_little(self, precision, blurred, *others):
         if blurred.shape[2] * blurred.shape[3] > 128**2 and blurred.shape[3] > 210:
             raise torch.OutOfMemoryError
-        return launch(precision, blurred, *others)
+        return run(self, precision, blurred, *others)
 
-    deblurrer.launch = launch_little
+    monkeypatch.setattr(DeviceNetwork, "run_scale", run_little)
     assert np.abs(deblurrer(image).astype(int) - whole).max() <= 1
-    assert deblurrer.tile == 128
+    assert deblurrer.used["tile"] == 128
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_tile_is_written_while_the_device_computes_the_next(name, monkeypatch):
-    network = random_network(NETWORKS[name])
-    image = make_pixels(300, 420)
-    deblurrer = fakes.on_cpu(network, 192, torch.float32)
-    expected, events, launch, write = deblurrer(image), [], deblurrer.launch, PhotoRows.write
+@pytest.mark.parametrize("place", ["copied", "write"])
+@pytest.mark.parametrize("views", [1, 2])
+def test_memory_that_runs_out_when_rows_are_kept_loses_and_doubles_none(place, views, monkeypatch):
+    network, image = random_network(NETWORKS["compact"]), make_pixels(300, 420)
+    deblurrer = fakes.on_cpu(network, 256, torch.float32, views=views)
+    whole, owner = deblurrer(image), {"copied": RowQueue, "write": PhotoRows}[place]
+    act, calls = getattr(owner, place), itertools.count()
 
-    def launch_and_tell(*inputs):
-        events.append("launch ")
-        return launch(*inputs)
+    def fail_once(*inputs):
+        if next(calls) == 3:
+            raise MemoryError
+        return act(*inputs)
 
-    def write_and_tell(*finished):
-        events.append("write ")
-        write(*finished)
-
-    monkeypatch.setattr(deblurrer, "launch", launch_and_tell)
-    monkeypatch.setattr(PhotoRows, "write", write_and_tell)
-    assert np.array_equal(deblurrer(image), expected)
-    assert re.search(r"launch (launch write )+write $", "".join(events))
+    monkeypatch.setattr(owner, place, fail_once)
+    assert np.abs(deblurrer(image).astype(int) - whole).max() <= 1
+    assert deblurrer.used["tile"] == 128
 
 
 def test_memory_that_is_never_enough_is_an_error():

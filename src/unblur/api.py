@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -21,6 +22,7 @@ from unblur.blur import Blur
 from unblur.errors import PhotoError, UsageError
 from unblur.formats import coding
 from unblur.formats.codec import Reduced
+from unblur.formats.companions import with_new_companions
 from unblur.formats.panorama import deblurred
 from unblur.formats.pixels import to_array, to_samples
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
@@ -56,7 +58,8 @@ class Deblurrer:
 
     Args:
         model: A model's name, or a weights file.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps`` or ``xpu``.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``xpu``, or one of several, such as
+            ``cuda:1``.
         tile: Side of the largest tile, a square, in pixels, or ``auto``.
         strength: Share of the change to apply, from 0 to 1.
         views: Number of mirrored and turned passes to average, from 1 to 8.
@@ -88,9 +91,10 @@ class Deblurrer:
             threads=None,
             max_memory=max_memory,
         )
-        _refuse_unknown_device(device)
+        if device != "auto":
+            device_kinds.parse_device(device)
         self._network: NetworkDeblurrer | None = load_deblurrer(
-            open_model(engine.model), engine, warn=_log.warning
+            open_model(engine.model), engine, warn=_log.warning, tell=_log.info
         )
 
     def __enter__(self) -> Deblurrer:
@@ -129,6 +133,7 @@ class Deblurrer:
         Raises:
             PhotoError: If it is not a photo, cannot be read or written, or needs more
                 memory than is free.
+            DeviceError: If the device was lost, and is not ``auto``.
             UsageError: If ``image`` is of another type, or the network was freed.
         """
         if self._network is None:
@@ -163,7 +168,7 @@ class Deblurrer:
             raise PhotoError("out of memory; a smaller tile needs less") from error
 
     def _deblur_bytes(self, data: bytes) -> bytes:
-        photo = coding.decode(data)
+        photo = with_new_companions(coding.decode(data), self._deblur)
         encoded = coding.encode(photo, deblurred(photo, self._deblur))
         _tell(photo.notes + encoded.notes)
         return encoded.data
@@ -174,16 +179,11 @@ class Deblurrer:
         if job.problem:
             raise PhotoError(job.problem)
         loaded = steps.load(job, options)
+        loaded = replace(loaded, photo=with_new_companions(loaded.photo, self._deblur))
         finished = steps.finish(loaded, deblurred(loaded.photo, self._deblur), options)
         outcome = steps.publish(finished)
         _tell(outcome.notes + outcome.details)
         return str(job.target)
-
-
-def _refuse_unknown_device(name: str) -> None:
-    names = ("auto", *(kind.name for kind in device_kinds.KINDS))
-    if name not in names:
-        raise UsageError(f"{name!r} is no device: choose one of {', '.join(names)}")
 
 
 def deblur(

@@ -72,7 +72,8 @@ class Engine:
     model: str = "srn-compact"
     """A model's name, or the path of a weights file."""
     device: str = "auto"
-    """``auto``, or a name in `unblur.network.device_kinds.KINDS`."""
+    """``auto``, or a name in `unblur.network.device_kinds.KINDS`, perhaps with the number of one
+    device: ``cuda:1``."""
     tile: int | Literal["auto"] = "auto"
     """Side of the largest tile, a square, in pixels; ``auto``: as large as fits into memory."""
     strength: float = 1.0
@@ -150,8 +151,9 @@ class Options:
     verdict: bool = False
     """Tell how each photo was blurred, and how much of it changed."""
     fail_fast: bool = False
-    jobs: int = 1
-    """Photos to decode ahead, and as many to write in parallel."""
+    jobs: int | None = None
+    """Photos to decode ahead, and as many to write in parallel; ``None``: one on a CPU, or as many
+    as the cores allow beside a GPU."""
     engine: Engine = Engine()
 
     @property
@@ -194,7 +196,7 @@ class Options:
             raise UsageError(
                 f"--compare uses the suffix {COMPARED} itself: choose another --suffix"
             )
-        if self.jobs < 1:
+        if self.jobs is not None and self.jobs < 1:
             raise UsageError("--jobs must be at least 1")
-        if self.engine.max_memory and self.jobs > 1:
+        if self.engine.max_memory and self.jobs is not None and self.jobs > 1:
             raise UsageError("--max-memory processes one photo at a time: leave out --jobs")

@@ -10,8 +10,7 @@ import numpy as np
 
 from unblur.errors import PhotoError
 from unblur.formats import bmff
-from unblur.formats.bmff_boxes import make_box
-from unblur.formats.bmff_items import ItemFile, as_stored, splice
+from unblur.formats.bmff_items import ItemFile, as_stored, splice, with_primary
 from unblur.formats.old_pictures import THUMBNAILS, Redraw, Redrawn, in_exif
 from unblur.formats.photo import Encoded, Photo
 
@@ -81,7 +80,7 @@ def _redrawn(
         new = redraw.jpeg(thumbnail.data or b"")
         items = {**file.items, key: replace(thumbnail, data=new)}
         return None if new is None else replace(file, items=items)
-    alone = _with_primary(file, key)
+    alone = with_primary(file, key)
     try:
         photo = decode(bmff.write(as_stored(alone)), MAX_PIXELS)
         is_8_bit = photo.pixels.dtype == np.uint8
@@ -91,12 +90,4 @@ def _redrawn(
         coded = bmff.read(encode(photo, pixels).data)
     except (PhotoError, ValueError):
         return None
-    return _with_primary(splice(alone, coded)[0], file.primary_id)
-
-
-def _with_primary(file: ItemFile, key: int) -> ItemFile:
-    """Return a file whose primary image is another one of its items."""
-    size = 2 if key <= bmff.WIDEST_SHORT_ID else 4
-    box = make_box(b"pitm", bytes([size == 4, 0, 0, 0]) + key.to_bytes(size, "big"))
-    meta = tuple(box if other[4:8] == b"pitm" else other for other in file.meta)
-    return replace(file, primary_id=key, meta=meta)
+    return with_primary(splice(alone, coded)[0], file.primary_id)

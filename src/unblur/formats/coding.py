@@ -19,7 +19,7 @@ from unblur.errors import PhotoError
 from unblur.formats.codec import Reduced, codec_of
 from unblur.formats.convert import NO_QUALITY, convert, make_redraw, metadata_of, upright
 from unblur.formats.metadata import Metadata
-from unblur.formats.old_pictures import KEEP, Redraw, describe
+from unblur.formats.old_pictures import GAIN_MAP, KEEP, Redraw, describe
 from unblur.formats.photo import Encoded, Format, Photo, identify
 from unblur.formats.pixels import refuse_thin
 from unblur.formats.refusals import BEGINNING_BYTES, describe_refused
@@ -153,7 +153,10 @@ def _with_new_pictures(
         data = redrawn.data
         stale += redrawn.stale
     with contextlib.suppress(ValueError):
-        stale += codec.old_pictures(photo.container, photo.index)
+        new = {GAIN_MAP} if any(other.pixels is not None for other in photo.companions) else set()
+        stale += [
+            name for name in codec.old_pictures(photo.container, photo.index) if name not in new
+        ]
     return replace(encoded, data=data, notes=encoded.notes + describe(stale))
 
 

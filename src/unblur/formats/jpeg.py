@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from unblur.formats import jpeg_metadata, jpeg_pictures
 from unblur.formats.codec import Codec, Reduced, Target
 from unblur.formats.jpeg_colors import move_colors
 from unblur.formats.jpeg_end import with_end
+from unblur.formats.jpeg_gain_maps import find_companions, with_new_gain_maps
 from unblur.formats.jpeg_index import move_index
 from unblur.formats.jpeg_markers import Segment, segments
+from unblur.formats.jpeg_stored import read_stored
 from unblur.formats.metadata import Metadata, read_orientation
 from unblur.formats.photo import JPEG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array, turned
@@ -43,7 +46,9 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     data, parts, notes = _with_end(data, max_pixels)
     image = _open(marks.without_metadata(data, parts), max_pixels)
     coding = _read_coding(image, marks.is_rgb_coded(data, parts))
-    return Photo(to_array(image), None, JPEG, data, coding, notes, index=parts)
+    pixels = to_array(image)
+    gain_maps = find_companions(data, parts, decode, image.width * image.height)
+    return Photo(pixels, None, JPEG, data, coding, notes, index=parts, companions=gain_maps)
 
 
 def _with_end(data: bytes, max_pixels: int) -> tuple[bytes, tuple[Segment, ...], tuple[str, ...]]:
@@ -104,13 +109,19 @@ def _read_subsampling(image: JpegImageFile) -> str:
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
     """Code new pixels with the original's tables and sampling, in its container."""
-    original, parts = photo.container, photo.index
+    original, notes = with_new_gain_maps(photo.container, photo.companions, encode)
+    encoded = _encode(photo, original, pixels)
+    return replace(encoded, notes=encoded.notes + notes)
+
+
+def _encode(photo: Photo, original: bytes, pixels: NDArray[np.uint8]) -> Encoded:
+    parts = photo.index
     if pixels.shape[2] == 1 or photo.coding["keep_rgb"]:
         return splice(original, code_pixels(pixels, None, "JPEG", **photo.coding), parts)
-    image = open_image(marks.without_metadata(original, parts), ["JPEG"], pixels.size)
-    image.draft("YCbCr", image.size)
-    image.load()
-    move_colors(image, photo.pixels, pixels, _BLOCKS[photo.coding["subsampling"]])
+    subsampling = photo.coding["subsampling"]
+    coded = marks.without_metadata(original, parts)
+    stored = read_stored(lambda: _open(coded, pixels.size), subsampling == "4:2:0")
+    image = move_colors(stored, photo.pixels, pixels, _BLOCKS[subsampling])
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", **{**photo.coding, "keep_rgb": False})
     return splice(original, buffer.getvalue(), parts)

@@ -63,6 +63,19 @@ def find_previews(index: bytes, base: int, end: int) -> Iterator[slice]:
                 yield slice(start, start + size) if start >= end else slice(0, 0)
 
 
+def find_pictures(index: bytes, base: int) -> Iterator[int]:
+    """Yield where the first pictures behind the first image begin in a file.
+
+    Args:
+        index: The index, from its byte order mark on; any bytes are allowed.
+        base: Its offset in the file.
+    """
+    with contextlib.suppress(ValueError):
+        file = read_tiff(index)
+        for position in _index_entries(file)[:MOST_PREVIEWS]:
+            yield base + file.unpack("I", position + 8)[0]
+
+
 def _index_entries(index: TiffFile) -> range:
     """Return the positions of an index's 16-byte entries, or raise `ValueError`."""
     entries = index.directory(index.first).entries.get(MPF_ENTRIES_TAG)

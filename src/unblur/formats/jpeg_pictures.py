@@ -6,14 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from unblur.formats import jpeg_gain_maps, old_pictures
 from unblur.formats import jpeg_markers as marks
-from unblur.formats import old_pictures
 from unblur.formats.jpeg_index import find_previews
 from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.old_pictures import PREVIEWS, THUMBNAILS, Redraw, Redrawn, redraw_place
-
-_GAIN_MAP_MARKS = (b"hdrgm:", b"HDRGainMap", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")
-"""Names in the metadata of gain maps: Adobe and Google, Apple, ISO 21496-1."""
 
 _SIZE_PLACES = {b"JFIF\0": 12, b"JFXX\0\x13": 6}
 """Where a thumbnail of three bytes a pixel has its width and height (JFIF 1.02)."""
@@ -84,5 +81,5 @@ def _in_jfif(payload: bytes, redraw: Redraw) -> Redrawn:
 def gain_maps(data: bytes, parts: tuple[Segment, ...]) -> Iterator[str]:
     """Yield the name of gain maps after the image."""
     following = data[marks.image_end(data, parts) :]
-    if following and any(mark in following for mark in _GAIN_MAP_MARKS):
+    if following and any(mark in following for mark in jpeg_gain_maps.MARKS):
         yield old_pictures.GAIN_MAP

@@ -7,7 +7,8 @@ because the new photo has more detail, it is coded more coarsely.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.formats import jpeg, jpeg_markers
+from unblur.formats.jpeg_room import code_within
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import code_pixels
 
 MAX_PIXELS = 1_000_000
 """More than an EXIF block can hold at any usual quality."""
-COARSER = (1.0, 1.2, 1.5, 2.0)
-"""Factors of the old picture's quantisation steps, tried in turn."""
 
 
 def redrawn(
@@ -65,11 +65,12 @@ def _changed(
     try:
         old, room = _read(data, max_pixels)
         pixels = change(old.pixels)
-        codings = (code(old, pixels, options) for options in _options(old) if pixels is not None)
-        coded = next((coded for coded in codings if len(coded) <= room), None)
+        if pixels is None:
+            return None
+        coded = code_within(room, old.coding, functools.partial(code, old, pixels))
     except Exception:  # Pillow raises anything for damaged files
         return None
-    return None if coded is None else coded.ljust(room, b"\0") + data[room:]
+    return None if coded is None else coded + data[room:]
 
 
 def read_pixels(data: bytes) -> NDArray[np.uint8] | None:
@@ -84,15 +85,3 @@ def _read(data: bytes, max_pixels: int) -> tuple[Photo, int]:
     """Decode a picture, and count the bytes that it and the zeros behind it take."""
     end = jpeg_markers.image_end(data)
     return jpeg.decode(data[:end], max_pixels), len(data) - len(data[end:].lstrip(b"\0"))
-
-
-def _options(old: Photo) -> Iterator[dict[str, Any]]:
-    """Yield Pillow's options for codings, each of fewer bytes than the last."""
-    yield old.coding
-    for factor in COARSER:
-        tables = [[_coarser(step, factor) for step in table] for table in old.coding["qtables"]]
-        yield old.coding | {"optimize": True, "qtables": tables}
-
-
-def _coarser(step: int, factor: float) -> int:
-    return max(step, min(255, round(factor * step)))

@@ -84,6 +84,8 @@ def load(job: Job, options: Options) -> LoadedPhoto:
     started = time.monotonic()
     data, state, attributes = _read(job, options)
     photo = _unless_left_alone(data, options) or coding.decode(data, options.max_pixels)
+    if options.format or options.strip_metadata:  # the result has no other pictures
+        photo = replace(photo, companions=())
     if state:
         state = replace(state, content=content_of(data, photo.index))
     return_freed_memory()
