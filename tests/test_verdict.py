@@ -45,6 +45,7 @@ def test_fields_are_null_for_photos_that_were_not_done(moved, unblur):
 def test_no_photo_is_judged_where_nobody_sees_it(moved, unblur, monkeypatch):
     monkeypatch.setattr("unblur.pictures.verdict.judge", lambda pair: pytest.fail("judged"))
     assert unblur(moved, "-q").code == 0
+    assert unblur(moved, "--max-memory", "4G", "--overwrite").code == 0
 
 
 def test_the_changed_share_is_that_of_visible_change(moved, unblur, monkeypatch):

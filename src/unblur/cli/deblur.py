@@ -130,8 +130,7 @@ def _with_display_options(options: Options, flags: dict[str, Any], plan: Plan, u
         from unblur.cli.page import picture_side
 
         options = replace(options, picture_side=picture_side(len(plan.jobs)))
-    shows_verdicts = ui.verbosity >= NORMAL or flags["json"] or flags["report"] is not None
-    options = replace(options, verdict=shows_verdicts)
+    options = replace(options, verdict=_shows_verdicts(flags, ui))
     if flags["preview"] and ui.verbosity >= NORMAL:
         from unblur.cli.terminal import find_screen
 
@@ -139,6 +138,12 @@ def _with_display_options(options: Options, flags: dict[str, Any], plan: Plan, u
         if options.screen is None and sys.stderr.isatty():
             ui.say("no --preview: this terminal shows neither pictures nor 256 colours")
     return options
+
+
+def _shows_verdicts(flags: dict[str, Any], ui: Ui) -> bool:
+    """Tell whether the kind of blur is shown; with a memory limit, only where it is asked for."""
+    is_said = ui.verbosity >= NORMAL and flags["max_memory"] is None
+    return is_said or flags["json"] or flags["report"] is not None
 
 
 def _write_page(
