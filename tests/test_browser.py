@@ -152,6 +152,15 @@ def test_filters_filter(report, browse):
     assert page.get_by_text("No photo matches").is_visible()
 
 
+def test_photos_of_one_kind_of_blur_are_filtered(report, browse):
+    page = browse(report)
+    page.get_by_role("radio", name="Unclear").check(force=True)
+    assert "bright.png" in names(page)  # it shows nothing that could be blurred
+    kinds = page.locator(".card").evaluate_all("cards => cards.map(card => card.dataset.blur)")
+    assert set(kinds) == {"unclear"}
+    assert len(kinds) < 5
+
+
 def test_photos_are_sorted(report, browse):
     page = browse(report)
     page.get_by_role("combobox").select_option("name")

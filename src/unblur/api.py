@@ -17,9 +17,11 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from unblur import score
+from unblur import blur, score
+from unblur.blur import Blur
 from unblur.errors import PhotoError, UsageError
 from unblur.formats import coding
+from unblur.formats.codec import Reduced
 from unblur.formats.companions import with_new_companions
 from unblur.formats.panorama import deblurred
 from unblur.formats.pixels import to_array, to_samples
@@ -221,12 +223,35 @@ def blur_score(image: Photo) -> float:
         PhotoError: If it is not a photo, or cannot be read.
         UsageError: If ``image`` is of another type.
     """
+    return score.blur_score(_read_reduced(image).pixels)
+
+
+def find_blur(image: Photo) -> Blur:
+    """Tell how a photo is blurred: moved, and by how much, or out of focus.
+
+    Args:
+        image: A path, a file's content, a Pillow image or an array.
+
+    Returns:
+        The kind, the score, and for motion its length in pixels and its angle in degrees; see
+        ``docs/score.md`` for how reliable they are.
+
+    Raises:
+        PhotoError: If it is not a photo, or cannot be read.
+        UsageError: If ``image`` is of another type.
+    """
+    reduced = _read_reduced(image)
+    return blur.find_blur(reduced.pixels, reduced.factor)
+
+
+def _read_reduced(image: object) -> Reduced:
+    """Read a photo as finely as its blur is measured."""
     with _named(image):
         if isinstance(image, str | Path):
-            return steps.score(Job(parse_place(str(image)), None), Options())
+            return steps.read_reduced(Job(parse_place(str(image)), None), Options())
         if isinstance(image, bytes):
-            return score.blur_score(coding.decode_reduced(image)[0])
-        return score.blur_score(_read(image)[0])
+            return coding.decode_reduced(image)[0]
+        return Reduced(_read(image)[0], 1)
 
 
 def list_models() -> tuple[Model, ...]:

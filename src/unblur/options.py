@@ -54,6 +54,7 @@ SAME_RESULT = frozenset(
     (
         *("recursive", "include", "exclude", "only_blurry", "max_pixels", "jobs", "fail_fast"),
         *("output", "suffix", "in_place", "backup", "on_existing", "preserve_times", "sidecars"),
+        *("only_motion", "verdict"),
         *("compare", "picture_side", "screen"),  # pictures beside the result
         # The key has the hash of the weights. Tiles and devices change roundings only.
         *("engine", "model", "device", "tile", "threads", "max_memory"),
@@ -145,6 +146,10 @@ class Options:
     """Larger photos are refused."""
     only_blurry: float | None = None
     """Skip photos with a lower `unblur.score.blur_score`; ``None`` skips none."""
+    only_motion: bool = False
+    """Skip photos that are out of focus."""
+    verdict: bool = False
+    """Tell how each photo was blurred, and how much of it changed."""
     fail_fast: bool = False
     jobs: int | None = None
     """Photos to decode ahead, and as many to write in parallel; ``None``: one on a CPU, or as many

@@ -92,7 +92,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "--only-blurry",
     cls=OnlyBlurry,
     is_flag=True,
-    help="Skip sharp photos; see --blur-level.",
+    help="Skip sharp photos, as --only blurry does; see --blur-level.",
 )
 @click.option(
     "--strength",
@@ -109,12 +109,17 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help="Also write NAME-compared.png: before and after, with an enlarged detail.",
 )
 @click.option(
+    "--only",
+    type=click.Choice(["blurry", "motion"]),
+    help="Skip sharp photos; with motion, those that are out of focus, too.",
+)
+@click.option(
     "--blur-level",
     type=blur_level,
     default=BLURRY_LEVEL,
     show_default=True,
     metavar="N",
-    help="Lowest blur score that --only-blurry takes; see unblur score.",
+    help="Lowest blur score that --only takes; see unblur score.",
 )
 @max_pixels_option
 @click.option(

@@ -15,9 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from unblur.formats.codec import codec_of
-from unblur.formats.convert import upright
-from unblur.formats.metadata import Metadata
+from unblur.formats.convert import metadata_of, upright
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import reduced, to_8_bit_image
 
@@ -79,9 +77,7 @@ class Upright:
 
 def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[Upright, Upright]:
     """Return the photo before and after, whose pixels have the same shape and type."""
-    metadata = Metadata()
-    with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
-        metadata = codec_of(photo.format).metadata(photo.container, photo.index)
+    metadata = metadata_of(photo)
     alpha = None if photo.opacity is None else upright(photo, metadata, photo.opacity)
     before, after = (
         Upright(upright(photo, metadata, array), alpha, metadata.icc)

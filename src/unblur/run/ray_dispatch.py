@@ -331,7 +331,7 @@ def _absolute(job: Job) -> Job:
 
 def _with_job(outcome: Outcome, job: Job) -> Outcome:
     """Return a worker's outcome with the driver's job, whose paths are as the user named them."""
-    if outcome.job.comparison is None:  # none was asked for, or it could not be drawn
+    if outcome.job.comparison is None:  # none was asked for, or drawing it failed
         job = replace(job, comparison=None)
     return replace(outcome, job=job)
 

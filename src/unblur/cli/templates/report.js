@@ -29,7 +29,7 @@
       shown = changed.slice(0, Math.max(MOST_CHANGED_LEAST, changed.length * MOST_CHANGED_SHARE));
       if (order === orders.order) order = orders.change;
     } else if (show !== "all") {
-      shown = shown.filter((card) => card.dataset.status === show);
+      shown = shown.filter((card) => card.dataset.status === show || card.dataset.blur === show);
     }
     shown.sort(order);
     list.replaceChildren(...shown); // far faster than to hide thousands and to move the others
