@@ -55,6 +55,7 @@ SAME_RESULT = frozenset(
         *("recursive", "include", "exclude", "only_blurry", "max_pixels", "jobs", "fail_fast"),
         *("output", "suffix", "in_place", "backup", "on_existing", "preserve_times", "sidecars"),
         *("compare", "picture_side", "screen"),  # pictures beside the result
+        "mask",  # each photo's own is in `unblur.run.jobs.Job.settings`
         # The key has the hash of the weights. Tiles and devices change roundings only.
         *("engine", "model", "device", "tile", "threads", "max_memory"),
     )
@@ -134,6 +135,8 @@ class Options:
     """Compression quality of lossy formats, 1 to 100; ``None`` is each photo's own."""
     strip_metadata: bool = False
     """Keep only colour profile and orientation."""
+    mask: str | None = None
+    """A mask for all photos, or a folder of masks by the photos' names; see `unblur.run.masks`."""
     compare: bool = False
     """Write a picture with before and after beside each result."""
     picture_side: int = 0

@@ -110,6 +110,11 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @max_pixels_option
 @click.option(
+    "--mask",
+    metavar="FILE|DIR",
+    help="Grey picture: deblur where it is white, keep black. DIR: one for each photo's name.",
+)
+@click.option(
     "--suffix",
     default=SUFFIX,
     show_default=True,
