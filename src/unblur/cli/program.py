@@ -23,7 +23,15 @@ from unblur.cli.shared import (
     path_options,
     verbosity_options,
 )
-from unblur.cli.values import OnlyBlurry, Overwrite, blur_level, memory_size, one_of, tile_size
+from unblur.cli.values import (
+    Compare,
+    OnlyBlurry,
+    Overwrite,
+    blur_level,
+    memory_size,
+    one_of,
+    tile_size,
+)
 from unblur.config import read_config
 from unblur.errors import UsageError
 from unblur.formats.photo import CONVERSIONS
@@ -97,8 +105,10 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option(
     "--compare",
-    is_flag=True,
-    help="Also write NAME-compared.png: before and after, with an enlarged detail.",
+    cls=Compare,
+    default=False,
+    metavar="[strengths]",
+    help="Also write NAME-compared.png: before and after; or strengths beside each other.",
 )
 @click.option(
     "--blur-level",

@@ -19,6 +19,7 @@ from unblur.cli.console import Ui, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
+from unblur.cli.values import Compare
 from unblur.config import history_file
 from unblur.errors import ExitCode, UnblurError, UsageError
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM
@@ -93,7 +94,7 @@ class PhotosOrCommand(click.Group):
 def _respelled(args: list[str]) -> Iterator[str]:
     """Yield the words of a command line, with old spellings replaced."""
     end = args.index("--") if "--" in args else len(args)
-    for word in args[:end]:
+    for word in Compare.respelled(args[:end]):
         if word.startswith(OLD_BLUR_LEVEL):
             yield from ("--only-blurry", f"--blur-level={word.removeprefix(OLD_BLUR_LEVEL)}")
         else:

@@ -71,7 +71,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         raise UsageError("--compare writes a file beside the result: use -o FILE")
     plan.jobs[:] = map(masks.with_mask, plan.jobs)
     if options.compare:
-        plan.jobs[:] = _with_comparisons(plan.jobs, options.suffix)
+        plan.jobs[:] = _with_comparisons(plan.jobs, options)
     checked = [_check(job, options, known) for job in plan.jobs]
     plan.jobs[:] = _mark_collisions(checked)
     return plan
@@ -178,15 +178,15 @@ def _kept(found: Found) -> Format | None:
     return form and form.result
 
 
-def _with_comparisons(jobs: list[Job], suffix: str) -> Iterator[Job]:
+def _with_comparisons(jobs: list[Job], options: Options) -> Iterator[Job]:
     """Name the comparisons; with the result's ending if results differ only in that."""
     targets = [job.target for job in jobs if job.target is not None]
-    taken = Counter(_identity(comparison_place(target, suffix)) for target in targets)
+    taken = Counter(_identity(comparison_place(target, options)) for target in targets)
     for job in jobs:
         if job.target is not None:
-            comparison = comparison_place(job.target, suffix)
+            comparison = comparison_place(job.target, options)
             if taken[_identity(comparison)] > 1:
-                comparison = comparison_place(job.target, suffix, job.target.suffix)
+                comparison = comparison_place(job.target, options, job.target.suffix)
             job = replace(job, comparison=comparison)
         yield job
 

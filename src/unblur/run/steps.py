@@ -238,6 +238,7 @@ def _draw(
     try:
         from unblur.pictures import compare
         from unblur.pictures.preview import draw_preview
+        from unblur.pictures.strengths import code_strengths
 
         pair = compare.make_pair(loaded.photo, pixels)
         side, screen = options.picture_side, options.screen
@@ -246,7 +247,11 @@ def _draw(
             pictures=compare.make_pictures(pair, side) if side else None,
             preview=draw_preview(pair, screen) if screen else None,
         )
-        return shown, compare.code_comparison(pair) if outcome.job.comparison else None
+        if not outcome.job.comparison:
+            return shown, None
+        if options.compare == "strengths":
+            return shown, code_strengths(pair)
+        return shown, compare.code_comparison(pair)
     except Exception as error:  # no reason to lose the result
         failed = outcome_of_error(outcome.job, error)
         note = f"the pictures of before and after could not be drawn: {failed.reason}"
