@@ -52,6 +52,8 @@ def _clean_environment(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("UNBLUR_HISTORY", str(tmp_path_factory.mktemp("data") / "history.sqlite3"))
     monkeypatch.setenv("UNBLUR_MODELS_DIR", str(tmp_path_factory.mktemp("models") / "models"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+    # One for all tests: the network of most tests is the same, and tested once.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def make_pixels(height, width, channels=3, dtype=np.uint8, seed=0):

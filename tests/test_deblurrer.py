@@ -17,7 +17,7 @@ from unblur.network.config import SCALES, SRNConfig
 from unblur.network.deblurrer import Deblurrer
 from unblur.network.device_kinds import CPU
 from unblur.network.device_network import DeviceNetwork
-from unblur.network.devices import available_devices
+from unblur.network.devices import OneDevice, available_devices
 from unblur.network.photo_rows import PhotoRows
 from unblur.network.srn import SRN, enlarge, shrink
 from unblur.network.views import ALL_VIEWS
@@ -375,8 +375,9 @@ def test_tiles_shrink_before_a_photo_is_refused(megabytes_free):
 
 @pytest.mark.parametrize(("allowed", "fits"), [(10**7, False), (64 * 10**9, True)])
 def test_a_bound_on_main_memory_holds_on_a_gpu_too(allowed, fits):
-    deblurrer = fakes.on_cpu(fakes.Identity(), tile=512, max_memory=allowed)
-    deblurrer.kind = replace(CPU, name="GPU", torch_type="cpu", free_memory=lambda torch: 1 << 40)
+    gpu = replace(fakes.PLAYED, name="GPU", free_memory=lambda torch: 1 << 40)
+    engine = Engine(tile=512, max_memory=allowed)
+    deblurrer = Deblurrer(fakes.Identity(), engine, devices=OneDevice(gpu))
     image = make_pixels(64, 64)
     if fits:
         assert np.array_equal(deblurrer(image), image)

@@ -33,6 +33,7 @@ LIBRARY_HOMES = {
     "google_crc32c": ("models",),
     "jinja2": ("cli.page",),
     "numpy": ("api", "score", "formats", "network", "models", "pictures"),
+    "onnx": ("models.onnx_graph",),
     "platformdirs": ("config",),
     "psutil": ("doctor", "main_memory", "network"),
     "ray": ("run.ray_dispatch", "run.ray_runner", "run.ray_worker"),

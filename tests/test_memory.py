@@ -10,7 +10,6 @@ import torch
 from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, KINDS
-from unblur.network.devices import is_lost, is_out_of_memory
 from unblur.network.memory import (
     LARGEST_TILE_PX,
     automatic_tile,
@@ -21,6 +20,7 @@ from unblur.network.memory import (
 )
 from unblur.network.photo_rows import is_wide
 from unblur.network.srn_memory import tile_bytes_per_pixel
+from unblur.network.trouble import Trouble, is_out_of_memory, trouble_of
 from unblur.options import SMALLEST_TILE_PX
 
 CONFIG = SRNConfig()
@@ -182,4 +182,4 @@ def test_only_real_out_of_memory_errors_count(error, is_it):
 )
 def test_a_lost_device_is_told_from_a_full_one_and_from_a_bug(name, words, lost):
     (kind,) = (kind for kind in KINDS if kind.name == name)
-    assert is_lost(kind, RuntimeError(words)) is lost
+    assert (trouble_of(kind, RuntimeError(words)) is Trouble.LOST) is lost

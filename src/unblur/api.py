@@ -62,7 +62,8 @@ class Deblurrer:
 
     Args:
         model: A model's name, or a weights file.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps`` or ``xpu``.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``xpu``, or one of several, such as
+            ``cuda:1``.
         tile: Side of the largest tile, a square, in pixels, or ``auto``.
         strength: Share of the change to apply, from 0 to 1.
         views: Number of mirrored and turned passes to average, from 1 to 8.
@@ -94,9 +95,10 @@ class Deblurrer:
             threads=None,
             max_memory=max_memory,
         )
-        _refuse_unknown_device(device)
+        if device != "auto":
+            device_kinds.parse_device(device)
         self._network: NetworkDeblurrer | None = load_deblurrer(
-            open_model(engine.model), engine, warn=_log.warning
+            open_model(engine.model), engine, warn=_log.warning, tell=_log.info
         )
 
     def __enter__(self) -> Deblurrer:
@@ -139,6 +141,7 @@ class Deblurrer:
         Raises:
             PhotoError: If it is not a photo, cannot be read or written, or needs more
                 memory than is free; or if the mask is none, or does not fit.
+            DeviceError: If the device was lost, and is not ``auto``.
             UsageError: If ``image`` is of another type, or the network was freed.
         """
         if self._network is None:
@@ -196,12 +199,6 @@ class Deblurrer:
         outcome = steps.publish(finished)
         _tell(outcome.notes + outcome.details)
         return str(job.target)
-
-
-def _refuse_unknown_device(name: str) -> None:
-    names = ("auto", *(kind.name for kind in device_kinds.KINDS))
-    if name not in names:
-        raise UsageError(f"{name!r} is no device: choose one of {', '.join(names)}")
 
 
 def deblur(

@@ -1,4 +1,4 @@
-"""Places of configuration, models and history, and reading the configuration."""
+"""Places of configuration, models, history and self-tests, and reading the configuration."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def models_folder() -> Path:
 def history_file() -> Path:
     """Return the path of the record of results; it may be missing."""
     return _user_folder(platformdirs.user_data_path) / "history.sqlite3"
+
+
+def verdicts_file() -> Path:
+    """Return the path of the results of devices' self-tests; it may be missing."""
+    return _user_folder(platformdirs.user_cache_path) / "self-tests.json"
 
 
 def config_file() -> Path:

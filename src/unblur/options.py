@@ -72,7 +72,8 @@ class Engine:
     model: str = "srn-compact"
     """A model's name, or the path of a weights file."""
     device: str = "auto"
-    """``auto``, or a name in `unblur.network.device_kinds.KINDS`."""
+    """``auto``, or a name in `unblur.network.device_kinds.KINDS`, perhaps with the number of one
+    device: ``cuda:1``."""
     tile: int | Literal["auto"] = "auto"
     """Side of the largest tile, a square, in pixels; ``auto``: as large as fits into memory."""
     strength: float = 1.0

@@ -283,7 +283,7 @@ class Ui:
 
     def summary(self, report: Report) -> None:
         """Print the totals and all failures, if there was more than one photo."""
-        if report.counts.total() <= 1 and not report.in_cloud:
+        if report.counts.total() + report.not_reached <= 1 and not report.in_cloud:
             if report.counts[Status.SKIPPED] and report.last and self.verbosity < VERBOSE:
                 self.say(_skipped(report.last))  # the only photo: say why nothing was done
             return

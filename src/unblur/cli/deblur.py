@@ -18,7 +18,7 @@ from unblur.cli.signals import interrupted_code
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
 from unblur.options import CLUSTER_DEVICES, Engine, Options
-from unblur.run.watcher import NORMAL
+from unblur.run.watcher import NORMAL, VERBOSE
 
 if TYPE_CHECKING:
     from unblur.models.weights import Weights
@@ -184,6 +184,8 @@ def _print_summary(report: Report, ui: Ui) -> ExitCode:
     if report.interrupted_by:
         ui.error("interrupted")
         return interrupted_code(report.interrupted_by)
+    if report.ended_by:
+        ui.error(str(report.ended_by))
     if report.exit_code is ExitCode.NOTHING_TO_DO:
         ui.error("found no photo")
     return report.exit_code
@@ -206,7 +208,11 @@ def _make_deblurrer(weights: Weights, options: Options, ui: Ui) -> Deblurrer:
     from unblur.run.steps import drawing_bytes
 
     deblurrer = load_deblurrer(
-        weights, options.engine, reserved=drawing_bytes(options), warn=ui.say
+        weights,
+        options.engine,
+        reserved=drawing_bytes(options),
+        warn=ui.say,
+        tell=lambda text: ui.say(text, VERBOSE),
     )
     ui.settings |= deblurrer.used
     return deblurrer

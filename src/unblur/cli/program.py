@@ -25,6 +25,7 @@ from unblur.cli.shared import (
 )
 from unblur.cli.values import (
     Compare,
+    DeviceName,
     OnlyBlurry,
     Overwrite,
     blur_level,
@@ -38,13 +39,14 @@ from unblur.formats.photo import CONVERSIONS
 from unblur.network.device_kinds import KINDS
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Engine
 from unblur.version import __version__
+from unblur.words import one_of
 
 if TYPE_CHECKING:
     from unblur.cli.console import Listing
 
 EPILOG = """\
 Exit codes: 0 all done or skipped, 1 a photo failed, 2 wrong usage, 3 no photo found,
-4 weights missing or damaged, 5 device missing or faulty, 129, 130 or 143 stopped.
+4 weights missing or damaged, 5 device missing, faulty or lost, 129, 130 or 143 stopped.
 """
 
 
@@ -183,10 +185,10 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option(
     "--device",
-    type=click.Choice(["auto", *(kind.name for kind in KINDS)]),
+    type=DeviceName(["auto", *(kind.name for kind in KINDS)]),
     default=Engine.device,
     show_default=True,
-    help="Where to run the network.",
+    help="Where to run the network; cuda:1 is the second of several GPUs.",
 )
 @click.option(
     "--tile",

@@ -43,7 +43,18 @@ CODING_BYTES_PER_PIXEL = 8
 
 def free_memory(kind: DeviceKind) -> int:
     """Return the bytes that are free on a device, within the container's limit."""
-    return kind.free_memory(torch) if kind.free_memory else free_main_memory()
+    if not kind.free_memory:
+        return free_main_memory()
+    with kind.selected(torch):
+        return kind.free_memory(torch)
+
+
+def require_device_memory(kind: DeviceKind, config: SRNConfig, precision: torch.dtype) -> None:
+    """Raise `MemoryError` if a device that hangs when it is full lacks memory for any tile."""
+    if kind.hangs_if_full:
+        needed = SMALLEST_TILE_PX**2 * tile_bytes_per_pixel(config, precision.itemsize)
+        if needed > VRAM_SHARE * free_memory(kind):
+            raise MemoryError
 
 
 @dataclass(frozen=True)

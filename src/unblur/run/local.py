@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unblur.errors import DeviceError
 from unblur.run import steps
 from unblur.run.in_flight import MemoryQueue, Place, photos_ahead
 from unblur.run.jobs import Job
 from unblur.run.load_ahead import Load, load_ahead, result_of, wait_for
-from unblur.run.report import LeftAlone, outcome_of_error
+from unblur.run.report import NOTHING_USED, LeftAlone, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.steps import LoadedPhoto
 
@@ -49,7 +50,11 @@ class LocalRunner:
         pass
 
     def do(self, jobs: list[Job], session: Session) -> None:
-        """Do jobs; deblurred photos are written even if the run is interrupted."""
+        """Do jobs; deblurred photos are written even if the run is interrupted.
+
+        Raises:
+            DeviceError: If the device that the user named is lost.
+        """
         from unblur.network.device_kinds import CPU
         from unblur.network.devices import available_cores
 
@@ -174,8 +179,10 @@ class _Batch:
             try:
                 pixels = started.wrapped.unwrapped(started.pending.result())
                 used = started.pending.used
+            except DeviceError:  # no photo can be deblurred any more
+                raise
             except Exception as error:  # a bug with one photo must not lose the others
-                self._fail(started.photo, error)
+                self._fail(started.photo, error, self._deblurrer.used)
             else:
                 write = self._writing.submit(self._store, started, pixels, used)
                 self._writes.append(write)
@@ -191,10 +198,10 @@ class _Batch:
             if outcome.written_states != finished.outcome.written_states:
                 session.record_published(outcome)
         except Exception as error:  # a bug with one photo must not lose the others
-            outcome = outcome_of_error(loaded.job, error)
+            outcome = replace(outcome_of_error(loaded.job, error), used=used)
         started.photo.place.leave()
         session.settle(outcome)
 
-    def _fail(self, photo: _Photo, error: Exception) -> None:
+    def _fail(self, photo: _Photo, error: Exception, used: dict[str, Any] | None = None) -> None:
         photo.place.leave()
-        self._session.settle(outcome_of_error(photo.job, error))
+        self._session.settle(replace(outcome_of_error(photo.job, error), used=used or NOTHING_USED))

@@ -221,7 +221,12 @@ class Dispatcher:
         try:
             value = ray.get(call)
         except RayError as error:
-            self._lose(worker, error)
+            cause = getattr(error, "cause", None)  # what the worker itself has raised
+            if isinstance(cause, DeviceError):
+                self._abandon(worker, cause)
+                self._remove(worker, cause)
+            else:
+                self._lose(worker, error)
             return None
         if task is None:
             self._admit(worker, value)
@@ -250,22 +255,26 @@ class Dispatcher:
         self._session.settle(outcome)
 
     def _lose(self, worker: RemoteWorker, error: RayError) -> None:
-        """Replace a lost worker: settle results that it has published, retry its other photos."""
-        self._may_have_leftovers = True
-        _kill(worker)
-        self._calls = {call: of for call, of in self._calls.items() if of[0] is not worker}
+        """Replace a worker that has died."""
         reason = _last_line(error)
         if worker.settings is None:
             worker.failed_starts += 1
         self._session.ui.say(f"a worker was lost: {reason}", VERBOSE)
-        for task in tuple(worker.tasks):
-            self._try_again(worker, task, error)
+        self._abandon(worker, error)
         if worker.failed_starts == TRIES:
             self._remove(worker, DeviceError(f"no worker can be started: {reason}"))
         elif not self._is_ending:
             self._start_worker(worker)
 
-    def _try_again(self, worker: RemoteWorker, task: Task, error: RayError) -> None:
+    def _abandon(self, worker: RemoteWorker, error: Exception) -> None:
+        """End a worker: settle results that it has published, retry its other photos."""
+        self._may_have_leftovers = True
+        _kill(worker)
+        self._calls = {call: of for call, of in self._calls.items() if of[0] is not worker}
+        for task in tuple(worker.tasks):
+            self._try_again(worker, task, error)
+
+    def _try_again(self, worker: RemoteWorker, task: Task, error: Exception) -> None:
         """Settle a task of a lost worker, or make it a suspect."""
         if task.recorded:
             published = _published(task.recorded)

@@ -68,7 +68,7 @@ class Outcome:
     comparison_state: FileState | None = None
     """State of the written comparison."""
     used: dict[str, Any] = field(default_factory=NOTHING_USED.copy)
-    """Device and tile that the photo was deblurred with."""
+    """Device and tile that worked on the photo; nulls if none did."""
 
     @property
     def written_states(self) -> tuple[FileState | None, FileState | None]:
@@ -155,6 +155,10 @@ class Report:
     last: Outcome | None = None
     """The latest outcome, without pictures."""
     interrupted_by: KeyboardInterrupt | None = None
+    ended_by: UnblurError | None = None
+    """Why no photo can be deblurred any more, such as a lost device."""
+    not_reached: int = 0
+    """Number of photos that were not tried because of that."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """Held while a job is settled; threads settle jobs at the same time."""
 
@@ -188,6 +192,8 @@ class Report:
     @property
     def exit_code(self) -> ExitCode:
         """Exit code of the program."""
+        if self.ended_by:
+            return self.ended_by.exit_code
         if not self.counts:
             return ExitCode.NOTHING_TO_DO
         return ExitCode.FAILED if self.failures else ExitCode.OK
@@ -198,6 +204,8 @@ class Report:
         if self.counts[Status.PLANNED]:
             told[0] = Status.PLANNED
         totals = ", ".join(f"{self.counts[status]} {status.value}" for status in told)
+        if self.not_reached:
+            totals += f", {self.not_reached} not reached"
         return f"{totals}. {self.cloud_note}" if self.cloud_note else totals
 
     @property
