@@ -30,7 +30,6 @@ from unblur.cli.values import (
     Overwrite,
     blur_level,
     memory_size,
-    one_of,
     tile_size,
 )
 from unblur.config import read_config
