@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur.cli import doctor, models, restore, score
+from unblur.cli import doctor, models, restore, score, trial
 from unblur.cli.console import Ui
 from unblur.cli.deblur import deblur
 from unblur.cli.option_groups import PlainOption
 from unblur.cli.shared import (
     PhotosOrCommand,
+    device_option,
     exit_code_of,
     history_option,
     listing_options,
     max_pixels_option,
+    model_option,
     options_with_defaults,
     path_options,
     verbosity_options,
 )
 from unblur.cli.values import (
     Compare,
-    DeviceName,
     OnlyBlurry,
     Overwrite,
     blur_level,
@@ -35,7 +36,6 @@ from unblur.cli.values import (
 from unblur.config import read_config
 from unblur.errors import UsageError
 from unblur.formats.photo import CONVERSIONS
-from unblur.network.device_kinds import KINDS
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Engine
 from unblur.version import __version__
 from unblur.words import one_of
@@ -175,20 +175,8 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help="Write a web page: all photos before and after.",
 )
 @click.option("--preview", is_flag=True, help="Show photos before and after in the terminal.")
-@click.option(
-    "--model",
-    default=Engine.model,
-    show_default=True,
-    metavar="NAME|FILE",
-    help="Network: a name from unblur models list, or a weights file.",
-)
-@click.option(
-    "--device",
-    type=DeviceName(["auto", *(kind.name for kind in KINDS)]),
-    default=Engine.device,
-    show_default=True,
-    help="Where to run the network; cuda:1 is the second of several GPUs.",
-)
+@model_option
+@device_option
 @click.option(
     "--tile",
     type=tile_size,
@@ -300,3 +288,4 @@ main.add_command(models.models)
 main.add_command(doctor.doctor)
 main.add_command(score.score)
 main.add_command(restore.restore)
+main.add_command(trial.try_photo)
