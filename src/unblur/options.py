@@ -91,6 +91,11 @@ class Engine:
         unreported = ("threads", "max_memory")
         return {name: value for name, value in vars(self).items() if name not in unreported}
 
+    @property
+    def applies_all(self) -> bool:
+        """Whether the whole change is applied."""
+        return self.strength == 1
+
     def __post_init__(self) -> None:
         """Refuse values that are out of range.
 
@@ -199,7 +204,7 @@ class Options:
             raise UsageError(
                 f"--compare uses the suffix {self.suffix} itself: choose another --suffix"
             )
-        if self.compare == "strengths" and self.engine.strength != 1:
+        if self.compare == "strengths" and not self.engine.applies_all:
             raise UsageError("--compare strengths shows strengths up to 1: leave out --strength")
         if self.jobs is not None and self.jobs < 1:
             raise UsageError("--jobs must be at least 1")
