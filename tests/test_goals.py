@@ -52,7 +52,7 @@ def test_the_engine_and_the_parts_of_its_time_are_measured_beside_another_versio
 def test_a_batch_is_timed_by_the_whole_command(measure):
     rows, _ = measure("--parts", "batch")
     assert float(rows["batch, photos a second after the first"][0]) > 0
-    assert 0.1 < float(rows["batch, peak main memory, GB"][0]) < 2
+    assert 0.1 < float(rows["batch, peak main memory, GB"][0]) < 10
 
 
 def test_the_command_runs_as_on_a_cpu_without_bfloat16(monkeypatch, tmp_path):

@@ -181,6 +181,7 @@ class Gpu:
 
     def __init__(self, kind, act=lambda number: None):
         self.kind, self.act = kind, act
+        self.used = {"device": kind.name, "tile": None}
         self.events = []
 
     def start(self, image, on_progress=None):

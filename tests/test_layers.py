@@ -18,7 +18,7 @@ ORDER = (
     ("errors", "version", "words", "cgroups"),
     ("config", "extras", "limits", "main_memory", "options", "score"),
     ("storage", "formats", "network"),
-    ("models", "pictures"),
+    ("models", "pictures", "desktop"),
     ("run",),
     ("api", "doctor"),
     ("cli",),
@@ -136,7 +136,16 @@ def test_every_module_is_read():
     assert len(IMPORTS) == len(list(SOURCE.rglob("*.py"))) > 90
     assert {room(module) for module in IMPORTS} == {name for row in ORDER for name in row}
     packages = {path.parent.name for path in (SOURCE / "unblur").glob("*/__init__.py")}
-    assert packages == {"storage", "formats", "network", "models", "pictures", "run", "cli"}
+    assert packages == {
+        "storage",
+        "formats",
+        "network",
+        "models",
+        "pictures",
+        "desktop",
+        "run",
+        "cli",
+    }
 
 
 def test_folders_and_modules_stay_small():

@@ -15,7 +15,10 @@ SOURCES = {
     for path in sorted((ROOT / "src" / "unblur").rglob("*.py"))
 }
 
-ERRORS = {"PhotoError", "UsageError", "DeviceError", "WeightsError", "ExcessError", "LeftAlone"}
+ERRORS = {
+    *("PhotoError", "UsageError", "DeviceError", "WeightsError", "ExcessError", "DesktopError"),
+    "LeftAlone",
+}
 """Exceptions whose text is for the user; `LeftAlone` tells why a photo was skipped."""
 RETURNED = ("run/obstacles.py", "formats/refusals.py")
 """Modules whose functions return sentences."""

@@ -58,3 +58,7 @@ class DeviceError(UnblurError):
     """A requested device that is not available, computes wrongly, or was lost."""
 
     exit_code = ExitCode.DEVICE
+
+
+class DesktopError(UnblurError):
+    """A file of a file manager that cannot be read or changed."""

@@ -66,7 +66,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         if flags["ray"] and any(None in (job.source, job.target) for job in todo):
             raise UsageError("--ray needs files: it cannot use standard input or output")
         ui.passed_over(plan)
-        report = Report(page is not None, plan.in_cloud)
+        report = Report(keeps_outcomes=page is not None, in_cloud=plan.in_cloud)
         if flags["dry_run"]:
             _print_plan(plan, ui, report)
             return _print_summary(report, ui)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur.cli import doctor, models, restore, score, trial
+from unblur.cli import desktop, doctor, models, restore, score, trial
 from unblur.cli.console import Ui
 from unblur.cli.deblur import deblur
 from unblur.cli.option_groups import PlainOption
@@ -289,3 +289,4 @@ main.add_command(doctor.doctor)
 main.add_command(score.score)
 main.add_command(restore.restore)
 main.add_command(trial.try_photo)
+main.add_command(desktop.desktop)

@@ -133,7 +133,7 @@ def _text(path: os.PathLike[str] | None) -> str | None:
     return None if path is None else os.fspath(path)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Report:
     """The outcomes of a run: counts, and the failures.
 
