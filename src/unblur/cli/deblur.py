@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from unblur.network.deblurrer import Deblurrer
     from unblur.run.history import History
     from unblur.run.jobs import Plan
+    from unblur.run.local import LocalRunner
     from unblur.run.report import Report
     from unblur.run.runner import Runner
 
@@ -204,14 +205,19 @@ def _print_summary(report: Report, ui: Ui) -> ExitCode:
 
 def _make_runner(weights: Weights, flags: dict[str, Any], options: Options, ui: Ui) -> Runner:
     if flags["ray"] is None:
-        from unblur.run.local import LocalRunner
-
-        return LocalRunner(lambda: _make_deblurrer(weights, options, ui))
+        return local_runner(weights, options, ui)
     load_extra("ray", "cluster", "runs on a cluster", UsageError)
     from unblur.models.weights import load_network
     from unblur.run.ray_runner import RayRunner
 
     return RayRunner(flags["ray"], lambda: load_network(weights), options.engine, flags["workers"])
+
+
+def local_runner(weights: Weights, options: Options, ui: Ui) -> LocalRunner:
+    """Return a runner on this machine, which loads the network when it begins."""
+    from unblur.run.local import LocalRunner
+
+    return LocalRunner(lambda: _make_deblurrer(weights, options, ui))
 
 
 def _make_deblurrer(weights: Weights, options: Options, ui: Ui) -> Deblurrer:

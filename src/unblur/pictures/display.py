@@ -12,6 +12,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
@@ -84,6 +85,25 @@ def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[Upright, Upright]:
         for array in (photo.pixels, pixels)
     )
     return before, after
+
+
+def blended_part(before: Upright, after: Upright, area: Area, strength: float) -> Image.Image:
+    """Draw a part of a photo as ``--strength`` would make it, pixel by pixel.
+
+    Samples are blended as stored, before their colours are converted.
+
+    Args:
+        before: The photo.
+        after: Its result of strength 1.
+        area: The part.
+        strength: Share of the change, from 0 to 1.
+    """
+    part = np.s_[area.top : area.top + area.height, area.left : area.left + area.width]
+    old = before.pixels[part].astype(np.float32)
+    mixed = np.rint(old + np.float32(strength) * (after.pixels[part] - old))
+    alpha = None if before.alpha is None else before.alpha[part]
+    view = Upright(mixed.astype(before.pixels.dtype), alpha, before.profile)
+    return view.part(Area(0, 0, area.width, area.height))
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

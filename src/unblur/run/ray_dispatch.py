@@ -326,7 +326,8 @@ def _absolute(job: Job) -> Job:
         place.absolute() if isinstance(place, Path) else place
         for place in (job.source, job.target, job.comparison)
     )
-    return replace(job, source=source, target=target, comparison=comparison)
+    mask = job.mask and replace(job.mask, path=job.mask.path.absolute())
+    return replace(job, source=source, target=target, comparison=comparison, mask=mask)
 
 
 def _with_job(outcome: Outcome, job: Job) -> Outcome:

@@ -20,6 +20,7 @@ from unblur.options import Options
 from unblur.run.done import ALREADY_DONE, is_marked
 from unblur.run.jobs import Job
 from unblur.run.marks import make_mark
+from unblur.run.masks import read_mask
 from unblur.run.names import wanted_format
 from unblur.run.obstacles import problem_of_format
 from unblur.run.plan import has_other_links
@@ -32,6 +33,7 @@ from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
     from unblur.formats.codec import Reduced
+    from unblur.formats.masks import Mask
     from unblur.formats.photo import Photo
     from unblur.network.photo_rows import Pixels
 
@@ -48,6 +50,8 @@ class LoadedPhoto:
     """Owner, permissions and extended attributes; ``None`` if the photo is not a file."""
     started: float
     """Time before reading, by `time.monotonic`."""
+    mask: Mask | None = None
+    """Where to deblur it; ``None``: everywhere."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def load(job: Job, options: Options) -> LoadedPhoto:
     """Read and decode a photo.
 
     Raises:
-        PhotoError: If it cannot be read or decoded, or the target has the wrong format.
+        PhotoError: If it or its mask cannot be read or decoded, or the target has the wrong format.
         LeftAlone: If it is sharp and only blurred photos are wanted, or if it is itself a result.
     """
     from unblur.formats import coding
@@ -101,7 +105,8 @@ def load(job: Job, options: Options) -> LoadedPhoto:
         raise PhotoError(problem)
     if options.in_place:
         job = replace(job, replaced=state)
-    return LoadedPhoto(job, photo, state, attributes, started)
+    mask = read_mask(job.mask, options) if job.mask else None
+    return LoadedPhoto(job, photo, state, attributes, started, mask)
 
 
 def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attributes | None]:
@@ -162,12 +167,17 @@ def finish(
         stdout: File descriptor of standard output, for a job without a target.
 
     Raises:
-        PhotoError: If the result cannot be encoded or written.
+        PhotoError: If the mask does not fit, or the result cannot be encoded or written.
     """
     from unblur.formats import coding
     from unblur.run.content import content_of
 
     job, photo = loaded.job, loaded.photo
+    if loaded.mask:
+        from unblur.formats.masks import masked
+
+        photo, pixels = masked(photo, pixels, loaded.mask)
+        loaded = replace(loaded, photo=photo)
     encoded = coding.encode(
         photo,
         pixels,
@@ -199,7 +209,7 @@ def finish(
     content = content_of(encoded.data, encoded.index)
     marked = attributes
     if attributes and loaded.state and options.in_place:
-        marked = attributes.marked(make_mark(content, loaded.state, settings))
+        marked = attributes.marked(make_mark(content, loaded.state, settings + job.settings))
     draft = _draft(job.target, encoded.data, marked, options.preserve_times)
     target_state = draft.state and replace(draft.state, content=content)
     outcome = replace(outcome, target_state=target_state)
@@ -238,6 +248,7 @@ def _compare(
     try:
         from unblur.pictures import compare
         from unblur.pictures.preview import draw_preview
+        from unblur.pictures.strengths import code_strengths
         from unblur.pictures.verdict import judge
 
         pair = compare.make_pair(loaded.photo, pixels)
@@ -248,7 +259,11 @@ def _compare(
             preview=draw_preview(pair, screen) if screen else None,
             verdict=judge(pair) if options.verdict else None,
         )
-        return shown, compare.code_comparison(pair) if outcome.job.comparison else None
+        if not outcome.job.comparison:
+            return shown, None
+        if options.compare == "strengths":
+            return shown, code_strengths(pair)
+        return shown, compare.code_comparison(pair)
     except Exception as error:  # no reason to lose the result
         failed = outcome_of_error(outcome.job, error)
         note = f"the photo could not be compared with its result: {failed.reason}"
