@@ -1,0 +1,243 @@
+"""The network with the convolutions of ncnn, which need less time than PyTorch's on most CPUs.
+
+ncnn computes a convolution of 3x3 pixels with fewer multiplications than its definition has
+(Lavin, Gray: "Fast Algorithms for Convolutional Neural Networks", CVPR 2016). All else is
+`unblur.network.srn` and its exact bands, on the same memory: a feature map is a tensor
+(B, C / pack, H, W * pack), in which ``pack`` channels of a pixel are neighbours, as in ncnn.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ncnn
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unblur.network.bands import LineBuffers
+from unblur.network.ncnn_graph import (
+    Layer,
+    convolution,
+    doubling,
+    graph_text,
+    graph_weights,
+    input_layer,
+)
+from unblur.network.srn import SRN, ConvLSTM, Doubling, SameConv, State
+
+FLOAT32_BYTES = 4
+PACKED = 1
+"""Tells ncnn to return a map as it is in memory."""
+
+
+class Convolutions:
+    """All convolutions of a network in one graph of ncnn; each can run by itself.
+
+    Args:
+        layers: The convolutions, each with an input of its own.
+    """
+
+    def __init__(self, layers: list[Layer]) -> None:
+        self._allocator = ncnn.PoolAllocator()
+        self._net = ncnn.Net()
+        _set_options(self._net.opt)
+        everything = [part for layer in layers for part in (input_layer(layer.inputs[0]), layer)]
+        with tempfile.TemporaryDirectory() as folder:  # ncnn keeps no file open
+            graph, weights = Path(folder, "graph"), Path(folder, "weights")
+            graph.write_text(graph_text(everything), encoding="ascii")
+            weights.write_bytes(graph_weights(everything))
+            if self._net.load_param(str(graph)) or self._net.load_model(str(weights)):
+                raise RuntimeError("ncnn cannot read its graph")
+
+    def run(self, layer: Layer, x: Tensor, pack: int, is_packed: bool) -> Tensor:
+        """Run a convolution.
+
+        Args:
+            layer: One of the layers.
+            x: Its input, (C / pack, H, W * pack), float32; the memory of rows and of the
+                channels of a pixel has no gaps.
+            pack: Channels that are neighbours in the input.
+            is_packed: Whether to return a map packed as ncnn likes it best.
+
+        Returns:
+            (C' / pack', H', W' * pack').
+        """
+        extractor = self._net.create_extractor()
+        extractor.set_blob_allocator(self._allocator)
+        extractor.set_workspace_allocator(self._allocator)
+        extractor.input(layer.inputs[0], _mat(x, pack))
+        failed, found = extractor.extract(layer.outputs[0], PACKED if is_packed else 0)
+        if failed:
+            raise MemoryError  # nothing else can fail in a graph of convolutions
+        return _tensor(found)
+
+
+def _set_options(options: Any) -> None:
+    """Let ncnn compute in float32 with as many threads as PyTorch; by default it rounds."""
+    options.num_threads = torch.get_num_threads()
+    for kind in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
+        setattr(options, f"use_{kind}", False)
+
+
+def _mat(x: Tensor, pack: int) -> Any:
+    """View a tensor (C / pack, H, W * pack) as ncnn's matrix; the tensor must outlive it."""
+    channels, rows, width = x.shape
+    whole = x.as_strided((channels, x.stride(0) // width, width), x.stride())
+    mat = ncnn.Mat(whole.numpy())
+    mat.h, mat.w, mat.cstep = rows, width // pack, x.stride(0) // pack
+    mat.elempack, mat.elemsize = pack, FLOAT32_BYTES * pack
+    return mat
+
+
+def _tensor(mat: Any) -> Tensor:
+    """View ncnn's matrix as a tensor (C / pack, H, W * pack); the tensor keeps it in memory."""
+    pack = mat.elempack
+    mat.w, mat.cstep = mat.w * pack, mat.cstep * pack
+    mat.elempack, mat.elemsize = 1, FLOAT32_BYTES
+    return torch.from_numpy(np.asarray(mat))
+
+
+def unpacked(x: Tensor, pack: int) -> Tensor:
+    """Return a packed map (B, C / pack, H, W * pack) as (B, C, H, W)."""
+    return x.unflatten(3, (-1, pack)).movedim(4, 2).flatten(1, 2)
+
+
+def packed(x: Tensor, pack: int) -> Tensor:
+    """Return a map (B, C, H, W) as (B, C / pack, H, W * pack)."""
+    return x.unflatten(1, (-1, pack)).movedim(2, 4).flatten(3)
+
+
+class PackedLayer(nn.Module):
+    """Takes the place of a convolution of PyTorch.
+
+    Args:
+        layer: The convolution in the graph.
+        convolutions: The graph.
+        is_packed: Whether to return packed maps.
+    """
+
+    def __init__(self, layer: Layer, convolutions: Convolutions, is_packed: bool) -> None:
+        super().__init__()
+        self.layer, self.convolutions, self.is_packed = layer, convolutions, is_packed
+
+    def run(self, window: Tensor, least_rows: int, pack: int) -> Tensor:
+        """Run the convolution on a window of rows, (B, C / pack, H, W * pack).
+
+        Returns:
+            The result; without rows if the window has fewer than ``least_rows``.
+        """
+        is_empty = window.shape[2] < least_rows
+        if is_empty:  # ncnn has no matrices without rows
+            window = window.new_zeros(*window.shape[:2], least_rows, window.shape[3])
+        maps = [self.convolutions.run(self.layer, x, pack, self.is_packed) for x in window]
+        result = maps[0][None] if len(maps) == 1 else torch.stack(maps)
+        return result[:, :, :0] if is_empty else result
+
+
+class PackedConv(PackedLayer):
+    """Takes the place of a `SameConv`."""
+
+    def __init__(self, original: SameConv, *args: Any) -> None:
+        super().__init__(*args)
+        self.kernel, self.stride = original.kernel_size[0], original.stride[0]
+        self.before, self.after = original.before, original.after
+        self.inputs = original.in_channels
+
+    def forward(self, x: Tensor, buffers: LineBuffers) -> Tensor:
+        """See `SameConv.forward`; maps are packed."""
+        pack = self.inputs // x.shape[1]
+        columns = self.before * pack, self.after * pack
+        x = buffers.window(self, x, self.kernel, self.stride, self.before, self.after, columns)
+        return self.run(x, self.kernel, pack)
+
+
+class PackedDoubling(PackedLayer):
+    """Takes the place of a `Doubling`."""
+
+    def __init__(self, original: Doubling, *args: Any) -> None:
+        super().__init__(*args)
+        self.inputs = original.in_channels
+
+    def forward(self, x: Tensor, buffers: LineBuffers) -> Tensor:
+        """See `Doubling.forward`; maps are packed."""
+        pack = self.inputs // x.shape[1]
+        x = buffers.window(self, x, kernel=3, stride=1, before=1, after=1)
+        return self.run(x, 3, pack)
+
+
+class UnpackedLSTM(nn.Module):
+    """Takes the place of a `ConvLSTM`: its gates are parts of one map, which packs may cross."""
+
+    def __init__(self, original: ConvLSTM, width: int) -> None:
+        super().__init__()
+        self.lstm, self.width = original, width
+
+    def forward(self, x: Tensor, state: State, buffers: LineBuffers) -> tuple[Tensor, State]:
+        """See `ConvLSTM.forward`; features and hidden maps are packed, the state is not."""
+        pack = self.width // x.shape[1]
+        hidden, state = self.lstm(unpacked(x, pack), state, buffers)
+        return packed(hidden, pack), state
+
+
+class NcnnNetwork:
+    """An `SRN` on the CPU with the convolutions of ncnn.
+
+    Args:
+        network: The network, on the CPU.
+    """
+
+    def __init__(self, network: SRN) -> None:
+        self.config, self._original = network.config, network
+        with torch.device("meta"):
+            self._srn = SRN(network.config)
+        self._srn.load_state_dict(network.state_dict(), assign=True)
+        self._srn.eval().requires_grad_(False)
+        _replace_layers(self._srn)
+
+    def to(self, device: torch.device) -> NcnnNetwork:
+        """Return the network itself: ncnn uses the CPU."""
+        return self
+
+    def transposed(self) -> NcnnNetwork:
+        """See `SRN.transposed`."""
+        return NcnnNetwork(self._original.transposed())
+
+    def run_scale(
+        self, blurred: Tensor, previous: Tensor, state: State | None, buffers: LineBuffers
+    ) -> tuple[Tensor, State | None]:
+        """See `SRN.run_scale`."""
+        config = self.config
+        if config.recurrent and state is None:  # of the size of maps that are not packed
+            height, width = (side // config.stride for side in blurred.shape[2:])
+            state = blurred.new_zeros(len(blurred), config.state_channels, height, width)
+        return self._srn.run_scale(blurred, previous, state, replace(buffers, is_planar=True))
+
+
+def _replace_layers(network: SRN) -> None:
+    """Let ncnn run all convolutions of a network."""
+    found = {
+        name: (module, _layer(name, module))
+        for name, module in network.named_modules()
+        if isinstance(module, (SameConv, Doubling))
+    }
+    convolutions = Convolutions([layer for _, layer in found.values()])
+    for name, (module, layer) in found.items():
+        parent, _, own = name.rpartition(".")
+        is_packed = name not in ("output", "lstm.gates")
+        kind = PackedConv if isinstance(module, SameConv) else PackedDoubling
+        replacement = kind(module, layer, convolutions, is_packed)
+        setattr(network.get_submodule(parent), own, replacement)
+    if network.lstm is not None:
+        network.lstm = UnpackedLSTM(network.lstm, network.config.widths[-1])
+
+
+def _layer(name: str, module: SameConv | Doubling) -> Layer:
+    source, bias = f"{name}.input", module.bias
+    if isinstance(module, Doubling):
+        return doubling(name, source, module.weight, bias)
+    return convolution(name, source, module.weight, bias, module.stride[0], module.has_relu)
