@@ -85,16 +85,27 @@ def convolution(
     )
 
 
-def doubling(name: str, source: str, weight: Tensor, bias: Tensor) -> Layer:
-    """Return `unblur.network.srn.Doubling` without the first and the last two rows.
+def doubling_kernels(weight: Tensor) -> Tensor:
+    """Return the kernels of a convolution that computes what a `unblur.network.srn.Doubling` does.
+
+    Each output pixel of the doubling depends on 2 x 2 input pixels. Which ones of 3 x 3 these are
+    depends on whether its row and its column are even. So the convolution has four times as many
+    channels: for even and odd rows, and in these for even and odd columns.
 
     Args:
-        name: Name of the layer and of its output.
-        source: Name of its input.
-        weight: Kernels, (I, O, 4, 4).
-        bias: (O,).
+        weight: Kernels of the doubling, (I, O, 4, 4).
+
+    Returns:
+        Kernels (4 * O, I, 3, 3).
     """
-    sizes = {0: weight.shape[1], 1: weight.shape[2], 3: 2, 5: 1, 6: weight.numel()}
-    cut = {4: 1, 15: 1, 14: 3, 16: 3}  # left, right, top, bottom
-    kernels = weight.transpose(0, 1)
-    return Layer("Deconvolution", name, (source,), (name,), sizes | cut, (kernels, bias))
+    inputs, outputs = weight.shape[:2]
+    kernels = weight.new_zeros(2, 2, outputs, inputs, 3, 3)
+    for row, rows, from_rows in _TAPS:
+        for column, columns, from_columns in _TAPS:
+            taps = weight[:, :, from_rows][..., from_columns].transpose(0, 1)
+            kernels[row, column, :, :, rows, columns] = taps
+    return kernels.flatten(0, 2)
+
+
+_TAPS = ((0, slice(0, 2), [3, 1]), (1, slice(1, 3), [2, 0]))
+"""For even and odd output rows: rows of the 3 x 3 kernel, and those of the 4 x 4 kernel."""

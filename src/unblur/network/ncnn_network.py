@@ -23,7 +23,7 @@ from unblur.network.bands import LineBuffers
 from unblur.network.ncnn_graph import (
     Layer,
     convolution,
-    doubling,
+    doubling_kernels,
     graph_text,
     graph_weights,
     input_layer,
@@ -31,6 +31,9 @@ from unblur.network.ncnn_graph import (
 from unblur.network.srn import SRN, ConvLSTM, Doubling, SameConv, State
 
 FLOAT32_BYTES = 4
+PACKS = 16, 8, 4, 1
+"""Numbers of neighbouring channels; ncnn takes the largest that the CPU likes and that divides
+the number of channels."""
 PACKED = 1
 """Tells ncnn to return a map as it is in memory."""
 
@@ -82,6 +85,7 @@ def _set_options(options: Any) -> None:
     options.num_threads = torch.get_num_threads()
     for kind in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
         setattr(options, f"use_{kind}", False)
+    options.use_winograd63_convolution = False  # slower for 32 channels, and it rounds more
 
 
 def _mat(x: Tensor, pack: int) -> Any:
@@ -161,13 +165,31 @@ class PackedDoubling(PackedLayer):
 
     def __init__(self, original: Doubling, *args: Any) -> None:
         super().__init__(*args)
-        self.inputs = original.in_channels
+        self.inputs, self.outputs = original.in_channels, original.out_channels
 
     def forward(self, x: Tensor, buffers: LineBuffers) -> Tensor:
         """See `Doubling.forward`; maps are packed."""
         pack = self.inputs // x.shape[1]
-        x = buffers.window(self, x, kernel=3, stride=1, before=1, after=1)
-        return self.run(x, 3, pack)
+        x = buffers.window(self, x, 3, 1, 1, 1, columns=(pack, pack))
+        return _interleaved(self.run(x, 3, pack), self.outputs)
+
+
+def _interleaved(x: Tensor, outputs: int) -> Tensor:
+    """Bring four maps to the even and odd rows and columns of one.
+
+    Args:
+        x: The maps, packed, (B, 4 * C / pack, H, W * pack).
+        outputs: C.
+
+    Returns:
+        (B, C / pack, 2 * H, 2 * W * pack).
+    """
+    found = 4 * outputs // x.shape[1]
+    pack = next(size for size in PACKS if size <= found and outputs % size == 0)
+    if pack != found:  # packs belong to several of the maps
+        x = packed(unpacked(x, found), pack)
+    maps = x.unflatten(1, (2, 2, -1)).unflatten(5, (-1, pack))
+    return maps.permute(0, 3, 4, 1, 5, 2, 6).flatten(4, 6).flatten(2, 3)
 
 
 class UnpackedLSTM(nn.Module):
@@ -239,5 +261,6 @@ def _replace_layers(network: SRN) -> None:
 def _layer(name: str, module: SameConv | Doubling) -> Layer:
     source, bias = f"{name}.input", module.bias
     if isinstance(module, Doubling):
-        return doubling(name, source, module.weight, bias)
+        kernels = doubling_kernels(module.weight)
+        return convolution(name, source, kernels, bias.repeat(4), stride=1, has_relu=False)
     return convolution(name, source, module.weight, bias, module.stride[0], module.has_relu)
