@@ -38,7 +38,7 @@ class Identity:
 
     config = SRNConfig()
 
-    def to(self, device):
+    def to(self, device, dtype):
         return self
 
     def transposed(self):
@@ -46,6 +46,12 @@ class Identity:
 
     def run_scale(self, blurred, previous, state, buffers):
         return blurred, None
+
+
+class Small(Identity):
+    """Takes little memory."""
+
+    config = SRNConfig(width=1, blocks=1, kernel=1)
 
 
 class NotANumberInHalf(Identity):

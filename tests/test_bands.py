@@ -3,7 +3,6 @@ from __future__ import annotations
 import itertools
 import weakref
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -84,25 +83,31 @@ some = st.lists(st.integers(1, 9), min_size=1, max_size=9)
 
 @given(some, st.lists(st.tuples(st.integers(0, 9), st.integers(1, 12)), max_size=9))
 def test_a_queue_returns_any_rows_that_are_not_above_those_read_before(heights, reads):
-    rows = np.arange(2 * sum(heights) * 3, dtype=np.float16).reshape(2, -1, 3)
+    rows = torch.arange(sum(heights) * 3 * 2).reshape(-1, 3, 2).half()
     queue, top, start = RowQueue(), 0, 0
     for height in heights:
-        queue.append(rows[:, top : top + height])
+        queue.append(queue.copied(rows[top : top + height]))
         top += height
     for further, count in reads:
         start = min(start + further, top - 1)
-        assert np.array_equal(queue.read(start, start + count), rows[:, start : start + count])
+        assert torch.equal(queue.read(start, start + count), rows[start : start + count])
 
 
 def test_a_queue_frees_what_lies_above_the_rows_that_are_read():
     queue = RowQueue()
     for _ in range(3):
-        queue.append(np.ones((3, 4, 5), np.float16))
+        queue.append(queue.copied(torch.ones(4, 5, 3)))
     first = weakref.ref(queue._blocks[0])
     queue.read(3, 12)
     assert first() is not None
     queue.read(4, 12)
     assert first() is None
+
+
+def test_a_queue_on_a_device_keeps_copies_there_in_half_precision():
+    device, rows = torch.device("meta"), torch.ones(4, 5, 3, device="meta")
+    copied = RowQueue(device).copied(rows)
+    assert (copied.device, copied.dtype) == (device, torch.float16)
 
 
 @given(cuts, st.sampled_from([(1, 1), (3, 1), (3, 2), (5, 1), (5, 2), (1, 2)]))

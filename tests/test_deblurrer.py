@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import re
+import itertools
 from dataclasses import replace
 
 import fakes
@@ -12,9 +12,11 @@ from conftest import make_pixels
 
 from unblur.errors import DeviceError, PhotoError, UsageError
 from unblur.network import memory, photo_rows
+from unblur.network.bands import RowQueue
 from unblur.network.config import SRNConfig
 from unblur.network.deblurrer import Deblurrer
 from unblur.network.device_kinds import CPU
+from unblur.network.device_network import DeviceNetwork
 from unblur.network.devices import available_devices
 from unblur.network.memory import SMALLEST_TILE_PX
 from unblur.network.photo_rows import PhotoRows
@@ -96,7 +98,7 @@ def test_bands_of_columns_come_out_as_bands_of_rows_do(name, dtype, rounding, mo
     results = []
     for ratio in (1, 2):
         monkeypatch.setattr(photo_rows, "WIDE", ratio)
-        assert (photo_rows.as_seen(image).shape == image.shape) == (ratio == 2)
+        assert photo_rows.is_wide(*image.shape[:2]) == (ratio == 1)
         results.append(fakes.on_cpu(network, SMALLEST_TILE_PX, torch.float32)(image))
     difference = np.abs(results[0].astype(int) - results[1])
     assert difference.max() <= rounding  # sums in another order
@@ -214,7 +216,12 @@ def test_the_mean_of_views_is_that_of_whole_passes_over_each(name):
     network = random_network(NETWORKS[name])
     image = make_pixels(203, 317)
     result = fakes.on_cpu(network, SMALLEST_TILE_PX, torch.float32, views=8)(image)
-    passes = [view.undone(deblur_whole(network, view.of(image).copy())) for view in ALL_VIEWS]
+    passes = []
+    for view in ALL_VIEWS:
+        seen = view.rows(torch.from_numpy(image), 0, view.size(203, 317)[0])
+        whole = torch.from_numpy(deblur_whole(network, seen.numpy()))
+        passes.append(np.empty(image.shape, np.float32))
+        view.write(torch.from_numpy(passes[-1]), 0, whole)
     assert np.abs(result - np.mean(passes, axis=0)).max() <= 1.5  # roundings
 
 
@@ -308,11 +315,11 @@ def test_tiles_shrink_before_a_photo_is_refused(megabytes_free):
 @pytest.mark.parametrize(("allowed", "fits"), [(10**7, False), (64 * 10**9, True)])
 def test_a_bound_on_main_memory_holds_on_a_gpu_too(allowed, fits):
     deblurrer = fakes.on_cpu(fakes.Identity(), tile=512, max_memory=allowed)
-    deblurrer.kind = replace(CPU, name="cuda", free_memory=lambda torch: 1 << 40)
-    deblurrer._first = deblurrer.kind
+    deblurrer.kind = replace(CPU, name="GPU", torch_type="cpu", free_memory=lambda torch: 1 << 40)
     image = make_pixels(64, 64)
     if fits:
-        assert deblurrer._largest_tile(image) == 512
+        assert np.array_equal(deblurrer(image), image)
+        assert deblurrer.used == {"device": "GPU", "tile": 512}
     else:
         with pytest.raises(PhotoError, match="more than --max-memory allows"):
             deblurrer(image)
@@ -367,41 +374,37 @@ def test_out_of_memory_in_mid_photo_loses_no_finished_tile():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_photo_whose_tiles_shrink_on_the_way_comes_out_the_same(name):
-    network = random_network(NETWORKS[name])
-    image = make_pixels(300, 420)
-    deblurrer = fakes.on_cpu(network, 256, torch.float32)
-    whole, launch = deblurrer(image), deblurrer.launch
+def test_a_photo_whose_tiles_shrink_on_the_way_comes_out_the_same(name, monkeypatch):
+    image, run = make_pixels(300, 420), DeviceNetwork.run_scale
+    deblurrer = fakes.on_cpu(random_network(NETWORKS[name]), 256, torch.float32)
+    whole = deblurrer(image)
 
-    def launch_little(precision, blurred, *others):
+    def run_little(self, precision, blurred, *others):
         if blurred.shape[2] * blurred.shape[3] > 128**2 and blurred.shape[3] > 210:
             raise torch.OutOfMemoryError
-        return launch(precision, blurred, *others)
+        return run(self, precision, blurred, *others)
 
-    deblurrer.launch = launch_little
+    monkeypatch.setattr(DeviceNetwork, "run_scale", run_little)
     assert np.abs(deblurrer(image).astype(int) - whole).max() <= 1
-    assert deblurrer.tile == 128
+    assert deblurrer.used["tile"] == 128
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_tile_is_written_while_the_device_computes_the_next(name, monkeypatch):
-    network = random_network(NETWORKS[name])
-    image = make_pixels(300, 420)
-    deblurrer = fakes.on_cpu(network, 192, torch.float32)
-    expected, events, launch, write = deblurrer(image), [], deblurrer.launch, PhotoRows.write
+@pytest.mark.parametrize("place", ["copied", "write"])
+@pytest.mark.parametrize("views", [1, 2])
+def test_memory_that_runs_out_when_rows_are_kept_loses_and_doubles_none(place, views, monkeypatch):
+    network, image = random_network(NETWORKS["compact"]), make_pixels(300, 420)
+    deblurrer = fakes.on_cpu(network, 256, torch.float32, views=views)
+    whole, owner = deblurrer(image), {"copied": RowQueue, "write": PhotoRows}[place]
+    act, calls = getattr(owner, place), itertools.count()
 
-    def launch_and_tell(*inputs):
-        events.append("launch ")
-        return launch(*inputs)
+    def fail_once(*inputs):
+        if next(calls) == 3:
+            raise MemoryError
+        return act(*inputs)
 
-    def write_and_tell(*finished):
-        events.append("write ")
-        write(*finished)
-
-    monkeypatch.setattr(deblurrer, "launch", launch_and_tell)
-    monkeypatch.setattr(PhotoRows, "write", write_and_tell)
-    assert np.array_equal(deblurrer(image), expected)
-    assert re.search(r"launch (launch write )+write $", "".join(events))
+    monkeypatch.setattr(owner, place, fail_once)
+    assert np.abs(deblurrer(image).astype(int) - whole).max() <= 1
+    assert deblurrer.used["tile"] == 128
 
 
 def test_memory_that_is_never_enough_is_an_error():

@@ -19,11 +19,17 @@ from conftest import make_jpeg, make_pixels
 
 from unblur import __version__, doctor
 from unblur.cli import main
-from unblur.errors import DeviceError, UsageError
+from unblur.errors import DeviceError, PhotoError, UsageError
+from unblur.models.catalog import DEFAULT_MODEL, MODELS
+from unblur.network import deblurrer as deblurrer_module
 from unblur.network import device_kinds
+from unblur.network.config import SCALES, SRNConfig
 from unblur.network.deblurrer import Deblurrer
 from unblur.network.device_kinds import DeviceKind
-from unblur.network.memory import SMALLEST_TILE_PX
+from unblur.network.device_network import DeviceNetwork
+from unblur.network.memory import LARGEST_TILE_PX, RESIDENT_SHARE, SMALLEST_TILE_PX, automatic_tile
+from unblur.network.srn import SRN
+from unblur.network.transfer import IN_MAIN_MEMORY, PlainTransfer
 from unblur.options import Engine, Options
 
 ROW = DeviceKind(
@@ -37,6 +43,7 @@ ROW = DeviceKind(
     lost_words=("fell from the table",),
     torch_type="cpu",
 )
+HALF_ROW = replace(ROW, has_bfloat16=lambda torch: True)
 LOST = RuntimeError("the abacus fell from the table\nlook under it")
 HELP_WITH_ROW = """\
 import sys
@@ -55,23 +62,34 @@ def failures(monkeypatch):
 
     An error of ``None`` lets it compute.
     """
-    launch, failures = Deblurrer.launch, []
+    run, failures = DeviceNetwork.run_scale, []
 
-    def launch_or_fail(self, *inputs):
+    def run_or_fail(self, *inputs):
         if self.kind is ROW and failures and (error := failures.pop(0)):
             raise error
-        return launch(self, *inputs)
+        return run(self, *inputs)
 
-    monkeypatch.setattr(Deblurrer, "launch", launch_or_fail)
+    monkeypatch.setattr(DeviceNetwork, "run_scale", run_or_fail)
     monkeypatch.setattr(device_kinds, "KINDS", (ROW, *device_kinds.KINDS))
     monkeypatch.setattr(doctor, "find_gpus", lambda: ())
     return failures
 
 
-def full(error=None, tile=768):
+def tile_on_abacus(config):
+    """Return the side of the largest tile that fits there; a CPU would take smaller ones."""
+    return automatic_tile(config, torch.float32, ROW)
+
+
+TILE = tile_on_abacus(fakes.Identity.config)
+
+
+def full(error=None, tile=TILE):
     """Return the errors of a device that has no memory, from a first tile to the smallest."""
-    error = error or RuntimeError("there are no beads left")
-    return [error] * (tile.bit_length() - SMALLEST_TILE_PX.bit_length() + 2)
+    errors = [error or RuntimeError("there are no beads left")]
+    while tile > SMALLEST_TILE_PX:
+        tile = max(SMALLEST_TILE_PX, tile // 2)
+        errors.append(errors[0])
+    return errors
 
 
 def deblurrer_on_abacus(network=None, **options):
@@ -85,7 +103,7 @@ def test_a_new_device_deblurs_and_is_what_auto_takes(failures):
     for name in ("abacus", "auto"):
         deblur = Deblurrer(fakes.Identity(), Engine(device=name))
         assert np.array_equal(deblur(image), image)
-        assert deblur.used == {"device": "abacus", "tile": 768}
+        assert deblur.used == {"device": "abacus", "tile": TILE}
 
 
 def test_a_new_device_is_a_value_of_the_option():
@@ -97,7 +115,9 @@ def test_a_new_device_is_a_value_of_the_option():
 def test_doctor_tests_and_describes_a_new_device(failures):
     device = doctor.examine({}).pytorch.devices[0]
     assert (device.name, device.hardware, device.precision) == ("abacus", "wooden frame", "float32")
-    assert (device.free_bytes, device.tile, device.problem) == (3 << 30, 768, None)
+    tile = tile_on_abacus(MODELS[DEFAULT_MODEL].config)
+    assert tile > LARGEST_TILE_PX
+    assert (device.free_bytes, device.tile, device.problem) == (3 << 30, tile, None)
 
 
 def test_a_missing_new_device_is_told_from_a_build_without_it(failures, monkeypatch):
@@ -127,7 +147,7 @@ def test_a_full_device_leaves_one_photo_to_the_cpu_with_usual_tiles(failures, wo
     assert deblur.used["tile"] > SMALLEST_TILE_PX
     assert said[-1] == "out of memory on abacus: going on with the CPU"
     assert np.array_equal(deblur(image), image)
-    assert deblur.used == {"device": "abacus", "tile": 768}
+    assert deblur.used == {"device": "abacus", "tile": TILE}
 
 
 def test_smaller_tiles_are_for_the_photo_that_needed_them(failures):
@@ -137,8 +157,8 @@ def test_smaller_tiles_are_for_the_photo_that_needed_them(failures):
     for _ in range(2):
         deblur(make_pixels(90, 70))
         used.append(deblur.used["tile"])
-    assert used == [384, 768]
-    assert said == ["out of memory: going on with smaller tiles (--tile 384)"]
+    assert used == [TILE // 2, TILE]
+    assert said == ["out of memory: going on with smaller tiles (--tile 544)"]
 
 
 def test_a_device_that_stays_full_is_tried_for_each_photo_and_told_of_once(failures):
@@ -148,7 +168,7 @@ def test_a_device_that_stays_full_is_tried_for_each_photo_and_told_of_once(failu
         deblur(make_pixels(90, 70))
         assert deblur.used["device"] == "cpu"
     assert failures == []
-    assert len(said) == len(set(said)) == 4
+    assert len(said) == len(set(said)) == 5
 
 
 @pytest.mark.parametrize("before", [0, 2])
@@ -162,27 +182,175 @@ def test_a_photo_whose_device_was_lost_on_the_way_is_whole(failures, before):
     assert said == ["the abacus fell from the table on abacus: going on with the CPU"]
 
 
-def test_a_loss_that_shows_only_when_a_result_is_fetched_counts_too(failures, monkeypatch):
-    from unblur.network import deblurrer
+@pytest.fixture
+def fail_when_fetched(monkeypatch):
+    """Let the device's results fail only when they are waited for, as those of GPUs do."""
+    errors, download = [], PlainTransfer.download
 
-    download = deblurrer.download
+    def fetch(self, *tensors):
+        finish = download(self, *tensors)
+
+        def finish_or_fail():
+            if errors:
+                raise errors.pop(0)
+            return finish()
+
+        return finish_or_fail
+
+    monkeypatch.setattr(PlainTransfer, "download", fetch)
+    return errors
+
+
+def test_a_loss_that_shows_only_when_a_result_is_fetched_counts_too(failures, fail_when_fetched):
     deblur, said = deblurrer_on_abacus()
-
-    def fetch(*tensors):
-        finish = download(*tensors)
-        return finish if deblur.kind is not ROW else lambda: (_ for _ in ()).throw(LOST)
-
-    monkeypatch.setattr(deblurrer, "download", fetch)
+    fail_when_fetched += [LOST]
     image = make_pixels(90, 70)
     assert np.array_equal(deblur(image), image)
     assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "later"), [(LOST, "cpu"), (RuntimeError("no beads left"), "abacus")]
+)
+def test_both_photos_in_flight_are_done_by_the_cpu_if_the_device_fails(
+    failures, fail_when_fetched, error, later
+):
+    deblur, said = deblurrer_on_abacus()
+    images = [make_pixels(90, 70), make_pixels(60, 80)]
+    under_way = [deblur.start(image) for image in images]
+    fail_when_fetched += [error] * 2
+    for pending, image in zip(under_way, images, strict=True):
+        assert np.array_equal(pending.result(), image)
+        assert pending.used["device"] == "cpu"
+    assert len(said) == 1
+    assert deblur.start(images[0]).used["device"] == later
+
+
+def test_each_photo_in_flight_tells_its_own_device(failures):
+    deblur, _ = deblurrer_on_abacus()
+    first = deblur.start(make_pixels(90, 70))
+    failures += full()
+    second, third = (deblur.start(make_pixels(90, 70)) for _ in range(2))
+    devices = [pending.used["device"] for pending in (first, second, third)]
+    assert devices == ["abacus", "cpu", "abacus"]
+
+
+def test_a_device_works_from_the_start_on_and_a_cpu_when_the_result_is_wanted(failures):
+    network, image = fakes.TileSizes(), make_pixels(90, 70)
+    pending = fakes.on_cpu(network).start(image)
+    assert network.largest == 0
+    assert np.array_equal(pending.result(), image)
+    seen = []
+    pending = deblurrer_on_abacus(Telling(seen))[0].start(image)
+    assert len(seen) == len(SCALES)
+    assert np.array_equal(pending.result(), image)
+    assert pending.result() is pending.result()
+
+
+class Telling(fakes.Identity):
+    """Notes the size of each band that it is given; copies of it note it in the same place."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def run_scale(self, blurred, previous, state, buffers):
+        self.seen.append(tuple(blurred.shape[2:]))
+        return blurred, None
+
+
+def test_a_photo_that_fits_into_a_devices_memory_is_one_piece(failures):
+    seen, image = [], make_pixels(900, 1000)
+    assert np.array_equal(deblurrer_on_abacus(Telling(seen))[0](image), image)
+    assert seen == [(912 // scale, 1008 // scale) for scale in SCALES]
+
+
+def test_an_error_of_the_photo_is_raised_when_its_result_is_wanted(failures):
+    deblur, _ = deblurrer_on_abacus(max_memory=10**7)
+    pending = deblur.start(make_pixels(90, 70))
+    for _ in range(2):
+        with pytest.raises(PhotoError, match="more than --max-memory allows"):
+            pending.result()
+
+
+NETWORKS = {
+    "compact": SRNConfig(
+        width=4, blocks=1, kernel=3, recurrent=True, unshuffle=2, residual=True, resample="area"
+    ),
+    "lstm": SRNConfig(channels=1, width=2, blocks=1, recurrent=True),
+}
+
+
+def random_network(name):
+    torch.manual_seed(1)
+    return SRN(NETWORKS[name]).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("views", [1, 8])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_photo_that_stays_on_the_device_comes_out_as_one_in_bands(
+    failures, monkeypatch, name, channels, dtype, views
+):
+    image = make_pixels(203, 317, channels, dtype)
+    network, options, results = random_network(name), {"views": views, "strength": 0.9}, []
+    for share, tile in ((RESIDENT_SHARE, "auto"), (0, "auto"), (0, 128)):
+        monkeypatch.setattr(deblurrer_module, "RESIDENT_SHARE", share)
+        deblur, _ = deblurrer_on_abacus(network, tile=tile, **options)
+        results.append(deblur(image))
+    results.append(fakes.on_cpu(network, 128, torch.float32, **options)(image))
+    on_device, *others = (result.astype(int) for result in results)
+    assert np.array_equal(on_device, others[0])
+    rounding = 1 if dtype == np.uint8 else 9  # sums in another order
+    assert all(np.abs(on_device - other).max() <= rounding for other in others)
+
+
+def test_values_that_overflow_on_a_device_are_computed_again_in_float32(failures, monkeypatch):
+    monkeypatch.setattr(device_kinds, "KINDS", (HALF_ROW, *device_kinds.KINDS[1:]))
+    image = make_pixels(90, 70)
+    deblur, _ = deblurrer_on_abacus(fakes.NotANumberInHalf(), views=2)
+    assert np.array_equal(deblur(image), image)
+    deblur, _ = deblurrer_on_abacus(fakes.NotANumber())
+    with pytest.raises(PhotoError, match="values that are not numbers"):
+        deblur(image)
+
+
+def test_weights_are_cast_once_for_a_device_and_once_more_for_float32(failures, monkeypatch):
+    monkeypatch.setattr(device_kinds, "KINDS", (HALF_ROW, *device_kinds.KINDS[1:]))
+    network = random_network("compact")
+    deblur, _ = deblurrer_on_abacus(network)
+    deblur(make_pixels(90, 70))
+    on_device = deblur._networks["abacus"]._copies
+    assert [key[0] for key in on_device] == [torch.bfloat16]
+    for weight in next(iter(on_device.values())).parameters():
+        assert weight.dtype == torch.bfloat16
+        assert weight.ndim < 4 or weight.is_contiguous(memory_format=torch.channels_last)
+    assert {weight.dtype for weight in network.parameters()} == {torch.float32}
+
+
+def test_a_device_whose_memory_the_photo_fills_computes_it_from_main_memory(failures, monkeypatch):
+    upload, image = PlainTransfer.upload, make_pixels(1500, 900)
+
+    def upload_or_fail(self, photo):
+        if self is not IN_MAIN_MEMORY:
+            raise RuntimeError("no beads left")
+        return upload(self, photo)
+
+    monkeypatch.setattr(PlainTransfer, "upload", upload_or_fail)
+    deblur, said = deblurrer_on_abacus(fakes.Small())
+    assert np.array_equal(deblur(image), image)
+    assert deblur.used["device"] == "abacus"
+    assert said == []
 
 
 def test_the_weights_are_on_the_cpu_still_after_a_loss(failures):
     class Moving(fakes.Identity):
         is_lost = False
 
-        def to(self, device):
+        def to(self, device, dtype):
             self.is_lost = True  # in place, as PyTorch does
             return self
 
@@ -219,7 +387,11 @@ def run(folder, weights, *options):
     [
         ([LOST], ["cpu", "cpu", "cpu"], "the abacus fell from the table on abacus"),
         ([None] * 3 + [LOST], ["abacus", "cpu", "cpu"], "the abacus fell"),
-        (full(), ["cpu", "abacus", "abacus"], "out of memory on abacus"),
+        (
+            full(tile=tile_on_abacus(fakes.unchanging_srn().config)),
+            ["cpu", "abacus", "abacus"],
+            "out of memory on abacus",
+        ),
     ],
     ids=["lost", "lost later", "full once"],
 )

@@ -14,7 +14,7 @@ from torch import Tensor
 from training.data import Pixels
 from unblur.network.devices import choose_precision, kind_of
 from unblur.network.srn import SRN
-from unblur.network.views import ALL_VIEWS, Turn, mean
+from unblur.network.views import ALL_VIEWS, Mean, View
 
 Deblur: TypeAlias = Callable[[Sequence[Pixels]], list[Pixels]]
 """Takes blurred photos, HWC uint8 of any sizes, and returns deblurred ones in the same order."""
@@ -55,8 +55,10 @@ def deblur_all(
     results: list[Pixels | None] = [None] * len(photos)
     for batch in same_sized(photos):
         chosen = [photos[index] for index in batch]
-        seen = (_seen(network, chosen, view, precision) for view in ALL_VIEWS[:views])
-        for index, result in zip(batch, mean(seen, views), strict=True):
+        mean = Mean(views)
+        for view in ALL_VIEWS[:views]:
+            mean.add(_seen(network, chosen, view, precision))
+        for index, result in zip(batch, mean.rounded().numpy(), strict=True):
             results[index] = result
     return [result for result in results if result is not None]
 
@@ -77,11 +79,15 @@ def stacked(photos: Sequence[Pixels], device: torch.device) -> Tensor:
     return torch.from_numpy(np.stack(photos)).to(device).permute(0, 3, 1, 2).contiguous()
 
 
-def _seen(network: SRN, photos: list[Pixels], view: Turn, precision: torch.dtype | None) -> Pixels:
-    """Return what a network makes of one view of photos, turned back, NHWC."""
-    turned = stacked([np.ascontiguousarray(view.of(photo)) for photo in photos], _device(network))
-    made = _run(network, turned, precision).permute(0, 2, 3, 1).cpu().numpy()
-    return np.stack([view.undone(photo) for photo in made])
+def _seen(network: SRN, photos: list[Pixels], view: View, precision: torch.dtype | None) -> Tensor:
+    """Return what a network makes of one view of photos, turned back, (N, H, W, 3) uint8."""
+    height, _ = view.size(*photos[0].shape[:2])
+    turned = [view.rows(torch.from_numpy(photo), 0, height).numpy() for photo in photos]
+    made = _run(network, stacked(turned, _device(network)), precision).permute(0, 2, 3, 1).cpu()
+    results = torch.empty(len(photos), *photos[0].shape, dtype=torch.uint8)
+    for result, seen in zip(results, made, strict=True):
+        view.write(result, 0, seen)
+    return results
 
 
 def _device(network: SRN) -> torch.device:

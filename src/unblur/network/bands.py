@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from mmap import mmap
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+CPU_MEMORY = torch.device("cpu")
 PIECE_ROWS = 16
 """Rows of the last band's result that are computed at once."""
 
@@ -56,34 +55,44 @@ def next_band(start: int, height: int, most: int, multiple: int) -> Span:
 
 
 class RowQueue:
-    """Rows of a map, (C, H, W), in float16; they are appended at the bottom and read once.
+    """Rows of a map, (h, W, C), in float16; they are appended at the bottom and read once.
 
-    Rows that were read are freed. Each block is a memory map, which goes back to the
-    system at once; the C library would keep the memory.
+    Rows that were read are freed. In main memory each block is a memory map, which goes back
+    to the system at once; the C library would keep the memory.
+
+    Args:
+        device: Where the rows are kept.
     """
 
-    def __init__(self) -> None:
-        self._blocks: deque[NDArray[np.float16]] = deque()
+    def __init__(self, device: torch.device = CPU_MEMORY) -> None:
+        self._device = device
+        self._blocks: deque[Tensor] = deque()
         self._top = 0
 
-    def append(self, rows: NDArray[np.floating]) -> None:
-        """Append rows (C, h, W)."""
-        if rows.size:
-            memory = mmap(-1, rows.size * np.float16().itemsize)
-            self._blocks.append(np.frombuffer(memory, np.float16).reshape(rows.shape))
-            self._blocks[-1][...] = rows
+    def copied(self, rows: Tensor) -> Tensor:
+        """Return a copy of rows, (h, W, C), that `append` takes; this needs memory."""
+        if self._device.type != "cpu":
+            return rows.to(self._device, torch.float16, copy=True)
+        memory = mmap(-1, max(1, rows.numel()) * torch.float16.itemsize)
+        block = torch.frombuffer(memory, dtype=torch.float16)[: rows.numel()]
+        return block.view(rows.shape).copy_(rows)
 
-    def read(self, start: int, stop: int) -> NDArray[np.float16]:
+    def append(self, copied: Tensor) -> None:
+        """Append rows; this takes no memory, so it cannot fail."""
+        if copied.numel():
+            self._blocks.append(copied)
+
+    def read(self, start: int, stop: int) -> Tensor:
         """Return the rows from ``start`` to ``stop`` or the last; free all rows above."""
-        while self._top + self._blocks[0].shape[1] <= start:
-            self._top += self._blocks.popleft().shape[1]
+        while self._top + len(self._blocks[0]) <= start:
+            self._top += len(self._blocks.popleft())
         parts, bottom = [], self._top
         for block in self._blocks:
             if bottom >= stop:
                 break
-            parts.append(block)
-            bottom += block.shape[1]
-        return np.concatenate(parts, axis=1)[:, start - self._top : stop - self._top]
+            parts.append(block[max(0, start - bottom) : stop - bottom])
+            bottom += len(block)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @dataclass(frozen=True)

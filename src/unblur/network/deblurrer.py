@@ -1,68 +1,58 @@
-"""Deblur arrays of any size: one network, one device, bounded memory.
-
-Each scale is finished for the whole photo before the next begins. Tiles are bands as wide
-as the photo, and exact (see `unblur.network.bands`). If each tile ran through all scales,
-the coarse scales would see four times less context than the network needs.
-"""
+"""Deblur arrays of any size: one network, one device, bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from copy import deepcopy
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from unblur.errors import PhotoError, UsageError
-from unblur.main_memory import return_freed_memory
-from unblur.network.bands import LineBuffers, RowQueue, Span, next_band
-from unblur.network.config import SCALES, SRNConfig
+from unblur.errors import UsageError
 from unblur.network.device_kinds import CPU, DeviceKind
+from unblur.network.device_network import DeviceNetwork, Network
 from unblur.network.devices import choose_device, choose_precision, is_lost, is_out_of_memory
-from unblur.network.memory import SMALLEST_TILE_PX, automatic_tile, largest_tile, photo_needs
-from unblur.network.photo_rows import PhotoRows, Pixels, as_seen
-from unblur.network.srn import State, enlarge, shrink
-from unblur.network.transfer import Finish, download, upload
-from unblur.network.views import ALL_VIEWS, mean
+from unblur.network.memory import (
+    RESIDENT_SHARE,
+    SMALLEST_TILE_PX,
+    automatic_tile,
+    largest_tile,
+    photo_needs,
+    resident_bytes,
+    tile_budget,
+)
+from unblur.network.pending import Pending
+from unblur.network.photo_rows import Pixels, is_wide
+from unblur.network.photo_run import PhotoRun, Progress
+from unblur.network.scales import Tiles
+from unblur.network.srn_memory import tile_bytes_per_pixel
+from unblur.network.transfer import IN_MAIN_MEMORY
+from unblur.network.views import ALL_VIEWS
 from unblur.options import Engine
 
-
-class Network(Protocol):
-    """The part of `unblur.network.srn.SRN` that a `Deblurrer` uses."""
-
-    config: SRNConfig
-
-    def run_scale(
-        self, blurred: Tensor, previous: Tensor, state: State | None, buffers: LineBuffers
-    ) -> tuple[Tensor, State | None]:
-        """See `unblur.network.srn.SRN.run_scale`."""
-
-    def to(self, device: torch.device) -> Network:
-        """Move to a device."""
-
-    def transposed(self) -> Network:
-        """See `unblur.network.srn.SRN.transposed`."""
+T = TypeVar("T")
+Finished: TypeAlias = tuple[Pixels, dict[str, Any]]
+"""A deblurred photo, and the device and tile that made it."""
 
 
 @dataclass(frozen=True)
-class ScaleResult:
-    """The result of one scale, which the next scale starts from."""
+class _Trouble:
+    """Why a device could not deblur a photo."""
 
-    image: RowQueue = field(default_factory=RowQueue)
-    """The deblurred photo at this scale, (3, H, W)."""
-    state: RowQueue = field(default_factory=RowQueue)
-    """The recurrent state, (planes * S, H / stride, W / stride), if there is one."""
+    problem: str
+    is_full: bool
+    """Whether its memory ran out; otherwise it is lost."""
 
 
 class Deblurrer:
     """Deblurs photos with one network on one device.
 
-    A photo that is too large for the device's memory is deblurred on the CPU. If the device is
-    lost, so are all photos from then on.
+    A GPU keeps the photo, its result and what scales pass on in its memory, and computes the
+    photo in one piece, as far as its memory suffices. A photo that is too large for the
+    device's memory is deblurred on the CPU. If the device is lost, so are all photos from then
+    on.
 
     Args:
         network: The network on the CPU; it stays there, and the device gets a copy.
@@ -91,279 +81,167 @@ class Deblurrer:
         self._network, self._precision = network, precision
         self.config = network.config
         self.views = ALL_VIEWS[: engine.views]
-        self._first = self.kind = choose_device(engine.device)
-        self._networks: dict[bool, Network] = {}
-        self._use(self._first)
+        self.kind = choose_device(engine.device)
+        """Where the next photo is deblurred; the CPU if the device was lost."""
+        self._networks: dict[str, DeviceNetwork] = {}
+        self.tile = self._wanted_tile(self.kind)
+        """Side of the largest tile, a square, in pixels, for the memory that is free now."""
+        self.used: dict[str, Any] = {"device": self.kind.name, "tile": self.tile}
+        """Device and tile of the latest photo that was finished, as reports contain them."""
         if self.tile < SMALLEST_TILE_PX:
             raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
 
-    def _use(self, kind: DeviceKind) -> None:
-        """Run the network on a device from now on, with the tiles that fit into memory now."""
-        if kind is not self.kind:
-            self.kind, self._networks = kind, {}
-        self.precision = self._precision or choose_precision(kind)
-        tile = self.engine.tile
-        self.tile = automatic_tile(self.config, self.precision, kind) if tile == "auto" else tile
+    def __call__(self, image: Pixels, on_progress: Progress = None) -> Pixels:
+        """Deblur a photo: `start`, and wait for the result; see there."""
+        return self.start(image, on_progress).result()
 
-    @property
-    def used(self) -> dict[str, Any]:
-        """Device and tile that finished the latest photo, as reports contain them."""
-        return {"device": self.kind.name, "tile": self.tile}
+    def start(self, image: Pixels, on_progress: Progress = None) -> Pending:
+        """Start to deblur a photo; two may be under way, so that a GPU never waits.
 
-    def __call__(self, image: Pixels, on_progress: Callable[[float], None] | None = None) -> Pixels:
-        """Deblur a photo.
+        A CPU computes when the result is asked for. So only one photo takes memory at a time.
 
         Args:
-            image: (H, W, 3) or (H, W, 1), uint8 or uint16, any size from 1x1 up.
-                Grey is repeated over three channels and averaged back.
-            on_progress: Called with the share of the work that is done, from 0 to 1.
+            image: (H, W, 3) or (H, W, 1), uint8 or uint16, any size from 1x1 up. It must not
+                change until the result is there. Grey is repeated over three channels and
+                averaged back.
+            on_progress: Called with the share of the work that was started, from 0 to 1.
 
         Returns:
-            A new array of the same shape and type.
+            The photo under way. All errors are raised by its `Pending.result`.
+        """
+        kind = self.kind
+        if kind is CPU:
+            return Pending(lambda: self._noted(self._run_now(image, on_progress, CPU)))
+        try:
+            run = self._try(kind, lambda: self._start(image, on_progress, kind))
+        except Exception as error:
+            return Pending(partial(_fail, error))
+        return Pending(lambda: self._noted(self._finish(image, on_progress, kind, run)))
 
-        Raises:
-            PhotoError: If the photo needs more memory than ``max_memory`` (by default, than is
-                free), or the network's result contains values that are not numbers.
-            MemoryError: If memory runs out even with the smallest tiles on the CPU.
+    def _noted(self, finished: Finished) -> Finished:
+        self.used = finished[1]
+        return finished
+
+    def _start(self, image: Pixels, on_progress: Progress, kind: DeviceKind) -> PhotoRun:
+        run = self._make_run(image, on_progress, kind)
+        run.start()
+        return run
+
+    def _run_now(
+        self, image: Pixels, on_progress: Progress, kind: DeviceKind, is_kept_out: bool = False
+    ) -> Finished:
+        run = self._make_run(image, on_progress, kind, is_kept_out)
+        return run.finish(), run.used
+
+    def _finish(
+        self, image: Pixels, on_progress: Progress, kind: DeviceKind, run: PhotoRun | _Trouble
+    ) -> Finished:
+        """Wait for a device; if it cannot deblur the photo, do it with less, then on the CPU."""
+        if isinstance(run, _Trouble):
+            done: Finished | _Trouble = run
+        else:
+            done = self._try(kind, lambda: (run.finish(), run.used))
+        if isinstance(done, _Trouble) and done.is_full and self._takes_much(image, kind):
+            done = self._try(kind, lambda: self._run_now(image, on_progress, kind, True))
+        if not isinstance(done, _Trouble):
+            return done
+        self.warn(f"{done.problem} on {kind.name}: going on with the CPU")
+        if not done.is_full:
+            self.kind = CPU
+            self._networks.pop(kind.name, None)
+        return self._run_now(image, on_progress, CPU)
+
+    def _try(self, kind: DeviceKind, act: Callable[[], T]) -> T | _Trouble:
+        """Do something on a device, and return the result, or what is wrong with the device.
+
+        When it returns, the tensors of a failed attempt are freed.
         """
         try:
-            self._use(self._first)  # memory that was full may be free again
-            return self._deblur(image, on_progress)
+            return act()
         except Exception as error:
-            is_full = is_out_of_memory(error)
-            if self.kind is CPU or not (is_full or is_lost(self.kind, error)):
-                raise
-            problem = "out of memory" if is_full else str(error).splitlines()[0]
-        self.warn(f"{problem} on {self.kind.name}: going on with the CPU")
-        self._first = self._first if is_full else CPU
-        # After the handler, the tensors on the device are freed.
-        self._use(CPU)
-        return self._deblur(image, on_progress)
+            if is_out_of_memory(error):
+                return _Trouble("out of memory", is_full=True)
+            if is_lost(kind, error):
+                return _Trouble(str(error).splitlines()[0], is_full=False)
+            raise
 
-    def _deblur(self, image: Pixels, on_progress: Callable[[float], None] | None) -> Pixels:
-        """Deblur a photo on the device in use."""
-        largest = self._largest_tile(image)
+    def _make_run(
+        self, image: Pixels, on_progress: Progress, kind: DeviceKind, is_kept_out: bool = False
+    ) -> PhotoRun:
+        """Choose memory and tiles for a photo.
 
-        def results() -> Iterator[Pixels]:
-            for done, view in enumerate(self.views):
-                tell = on_progress and _within(on_progress, done, len(self.views))
-                yield view.undone(self._deblur_once(view.of(image), largest, tell))
+        Args:
+            image: The photo.
+            on_progress: See `start`.
+            kind: The device.
+            is_kept_out: Whether the photo must stay in main memory.
+        """
+        if kind.name not in self._networks:
+            self._networks[kind.name] = DeviceNetwork(self._network, kind, self._precision_on(kind))
+        network = self._networks[kind.name]
+        resident = 0 if is_kept_out or kind is CPU else self._resident_bytes(image)
+        if resident > RESIDENT_SHARE * tile_budget(kind):
+            resident = 0
+        tile = self._largest_tile(image, kind, resident)
+        return PhotoRun(
+            image,
+            network,
+            network.transfer if resident else IN_MAIN_MEMORY,
+            Tiles(tile, self.warn),
+            self.views,
+            self.engine.strength,
+            on_progress,
+        )
 
-        return mean(results(), len(self.views))
+    def _precision_on(self, kind: DeviceKind) -> torch.dtype:
+        return self._precision or choose_precision(kind)
 
-    def _deblur_once(
-        self, image: Pixels, largest: int, on_progress: Callable[[float], None] | None
-    ) -> Pixels:
-        """Deblur a photo in one view, with tiles up to the largest."""
-        photo = PhotoRows(image, self.config, self.engine.strength)
-        for full_precision in (False, True):
-            try:
-                self._run_scales(photo, largest, full_precision, on_progress)
-                break
-            except FloatingPointError:
-                pass  # line buffers may hold values that overflowed earlier
-        return photo.result
+    def _resident_bytes(self, image: Pixels) -> int:
+        return resident_bytes(image, self.config, len(self.views))
 
-    def _run_scales(
-        self,
-        photo: PhotoRows,
-        largest_tile: int,
-        full_precision: bool,
-        on_progress: Callable[[float], None] | None,
-    ) -> None:
-        """Run all scales, coarsest first; the last one fills the photo's result."""
-        previous: ScaleResult | None = None
-        done, total = 0.0, sum(1 / scale**2 for scale in SCALES)
-        for scale in SCALES:
-            current = _Scale(self, photo, scale, previous, largest_tile, full_precision)
-            for finished in current.all_bands():
-                if on_progress:
-                    on_progress((done + finished / scale**2) / total)
-            done += 1 / scale**2
-            previous = current.result
-            del current  # frees the line buffers
-            return_freed_memory()
+    def _takes_much(self, image: Pixels, kind: DeviceKind) -> bool:
+        """Tell whether a photo takes more of a device's memory than the smallest tile."""
+        per_pixel = tile_bytes_per_pixel(self.config, self._precision_on(kind).itemsize)
+        return self._resident_bytes(image) > SMALLEST_TILE_PX**2 * per_pixel
 
-    def _largest_tile(self, image: Pixels) -> int:
-        """Return the largest tile with which a photo stays within its memory."""
+    def _wanted_tile(self, kind: DeviceKind, resident: int = 0) -> int:
+        """Return the tile that was asked for, or the largest for the device's free memory."""
+        if self.engine.tile != "auto":
+            return self.engine.tile
+        return automatic_tile(self.config, self._precision_on(kind), kind, resident)
+
+    def _largest_tile(self, image: Pixels, kind: DeviceKind, resident: int) -> int:
+        """Return the largest tile with which a photo stays within its memory.
+
+        Args:
+            image: The photo.
+            kind: The device.
+            resident: Bytes of the device's memory that the photo takes; 0: it stays outside.
+        """
         needs = [
             photo_needs(
-                as_seen(view.of(image)), self.config, self.precision, self.kind, len(self.views)
+                _as_seen(image, is_turned),
+                self.config,
+                self._precision_on(kind),
+                kind,
+                len(self.views),
+                bool(resident),
             )
-            for view in self.views
+            for is_turned in {view.is_transposed for view in self.views}
         ]
+        wanted = self._wanted_tile(kind, resident)
         allowed = self.engine.max_memory
         is_bound = allowed is not None and self.engine.tile != "auto"
-        smallest = self.tile if is_bound else SMALLEST_TILE_PX
+        smallest = wanted if is_bound else SMALLEST_TILE_PX
         limit = None if allowed is None else allowed - self.reserved
-        return largest_tile(needs, self.tile, smallest, limit)
-
-    def launch(
-        self,
-        precision: torch.dtype,
-        blurred: Tensor,
-        previous: Tensor,
-        state: State | None,
-        buffers: LineBuffers,
-        wants_state: bool,
-        is_transposed: bool,
-    ) -> Finish:
-        """Start the network on a band; on a CPU, run it.
-
-        Returns:
-            A function that waits for the finished rows of the image and the state.
-        """
-        network = self._network_for(is_transposed)
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.kind.device, precision, precision != torch.float32),
-        ):
-            image, new_state = network.run_scale(blurred, previous, state, buffers)
-        return download(image, new_state if wants_state else None)
-
-    def _network_for(self, is_transposed: bool) -> Network:
-        if not self._networks:
-            on_cpu, device = self._network, torch.device(self.kind.device)
-            self._networks[False] = on_cpu if self.kind is CPU else deepcopy(on_cpu).to(device)
-        if is_transposed not in self._networks:
-            self._networks[True] = self._networks[False].transposed()
-        return self._networks[is_transposed]
-
-    def make_room(self, tile: int) -> None:
-        """Take smaller tiles than one for which memory ran out.
-
-        Raises:
-            MemoryError: If there are no smaller tiles.
-        """
-        self.kind.empty_cache(torch)
-        if tile <= SMALLEST_TILE_PX:
-            raise MemoryError
-        self.tile = max(SMALLEST_TILE_PX, tile // 2)
-        self.warn(f"out of memory: going on with smaller tiles (--tile {self.tile})")
+        return largest_tile(needs, wanted, smallest, limit)
 
 
-def _within(on_progress: Callable[[float], None], done: int, count: int) -> Callable[[float], None]:
-    """Return a function that takes the progress of one view, and passes on that of all."""
-    return lambda share: on_progress((done + share) / count)
+def _as_seen(image: Pixels, is_turned: bool) -> Pixels:
+    """Return a photo with the shape that the network sees it in."""
+    turned = np.swapaxes(image, 0, 1) if is_turned else image
+    return np.swapaxes(turned, 0, 1) if is_wide(*turned.shape[:2]) else turned
 
 
-class _Scale:
-    """One run of the network over a photo at one scale, band by band."""
-
-    def __init__(
-        self,
-        deblurrer: Deblurrer,
-        photo: PhotoRows,
-        scale: int,
-        previous: ScaleResult | None,
-        largest_tile: int,
-        full_precision: bool,
-    ) -> None:
-        self.deblurrer, self.photo, self.config = deblurrer, photo, deblurrer.config
-        self.scale, self.previous, self.largest_tile = scale, previous, largest_tile
-        self.full_precision = full_precision
-        self.height, self.width = photo.padded(scale)
-        self.result = None if scale == min(SCALES) else ScaleResult()
-        self.top = 0
-        """First row that the network has not been given yet."""
-        self.finished_top = 0
-        """First row of the result that is not finished yet."""
-        self.buffers: LineBuffers | None = None
-        self.pending: Finish | None = None
-
-    def all_bands(self) -> Iterator[float]:
-        """Deblur the photo at this scale, and yield the share that is done.
-
-        Raises:
-            FloatingPointError: If values overflowed; in full precision they may not.
-        """
-        while self.top < self.height:
-            tile = min(self.largest_tile, self.deblurrer.tile)
-            band = next_band(self.top, self.height, tile**2 // self.width, self.config.stride)
-            try:
-                self._advance(band)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-            else:
-                self.top = band.stop
-                yield self.top / self.height
-                continue
-            # After the handler, the tensors of the failed attempt are freed.
-            self.deblurrer.make_room(tile)
-        self._write(self._collect())
-
-    def _advance(self, band: Span) -> None:
-        """Start a band; while the device computes, write the one before."""
-        inputs = self._inputs(band)
-        finished = self._collect()
-        is_last = band.stop == self.height
-        buffers = self.buffers.next(is_last) if self.buffers else LineBuffers(is_last=is_last)
-        try:
-            wants_state = self.result is not None and self.config.recurrent
-            self.pending = self.deblurrer.launch(
-                self.precision, *inputs, buffers, wants_state, self.photo.is_transposed
-            )
-            self.buffers = buffers
-        finally:
-            self._write(finished)
-
-    @property
-    def precision(self) -> torch.dtype:
-        """Type that convolutions compute in."""
-        return torch.float32 if self.full_precision else self.deblurrer.precision
-
-    def _collect(self) -> tuple[Tensor, Tensor] | None:
-        """Wait for the band that is being computed, if any, and return it.
-
-        Raises:
-            FloatingPointError: If values overflowed in less than float32.
-            PhotoError: If values overflowed in float32.
-        """
-        if self.pending is None:
-            return None
-        image, state = self.pending()
-        self.pending = None
-        if not bool(image.isfinite().all()):
-            if self.precision != torch.float32:
-                raise FloatingPointError
-            raise PhotoError("the network's result contains values that are not numbers")
-        return image, state
-
-    def _write(self, finished: tuple[Tensor, Tensor] | None) -> None:
-        """Store finished rows of the image and of the state."""
-        if finished is None:
-            return
-        image, state = (tensor.flatten(0, 1).numpy() for tensor in finished)
-        if self.result is None:
-            self.photo.write(self.finished_top, image)
-        else:
-            self.result.image.append(image)
-            self.result.state.append(state)
-        self.finished_top += image.shape[1]
-
-    def _inputs(self, band: Span) -> tuple[Tensor, Tensor, State | None]:
-        """Return a band of the blurred photo, of the coarser result, and of the state."""
-        full_size = Span(band.start * self.scale, band.stop * self.scale)
-        whole = upload(self.photo.read(full_size), self.deblurrer.kind).float()
-        values = whole.div_(np.iinfo(self.photo.image.dtype).max)
-        blurred = shrink(values[None], self.scale, self.config)[0].expand(3, -1, -1)
-        blurred = self.photo.split(blurred)
-        if self.previous is None:
-            return blurred, blurred, None
-        before = self.photo.split(self._enlarged(self.previous.image, band))
-        if not self.config.recurrent:
-            return blurred, before, None
-        state = self._enlarged(self.previous.state, band.divided(self.config.stride))
-        return blurred, before, self.photo.split(state)
-
-    def _enlarged(self, coarse: RowQueue, rows: Span) -> Tensor:
-        """Return rows of a coarser map, enlarged by 2 exactly as in the whole map.
-
-        Linear interpolation needs one more row above and below.
-        """
-        start = max(0, rows.start // 2 - 1)
-        read = coarse.read(start, rows.stop // 2 + 1 + rows.stop % 2)
-        cut = upload(read, self.deblurrer.kind).float()
-        inside = slice(rows.start - 2 * start, rows.stop - 2 * start)
-        return enlarge(cut[None], self.config)[0][:, inside]
+def _fail(error: Exception) -> Finished:
+    raise error

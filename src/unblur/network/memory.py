@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from unblur.errors import PhotoError
 from unblur.main_memory import free_main_memory, lack_of_memory, obtainable_memory
 from unblur.network.config import SRNConfig
-from unblur.network.device_kinds import DeviceKind
+from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.srn_memory import (
     IMAGE_BYTES_PER_PIXEL,
     coarse_result_bytes,
@@ -21,12 +22,14 @@ from unblur.network.srn_memory import (
     tile_bytes_per_pixel,
     weight_bytes,
 )
-from unblur.network.views import sum_type
+from unblur.network.views import sum_bytes
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of the free memory that a tile may take: using too much RAM freezes the machine."""
 LARGEST_TILE_PX = 768
-"""Larger tiles are no faster: their feature maps do not fit into the processor's caches."""
+"""Larger tiles are no faster on a CPU: their feature maps do not fit into its caches."""
+RESIDENT_SHARE = 0.5
+"""Share of a tile's budget that a whole photo, its result and coarser results may take."""
 SMALLEST_TILE_PX = 128
 """Smaller tiles save hardly any memory."""
 TILE_STEP_PX = 64
@@ -61,7 +64,10 @@ class Needs:
 
     def largest_tile(self, limit: int) -> int:
         """Return the largest side for which the sum stays within a limit; 0 if there is none."""
-        pixels = int(max(0, limit - self.there - self.more) / self.per_pixel)
+        left = limit - self.there - self.more
+        if not self.per_pixel:
+            return sys.maxsize if left >= 0 else 0
+        pixels = int(max(0, left) / self.per_pixel)
         return math.isqrt(pixels) if pixels >= self.least_pixels else 0
 
 
@@ -71,6 +77,7 @@ def photo_needs(
     precision: torch.dtype,
     kind: DeviceKind,
     views: int = 1,
+    is_resident: bool = False,
 ) -> Needs:
     """Estimate the main memory that a photo needs.
 
@@ -80,6 +87,7 @@ def photo_needs(
         precision: Type that convolutions compute in.
         kind: Where the network runs.
         views: Number of passes that are averaged.
+        is_resident: Whether the photo and its result are copied to the device's memory.
     """
     height, width = image.shape[:2]
     padded_width = config.padded(width)
@@ -87,13 +95,17 @@ def photo_needs(
     # Coarse results are freed row by row as the photo's own result grows.
     more = math.ceil(max(coarse_result_bytes(height, width, config), result)) + weight_bytes(config)
     if views > 1:
-        more += image.size * sum_type(image.dtype).itemsize
+        more += image.size * sum_bytes(image.itemsize)
     program, per_pixel = PROGRAM_BYTES, IMAGE_BYTES_PER_PIXEL
     if not kind.free_memory:  # it uses main memory
         per_pixel = tile_bytes_per_pixel(config, precision.itemsize)
         more += line_buffer_bytes(padded_width, config, precision.itemsize)
     else:  # the GPU's libraries take gigabytes, how many depends on their version
         program = max(program, psutil.Process().memory_info().rss - image.nbytes)
+        if is_resident:
+            per_pixel = 0
+    if is_resident:  # copies on their way to the device, or in it if it uses main memory
+        more += 2 * image.nbytes
     return Needs(program + image.nbytes, more, per_pixel, config.stride * padded_width)
 
 
@@ -124,16 +136,39 @@ def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | No
     raise PhotoError(f"{lack}; --max-memory {math.ceil(total / 1e9)}G tries anyway")
 
 
-def automatic_tile(config: SRNConfig, precision: torch.dtype, kind: DeviceKind) -> int:
-    """Return the side in pixels of the largest tile for the memory that is free now."""
-    share = VRAM_SHARE if kind.free_memory else RAM_SHARE
-    return fitting_tile(config, precision, share * free_memory(kind))
+def resident_bytes(image: NDArray[Any], config: SRNConfig, views: int) -> int:
+    """Return the bytes of a photo, its result, coarser results and the sum of several views."""
+    height, width = image.shape[:2]
+    total = 2 * image.nbytes + coarse_result_bytes(height, width, config)
+    return math.ceil(total) + (image.size * sum_bytes(image.itemsize) if views > 1 else 0)
 
 
-def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float) -> int:
+def tile_budget(kind: DeviceKind) -> float:
+    """Return the bytes of a device's memory that a tile may take now."""
+    return (VRAM_SHARE if kind.free_memory else RAM_SHARE) * free_memory(kind)
+
+
+def automatic_tile(
+    config: SRNConfig, precision: torch.dtype, kind: DeviceKind, resident: int = 0
+) -> int:
+    """Return the side in pixels of the largest tile for the memory that is free now.
+
+    Args:
+        config: Shape of the network.
+        precision: Type that convolutions compute in.
+        kind: The device.
+        resident: Bytes of its memory that a photo takes besides.
+    """
+    largest = LARGEST_TILE_PX if kind is CPU else sys.maxsize
+    return fitting_tile(config, precision, tile_budget(kind) - resident, largest)
+
+
+def fitting_tile(
+    config: SRNConfig, precision: torch.dtype, budget: float, largest: int = LARGEST_TILE_PX
+) -> int:
     """Return the side in pixels of the largest square tile that fits into a budget in bytes.
 
-    The side is at least `SMALLEST_TILE_PX` and at most `LARGEST_TILE_PX`.
+    The side is at least `SMALLEST_TILE_PX` and at most ``largest``.
     """
     side = math.isqrt(int(max(0, budget) / tile_bytes_per_pixel(config, precision.itemsize)))
-    return max(SMALLEST_TILE_PX, min(LARGEST_TILE_PX, side - side % TILE_STEP_PX))
+    return max(SMALLEST_TILE_PX, min(largest, side - side % TILE_STEP_PX))

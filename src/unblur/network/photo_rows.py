@@ -1,7 +1,12 @@
-"""A photo as rows of numbers for the network, and its result as rows from the network."""
+"""A photo as rows of numbers for the network, and its result as rows from the network.
+
+Both are whole numbers in tensors, in main memory or in the device's.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,73 +16,139 @@ from torch import Tensor
 
 from unblur.network.bands import Span
 from unblur.network.config import SRNConfig
+from unblur.network.views import View, whole_numbers
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
-ROWS_AT_ONCE = 32
-"""Rows that are rounded together; they fit into the processor's cache."""
 WIDE = 2
 """Photos with a larger ratio of width to height are transposed."""
 
 
-def as_seen(image: Pixels) -> Pixels:
-    """Return a photo (H, W, C) as the network sees it: very wide photos are transposed.
+def is_wide(height: int, width: int) -> bool:
+    """Tell whether the network sees a photo of this size transposed.
 
     Line buffers hold rows of full width, so they are smaller if rows are the shorter side.
     Other photos stay as they are, because they are read a little faster.
     """
-    height, width = image.shape[:2]
-    return image.swapaxes(0, 1) if width > WIDE * height else image
+    return width > WIDE * height
 
 
+@dataclass(frozen=True)
 class PhotoRows:
-    """A photo and its result, row by row."""
+    """A photo and its result, row by row, as the network sees them."""
 
-    def __init__(self, image: Pixels, config: SRNConfig, strength: float) -> None:
-        self.config, self.strength = config, strength
-        self.result = np.empty_like(image)
-        """The deblurred photo."""
-        self.image, self.output = as_seen(image), as_seen(self.result)
-        self.is_transposed = self.image is not image
-        self.height, self.width, self.channels = self.image.shape
-        self.planes = 3 // config.channels
+    photo: Tensor
+    """The photo, (H, W, C): uint8, or the bits of uint16 as int16."""
+    result: Tensor
+    """The deblurred photo, of the same shape and type, perhaps on another device."""
+    view: View
+    """How the photo is turned."""
+    config: SRNConfig
+    strength: float
+    """Share of the change to apply, from 0 to 1."""
+    device: torch.device
+    """Where the network runs."""
+
+    @cached_property
+    def is_transposed(self) -> bool:
+        """Whether the network sees the view transposed."""
+        return is_wide(*self.view.size(*self.photo.shape[:2]))
+
+    @cached_property
+    def seen(self) -> View:
+        """The view as the network sees it."""
+        return self.view.transposed() if self.is_transposed else self.view
+
+    @property
+    def largest(self) -> int:
+        """The sample that stands for 1."""
+        return 0xFF if self.photo.dtype == torch.uint8 else 0xFFFF
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of what the network sees, without padding."""
+        return self.seen.size(*self.photo.shape[:2])
 
     def padded(self, scale: int) -> tuple[int, int]:
         """Return height and width of what the network sees at a scale."""
-        height, width = self.config.padded(self.height), self.config.padded(self.width)
+        height, width = map(self.config.padded, self.size)
         return height // scale, width // scale
 
-    def split(self, band: Tensor) -> Tensor:
-        """Split (planes * C, H, W) into a batch (planes, C, H, W) laid out channels-last."""
-        batch = band.reshape(self.planes, -1, *band.shape[1:])
-        return batch.contiguous(memory_format=torch.channels_last)
+    def read(self, rows: Span) -> Tensor:
+        """Return rows of the padded photo as a batch (1, C, h, W), float32 in [0, 1].
 
-    def read(self, rows: Span) -> NDArray[Any]:
-        """Return rows of the padded photo, (C, H, W), uint8 or int32.
-
-        Padding repeats the bottom and right edge of the photo.
+        Padding repeats the bottom and right edge of the photo. The device computes all but
+        which rows they are, and memory is laid out channels-last, as the photo is.
         """
-        band: NDArray[Any] = self.image[min(rows.start, self.height - 1) : rows.stop]
-        missing = (rows.stop - rows.start - len(band), -self.width % self.config.multiple)
-        if any(missing):
-            band = np.pad(band, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-        # PyTorch has hardly any operators for uint16.
-        kind = np.uint8 if band.itemsize == 1 else np.int32
-        return np.ascontiguousarray(band.transpose(2, 0, 1), kind)
+        height, width = self.size
+        band = self.seen.rows(self.photo, min(rows.start, height - 1), min(rows.stop, height)).to(
+            self.device
+        )
+        band = _continued(band, 0, rows.stop - rows.start - len(band))
+        band = _continued(band, 1, -width % self.config.multiple)
+        values = whole_numbers(band).to(torch.float32, memory_format=torch.contiguous_format)
+        return values.div_(self.largest)[None].permute(0, 3, 1, 2)
 
-    def write(self, top: int, values: NDArray[np.float32]) -> None:
-        """Round finished rows (3, H, W) to the photo's depth, and store them without padding."""
-        whole = values[:, : max(0, self.height - top), : self.width].transpose(1, 2, 0)
-        for start in range(0, len(whole), ROWS_AT_ONCE):
-            rows = whole[start : start + ROWS_AT_ONCE]
-            place = np.s_[top + start : top + start + len(rows)]
-            self.output[place] = self._rounded(rows, self.image[place])
+    def write(self, top: int, values: Tensor) -> None:
+        """Round finished rows to the photo's depth, and store them without padding.
 
-    def _rounded(self, rows: NDArray[np.float32], original: Pixels) -> NDArray[np.float32]:
-        """Blend (h, w, 3) in [0, 1] with the original; return whole numbers (h, w, channels)."""
-        if self.channels == 1:
-            rows = rows.mean(axis=2, keepdims=True)
-        rows = np.clip(rows, 0, 1) * np.float32(np.iinfo(original.dtype).max)
-        if self.strength < 1:
-            rows = original + self.strength * (rows - original)
-        return np.rint(rows)
+        Args:
+            top: First of the rows.
+            values: The rows, (h, W, 3), float32; they are overwritten.
+        """
+        height, width = self.size
+        values = values[: max(0, height - top), :width]
+        if len(values):
+            rounded = self._blended(top, values).round_()
+            # Through int32: larger numbers than int16 has cannot be converted directly.
+            whole = rounded.byte() if self.largest == 0xFF else rounded.int().short()
+            self.seen.write(self.result, top, whole)
+
+    def _blended(self, top: int, values: Tensor) -> Tensor:
+        """Blend rows (h, W, 3) in [0, 1] with those of the photo; return (h, W, C)."""
+        if self.photo.shape[2] == 1:
+            red, green, blue = values.unbind(2)
+            values = red.add_(green).add_(blue).div_(3)[:, :, None]
+        values = values.clamp_(0, 1).mul_(self.largest)
+        if self.strength == 1:
+            return values
+        rows = self.seen.rows(self.photo, top, top + len(values))
+        original = whole_numbers(rows.to(self.device))
+        return values.sub_(original).mul_(self.strength).add_(original)
+
+
+def _continued(band: Tensor, dim: int, count: int) -> Tensor:
+    """Repeat the last row or column."""
+    if not count:
+        return band
+    shape = list(band.shape)
+    shape[dim] = count
+    return torch.cat([band, band.narrow(dim, -1, 1).expand(shape)], dim)
+
+
+class _Writable:
+    """An array as one that may be written, without a copy."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array  # so that its memory stays
+        self.__array_interface__ = array.__array_interface__ | {"data": (array.ctypes.data, False)}
+
+
+def as_tensor(pixels: Pixels) -> Tensor:
+    """Return a photo (H, W, C) as a tensor, (H, W, C): uint8, or the bits of uint16 as int16.
+
+    It shares the photo's memory if PyTorch can, and must only be read.
+    """
+    array: NDArray[Any] = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    if min(array.strides) < 0:
+        array = np.ascontiguousarray(array)
+    if array.itemsize == 2:
+        array = array.view(np.int16)
+    # PyTorch warns of arrays that are read-only, as Pillow's are.
+    return torch.from_numpy(np.asarray(_Writable(array)))
+
+
+def as_pixels(result: Tensor) -> Pixels:
+    """Return a photo as `as_tensor` makes it, on the CPU, as an array of uint8 or uint16."""
+    array: NDArray[Any] = result.numpy()
+    return array if array.itemsize == 1 else array.view(np.uint16)

@@ -1,42 +1,126 @@
-"""Copies between main memory and a device; with CUDA, they overlap with computing."""
+"""Copies of photos to a device and back; with CUDA, they overlap with computing."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from unblur.network.device_kinds import DeviceKind
-
-Finish: TypeAlias = Callable[[], tuple[Tensor, Tensor]]
-"""Waits for a band; returns its image (N, C, H, W) and state (N, S, h, w), float32 on the CPU."""
+Finish: TypeAlias = Callable[[], tuple[Tensor, bool]]
+"""Waits for a copy of a result and of a flag, and returns them; the result is on the CPU."""
 
 
-def upload(array: NDArray[Any], kind: DeviceKind) -> Tensor:
-    """Copy an array to a device, if possible without waiting."""
-    tensor = torch.from_numpy(array)
-    if kind.device == "cuda":
-        return tensor.pin_memory().to("cuda", non_blocking=True)
-    return tensor.to(kind.device)
+class Transfer(Protocol):
+    """How photos come to a device and back."""
+
+    def upload(self, photo: Tensor) -> Tensor:
+        """Return a photo on the device; on a CPU, the photo itself."""
+
+    def download(self, result: Tensor, flag: Tensor) -> Finish:
+        """Start to copy a photo and a flag, a tensor of one element, to main memory."""
 
 
-def download(image: Tensor, state: Tensor | None) -> Finish:
-    """Start to copy results to main memory; return a function that waits for them."""
-    if state is None:
-        state = image.new_empty(image.shape[0], 0, 0, 0)
-    if not image.is_cuda:
-        return lambda: (image.float().cpu(), state.float().cpu())
-    copies = [torch.empty(t.shape, dtype=torch.float32, pin_memory=True) for t in (image, state)]
-    for copy, tensor in zip(copies, (image, state), strict=True):
-        copy.copy_(tensor, non_blocking=True)
-    done = torch.cuda.Event()  # type: ignore[no-untyped-call, unused-ignore]
-    done.record()
+class PlainTransfer:
+    """Copies that wait; with the CPU as the device, photos stay in main memory."""
 
-    def finish() -> tuple[Tensor, Tensor]:
-        done.synchronize()
-        return copies[0], copies[1]
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
 
-    return finish
+    def upload(self, photo: Tensor) -> Tensor:
+        """See `Transfer.upload`."""
+        return photo.to(self.device)
+
+    def download(self, result: Tensor, flag: Tensor) -> Finish:
+        """See `Transfer.download`."""
+        return lambda: (result.cpu(), bool(flag))
+
+
+class PinnedBuffers:
+    """Page-locked main memory, which a GPU reads and writes by itself; it is used again.
+
+    Args:
+        allocate: Returns so many bytes of it, as uint8.
+    """
+
+    def __init__(self, allocate: Callable[[int], Tensor]) -> None:
+        self._allocate = allocate
+        self._free: list[Tensor] = []
+
+    def take(self, like: Tensor) -> tuple[Tensor, Callable[[], None]]:
+        """Return memory of the shape and type of a tensor, and a function that gives it back."""
+        size = like.numel() * like.element_size()
+        buffer = self._free.pop() if self._free else None
+        if buffer is None or buffer.numel() < size:
+            buffer = None  # freed before a larger one is made
+            buffer = self._allocate(size)
+        memory = buffer[:size].view(like.dtype).view(like.shape)
+        return memory, lambda: self._free.append(buffer)
+
+
+class CudaTransfer:
+    """Copies through page-locked memory, in streams of their own.
+
+    While one photo is computed, the next one is copied to the GPU, and the one before back.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self._cuda = device, cast("Any", torch.cuda)  # partly untyped
+        self._in, self._out = self._cuda.Stream(device), self._cuda.Stream(device)
+        self._buffers = PinnedBuffers(
+            lambda size: torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        )
+        self._uploads: deque[tuple[Any, Callable[[], None]]] = deque()
+        """The end of each upload, and the function that gives its memory back."""
+
+    def upload(self, photo: Tensor) -> Tensor:
+        """See `Transfer.upload`; what is computed afterwards waits for the copy."""
+        self._reclaim()
+        pinned, give_back = self._buffers.take(photo)
+        pinned.copy_(photo)
+        computing, done = self._cuda.current_stream(self.device), self._cuda.Event()
+        with self._cuda.stream(self._in):
+            copy = pinned.to(self.device, non_blocking=True)
+            done.record()
+        self._uploads.append((done, give_back))
+        computing.wait_event(done)
+        copy.record_stream(computing)  # so that its memory is not used again too early
+        return copy
+
+    def _reclaim(self) -> None:
+        """Take back the memory of uploads that have ended; they end in their order."""
+        while self._uploads and self._uploads[0][0].query():
+            self._uploads.popleft()[1]()
+
+    def download(self, result: Tensor, flag: Tensor) -> Finish:
+        """See `Transfer.download`; the copy begins when the result has been computed."""
+        pinned, give_back = self._buffers.take(result)
+        pinned_flag = torch.empty(flag.shape, dtype=flag.dtype, pin_memory=True)
+        computed, done = self._cuda.Event(), self._cuda.Event()
+        computed.record(self._cuda.current_stream(self.device))
+        with self._cuda.stream(self._out):
+            self._out.wait_event(computed)
+            pinned.copy_(result, non_blocking=True)
+            pinned_flag.copy_(flag, non_blocking=True)
+            done.record()
+        for tensor in (result, flag):
+            tensor.record_stream(self._out)
+
+        def finish() -> tuple[Tensor, bool]:
+            done.synchronize()
+            copy = torch.empty_like(result, device="cpu").copy_(pinned)
+            give_back()
+            return copy, bool(pinned_flag)
+
+        return finish
+
+
+IN_MAIN_MEMORY = PlainTransfer(torch.device("cpu"))
+"""For photos that do not fit into the device's memory."""
+
+
+def make_transfer(device: torch.device) -> Transfer:
+    """Return the way to a device's memory."""
+    return CudaTransfer(device) if device.type == "cuda" else PlainTransfer(device)

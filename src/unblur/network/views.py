@@ -7,57 +7,100 @@ Networks for Single Image Super-Resolution", CVPRW 2017, section 3.4).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+PARTS = 16
+"""A sum is made in so many parts, so that no second photo of wider numbers takes memory."""
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A turn by quarters, then perhaps a mirroring."""
+class View:
+    """A photo that is perhaps transposed, and then flipped along some dimensions.
 
-    turns: int
-    """Number of quarter turns, counterclockwise."""
-    is_mirrored: bool
+    Only the rows that are read or written are flipped; the photo stays as it is.
+    """
 
-    def of(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Return a photo (H, W, C), turned and mirrored, without a copy."""
-        turned = np.rot90(image, self.turns)
-        return turned[:, ::-1] if self.is_mirrored else turned
+    is_transposed: bool = False
+    flipped: tuple[int, ...] = ()
+    """Dimensions that are flipped after transposing: 0 the rows, 1 the columns."""
 
-    def undone(self, seen: NDArray[Any]) -> NDArray[Any]:
-        """Return a turned and mirrored photo as it was, without a copy."""
-        return np.rot90(seen[:, ::-1] if self.is_mirrored else seen, -self.turns)
+    def transposed(self) -> View:
+        """Return the view with rows and columns exchanged."""
+        return View(not self.is_transposed, tuple(1 - dim for dim in self.flipped))
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of the view, for those of the photo."""
+        return (width, height) if self.is_transposed else (height, width)
+
+    def rows(self, photo: Tensor, start: int, stop: int) -> Tensor:
+        """Return a copy of rows of the view, (stop - start, W, C); see `place`."""
+        place = self.place(photo, start, stop)
+        return place.flip(self.flipped) if self.flipped else place
+
+    def write(self, photo: Tensor, start: int, rows: Tensor) -> None:
+        """Write rows of the view, (h, W, C), from row ``start`` on, to their place in the photo."""
+        place = self.place(photo, start, start + len(rows))
+        place.copy_(rows.flip(self.flipped) if self.flipped else rows)
+
+    def place(self, photo: Tensor, start: int, stop: int) -> Tensor:
+        """Return the memory where rows of the view lie in a photo (H, W, C), not yet flipped."""
+        turned = photo.transpose(0, 1) if self.is_transposed else photo
+        if 0 in self.flipped:
+            start, stop = len(turned) - stop, len(turned) - start
+        return turned[start:stop]
 
 
 ALL_VIEWS = tuple(
-    Turn(turns, is_mirrored) for turns in (0, 2, 1, 3) for is_mirrored in (False, True)
+    View(is_transposed, flipped)
+    for is_transposed, flipped in (
+        *((False, ()), (False, (1,)), (False, (0, 1)), (False, (0,))),
+        *((True, (0,)), (True, (0, 1)), (True, (1,)), (True, ())),
+    )
 )
 """All eight views: the photo as it is, then the views that improve a mean of few most."""
 
 
-def mean(photos: Iterator[NDArray[Any]], count: int) -> NDArray[Any]:
-    """Return the rounded mean of photos; at most one of them is kept in memory.
+class Mean:
+    """The rounded mean of photos of one shape and type, of which one at a time takes memory.
 
     Args:
-        photos: Photos of one shape and type, uint8 or uint16.
-        count: Number of photos; a single one is returned as it is.
+        count: Number of photos.
     """
-    first = next(photos)
-    if count == 1:
-        return first
-    total, dtype = first.astype(sum_type(first.dtype)), first.dtype
-    del first
-    for _ in range(count - 1):
-        total += next(photos)  # without a name, so it is freed before the next is made
-    total += count // 2
-    total //= count
-    return total.astype(dtype)
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._sum: Tensor | None = None
+
+    def add(self, photo: Tensor) -> None:
+        """Add a photo (H, W, C): uint8, or the bits of uint16 as int16."""
+        if self._sum is None:
+            self._dtype = photo.dtype
+            self._sum = torch.zeros(photo.shape, dtype=_sum_type(photo), device=photo.device)
+        for total, part in zip(self._sum.chunk(PARTS), photo.chunk(PARTS), strict=True):
+            total += whole_numbers(part)
+
+    def rounded(self) -> Tensor:
+        """Return the mean of the photos that were added, of their shape and type; ends the sum."""
+        assert self._sum is not None
+        self._sum += self.count // 2
+        return self._sum.div_(self.count, rounding_mode="floor").to(self._dtype)
 
 
-def sum_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type that the sum of all views' samples fits into."""
-    return np.dtype(np.uint16 if dtype == np.uint8 else np.uint32)
+def whole_numbers(photo: Tensor) -> Tensor:
+    """Return a photo's samples as numbers from 0 on: uint8 as it is, int16 bits as int32.
+
+    PyTorch has hardly any operators for uint16.
+    """
+    return photo if photo.dtype == torch.uint8 else photo.int().bitwise_and_(0xFFFF)
+
+
+def sum_bytes(itemsize: int) -> int:
+    """Return the bytes of a sample in the sum of all views, for the bytes of a photo's sample."""
+    return 2 * itemsize
+
+
+def _sum_type(photo: Tensor) -> torch.dtype:
+    return torch.int16 if photo.dtype == torch.uint8 else torch.int32

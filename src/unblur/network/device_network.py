@@ -1,0 +1,97 @@
+"""A network on one device, with its weights in the types that the device computes in."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from unblur.network.bands import LineBuffers
+from unblur.network.config import SRNConfig
+from unblur.network.device_kinds import CPU, DeviceKind
+from unblur.network.transfer import make_transfer
+
+
+class Network(Protocol):
+    """The part of `unblur.network.srn.SRN` that computes photos."""
+
+    config: SRNConfig
+
+    def run_scale(
+        self, blurred: Tensor, previous: Tensor, state: Tensor | None, buffers: LineBuffers
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `unblur.network.srn.SRN.run_scale`."""
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Network:
+        """Move to a device, with weights of a type; see `torch.nn.Module.to`."""
+
+    def transposed(self) -> Network:
+        """See `unblur.network.srn.SRN.transposed`."""
+
+
+class DeviceNetwork:
+    """A network on one device.
+
+    Args:
+        network: The network on the CPU, in float32; it stays as it is.
+        kind: The device.
+        precision: Type that convolutions compute in.
+    """
+
+    def __init__(self, network: Network, kind: DeviceKind, precision: torch.dtype) -> None:
+        self.config, self.kind, self.precision = network.config, kind, precision
+        self.device = torch.device(kind.device)
+        self.transfer = make_transfer(self.device)
+        """The way of photos to the device's memory."""
+        self._on_cpu = network
+        self._copies: dict[tuple[torch.dtype, bool], Network] = {}
+
+    def run_scale(
+        self,
+        precision: torch.dtype,
+        blurred: Tensor,
+        previous: Tensor,
+        state: Tensor | None,
+        buffers: LineBuffers,
+        is_transposed: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Start the network on a band; on a CPU, run it.
+
+        Args:
+            precision: Type that convolutions compute in: the usual one, or float32.
+            blurred: See `unblur.network.srn.SRN.run_scale`, like the next three.
+            previous: The enlarged coarser result.
+            state: The enlarged coarser state.
+            buffers: Rows that the band above left.
+            is_transposed: Whether the images are transposed.
+
+        Returns:
+            The finished rows of the image, (planes, C, h, W), and of the state.
+        """
+        network = self._copy(precision, is_transposed)
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, precision, precision != torch.float32),
+        ):
+            return network.run_scale(blurred, previous, state, buffers)
+
+    def _copy(self, precision: torch.dtype, is_transposed: bool) -> Network:
+        """Return the network as the device computes it, made when it is needed first."""
+        key = precision, is_transposed
+        if key not in self._copies:
+            self._copies[key] = self._make_copy(precision, is_transposed)
+        return self._copies[key]
+
+    def _make_copy(self, precision: torch.dtype, is_transposed: bool) -> Network:
+        if self.kind is CPU:  # its convolutions reorder weights anyway
+            return self._on_cpu.transposed() if is_transposed else self._on_cpu
+        copy = deepcopy(self._on_cpu)
+        turned = copy.transposed() if is_transposed else copy
+        moved = turned.to(self.device, precision)
+        if isinstance(moved, nn.Module):
+            for weight in moved.parameters():
+                if weight.ndim == 4:
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        return moved
