@@ -32,6 +32,7 @@ LIBRARY_HOMES = {
     "fsspec": ("storage.objects",),
     "google_crc32c": ("models",),
     "jinja2": ("cli.page",),
+    "ncnn": ("network",),
     "numpy": ("api", "score", "formats", "network", "models", "pictures"),
     "platformdirs": ("config",),
     "psutil": ("doctor", "main_memory", "network"),

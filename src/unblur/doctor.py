@@ -62,6 +62,10 @@ class Device:
     hardware: str
     precision: str
     """Data type of convolutions."""
+    engine: str
+    """Library that computes: ``torch`` or ``ncnn``."""
+    engine_reason: str
+    """Why it is used, as the end of a sentence."""
     free_bytes: int
     """Free memory, within the container's limit."""
     limited_by: str | None
@@ -331,12 +335,14 @@ def _build() -> str:
 def _examine_device(kind: DeviceKind, network: SRN | None) -> Device:
     import torch
 
+    from unblur.network.backends import backend_reason, choose_backend
     from unblur.network.deblurrer import Deblurrer
     from unblur.network.devices import choose_precision
     from unblur.network.memory import free_memory
     from unblur.network.self_test import self_test
 
     tile, problem, seconds, limit = None, None, None, limiting_file()
+    precision = choose_precision(kind)
     if network is not None:
         started = time.perf_counter()
         problem = self_test(network, kind)
@@ -346,7 +352,9 @@ def _examine_device(kind: DeviceKind, network: SRN | None) -> Device:
     return Device(
         name=kind.name,
         hardware=kind.hardware(torch),
-        precision=str(choose_precision(kind)).removeprefix("torch."),
+        precision=str(precision).removeprefix("torch."),
+        engine=choose_backend(Engine.backend, kind, precision),
+        engine_reason=backend_reason(Engine.backend, kind, precision),
         free_bytes=free_memory(kind),
         limited_by=None if kind.free_memory or not limit else str(limit),
         tile=tile,

@@ -52,7 +52,7 @@ SAME_RESULT = frozenset(
         *("output", "suffix", "in_place", "backup", "on_existing", "preserve_times", "sidecars"),
         *("compare", "picture_side", "screen"),  # pictures beside the result
         # The key has the hash of the weights. Tiles and devices change roundings only.
-        *("engine", "model", "device", "tile", "threads", "max_memory"),
+        *("engine", "model", "device", "backend", "tile", "threads", "max_memory"),
     )
 )
 """Options that change no result; all others are in the history's key."""
@@ -68,6 +68,8 @@ class Engine:
     """A model's name, or the path of a weights file."""
     device: str = "auto"
     """``auto``, or a name in `unblur.network.device_kinds.KINDS`."""
+    backend: Literal["auto", "torch", "ncnn"] = "auto"
+    """The library that computes on a CPU; see `unblur.network.backends`."""
     tile: int | Literal["auto"] = "auto"
     """Side of the largest tile, a square, in pixels; ``auto``: as large as fits into memory."""
     strength: float = 1.0
@@ -83,7 +85,9 @@ class Engine:
     def reported(self) -> dict[str, Any]:
         """The options that reports of a run contain, by name."""
         unreported = ("threads", "max_memory")
-        return {name: value for name, value in vars(self).items() if name not in unreported}
+        values = {name: value for name, value in vars(self).items() if name not in unreported}
+        values["engine"] = values.pop("backend")
+        return values
 
     def __post_init__(self) -> None:
         """Refuse values that are out of range.

@@ -92,7 +92,8 @@ def _require_history(history: History, options: Options) -> None:
 
 
 def _read_options(flags: dict[str, Any]) -> Options:
-    values = _chosen(Options, flags) | {"engine": Engine(**_chosen(Engine, flags))}
+    engine = Engine(**_chosen(Engine, flags | {"backend": flags["engine"]}))
+    values = _chosen(Options, flags) | {"engine": engine}
     values["only_blurry"] = flags["blur_level"] if flags["only_blurry"] else None
     level_source = click.get_current_context().get_parameter_source("blur_level")
     if not flags["only_blurry"] and level_source is ParameterSource.COMMANDLINE:

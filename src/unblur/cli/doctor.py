@@ -145,6 +145,8 @@ def _device_row(device: Device) -> Iterator[str]:
     free = f"{decimal(device.free_bytes)} free{limit}"
     text = f"{device.hardware}: {device.precision}, {free}{tile}; {verdict}"
     yield from _row(device.name, text, mark)
+    if device.name == "cpu":
+        yield from _row("--engine auto", f"uses {device.engine}: {device.engine_reason}")
 
 
 def _model_row(model: ModelFile) -> Iterator[str]:

@@ -174,7 +174,7 @@ def describe_duration(seconds: float) -> str:
 def describe_options(options: Options) -> dict[str, str]:
     """Return the options that differ from their defaults, by their names."""
     usual, texts = vars(Options()) | vars(Engine()), {}
-    left_out = ("picture_side", "screen", "engine", "model", "device", "tile", "threads")
+    left_out = ("picture_side", "screen", "engine", "model", "device", "backend", "tile", "threads")
     for name, value in (vars(options) | vars(options.engine)).items():
         if name not in left_out and value != usual[name]:
             text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from unblur.errors import UsageError
 from unblur.options import Engine
 
 if TYPE_CHECKING:
@@ -39,16 +40,22 @@ def load_deblurrer(
     Raises:
         WeightsError: If the weights are damaged.
         DeviceError: If a device was asked for and is missing or computes wrongly.
-        UsageError: If the tile is too small.
+        UsageError: If the tile is too small, or ncnn is asked for on a GPU.
     """
     limit_openmp_spinning()
     from unblur.models.weights import Weights, load_network
+    from unblur.network.backends import load_ncnn
     from unblur.network.deblurrer import Deblurrer
     from unblur.network.devices import use_threads
     from unblur.network.self_test import working_device
 
     if engine.threads:
         use_threads(None if engine.threads == "auto" else engine.threads)
+    if engine.backend == "ncnn":
+        load_ncnn()
+        if engine.device not in ("auto", "cpu"):
+            raise UsageError(f"--engine ncnn uses the CPU, so --device {engine.device} is refused")
+        engine = replace(engine, device="cpu")
     network = load_network(weights) if isinstance(weights, Weights) else weights
     device = working_device(network, engine.device, warn).name
     return Deblurrer(network, replace(engine, device=device), reserved=reserved, warn=warn)

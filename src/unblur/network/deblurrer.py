@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from unblur.errors import UsageError
+from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import DeviceNetwork, Network
 from unblur.network.devices import choose_device, choose_precision, is_lost, is_out_of_memory
@@ -86,8 +87,12 @@ class Deblurrer:
         self._networks: dict[str, DeviceNetwork] = {}
         self.tile = self._wanted_tile(self.kind)
         """Side of the largest tile, a square, in pixels, for the memory that is free now."""
-        self.used: dict[str, Any] = {"device": self.kind.name, "tile": self.tile}
-        """Device and tile of the latest photo that was finished, as reports contain them."""
+        self.used: dict[str, Any] = {
+            "device": self.kind.name,
+            "engine": self._backend_on(self.kind),
+            "tile": self.tile,
+        }
+        """Device, library and tile of the latest photo that was finished, for reports."""
         if self.tile < SMALLEST_TILE_PX:
             raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
 
@@ -177,7 +182,8 @@ class Deblurrer:
             is_kept_out: Whether the photo must stay in main memory.
         """
         if kind.name not in self._networks:
-            self._networks[kind.name] = DeviceNetwork(self._network, kind, self._precision_on(kind))
+            precision, backend = self._precision_on(kind), self._backend_on(kind)
+            self._networks[kind.name] = DeviceNetwork(self._network, kind, precision, backend)
         network = self._networks[kind.name]
         resident = 0 if is_kept_out or kind is CPU else self._resident_bytes(image)
         if resident > RESIDENT_SHARE * tile_budget(kind):
@@ -194,7 +200,12 @@ class Deblurrer:
         )
 
     def _precision_on(self, kind: DeviceKind) -> torch.dtype:
+        if kind is CPU and self.engine.backend == "ncnn":
+            return torch.float32
         return self._precision or choose_precision(kind)
+
+    def _backend_on(self, kind: DeviceKind) -> Backend:
+        return choose_backend(self.engine.backend, kind, self._precision_on(kind))
 
     def _resident_bytes(self, image: Pixels) -> int:
         return resident_bytes(image, self.config, len(self.views))
@@ -208,7 +219,8 @@ class Deblurrer:
         """Return the tile that was asked for, or the largest for the device's free memory."""
         if self.engine.tile != "auto":
             return self.engine.tile
-        return automatic_tile(self.config, self._precision_on(kind), kind, resident)
+        precision, backend = self._precision_on(kind), self._backend_on(kind)
+        return automatic_tile(self.config, precision, kind, resident, backend)
 
     def _largest_tile(self, image: Pixels, kind: DeviceKind, resident: int) -> int:
         """Return the largest tile with which a photo stays within its memory.
@@ -226,6 +238,7 @@ class Deblurrer:
                 kind,
                 len(self.views),
                 bool(resident),
+                self._backend_on(kind),
             )
             for is_turned in {view.is_transposed for view in self.views}
         ]

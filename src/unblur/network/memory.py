@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
 from unblur.main_memory import free_main_memory, lack_of_memory, obtainable_memory
+from unblur.network.backends import Backend
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.srn_memory import (
@@ -26,8 +27,9 @@ from unblur.network.views import sum_bytes
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of the free memory that a tile may take: using too much RAM freezes the machine."""
-LARGEST_TILE_PX = 768
-"""Larger tiles are no faster on a CPU: their feature maps do not fit into its caches."""
+LARGEST_TILE_PX, NCNN_LARGEST_TILE_PX = 768, 576
+"""Larger tiles are no faster on a CPU: their feature maps do not fit into its caches. With these,
+PyTorch and ncnn need about the same memory."""
 RESIDENT_SHARE = 0.5
 """Share of a tile's budget that a whole photo, its result and coarser results may take."""
 SMALLEST_TILE_PX = 128
@@ -78,6 +80,7 @@ def photo_needs(
     kind: DeviceKind,
     views: int = 1,
     is_resident: bool = False,
+    backend: Backend = "torch",
 ) -> Needs:
     """Estimate the main memory that a photo needs.
 
@@ -88,17 +91,19 @@ def photo_needs(
         kind: Where the network runs.
         views: Number of passes that are averaged.
         is_resident: Whether the photo and its result are copied to the device's memory.
+        backend: The library that computes.
     """
     height, width = image.shape[:2]
     padded_width = config.padded(width)
     result = image.nbytes + height * width * CODING_BYTES_PER_PIXEL * image.itemsize
     # Coarse results are freed row by row as the photo's own result grows.
-    more = math.ceil(max(coarse_result_bytes(height, width, config), result)) + weight_bytes(config)
+    more = math.ceil(max(coarse_result_bytes(height, width, config), result))
+    more += weight_bytes(config, backend)
     if views > 1:
         more += image.size * sum_bytes(image.itemsize)
     program, per_pixel = PROGRAM_BYTES, IMAGE_BYTES_PER_PIXEL
     if not kind.free_memory:  # it uses main memory
-        per_pixel = tile_bytes_per_pixel(config, precision.itemsize)
+        per_pixel = tile_bytes_per_pixel(config, precision.itemsize, backend)
         more += line_buffer_bytes(padded_width, config, precision.itemsize)
     else:  # the GPU's libraries take gigabytes, how many depends on their version
         program = max(program, psutil.Process().memory_info().rss - image.nbytes)
@@ -149,7 +154,11 @@ def tile_budget(kind: DeviceKind) -> float:
 
 
 def automatic_tile(
-    config: SRNConfig, precision: torch.dtype, kind: DeviceKind, resident: int = 0
+    config: SRNConfig,
+    precision: torch.dtype,
+    kind: DeviceKind,
+    resident: int = 0,
+    backend: Backend = "torch",
 ) -> int:
     """Return the side in pixels of the largest tile for the memory that is free now.
 
@@ -158,17 +167,24 @@ def automatic_tile(
         precision: Type that convolutions compute in.
         kind: The device.
         resident: Bytes of its memory that a photo takes besides.
+        backend: The library that computes.
     """
-    largest = LARGEST_TILE_PX if kind is CPU else sys.maxsize
-    return fitting_tile(config, precision, tile_budget(kind) - resident, largest)
+    on_cpu = NCNN_LARGEST_TILE_PX if backend == "ncnn" else LARGEST_TILE_PX
+    largest = on_cpu if kind is CPU else sys.maxsize
+    return fitting_tile(config, precision, tile_budget(kind) - resident, largest, backend)
 
 
 def fitting_tile(
-    config: SRNConfig, precision: torch.dtype, budget: float, largest: int = LARGEST_TILE_PX
+    config: SRNConfig,
+    precision: torch.dtype,
+    budget: float,
+    largest: int = LARGEST_TILE_PX,
+    backend: Backend = "torch",
 ) -> int:
     """Return the side in pixels of the largest square tile that fits into a budget in bytes.
 
     The side is at least `SMALLEST_TILE_PX` and at most ``largest``.
     """
-    side = math.isqrt(int(max(0, budget) / tile_bytes_per_pixel(config, precision.itemsize)))
+    per_pixel = tile_bytes_per_pixel(config, precision.itemsize, backend)
+    side = math.isqrt(int(max(0, budget) / per_pixel))
     return max(SMALLEST_TILE_PX, min(largest, side - side % TILE_STEP_PX))
