@@ -13,6 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_bands import CONFIGS, cut, cuts, in_bands, random_network
 
+from unblur.errors import UsageError
+from unblur.models.loading import load_deblurrer
+from unblur.models.weights import open_model
 from unblur.network import backends
 from unblur.network.backends import backend_reason, choose_backend
 from unblur.network.bands import LineBuffers
@@ -22,7 +25,8 @@ from unblur.network.ncnn_graph import convolution, doubling_kernels, graph_text,
 
 pytest.importorskip("ncnn")
 
-from unblur.network.ncnn_network import NcnnNetwork  # noqa: E402
+from unblur.network.ncnn_network import NcnnNetwork
+from unblur.options import Engine
 
 PACKED = [  # networks with maps that ncnn packs by 4, 8 and 16 channels
     SRNConfig(width=8, blocks=1, kernel=3, recurrent=True, unshuffle=2, residual=True),
@@ -142,17 +146,19 @@ def test_the_choice_of_the_library_is_explained(monkeypatch):
 
 
 def test_ncnn_is_chosen_by_an_option_and_named_in_json(unblur, jpeg):
-    code, out, _ = unblur(jpeg, "--engine", "ncnn", "--json")
-    lines = [json.loads(line) for line in out.splitlines()]
-    assert (code, lines[0]["engine"], lines[0]["device"]) == (0, "ncnn", "cpu")
+    result = unblur(jpeg, "--engine", "ncnn", "--json")
+    line = json.loads(result.stdout.splitlines()[0])
+    assert (result.code, line["engine"], line["device"]) == (0, "ncnn", "cpu")
 
 
-def test_ncnn_is_not_for_gpus(unblur, jpeg):
-    code, _, err = unblur(jpeg, "--engine", "ncnn", "--device", "cuda")
-    assert (code, "--engine ncnn uses the CPU" in err) == (2, True)
+def test_ncnn_is_not_for_gpus(identity_weights):
+    engine = Engine(model=str(identity_weights), device="cuda", backend="ncnn")
+    with pytest.raises(UsageError, match="--engine ncnn uses the CPU"):
+        load_deblurrer(open_model(engine.model), engine, warn=print)
 
 
 def test_without_ncnn_its_option_names_the_command_that_installs_it(unblur, jpeg, monkeypatch):
     monkeypatch.setitem(sys.modules, "ncnn", None)
-    code, _, err = unblur(jpeg, "--engine", "ncnn")
-    assert (code, "pip install 'unblur[ncnn]'" in err) == (5, True)
+    result = unblur(jpeg, "--engine", "ncnn")
+    assert result.code == 5
+    assert "pip install 'unblur[ncnn]'" in result.stderr

@@ -37,7 +37,9 @@ def _with_ncnn(network: Network) -> Network:
     """Return the same network with ncnn's convolutions; other networks than `SRN` stay."""
     from unblur.network.ncnn_network import NcnnNetwork
 
-    return NcnnNetwork(network) if isinstance(network, SRN) else network
+    if isinstance(network, SRN):
+        return NcnnNetwork(network)
+    return network
 
 
 class DeviceNetwork:

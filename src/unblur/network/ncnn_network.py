@@ -8,11 +8,9 @@ ncnn computes a convolution of 3x3 pixels with fewer multiplications than its de
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+import ctypes
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import cast
 
 import ncnn
 import numpy as np
@@ -38,6 +36,25 @@ PACKED = 1
 """Tells ncnn to return a map as it is in memory."""
 
 
+class _Reader(ncnn.DataReader):  # type: ignore[misc]
+    """Gives ncnn its weights from memory; it copies them, as it does not from `load_model_mem`."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._rest = memoryview(data)
+
+    def read(self, memory: object, size: int) -> int:
+        """Copy the next bytes to the memory that a capsule of Python's C interface points to."""
+        part, self._rest = self._rest[:size], self._rest[size:]
+        ctypes.memmove(_address(memory, None), bytes(part), len(part))
+        return len(part)
+
+
+_address = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+
+
 class Convolutions:
     """All convolutions of a network in one graph of ncnn; each can run by itself.
 
@@ -50,12 +67,9 @@ class Convolutions:
         self._net = ncnn.Net()
         _set_options(self._net.opt)
         everything = [part for layer in layers for part in (input_layer(layer.inputs[0]), layer)]
-        with tempfile.TemporaryDirectory() as folder:  # ncnn keeps no file open
-            graph, weights = Path(folder, "graph"), Path(folder, "weights")
-            graph.write_text(graph_text(everything), encoding="ascii")
-            weights.write_bytes(graph_weights(everything))
-            if self._net.load_param(str(graph)) or self._net.load_model(str(weights)):
-                raise RuntimeError("ncnn cannot read its graph")
+        weights = _Reader(graph_weights(everything))
+        if self._net.load_param_mem(graph_text(everything)) or self._net.load_model(weights):
+            raise RuntimeError("ncnn cannot read its graph")
 
     def run(self, layer: Layer, x: Tensor, pack: int, is_packed: bool) -> Tensor:
         """Run a convolution.
@@ -80,7 +94,7 @@ class Convolutions:
         return _tensor(found)
 
 
-def _set_options(options: Any) -> None:
+def _set_options(options: ncnn.Option) -> None:
     """Let ncnn compute in float32 with as many threads as PyTorch; by default it rounds."""
     options.num_threads = torch.get_num_threads()
     for kind in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
@@ -88,7 +102,7 @@ def _set_options(options: Any) -> None:
     options.use_winograd63_convolution = False  # slower for 32 channels, and it rounds more
 
 
-def _mat(x: Tensor, pack: int) -> Any:
+def _mat(x: Tensor, pack: int) -> ncnn.Mat:
     """View a tensor (C / pack, H, W * pack) as ncnn's matrix; the tensor must outlive it."""
     channels, rows, width = x.shape
     whole = x.as_strided((channels, x.stride(0) // width, width), x.stride())
@@ -98,7 +112,7 @@ def _mat(x: Tensor, pack: int) -> Any:
     return mat
 
 
-def _tensor(mat: Any) -> Tensor:
+def _tensor(mat: ncnn.Mat) -> Tensor:
     """View ncnn's matrix as a tensor (C / pack, H, W * pack); the tensor keeps it in memory."""
     pack = mat.elempack
     mat.w, mat.cstep = mat.w * pack, mat.cstep * pack
@@ -108,12 +122,16 @@ def _tensor(mat: Any) -> Tensor:
 
 def unpacked(x: Tensor, pack: int) -> Tensor:
     """Return a packed map (B, C / pack, H, W * pack) as (B, C, H, W)."""
-    return x.unflatten(3, (-1, pack)).movedim(4, 2).flatten(1, 2)
+    batch, packs, height, width = x.shape
+    channels_last = x.reshape(batch, packs, height, width // pack, pack)
+    return channels_last.movedim(4, 2).flatten(1, 2)
 
 
 def packed(x: Tensor, pack: int) -> Tensor:
     """Return a map (B, C, H, W) as (B, C / pack, H, W * pack)."""
-    return x.unflatten(1, (-1, pack)).movedim(2, 4).flatten(3)
+    batch, channels, height, width = x.shape
+    packs = x.reshape(batch, channels // pack, pack, height, width)
+    return packs.movedim(2, 4).flatten(3)
 
 
 class PackedLayer(nn.Module):
@@ -146,8 +164,10 @@ class PackedLayer(nn.Module):
 class PackedConv(PackedLayer):
     """Takes the place of a `SameConv`."""
 
-    def __init__(self, original: SameConv, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(
+        self, original: SameConv, layer: Layer, convolutions: Convolutions, is_packed: bool
+    ) -> None:
+        super().__init__(layer, convolutions, is_packed)
         self.kernel, self.stride = original.kernel_size[0], original.stride[0]
         self.before, self.after = original.before, original.after
         self.inputs = original.in_channels
@@ -163,8 +183,8 @@ class PackedConv(PackedLayer):
 class PackedDoubling(PackedLayer):
     """Takes the place of a `Doubling`."""
 
-    def __init__(self, original: Doubling, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, original: Doubling, layer: Layer, convolutions: Convolutions) -> None:
+        super().__init__(layer, convolutions, is_packed=True)
         self.inputs, self.outputs = original.in_channels, original.out_channels
 
     def forward(self, x: Tensor, buffers: LineBuffers) -> Tensor:
@@ -188,8 +208,9 @@ def _interleaved(x: Tensor, outputs: int) -> Tensor:
     pack = next(size for size in PACKS if size <= found and outputs % size == 0)
     if pack != found:  # packs belong to several of the maps
         x = packed(unpacked(x, found), pack)
-    maps = x.unflatten(1, (2, 2, -1)).unflatten(5, (-1, pack))
-    return maps.permute(0, 3, 4, 1, 5, 2, 6).flatten(4, 6).flatten(2, 3)
+    batch, packs, height, width = x.shape
+    maps = x.reshape(batch, 2, 2, packs // 4, height, width // pack, pack)
+    return maps.permute(0, 3, 4, 1, 5, 2, 6).reshape(batch, packs // 4, 2 * height, 2 * width)
 
 
 class UnpackedLSTM(nn.Module):
@@ -221,8 +242,8 @@ class NcnnNetwork:
         self._srn.eval().requires_grad_(False)
         _replace_layers(self._srn)
 
-    def to(self, device: torch.device) -> NcnnNetwork:
-        """Return the network itself: ncnn uses the CPU."""
+    def to(self, device: torch.device, dtype: torch.dtype) -> NcnnNetwork:
+        """Return the network itself: it computes on the CPU, in float32."""
         return self
 
     def transposed(self) -> NcnnNetwork:
@@ -243,23 +264,27 @@ class NcnnNetwork:
 def _replace_layers(network: SRN) -> None:
     """Let ncnn run all convolutions of a network."""
     found = {
-        name: (module, _layer(name, module))
+        name: module
         for name, module in network.named_modules()
-        if isinstance(module, (SameConv, Doubling))
+        if isinstance(module, SameConv | Doubling)
     }
-    convolutions = Convolutions([layer for _, layer in found.values()])
-    for name, (module, layer) in found.items():
+    layers = {name: _layer(name, module) for name, module in found.items()}
+    convolutions = Convolutions([*layers.values()])
+    for name, module in found.items():
         parent, _, own = name.rpartition(".")
-        is_packed = name not in ("output", "lstm.gates")
-        kind = PackedConv if isinstance(module, SameConv) else PackedDoubling
-        replacement = kind(module, layer, convolutions, is_packed)
-        setattr(network.get_submodule(parent), own, replacement)
+        if isinstance(module, Doubling):
+            packed_layer: PackedLayer = PackedDoubling(module, layers[name], convolutions)
+        else:
+            is_packed = name not in ("output", "lstm.gates")
+            packed_layer = PackedConv(module, layers[name], convolutions, is_packed)
+        setattr(network.get_submodule(parent), own, packed_layer)
     if network.lstm is not None:
-        network.lstm = UnpackedLSTM(network.lstm, network.config.widths[-1])
+        setattr(network, "lstm", UnpackedLSTM(network.lstm, network.config.widths[-1]))  # noqa: B010
 
 
 def _layer(name: str, module: SameConv | Doubling) -> Layer:
-    source, bias = f"{name}.input", module.bias
+    """Return a convolution with an input of its own."""
+    source, bias = f"{name}.input", cast(Tensor, module.bias)
     if isinstance(module, Doubling):
         kernels = doubling_kernels(module.weight)
         return convolution(name, source, kernels, bias.repeat(4), stride=1, has_relu=False)
