@@ -64,6 +64,7 @@ class Convolutions:
 
     def __init__(self, layers: list[Layer]) -> None:
         self._allocator = ncnn.PoolAllocator()
+        self._allocator.set_size_compare_ratio(0)  # reuse blocks that are much larger, too
         self._net = ncnn.Net()
         _set_options(self._net.opt)
         everything = [part for layer in layers for part in (input_layer(layer.inputs[0]), layer)]
@@ -92,6 +93,10 @@ class Convolutions:
         if failed:
             raise MemoryError  # nothing else can fail in a graph of convolutions
         return _tensor(found)
+
+    def free_spare_memory(self) -> None:
+        """Free the memory that was kept for the next convolution."""
+        self._allocator.clear()
 
 
 def _set_options(options: ncnn.Option) -> None:
@@ -240,7 +245,7 @@ class NcnnNetwork:
             self._srn = SRN(network.config)
         self._srn.load_state_dict(network.state_dict(), assign=True)
         self._srn.eval().requires_grad_(False)
-        _replace_layers(self._srn)
+        self._convolutions = _replace_layers(self._srn)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> NcnnNetwork:
         """Return the network itself: it computes on the CPU, in float32."""
@@ -258,11 +263,14 @@ class NcnnNetwork:
         if config.recurrent and state is None:  # of the size of maps that are not packed
             height, width = (side // config.stride for side in blurred.shape[2:])
             state = blurred.new_zeros(len(blurred), config.state_channels, height, width)
-        return self._srn.run_scale(blurred, previous, state, replace(buffers, is_planar=True))
+        try:
+            return self._srn.run_scale(blurred, previous, state, replace(buffers, is_planar=True))
+        finally:  # bands of another size cannot reuse it
+            self._convolutions.free_spare_memory()
 
 
-def _replace_layers(network: SRN) -> None:
-    """Let ncnn run all convolutions of a network."""
+def _replace_layers(network: SRN) -> Convolutions:
+    """Let ncnn run all convolutions of a network, and return them."""
     found = {
         name: module
         for name, module in network.named_modules()
@@ -280,6 +288,7 @@ def _replace_layers(network: SRN) -> None:
         setattr(network.get_submodule(parent), own, packed_layer)
     if network.lstm is not None:
         setattr(network, "lstm", UnpackedLSTM(network.lstm, network.config.widths[-1]))  # noqa: B010
+    return convolutions
 
 
 def _layer(name: str, module: SameConv | Doubling) -> Layer:
