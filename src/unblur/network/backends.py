@@ -17,6 +17,8 @@ from unblur.extras import load_extra
 from unblur.network.device_kinds import CPU, DeviceKind
 
 Backend: TypeAlias = Literal["torch", "ncnn"]
+NCNN_SQUARE_PX = 4
+"""ncnn computes whole squares of this side, also where fewer rows are needed."""
 
 
 def load_ncnn() -> ModuleType:

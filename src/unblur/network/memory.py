@@ -27,7 +27,7 @@ from unblur.network.views import sum_bytes
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of the free memory that a tile may take: using too much RAM freezes the machine."""
-LARGEST_TILE_PX, NCNN_LARGEST_TILE_PX = 768, 576
+LARGEST_TILE_PX, NCNN_LARGEST_TILE_PX = 768, 640
 """Larger tiles are no faster on a CPU: their feature maps do not fit into its caches. With these,
 PyTorch and ncnn need about the same memory."""
 RESIDENT_SHARE = 0.5
