@@ -80,7 +80,7 @@ def measure() -> None:
     class Nothing:
         config = SRNConfig(channels=3, unshuffle=2, recurrent=True, residual=True, resample="area")
 
-        def to(self, device: torch.device) -> Nothing:
+        def to(self, device: torch.device, dtype: torch.dtype) -> Nothing:
             return self
 
         def run_scale(

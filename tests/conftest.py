@@ -52,6 +52,8 @@ def _clean_environment(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("UNBLUR_HISTORY", str(tmp_path_factory.mktemp("data") / "history.sqlite3"))
     monkeypatch.setenv("UNBLUR_MODELS_DIR", str(tmp_path_factory.mktemp("models") / "models"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+    # One for all tests: the network of most tests is the same, and tested once.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(autouse=True)
@@ -195,13 +197,13 @@ def meanwhile(monkeypatch):
     from unblur.network.deblurrer import Deblurrer
 
     def meanwhile(act):
-        deblur = Deblurrer.__call__
+        start = Deblurrer.start
 
-        def deblur_slowly(*inputs):
+        def start_slowly(*inputs):
             act()
-            return deblur(*inputs)
+            return start(*inputs)
 
-        monkeypatch.setattr(Deblurrer, "__call__", deblur_slowly)
+        monkeypatch.setattr(Deblurrer, "start", start_slowly)
 
     return meanwhile
 

@@ -8,6 +8,7 @@ import torch
 
 from unblur.network.config import SRNConfig
 from unblur.network.deblurrer import Deblurrer
+from unblur.network.device_kinds import DeviceKind
 from unblur.network.srn import SRN
 from unblur.options import Engine
 
@@ -31,6 +32,21 @@ def brightening_srn():
     network = unchanging_srn()
     network.output.bias.data.fill_(0.1)
     return network
+
+
+class Played(DeviceKind):
+    """A device that the CPU plays."""
+
+    torch_type = "cpu"
+
+
+PLAYED = Played(
+    "other",
+    build=lambda torch: "",
+    is_available=lambda torch: True,
+    hardware=lambda torch: "another device",
+    has_bfloat16=lambda torch: False,
+)
 
 
 class Identity:
@@ -125,23 +141,33 @@ class Broken(Identity):
         raise RuntimeError("sizes do not match")
 
 
-class Elsewhere:
-    """Sharpens on the CPU; on another device, which a CPU may play, it does as it is told.
+class Elsewhere(Identity):
+    """Raises the contrast on the CPU; on another device, which it may play, it does as it is told.
 
     Args:
-        act: Takes the picture and the right result, and returns the device's.
+        act: Takes a band, the right result and the line buffers, and returns the device's result.
     """
-
-    config = SRNConfig()
 
     def __init__(self, act):
         self.act, self.is_moved = act, False
 
-    def to(self, device):
+    def to(self, device, dtype):
         moved = copy.copy(self)
         moved.is_moved = True
         return moved
 
-    def __call__(self, picture):
-        right = picture + (picture - picture.mean()) / 2
-        return [self.act(picture, right) if self.is_moved else right]
+    def run_scale(self, blurred, previous, state, buffers):
+        right = 1.5 * blurred - 0.25
+        return self.act(blurred, right, buffers) if self.is_moved else right, None
+
+
+class InHalf(Identity):
+    """Raises the contrast; where autocast is on, it does as it is told, like `Elsewhere`."""
+
+    def __init__(self, act):
+        self.act = act
+
+    def run_scale(self, blurred, previous, state, buffers):
+        right = 1.5 * blurred - 0.25
+        is_half = torch.is_autocast_enabled("cpu")
+        return self.act(blurred, right, buffers) if is_half else right, None

@@ -204,6 +204,19 @@ def test_what_is_no_photo_is_wrong_usage(image):
         assert caught.value.exit_code == unblur.ExitCode.USAGE
 
 
+def test_sidecars_are_copied_if_the_caller_wants(tmp_path):
+    photo, copy = tmp_path / "a.jpg", tmp_path / "a-unblurred.jpg.xmp"
+    photo.write_bytes(make_jpeg())
+    (tmp_path / "a.jpg.xmp").write_bytes(b"rating 5")
+    with unblur.Deblurrer() as deblur:
+        deblur(photo)
+        assert not copy.exists()
+        deblur(photo, overwrite=True, sidecars=True)
+    assert copy.read_bytes() == b"rating 5"
+    with pytest.raises(unblur.UsageError, match="to paths only"):
+        unblur.deblur(make_jpeg(), sidecars=True)
+
+
 def test_output_is_for_paths_only():
     with pytest.raises(unblur.UsageError, match="to paths only"):
         unblur.deblur(make_jpeg(), output="x.jpg")
@@ -213,7 +226,9 @@ def test_output_is_for_paths_only():
     ("options", "error"),
     [
         ({"device": "mps"}, "DeviceError"),
+        ({"device": "gpu"}, "UsageError"),
         ({"tile": 7}, "UsageError"),
+        ({"max_memory": 0}, "UsageError"),
         ({"strength": 2}, "UsageError"),
     ],
 )

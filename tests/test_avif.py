@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -20,8 +22,9 @@ from PIL import Image
 from unblur.errors import PhotoError
 from unblur.formats import avif, bmff, coding, pixels
 from unblur.formats.bmff_boxes import make_box
-from unblur.formats.bmff_items import MIRROR, ROTATION, Reference, as_stored
+from unblur.formats.bmff_items import MIRROR, ROTATION, Property, Reference, as_stored
 from unblur.formats.photo import AVIF, PNG
+from unblur.formats.refusals import ONE_FRAME
 
 
 def make_avif(channels=3, size=(64, 63), **options):
@@ -99,24 +102,67 @@ def test_a_file_keeps_about_its_size(quality):
     assert len(recode(original).data) == pytest.approx(len(original), rel=0.25)
 
 
-def with_gain_map(major=b"avif"):
-    """An AVIF with a brighter rendition, an item made of photo and gain map that a brand tells."""
-    file = bmff.read(make_avif(exif=make_exif()))
-    first = max(file.items) + 1
-    gain = replace(
-        file.primary, entry=make_item(first, b"av01", None).entry, data=file.primary.data + b"\0"
-    )
+GAIN = bytes(5) + b"\x40" + struct.pack(">14I", 0, 1, 2, 1, *(0, 1, 2, 1, 1, 1, 1, 64, 1, 64))
+"""How a gain map is applied (ISO 21496-1): one channel, with headroom and gain from 0 to 2 stops,
+gamma 1 and two offsets of 1/64, all of them fractions."""
+
+
+BRANDS = {b"av01": b"avif", b"hvc1": b"heic"}
+APPLE_MAP = b"urn:com:apple:photo:2020:aux:hdrgainmap\0"
+
+
+def with_gain_map(major=b"avif", base=None, grouped=False, auxiliary=False, hidden=False):
+    """A photo with a brighter rendition, an item made of photo and gain map that a brand tells."""
+    file = bmff.read(base or make_avif(exif=make_exif()))
+    first, coded = max(file.items) + 1, file.coded
+    entry = bytearray(make_item(first, coded.type, None).entry)
+    entry[11] = hidden  # the last of the flags
+    gain = replace(coded, entry=bytes(entry))
+    references = (*file.references, Reference(b"dimg", first + 1, (file.primary_id, first)))
+    if auxiliary:
+        kind = Property(make_box(b"auxC", bytes(4) + APPLE_MAP), False)
+        gain = replace(gain, properties=(*gain.properties, kind))
+        references += (Reference(b"auxl", first, (file.primary_id,)),)
     size = next(prop for prop in file.primary.properties if prop.type == b"ispe")
-    toned = make_item(first + 1, b"tmap", bytes(62), size)
-    brands = make_box(b"ftyp", major + bytes(4) + b"mif1avifmiaftmap")
+    toned = make_item(first + 1, b"tmap", GAIN, size)
+    group = [100, 2, first + 1, file.primary_id]
+    body = bytes(4) + b"".join(number.to_bytes(4, "big") for number in group)
+    groups = (make_box(b"grpl", make_box(b"altr", body)),) if grouped else ()
+    brands = make_box(b"ftyp", major + bytes(4) + b"mif1" + BRANDS[coded.type] + b"miaftmap")
+    items = {**file.items, first: gain, first + 1: toned}
+    meta = (*file.meta, *groups)
     return bmff.write(
-        replace(
-            file,
-            items={**file.items, first: gain, first + 1: toned},
-            references=(*file.references, Reference(b"dimg", first + 1, (file.primary_id, first))),
-            before=(brands,),
-        )
+        replace(file, items=items, references=references, meta=meta, before=(brands,))
     )
+
+
+def make_grid(tile=None):
+    """An AVIF of two tiles of 64x64 pixels."""
+    tile = bmff.read(tile or make_avif(size=(64, 64)))
+    size = Property(make_box(b"ispe", bytes(4) + bytes([0, 0, 0, 128, 0, 0, 0, 64])), False)
+    others = tuple(prop for prop in tile.primary.properties if prop.type in (b"pixi", b"colr"))
+    parts = {
+        key: replace(tile.primary, entry=make_item(key, b"av01", None).entry) for key in (2, 3)
+    }
+    grid = make_item(1, b"grid", bytes([0, 0, 0, 1, 0, 128, 0, 64]), size, *others)
+    references = (Reference(b"dimg", 1, (2, 3)),)
+    return bmff.write(replace(tile, primary_id=1, items={1: grid, **parts}, references=references))
+
+
+@pytest.mark.parametrize("base", [make_avif, lambda: make_avif(4), make_grid])
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_a_photo_with_a_gain_map_is_read_in_any_arrangement(base, grouped, auxiliary):
+    original = with_gain_map(base=base(), grouped=grouped, auxiliary=auxiliary)
+    result = recode(original, 1).data
+    before, after = bmff.read(original), bmff.read(result)
+    assert after.meta == before.meta
+    assert after.before == before.before
+    assert any(item.type == b"tmap" for item in after.items.values())
+    photo = coding.decode(result)
+    stripped = coding.encode(photo, photo.pixels, strip_metadata=True).data
+    for data in (original, result, stripped):
+        Image.open(io.BytesIO(data)).load()
 
 
 @pytest.mark.parametrize("major", [b"avif", b"tmap"])
@@ -169,21 +215,60 @@ def test_the_originals_quality_is_found_when_it_is_coded_again(coded):
     assert coded[-1] in coded[:-1]
 
 
-@pytest.mark.parametrize(("bits", "depth"), [(0x40, 10), (0x60, 12)])
-def test_more_than_8_bits_are_refused(bits, depth):
-    original = make_avif()
-    config = original.index(b"av1C") + 4
-    deep = bytearray(original)
-    deep[config + 2] |= bits
-    with pytest.raises(PhotoError, match=f"{depth}-bit AVIF"):
-        coding.decode(bytes(deep))
+def make_animation(count=2, channels=3, told=None):
+    """An animation whose tracks tell another number of frames than they have."""
+    frames = [Image.fromarray(make_pixels(64, 64, channels, seed=seed)) for seed in range(count)]
+    options = {"save_all": True, "append_images": frames[1:], "speed": 10}
+    data = bytearray(encode_image(frames[0], "AVIF", **options))
+    for found in re.finditer(b"stsz", data) if told is not None else ():
+        at = found.end() + 8  # behind version and common size
+        assert int.from_bytes(data[at : at + 4], "big") == count
+        data[at : at + 4] = told.to_bytes(4, "big")
+    return bytes(data)
 
 
-def test_a_sequence_is_refused():
-    frames = [Image.fromarray(make_pixels(64, 64, seed=seed)) for seed in range(2)]
-    sequence = encode_image(frames[0], "AVIF", save_all=True, append_images=frames[1:])
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("told", [None, 0, 3])
+def test_an_animation_is_refused(channels, told):
     with pytest.raises(PhotoError, match="animations"):
-        coding.decode(sequence)
+        coding.decode(make_animation(2, channels, told))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_an_animation_of_one_frame_becomes_a_still_photo(channels):
+    original = make_animation(2, channels, told=1)
+    photo = coding.decode(original)
+    first = Image.open(io.BytesIO(make_animation(2, channels))).convert("RGB")
+    assert np.abs(photo.pixels.astype(int) - np.asarray(first)).mean() < 1
+    encoded = coding.encode(photo, 255 - photo.pixels)
+    assert photo.notes == (ONE_FRAME,)
+    assert not {b"avis", b"moov"} & set(re.findall(b"avis|moov", encoded.data))
+    with Image.open(io.BytesIO(encoded.data)) as image:
+        assert getattr(image, "n_frames", 1) == 1
+        shown = np.asarray(image.convert("RGB")).astype(int)
+    assert np.abs(shown - (255 - photo.pixels)).mean() < 8
+    assert AVIF in (photo.format, coding.decode(encoded.data).format)
+
+
+def test_a_frame_that_is_not_the_photo_is_no_still_photo():
+    original = bytearray(make_animation(told=1))
+    at = original.index(b"stco") + 12
+    offset = int.from_bytes(original[at : at + 4], "big") + 1
+    original[at : at + 4] = offset.to_bytes(4, "big")
+    with pytest.raises(PhotoError, match="animations"):
+        coding.decode(bytes(original))
+
+
+def test_a_track_without_items_is_an_animation():
+    original = make_animation().replace(b"meta", b"free", 1)
+    with pytest.raises(PhotoError, match="animations"):
+        coding.decode(original)
+
+
+def test_a_copy_for_a_library_announces_no_track():
+    original = make_avif().replace(b"avifmif1", b"avismif1")
+    assert b"avis" not in bmff.write(as_stored(bmff.read(original)))
+    assert coding.decode(original).pixels.shape == (64, 63, 3)
 
 
 def test_a_pillow_without_avif_is_told(monkeypatch):

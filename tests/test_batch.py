@@ -335,6 +335,21 @@ def test_every_photo_is_a_line_of_json(library, unblur):
     assert "damaged" in by_name["cut.jpg"]["reason"]
 
 
+def test_json_tells_the_tile_as_a_number_or_not_at_all(library, unblur):
+    (library / "cut.jpg").write_bytes(make_jpeg()[:200])
+    planned = unblur("-r", library, "--json", "--dry-run").stdout.splitlines()
+    first = unblur("-r", library, "--json").stdout.splitlines()
+    second = unblur("-r", library, "--json").stdout.splitlines()
+    lines = [json.loads(line) for line in (*planned, *first, *second)]
+    assert {line["status"] for line in lines} == {"planned", "done", "failed", "skipped"}
+    for line in lines:
+        assert line["views"] == 1
+        if line["status"] == "done":
+            assert (line["device"], type(line["tile"])) == ("cpu", int)
+        else:
+            assert (line["device"], line["tile"]) == (None, None)
+
+
 @pytest.mark.parametrize("ending", [b"\n", b"\0"])
 def test_paths_come_from_standard_input(library, unblur_process, ending):
     paths = [library / "a.jpg", library / "trip" / "b.jpg"]

@@ -18,10 +18,12 @@ from bombs import (
 )
 from conftest import encode_image, make_pixels
 from PIL import Image
+from test_thumbnail import refreshed
 
 from unblur.errors import ExcessError, PhotoError
-from unblur.formats import coding, exif_thumbnail, jpeg_markers
+from unblur.formats import coding, jpeg_markers, jpeg_pictures
 from unblur.formats.bmff_items import Reference, refuse_costly
+from unblur.formats.old_pictures import Redraw
 from unblur.formats.pixels import reduced
 from unblur.limits import limited, refuse_excess
 from unblur.pictures.change import measure_change
@@ -66,7 +68,7 @@ def test_a_megabyte_of_an_erased_card_takes_no_second(place, block):
     with quickly("score"), contextlib.suppress(PhotoError):
         coding.decode_reduced(data)
     with quickly("thumbnail"):
-        exif_thumbnail.refreshed(jpeg_markers.first_exif(data), make_pixels(48, 64))
+        refreshed(jpeg_markers.first_exif(data), make_pixels(48, 64))
 
 
 def test_an_erased_block_changes_no_pixel():
@@ -112,13 +114,13 @@ def test_a_thumbnail_of_too_many_scans_stays_as_it_was():
     picture = make_jpeg_of_scans(30_000, side=500)
     exif = make_thumbnail(picture[2:])
     with quickly("thumbnail"):
-        assert exif_thumbnail.refreshed(exif, make_pixels(500, 500)) == exif
+        assert refreshed(exif, make_pixels(500, 500)) == exif
 
 
 def test_only_the_first_exif_block_is_a_photos():
     data = make_bombs("JPEG", 5000)["JPEG of thumbnails"]
     seen = []
-    jpeg_markers.edit_exif(data, lambda exif: seen.append(exif) or exif)
+    jpeg_pictures.redraw(data, Redraw(seen.append, seen.append), None)
     assert len(seen) == 1
 
 

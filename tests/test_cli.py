@@ -303,6 +303,7 @@ def test_the_result_is_not_larger_than_a_recoded_photo_must_be(jpeg, unblur):
     ("arguments", "code", "words"),
     [
         (["photo.jpg", "--tile", "100"], 2, "at least"),
+        (["photo.jpg", "--max-memory", "0M"], 2, "more than 0"),
         (["photo.jpg", "--tile", "many"], 2, "neither auto"),
         ([], 2, "name at least one photo"),
         (["photo.jpg", "other.jpg", "-o", "one.jpg"], 2, "name a folder"),
@@ -311,12 +312,39 @@ def test_the_result_is_not_larger_than_a_recoded_photo_must_be(jpeg, unblur):
         (["photo.jpg", "--max-pixels", "0"], 2, "x>=1"),
         (["photo.jpg", "-o", "-", "--ray", "auto"], 2, "--ray needs files"),
         (["photo.jpg", "--workers", "0"], 2, "x>=1"),
+        (["photo.jpg", "--workers", "2"], 2, "--workers needs --ray"),
+        (["photo.jpg", "--views", "9"], 2, "1<=x<=8"),
+        (["photo.jpg", "--strength", "2"], 2, "0<=x<=1"),
+        (["photo.jpg", "--suffix", "a/b"], 2, "cannot be part of a file name"),
+        (["photo.jpg", "--compare", "--suffix", "-compared"], 2, "choose another --suffix"),
+        (["photo.jpg", "--in-place", "-o", "x.jpg"], 2, "contradict"),
+        (["photo.jpg", "--json", "-o", "-"], 2, "cannot share standard output"),
+        (["photo.jpg", "--report", "report.txt"], 2, "ends in .html"),
+        (["photo.jpg", "-o", "photo.png"], 1, "does not end in .jpg"),
+        (["photo.jpg", "-o", "other.jpg", "--format", "png"], 1, "does not end in .png"),
+        (["photo.jpg", "--model", "srn-gray"], 4, "is not on this machine yet"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(jpeg, monkeypatch, unblur, arguments, code, words):
+def test_what_the_options_alone_make_impossible_is_told_before_the_network_is_loaded(
+    jpeg, monkeypatch, unblur, arguments, code, words
+):
+    for loader in ("unblur.models.loading.load_deblurrer", "unblur.models.weights.load_network"):
+        monkeypatch.setattr(loader, pytest.fail)
     monkeypatch.chdir(jpeg.parent)
-    result = unblur(*arguments)
+    result = unblur(*arguments, **({"model": "srn-gray"} if "--model" in arguments else {}))
     assert (result.code, words in result.stderr) == (code, True)
+
+
+def test_a_tile_that_is_too_small_is_told_before_any_heavy_library_is_imported(jpeg):
+    command = "import sys; sys.argv[1:] = ['--tile', '5', 'photo.jpg']; sys.modules['torch'] = None"
+    command += "; from unblur.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=jpeg.parent, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "unblur: error: a tile needs at least 128 pixels, not 5\n",
+    )
 
 
 def test_a_cluster_without_its_library_is_told_how_to_install_it(jpeg, unblur, monkeypatch):

@@ -13,16 +13,15 @@ from conftest import make_pixels
 from unblur.errors import DeviceError, PhotoError, UsageError
 from unblur.network import memory, photo_rows
 from unblur.network.bands import RowQueue
-from unblur.network.config import SRNConfig
+from unblur.network.config import SCALES, SRNConfig
 from unblur.network.deblurrer import Deblurrer
 from unblur.network.device_kinds import CPU
 from unblur.network.device_network import DeviceNetwork
-from unblur.network.devices import available_devices
-from unblur.network.memory import SMALLEST_TILE_PX
+from unblur.network.devices import OneDevice, available_devices
 from unblur.network.photo_rows import PhotoRows
-from unblur.network.srn import SRN
+from unblur.network.srn import SRN, enlarge, shrink
 from unblur.network.views import ALL_VIEWS
-from unblur.options import Engine
+from unblur.options import SMALLEST_TILE_PX, Engine
 
 NETWORKS = {
     "color": SRNConfig(width=2, blocks=1),
@@ -42,6 +41,12 @@ NETWORKS = {
 def random_network(config):
     torch.manual_seed(1)
     return SRN(config).eval().requires_grad_(False)
+
+
+def read_only(array):
+    array = array.view()
+    array.flags.writeable = False
+    return array
 
 
 def deblur_whole(network, image):
@@ -74,6 +79,62 @@ def test_tiles_compute_what_one_whole_pass_computes(name, tile):
     difference = result.astype(float) - deblur_whole(network, image)
     assert np.abs(difference).max() <= 1  # where two roundings differ
     assert np.square(difference).mean() <= 255**2 / 10**7  # 70 dB
+
+
+def by_definition(network, image, strength, precision):
+    """Deblur a photo scale by scale, whole, with NumPy for all but the network."""
+    config, largest = network.config, np.iinfo(image.dtype).max
+    height, width, channels = image.shape
+    padding = (0, -height % config.multiple), (0, -width % config.multiple), (0, 0)
+    values = np.pad(image, padding, mode="edge").transpose(2, 0, 1).astype(np.float32)
+    values /= np.float32(largest)
+    whole = torch.from_numpy(np.ascontiguousarray(values))[None]
+    split = (3 // config.channels, config.channels)
+
+    def batch(planes):
+        planes = planes.reshape(split[0], -1, *planes.shape[2:])
+        return planes.contiguous(memory_format=torch.channels_last)
+
+    def passed_on(planes):
+        rounded = planes.float().numpy().astype(np.float16)
+        joined = torch.from_numpy(rounded.astype(np.float32)).flatten(0, 1)
+        return batch(enlarge(joined.contiguous()[None], config))
+
+    previous = state = None
+    for scale in SCALES:
+        blurred = batch(shrink(whole, scale, config).expand(-1, 3, -1, -1).contiguous())
+        with torch.autocast("cpu", precision, precision != torch.float32):
+            before = blurred if previous is None else passed_on(previous)
+            memory = None if state is None else passed_on(state)
+            previous, state = network.run_scale(blurred, before, memory)
+    result = previous.float().flatten(0, 1).numpy()[:, :height, :width].transpose(1, 2, 0)
+    result = result.mean(axis=2, keepdims=True) if channels == 1 else result
+    result = np.clip(result, 0, 1) * np.float32(largest)
+    if strength < 1:
+        result = image + np.float32(strength) * (result - image)
+    return np.rint(result).astype(image.dtype)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_bit_is_that_of_the_definition(name, channels, dtype, precision):
+    network = random_network(NETWORKS[name])
+    for (height, width), strength in (((1, 1), 1), ((67, 101), 1), ((90, 75), 0.7)):
+        image = make_pixels(height, width, channels, dtype)
+        result = fakes.on_cpu(network, 1024, precision, strength=strength)(image)
+        expected = by_definition(network, image, strength, precision)
+        assert np.array_equal(result, expected)
+
+
+@pytest.mark.parametrize("change", [lambda x: x[::-1, ::-1], np.asfortranarray, read_only])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_how_an_array_lies_in_memory_changes_nothing(change, dtype):
+    image = make_pixels(40, 50, 3, dtype)
+    assert np.array_equal(
+        fakes.on_cpu(fakes.Identity(), strength=0.5)(change(image)), change(image)
+    )
 
 
 WIDE_SIZES = [(1, 70), (2, 300), (97, 403), (130, 261)]
@@ -314,8 +375,9 @@ def test_tiles_shrink_before_a_photo_is_refused(megabytes_free):
 
 @pytest.mark.parametrize(("allowed", "fits"), [(10**7, False), (64 * 10**9, True)])
 def test_a_bound_on_main_memory_holds_on_a_gpu_too(allowed, fits):
-    deblurrer = fakes.on_cpu(fakes.Identity(), tile=512, max_memory=allowed)
-    deblurrer.kind = replace(CPU, name="GPU", torch_type="cpu", free_memory=lambda torch: 1 << 40)
+    gpu = replace(fakes.PLAYED, name="GPU", free_memory=lambda torch: 1 << 40)
+    engine = Engine(tile=512, max_memory=allowed)
+    deblurrer = Deblurrer(fakes.Identity(), engine, devices=OneDevice(gpu))
     image = make_pixels(64, 64)
     if fits:
         assert np.array_equal(deblurrer(image), image)

@@ -29,6 +29,7 @@ NVIDIA = Gpu("NVIDIA", "RTX 4090", "580.95", 8.9)
 def _no_gpu(monkeypatch):
     monkeypatch.setattr(doctor, "find_gpus", lambda: ())
     monkeypatch.setattr(devices, "available_devices", lambda: [CPU])
+    monkeypatch.setattr(self_test, "MOST_CPU_SIDE_PX", 256)  # faster
 
 
 def ask(*arguments):
@@ -96,7 +97,7 @@ def test_quiet_leaves_only_what_is_wrong(monkeypatch):
 
 
 def test_a_device_that_is_wrong_is_named_and_not_taken(monkeypatch):
-    monkeypatch.setattr(self_test, "self_test", lambda network, device: "it returns black")
+    monkeypatch.setattr(self_test, "find_problem", lambda *inputs: "it returns black")
     result = ask()
     assert result.exit_code == ExitCode.DEVICE
     assert "device cpu failed its self-test: it returns black" in result.stdout
@@ -261,7 +262,7 @@ def test_the_reason_for_the_threads_names_affinity_quota_and_environment(monkeyp
     monkeypatch.setattr("psutil.cpu_count", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert doctor._threads_reason() == (
+    assert devices.threads_reason() == (
         "4 of 8 logical cores may be used; "
         "the quota in /sys/fs/cgroup/job/cpu.max is 2.5 cores; OMP_NUM_THREADS is 1"
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import stat
 import sys
+import threading
 import time
 import unicodedata
 from concurrent.futures import Future
@@ -24,7 +26,7 @@ from unblur.options import USUAL_CELL, Way
 from unblur.run import steps
 from unblur.storage import drafts, filesystems
 from unblur.storage.drafts import FileDraft, write_all
-from unblur.storage.files import read_photo_bytes
+from unblur.storage.files import read_photo_bytes, read_stream
 from unblur.storage.places import longest_name
 from unblur.storage.temporaries import host, sweep
 
@@ -245,7 +247,7 @@ def longest(request, monkeypatch, tmp_path):
         return checked
 
     monkeypatch.setattr(os, "pathconf", pathconf)
-    for call in ("open", "link", "rename", "replace", "lstat", "stat"):
+    for call in ("open", "link", "rename", "replace", "lstat", "stat", "mkdir"):
         monkeypatch.setattr(os, call, limited(getattr(os, call)))
     return limit
 
@@ -293,6 +295,62 @@ def test_the_folder_of_the_result_limits_its_name_even_before_it_is_there(
     (name,) = names(tmp_path / "new" / "newer")
     assert len(name) == longest
     assert name.endswith("n-unblurred.jpg")
+
+
+@pytest.mark.parametrize("letter", ["q", "ż", "🙂"], ids=["one-byte", "two-byte", "four-byte"])
+def test_a_librarys_long_names_are_shortened_in_a_folder_that_takes_only_short_ones(
+    tmp_path, unblur, longest, letter, tmp_path_factory
+):
+    library = tmp_path_factory.mktemp("library")
+    photo = library / "trip" / (letter * (247 // len(letter.encode())) + ".jpg")
+    photo.parent.mkdir()
+    photo.write_bytes(make_jpeg())
+    photo.with_name(f"{photo.name}.xmp").write_bytes(b"rating 5")
+    result = unblur("-r", library, "-o", f"{tmp_path}/out", "--compare", "--sidecars")
+    assert result.code == 0
+    written = names(tmp_path / "out" / "trip")
+    assert [len(os.fsencode(name)) <= longest for name in written] == [True] * len(written)
+    endings = sorted(name.rpartition(letter)[2] for name in written)
+    assert endings[:2] == ["-compared.png", "-unblurred.jpg"]
+    assert unblur("-r", library, "-o", f"{tmp_path}/out", "--compare").stdout == b""  # done already
+
+
+def test_a_sidecar_whose_name_has_no_room_is_named_in_a_note(tmp_path, unblur, longest):
+    photo = tmp_path / ("n" * (longest - len(".jpg.xmp")) + ".jpg")
+    photo.write_bytes(make_jpeg())
+    photo.with_name(f"{photo.name}.xmp").write_bytes(b"rating 5")
+    result = unblur(photo, "--sidecars")
+    assert result.code == 0
+    assert f"{photo.name}.xmp was not copied: cannot write" in result.stderr
+    assert "too long" in result.stderr
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_folders_name_that_does_not_fit_fails_its_photos_alone(
+    tmp_path, unblur, longest, tmp_path_factory
+):
+    library = tmp_path_factory.mktemp("library")
+    for folder in ("short", "n" * 200):
+        (library / folder).mkdir()
+        (library / folder / "a.jpg").write_bytes(make_jpeg())
+    result = unblur("-r", library, "-o", f"{tmp_path}/out")
+    assert names(tmp_path / "out" / "short") == ["a-unblurred.jpg"]
+    assert result.code == (1 if longest < 200 else 0)
+    assert ("name too long" in result.stderr) == (longest < 200)
+    assert "unexpected" not in result.stderr
+
+
+def test_a_models_name_that_is_too_long_is_refused_in_one_line(
+    tmp_path, identity_weights, longest, monkeypatch
+):
+    monkeypatch.setenv("UNBLUR_MODELS_DIR", str(tmp_path / "models"))
+    command = ["models", "import", str(identity_weights), "--name"]
+    fits = "n" * (longest - len(".safetensors"))
+    assert CliRunner().invoke(main, [*command, fits]).exit_code == 0
+    result = CliRunner().invoke(main, [*command, fits + "n"])
+    assert (result.exit_code, "too long" in result.stderr) == (4, True)
+    assert result.stderr.count("\n") == 1
+    assert names(tmp_path / "models") == [f"{fits}.safetensors"]
 
 
 def test_a_system_that_does_not_tell_its_longest_names_takes_255_bytes(tmp_path, monkeypatch):
@@ -616,3 +674,33 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(jpeg, unblur, tmp_path
     monkeypatch.setattr(Path, "mkdir", refuse)
     result = unblur(jpeg, "-o", f"{tmp_path}/new/")
     assert f"cannot create {tmp_path / 'new'}: no space left on device" in result.stderr
+
+
+def test_on_windows_ctrl_c_ends_the_wait_for_a_silent_standard_input(monkeypatch):
+    reader, writer = os.pipe()
+    readers, read = [], os.read
+
+    def blocking_read(descriptor, size):  # which no signal interrupts there
+        readers.append(threading.current_thread())
+        return read(descriptor, size)
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "read", blocking_read)
+    stream = SimpleNamespace(fileno=lambda: reader, read1=pytest.fail)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        read_stream(stream)
+    os.close(writer)
+    readers[0].join(5)
+    assert (readers[0].daemon, readers[0].is_alive()) == (True, False)
+    os.close(reader)
+
+
+def test_on_windows_a_pipe_is_read_to_its_end(monkeypatch):
+    reader, writer = os.pipe()
+    os.write(writer, b"a photo")
+    os.close(writer)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with os.fdopen(reader, "rb") as stream:
+        assert read_stream(stream) == b"a photo"
+    assert read_stream(io.BytesIO(b"another")) == b"another"

@@ -115,3 +115,11 @@ def test_asking_for_a_gpu_that_pytorch_cannot_use_tells_what_to_install(monkeypa
     monkeypatch.setattr(devices, "find_gpus", lambda: ())
     with pytest.raises(DeviceError, match=r"without CUDA; use --device auto or cpu"):
         devices.choose_device("cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU that PyTorch can use")
+def test_a_gpu_by_amd_needs_a_build_with_rocm(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(devices, "find_gpus", lambda: (Gpu("AMD", "GPU"),))
+    with pytest.raises(DeviceError, match=r"a build without ROCm .*/rocm"):
+        devices.choose_device("cuda")

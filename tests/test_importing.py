@@ -94,6 +94,54 @@ def test_of_several_checkpoints_the_authors_step_is_taken(tmp_path, write, color
     assert same(found, load_published(write_files(tmp_path, color)))
 
 
+def optimiser_variables(arrays):
+    """What TensorFlow saves beside the variables of a network that it trains."""
+    slots = ("Adam", "Adam_1", "Momentum", "ExponentialMovingAverage")
+    scalars = {"Variable": np.int32(262000), "global_step": np.int64(262000)}
+    powers = {f"beta{n}_power": np.float32(0.5) for n in (1, 2)}
+    rest = {f"{name}/{slot}": np.zeros_like(a) for name, a in arrays.items() for slot in slots}
+    rest |= {f"train/{name}/Adam": np.zeros_like(array) for name, array in arrays.items()}
+    return rest | {name: np.asarray(value) for name, value in (scalars | powers).items()}
+
+
+REAL_BLUR = [
+    ("srn-realblur-j", "RealBlurJ_pre_trained+GOPRO+BSD500", 262000),
+    ("srn-realblur-r", "RealBlurR_pre_trained+GOPRO+BSD500", 20000),
+    ("srn-rsblur", "SRN-Deblur_RSBlur_real", 262000),
+]
+
+
+@pytest.mark.parametrize(("name", "folder", "step"), REAL_BLUR)
+def test_a_checkpoint_of_real_blur_is_known_by_its_folder(tmp_path, color, name, folder, step):
+    prefix = tmp_path / folder / "checkpoints" / f"deblur.model-{step}"
+    prefix.parent.mkdir(parents=True)
+    weights = {key: array for key, array in color.items() if key.endswith(("weights", "biases"))}
+    files = make_checkpoint(weights | optimiser_variables(weights))
+    for ending, data in zip(("index", "data-00000-of-00001"), files, strict=True):
+        prefix.with_name(f"{prefix.name}.{ending}").write_bytes(data)
+    ((found, network),) = read_networks(prefix.with_name(f"{prefix.name}.index")).items()
+    assert found == name
+    assert same(network, load_published(write_files(tmp_path, color)))
+
+
+def test_an_archive_of_real_blur_gives_each_network_its_name(write, color):
+    members = {}
+    for seed, (_, folder, step) in enumerate(REAL_BLUR):
+        arrays = make_arrays("srn-color", seed)
+        members |= checkpoint_members(folder, arrays, f"deblur.model-{step}")
+    found = read_networks(write(members))
+    assert found.keys() == {name for name, _, _ in REAL_BLUR}
+    assert not same(found["srn-realblur-j"], found["srn-realblur-r"])
+
+
+def test_a_checkpoint_of_other_training_does_not_get_the_authors_name(tmp_path, color):
+    write_files(tmp_path, color)
+    for path in tmp_path.glob(f"{STEP}.*"):
+        path.rename(path.with_name(path.name.replace("523000", "262000")))
+    (name,) = read_networks(tmp_path / "deblur.model-262000")
+    assert name == "deblur.model-262000"
+
+
 def test_files_that_macos_adds_are_passed_over(write, color):
     members = {"__MACOSX/a/._deblur.model-523000.index": b"junk"}
     assert read_networks(write(members | checkpoint_members("a", color)))

@@ -18,7 +18,7 @@ ORDER = (
     ("errors", "version", "words", "cgroups"),
     ("config", "extras", "limits", "main_memory", "options", "score"),
     ("storage", "formats", "network"),
-    ("models", "pictures"),
+    ("models", "pictures", "desktop"),
     ("run",),
     ("api", "doctor"),
     ("cli",),
@@ -34,6 +34,7 @@ LIBRARY_HOMES = {
     "jinja2": ("cli.page",),
     "ncnn": ("network",),
     "numpy": ("api", "score", "formats", "network", "models", "pictures"),
+    "onnx": ("models.onnx_graph",),
     "platformdirs": ("config",),
     "psutil": ("doctor", "main_memory", "network"),
     "ray": ("run.ray_dispatch", "run.ray_runner", "run.ray_worker"),
@@ -136,7 +137,16 @@ def test_every_module_is_read():
     assert len(IMPORTS) == len(list(SOURCE.rglob("*.py"))) > 90
     assert {room(module) for module in IMPORTS} == {name for row in ORDER for name in row}
     packages = {path.parent.name for path in (SOURCE / "unblur").glob("*/__init__.py")}
-    assert packages == {"storage", "formats", "network", "models", "pictures", "run", "cli"}
+    assert packages == {
+        "storage",
+        "formats",
+        "network",
+        "models",
+        "pictures",
+        "desktop",
+        "run",
+        "cli",
+    }
 
 
 def test_folders_and_modules_stay_small():

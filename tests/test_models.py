@@ -64,6 +64,7 @@ def test_every_model_tells_what_a_user_must_know(model):
     for text in (model.license, model.training_data, model.source, model.good_at, model.bad_at):
         assert len(text) >= len("MIT")
         assert "\t" not in text
+    assert model.is_embedded or bool(model.url) != bool(model.page)
     assert not model.url or re.fullmatch(r"https?://\S+/" + re.escape(model.file), model.url)
     assert model.sha256 is None or re.fullmatch("[0-9a-f]{64}", model.sha256)
     assert model.sha256 or not model.is_embedded
@@ -180,6 +181,20 @@ def test_info_tells_licence_training_data_source_and_address(models):
     model = MODELS["srn-color"]
     for told in (model.license, model.training_data, model.source, model.url):
         assert told in text
+
+
+@pytest.mark.parametrize("name", ["srn-realblur-j", "srn-realblur-r", "srn-rsblur"])
+def test_a_network_that_only_a_browser_can_download_is_refused_with_the_steps(models, name):
+    model = MODELS[name]
+    rows = [line.split("\t") for line in models("list").stdout.decode().splitlines()]
+    (row,) = [row for row in rows if row[0] == name]
+    assert row[3] == f"not imported, from {model.page}"
+    assert model.page in models("info", name).stdout.decode()
+    for arguments in (["download", name], ["path", name]):
+        result = models(*arguments)
+        assert result.code == 4
+        assert f"download {model.file} from {model.page} with a browser" in result.stderr
+        assert f"unblur models import FILE --name {name}" in result.stderr
 
 
 def test_info_of_a_file_tells_its_network_and_where_it_is_from(mine, models):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import re
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import encode_image, make_pixels
 from PIL import Image, ImageOps
 
-from unblur.formats import coding, exif_thumbnail
+from unblur.formats import bmff, coding, exif_thumbnail
+from unblur.formats.bmff_boxes import make_box
+from unblur.formats.bmff_items import Property
 from unblur.formats.codec import codec_of
 from unblur.formats.metadata import (
     Metadata,
@@ -20,12 +25,17 @@ from unblur.formats.metadata import (
     upright_xmp,
 )
 from unblur.formats.photo import CONVERSIONS
+from unblur.formats.pixels import turned
 from unblur.formats.tiff_directory import BYTE, LONG, SHORT, Tag, read_tiff
 from unblur.formats.tiff_fields import write_block, write_numbers
 from unblur.formats.tiff_writer import write_tiff
 
 PIXELS = make_pixels(96, 144)
 PIXELS[:40, :60] = (250, 40, 40)  # so that no turn looks like another
+
+XMP = b"""<rdf:Description tiff:Orientation='%d' tiff:ImageWidth="144" tiff:ImageLength = '96'>
+<exif:PixelXDimension>144</exif:PixelXDimension><exif:PixelYDimension>
+96</exif:PixelYDimension></rdf:Description>"""
 
 
 def make_exif(orientation, kind=SHORT):
@@ -50,7 +60,7 @@ def make_exif(orientation, kind=SHORT):
 def make_photo(form, orientation):
     """The bytes of a photo that says its orientation in EXIF and in XMP."""
     exif = make_exif(orientation)
-    xmp = b"<rdf:Description tiff:Orientation='%d'/>" % orientation
+    xmp = XMP % orientation
     image = Image.fromarray(PIXELS)
     if form == "TIFF":
         return write_tiff(PIXELS, None, Metadata(exif, xmp))
@@ -98,6 +108,85 @@ def test_a_converted_photo_is_upright_for_viewers_that_ignore_orientations(
     assert found.xmp == upright_xmp(found.xmp)
 
 
+def told_sizes(metadata):
+    """Every width and height in EXIF and XMP, as pairs."""
+    exif = Image.Exif()
+    exif.load(b"Exif\0\0" + metadata.exif)
+    inner = exif.get_ifd(0x8769)
+    yield inner[Tag.PIXEL_X_DIMENSION], inner[Tag.PIXEL_Y_DIMENSION]
+    names = ("tiff:ImageWidth", "tiff:ImageLength", "exif:PixelXDimension", "exif:PixelYDimension")
+    found = [
+        re.search(name + r"(?: = | ?=|>)\D{0,2}(\d+)", metadata.xmp.decode()) for name in names
+    ]
+    sides = [int(match[1]) for match in found if match]
+    yield from zip(sides[::2], sides[1::2], strict=True)
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_converted_photo_tells_its_true_width_and_height(orientation, source, target):
+    photo = coding.decode(make_photo(source, orientation))
+    form = CONVERSIONS[target]
+    result = coding.encode(photo, photo.pixels, form=form)
+    with Image.open(io.BytesIO(result.data)) as image:
+        size = image.size
+    told = list(told_sizes(codec_of(form).metadata(result.data, None)))
+    assert told == [size] * (1 if source == "PNG" else 3)
+
+
+def test_a_rotation_that_exif_does_not_tell_counts_for_width_and_height():
+    turn = Property(make_box(b"irot", b"\1"), True)
+    for orientation, properties, size in ((1, (turn,), (96, 144)), (6, (), (144, 96))):
+        file = bmff.read(make_photo("AVIF", orientation))
+        kept = file.primary.without({b"irot", b"imir"})
+        items = {
+            key: replace(item, data=bytes(4) + make_exif(orientation))  # Pillow changes EXIF
+            if item.type == b"Exif"
+            else item
+            for key, item in file.items.items()
+        }
+        items[file.primary_id] = replace(kept, properties=(*kept.properties, *properties))
+        photo = coding.decode(bmff.write(replace(file, items=items)))
+        result = coding.encode(photo, photo.pixels, form=CONVERSIONS["jpeg"])
+        found = codec_of(CONVERSIONS["jpeg"]).metadata(result.data, None)
+        with Image.open(io.BytesIO(result.data)) as image:
+            assert image.size == size
+        assert set(told_sizes(found)) == {size}
+        assert read_orientation(found.exif) == 1
+        with Image.open(io.BytesIO(found.exif[find_thumbnail(found.exif)])) as thumbnail:
+            assert thumbnail.size == tuple(side // 3 for side in size)
+
+
+def test_a_false_width_and_height_become_true():
+    photo = coding.decode(
+        encode_image(Image.fromarray(PIXELS[:50]), "PNG", exif=b"Exif\0\0" + make_exif(1))
+    )
+    result = coding.encode(photo, photo.pixels, form=CONVERSIONS["webp"])
+    found = codec_of(CONVERSIONS["webp"]).metadata(result.data, None)
+    assert list(told_sizes(found)) == [(144, 50)]
+
+
+def test_a_width_beyond_16_bits_is_told_in_32():
+    fields = [write_numbers(Tag.PIXEL_X_DIMENSION, ">", SHORT, 144)]
+    exif = write_block([], {Tag.EXIF_IFD: fields}, ">")
+    changed = Metadata(exif).with_size(70_000, 1).exif
+    assert len(changed) == len(exif)
+    file = read_tiff(changed)
+    inner = file.directory(file.value(file.directory(file.first), Tag.EXIF_IFD))
+    assert file.value(inner, Tag.PIXEL_X_DIMENSION) == 70_000
+
+
+def test_a_thumbnail_that_is_upright_already_is_not_turned():
+    exif = make_exif(6)
+    place = find_thumbnail(exif)
+    small = Image.fromarray(np.rot90(PIXELS, -1)).resize((32, 48))
+    picture = encode_image(small, "JPEG").ljust(place.stop - place.start, b"\0")
+    exif = exif[: place.start] + picture + exif[place.start + len(picture) :]
+    assert find_thumbnail(exif) == place
+    turn = functools.partial(turned, orientation=6)
+    assert exif_thumbnail.turned_upright(exif, PIXELS, turn) == exif
+
+
 @pytest.mark.parametrize("keep", [False, True], ids=["redrawn", "kept"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_thumbnail_of_a_converted_photo_is_turned_too(orientation, keep):
@@ -117,7 +206,8 @@ def test_a_damaged_thumbnail_is_left_out_of_a_photo_that_is_turned(orientation):
     exif = make_exif(orientation)
     place = find_thumbnail(exif)
     damaged = exif[: place.start] + bytes(place.stop - place.start)
-    left = find_thumbnail(exif_thumbnail.turned_upright(damaged, orientation))
+    turn = functools.partial(turned, orientation=orientation)
+    left = find_thumbnail(exif_thumbnail.turned_upright(damaged, PIXELS, turn))
     assert left == (place if orientation == 1 else None)
 
 
@@ -129,9 +219,9 @@ def test_an_orientation_is_read_and_set_in_every_type_of_number(kind):
 
 
 def test_a_photo_turned_by_a_quarter_exchanges_width_and_height_in_exif():
-    for orientation, sides in ((3, (144, 96)), (6, (96, 144))):
+    for quarter_turn, sides in ((False, (144, 96)), (True, (96, 144))):
         exif = Image.Exif()
-        exif.load(b"Exif\0\0" + upright_exif(make_exif(orientation)))
+        exif.load(b"Exif\0\0" + upright_exif(make_exif(6), quarter_turn))
         inner = exif.get_ifd(0x8769)
         assert (inner[Tag.PIXEL_X_DIMENSION], inner[Tag.PIXEL_Y_DIMENSION]) == sides
 

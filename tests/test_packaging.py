@@ -61,12 +61,32 @@ def test_the_homebrew_formula_names_every_dependency():
         assert re.search(rf"\b{name}\b", formula) or name == "tomli"  # which only Python 3.10 needs
 
 
+def test_the_snap_takes_its_dependencies_from_the_package_itself():
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    snap = yaml.safe_load(read("packaging/snap/snapcraft.yaml"))
+    (part,) = snap["parts"].values()
+    assert part["plugin"] == "python"
+    assert not part.keys() & {"python-packages", "python-requirements", "stage-packages"}
+    assert snap["apps"]["unblur"]["command"] == f"bin/{next(iter(PROJECT['scripts']))}"
+    assert snap["license"] == PROJECT["license"]
+
+
+def test_the_readme_says_first_what_works_before_a_release():
+    for path in ("README.md", "docs/install.md"):
+        text = read(path)
+        assert text.index("pip install .") < text.index("is on PyPI, ")
+        for command in ("pipx install .", "uv tool install ."):
+            assert command in text
+
+
 @pytest.mark.parametrize(
     ("path", "pattern"),
     [
         ("CITATION.cff", r"^version: (.*)$"),
         ("packaging/conda/recipe.yaml", r'^  version: "(.*)"$'),
         ("packaging/homebrew/unblur.rb", r"unblur-(.*)\.tar\.gz"),
+        ("packaging/snap/snapcraft.yaml", r'^version: "(.*)"$'),
+        ("packaging/snap/snapcraft.yaml", r"unblur-(.*)\.tar\.gz"),
     ],
 )
 def test_one_version_is_told_everywhere(path, pattern):

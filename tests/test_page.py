@@ -22,6 +22,9 @@ from PIL import Image
 from unblur.cli import deblur, page
 from unblur.cli.page import describe_duration, picture_side, relative_link
 from unblur.options import Options
+from unblur.pictures.compare import Pictures
+from unblur.run.jobs import Job
+from unblur.run.report import Outcome, Report, Status
 
 
 class Elements(HTMLParser):
@@ -409,3 +412,40 @@ def test_the_share_that_changed_is_told(tmp_path, unblur, monkeypatch):
     found = read(tmp_path / "report.html")
     assert float(found.cards()[0]["data-change"]) == pytest.approx(0.5, abs=0.01)
     assert "changed by 50.2 %" in found.text
+
+
+def kept(photos, picture):
+    """The report of photos that have this picture, before and after."""
+    report = Report(keeps_outcomes=True)
+    pictures = Pictures(picture, picture, b"", b"", (64, 48), (0.5, 0.5), 0.1, (2.0, 1.0))
+    for number in range(photos):
+        job = Job(Path(f"{number}.jpg"), Path(f"{number}-unblurred.jpg"))
+        report.add(Outcome(job, Status.DONE, pictures=pictures))
+    return report
+
+
+def test_ten_thousand_photos_make_a_page_of_bounded_size(tmp_path, monkeypatch):
+    monkeypatch.setattr("unblur.run.report.MOST_PICTURE_BYTES", 1 << 20)
+    report = kept(10_000, bytes(5000))
+    held = sum(len(data) for o in report.outcomes for data in o.pictures.coded)
+    assert (held, report.left_out) == (1_040_000, 9_896)
+    page.write(report, tmp_path / "report.html", Options(), page.Facts(10_000, 1.0, {}))
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert text.count("data:image/webp") == 2 * 104
+    assert text.count('data-change="0.1"') == 10_000
+    assert "The last 9,896 photos have no small pictures here" in text
+
+
+def test_pictures_inside_photos_that_were_done_earlier_have_the_same_bound(
+    tmp_path, unblur, monkeypatch
+):
+    monkeypatch.setattr("unblur.run.report.MOST_PICTURE_BYTES", 100)
+    monkeypatch.setattr("unblur.pictures.compare.code_thumbnail", lambda header: bytes(30))
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").write_bytes(make_jpeg(48 + ord(name), 64))
+    unblur("-r", tmp_path)
+    result = unblur("-r", tmp_path, "--report", tmp_path / "report.html")
+    assert "no room for the small pictures of the last 2" in result.stderr
+    assert (
+        len([image for image in read(tmp_path / "report.html").all("img") if "src" in image]) == 2
+    )

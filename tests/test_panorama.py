@@ -67,13 +67,13 @@ def test_a_panorama_stored_on_its_side_is_not_continued_at_the_wrong_sides():
 def test_the_network_sees_the_other_side_of_a_panorama(use, tmp_path, unblur, monkeypatch):
     from unblur.network.deblurrer import Deblurrer
 
-    widths, deblur = [], Deblurrer.__call__
+    widths, start = [], Deblurrer.start
 
     def noted(self, image, *rest):
         widths.append(image.shape[1])
-        return deblur(self, image, *rest)
+        return start(self, image, *rest)
 
-    monkeypatch.setattr(Deblurrer, "__call__", noted)
+    monkeypatch.setattr(Deblurrer, "start", noted)
     path = tmp_path / "photo.jpg"
     path.write_bytes(make_photo(ATTRIBUTES % (192, 192)).container)
     if use == "command":

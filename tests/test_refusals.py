@@ -7,8 +7,10 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import encode_image, make_jpeg, make_pixels
+from conftest import encode_image, make_exif, make_jpeg, make_pixels
 from PIL import Image
+from test_avif import make_animation
+from test_webp import one_frame
 
 from unblur.errors import PhotoError
 from unblur.formats import coding, jpeg_end, png_chunks
@@ -20,6 +22,7 @@ from unblur.formats.tiff_writer import write_tiff
 
 IMAGE = Image.fromarray(make_pixels(40, 56))
 PNG = encode_image(IMAGE, "PNG")
+WEBP = encode_image(IMAGE, "WEBP", exif=make_exif())
 CGBI = PNG[:8] + png_chunks.make_chunk(b"CgBI", b"P\0\x20\2") + PNG[8:]
 BOX = struct.pack(">I4s4s4s", 16, b"ftyp", b"mif3", b"avif")
 MINI = BOX + struct.pack(">I4s", 12, b"mini") + bytes(4)
@@ -61,6 +64,11 @@ TABLE = [
     ("one.png", animation(1), 0, ""),
     ("two.png", animation(2), 1, "animations cannot be processed"),
     ("other.png", animation(1, png_chunks.make_chunk(b"fdAT", bytes(9))), 1, "animations"),
+    ("one.avif", make_animation(told=1), 0, "the animation of one frame became a still photo"),
+    ("two.avif", make_animation(), 1, "animations cannot be processed"),
+    ("one.webp", one_frame(WEBP), 0, "the animation of one frame became a still photo"),
+    ("two.webp", one_frame(WEBP, 2), 1, "animations cannot be processed"),
+    ("part.webp", one_frame(WEBP, size=bytes(6)), 1, "whose only frame is smaller than itself"),
     ("mini.avif", MINI, 1, "the compact form of AVIF and HEIF (mif3) cannot be processed"),
     ("both.avif", MINI_AS_AVIF, 1, "the compact form of AVIF and HEIF (mif3) cannot be processed"),
     ("untold.tif", tiff_of(STRIP_BYTE_COUNTS=None), 0, ""),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from conftest import encode_image
+from conftest import PseudoTerminal, encode_image
 from PIL import Image
 from scenes import make_scene, smeared
 
@@ -252,3 +252,14 @@ def test_a_level_that_is_none_is_refused(photos, unblur, level, monkeypatch):
     if level:
         monkeypatch.setenv("UNBLUR_ONLY_BLURRY", level)
         assert unblur(photos / "sharp.jpg").code == 2
+
+
+@pytest.mark.posix
+def test_the_progress_bar_tells_no_size_because_none_is_known(photos):
+    terminal = PseudoTerminal()
+    command = [sys.executable, "-m", "unblur", "score", "-r", str(photos)]
+    environment = os.environ | {"TERM": "xterm"}
+    subprocess.run(command, stderr=terminal.descriptor, check=True, env=environment)
+    terminal.close()
+    assert b"photos" in terminal.shown
+    assert b"megapixels" not in terminal.shown

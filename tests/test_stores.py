@@ -270,3 +270,62 @@ def test_a_state_is_the_same_from_a_list_and_by_itself(bucket):
     listing = objects.Listing()
     (url,) = listing.add(parse_place(bucket))
     assert listing.state_of(url) == objects.state_of(url) != FileState(5, "")
+
+
+SIDECARS = {
+    "photo.jpg.xmp": "photo-unblurred.jpg.xmp",
+    "photo.xmp": "photo-unblurred.xmp",
+    "photo.jpg.supplemental-metadata.json": "photo-unblurred.jpg.supplemental-metadata.json",
+    "photo.jpg.XMP": "photo-unblurred.jpg.XMP",
+}
+
+
+def test_sidecars_are_copied_inside_the_store(bucket, unblur):
+    for name in ("photo.jpg", *SIDECARS, "photo.aae", "photo.deep/photo.xmp", "photo2.xmp"):
+        put(f"{bucket}/in/{name}", make_jpeg() if name == "photo.jpg" else name.encode())
+    result = unblur("-r", f"{bucket}/in", "--include", "*.jpg", "--sidecars", "--json")
+    assert (result.code, json.loads(result.stdout)["notes"]) == (0, [])
+    for name, copied in SIDECARS.items():
+        assert get(f"{bucket}/in/{copied}") == name.encode()
+    assert len(names(bucket)) == 8 + 1 + len(SIDECARS)
+
+
+def test_a_sidecar_in_a_store_is_never_replaced(bucket, unblur):
+    put(f"{bucket}/photo.jpg", make_jpeg())
+    put(f"{bucket}/photo.xmp", b"rating 5")
+    put(f"{bucket}/photo-unblurred.xmp", b"rating 1")
+    result = unblur(f"{bucket}/photo.jpg", "--sidecars")
+    told = "photo.xmp was not copied: photo-unblurred.xmp exists, and stays"
+    assert (result.code, told in result.stderr) == (0, True)
+    assert get(f"{bucket}/photo-unblurred.xmp") == b"rating 1"
+    put(f"{bucket}/photo-unblurred.xmp", b"rating 5")
+    assert "was not copied" not in unblur(f"{bucket}/photo.jpg", "--sidecars", "--overwrite").stderr
+
+
+def test_sidecars_cross_between_a_store_and_a_disk(bucket, unblur, tmp_path):
+    put(f"{bucket}/photo.jpg", make_jpeg())
+    put(f"{bucket}/photo.jpg.xmp", b"rating 5")
+    assert unblur(f"{bucket}/photo.jpg", "--sidecars", "-o", f"{tmp_path}/").code == 0
+    copy = tmp_path / "photo-unblurred.jpg.xmp"
+    assert copy.read_bytes() == b"rating 5"
+    back = tmp_path / "photo-unblurred.jpg"
+    assert unblur(back, "--sidecars", "--overwrite", "-o", f"{bucket}/back/").code == 0
+    assert get(f"{bucket}/back/photo-unblurred-unblurred.jpg.xmp") == b"rating 5"
+
+
+def test_without_the_option_a_store_is_not_asked_for_sidecars(bucket, unblur, monkeypatch):
+    put(f"{bucket}/photo.jpg", make_jpeg())
+    put(f"{bucket}/photo.xmp", b"rating 5")
+    monkeypatch.setattr(objects, "existing_beside", pytest.fail)
+    result = unblur(f"{bucket}/photo.jpg", "--json")
+    assert (result.code, json.loads(result.stdout)["notes"]) == (0, [])
+
+
+def test_a_store_that_fails_to_list_sidecars_loses_no_result(bucket, unblur, monkeypatch):
+    def fail(*_):
+        raise PhotoError("slow down")
+
+    put(f"{bucket}/photo.jpg", make_jpeg())
+    monkeypatch.setattr(objects, "existing_beside", fail)
+    result = unblur(f"{bucket}/photo.jpg", "--sidecars")
+    assert (result.code, "sidecars were not looked for: slow down" in result.stderr) == (0, True)

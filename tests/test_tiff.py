@@ -192,7 +192,10 @@ def test_a_thumbnail_before_the_photo_is_passed_over():
     photo, _, result = deblur(make_pages((thumbnail, 1), (picture, 0)))
     assert photo.pixels.shape == (30, 40, 3)
     assert np.array_equal(read(result.data, 0), thumbnail)
-    assert result.notes == ("page 2 of 2 was deblurred",)
+    assert result.notes == (
+        "page 2 of 2 was deblurred",
+        "still as in the old photo: thumbnails",
+    )
 
 
 def test_a_file_of_thumbnails_only_is_refused():

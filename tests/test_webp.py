@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import struct
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.formats import coding, webp
+from unblur.formats.refusals import ONE_FRAME
 
 
 def make_webp(channels=3, size=(48, 63), **options):
@@ -92,6 +94,40 @@ def test_an_animation_is_refused():
     animation = encode_image(frames[0], "WEBP", save_all=True, append_images=frames[1:])
     with pytest.raises(PhotoError, match="animations"):
         coding.decode(animation)
+
+
+def one_frame(still, *more, size=None):
+    """An animation whose only frame is an extended still photo, of perhaps another size."""
+    header, *others = webp.chunks(still)
+    picture = b"".join(chunk.raw for chunk in others if chunk.type in webp.PICTURE)
+    frame = bytes(6) + (size or header.data[4:10]) + bytes(4) + picture
+    body = webp._make_chunk(b"VP8X", bytes([header.data[0] | 2]) + header.data[1:])
+    body += webp._make_chunk(b"ANIM", bytes(6)) + webp._make_chunk(b"ANMF", frame)
+    body += b"".join(chunk.raw for chunk in others if chunk.type not in webp.PICTURE)
+    body = b"WEBP" + body + b"".join(webp._make_chunk(b"ANMF", frame) for _ in more)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_an_animation_of_one_frame_becomes_a_still_photo(channels, lossless):
+    still = make_webp(channels, exif=make_exif(), lossless=lossless, exact=True)
+    animation = one_frame(still)
+    with Image.open(io.BytesIO(animation)) as image:
+        assert image.info["loop"] == 0  # libwebp takes it for an animation
+    assert recode(animation).data == recode(still).data
+    assert coding.decode(animation).notes == (ONE_FRAME,)
+    assert list(coding.coded_pixels(animation)) == list(coding.coded_pixels(still))
+
+
+def test_an_animation_of_more_frames_is_not_taken_for_a_still_photo():
+    with pytest.raises(PhotoError, match="animations"):
+        coding.decode(one_frame(make_webp(exif=make_exif()), "another"))
+
+
+def test_a_frame_that_does_not_fill_the_animation_is_refused():
+    with pytest.raises(PhotoError, match="smaller than itself"):
+        coding.decode(one_frame(make_webp(exif=make_exif()), size=b"\7\0\0\7\0\0"))
 
 
 def test_a_photo_over_the_limit_is_refused():

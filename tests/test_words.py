@@ -185,7 +185,7 @@ def test_an_error_that_nobody_foresaw_is_escaped_too(on_terminal, monkeypatch):
 
 
 def test_standard_error_is_escaped_where_it_is_no_terminal_too(hostile, unblur):
-    told = unblur("-r", hostile, "-v", "--tile", "64").stderr
+    told = unblur("-r", hostile, "-v", "--tile", "128").stderr
     assert "owned" in told
     assert_harmless(told.replace("\n", "\r\n"))
 

@@ -8,7 +8,8 @@ from conftest import encode_image, make_pixels
 from PIL import Image
 
 from unblur.formats import coding, jpeg_colors
-from unblur.formats.jpeg_colors import averaged, move_colors, sharpened
+from unblur.formats.jpeg_colors import INVERSE, averaged, move_colors, sharpened
+from unblur.formats.jpeg_stored import StoredColors, read_stored
 
 
 def rgb_of(data):
@@ -29,6 +30,18 @@ def test_a_photo_that_nobody_changed_looks_as_before(sampling, size):
     photo = coding.decode(data)
     again = rgb_of(coding.encode(photo, photo.pixels).data)
     assert np.abs(again - photo.pixels).mean() < 0.25
+
+
+@pytest.mark.parametrize("sampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (1, 50), (50, 1), (3, 5)])
+def test_sides_of_a_few_pixels_are_coded_too(sampling, size):
+    image = Image.fromarray(make_pixels(*size))
+    photo = coding.decode(encode_image(image, "JPEG", quality=95, subsampling=sampling))
+    again = rgb_of(coding.encode(photo, photo.pixels).data)
+    assert np.abs(again - photo.pixels).mean() < 2
+    brighter = np.minimum(photo.pixels, 225) + np.uint8(30)
+    again = rgb_of(coding.encode(photo, brighter).data)
+    assert np.abs(again - brighter).mean() < 4
 
 
 def test_ten_generations_do_not_fade_the_colours():
@@ -56,18 +69,64 @@ def test_nothing_is_moved_where_no_pixel_changed():
     stored = make_pixels(50, 60, seed=1)
     before = make_pixels(50, 60)
     image = Image.frombytes("YCbCr", (60, 50), stored.data)
-    move_colors(image, before, before, (1, 1))
-    assert np.array_equal(np.asarray(image), stored)
+    moved = move_colors(StoredColors(image), before, before, (1, 1))
+    assert np.array_equal(np.asarray(moved), stored)
 
 
-@pytest.mark.parametrize("subsampling", [(1, 1), (1, 2), (2, 2)])
-def test_strips_of_rows_leave_no_trace(subsampling, monkeypatch):
-    stored, before, after = (make_pixels(101, 60, seed=seed) for seed in range(3))
-    images = [Image.frombytes("YCbCr", (60, 101), stored.data) for _ in range(2)]
-    move_colors(images[0], before, after, subsampling)
-    monkeypatch.setattr(jpeg_colors, "STRIP_BYTES", 24 * 60 * 3)
-    move_colors(images[1], before, after, subsampling)
-    assert np.array_equal(images[0], images[1])
+@pytest.mark.parametrize("sampling", ["4:4:4", "4:2:2", "4:2:0"])
+def test_strips_of_rows_leave_no_trace(sampling, monkeypatch):
+    data = encode_image(Image.fromarray(colorful(101, 60)), "JPEG", subsampling=sampling)
+    photo, after = coding.decode(data), make_pixels(101, 60)
+    whole = coding.encode(photo, after)
+    monkeypatch.setattr(jpeg_colors, "STRIP_BYTES", 1)
+    monkeypatch.setattr(jpeg_colors, "LEAST_ROWS", 2)
+    assert coding.encode(photo, after) == whole
+
+
+def open_jpeg(pixels, **options):
+    data = encode_image(Image.fromarray(pixels), "JPEG", **options)
+    return lambda: Image.open(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("size", [(96, 128), (33, 47), (2, 2), (3, 50)])
+def test_coarse_chroma_is_read_as_it_is_stored(size):
+    open_file = open_jpeg(colorful(*size), quality=90, subsampling="4:2:0")
+    stored = read_stored(open_file, is_coarse=True)
+    shown = open_file()
+    shown.draft("YCbCr", shown.size)
+    luma, *enlarged = (np.asarray(plane) for plane in shown.split())
+    assert np.array_equal(np.asarray(stored.image), luma)
+    for plane, large in zip(stored.chroma, enlarged, strict=True):
+        assert np.array_equal(enlarged_by_libjpeg(plane)[: size[0], : size[1]], large)
+
+
+def enlarged_by_libjpeg(plane):
+    """Enlarge by libjpeg's filter, rounded as there; two columns and fewer are repeated."""
+    if plane.shape[1] <= 2:
+        return plane.repeat(2, 0).repeat(2, 1)
+    padded = np.pad(plane.astype(int), ((1, 1), (0, 0)), mode="edge")
+    rows = np.empty((2 * plane.shape[0], plane.shape[1]), int)
+    rows[::2], rows[1::2] = 3 * padded[1:-1] + padded[:-2], 3 * padded[1:-1] + padded[2:]
+    beside = np.pad(rows, ((0, 0), (1, 1)), mode="edge")
+    result = np.empty((len(rows), 2 * rows.shape[1]), int)
+    result[:, ::2] = 3 * rows + beside[:, :-2] + 8 >> 4
+    result[:, 1::2] = 3 * rows + beside[:, 2:] + 7 >> 4
+    return result
+
+
+@pytest.mark.parametrize("size", [(96, 128), (33, 47), (17, 16)])
+def test_stored_colours_stay_where_no_pixel_changed(size):
+    """Around the change, the decoder's filter and the encoder's blocks reach 16 pixels."""
+    open_file = open_jpeg(colorful(*size), quality=90, subsampling="4:2:0")
+    stored, before = read_stored(open_file, is_coarse=True), np.asarray(open_file())
+    after = before.copy()
+    after[:8, :8] = 255 - after[:8, :8]
+    moved = np.asarray(move_colors(stored, before, after, (2, 2)))
+    assert np.array_equal(moved[8:, :, 0], np.asarray(stored.image)[8:])
+    assert not np.array_equal(moved[:8, :8, 0], np.asarray(stored.image)[:8, :8])
+    for band, plane in enumerate(stored.chroma, 1):
+        assert np.array_equal(moved[16::2, ::2, band], plane[8:])
+        assert np.array_equal(moved[::2, 16::2, band], plane[:, 8:])
 
 
 @pytest.mark.parametrize("subsampling", [(1, 2), (2, 2)])
@@ -78,7 +137,9 @@ def test_sharpening_undoes_what_decoders_and_encoders_smooth(subsampling):
     for axis, factor in enumerate(subsampling):
         if factor == 2:
             shown = np.apply_along_axis(triangle, axis, shown)
-    assert np.abs(sharpened(averaged(shown, down, across), down, across) - chroma).max() < 0.5
+    assert (
+        np.abs(sharpened(averaged(shown, down, across), INVERSE, down, across) - chroma).max() < 0.5
+    )
 
 
 def triangle(line):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 from unblur import score
 from unblur.errors import PhotoError, UsageError
 from unblur.formats import coding
+from unblur.formats.companions import with_new_companions
 from unblur.formats.panorama import deblurred
 from unblur.formats.pixels import to_array, to_samples
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
 from unblur.models.weights import open_model
+from unblur.network import device_kinds
 from unblur.options import STREAM, Engine, Options
 from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
@@ -53,7 +56,8 @@ class Deblurrer:
 
     Args:
         model: A model's name, or a weights file.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps`` or ``xpu``.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``xpu``, or one of several, such as
+            ``cuda:1``.
         engine: Library that computes on the CPU: ``auto``, ``torch`` or ``ncnn``.
         tile: Side of the largest tile, a square, in pixels, or ``auto``.
         strength: Share of the change to apply, from 0 to 1.
@@ -63,7 +67,8 @@ class Deblurrer:
     Raises:
         WeightsError: If the weights are missing or damaged.
         DeviceError: If the device is missing, or computes wrongly.
-        UsageError: If tile, strength or views are out of range.
+        UsageError: If the device is unknown, or tile, strength, views or max_memory are out of
+            range.
     """
 
     def __init__(
@@ -87,8 +92,10 @@ class Deblurrer:
             threads=None,
             max_memory=max_memory,
         )
+        if device != "auto":
+            device_kinds.parse_device(device)
         self._network: NetworkDeblurrer | None = load_deblurrer(
-            open_model(chosen.model), chosen, warn=_log.warning
+            open_model(chosen.model), chosen, warn=_log.warning, tell=_log.info
         )
 
     def __enter__(self) -> Deblurrer:
@@ -102,7 +109,12 @@ class Deblurrer:
         self._network = None
 
     def __call__(
-        self, image: Photo, *, output: str | Path | None = None, overwrite: bool = False
+        self,
+        image: Photo,
+        *,
+        output: str | Path | None = None,
+        overwrite: bool = False,
+        sidecars: bool = False,
     ) -> Photo:
         """Deblur a photo.
 
@@ -111,6 +123,8 @@ class Deblurrer:
             output: For paths: file or folder of the result; by default
                 ``<name>-unblurred.<ext>`` beside the photo.
             overwrite: For paths: replace an existing file.
+            sidecars: For paths: copy files that belong to the photo, such as ``.xmp``, under the
+                result's name.
 
         Returns:
             A result of the same kind: the path of the result, the content of its file, an
@@ -120,20 +134,28 @@ class Deblurrer:
         Raises:
             PhotoError: If it is not a photo, cannot be read or written, or needs more
                 memory than is free.
+            DeviceError: If the device was lost, and is not ``auto``.
             UsageError: If ``image`` is of another type, or the network was freed.
         """
         if self._network is None:
             raise UsageError("the Deblurrer is closed")
-        if not isinstance(image, str | Path) and (output is not None or overwrite):
-            raise UsageError("output and overwrite apply to paths only: other results are returned")
+        if not isinstance(image, str | Path) and (output is not None or overwrite or sidecars):
+            raise UsageError(
+                "output, overwrite and sidecars apply to paths only: other results are returned"
+            )
+        options = Options(
+            output=None if output is None else _not_a_stream(str(output)),
+            on_existing="overwrite" if overwrite else "error",
+            sidecars=sidecars,
+        )
         with _named(image):
-            return cast("Photo", self._deblur_any(image, output, overwrite))
+            return cast("Photo", self._deblur_any(image, options))
 
-    def _deblur_any(self, image: object, output: str | Path | None, overwrite: bool) -> object:
+    def _deblur_any(self, image: object, options: Options) -> object:
         if isinstance(image, Path):
-            return Path(self._deblur_file(str(image), output, overwrite))
+            return Path(self._deblur_file(str(image), options))
         if isinstance(image, str):
-            return self._deblur_file(image, output, overwrite)
+            return self._deblur_file(image, options)
         if isinstance(image, bytes):
             return self._deblur_bytes(image)
         pixels, alpha = _read(image)
@@ -147,21 +169,18 @@ class Deblurrer:
             raise PhotoError("out of memory; a smaller tile needs less") from error
 
     def _deblur_bytes(self, data: bytes) -> bytes:
-        photo = coding.decode(data)
+        photo = with_new_companions(coding.decode(data), self._deblur)
         encoded = coding.encode(photo, deblurred(photo, self._deblur))
         _tell(photo.notes + encoded.notes)
         return encoded.data
 
-    def _deblur_file(self, path: str, output: str | Path | None, overwrite: bool) -> str:
-        options = Options(
-            output=None if output is None else _not_a_stream(str(output)),
-            on_existing="overwrite" if overwrite else "error",
-        )
+    def _deblur_file(self, path: str, options: Options) -> str:
         with History(IN_MEMORY) as history:
             (job,) = make_plan([_not_a_stream(path)], options, history, "").jobs
         if job.problem:
             raise PhotoError(job.problem)
         loaded = steps.load(job, options)
+        loaded = replace(loaded, photo=with_new_companions(loaded.photo, self._deblur))
         finished = steps.finish(loaded, deblurred(loaded.photo, self._deblur), options)
         outcome = steps.publish(finished)
         _tell(outcome.notes + outcome.details)
@@ -173,6 +192,7 @@ def deblur(
     *,
     output: str | Path | None = None,
     overwrite: bool = False,
+    sidecars: bool = False,
     model: str | Path = DEFAULT_MODEL,
     device: str = "auto",
     engine: Literal["auto", "torch", "ncnn"] = "auto",
@@ -195,7 +215,7 @@ def deblur(
         views=views,
         max_memory=max_memory,
     ) as deblurrer:
-        return deblurrer(image, output=output, overwrite=overwrite)
+        return deblurrer(image, output=output, overwrite=overwrite, sidecars=sidecars)
 
 
 def blur_score(image: Photo) -> float:

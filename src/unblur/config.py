@@ -1,4 +1,4 @@
-"""Places of configuration, models and history, and reading the configuration."""
+"""Places of configuration, models, history and self-tests, and reading the configuration."""
 
 from __future__ import annotations
 
@@ -20,20 +20,49 @@ NO_HOME = Path(os.devnull) / "unblur"
 def models_folder() -> Path:
     """Return the folder for downloaded and imported weights; it may be missing."""
     chosen = os.environ.get(MODELS_VARIABLE)
-    return Path(chosen) if chosen else _user_folder(platformdirs.user_data_path) / "models"
+    return Path(chosen) if chosen else _user_folder(_data_path) / "models"
 
 
 def history_file() -> Path:
     """Return the path of the record of results; it may be missing."""
-    return _user_folder(platformdirs.user_data_path) / "history.sqlite3"
+    return _user_folder(_data_path) / "history.sqlite3"
+
+
+def verdicts_file() -> Path:
+    """Return the path of the results of devices' self-tests; it may be missing."""
+    return _user_folder(lambda: platformdirs.user_cache_path("unblur")) / "self-tests.json"
 
 
 def config_file() -> Path:
     """Return the default path of the configuration; it may be missing."""
-    return _user_folder(platformdirs.user_config_path) / "unblur.toml"
+    return _user_folder(lambda: platformdirs.user_config_path("unblur")) / "unblur.toml"
 
 
-def _user_folder(find: Callable[[str], Path]) -> Path:
+def home_folder() -> Path:
+    """Return the user's home folder, or `NO_HOME`."""
+    return _user_folder(Path.home)
+
+
+def common_data_folder() -> Path:
+    """Return the folder in which all programs keep the user's data: ``XDG_DATA_HOME``."""
+    return _user_folder(platformdirs.user_data_path)
+
+
+def common_config_folder() -> Path:
+    """Return the folder in which all programs keep the user's settings: ``XDG_CONFIG_HOME``."""
+    return _user_folder(platformdirs.user_config_path)
+
+
+def system_config_folders() -> list[Path]:
+    """Return the folders of settings for all users, the most important first."""
+    return [Path(name) for name in platformdirs.site_config_dir(multipath=True).split(os.pathsep)]
+
+
+def _data_path() -> Path:
+    return platformdirs.user_data_path("unblur")
+
+
+def _user_folder(find: Callable[[], Path]) -> Path:
     """Return a folder of the user's, or `NO_HOME`.
 
     In a container, HOME may be missing or empty and the user may have no entry in the
@@ -42,7 +71,7 @@ def _user_folder(find: Callable[[str], Path]) -> Path:
     if os.environ.get("HOME") == "":
         del os.environ["HOME"]  # which libraries would take for the root folder
     try:
-        folder = find("unblur")
+        folder = find()
     except RuntimeError:
         return NO_HOME
     return folder if folder.is_absolute() else NO_HOME  # "~/..." from older platformdirs

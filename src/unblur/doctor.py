@@ -6,15 +6,13 @@ import importlib.metadata
 import os
 import platform
 import re
-import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
+from unblur import config
 from unblur.config import NO_HOME, config_file, history_file, models_folder, read_config
 from unblur.errors import ExitCode, UsageError, WeightsError
 from unblur.main_memory import limiting_file
@@ -29,6 +27,7 @@ from unblur.version import __version__
 
 if TYPE_CHECKING:
     from unblur.network.device_kinds import DeviceKind
+    from unblur.network.self_test import Verdict
     from unblur.network.srn import SRN
 
 LIBRARIES = {"torch": "torch", "Pillow": "pillow", "numpy": "numpy"}
@@ -61,7 +60,9 @@ class Device:
     """Value for ``--device``."""
     hardware: str
     precision: str
-    """Data type of convolutions."""
+    """Data type of convolutions: the fastest that is right."""
+    precision_reason: str
+    """Why it is float32, though the device has a type that should be faster; or empty."""
     engine: str
     """Library that computes: ``torch`` or ``ncnn``."""
     engine_reason: str
@@ -75,7 +76,11 @@ class Device:
     problem: str | None
     """Error of the self-test; ``None`` if the device is correct or was not tested."""
     seconds: float | None
-    """Duration of the self-test; ``None`` without weights."""
+    """Duration of the self-test; ``None`` if there was none."""
+    untested: str
+    """Why there was no self-test; empty if there was one."""
+    failed_before: bool
+    """Whether it was remembered as wrong, so that runs did not use it."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,8 @@ class Examination:
     configuration_problem: str | None
     history_problem: str | None
     """Why the record of results cannot be written; ``None`` if it can."""
+    self_tests: str
+    """Path of the remembered results of self-tests; it may be missing."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,7 @@ def examine(options: Mapping[str, bool]) -> Examination:
         has_configuration=exists(config_file()),
         configuration_problem=_configuration_problem(options),
         history_problem=_history_problem(),
+        self_tests=_shown(config.verdicts_file()),
     )
 
 
@@ -306,20 +314,20 @@ def _examine_pytorch(network: SRN | None) -> PyTorch:
     import torch
 
     from unblur.network.device_kinds import bf16_instructions
-    from unblur.network.devices import automatic_threads, available_devices
+    from unblur.network.devices import automatic_threads, available_devices, threads_reason
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        kinds = available_devices()
+        kinds = [device for kind in available_devices() for device in kind.each(torch)]
     devices = tuple(_examine_device(kind, network) for kind in kinds)
     return PyTorch(
         build=_build(),
         warning=" ".join(str(caught[0].message).split()) if caught else "",
         devices=devices,
-        # As unblur.network.self_test.working_device does.
+        # As unblur.network.checked_devices.CheckedDevices does.
         chosen="cpu" if devices[0].problem else devices[0].name,
         threads=automatic_threads(),
-        threads_reason=_threads_reason(),
+        threads_reason=threads_reason(),
         bf16_instructions=bf16_instructions(torch),
     )
 
@@ -336,46 +344,44 @@ def _examine_device(kind: DeviceKind, network: SRN | None) -> Device:
     import torch
 
     from unblur.network.backends import backend_reason, choose_backend
-    from unblur.network.deblurrer import Deblurrer
     from unblur.network.devices import choose_precision
-    from unblur.network.memory import free_memory
-    from unblur.network.self_test import self_test
+    from unblur.network.memory import automatic_tile, free_memory
 
-    tile, problem, seconds, limit = None, None, None, limiting_file()
-    precision = choose_precision(kind)
-    if network is not None:
-        started = time.perf_counter()
-        problem = self_test(network, kind)
-        seconds = round(time.perf_counter() - started, 3)
-        if not problem:
-            tile = Deblurrer(network, Engine(device=kind.name)).tile
+    limit = limiting_file()
+    verdict, before, untested = _test(network, kind) if network else (None, None, "no weights")
+    precision = getattr(torch, verdict.precision) if verdict else choose_precision(kind)
+    is_right = verdict is not None and not verdict.problem
+    with kind.selected(torch):
+        hardware = " ".join(filter(None, (kind.hardware(torch), kind.alias(torch))))
     return Device(
         name=kind.name,
-        hardware=kind.hardware(torch),
+        hardware=hardware,
         precision=str(precision).removeprefix("torch."),
+        precision_reason=verdict.reason if verdict else "",
         engine=choose_backend(Engine.backend, kind, precision),
         engine_reason=backend_reason(Engine.backend, kind, precision),
         free_bytes=free_memory(kind),
         limited_by=None if kind.free_memory or not limit else str(limit),
-        tile=tile,
-        problem=problem,
-        seconds=seconds,
+        tile=automatic_tile(network.config, precision, kind) if network and is_right else None,
+        problem=(verdict.problem or None) if verdict else None,
+        seconds=verdict.seconds if verdict else None,
+        untested=untested,
+        failed_before=bool(before and before.problem),
     )
 
 
-def _threads_reason() -> str:
-    """Explain the number that `unblur.network.devices.automatic_threads` returns."""
-    import torch
+def _test(network: SRN, kind: DeviceKind) -> tuple[Verdict | None, Verdict | None, str]:
+    """Test a device, and remember the verdict.
 
-    from unblur.network.devices import affinity_cores, available_cores, tightest_quota
+    Returns:
+        The verdict, the one that was remembered before, and why there is none.
+    """
+    from unblur.models.verdicts import VerdictFile
+    from unblur.network.checked_devices import examine_again, key_of
 
-    affinity, quota, there = affinity_cores(), tightest_quota(), psutil.cpu_count() or 1
-    reasons = [f"{affinity} of {there} logical cores may be used"]
-    if quota and quota[0] < affinity:
-        reasons.append(f"the quota in {quota[1]} is {quota[0]:g} cores")
-    if torch.get_num_threads() < available_cores():
-        chosen = os.environ.get("OMP_NUM_THREADS")
-        reasons.append(
-            f"OMP_NUM_THREADS is {chosen}" if chosen else "torch counts only physical cores"
-        )
-    return "; ".join(reasons)
+    file = VerdictFile()
+    before = file.get(key_of(network, kind))
+    try:
+        return examine_again(network, kind, file), before, ""
+    except MemoryError:
+        return None, before, "its memory is full"

@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     WEIGHTS = 4
     """The weights are missing or damaged."""
     DEVICE = 5
-    """The requested device is not available, or computes wrongly."""
+    """The requested device is not available, computes wrongly, or was lost during the run."""
     HUNG_UP = 129
     """Stopped because its terminal was closed (128 + SIGHUP)."""
     INTERRUPTED = 130
@@ -55,6 +55,10 @@ class WeightsError(UnblurError):
 
 
 class DeviceError(UnblurError):
-    """A requested device that is not available, or computes wrongly."""
+    """A requested device that is not available, computes wrongly, or was lost."""
 
     exit_code = ExitCode.DEVICE
+
+
+class DesktopError(UnblurError):
+    """A file of a file manager that cannot be read or changed."""

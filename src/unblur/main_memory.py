@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +35,10 @@ _VERSIONS = (
 )
 
 
+_ask: ContextVar[Callable[[int], None]] = ContextVar("ask", default=lambda count: None)
+"""What `require_memory` calls first."""
+
+
 def free_main_memory() -> int:
     """Return the bytes of main memory that are free, within the container's limit."""
     return _within_limit(int(psutil.virtual_memory().available))
@@ -57,8 +64,23 @@ def _free_swap() -> int:
         return 0
 
 
+@contextlib.contextmanager
+def asking_first(ask: Callable[[int], None]) -> Iterator[None]:
+    """Let `require_memory` call a function first, in this thread, while the context lasts.
+
+    Args:
+        ask: Takes the number of bytes; may wait until other photos have freed them.
+    """
+    token = _ask.set(ask)
+    try:
+        yield
+    finally:
+        _ask.reset(token)
+
+
 def require_memory(count: int) -> None:
     """Raise `PhotoError` if so many more bytes are not available: the system would end the run."""
+    _ask.get()(count)
     free = obtainable_memory()
     if count > free:
         raise PhotoError(lack_of_memory(count, free))

@@ -18,11 +18,15 @@ STREAM = "-"
 """Stands for standard input or output."""
 
 
+SMALLEST_TILE_PX = 128
+"""Smaller tiles save hardly any memory."""
 MOST_VIEWS = 8
 """Mirrored or not, turned by no, one, two or three quarters."""
 DEFAULT_MAX_PIXELS = 500_000_000
 BLURRY_LEVEL = 0.3
 """Photos with a lower score count as sharp; ``docs/score.md`` shows how well that works."""
+CLUSTER_DEVICES = ("auto", "cuda", "cpu")
+"""Devices that Ray can give to a worker."""
 USUAL_CELL = 10, 20
 """Width and height of a terminal's character in pixels, where the terminal does not tell."""
 
@@ -67,7 +71,8 @@ class Engine:
     model: str = "srn-compact"
     """A model's name, or the path of a weights file."""
     device: str = "auto"
-    """``auto``, or a name in `unblur.network.device_kinds.KINDS`."""
+    """``auto``, or a name in `unblur.network.device_kinds.KINDS`, perhaps with the number of one
+    device: ``cuda:1``."""
     backend: Literal["auto", "torch", "ncnn"] = "auto"
     """The library that computes on a CPU; see `unblur.network.backends`."""
     tile: int | Literal["auto"] = "auto"
@@ -99,6 +104,10 @@ class Engine:
             raise UsageError(f"strength is from 0 to 1, not {self.strength}")
         if not 1 <= self.views <= MOST_VIEWS:
             raise UsageError(f"views are from 1 to {MOST_VIEWS}, not {self.views}")
+        if self.tile != "auto" and self.tile < SMALLEST_TILE_PX:
+            raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
+        if self.max_memory is not None and self.max_memory <= 0:
+            raise UsageError("--max-memory must be more than 0")
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,7 @@ class Options:
     sidecars: bool = False
     """Copy files that belong to the photo, such as ``.xmp``, under the result's name."""
     refresh_thumbnail: bool = True
-    """Redraw the thumbnail in a JPEG file's EXIF."""
+    """Redraw thumbnails and previews inside the file."""
     format: str | None = None
     """Name of the results' format in `unblur.formats.photo.CONVERSIONS`; ``None``: each photo's."""
     quality: int | None = None
@@ -141,8 +150,9 @@ class Options:
     only_blurry: float | None = None
     """Skip photos with a lower `unblur.score.blur_score`; ``None`` skips none."""
     fail_fast: bool = False
-    jobs: int = 1
-    """Photos to decode ahead, and as many to write in parallel."""
+    jobs: int | None = None
+    """Photos to decode ahead, and as many to write in parallel; ``None``: one on a CPU, or as many
+    as the cores allow beside a GPU."""
     engine: Engine = Engine()
 
     @property
@@ -185,7 +195,7 @@ class Options:
             raise UsageError(
                 f"--compare uses the suffix {COMPARED} itself: choose another --suffix"
             )
-        if self.jobs < 1:
+        if self.jobs is not None and self.jobs < 1:
             raise UsageError("--jobs must be at least 1")
-        if self.engine.max_memory and self.jobs > 1:
+        if self.engine.max_memory and self.jobs is not None and self.jobs > 1:
             raise UsageError("--max-memory processes one photo at a time: leave out --jobs")

@@ -26,3 +26,8 @@ def _escape(character: str) -> str:
 def describe_os_error(error: OSError) -> str:
     """Return the system's reason in lower case, without the path."""
     return (error.strerror or str(error)).lower()
+
+
+def one_of(names: list[str]) -> str:
+    """Return names as an enumeration: ``a, b or c``."""
+    return f"{', '.join(names[:-1])} or {names[-1]}" if names[1:] else names[0]

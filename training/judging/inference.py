@@ -82,7 +82,7 @@ def stacked(photos: Sequence[Pixels], device: torch.device) -> Tensor:
 def _seen(network: SRN, photos: list[Pixels], view: View, precision: torch.dtype | None) -> Tensor:
     """Return what a network makes of one view of photos, turned back, (N, H, W, 3) uint8."""
     height, _ = view.size(*photos[0].shape[:2])
-    turned = [view.rows(torch.from_numpy(photo), 0, height).numpy() for photo in photos]
+    turned = [view.rows(torch.from_numpy(photo.copy()), 0, height).numpy() for photo in photos]
     made = _run(network, stacked(turned, _device(network)), precision).permute(0, 2, 3, 1).cpu()
     results = torch.empty(len(photos), *photos[0].shape, dtype=torch.uint8)
     for result, seen in zip(results, made, strict=True):

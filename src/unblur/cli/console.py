@@ -261,7 +261,8 @@ class Ui:
         self._megapixels += outcome.width * outcome.height / 1e6
         task = self._bar.tasks[0]
         rate = self._megapixels / task.elapsed if task.elapsed else 0.0
-        size = f"{self._megapixels:.0f} megapixels, {rate:.2f}/s"
+        # Neither skipped photos nor those that are only scored have a size.
+        size = f"{self._megapixels:.1f} megapixels, {rate:.2f}/s" if self._megapixels else ""
         self._bar.update(task.id, advance=1, size=size)
 
     def _list(self, outcome: Outcome) -> None:
@@ -282,7 +283,7 @@ class Ui:
 
     def summary(self, report: Report) -> None:
         """Print the totals and all failures, if there was more than one photo."""
-        if report.counts.total() <= 1 and not report.in_cloud:
+        if report.counts.total() + report.not_reached <= 1 and not report.in_cloud:
             if report.counts[Status.SKIPPED] and report.last and self.verbosity < VERBOSE:
                 self.say(_skipped(report.last))  # the only photo: say why nothing was done
             return

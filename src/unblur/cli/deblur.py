@@ -17,8 +17,8 @@ from unblur.cli.shared import open_history, read_paths
 from unblur.cli.signals import interrupted_code
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
-from unblur.options import Engine, Options
-from unblur.run.watcher import NORMAL
+from unblur.options import CLUSTER_DEVICES, Engine, Options
+from unblur.run.watcher import NORMAL, VERBOSE
 
 if TYPE_CHECKING:
     from unblur.models.weights import Weights
@@ -65,7 +65,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         if flags["ray"] and any(None in (job.source, job.target) for job in todo):
             raise UsageError("--ray needs files: it cannot use standard input or output")
         ui.passed_over(plan)
-        report = Report(page is not None, plan.in_cloud)
+        report = Report(keeps_outcomes=page is not None, in_cloud=plan.in_cloud)
         if flags["dry_run"]:
             _print_plan(plan, ui, report)
             return _print_summary(report, ui)
@@ -95,10 +95,26 @@ def _read_options(flags: dict[str, Any]) -> Options:
     engine = Engine(**_chosen(Engine, flags | {"backend": flags["engine"]}))
     values = _chosen(Options, flags) | {"engine": engine}
     values["only_blurry"] = flags["blur_level"] if flags["only_blurry"] else None
-    level_source = click.get_current_context().get_parameter_source("blur_level")
-    if not flags["only_blurry"] and level_source is ParameterSource.COMMANDLINE:
+    if not flags["only_blurry"] and _is_on_command_line("blur_level"):
         raise UsageError("--blur-level needs --only-blurry")
-    return Options(**values)
+    options = Options(**values)
+    _check_cluster(flags, options.engine)
+    return options
+
+
+def _is_on_command_line(option: str) -> bool:
+    """Tell whether an option was typed, not only set by the environment or the configuration."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is ParameterSource.COMMANDLINE
+
+
+def _check_cluster(flags: dict[str, Any], engine: Engine) -> None:
+    """Raise `UsageError` for options that contradict running on a cluster, or not on one."""
+    if flags["ray"] is None and _is_on_command_line("workers"):
+        raise UsageError("--workers needs --ray: without it, this machine does all the work")
+    if flags["ray"] is not None and engine.device not in CLUSTER_DEVICES:
+        names = ", ".join(CLUSTER_DEVICES)
+        raise UsageError(f"--device {engine.device} cannot be used on clusters, only {names}")
 
 
 def _chosen(record: type[Options | Engine], flags: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +151,8 @@ def _write_page(
         ui.error(str(error))
         return error.exit_code
     ui.say(f"report: {path}")
+    if report.left_out:
+        ui.say(f"the report has no room for the small pictures of the last {report.left_out}")
     return ExitCode.OK
 
 
@@ -167,6 +185,8 @@ def _print_summary(report: Report, ui: Ui) -> ExitCode:
     if report.interrupted_by:
         ui.error("interrupted")
         return interrupted_code(report.interrupted_by)
+    if report.ended_by:
+        ui.error(str(report.ended_by))
     if report.exit_code is ExitCode.NOTHING_TO_DO:
         ui.error("found no photo")
     return report.exit_code
@@ -189,7 +209,11 @@ def _make_deblurrer(weights: Weights, options: Options, ui: Ui) -> Deblurrer:
     from unblur.run.steps import drawing_bytes
 
     deblurrer = load_deblurrer(
-        weights, options.engine, reserved=drawing_bytes(options), warn=ui.say
+        weights,
+        options.engine,
+        reserved=drawing_bytes(options),
+        warn=ui.say,
+        tell=lambda text: ui.say(text, VERBOSE),
     )
     ui.settings |= deblurrer.used
     return deblurrer

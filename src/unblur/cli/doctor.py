@@ -36,9 +36,10 @@ def doctor(ui: Ui, as_json: bool) -> ExitCode:
     """Test the installation and each device.
 
     Print versions, devices, memory, models and configuration. Each
-    device deblurs a tiny picture; its result is compared with that of the CPU
-    in fp32. The exit code is 0 if all is well, 4 if weights are damaged, and
-    5 if a device failed. Please add the output to bug reports.
+    device deblurs two pictures; its results are compared with those of the
+    CPU in fp32, and remembered. The exit code is 0 if all is well, 4 if
+    weights are damaged, and 5 if a device failed. Please add the output to
+    bug reports.
     """
     limit_openmp_spinning()
     from unblur.doctor import examine, findings
@@ -105,6 +106,7 @@ def _lines(found: Examination) -> Iterator[str]:
     for model in found.models:
         yield from _model_row(model)
     yield from _row("models folder", found.models_folder)
+    yield from _row("self-tests", f"{found.self_tests} (may be deleted)")
     state = "" if found.has_configuration else " (optional, not there)"
     mark = BAD if found.configuration_problem else NEITHER
     yield from _row("configuration", found.configuration + state, mark)
@@ -134,16 +136,21 @@ def _why(pytorch: PyTorch) -> str:
 def _device_row(device: Device) -> Iterator[str]:
     from rich.filesize import decimal
 
-    if device.seconds is None:
-        verdict, mark = "not tested: no weights", NEITHER
-    elif device.problem:
+    if device.problem:
         verdict, mark = f"failed: {device.problem}", BAD
+    elif device.seconds is None:
+        verdict, mark = f"not tested: {device.untested}", NEITHER
     else:
         verdict, mark = f"correct, tested in {device.seconds:.1f} s", GOOD
+    if device.failed_before and not device.problem:
+        verdict += "; an earlier test failed, so it was not used until now"
     tile = f", tiles of {device.tile} pixels" if device.tile else ""
     limit = f" (limit in {device.limited_by})" if device.limited_by else ""
     free = f"{decimal(device.free_bytes)} free{limit}"
-    text = f"{device.hardware}: {device.precision}, {free}{tile}; {verdict}"
+    precision = device.precision
+    if device.precision_reason:
+        precision += f" ({device.precision_reason})"
+    text = f"{device.hardware}: {precision}, {free}{tile}; {verdict}"
     yield from _row(device.name, text, mark)
     if device.name == "cpu":
         yield from _row("--engine auto", f"uses {device.engine}: {device.engine_reason}")

@@ -1,4 +1,4 @@
-"""``unblur models``: list, download, import, check and remove networks."""
+"""``unblur models``: list, download, import, export, check and remove networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from unblur.cli.console import Ui
 from unblur.cli.shared import verbosity_options, with_ui
 from unblur.config import models_folder
 from unblur.errors import UsageError, WeightsError
-from unblur.models.catalog import MODELS, Model, find_weights, imported_models, installed_path
+from unblur.models.catalog import (
+    DEFAULT_MODEL,
+    MODELS,
+    Model,
+    find_weights,
+    imported_models,
+    installed_path,
+    repair_hint,
+)
 from unblur.run.watcher import VERBOSE
 from unblur.storage.files import is_regular
 from unblur.words import describe_os_error, printable
@@ -18,7 +26,7 @@ from unblur.words import describe_os_error, printable
 
 @click.group()
 def models() -> None:
-    """List, download, import, check and remove networks."""
+    """List, download, import, export, check and remove networks."""
 
 
 @models.command("list")
@@ -57,7 +65,9 @@ def _place(name: str) -> str:
     model = MODELS.get(name)
     if model and model.is_embedded:
         return "in the program"
-    return printable(installed_path(name)) if _is_here(name) else "not downloaded"
+    if _is_here(name):
+        return printable(installed_path(name))
+    return f"not imported, from {model.page}" if model and model.page else "not downloaded"
 
 
 @models.command()
@@ -88,7 +98,7 @@ def _describe_known(name: str) -> list[tuple[str, ...]]:
         ("published as", model.file),
         ("size", f"{model.size} bytes" if model.size else unknown),
         ("sha256", model.sha256 or unknown),
-        *([("address", model.url)] if model.url else []),
+        *([("address", model.url or model.page)] if not model.is_embedded else []),
         ("parameters", f"{model.parameters / 1e6:.2f} million"),
     ]
 
@@ -102,7 +112,7 @@ def _describe_file(name: str) -> list[tuple[str, ...]]:
     from unblur.models.weights import CONFIG_KEY, SOURCE_CHECKSUM_KEY, SOURCE_KEY, read_notes
 
     if name in MODELS and not _is_here(name):
-        return [("weights", f"not downloaded; they would be at {installed_path(name)}")]
+        return [("weights", f"{_place(name)}; they would be at {installed_path(name)}")]
     path = find_weights(name)
     notes = read_notes(path)
     labels = {
@@ -132,6 +142,10 @@ def download(ui: Ui, names: tuple[str, ...], offline: bool) -> None:
     publisher states no checksum, later downloads must equal the first one.
     """
     missing = [MODELS[name] for name in _known(names) if not _is_whole(name, ui)]
+    for model in missing:
+        if model.page:
+            hint = repair_hint(model.name)
+            raise WeightsError(f"{model.name} cannot be downloaded by programs; {hint}")
     if offline and missing:
         from unblur.models.download import offline_recipe
 
@@ -208,6 +222,52 @@ def import_model(ui: Ui, file: Path, name: str | None) -> None:
         path = keep(network, name or usual_name, file.name, checksum)
         ui.say(f"imported {file} as {name or usual_name}")
         ui.answer(str(path))
+
+
+@models.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    metavar="NAME|FILE",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="Network: a name from unblur models list, or a weights file.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["onnx", "dtmodel"]),
+    help="ONNX, or a package for darktable. Default: as FILE ends.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Type of the weights; fp16 halves the file.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
+@verbosity_options
+@with_ui
+def export(
+    ui: Ui, file: Path, model: str, kind: str | None, precision: str, overwrite: bool
+) -> None:
+    """Export a network for other programs.
+
+    FILE takes photos of any size: float32, RGB, shape (N, 3, H, W), sRGB values
+    in [0, 1]. It contains the licence, the training data and the source. This
+    needs the extra onnx and takes about half a minute.
+    """
+    from unblur.models.exporting import check_target, encode
+    from unblur.models.weights import open_model
+    from unblur.storage.drafts import FileDraft
+
+    kind = check_target(file, kind, overwrite)
+    weights = open_model(model)
+    ui.say(f"exporting {model} for about half a minute")
+    with FileDraft(file, encode(model, weights, kind, precision, file.stem)) as draft:
+        draft.publish(replaces=overwrite)
+    ui.answer(str(file))
 
 
 @models.command()

@@ -108,7 +108,7 @@ def write(report: Report, path: Path, options: Options, facts: Facts) -> None:
     """
     folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 (resolve would follow links)
     environment = _environment()
-    photos = ((o, _find_links(o, folder, options)) for o in report.outcomes)
+    photos = ((o, _find_links(o, folder, options, report)) for o in report.outcomes)
     parts = {name: _read(f"report.{name}") for name in ("css", "js")}
     pieces = environment.get_template("report.html").generate(
         photos=photos,
@@ -182,15 +182,15 @@ def describe_options(options: Options) -> dict[str, str]:
     return texts
 
 
-def _find_links(outcome: Outcome, folder: Path, options: Options) -> Links:
+def _find_links(outcome: Outcome, folder: Path, options: Options, report: Report) -> Links:
     """Return the links and small pictures of a photo."""
     job, failed = outcome.job, outcome.status is Status.FAILED
     before, after = _original(job, options), None if failed else job.target
-    small: list[bytes | None] = [None] * 4
-    if pictures := outcome.pictures:
-        small = [pictures.before, pictures.after, pictures.detail_before, pictures.detail_after]
+    small: tuple[bytes | None, ...] = (None,) * 4
+    if outcome.pictures:
+        small = outcome.pictures.coded
     elif not failed:
-        small[:2] = _embedded_thumbnail(before), _embedded_thumbnail(after)
+        small = (*_embedded_thumbnails(before, after, report), None, None)
     original, result, comparison = (
         relative_link(path, folder) if isinstance(path, Path) and files.exists(path) else None
         for path in (before, after, None if failed else job.comparison)
@@ -215,6 +215,15 @@ def _is_shown(path: Place | None) -> bool:
     """Return whether browsers show a file, by its suffix; an unknown one counts as shown."""
     form = format_by_suffix(path.suffix) if path else None
     return path is not None and (form is None or form.browsers_show)
+
+
+def _embedded_thumbnails(
+    before: Place | None, after: Place | None, report: Report
+) -> tuple[bytes | None, bytes | None]:
+    """Return the thumbnails of a photo and its result; none if the page is full."""
+    pair = _embedded_thumbnail(before), _embedded_thumbnail(after)
+    size = sum(len(data) for data in pair if data)
+    return pair if not size or report.takes(size) else (None, None)
 
 
 def _embedded_thumbnail(path: Place | None) -> bytes | None:

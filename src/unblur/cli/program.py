@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur.cli import doctor, models, restore, score
+from unblur.cli import desktop, doctor, models, restore, score
 from unblur.cli.console import Ui
 from unblur.cli.deblur import deblur
 from unblur.cli.option_groups import PlainOption
@@ -23,20 +23,28 @@ from unblur.cli.shared import (
     path_options,
     verbosity_options,
 )
-from unblur.cli.values import OnlyBlurry, Overwrite, blur_level, memory_size, one_of, tile_size
+from unblur.cli.values import (
+    DeviceName,
+    OnlyBlurry,
+    Overwrite,
+    blur_level,
+    memory_size,
+    tile_size,
+)
 from unblur.config import read_config
 from unblur.errors import UsageError
 from unblur.formats.photo import CONVERSIONS
 from unblur.network.device_kinds import KINDS
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Engine
 from unblur.version import __version__
+from unblur.words import one_of
 
 if TYPE_CHECKING:
     from unblur.cli.console import Listing
 
 EPILOG = """\
 Exit codes: 0 all done or skipped, 1 a photo failed, 2 wrong usage, 3 no photo found,
-4 weights missing or damaged, 5 device missing or faulty, 129, 130 or 143 stopped.
+4 weights missing or damaged, 5 device missing, faulty or lost, 129, 130 or 143 stopped.
 """
 
 
@@ -150,7 +158,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @click.option(
     "--refresh-thumbnail/--keep-thumbnail",
     default=True,
-    help="Redraw the thumbnail in a JPEG file (default), or keep the old one.",
+    help="Redraw thumbnails and previews in the file (default), or keep them.",
 )
 @click.option(
     "--report",
@@ -168,10 +176,10 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option(
     "--device",
-    type=click.Choice(["auto", *(kind.name for kind in KINDS)]),
+    type=DeviceName(["auto", *(kind.name for kind in KINDS)]),
     default=Engine.device,
     show_default=True,
-    help="Where to run the network.",
+    help="Where to run the network; cuda:1 is the second of several GPUs.",
 )
 @click.option(
     "--engine",
@@ -214,10 +222,8 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "-j",
     "--jobs",
     type=int,
-    default=1,
-    show_default=True,
     metavar="N",
-    help="Photos to decode ahead and to write in parallel.",
+    help="Photos to decode ahead and to write in parallel. Default: 1, more with a GPU.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
 @history_option
@@ -293,3 +299,4 @@ main.add_command(models.models)
 main.add_command(doctor.doctor)
 main.add_command(score.score)
 main.add_command(restore.restore)
+main.add_command(desktop.desktop)

@@ -52,7 +52,7 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
     soft background does not count. Each line is a score, a tab and a path. No
     photo is changed.
     """
-    from unblur.run.local import load_ahead
+    from unblur.run.load_ahead import load_ahead
     from unblur.run.plan import find_photos
     from unblur.run.report import Outcome, Report, Status, outcome_of_error
 
@@ -66,11 +66,17 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
     executor = ThreadPoolExecutor(threads, "score")
     try:
         with ui.progress(len(plan.jobs)):
-            waits = load_ahead(executor, plan.jobs, lambda job: _measure(job, options), threads)
-            for job, wait in zip(plan.jobs, waits, strict=True):
-                outcome = Outcome(job, Status.DONE)
+            loads = load_ahead(
+                executor,
+                plan.jobs,
+                lambda job: _measure(job, options),
+                threads,
+                lambda job: job.source is None,
+            )
+            for load in loads:
+                job, outcome = load.photo, Outcome(load.photo, Status.DONE)
                 try:
-                    scores.append((wait(), job))
+                    scores.append((load.result(), job))
                 except Exception as error:  # a bug with one photo must not lose the others
                     outcome = outcome_of_error(job, error)
                 report.add(outcome)

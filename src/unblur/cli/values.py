@@ -39,6 +39,25 @@ def blur_level(value: str | float) -> float:
     raise click.BadParameter(f"{value!r} is not a blur score: a number, 0 or more")
 
 
+class DeviceName(click.Choice[str]):
+    """A kind of device; a number after a colon chooses one of several, such as ``cuda:1``."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 (as Click)
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        """Read a name; whether the device is there is known later."""
+        kind, colon, number = str(value).partition(":")
+        name = super().convert(kind, param, ctx)
+        if not colon:
+            return name
+        if name == "auto" or not re.fullmatch("[0-9]{1,4}", number):
+            self.fail(f"{value!r} is not a device such as cuda:1", param, ctx)
+        return f"{name}:{int(number)}"
+
+
 class OnlyBlurry(click.Option):
     """A flag; the environment and configuration files may also set it to a blur level."""
 
@@ -73,8 +92,3 @@ class Overwrite(click.Option):
 def _set_default(ctx: click.Context, option: str, value: object) -> None:
     """Set the default of an option that is read later."""
     ctx.default_map = {**(ctx.default_map or {}), option: value}
-
-
-def one_of(names: list[str]) -> str:
-    """Return names as an enumeration: ``a, b or c``."""
-    return f"{', '.join(names[:-1])} or {names[-1]}"

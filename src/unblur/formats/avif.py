@@ -1,8 +1,8 @@
-"""AVIF: decode an 8-bit still photo, and put new pixels into the original's container.
+"""AVIF: decode a still photo, and put new pixels into the original's container.
 
 The codec's configuration is that of "AV1 Codec ISO Media File Format Binding", section 2.3.
 Alpha is another image, which is kept and not decoded. Crop and rotation are not applied, so
-both stay valid. A grid becomes one image.
+both stay valid. A grid becomes one image. Photos of 10 and 12 bits need the extra ``deep``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import features
 
 from unblur.errors import PhotoError
-from unblur.formats import av1, bmff, bmff_metadata
+from unblur.formats import av1, avif_deep, bmff, bmff_metadata
+from unblur.formats.bmff_gain_maps import find_companions, with_new_gain_maps
 from unblur.formats.bmff_items import (
     CROP,
     Item,
@@ -41,26 +42,32 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     coding = _read_coding(file.coded)
     stored = as_stored(file)
     refuse_costly(stored, _decoded_pixels)
-    image = open_image(bmff.write(stored), ["AVIF"], max_pixels)
-    pixels = to_array(image)
+    copy = bmff.write(stored)
+    image = open_image(copy, ["AVIF"], max_pixels)
+    depth = coding.get("bit_depth")
+    pixels: NDArray[Any] = avif_deep.decode(copy, depth, *image.size) if depth else to_array(image)
     if coding["subsampling"] == "4:0:0":
         pixels = np.ascontiguousarray(pixels[..., :1])
-    if file.primary.color and not file.primary.color.full_range:
+    if file.primary.color and not file.primary.color.full_range and not depth:
         coding["range"] = "limited"
     coding["quality"] = AS_ORIGINAL
-    return Photo(pixels, None, AVIF, data, coding, index=file)
+    gain_maps = find_companions(file, decode, pixels.shape[0] * pixels.shape[1])
+    return Photo(pixels, None, AVIF, data, coding, file.notes, index=file, companions=gain_maps)
 
 
-def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
+def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
     """Code new pixels as the original's were, in its container."""
     original: ItemFile = photo.index
     coding = with_quality(photo, original.coded_length, _code)
+    original = with_new_gain_maps(original, photo.companions, encode)
     file, notes = splice(original, bmff.read(_code(pixels, **coding)))
     return Encoded(bmff.write(file), notes)
 
 
-def _code(pixels: NDArray[np.uint8], **options: int | str) -> bytes:
+def _code(pixels: NDArray[Any], **options: Any) -> bytes:  # noqa: ANN401  # for a library
     """Code pixels as a file with no metadata."""
+    if "bit_depth" in options:
+        return avif_deep.code(pixels, **options)
     return code_pixels(pixels, None, "AVIF", **options)
 
 
@@ -75,21 +82,19 @@ def _decoded_pixels(item: Item) -> int:
 
 
 def _read_coding(item: Item) -> dict[str, Any]:
-    """Return Pillow's options that fit an image's coding.
+    """Return Pillow's options that fit an image's coding, or raise `ValueError` if it is no AV1.
 
-    Raises:
-        PhotoError: If it has more than 8 bits.
-        ValueError: If it is no AV1 image.
+    The option ``bit_depth`` is not Pillow's; photos of 8 bits have none.
     """
     config = item.find(b"av1C") or b""
     if item.type != b"av01" or len(config) < 4:
         raise ValueError("has no AV1 image")
-    if config[2] & HIGH_BIT_DEPTH:
-        depth = 12 if config[2] & TWELVE_BIT else 10
-        raise PhotoError(f"{depth}-bit AVIF files cannot be processed; 8-bit ones can")
+    coding: dict[str, Any] = {"subsampling": _SUBSAMPLING.get(config[2] >> 2 & 3, "4:4:4")}
     if config[2] & MONOCHROME:
-        return {"subsampling": "4:0:0"}
-    return {"subsampling": _SUBSAMPLING.get(config[2] >> 2 & 3, "4:4:4")}
+        coding["subsampling"] = "4:0:0"
+    if config[2] & HIGH_BIT_DEPTH:
+        coding["bit_depth"] = 12 if config[2] & TWELVE_BIT else 10
+    return coding
 
 
 def _check_conversion(photo: Photo) -> tuple[str, ...]:

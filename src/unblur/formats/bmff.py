@@ -10,13 +10,20 @@ from dataclasses import dataclass, field, replace
 
 from unblur.errors import PhotoError
 from unblur.formats.bmff_boxes import Box, Cursor, boxes, make_box, open_full_box, read_box
-from unblur.formats.bmff_items import Item, ItemFile, Property, Reference
-from unblur.formats.refusals import COMPACT
+from unblur.formats.bmff_items import (
+    WIDEST_SHORT_ID,
+    Item,
+    ItemFile,
+    Property,
+    Reference,
+    with_true_brands,
+)
+from unblur.formats.bmff_tracks import is_still
+from unblur.formats.refusals import ANIMATED, COMPACT, ONE_FRAME
 from unblur.limits import limited, refuse_excess
 
 INDEXING = frozenset({b"iinf", b"iloc", b"iprp", b"iref", b"idat"})
 """Boxes in meta that are written again."""
-WIDEST_SHORT_ID = 0xFFFF
 MOST_LINKS = 100_000
 """Pieces of data, properties or other items of all items together. A photo of 500 megapixels in
 tiles of 512x512 has 2,000 tiles, each of about five properties."""
@@ -26,24 +33,33 @@ def read(data: bytes) -> ItemFile:
     """Read a file's items.
 
     Raises:
-        PhotoError: If it is an image sequence.
+        PhotoError: If it is an animation of several frames.
         ValueError: If it is damaged, cut off, or has no primary image.
     """
     before: list[bytes] = []
     after: list[bytes] = []
-    meta = None
+    meta = movie = None
     for box in limited(_top_level(data), len(data), "boxes"):
-        if box.type == b"moov":
-            raise PhotoError("animations cannot be processed")
         if box.type == b"mini":
             raise PhotoError(COMPACT)
-        if box.type == b"meta" and meta is None:
+        if box.type == b"moov":
+            movie = box
+        elif box.type == b"meta" and meta is None:
             meta = box
         elif box.type != b"mdat":
             (before if meta is None else after).append(data[box.start : box.stop])
     if meta is None:
-        raise ValueError("has no items")
-    return replace(_read_meta(data, meta), before=tuple(before), after=tuple(after))
+        raise PhotoError(ANIMATED) if movie else ValueError("has no items")
+    file = replace(_read_meta(data, meta), before=tuple(before), after=tuple(after))
+    return _without_track(data, movie, file) if movie else file
+
+
+def _without_track(data: bytes, movie: Box, file: ItemFile) -> ItemFile:
+    """Return an animation of one frame as a still photo, or raise `PhotoError` if it has more."""
+    if not is_still(data, movie, file.primary.data or b""):
+        raise PhotoError(ANIMATED)
+    before = tuple(with_true_brands(box, file.items) for box in file.before)
+    return replace(file, before=before, notes=(ONE_FRAME,))
 
 
 def write(file: ItemFile) -> bytes:

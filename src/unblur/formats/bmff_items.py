@@ -25,8 +25,15 @@ UNSPECIFIED = 2
 """Code point of ITU-T H.273 for primaries and transfer that a profile defines."""
 _NCLX = ">4sHHHB"
 
+HIDDEN = 1
+"""Flag of an image that is not shown by itself, in the last byte of the entry's flags."""
+
 ITEM_BRANDS = frozenset({b"tmap"})
 """Brands that need an item of the same type: libavif refuses files without it."""
+TRACK_BRANDS = frozenset({b"avis", b"msf1", b"hevc", b"hevx"})
+"""Brands that need a track of frames: libavif refuses files without one."""
+
+WIDEST_SHORT_ID = 0xFFFF
 
 MOST_PIXELS_DECODED = 8
 """Most pixels in the parts of an image for each of its own: tiles reach over its border."""
@@ -127,6 +134,8 @@ class ItemFile:
     """Boxes before meta."""
     after: tuple[bytes, ...] = ()
     """Boxes after meta except mdat, and other bytes at the end."""
+    notes: tuple[str, ...] = ()
+    """Notes for the user on what was not read."""
 
     @property
     def primary(self) -> Item:
@@ -189,8 +198,16 @@ class ItemFile:
         return list(found)[len(dict.fromkeys(keys)) :]
 
 
+def with_primary(file: ItemFile, key: int) -> ItemFile:
+    """Return a file whose primary image is another one of its items."""
+    size = 2 if key <= WIDEST_SHORT_ID else 4
+    box = make_box(b"pitm", bytes([size == 4, 0, 0, 0]) + key.to_bytes(size, "big"))
+    meta = tuple(box if other[4:8] == b"pitm" else other for other in file.meta)
+    return replace(file, primary_id=key, meta=meta)
+
+
 def as_stored(file: ItemFile) -> ItemFile:
-    """Return a file of the primary image alone, not rotated and not mirrored."""
+    """Return a file of the primary image alone, not rotated, mirrored or hidden."""
     kept = dict.fromkeys([file.primary_id, *file.sources(file.primary_id)])
     items = {key: file.items[key] for key in kept}
     alone = replace(
@@ -203,15 +220,18 @@ def as_stored(file: ItemFile) -> ItemFile:
         before=tuple(with_true_brands(box, items) for box in file.before),
         after=(),
     )
-    return alone.with_primary(file.primary.without({ROTATION, MIRROR}))
+    primary = file.primary.without({ROTATION, MIRROR})
+    entry = bytearray(primary.entry)
+    entry[11] &= ~HIDDEN
+    return alone.with_primary(replace(primary, entry=bytes(entry)))
 
 
 def with_true_brands(box: bytes, items: Mapping[int, Item]) -> bytes:
-    """Return a box; a ftyp box without the brands of missing items."""
+    """Return a box; a ftyp box without the brands of tracks and of missing items."""
     length, kind = int.from_bytes(box[:4], "big"), box[4:8]
     if kind != b"ftyp" or length != len(box) or length < 16:
         return box
-    missing = ITEM_BRANDS - {item.type for item in items.values()}
+    missing = TRACK_BRANDS | ITEM_BRANDS - {item.type for item in items.values()}
     major, version, *others = (box[at : at + 4] for at in range(8, len(box), 4))
     others = [brand for brand in others if brand not in missing]
     if major in missing:

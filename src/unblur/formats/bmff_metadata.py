@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
-from unblur.formats import bmff
+from unblur.formats import bmff, bmff_thumbnails
 from unblur.formats.bmff_items import COLOR, MIRROR, ROTATION, ItemFile, with_true_brands
 from unblur.formats.codec import Codec
 from unblur.formats.metadata import Metadata
-from unblur.formats.old_pictures import GAIN_MAP, THUMBNAILS
+from unblur.formats.old_pictures import GAIN_MAP
 from unblur.formats.photo import Encoded, Photo
 
 BT709_OR_UNSPECIFIED = frozenset({1, 2})
@@ -86,10 +87,8 @@ def upright(data: bytes, index: ItemFile | None, pixels: NDArray[Any]) -> NDArra
 
 
 def old_pictures(data: bytes, index: ItemFile | None = None) -> Iterator[str]:
-    """Yield the names of thumbnails and gain maps that new pixels leave as they were."""
+    """Yield the name of gain maps, which new pixels leave as they were."""
     file = index or bmff.read(data)
-    if any(ref.type == b"thmb" and file.primary_id in ref.targets for ref in file.references):
-        yield THUMBNAILS
     kinds = ((item.type, item.find(b"auxC") or b"") for item in file.items.values())
     if any(kind == b"tmap" or b"hdrgainmap" in auxiliary for kind, auxiliary in kinds):
         yield GAIN_MAP
@@ -115,6 +114,7 @@ def make_codec(
         metadata=metadata,
         stripped=stripped,
         upright=upright,
+        redraw=functools.partial(bmff_thumbnails.redraw, decode=decode, encode=encode),
         old_pictures=old_pictures,
         check_conversion=check_conversion,
     )

@@ -14,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from unblur.formats.metadata import Metadata
+from unblur.formats.old_pictures import Redraw, Redrawn
 from unblur.formats.photo import Encoded, Format, Photo
 
 
@@ -62,11 +63,10 @@ class Codec:
     tells the orientation."""
     check_conversion: Callable[[Photo], tuple[str, ...]] = lambda photo: ()
     """Refuses a photo that no other format can hold; returns notes on what a conversion loses."""
+    redraw: Callable[[bytes, Redraw, Any], Redrawn] = lambda data, redraw, index: Redrawn(data)
+    """Redraws the thumbnails and previews in a file (and its index), in their places."""
     old_pictures: Callable[[bytes, Any], Iterator[str]] = lambda data, index: iter(())
-    """Yields the names of pictures in a file (and its index) that new pixels leave as they were."""
-    edit_exif: Callable[[bytes, Callable[[bytes], bytes], Any], bytes] | None = None
-    """Replaces the EXIF block of a file (and its index) by one of the same length; ``None``: the
-    block's thumbnail is never refreshed."""
+    """Yields the names of other pictures of a file (and its index), which stay as they were."""
     target: Target | None = None
     """``None``: no photo is converted to this format."""
 

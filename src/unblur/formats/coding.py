@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
-from unblur.formats import exif_thumbnail
 from unblur.formats.codec import codec_of
-from unblur.formats.convert import NO_QUALITY, convert
-from unblur.formats.old_pictures import describe as old_pictures_notes
+from unblur.formats.convert import NO_QUALITY, convert, make_redraw, upright
+from unblur.formats.metadata import Metadata
+from unblur.formats.old_pictures import GAIN_MAP, KEEP, Redraw, describe
 from unblur.formats.photo import Encoded, Format, Photo, identify
 from unblur.formats.pixels import refuse_thin
 from unblur.formats.refusals import BEGINNING_BYTES, describe_refused
@@ -119,8 +119,7 @@ def encode(
     Args:
         photo: The original.
         pixels: Of the same shape and type as the photo's.
-        refresh_thumbnail: Whether to redraw the thumbnail in the EXIF block of a JPEG file, or of
-            a photo that is converted.
+        refresh_thumbnail: Whether to redraw thumbnails and previews inside the file.
         form: Format to write instead of the photo's own, one of `CONVERSIONS`.
         quality: 1 to 100, instead of the photo's own; a note tells if the format has none.
         strip_metadata: Whether to leave out all metadata that are not needed to show the photo.
@@ -137,22 +136,39 @@ def encode(
         return convert(photo, pixels, form, quality, strip_metadata, refresh_thumbnail)
     photo, notes = _with_quality(photo, quality)
     encoded = codec_of(photo.format).encode(photo, pixels)
-    if strip_metadata and codec.stripped:
-        encoded = Encoded(codec.stripped(encoded.data), encoded.notes)
-    else:
-        notes += _notes_on_old_pictures(photo)
     encoded = replace(encoded, notes=encoded.notes + notes)
-    if refresh_thumbnail and codec.edit_exif:
-        refresh = functools.partial(exif_thumbnail.refreshed, pixels=pixels)
-        encoded = replace(encoded, data=codec.edit_exif(encoded.data, refresh, encoded.index))
-    return encoded
+    if strip_metadata and codec.stripped:
+        return Encoded(codec.stripped(encoded.data), encoded.notes)
+    return _with_new_pictures(photo, pixels, encoded, refresh_thumbnail)
 
 
-def _notes_on_old_pictures(photo: Photo) -> tuple[str, ...]:
-    old_pictures = codec_of(photo.format).old_pictures
+def _with_new_pictures(
+    photo: Photo, pixels: NDArray[Any], encoded: Encoded, refresh: bool
+) -> Encoded:
+    """Redraw the small pictures in a result, and note those that still show the old photo."""
+    codec = codec_of(photo.format)
+    data, stale = encoded.data, list[str]()
     with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
-        return old_pictures_notes(old_pictures(photo.container, photo.index))
-    return ()
+        redraw = _make_redraw(photo, pixels) if refresh else KEEP
+        redrawn = codec.redraw(data, redraw, encoded.index)
+        data = redrawn.data
+        stale += redrawn.stale
+    with contextlib.suppress(ValueError):
+        new = {GAIN_MAP} if any(other.pixels is not None for other in photo.companions) else set()
+        stale += [
+            name for name in codec.old_pictures(photo.container, photo.index) if name not in new
+        ]
+    return replace(encoded, data=data, notes=encoded.notes + describe(stale))
+
+
+def _make_redraw(photo: Photo, pixels: NDArray[Any]) -> Redraw:
+    """Return how to redraw pictures; metadata are read only if there is one."""
+
+    @functools.cache
+    def metadata() -> Metadata:
+        return codec_of(photo.format).metadata(photo.container, photo.index)
+
+    return make_redraw(pixels, lambda array: upright(photo, metadata(), array))
 
 
 def _with_quality(photo: Photo, quality: int | None) -> tuple[Photo, tuple[str, ...]]:

@@ -8,6 +8,7 @@ Formats of 8 bits get 16-bit photos rounded.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
-from unblur.formats import exif_thumbnail
+from unblur.formats import exif_thumbnail, jpeg_thumbnail
 from unblur.formats.codec import Target, codec_of
+from unblur.formats.drawing import draw_like
+from unblur.formats.exif_thumbnail import Turn, changes_pixels, is_quarter_turn
 from unblur.formats.metadata import Metadata, read_orientation
+from unblur.formats.old_pictures import KEEP, Redraw, describe, in_exif
 from unblur.formats.photo import Encoded, Format, Photo
 from unblur.formats.pixels import rounded, turned
 
 NO_QUALITY = "the quality does not apply to this {} file"
+
+MOST_PICTURES = 64
+"""Pictures in a file that are decoded or drawn; a hostile file could hold a million."""
 
 
 def convert(
@@ -40,7 +47,7 @@ def convert(
         form: One of `CONVERSIONS`.
         quality: 1 to 100, or ``None`` for a high one.
         strip_metadata: Whether to carry only the profile.
-        refresh_thumbnail: Whether to redraw the thumbnail in the EXIF block.
+        refresh_thumbnail: Whether to redraw the thumbnail and the previews in the EXIF block.
 
     Raises:
         PhotoError: If the format cannot hold the photo.
@@ -51,13 +58,13 @@ def convert(
     _refuse_unfit(photo, form, target)
     notes = [*source.check_conversion(photo)]
     metadata = source.metadata(photo.container, photo.index)
-    if refresh_thumbnail:
-        metadata = replace(metadata, exif=exif_thumbnail.refreshed(metadata.exif, pixels))
+    turn = functools.partial(upright, photo, metadata)
+    exif = in_exif(metadata.exif, make_redraw(pixels, turn) if refresh_thumbnail else KEEP)
+    metadata = _turned_metadata(replace(metadata, exif=exif.data), pixels, turn)
     alpha = photo.alpha if target.has_extra_channel else photo.opacity
-    pixels = np.ascontiguousarray(upright(photo, metadata, pixels))
+    pixels = np.ascontiguousarray(turn(pixels))
     if alpha is not None:
-        alpha = np.ascontiguousarray(upright(photo, metadata, alpha))
-    metadata = _upright_metadata(metadata)
+        alpha = np.ascontiguousarray(turn(alpha))
     if pixels.dtype == np.uint16 and target.is_8_bit:
         pixels, alpha = rounded(pixels), None if alpha is None else rounded(alpha)
         notes.append("rounded to 8 bits")
@@ -65,6 +72,8 @@ def convert(
         notes.append(NO_QUALITY.format(form.name))
     if strip_metadata:
         metadata = metadata.stripped()
+    else:
+        notes += describe(exif.stale)
     left_out = [*metadata.left_out, *target.too_large(metadata)]
     if photo.alpha is not None and alpha is None:
         left_out.append("an extra channel")
@@ -82,10 +91,36 @@ def upright(photo: Photo, metadata: Metadata, array: NDArray[Any]) -> NDArray[An
     return turned(array, read_orientation(metadata.exif))
 
 
-def _upright_metadata(metadata: Metadata) -> Metadata:
-    orientation = read_orientation(metadata.exif)
-    exif = exif_thumbnail.turned_upright(metadata.exif, orientation)
-    return replace(metadata, exif=exif).upright()
+def make_redraw(pixels: NDArray[Any], turn: Turn) -> Redraw:
+    """Return how to redraw pictures that show a photo as stored, or upright.
+
+    Args:
+        pixels: (H, W, 1 or 3), the photo as stored.
+        turn: Turns arrays upright; called only if there is a picture.
+    """
+
+    def draw(old: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        if next(left, None) is None:
+            return None
+        drawn = draw_like(old, pixels)
+        if drawn is None and changes_pixels(turn):
+            drawn = draw_like(old, turn(pixels))
+        return drawn
+
+    def redraw_jpeg(data: bytes) -> bytes | None:
+        return None if next(left, None) is None else jpeg_thumbnail.redrawn(data, draw, most)
+
+    left = iter(range(MOST_PICTURES))
+    most = max(pixels.shape[0] * pixels.shape[1], jpeg_thumbnail.MAX_PIXELS)
+    return Redraw(draw, redraw_jpeg)
+
+
+def _turned_metadata(metadata: Metadata, pixels: NDArray[Any], turn: Turn) -> Metadata:
+    """Return the metadata of a photo, (H, W, C) as stored, once it has been turned upright."""
+    height, width = turn(pixels).shape[:2]
+    exif = exif_thumbnail.turned_upright(metadata.exif, pixels, turn)
+    metadata = replace(metadata, exif=exif).upright(is_quarter_turn(turn))
+    return metadata.with_size(width, height)
 
 
 def _refuse_unfit(photo: Photo, form: Format, target: Target) -> None:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
 from unblur.formats import bmff, bmff_metadata
+from unblur.formats.bmff_gain_maps import find_companions, with_new_gain_maps
 from unblur.formats.bmff_items import CROP, ItemFile, as_stored, refuse_costly, splice
 from unblur.formats.photo import HEIF, Encoded, Photo
-from unblur.formats.pixels import refuse_large
+from unblur.formats.pixels import refuse_large, rounded, widened
 from unblur.formats.quality import AS_ORIGINAL, with_quality
 from unblur.main_memory import require_memory
 
@@ -46,14 +47,19 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     pixels = np.array(image)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
+    if pixels.dtype == np.uint16:  # the library puts the bits into the higher ones
+        depth = coding["bit_depth"]
+        pixels = widened(pixels >> np.uint16(16 - depth), depth)
     coding["quality"] = AS_ORIGINAL
-    return Photo(pixels, None, HEIF, data, coding, index=file)
+    gain_maps = find_companions(file, decode, pixels.shape[0] * pixels.shape[1])
+    return Photo(pixels, None, HEIF, data, coding, file.notes, index=file, companions=gain_maps)
 
 
 def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
     """Code new pixels as the original's were, in its container."""
     original: ItemFile = photo.index
     coding = with_quality(photo, original.coded_length, _code)
+    original = with_new_gain_maps(original, photo.companions, encode)
     original = original.with_primary(original.primary.without({CROP}))
     file, notes = splice(original, bmff.read(_code(pixels, **coding)))
     return Encoded(bmff.write(file), notes)
@@ -91,20 +97,14 @@ def _code(pixels: NDArray[Any], **options: int | str) -> bytes:
     mode = "L" if grey else "RGB"
     if pixels.dtype == np.uint16:
         mode += ";16"
-        pixels = _rounded(pixels, int(options["bit_depth"]))
+        depth = int(options["bit_depth"])
+        pixels = rounded(pixels, depth) << np.uint16(16 - depth)
     height, width = pixels.shape[:2]
     data = np.ascontiguousarray(pixels).data.cast("B")
     file = _load_library().from_bytes(mode, (width, height), data)
     buffer = io.BytesIO()
     file.save(buffer, enc_params={"preset": PRESET}, **options)
     return buffer.getvalue()
-
-
-def _rounded(pixels: NDArray[np.uint16], depth: int) -> NDArray[np.uint16]:
-    """Prepare 16-bit pixels for libraries that cut off bits rather than round."""
-    half = np.uint16(1 << 15 - depth)
-    rounded: NDArray[np.uint16] = np.minimum(pixels, np.uint16(0xFFFF) - half) + half
-    return rounded
 
 
 CODEC = bmff_metadata.make_codec(decode, encode)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from unblur.errors import PhotoError
 from unblur.formats import jpeg_markers as marks
-from unblur.formats import jpeg_metadata, old_pictures
+from unblur.formats import jpeg_metadata, jpeg_pictures
 from unblur.formats.codec import Codec, Target
 from unblur.formats.jpeg_colors import move_colors
 from unblur.formats.jpeg_end import with_end
-from unblur.formats.jpeg_index import lists_previews, move_index
+from unblur.formats.jpeg_gain_maps import find_companions, with_new_gain_maps
+from unblur.formats.jpeg_index import move_index
 from unblur.formats.jpeg_markers import Segment, segments
+from unblur.formats.jpeg_stored import read_stored
 from unblur.formats.metadata import Metadata
 from unblur.formats.photo import JPEG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array
@@ -34,9 +37,6 @@ which become 4:4:4."""
 _BLOCKS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
 """Luma samples per chroma sample, down and across, of the samplings that Pillow can write."""
 
-_GAIN_MAP_MARKS = (b"hdrgm:", b"HDRGainMap", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")
-"""Names in the metadata of gain maps: Adobe and Google, Apple, ISO 21496-1."""
-
 _NEW = {"quality": 95, "subsampling": "4:4:4"}
 """Pillow's options for photos of other formats, finer than its defaults."""
 
@@ -46,7 +46,9 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     data, parts, notes = _with_end(data, max_pixels)
     image = _open(marks.without_metadata(data, parts), max_pixels)
     coding = _read_coding(image, marks.is_rgb_coded(data, parts))
-    return Photo(to_array(image), None, JPEG, data, coding, notes, index=parts)
+    pixels = to_array(image)
+    gain_maps = find_companions(data, parts, decode, image.width * image.height)
+    return Photo(pixels, None, JPEG, data, coding, notes, index=parts, companions=gain_maps)
 
 
 def _with_end(data: bytes, max_pixels: int) -> tuple[bytes, tuple[Segment, ...], tuple[str, ...]]:
@@ -106,13 +108,19 @@ def _read_subsampling(image: JpegImageFile) -> str:
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
     """Code new pixels with the original's tables and sampling, in its container."""
-    original, parts = photo.container, photo.index
+    original, notes = with_new_gain_maps(photo.container, photo.companions, encode)
+    encoded = _encode(photo, original, pixels)
+    return replace(encoded, notes=encoded.notes + notes)
+
+
+def _encode(photo: Photo, original: bytes, pixels: NDArray[np.uint8]) -> Encoded:
+    parts = photo.index
     if pixels.shape[2] == 1 or photo.coding["keep_rgb"]:
         return splice(original, code_pixels(pixels, None, "JPEG", **photo.coding), parts)
-    image = open_image(marks.without_metadata(original, parts), ["JPEG"], pixels.size)
-    image.draft("YCbCr", image.size)
-    image.load()
-    move_colors(image, photo.pixels, pixels, _BLOCKS[photo.coding["subsampling"]])
+    subsampling = photo.coding["subsampling"]
+    coded = marks.without_metadata(original, parts)
+    stored = read_stored(lambda: _open(coded, pixels.size), subsampling == "4:2:0")
+    image = move_colors(stored, photo.pixels, pixels, _BLOCKS[subsampling])
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", **{**photo.coding, "keep_rgb": False})
     return splice(original, buffer.getvalue(), parts)
@@ -210,20 +218,6 @@ def _kept_metadata(
     return kept, tuple(notes)
 
 
-def _old_pictures(data: bytes, parts: tuple[Segment, ...]) -> Iterator[str]:
-    for segment in parts:
-        payload = segment.payload(data) if segment.is_metadata else b""
-        if segment.marker == marks.APP1 and payload.startswith(marks.EXIF):
-            yield from old_pictures.in_exif(payload[len(marks.EXIF) :])
-        elif segment.marker == marks.APP13:
-            yield from old_pictures.in_photoshop_data(payload)
-        elif segment.marker == marks.APP2 and lists_previews(payload.removeprefix(marks.MPF)):
-            yield old_pictures.PREVIEWS
-    following = data[marks.image_end(data, parts) :]
-    if following and any(mark in following for mark in _GAIN_MAP_MARKS):
-        yield old_pictures.GAIN_MAP
-
-
 def _write(photo: Photo, metadata: Metadata, quality: int | None) -> bytes:
     options = _NEW if quality is None else {**_NEW, "quality": quality}
     coded = code_pixels(photo.pixels, None, "JPEG", **options)
@@ -237,8 +231,8 @@ CODEC = Codec(
     metadata=jpeg_metadata.metadata,
     stripped=jpeg_metadata.stripped,
     decode_reduced=decode_reduced,
-    old_pictures=_old_pictures,
-    edit_exif=marks.edit_exif,
+    redraw=jpeg_pictures.redraw,
+    old_pictures=jpeg_pictures.gain_maps,
     target=Target(
         _write,
         longest_side=65_500,  # libjpeg's limit

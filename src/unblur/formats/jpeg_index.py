@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections.abc import Iterator
 
 from unblur.formats.tiff_directory import TiffFile, read_tiff
 
 MPF_ENTRIES_TAG = 0xB002
 MPF_ENTRY_BYTES = 16
-PREVIEWS = frozenset({0x010001, 0x010002})
-"""Types of large thumbnails, of the size of a screen or a television."""
+TYPE_GROUP, LARGE_THUMBNAIL = 0xFF0000, 0x010000
+"""Bits of an image's type, and their value for previews of the size of a screen."""
+MOST_PREVIEWS = 8
+"""Entries in which previews are looked for; cameras list two or three."""
 
 
 def move_index(
@@ -42,13 +46,34 @@ def move_index(
     output[new_base : new_base + len(index)] = corrected
 
 
-def lists_previews(index: bytes) -> bool:
-    """Return whether an index lists smaller pictures of the first image (5.2.3.3.1)."""
-    try:
+def find_previews(index: bytes, base: int, end: int) -> Iterator[slice]:
+    """Yield the places in a file of smaller pictures of the first image (5.2.3.3.1).
+
+    Args:
+        index: The index, from its byte order mark on; any bytes are allowed.
+        base: Its offset in the file.
+        end: End of the first image. A picture that does not lie behind it has an empty place.
+    """
+    with contextlib.suppress(ValueError):
         file = read_tiff(index)
-        return any(file.unpack("I", at)[0] & 0xFFFFFF in PREVIEWS for at in _index_entries(file))
-    except ValueError:
-        return False
+        for position in _index_entries(file)[:MOST_PREVIEWS]:
+            kind, size, offset = file.unpack("III", position)
+            if kind & TYPE_GROUP == LARGE_THUMBNAIL:
+                start = base + offset
+                yield slice(start, start + size) if start >= end else slice(0, 0)
+
+
+def find_pictures(index: bytes, base: int) -> Iterator[int]:
+    """Yield where the first pictures behind the first image begin in a file.
+
+    Args:
+        index: The index, from its byte order mark on; any bytes are allowed.
+        base: Its offset in the file.
+    """
+    with contextlib.suppress(ValueError):
+        file = read_tiff(index)
+        for position in _index_entries(file)[:MOST_PREVIEWS]:
+            yield base + file.unpack("I", position + 8)[0]
 
 
 def _index_entries(index: TiffFile) -> range:

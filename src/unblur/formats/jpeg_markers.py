@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from unblur.limits import limited, refuse_excess
@@ -127,26 +127,6 @@ def without_metadata(data: bytes, parts: Iterable[Segment] | None = None) -> byt
     kept = [s for s in parts or segments(data) if s.marker in (APP0, APP14) or not s.is_metadata]
     refuse_excess(sum(segment.marker == SOS for segment in kept), MOST_SCANS, "scans")
     return b"".join(data[segment.start : segment.stop] for segment in kept)
-
-
-def edit_exif(
-    data: bytes, edit: Callable[[bytes], bytes], parts: Iterable[Segment] | None = None
-) -> bytes:
-    """Replace the first image's EXIF block by one of the same length.
-
-    Args:
-        data: The whole file.
-        edit: Takes the block from its byte order mark on (Exif 2.32, section 4.7.2).
-        parts: The file's segments, if known.
-
-    Raises:
-        ValueError: If there is no image, or it ends too early.
-    """
-    for segment in parts or segments(data):
-        start = segment.start + 4 + len(EXIF)
-        if segment.marker == APP1 and segment.payload(data).startswith(EXIF):
-            return data[:start] + edit(data[start : segment.stop]) + data[segment.stop :]
-    return data
 
 
 def first_exif(data: bytes) -> bytes:

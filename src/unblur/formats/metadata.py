@@ -8,26 +8,47 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, cycle, islice
 
 from unblur.formats.jpeg_markers import EXIF
-from unblur.formats.tiff_directory import BYTE, LONG, SHORT, Directory, Tag, TiffFile, read_tiff
+from unblur.formats.tiff_directory import (
+    BYTE,
+    LONG,
+    SHORT,
+    Directory,
+    Entry,
+    Tag,
+    TiffFile,
+    read_tiff,
+)
 from unblur.formats.tiff_fields import write_block, write_numbers
 
 JPEG_COMPRESSION = 6
 """Of thumbnails in EXIF (Exif 2.32, 4.5.8)."""
 FURTHER_PAGES = "further pages"
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s{0,9}=\s{0,9}[\"']|>)\s{0,9})[2-8]")
+_VALUE = rb"(?:\s{0,9}=\s{0,9}[\"']|>)\s{0,9}"
+"""What stands between a property's name and its value, as an attribute or as an element."""
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation" + _VALUE + rb")[2-8]")
 _WHOLE_NUMBERS = {BYTE: "B", SHORT: "H", LONG: "I"}
 """How `struct` calls the types in which cameras and programs write an orientation."""
-_SIDES = (
+_SIZES = (
     (Tag.IMAGE_WIDTH, Tag.IMAGE_LENGTH),
-    (Tag.X_RESOLUTION, Tag.Y_RESOLUTION),
     (Tag.PIXEL_X_DIMENSION, Tag.PIXEL_Y_DIMENSION),
+    (Tag.RELATED_IMAGE_WIDTH, Tag.RELATED_IMAGE_LENGTH),
+)
+"""Pairs of fields that hold a photo's width and height."""
+_SIDES = (
+    *_SIZES,
+    (Tag.X_RESOLUTION, Tag.Y_RESOLUTION),
     (Tag.FOCAL_PLANE_X_RESOLUTION, Tag.FOCAL_PLANE_Y_RESOLUTION),
 )
 """Pairs of fields about width and height."""
+_XMP_SIZES = (
+    re.compile(rb"((?:tiff:ImageWidth|exif:PixelXDimension)" + _VALUE + rb")[0-9]{1,10}"),
+    re.compile(rb"((?:tiff:ImageLength|exif:PixelYDimension)" + _VALUE + rb")[0-9]{1,10}"),
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +68,17 @@ class Metadata:
         pages = tuple(name for name in self.left_out if name == FURTHER_PAGES)
         return Metadata(exif, icc=self.icc, left_out=pages)
 
-    def upright(self) -> Metadata:
+    def upright(self, quarter_turn: bool = False) -> Metadata:
         """Return the metadata of the photo once its pixels have been turned upright."""
-        return replace(self, exif=upright_exif(self.exif), xmp=upright_xmp(self.xmp))
+        exif = upright_exif(self.exif, quarter_turn)
+        return replace(self, exif=exif, xmp=upright_xmp(self.xmp))
+
+    def with_size(self, width: int, height: int) -> Metadata:
+        """Return the metadata with the photo's width and height wherever they are told."""
+        exif, xmp = _exif_with_size(self.exif, (width, height)), self.xmp
+        for pattern, side in zip(_XMP_SIZES, (width, height), strict=True):
+            xmp = pattern.sub(rb"\g<1>%d" % side, xmp)
+        return replace(self, exif=exif, xmp=xmp)
 
 
 def read_orientation(exif: bytes) -> int:
@@ -62,27 +91,29 @@ def read_orientation(exif: bytes) -> int:
     return 1
 
 
-def upright_exif(exif: bytes) -> bytes:
+def upright_exif(exif: bytes, quarter_turn: bool = False) -> bytes:
     """Return the EXIF block of a photo once its pixels have been turned upright.
 
-    All of its orientations become 1, that of the thumbnail too. Width and height are exchanged if
-    the photo was turned by a quarter. The block keeps its length; a damaged one stays as it is.
+    All of its orientations become 1, that of the thumbnail too. The block keeps its length; a
+    damaged one stays as it is.
+
+    Args:
+        exif: The block from its byte order mark on.
+        quarter_turn: Whether width and height were exchanged.
     """
     output = bytearray(exif)
     with contextlib.suppress(ValueError):
         file = read_tiff(exif)
-        first, *others = islice(file.pages(), 2)
-        if read_orientation(exif) >= 5:
-            _exchange_sides(output, first)
-            for start in file.values(first, Tag.EXIF_IFD):
-                _exchange_sides(output, file.directory(start))
-        for directory in (first, *others):
+        if quarter_turn:
+            for directory in _about_photo(file):
+                exchange_sides(output, directory)
+        for directory in islice(file.pages(), 2):
             if place := _find_orientation(file, directory):
                 struct.pack_into(file.order + place[0], output, place[1], 1)
     return bytes(output)
 
 
-def _exchange_sides(output: bytearray, directory: Directory) -> None:
+def exchange_sides(output: bytearray, directory: Directory) -> None:
     """Exchange the type, count and value of fields about width and height, in a block's bytes."""
     for pair in _SIDES:
         if all(tag in directory.entries for tag in pair):
@@ -91,6 +122,40 @@ def _exchange_sides(output: bytearray, directory: Directory) -> None:
                 for tag in pair
             )
             output[one], output[other] = output[other], output[one]
+
+
+def _about_photo(file: TiffFile) -> Iterator[Directory]:
+    """Yield a block's directories about the photo: the first, and two that it leads to."""
+    directory = file.directory(file.first)
+    yield directory
+    for tag in (Tag.EXIF_IFD, Tag.INTEROPERABILITY_IFD):
+        start = file.value(directory, tag)
+        if not start:
+            return
+        directory = file.directory(start)
+        yield directory
+
+
+def _exif_with_size(exif: bytes, size: tuple[int, int]) -> bytes:
+    """Return an EXIF block whose fields of width and height, where it has any, are true."""
+    output = bytearray(exif)
+    with contextlib.suppress(ValueError):
+        file = read_tiff(exif)
+        for directory in _about_photo(file):
+            for tag, side in zip(chain(*_SIZES), cycle(size), strict=False):
+                if entry := directory.entries.get(tag):
+                    _set_number(output, file.order, entry, side)
+    return bytes(output)
+
+
+def _set_number(output: bytearray, order: str, entry: Entry, number: int) -> None:
+    """Set a field of one whole number, in a block's bytes; SHORT becomes LONG if it has to."""
+    if entry.type not in (SHORT, LONG) or entry.count != 1:
+        return
+    kind = SHORT if entry.type == SHORT and number <= 0xFFFF else LONG
+    field = write_numbers(entry.tag, order, kind, number)
+    head = struct.pack(order + "HI", field.type, field.count)
+    output[entry.position + 2 : entry.position + 12] = head + field.values.ljust(4, b"\0")
 
 
 def find_thumbnail(exif: bytes) -> slice | None:

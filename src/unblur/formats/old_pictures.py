@@ -1,14 +1,22 @@
-"""Pictures inside a file that go on showing the photo as it was.
+"""Pictures inside a file that show its photo, such as thumbnails, previews and layers.
 
-They are kept byte for byte, because only the programs that made them can write them. A note
-names them: some programs show them instead of the photo.
+Many programs show them instead of the photo. Those that are coded as small JPEG files are
+redrawn from the new photo, in their places. The others are kept byte for byte, because only
+the programs that made them can write them. A note names those that still show the old photo.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from unblur.formats.jpeg_markers import image_end
 from unblur.formats.metadata import find_thumbnail
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LAYERS = "the layers of an image editor"
 SUB_IMAGES = "sub-images"
@@ -17,9 +25,37 @@ PREVIEWS = "previews of the camera"
 GAIN_MAP = "the gain map"
 THUMBNAILS = "thumbnails"
 
+MOST_PREVIEWS = 8
+"""In the maker notes of one EXIF block; cameras store one or two."""
+
 _JPEG_START = b"\xff\xd8\xff"
-_THUMBNAIL_RESOURCES = (b"8BIM\x04\x09", b"8BIM\x04\x0c")
-"""Image resources 1033 and 1036 (Adobe Photoshop File Formats Specification)."""
+_RESOURCE = b"8BIM"
+_THUMBNAIL_RESOURCE, _BGR_THUMBNAIL_RESOURCE = b"8BIM\x04\x0c", b"8BIM\x04\x09"
+"""Image resources 1036 and 1033 (Adobe Photoshop File Formats Specification). The red and blue of
+the older one are exchanged."""
+
+
+@dataclass(frozen=True)
+class Redraw:
+    """Two functions that make an old picture show the new photo."""
+
+    pixels: Callable[[NDArray[np.uint8]], NDArray[np.uint8] | None]
+    """Takes a picture, (h, w, 1 or 3); returns one of the same shape, or ``None`` if it cannot be
+    redrawn."""
+    jpeg: Callable[[bytes], bytes | None]
+    """Takes a JPEG file and what follows it in its place; returns as many bytes, or ``None``."""
+
+
+KEEP = Redraw(lambda pixels: None, lambda data: None)
+"""Redraws nothing."""
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """Bytes with new pictures, and the names of those that still show the old photo."""
+
+    data: bytes
+    stale: tuple[str, ...] = ()
 
 
 def describe(names: Iterable[str]) -> tuple[str, ...]:
@@ -28,15 +64,86 @@ def describe(names: Iterable[str]) -> tuple[str, ...]:
     return (f"still as in the old photo: {', '.join(names)}",) if names else ()
 
 
-def in_exif(exif: bytes) -> Iterator[str]:
-    """Yield the name of previews in an EXIF block, other than its thumbnail."""
-    place = find_thumbnail(exif)
-    parts = (exif[: place.start], exif[place.stop :]) if place else (exif,)
-    if any(_JPEG_START in part for part in parts):
-        yield PREVIEWS
+def redraw_place(output: bytearray, place: slice, redraw: Redraw) -> bool:
+    """Redraw the JPEG picture in a place of some bytes, and return whether it was."""
+    new = redraw.jpeg(bytes(output[place]))
+    if new is not None:
+        output[place] = new
+    return new is not None
 
 
-def in_photoshop_data(data: bytes) -> Iterator[str]:
-    """Yield the name of a thumbnail in Photoshop's image resources."""
-    if any(mark in data for mark in _THUMBNAIL_RESOURCES):
-        yield EDITOR_THUMBNAIL
+def in_exif(exif: bytes, redraw: Redraw) -> Redrawn:
+    """Redraw the thumbnail of an EXIF block, and previews in its maker notes.
+
+    The thumbnail has no name in the result: if it cannot be redrawn, it showed something else
+    before.
+
+    Args:
+        exif: The block from its byte order mark on; any bytes are allowed.
+        redraw: How to redraw pictures.
+
+    Returns:
+        A block of the same length.
+    """
+    output = bytearray(exif)
+    thumbnail = find_thumbnail(exif)
+    if thumbnail:
+        redraw_place(output, thumbnail, redraw)
+    stale = [
+        PREVIEWS
+        for place in _find_previews(exif, thumbnail or slice(0, 0))
+        if not redraw_place(output, place, redraw)
+    ]
+    return Redrawn(bytes(output), tuple(stale))
+
+
+def _find_previews(data: bytes, thumbnail: slice) -> Iterator[slice]:
+    """Yield the places of JPEG pictures outside the thumbnail; those without an end are short.
+
+    A picture ends at its end marker: zeros that follow can be a camera's numbers.
+    """
+    position = 0
+    for _ in range(MOST_PREVIEWS):
+        start = data.find(_JPEG_START, position)
+        if start < 0:
+            return
+        if thumbnail.start <= start < thumbnail.stop:
+            position = thumbnail.stop
+            continue
+        try:
+            position = start + image_end(data[start:])
+        except ValueError:
+            position = start + len(_JPEG_START)
+        yield slice(start, position)
+
+
+def in_photoshop_data(data: bytes, redraw: Redraw) -> Redrawn:
+    """Redraw the thumbnail in Photoshop's image resources.
+
+    Args:
+        data: The resources, with or without a header; any bytes are allowed.
+        redraw: How to redraw pictures.
+
+    Returns:
+        As many bytes.
+    """
+    output = bytearray(data)
+    place = _find_resource(data, _THUMBNAIL_RESOURCE)
+    start = data.find(_JPEG_START, place.start, place.stop)
+    is_new = start >= 0 and redraw_place(output, slice(start, place.stop), redraw)
+    is_stale = _BGR_THUMBNAIL_RESOURCE in data or (_THUMBNAIL_RESOURCE in data and not is_new)
+    return Redrawn(bytes(output), (EDITOR_THUMBNAIL,) * is_stale)
+
+
+def _find_resource(data: bytes, mark: bytes) -> slice:
+    """Return the place of the first resource's content, which is empty if there is none.
+
+    Mark and name come first, a Pascal string padded to an even length, then the content's length.
+    """
+    at = data.find(mark)
+    if at < 0:
+        return slice(0, 0)
+    name = at + len(mark)
+    start = name + sum(data[name : name + 1]) // 2 * 2 + 2 + 4
+    stop = start + int.from_bytes(data[start - 4 : start], "big")
+    return slice(start, stop) if stop <= len(data) else slice(0, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,20 +24,43 @@ at the seam of a photo differed by 5 levels at most from an endless panorama; wi
 _FIELD = rb"GPano:%b\s{0,9}(?:=\s{0,9}[\"']|>)\s{0,9}([A-Za-z0-9]{1,20})"
 
 
-def deblurred(photo: Photo, deblur: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
-    """Deblur a photo; one of 360 degrees is continued beyond each side by the other side.
+@dataclass(frozen=True)
+class Wrapped:
+    """Pixels for the network: those of a photo, or of a panorama that continues at its sides."""
 
-    Without that, the result has a line where the sides meet.
+    pixels: NDArray[Any]
+    """(H, W, 1 or 3), uint8 or uint16."""
+    margin: int
+    """Columns that were added on each side."""
+
+    def unwrapped(self, result: NDArray[Any]) -> NDArray[Any]:
+        """Return a result without the columns that were added."""
+        if not self.margin:
+            return result
+        return np.ascontiguousarray(result[:, self.margin : -self.margin])
+
+
+def wrapped(photo: Photo) -> Wrapped:
+    """Continue a panorama of 360 degrees beyond each side by the other side.
+
+    Without that, the result has a line where the sides meet. Other photos stay as they are.
+    """
+    if not is_round(photo):
+        return Wrapped(photo.pixels, 0)
+    margin = min(MARGIN_PX, photo.pixels.shape[1])
+    sides = ((0, 0), (margin, margin), (0, 0))
+    return Wrapped(np.pad(photo.pixels, sides, mode="wrap"), margin)
+
+
+def deblurred(photo: Photo, deblur: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
+    """Deblur a photo; a panorama of 360 degrees as `wrapped` continues it.
 
     Args:
         photo: The photo.
         deblur: Takes and returns pixels, (H, W, 1 or 3), uint8 or uint16.
     """
-    if not is_round(photo):
-        return deblur(photo.pixels)
-    margin = min(MARGIN_PX, photo.pixels.shape[1])
-    wrapped = np.pad(photo.pixels, ((0, 0), (margin, margin), (0, 0)), mode="wrap")
-    return np.ascontiguousarray(deblur(wrapped)[:, margin:-margin])
+    continued = wrapped(photo)
+    return continued.unwrapped(deblur(continued.pixels))
 
 
 def is_round(photo: Photo) -> bool:

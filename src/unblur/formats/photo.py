@@ -140,6 +140,18 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class Companion:
+    """A picture in a photo's file that is deblurred as the photo is, such as its gain map."""
+
+    photo: Photo
+    """The picture as a file of its own."""
+    place: Any
+    """Where it is in the photo's file."""
+    pixels: NDArray[Any] | None = None
+    """Its new pixels; ``None``: it stays as it is."""
+
+
+@dataclass(frozen=True)
 class Photo:
     """A decoded photo, and the file around it, into which new pixels are written."""
 
@@ -158,6 +170,8 @@ class Photo:
     """Whether that channel is opacity, and no mask that somebody saved."""
     index: Any = None
     """What `decode` found in the container, so that no other function of its format parses it."""
+    companions: tuple[Companion, ...] = ()
+    """Other pictures in the container that belong to it."""
 
     @property
     def opacity(self) -> NDArray[np.uint8] | NDArray[np.uint16] | None:

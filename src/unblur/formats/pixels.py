@@ -15,6 +15,8 @@ from unblur.main_memory import require_memory
 Floats: TypeAlias = NDArray[np.float32]
 
 STRIP_BYTES = 16 << 20
+COPIED_BYTES = 256 << 10
+"""So much is copied at once, which stays in a processor's cache between two copies."""
 LEAST_SIDE_PX = 32
 """The embedded network pads a photo's sides to a multiple of this."""
 
@@ -72,7 +74,7 @@ def to_array(image: Image.Image) -> NDArray[np.uint8]:
     require_memory(2 * image.width * image.height * channels)
     image.load()
     array = np.empty((image.height, image.width, channels), np.uint8)
-    step = max(1, STRIP_BYTES // (image.width * channels))
+    step = max(1, COPIED_BYTES // (image.width * channels))
     for top in range(0, image.height, step):
         bottom = min(top + step, image.height)
         strip = np.asarray(image.crop((0, top, image.width, bottom)))
@@ -114,12 +116,20 @@ def code_pixels(
     return buffer.getvalue()
 
 
-def rounded(samples: NDArray[Any]) -> NDArray[np.uint8]:
-    """Round 16-bit samples to 8 bits; white stays white."""
-    wide = samples.astype(np.uint32)
-    wide += 128  # in place: a whole photo in 32 bits is large enough once
-    wide //= 257
-    return wide.astype(np.uint8)
+def rounded(samples: NDArray[Any], bits: int = 8) -> NDArray[Any]:
+    """Round 16-bit samples to 8 to 15 bits, as ``uint8`` or ``uint16``; white stays white."""
+    wide = samples.astype(np.uint32)  # in place from here: a whole photo is large in 32 bits
+    wide *= (1 << bits) - 1
+    wide += 0x7FFF
+    wide //= 0xFFFF
+    return wide.astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def widened(samples: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
+    """Scale samples of 8 to 15 bits to 16; white stays white, and `rounded` is the inverse."""
+    wide: NDArray[np.uint16] = samples << np.uint16(16 - bits)
+    wide |= samples >> np.uint16(2 * bits - 16)
+    return wide
 
 
 def reduced(pixels: NDArray[Any], factor: int) -> Image.Image:

@@ -19,12 +19,13 @@ from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
-from unblur.formats import png_metadata
+from unblur.formats import png_metadata, png_pictures
 from unblur.formats.codec import Codec, Target
 from unblur.formats.metadata import Metadata
 from unblur.formats.photo import PNG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array, to_samples
 from unblur.formats.png_chunks import ABOUT_PIXELS, REPLACED, SIGNATURE, Chunk, chunks, make_chunk
+from unblur.formats.refusals import ANIMATED
 from unblur.limits import refuse_excess
 from unblur.main_memory import require_memory
 
@@ -62,7 +63,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode a still photo; palettes become truecolour, colour keys an alpha channel."""
     header = read_header(data)
     if is_animated(data):
-        raise PhotoError("animations cannot be processed")
+        raise PhotoError(ANIMATED)
     image = open_image(without_metadata(data), ["PNG"], max_pixels)
     if header.bit_depth == 16:
         return _decode_16_bit(data, header)
@@ -249,5 +250,6 @@ CODEC = Codec(
     coded_pixels=coded_pixels,
     metadata=png_metadata.metadata,
     stripped=png_metadata.stripped,
+    redraw=png_pictures.redraw,
     target=Target(_write),
 )

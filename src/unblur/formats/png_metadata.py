@@ -49,7 +49,7 @@ def _read_block(chunk: Chunk) -> bytes:
     if chunk.type == b"eXIf":
         return from_byte_order(chunk.data)
     if chunk.type == b"iCCP":
-        return _inflate(chunk.data.partition(b"\0")[2][1:])
+        return inflate(chunk.data.partition(b"\0")[2][1:])
     return _read_international_text(chunk.data)
 
 
@@ -60,10 +60,10 @@ def _read_international_text(data: bytes) -> bytes:
     parts = rest[2:].split(b"\0", 2)  # language, translated keyword, text
     if len(parts) < 3:
         raise ValueError("has a damaged text")
-    return _inflate(parts[2]) if is_compressed else parts[2]
+    return inflate(parts[2]) if is_compressed else parts[2]
 
 
-def _inflate(data: bytes) -> bytes:
+def inflate(data: bytes) -> bytes:
     """Decompress a profile or a text, or raise `ValueError`."""
     decompressor = zlib.decompressobj()
     try:

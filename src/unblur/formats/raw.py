@@ -55,6 +55,8 @@ _KEPT = frozenset(
 _EXIF_IN_FIRST = frozenset({33434, 33437, 34850, 34855, 36867, 36868, *range(37377, 37387)})
 """Exposure, aperture, time and others, which TIFF/EP has in the first directory."""
 
+_TIME_OF_PHOTO = 36867
+"""DateTimeOriginal."""
 _LEFT_OUT = frozenset(
     {Tag.MAKER_NOTE, Tag.INTEROPERABILITY_IFD, Tag.PIXEL_X_DIMENSION, Tag.PIXEL_Y_DIMENSION}
 )
@@ -84,8 +86,15 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     except library.LibRawError as error:
         raise PhotoError(_describe_unread(data)) from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    notes = ("developed to a 16-bit TIFF; maker notes are in the RAW file only",)
+    left = "maker notes are" if _is_dated(known) else "its date, maker notes and other tags are"
+    notes = (f"developed to a 16-bit TIFF; {left} in the RAW file only",)
     return Photo(pixels, None, RAW, data, {}, notes, index=told_metadata(pixels, known))
+
+
+def _is_dated(known: TiffFile) -> bool:
+    """Tell whether the time of the photo was found; older forms than TIFF hold it elsewhere."""
+    first = read_fields(known, known.first)
+    return _TIME_OF_PHOTO in first.keys() | read_linked(known, first, Tag.EXIF_IFD).keys()
 
 
 def _describe_unread(data: bytes) -> str:
@@ -177,13 +186,14 @@ def told_metadata(pixels: NDArray[np.uint16], known: TiffFile) -> Metadata:
         pixels: The pixels.
         known: A file with the fields in its first directory; their byte order is kept.
     """
+    height, width, channels = pixels.shape
     first = read_fields(known, known.first)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return Metadata(
         exif=_make_exif(known, first),
         xmp=upright_xmp(first[Tag.XMP].values) if Tag.XMP in first else b"",
-        icc=profile if pixels.shape[2] == 3 else b"",
-    )
+        icc=profile if channels == 3 else b"",
+    ).with_size(width, height)
 
 
 def _make_exif(file: TiffFile, first: dict[int, Field]) -> bytes:

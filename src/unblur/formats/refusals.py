@@ -23,6 +23,9 @@ _FORMATS: tuple[tuple[int, bytes, str], ...] = (
 )
 """Position, bytes and name of formats that are refused by name."""
 
+ANIMATED = "animations cannot be processed"
+ONE_FRAME = "the animation of one frame became a still photo"
+"""A note on a file that is processed."""
 COMPACT = "the compact form of AVIF and HEIF (mif3) cannot be processed; save it as ordinary AVIF"
 _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (8, b"mif3", COMPACT),

@@ -70,7 +70,7 @@ class Page:
 
     directory: Directory
     number: int
-    """Its number in the file, from 1."""
+    """Its number in the file, from 1; 0 if another one than the photo's was read."""
     pages: int
     """Number of the file's pages."""
     width: int
@@ -111,15 +111,21 @@ class Page:
             yield data[offset : offset + count]
 
 
-def read_page(file: TiffFile) -> Page:
-    """Read the storage of the first page of full size.
+def read_page(file: TiffFile, directory: Directory | None = None) -> Page:
+    """Read the storage of the first page of full size, or of another one.
+
+    Args:
+        file: The file.
+        directory: That of the other page, which has no number.
 
     Raises:
         PhotoError: If it is of an unsupported kind.
         ValueError: If its fields are contradictory.
     """
     pages = list(file.pages())
-    number, directory = _first_full_size(file, pages)
+    number = 0
+    if directory is None:
+        number, directory = _first_full_size(file, pages)
     _read_compression(file, directory)
     channels, samples, photometric = _read_samples(file, directory)
     width = file.value(directory, Tag.IMAGE_WIDTH)
@@ -186,10 +192,15 @@ def _count_segments(size: tuple[int, int], segment: tuple[int, int]) -> int:
 
 def _first_full_size(file: TiffFile, pages: list[Directory]) -> tuple[int, Directory]:
     for number, page in enumerate(pages, 1):
-        is_reduced = file.value(page, Tag.NEW_SUBFILE_TYPE) & REDUCED_SIZE
-        if not is_reduced and file.value(page, Tag.SUBFILE_TYPE) != REDUCED_SIZE + 1:
+        if not is_reduced(file, page):
             return number, page
     raise PhotoError("the TIFF file holds nothing but thumbnails")
+
+
+def is_reduced(file: TiffFile, page: Directory) -> bool:
+    """Return whether a page says that it is a smaller copy of another one."""
+    is_new = file.value(page, Tag.NEW_SUBFILE_TYPE) & REDUCED_SIZE
+    return bool(is_new) or file.value(page, Tag.SUBFILE_TYPE) == REDUCED_SIZE + 1
 
 
 def _read_samples(file: TiffFile, page: Directory) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ file keeps its quality, read from the quantiser of its VP8 frame, and its alpha 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from unblur.errors import PhotoError
 from unblur.formats.codec import Codec, Target
 from unblur.formats.metadata import Metadata, from_byte_order
+from unblur.formats.old_pictures import Redraw, Redrawn, in_exif
 from unblur.formats.photo import WEBP, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, refuse_large, to_array
 from unblur.formats.png_chunks import Chunk
+from unblur.formats.refusals import ANIMATED, ONE_FRAME
 from unblur.limits import limited
 
 LOSSY, LOSSLESS = b"VP8 ", b"VP8L"
@@ -26,7 +29,12 @@ PICTURE = frozenset({EXTENDED, ALPHA, LOSSY, LOSSLESS})
 METADATA_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}
 """Chunks of metadata, and the bits of VP8X that announce them."""
 ALPHA_FLAG = 0x10
-ANIMATION = frozenset({b"ANIM", b"ANMF"})
+ANIMATION, FRAME = b"ANIM", b"ANMF"
+ANIMATION_FLAG = 0x02
+FRAME_FIELDS_BYTES = 16
+"""Place, size, duration and flags of a frame, before its picture."""
+PARTIAL = "an animation whose only frame is smaller than itself cannot be processed"
+RIFF_HEADER_BYTES, CHUNK_HEADER_BYTES = 12, 8
 C2PA = b"C2PA"
 
 FRAME_START = b"\x9d\x01\x2a"
@@ -39,8 +47,10 @@ QUALITY = 90
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo, and note how it is coded."""
-    frame = _image_chunk(data)
+    """Decode a still photo, and note how it is coded; an animation of one frame becomes one."""
+    still = as_still(data)
+    notes = (ONE_FRAME,) if still != data else ()
+    data, frame = still, _image_chunk(still)
     width, height, _ = _read_frame(frame)
     refuse_large(width, height, max_pixels)  # libwebp takes memory as soon as it opens a file
     image = open_image(data, ["WEBP"], max_pixels)
@@ -48,8 +58,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     if image.mode == "RGBA":
         pixels, alpha = np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3])
     if frame.type == LOSSLESS:
-        return Photo(pixels, alpha, WEBP, data, {"lossless": True, "exact": True})
-    return Photo(pixels, alpha, WEBP, data, {"quality": estimate_quality(frame.data)})
+        return Photo(pixels, alpha, WEBP, data, {"lossless": True, "exact": True}, notes)
+    return Photo(pixels, alpha, WEBP, data, {"quality": estimate_quality(frame.data)}, notes)
 
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
@@ -70,7 +80,7 @@ def chunks(data: bytes) -> Iterator[Chunk]:
 
 def _chunks(data: bytes) -> Iterator[Chunk]:
     stop = _form_end(data)
-    position = 12
+    position = RIFF_HEADER_BYTES
     while position < stop:
         length = int.from_bytes(data[position + 4 : position + 8], "little")
         end = position + 8 + length
@@ -85,7 +95,33 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
 
 def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
     """Yield the data of the chunk that new pixels replace, VP8 or VP8L."""
-    yield _image_chunk(data).data
+    yield _image_chunk(as_still(data)).data
+
+
+def as_still(data: bytes) -> bytes:
+    """Return an animation of one frame as a still photo, and other files as they are.
+
+    Raises:
+        PhotoError: If the frame is smaller than the animation.
+        ValueError: If the file is no WebP or is cut off.
+    """
+    parts = list(chunks(data))
+    frames = [chunk.data for chunk in parts if chunk.type == FRAME]
+    if len(frames) != 1 or parts[0].type != EXTENDED or parts[0].data[0] & ANIMATION_FLAG == 0:
+        return data
+    frame, header = frames[0], bytearray(parts[0].raw)
+    if frame[:6] != bytes(6) or frame[6:12] != parts[0].data[4:10]:  # place and size
+        raise PhotoError(PARTIAL)
+    header[8] &= ~ANIMATION_FLAG
+    picture = frame[FRAME_FIELDS_BYTES:]
+    body = bytearray(b"WEBP" + header)
+    for chunk in parts[1:]:
+        if chunk.type == FRAME:
+            body += picture + bytes(len(picture) % 2)
+        elif chunk.type != ANIMATION:
+            body += chunk.raw
+    form = b"RIFF" + len(body).to_bytes(4, "little") + body
+    return form + data[_form_end(data) :]
 
 
 def splice(original: bytes, coded: bytes) -> Encoded:
@@ -275,13 +311,26 @@ def _image_chunk(data: bytes) -> Chunk:
     """
     found: dict[bytes, Chunk] = {}
     for chunk in chunks(data):
-        if chunk.type in ANIMATION:
-            raise PhotoError("animations cannot be processed")
+        if chunk.type in (ANIMATION, FRAME):
+            raise PhotoError(ANIMATED)
         found.setdefault(chunk.type, chunk)
     frame = found.get(LOSSY) or found.get(LOSSLESS)
     if frame is None:
         raise ValueError("has no pixels")
     return frame
+
+
+def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
+    """Redraw the pictures in a file's EXIF block."""
+    position = RIFF_HEADER_BYTES
+    for chunk in chunks(data):
+        if chunk.type == b"EXIF":
+            exif = from_byte_order(chunk.data)
+            new = in_exif(exif, redraw)
+            stop = position + CHUNK_HEADER_BYTES + len(chunk.data)
+            return replace(new, data=data[: stop - len(exif)] + new.data + data[stop:])
+        position += len(chunk.raw)
+    return Redrawn(data)
 
 
 def stripped(data: bytes) -> bytes:
@@ -300,6 +349,7 @@ CODEC = Codec(
     coded_pixels=coded_pixels,
     metadata=read_metadata,
     stripped=stripped,
+    redraw=redraw,
     # 14 bits hold a side in the headers of VP8 and VP8L.
     target=Target(_write, longest_side=16_383, is_8_bit=True, has_quality=True),
 )

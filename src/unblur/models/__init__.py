@@ -1,1 +1,1 @@
-"""Trained weights by name: the catalog, download, import and loading."""
+"""Trained weights by name: the catalog, download, import, export and loading."""

@@ -41,12 +41,14 @@ class Model:
     good_at: str
     bad_at: str
     url: str = ""
-    """Where the file can be downloaded; empty if it is part of the package."""
+    """Where programs can download the file; empty if they cannot."""
+    page: str = ""
+    """Where people can download it with a browser, if programs cannot."""
 
     @property
     def is_embedded(self) -> bool:
         """Whether the weights are part of the package."""
-        return not self.url
+        return not self.url and not self.page
 
 
 def _published(name: str, config: SRNConfig, parameters: int, good_at: str, bad_at: str) -> Model:
@@ -68,6 +70,34 @@ def _published(name: str, config: SRNConfig, parameters: int, good_at: str, bad_
     )
 
 
+def _real_blur(name: str, folder: str, training_data: str, good_at: str, page: str) -> Model:
+    """Describe a network of POSTECH: `srn-color`, trained on photos of real blur.
+
+    Args:
+        name: Its name here.
+        folder: The folder of its checkpoint, as the authors' README names it.
+        training_data: The photos that it was trained on.
+        good_at: What these photos show.
+        page: The authors' repository, whose README has the links to the weights.
+    """
+    return Model(
+        name=name,
+        config=SRNConfig(channels=3),
+        parameters=6_881_251,
+        file=folder,
+        size=None,
+        sha256=None,
+        license="none stated for the weights; MIT for the code of SRN",
+        training_data=training_data,
+        source=f"Rim et al.; {page}",
+        good_at=good_at,
+        bad_at="speed: 6 times as slow as srn-compact; otherwise not tested by this project",
+        page=page,
+    )
+
+
+_REALBLUR, _RSBLUR = "https://github.com/rimchang/RealBlur", "https://github.com/rimchang/RSBlur"
+
 MODELS = {
     model.name: model
     for model in (
@@ -81,7 +111,7 @@ MODELS = {
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
-            source="this project; weights/README.md tells how it was trained",
+            source="the authors of unblur; weights/README.md tells how it was trained",
             good_at="camera shake and motion, on a CPU",
             bad_at="focus blur, streaks longer than 30 pixels",
         ),
@@ -105,6 +135,27 @@ MODELS = {
             8_056_609,
             good_at="strong blur: the network of the paper, with its best figures",
             bad_at="colour, which may ring at edges; 25 times as slow as srn-compact",
+        ),
+        _real_blur(
+            "srn-realblur-j",
+            "RealBlurJ_pre_trained+GOPRO+BSD500",
+            "RealBlur-J (ECCV 2020, CC BY 4.0), after and with GoPro and blurred BSD500",
+            "camera shake in low light, in JPEG photos as cameras write them",
+            _REALBLUR,
+        ),
+        _real_blur(
+            "srn-realblur-r",
+            "RealBlurR_pre_trained+GOPRO+BSD500",
+            "RealBlur-R (ECCV 2020, CC BY 4.0), after and with GoPro and blurred BSD500",
+            "camera shake in low light, in photos developed from camera RAW",
+            _REALBLUR,
+        ),
+        _real_blur(
+            "srn-rsblur",
+            "SRN-Deblur_RSBlur_real",
+            "the real photos of RSBlur (ECCV 2022, CC BY 4.0)",
+            "real motion blur; 32.53 dB on the test photos of RSBlur, according to its authors",
+            _RSBLUR,
         ),
     )
 }
@@ -158,6 +209,11 @@ def repair_hint(model: str | Path) -> str:
     known = MODELS.get(str(model))
     if known and known.is_embedded:
         return "to repair it, run: pip install --force-reinstall --no-deps unblur"
+    if known and known.page:
+        return (
+            f"to get it, download {known.file} from {known.page} with a browser, and run: "
+            f"unblur models import FILE --name {known.name}"
+        )
     if known:
         return f"to get it, run: unblur models download {known.name}"
     if is_model_name(str(model)) and path.parent == models_folder():

@@ -24,7 +24,7 @@ from torch import Tensor
 from unblur.config import MODELS_VARIABLE, NO_HOME
 from unblur.errors import PhotoError, UsageError, WeightsError
 from unblur.models.catalog import MODELS, errors_as_weights_errors, installed_path, is_model_name
-from unblur.models.published import load_published, recognise
+from unblur.models.published import CONFIGS, load_published, recognise
 from unblur.models.tensorflow_checkpoint import LARGEST_INDEX_BYTES, TensorFlowCheckpoint
 from unblur.models.weights import (
     CONFIG_KEY,
@@ -72,7 +72,7 @@ def read_networks(path: Path, wanted: set[str] | None = None) -> dict[str, SRN]:
     """
     with errors_as_weights_errors(path):
         if prefix := _checkpoint_prefix(path):
-            return {recognise(TensorFlowCheckpoint(prefix)): load_published(prefix)}
+            return {_checkpoint_name(prefix): load_published(prefix)}
         with path.open("rb") as file:
             head = file.read(16)
         if head.startswith(b"PK"):
@@ -189,6 +189,14 @@ def _checkpoint_prefix(path: Path) -> Path | None:
     if not name or not path.with_name(f"{name}.index").is_file():
         return None
     return path.with_name(name)
+
+
+def _checkpoint_name(prefix: Path) -> str:
+    """Return a default name: that of the network, or of the file if it may be any network."""
+    name = recognise(TensorFlowCheckpoint(prefix), str(prefix.absolute()))
+    step = prefix.name.rpartition("-")[2]
+    is_of_other_training = step.isdecimal() and int(step) != PUBLISHED_STEP
+    return prefix.name if name in CONFIGS and is_of_other_training else name
 
 
 def _read_safetensors(path: Path) -> SRN:
@@ -309,7 +317,7 @@ def _read_archive(archive: zipfile.ZipFile, wanted: set[str] | None) -> dict[str
             prefix = Path(folder) / "checkpoint"
             try:
                 _copy(archive, checkpoint.index, Path(f"{prefix}.index"), LARGEST_INDEX_BYTES)
-                name = recognise(TensorFlowCheckpoint(prefix))
+                name = recognise(TensorFlowCheckpoint(prefix), checkpoint.prefix)
                 if name in found or (wanted is not None and name not in wanted):
                     continue
                 for ending, member in checkpoint.shards.items():

@@ -27,27 +27,40 @@ def limit_openmp_spinning() -> None:
 
 
 def load_deblurrer(
-    weights: Weights | SRN, engine: Engine, *, reserved: int = 0, warn: Callable[[str], None]
+    weights: Weights | SRN,
+    engine: Engine,
+    *,
+    is_named: bool | None = None,
+    reserved: int = 0,
+    warn: Callable[[str], None],
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Deblurrer:
     """Load a network onto a device, after testing that the device computes correctly.
+
+    The test is made once for each version of PyTorch and of the driver.
 
     Args:
         weights: The network's weights, or the network itself on the CPU.
         engine: Where and how to run the network.
+        is_named: Whether the user wants this device and no other: a lost one is not replaced by
+            the CPU. By default, whether ``engine`` names one.
         reserved: Bytes of main memory that are needed for something else.
         warn: Called with a sentence that the user should read, now or later.
+        tell: Called with a sentence for the curious.
 
     Raises:
         WeightsError: If the weights are damaged.
         DeviceError: If a device was asked for and is missing or computes wrongly.
-        UsageError: If the tile is too small, or ncnn is asked for on a GPU.
+        UsageError: If the tile is too small, no device has the name, or ncnn is asked for on a GPU.
     """
     limit_openmp_spinning()
+    from unblur.models.verdicts import VerdictFile
     from unblur.models.weights import Weights, load_network
     from unblur.network.backends import load_ncnn
+    from unblur.network.checked_devices import CheckedDevices
     from unblur.network.deblurrer import Deblurrer
     from unblur.network.devices import use_threads
-    from unblur.network.self_test import working_device
+    from unblur.network.trouble import Trouble
 
     if engine.threads:
         use_threads(None if engine.threads == "auto" else engine.threads)
@@ -57,5 +70,8 @@ def load_deblurrer(
             raise UsageError(f"--engine ncnn uses the CPU, so --device {engine.device} is refused")
         engine = replace(engine, device="cpu")
     network = load_network(weights) if isinstance(weights, Weights) else weights
-    device = working_device(network, engine.device, warn).name
-    return Deblurrer(network, replace(engine, device=device), reserved=reserved, warn=warn)
+    devices = CheckedDevices(network, engine.device, VerdictFile(), warn=warn, tell=tell)
+    if is_named is None:
+        is_named = engine.device != "auto"
+    fatal = {Trouble.LOST} if is_named else set()
+    return Deblurrer(network, engine, devices=devices, fatal=fatal, reserved=reserved, warn=warn)

@@ -1,7 +1,7 @@
-"""The three networks that the authors of SRN published, and how to read their weights.
+"""The networks that researchers published as TensorFlow checkpoints, and how to read them.
 
 https://github.com/jiangsutx/SRN-Deblur (MIT); the variables are named in its
-``models/model.py``.
+``models/model.py``. https://github.com/rimchang/RSBlur trains the same graph on other photos.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
 
 CONFIGS = {name: MODELS[name].config for name in ("srn-color", "srn-gray", "srn-lstm")}
+"""The three graphs, by the names of the networks that the authors of SRN published."""
 SCOPE = "g_net/"
 """Variables outside this scope are the optimiser's."""
 
@@ -50,7 +51,7 @@ def load_published(prefix: Path) -> SRN:
         WeightsError: With the first difference, if it is damaged or of another network.
     """
     checkpoint = TensorFlowCheckpoint(prefix)
-    config = CONFIGS[recognise(checkpoint)]
+    config = CONFIGS[recognise_graph(checkpoint)]
     layers = variable_names(config)
     _refuse_surplus(checkpoint, set(layers.values()))
     weights = {}
@@ -64,8 +65,26 @@ def load_published(prefix: Path) -> SRN:
         return build_network(config, weights)
 
 
-def recognise(checkpoint: TensorFlowCheckpoint) -> str:
-    """Return the name of a checkpoint's network; raise `WeightsError` if it is no published one."""
+def recognise(checkpoint: TensorFlowCheckpoint, origin: str) -> str:
+    """Return the name of a checkpoint's network.
+
+    Args:
+        checkpoint: The checkpoint.
+        origin: Its path where it comes from. Networks of the same graph differ only in their
+            weights, and are known by the folders in which their authors publish them.
+
+    Raises:
+        WeightsError: If it is none of the published graphs.
+    """
+    graph = recognise_graph(checkpoint)
+    for model in MODELS.values():
+        if model.page and model.config == MODELS[graph].config and model.file in origin:
+            return model.name
+    return graph
+
+
+def recognise_graph(checkpoint: TensorFlowCheckpoint) -> str:
+    """Return the name of a checkpoint's graph, one of `CONFIGS`, or raise `WeightsError`."""
     entry = checkpoint.entries.get(f"{SCOPE}dec1_0/biases")
     channels = entry.shape[0] if entry and entry.shape else 0
     recurrent = f"{SCOPE}convLSTM/LSTM_conv/weights" in checkpoint.entries

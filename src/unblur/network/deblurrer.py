@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from functools import cache, partial
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 
-from unblur.errors import UsageError
+from unblur.errors import DeviceError
 from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import DeviceNetwork, Network
-from unblur.network.devices import choose_device, choose_precision, is_lost, is_out_of_memory
+from unblur.network.devices import Devices, OneDevice, choose_device
 from unblur.network.memory import (
     RESIDENT_SHARE,
-    SMALLEST_TILE_PX,
     automatic_tile,
     largest_tile,
     photo_needs,
+    require_device_memory,
     resident_bytes,
     tile_budget,
 )
@@ -30,21 +29,13 @@ from unblur.network.photo_run import PhotoRun, Progress
 from unblur.network.scales import Tiles
 from unblur.network.srn_memory import tile_bytes_per_pixel
 from unblur.network.transfer import IN_MAIN_MEMORY
+from unblur.network.trouble import Setback, Trouble, setback_of
 from unblur.network.views import ALL_VIEWS
-from unblur.options import Engine
+from unblur.options import SMALLEST_TILE_PX, Engine
 
 T = TypeVar("T")
 Finished: TypeAlias = tuple[Pixels, dict[str, Any]]
 """A deblurred photo, and the device and tile that made it."""
-
-
-@dataclass(frozen=True)
-class _Trouble:
-    """Why a device could not deblur a photo."""
-
-    problem: str
-    is_full: bool
-    """Whether its memory ran out; otherwise it is lost."""
 
 
 class Deblurrer:
@@ -58,14 +49,17 @@ class Deblurrer:
     Args:
         network: The network on the CPU; it stays there, and the device gets a copy.
         engine: Where and how to run the network. Its model and threads are not used here.
-        precision: Type that convolutions compute in; by default the device's fastest.
+        devices: Chooses the device and its precision for each photo; by default the device that
+            ``engine`` names, without a test.
+        precision: Type that convolutions compute in; by default the one that ``devices`` chooses.
+        fatal: Troubles of the device after which the CPU must not go on: with `Trouble.LOST` a
+            photo raises `DeviceError`, and with others the device's own error.
         reserved: Bytes of main memory that the network, the photo and its result must leave.
         warn: Called when memory ran out or the device was lost, with a sentence that says how
             the work goes on; never twice with the same sentence.
 
     Raises:
         DeviceError: If the device is not there.
-        UsageError: If the tile is too small.
     """
 
     def __init__(
@@ -73,7 +67,9 @@ class Deblurrer:
         network: Network,
         engine: Engine,
         *,
+        devices: Devices | None = None,
         precision: torch.dtype | None = None,
+        fatal: Collection[Trouble] = (),
         reserved: int = 0,
         warn: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -82,8 +78,12 @@ class Deblurrer:
         self._network, self._precision = network, precision
         self.config = network.config
         self.views = ALL_VIEWS[: engine.views]
-        self.kind = choose_device(engine.device)
-        """Where the next photo is deblurred; the CPU if the device was lost."""
+        self._devices = devices or OneDevice(choose_device(engine.device))
+        self._fatal, self._is_lost = fatal, False
+        self.kind = self._devices.first()
+        """Where the latest photo was begun."""
+        self.overflowed = False
+        """Whether the values of any photo overflowed, so that it was computed in float32."""
         self._networks: dict[str, DeviceNetwork] = {}
         self.tile = self._wanted_tile(self.kind)
         """Side of the largest tile, a square, in pixels, for the memory that is free now."""
@@ -92,9 +92,7 @@ class Deblurrer:
             "engine": self._backend_on(self.kind),
             "tile": self.tile,
         }
-        """Device, library and tile of the latest photo that was finished, for reports."""
-        if self.tile < SMALLEST_TILE_PX:
-            raise UsageError(f"a tile needs at least {SMALLEST_TILE_PX} pixels, not {self.tile}")
+        """Device, library and tile of the latest photo, as reports contain them."""
 
     def __call__(self, image: Pixels, on_progress: Progress = None) -> Pixels:
         """Deblur a photo: `start`, and wait for the result; see there."""
@@ -114,10 +112,10 @@ class Deblurrer:
         Returns:
             The photo under way. All errors are raised by its `Pending.result`.
         """
-        kind = self.kind
-        if kind is CPU:
-            return Pending(lambda: self._noted(self._run_now(image, on_progress, CPU)))
         try:
+            kind = self.kind = CPU if self._is_lost else self._devices.first()
+            if kind is CPU:
+                return Pending(lambda: self._noted(self._run_now(image, on_progress, CPU)))
             run = self._try(kind, lambda: self._start(image, on_progress, kind))
         except Exception as error:
             return Pending(partial(_fail, error))
@@ -135,40 +133,55 @@ class Deblurrer:
     def _run_now(
         self, image: Pixels, on_progress: Progress, kind: DeviceKind, is_kept_out: bool = False
     ) -> Finished:
-        run = self._make_run(image, on_progress, kind, is_kept_out)
-        return run.finish(), run.used
+        return self._result(self._make_run(image, on_progress, kind, is_kept_out))
+
+    def _result(self, run: PhotoRun) -> Finished:
+        pixels = run.finish()
+        self.overflowed |= run.overflowed
+        return pixels, run.used
 
     def _finish(
-        self, image: Pixels, on_progress: Progress, kind: DeviceKind, run: PhotoRun | _Trouble
+        self, image: Pixels, on_progress: Progress, kind: DeviceKind, run: PhotoRun | Setback
     ) -> Finished:
         """Wait for a device; if it cannot deblur the photo, do it with less, then on the CPU."""
-        if isinstance(run, _Trouble):
-            done: Finished | _Trouble = run
+        if isinstance(run, Setback):
+            done: Finished | Setback = run
         else:
-            done = self._try(kind, lambda: (run.finish(), run.used))
-        if isinstance(done, _Trouble) and done.is_full and self._takes_much(image, kind):
+            done = self._try(kind, lambda: self._result(run))
+        is_full = isinstance(done, Setback) and done.trouble is Trouble.FULL
+        if is_full and self._takes_much(image, kind):
             done = self._try(kind, lambda: self._run_now(image, on_progress, kind, True))
-        if not isinstance(done, _Trouble):
+        if not isinstance(done, Setback):
             return done
-        self.warn(f"{done.problem} on {kind.name}: going on with the CPU")
-        if not done.is_full:
-            self.kind = CPU
+        self.warn(f"{done.problem} on {kind.shown(torch)}: going on with the CPU")
+        if done.trouble is Trouble.LOST:
             self._networks.pop(kind.name, None)
         return self._run_now(image, on_progress, CPU)
 
-    def _try(self, kind: DeviceKind, act: Callable[[], T]) -> T | _Trouble:
+    def _try(self, kind: DeviceKind, act: Callable[[], T]) -> T | Setback:
         """Do something on a device, and return the result, or what is wrong with the device.
 
         When it returns, the tensors of a failed attempt are freed.
+
+        Raises:
+            DeviceError: If the device is lost, and the CPU must not go on.
         """
         try:
-            return act()
+            with kind.selected(torch):
+                return act()
         except Exception as error:
-            if is_out_of_memory(error):
-                return _Trouble("out of memory", is_full=True)
-            if is_lost(kind, error):
-                return _Trouble(str(error).splitlines()[0], is_full=False)
-            raise
+            setback = setback_of(kind, error)
+            if setback is None:
+                raise
+            self._is_lost |= setback.trouble is Trouble.LOST  # for the photo that comes next, too
+            if setback.trouble not in self._fatal:
+                return setback
+            if setback.trouble is not Trouble.LOST:
+                raise
+            raise DeviceError(
+                f"device {kind.shown(torch)} was lost: {setback.problem}; run again, or with "
+                "--device auto, which goes on with the CPU"
+            ) from error
 
     def _make_run(
         self, image: Pixels, on_progress: Progress, kind: DeviceKind, is_kept_out: bool = False
@@ -181,6 +194,7 @@ class Deblurrer:
             kind: The device.
             is_kept_out: Whether the photo must stay in main memory.
         """
+        require_device_memory(kind, self.config, self._precision_on(kind))
         if kind.name not in self._networks:
             precision, backend = self._precision_on(kind), self._backend_on(kind)
             self._networks[kind.name] = DeviceNetwork(self._network, kind, precision, backend)
@@ -189,6 +203,7 @@ class Deblurrer:
         if resident > RESIDENT_SHARE * tile_budget(kind):
             resident = 0
         tile = self._largest_tile(image, kind, resident)
+        self.used = {"device": kind.name, "engine": network.backend, "tile": tile}
         return PhotoRun(
             image,
             network,
@@ -202,7 +217,7 @@ class Deblurrer:
     def _precision_on(self, kind: DeviceKind) -> torch.dtype:
         if kind is CPU and self.engine.backend == "ncnn":
             return torch.float32
-        return self._precision or choose_precision(kind)
+        return self._precision or self._devices.precision(kind)
 
     def _backend_on(self, kind: DeviceKind) -> Backend:
         return choose_backend(self.engine.backend, kind, self._precision_on(kind))
@@ -217,10 +232,12 @@ class Deblurrer:
 
     def _wanted_tile(self, kind: DeviceKind, resident: int = 0) -> int:
         """Return the tile that was asked for, or the largest for the device's free memory."""
-        if self.engine.tile != "auto":
-            return self.engine.tile
+        tile = self.engine.tile
+        if tile != "auto" and not kind.hangs_if_full:
+            return tile
         precision, backend = self._precision_on(kind), self._backend_on(kind)
-        return automatic_tile(self.config, precision, kind, resident, backend)
+        fitting = automatic_tile(self.config, precision, kind, resident, backend)
+        return fitting if tile == "auto" else min(tile, fitting)
 
     def _largest_tile(self, image: Pixels, kind: DeviceKind, resident: int) -> int:
         """Return the largest tile with which a photo stays within its memory.

@@ -1,15 +1,24 @@
 """The kinds of devices that can run the network, one row each.
 
 The functions of a row take the module `torch` as their argument. So ``--help`` can list the names
-without importing it.
+without importing it. They describe the device that PyTorch has selected, see `DeviceKind.selected`.
+
+`torch.accelerator` could replace some of them, but PyTorch has it only from version 2.6 on, tells
+free memory by it only from 2.9 on, and neither names the hardware nor knows its data types.
 """
 
 from __future__ import annotations
 
+import contextlib
 import platform
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
+
+from unblur.errors import UsageError
 
 Torch: TypeAlias = Any
 """The module `torch`, or the part of it for one kind."""
@@ -17,10 +26,10 @@ Torch: TypeAlias = Any
 
 @dataclass(frozen=True)
 class DeviceKind:
-    """A kind of device."""
+    """A kind of device, or one device of a kind."""
 
     name: str
-    """Value for ``--device``, and the name of the type in PyTorch."""
+    """Value for ``--device``; a device with a number ends with it: ``cuda:1``."""
     build: Callable[[Torch], str]
     """Names what PyTorch was built for; empty if it was built without this kind."""
     is_available: Callable[[Torch], bool]
@@ -28,23 +37,62 @@ class DeviceKind:
     """Returns the name of the model."""
     has_bfloat16: Callable[[Torch], bool]
     """Tells whether bfloat16 is faster than float32."""
+    count: Callable[[Torch], int] = lambda torch: 1
+    """Returns how many devices of the kind there are, if it is available."""
+    select: Callable[[Torch, int], AbstractContextManager[Any]] = lambda torch, number: (
+        contextlib.nullcontext()
+    )
+    """Makes a device the current one of its kind while the context lasts."""
     free_memory: Callable[[Torch], int] | None = None
     """Returns the free bytes of the device's own memory; ``None``: it uses main memory."""
+    hangs_if_full: bool = False
+    """Whether it hangs when memory runs out, so that memory must be counted beforehand."""
     empty_cache: Callable[[Torch], None] = lambda torch: None
     """Returns memory that PyTorch keeps for later use to the system."""
+    driver: Callable[[Torch], str] = lambda torch: ""
+    """Returns the version of the driver, as far as it is known; takes no measurable time."""
+    alias: Callable[[Torch], str] = lambda torch: ""
+    """Returns the name that users know if it is not ``name``: ``ROCm``."""
     makers: tuple[str, ...] = ()
     """Makers of the GPUs, as in `unblur.network.gpus.Gpu`."""
     memory_words: tuple[str, ...] = ()
     """Parts of PyTorch's error messages that mean that memory ran out, in lower case."""
     lost_words: tuple[str, ...] = ()
     """Parts of messages that mean that the device cannot be used any more, in lower case."""
-    torch_type: str = ""
-    """Name of the type in PyTorch if it is not ``name``."""
+    refusal_words: tuple[str, ...] = ()
+    """Parts of messages about one operation, after which the device may still work."""
+    number: int | None = None
+    """Which device of the kind; ``None``: the one that PyTorch takes itself."""
+
+    @property
+    def torch_type(self) -> str:
+        """Name of the kind in PyTorch, which has no number."""
+        return self.name.partition(":")[0]
 
     @property
     def device(self) -> str:
         """What PyTorch takes as a device."""
-        return self.torch_type or self.name
+        return self.torch_type if self.number is None else f"{self.torch_type}:{self.number}"
+
+    def numbered(self, number: int) -> DeviceKind:
+        """Return one device of the kind."""
+        return replace(self, name=f"{self.name}:{number}", number=number)
+
+    def each(self, torch: Torch) -> tuple[DeviceKind, ...]:
+        """Return every device of an available kind; a single one needs no number."""
+        count = self.count(torch)
+        return (self,) if count == 1 else tuple(self.numbered(number) for number in range(count))
+
+    def selected(self, torch: Torch) -> AbstractContextManager[Any]:
+        """Make the device the current one of its kind while the context lasts."""
+        if self.number is None:
+            return contextlib.nullcontext()
+        return self.select(torch, self.number)
+
+    def shown(self, torch: Torch) -> str:
+        """Return the name for messages: ``cuda:1``, or ``cuda (ROCm)``."""
+        alias = self.alias(torch)
+        return f"{self.name} ({alias})" if alias else self.name
 
 
 def bf16_instructions(torch: Torch) -> dict[str, bool]:
@@ -68,9 +116,18 @@ def _cuda_build(torch: Torch) -> str:
     return f"ROCm {torch.version.hip}" if torch.version.hip else ""
 
 
-def _cuda_hardware(torch: Torch) -> str:
-    name, count = torch.cuda.get_device_name(0), torch.cuda.device_count()
-    return f"{name}, the first of {count}" if count > 1 else str(name)
+def _cuda_driver(torch: Torch) -> str:
+    """Return what Linux reports of the loaded driver, and the version of CUDA's interface."""
+    reports = ("/proc/driver/nvidia/version", "/sys/module/amdgpu/version")
+    parts = [platform.release(), *(_first_line(Path(report)) for report in reports)]
+    return " ".join((*parts, str(torch.cuda.get_device_capability())))
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text().partition("\n")[0]
+    except (OSError, UnicodeError):
+        return ""
 
 
 def _free(module: Torch) -> int:
@@ -78,14 +135,22 @@ def _free(module: Torch) -> int:
     return int(module.mem_get_info()[0] + module.memory_reserved() - module.memory_allocated())
 
 
+HARMLESS_TEXTS = (
+    *("invalid argument", "invalid configuration argument", "operation not supported"),
+    *("no kernel image is available", "too many resources requested for launch"),
+    *("invalid device function", "invalid resource handle", "invalid value"),
+)
+"""Errors of CUDA and HIP after which a process can go on; most others are returned by each later
+call. https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html (cudaError)"""
+
 CPU = DeviceKind(
     "cpu",
     build=lambda torch: "CPU",
     is_available=lambda torch: True,
     hardware=_cpu_name,
     has_bfloat16=lambda torch: any(bf16_instructions(torch).values()),
-    # PyTorch's allocator on Linux and macOS, and on Windows
-    memory_words=("can't allocate memory", "not enough memory"),
+    # PyTorch's allocator on Linux and macOS, and on Windows; C++ libraries
+    memory_words=("can't allocate memory", "not enough memory", "bad_alloc"),
 )
 
 KINDS = (
@@ -93,19 +158,26 @@ KINDS = (
         "cuda",  # ROCm, too
         build=_cuda_build,
         is_available=lambda torch: torch.cuda.is_available(),
-        hardware=_cuda_hardware,
+        hardware=lambda torch: str(torch.cuda.get_device_name()),
         has_bfloat16=lambda torch: torch.cuda.is_bf16_supported(including_emulation=False),
+        count=lambda torch: int(torch.cuda.device_count()),
+        select=lambda torch, number: torch.cuda.device(number),
         free_memory=lambda torch: _free(torch.cuda),
         empty_cache=lambda torch: torch.cuda.empty_cache(),
+        driver=_cuda_driver,
+        alias=lambda torch: "ROCm" if torch.version.hip else "",
         makers=("NVIDIA", "AMD"),
-        # cuBLAS and cuDNN fail to initialise, and cuDNN finds no algorithm, if memory is full.
+        # If memory is full, cuBLAS and cuDNN fail to initialise, and cuDNN finds no algorithm.
         memory_words=(
-            *("out of memory", "alloc_failed", "allocation_failed", "allocfailed"),
-            *("status_not_initialized", "unable to find a valid cudnn algorithm"),
+            *("out of memory", "outofmemory", "memoryallocation", "memory_error"),
+            *("alloc_failed", "allocation_failed", "allocfailed", "status_not_initialized"),
+            *("unable to find a valid cudnn algorithm", "unable to find an engine to execute"),
         ),
-        lost_words=(
-            *("cuda error", "cuda driver error", "cudnn error", "cudnn_status_"),
-            *("cublas_status_", "hip error", "hipblas_status_", "miopen error", "miopenstatus"),
+        lost_words=("cuda error", "cuda driver error", "hip error"),
+        refusal_words=(
+            *("cudnn error", "cudnn_status_", "cublas_status_", "cudnn frontend error"),
+            *("hipblas_status_", "rocblas_status_", "miopen error", "miopenstatus"),
+            *(f"{name} error: {text}" for name in ("cuda", "hip") for text in HARMLESS_TEXTS),
         ),
     ),
     DeviceKind(
@@ -115,8 +187,12 @@ KINDS = (
         hardware=lambda torch: "Apple GPU",
         has_bfloat16=lambda torch: False,
         empty_cache=lambda torch: torch.mps.empty_cache(),
+        driver=lambda torch: platform.mac_ver()[0],
         makers=("Apple",),
-        memory_words=("mps backend out of memory", "insufficient memory"),
+        memory_words=(
+            *("mps backend out of memory", "insufficient memory", "outofmemory"),
+            *("failed to allocate private mtlbuffer", "invalid buffer size"),
+        ),
         lost_words=("command buffer exited with error", "kiogpucommandbuffercallbackerror"),
     ),
     DeviceKind(
@@ -124,15 +200,39 @@ KINDS = (
         build=lambda torch: f"XPU {v}" if (v := getattr(torch.version, "xpu", None)) else "",
         # PyTorch before 2.7 cannot tell how much memory is free.
         is_available=lambda torch: torch.xpu.is_available() and hasattr(torch.xpu, "mem_get_info"),
-        hardware=lambda torch: str(torch.xpu.get_device_name(0)),
+        hardware=lambda torch: str(torch.xpu.get_device_name()),
         has_bfloat16=lambda torch: bool(
-            getattr(torch.xpu.get_device_properties(0), "has_bfloat16_conversions", False)
+            getattr(torch.xpu.get_device_properties(), "has_bfloat16_conversions", False)
         ),
+        count=lambda torch: int(torch.xpu.device_count()),
+        select=lambda torch, number: torch.xpu.device(number),
         free_memory=lambda torch: _free(torch.xpu),
+        hangs_if_full=True,
         empty_cache=lambda torch: torch.xpu.empty_cache(),
-        memory_words=("xpu out of memory", "out_of_device_memory", "out_of_host_memory"),
+        driver=lambda torch: str(
+            getattr(torch.xpu.get_device_properties(), "driver_version", "unknown")
+        ),
+        memory_words=(
+            *("xpu out of memory", "out_of_device_memory", "out_of_host_memory"),
+            *("out_of_resources", "allocation_failure"),
+        ),
         lost_words=("device_lost", "backend failed with error", "native api failed"),
+        refusal_words=("could not create a primitive", "could not execute a primitive"),
     ),
     CPU,
 )
 """All kinds, fastest first: ``auto`` takes the first that is available."""
+
+
+def parse_device(name: str) -> tuple[DeviceKind, int | None]:
+    """Read the name of a device: the name of a kind, perhaps with a number.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    match = re.fullmatch(r"([a-z]+)(?::([0-9]{1,4}))?", name)
+    kind = next((kind for kind in KINDS if match and kind.name == match[1]), None)
+    if match is None or kind is None:
+        names = ", ".join(["auto", *(kind.name for kind in KINDS)])
+        raise UsageError(f"{name!r} is no device: choose one of {names}, or cuda:1")
+    return kind, int(match[2]) if match[2] else None

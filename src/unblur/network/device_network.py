@@ -104,7 +104,7 @@ class DeviceNetwork:
         return self._copies[key]
 
     def _make_copy(self, precision: torch.dtype, is_transposed: bool) -> Network:
-        if self.kind is CPU:  # its convolutions reorder weights anyway
+        if self.kind is CPU:  # casting anew costs nothing there, a copy would take memory
             turned = self._on_cpu.transposed() if is_transposed else self._on_cpu
             return _with_ncnn(turned) if self.backend == "ncnn" else turned
         copy = deepcopy(self._on_cpu)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 import torch
@@ -11,30 +13,38 @@ import torch
 from unblur.cgroups import own_groups
 from unblur.errors import DeviceError
 from unblur.network import device_kinds
-from unblur.network.device_kinds import DeviceKind
-from unblur.network.gpus import find_gpus, install_command
+from unblur.network.device_kinds import DeviceKind, parse_device
+from unblur.network.gpus import PLATFORMS, find_gpus, install_command
+from unblur.words import one_of
 
 
 def choose_device(name: str) -> DeviceKind:
-    """Return the kind of device with a name; ``auto`` takes the fastest that is available.
+    """Return the device with a name, such as ``cuda`` or ``cuda:1``.
+
+    ``auto`` takes the fastest that is available.
 
     Raises:
         DeviceError: If the named device is missing; there is no silent fallback.
+        UsageError: If it is not the name of a device.
     """
-    available = available_devices()
     if name == "auto":
-        return available[0]
-    kind = next(kind for kind in device_kinds.KINDS if kind.name == name)
-    if kind not in available:
+        return available_devices()[0]
+    kind, number = parse_device(name)
+    if not kind.is_available(torch):
         raise DeviceError(
             f"device {name} is not available: {_why_missing(kind)}; use --device auto or cpu"
         )
-    return kind
+    if number is None:
+        return kind
+    if number >= (count := kind.count(torch)):
+        names = one_of([kind.numbered(number).name for number in range(count)])
+        raise DeviceError(f"device {name} is not available: there is only {names}")
+    return kind if kind is device_kinds.CPU else kind.numbered(number)
 
 
 def kind_of(device: torch.device) -> DeviceKind:
     """Return the kind of a device of PyTorch."""
-    return next(kind for kind in device_kinds.KINDS if kind.device == device.type)
+    return next(kind for kind in device_kinds.KINDS if kind.torch_type == device.type)
 
 
 def available_devices() -> list[DeviceKind]:
@@ -45,9 +55,35 @@ def available_devices() -> list[DeviceKind]:
 def _why_missing(kind: DeviceKind) -> str:
     if kind.build(torch):
         return "PyTorch sees no GPU or driver"
-    reason = f"this PyTorch is a build without {kind.name.upper()}"
     gpu = next((gpu for gpu in find_gpus() if gpu.maker in kind.makers), None)
+    platform = PLATFORMS[gpu.maker] if gpu else kind.name.upper()
+    reason = f"this PyTorch is a build without {platform}"
     return f"{reason} (for one with it, run: {install_command(gpu)})" if gpu else reason
+
+
+class Devices(Protocol):
+    """Chooses where and how a `unblur.network.deblurrer.Deblurrer` computes."""
+
+    def first(self) -> DeviceKind:
+        """Return the device to begin the next photo on."""
+
+    def precision(self, kind: DeviceKind) -> torch.dtype:
+        """Return the type that convolutions compute in on a device."""
+
+
+class OneDevice:
+    """One device that was not tested, and its usual precision."""
+
+    def __init__(self, kind: DeviceKind) -> None:
+        self._kind = kind
+
+    def first(self) -> DeviceKind:
+        """Return the device."""
+        return self._kind
+
+    def precision(self, kind: DeviceKind) -> torch.dtype:
+        """Return the usual type; see `choose_precision`."""
+        return choose_precision(kind)
 
 
 def choose_precision(kind: DeviceKind) -> torch.dtype:
@@ -56,24 +92,8 @@ def choose_precision(kind: DeviceKind) -> torch.dtype:
     On a CPU without instructions for it, bfloat16 is slower than float32. Float16 is
     avoided: on some GPUs its narrow range turns whole pictures black.
     """
-    return torch.bfloat16 if kind.has_bfloat16(torch) else torch.float32
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that the memory of any device, or main memory, ran out."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return any(_has_words(error, kind.memory_words) for kind in device_kinds.KINDS)
-
-
-def is_lost(kind: DeviceKind, error: BaseException) -> bool:
-    """Tell whether an error means that a device cannot be used any more in this process."""
-    return _has_words(error, kind.lost_words) and not is_out_of_memory(error)
-
-
-def _has_words(error: BaseException, words: tuple[str, ...]) -> bool:
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(word in text for word in words)
+    with kind.selected(torch):
+        return torch.bfloat16 if kind.has_bfloat16(torch) else torch.float32
 
 
 def use_threads(count: int | None = None) -> None:
@@ -84,6 +104,20 @@ def use_threads(count: int | None = None) -> None:
 def automatic_threads() -> int:
     """Return PyTorch's own choice of threads, but no more than there are cores."""
     return min(torch.get_num_threads(), available_cores())
+
+
+def threads_reason() -> str:
+    """Explain the number that `automatic_threads` returns."""
+    affinity, quota, there = affinity_cores(), tightest_quota(), psutil.cpu_count() or 1
+    reasons = [f"{affinity} of {there} logical cores may be used"]
+    if quota and quota[0] < affinity:
+        reasons.append(f"the quota in {quota[1]} is {quota[0]:g} cores")
+    if torch.get_num_threads() < available_cores():
+        chosen = os.environ.get("OMP_NUM_THREADS")
+        reasons.append(
+            f"OMP_NUM_THREADS is {chosen}" if chosen else "torch counts only physical cores"
+        )
+    return "; ".join(reasons)
 
 
 def available_cores() -> int:

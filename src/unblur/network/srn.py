@@ -226,9 +226,7 @@ class SRN(nn.Module):
             network is not recurrent. For a band, only the rows that are finished.
         """
         buffers = buffers or LineBuffers()
-        x = torch.cat([blurred, previous], dim=1)
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # as the first convolution would
+        x = torch.cat([blurred, previous], dim=1).to(self._convolution_type(blurred.device))
         x = F.pixel_unshuffle(x, self.config.unshuffle)  # (B, 2cu², H/u, W/u)
 
         skips: list[Tensor] = []
@@ -257,6 +255,12 @@ class SRN(nn.Module):
             pieces.append(y)
             skip, blurred = skip[:, :, :0], blurred[:, :, :0]  # all taken by the first
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2), state
+
+    def _convolution_type(self, device: torch.device) -> torch.dtype:
+        """Return the type that convolutions compute in; images may have another one."""
+        if torch.is_autocast_enabled(device.type):
+            return torch.get_autocast_dtype(device.type)
+        return self.output.weight.dtype
 
     def _decode(self, level: int, x: Tensor, skip: Tensor, buffers: LineBuffers) -> Tensor:
         """Bring the features of a deeper level, (B, 2 * width, h, w), to (B, width, 2h, 2w)."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from unblur.formats import exif_thumbnail, jpeg, jpeg_markers
+from unblur.formats import jpeg_markers, jpeg_thumbnail
 from unblur.formats.metadata import find_thumbnail, read_orientation
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import to_8_bit_image, turned
@@ -65,6 +65,15 @@ class Pictures:
     """Mean difference of the result from the photo, from 0 to 1."""
     scores: tuple[float, float]
     """The `unblur.score.blur_score` of both."""
+
+    @property
+    def coded(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """All four pictures."""
+        return self.before, self.after, self.detail_before, self.detail_after
+
+    def uncoded(self) -> Pictures:
+        """Return the facts, with empty pictures."""
+        return replace(self, before=b"", after=b"", detail_before=b"", detail_after=b"")
 
 
 def make_pair(photo: Photo, pixels: NDArray[Any]) -> Pair:
@@ -168,9 +177,8 @@ def code_thumbnail(header: bytes) -> bytes | None:
     place = find_thumbnail(exif)
     if place is None:
         return None
-    try:
-        small = jpeg.decode(exif[place], exif_thumbnail.MAX_PIXELS).pixels
-    except Exception:  # Pillow raises anything for damaged files
+    small = jpeg_thumbnail.read_pixels(exif[place])
+    if small is None:
         return None
     picture = to_8_bit_image(turned(small, read_orientation(exif))).convert("RGB")
     return _code(picture, **PICTURE_CODING)

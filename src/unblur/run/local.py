@@ -1,30 +1,34 @@
 """The runner on this machine: decoding, deblurring and encoding overlap.
 
-Threads decode photos ahead of the network and write results behind it. Each side holds at most
-``Options.jobs`` photos, so memory does not grow with the number of photos.
+Threads decode photos ahead of the network and write results behind it. A GPU gets the next photo
+before the result of the one before has come back. `unblur.run.in_flight` bounds the number of
+photos and their memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from unblur.errors import DeviceError
 from unblur.run import steps
+from unblur.run.in_flight import MemoryQueue, Place, photos_ahead
 from unblur.run.jobs import Job
-from unblur.run.report import LeftAlone, outcome_of_error
+from unblur.run.load_ahead import Load, load_ahead, result_of, wait_for
+from unblur.run.report import NOTHING_USED, LeftAlone, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.steps import LoadedPhoto
-from unblur.storage.files import SIGNALS_SECONDS
 
 if TYPE_CHECKING:
+    from unblur.formats.panorama import Wrapped
     from unblur.network.deblurrer import Deblurrer
+    from unblur.network.pending import Pending
     from unblur.network.photo_rows import Pixels
-
-T = TypeVar("T")
 
 
 class LocalRunner:
@@ -46,93 +50,158 @@ class LocalRunner:
         pass
 
     def do(self, jobs: list[Job], session: Session) -> None:
-        """Do jobs; deblurred photos are written even if the run is interrupted."""
-        ahead = 0 if session.options.engine.max_memory else session.options.jobs
-        decoding = ThreadPoolExecutor(session.options.jobs, "decode")
-        writing = ThreadPoolExecutor(session.options.jobs, "write")
-        pending: deque[Future[None]] = deque()
-        load = partial(_load, session=session)
-        try:
-            for job, get in zip(jobs, load_ahead(decoding, jobs, load, ahead), strict=True):
-                try:
-                    loaded = get()
-                    pixels = self._deblur(loaded, session)
-                    used = self._deblurrer.used
-                except Exception as error:  # a bug with one photo must not lose the others
-                    session.settle(outcome_of_error(job, error))
-                else:
-                    pending.append(writing.submit(_store, loaded, pixels, used, session))
-                while len(pending) > ahead:
-                    result_of(pending.popleft())
-                if session.is_over:
-                    break
-        finally:
-            decoding.shutdown(wait=False, cancel_futures=True)
-            _wait(*pending)
-            writing.shutdown()
-            decoding.shutdown()
-        for future in pending:
-            future.result()
+        """Do jobs; deblurred photos are written even if the run is interrupted.
 
-    def _deblur(self, loaded: LoadedPhoto, session: Session) -> Pixels:
-        from unblur.formats.panorama import deblurred
+        Raises:
+            DeviceError: If the device that the user named is lost.
+        """
+        from unblur.network.device_kinds import CPU
+        from unblur.network.devices import available_cores
 
-        progress = session.ui.photo_progress(loaded.job)
-        return deblurred(loaded.photo, lambda pixels: self._deblurrer(pixels, progress))
+        on_cpu = self._deblurrer.kind is CPU
+        ahead = photos_ahead(session.options, on_cpu, available_cores())
+        most_started = 2 if ahead and not on_cpu else 1
+        with _Batch(self._deblurrer, session, ahead, most_started) as batch:
+            batch.do(jobs)
 
 
-def result_of(future: Future[T]) -> T:
-    """Wait for a future, then return, or raise, as it does."""
-    _wait(future)
-    return future.result()
+@dataclass(frozen=True)
+class _Photo:
+    """A photo in flight."""
+
+    job: Job
+    place: Place
+    """Its place in memory."""
 
 
-def _wait(*futures: Future[Any]) -> None:
-    """Wait for futures; on Windows a wait without a timeout would not notice Ctrl-C."""
-    while wait(futures, SIGNALS_SECONDS).not_done:
-        pass
+@dataclass(frozen=True)
+class _Started:
+    """A photo that the network works on."""
+
+    photo: _Photo
+    loaded: LoadedPhoto
+    wrapped: Wrapped
+    pending: Pending
 
 
-def load_ahead(
-    executor: ThreadPoolExecutor, jobs: list[Job], load: Callable[[Job], T], depth: int
-) -> Iterator[Callable[[], T]]:
-    """Load jobs in threads, never more than ``depth`` ahead.
+class _Batch:
+    """The photos of one run: some are decoded, one or two deblurred, and some written.
 
-    Yields:
-        For each job, in order, a function that waits and then returns, or raises, as ``load``
-        does.
+    Args:
+        deblurrer: The network.
+        session: The run.
+        ahead: See `photos_ahead`.
+        most_started: How many photos the network may have.
     """
-    loads: deque[Callable[[], T]] = deque()
-    for job in jobs:
-        # Signals interrupt only the main thread, and standard input may stay silent for ever.
-        is_stream = job.source is None
-        begun = partial(load, job) if is_stream else partial(result_of, executor.submit(load, job))
-        loads.append(begun)
-        if len(loads) > depth:
-            yield loads.popleft()
-    yield from loads
 
+    def __init__(
+        self, deblurrer: Deblurrer, session: Session, ahead: int, most_started: int
+    ) -> None:
+        self._deblurrer, self._session = deblurrer, session
+        self._ahead, self._most_started = ahead, most_started
+        self._memory = MemoryQueue()
+        self._decoding = ThreadPoolExecutor(max(1, ahead), "decode")
+        self._writing = ThreadPoolExecutor(max(1, ahead), "write")
+        self._started: deque[_Started] = deque()
+        self._writes: deque[Future[None]] = deque()
 
-def _load(job: Job, session: Session) -> LoadedPhoto:
-    """Load a photo as `unblur.run.steps.load` does; raise `LeftAlone` if it is done, too."""
-    if session.is_done_meanwhile(job):
-        raise LeftAlone(DONE_MEANWHILE)
-    loaded = steps.load(job, session.options)
-    # The photo may be a result that was renamed or re-tagged, or that another run has just
-    # put in place of its photo.
-    session.refuse_result(job, loaded.state)
-    return loaded
+    def __enter__(self) -> _Batch:
+        return self
 
+    def __exit__(self, *unused: object) -> None:
+        """Write what is deblurred, and decode no more."""
+        self._memory.end()
+        self._decoding.shutdown(wait=False, cancel_futures=True)
+        wait_for(*self._writes)
+        self._writing.shutdown()
+        self._decoding.shutdown()
 
-def _store(loaded: LoadedPhoto, pixels: Pixels, used: dict[str, Any], session: Session) -> None:
-    """Write, record and publish a result, and settle its job."""
-    options, settings = session.options, session.settings
-    try:
-        with steps.finish(loaded, pixels, options, settings, session.stdout) as finished:
-            session.record(finished.outcome)
-            outcome = replace(steps.publish(finished), used=used)
-        if outcome.written_states != finished.outcome.written_states:
-            session.record_published(outcome)
-    except Exception as error:  # a bug with one photo must not lose the others
-        outcome = outcome_of_error(loaded.job, error)
-    session.settle(outcome)
+    def do(self, jobs: list[Job]) -> None:
+        """Do jobs, in order, until all are done or the run is over."""
+        photos = (_Photo(job, self._memory.join()) for job in jobs)
+        loads = load_ahead(
+            self._decoding, photos, self._load, self._ahead, lambda photo: photo.job.source is None
+        )
+        for load in loads:
+            if not load.is_ready:  # it may wait for the memory of those that the network has
+                self._finish_all_but(0)
+            self._start(load)
+            del load  # and the photo
+            self._finish_all_but(self._most_started - 1)
+            while len(self._writes) > self._ahead:
+                result_of(self._writes.popleft())
+            if self._session.is_over:
+                break
+        self._finish_all_but(0)
+        while self._writes:
+            result_of(self._writes.popleft())
+
+    def _load(self, photo: _Photo) -> LoadedPhoto:
+        """Load a photo as `unblur.run.steps.load` does; raise `LeftAlone` if it is done, too."""
+        job, session = photo.job, self._session
+        if session.is_done_meanwhile(job):
+            raise LeftAlone(DONE_MEANWHILE)
+        with contextlib.suppress(OSError):  # reading it says what is wrong
+            photo.place.hold_file(job.source.stat().st_size if isinstance(job.source, Path) else 0)
+        with photo.place.decoding():
+            loaded = steps.load(job, session.options)
+        # The photo may be a result that was renamed or re-tagged, or that another run has just
+        # put in place of its photo.
+        session.refuse_result(job, loaded.state)
+        return loaded
+
+    def _start(self, load: Load[_Photo, LoadedPhoto]) -> None:
+        """Let the network work on a photo as soon as it is loaded."""
+        from unblur.formats.companions import with_new_companions
+        from unblur.formats.panorama import wrapped
+
+        photo = load.photo
+        try:
+            loaded = load.result()
+            new = with_new_companions(loaded.photo, self._deblurrer)
+            loaded = replace(loaded, photo=new)
+            pixels = wrapped(loaded.photo)
+            progress = self._session.ui.photo_progress(photo.job)
+            pending = self._deblurrer.start(pixels.pixels, progress)
+        except Exception as error:  # a bug with one photo must not lose the others
+            self._fail(photo, error)
+        else:
+            self._started.append(_Started(photo, loaded, pixels, pending))
+
+    def _finish_all_but(self, count: int) -> None:
+        """Wait for the oldest photos that the network works on, and write their results.
+
+        Args:
+            count: How many photos may stay with the network.
+        """
+        while len(self._started) > count:
+            started = self._started.popleft()
+            try:
+                pixels = started.wrapped.unwrapped(started.pending.result())
+                used = started.pending.used
+            except DeviceError:  # no photo can be deblurred any more
+                raise
+            except Exception as error:  # a bug with one photo must not lose the others
+                self._fail(started.photo, error, self._deblurrer.used)
+            else:
+                write = self._writing.submit(self._store, started, pixels, used)
+                self._writes.append(write)
+
+    def _store(self, started: _Started, pixels: Pixels, used: dict[str, Any]) -> None:
+        """Write, record and publish a result, and settle its job."""
+        session, loaded = self._session, started.loaded
+        options, settings = session.options, session.settings
+        try:
+            with steps.finish(loaded, pixels, options, settings, session.stdout) as finished:
+                session.record(finished.outcome)
+                outcome = replace(steps.publish(finished), used=used)
+            if outcome.written_states != finished.outcome.written_states:
+                session.record_published(outcome)
+        except Exception as error:  # a bug with one photo must not lose the others
+            outcome = replace(outcome_of_error(loaded.job, error), used=used)
+        started.photo.place.leave()
+        session.settle(outcome)
+
+    def _fail(self, photo: _Photo, error: Exception, used: dict[str, Any] | None = None) -> None:
+        photo.place.leave()
+        self._session.settle(replace(outcome_of_error(photo.job, error), used=used or NOTHING_USED))

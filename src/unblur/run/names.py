@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 
-from unblur.formats.photo import Format
-from unblur.options import COMPARED
+from unblur.formats.photo import CONVERSIONS, Format
+from unblur.options import COMPARED, Options
 from unblur.storage.places import Place, longest_name, shortened
 
 COMPARISON_ENDING = COMPARED + ".png"
+
+
+def wanted_format(options: Options) -> Format | None:
+    """Return the format that ``--format`` names; ``None`` without it."""
+    return CONVERSIONS[options.format] if options.format else None
 
 
 def result_place(source: Place, like: Place, suffix: str, result: Format | None) -> Place:

@@ -6,12 +6,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unblur.options import Options
+from unblur.run.names import wanted_format
 from unblur.storage import objects
 from unblur.storage.files import exists, is_device, is_folder, keeps
 from unblur.storage.filesystems import can_be_named
 from unblur.storage.places import Place, Url, backup_of, longest_name
 
 if TYPE_CHECKING:
+    from unblur.formats.photo import Format
     from unblur.run.done import Look
 
 _EXISTS = "{} exists; --overwrite replaces it"
@@ -52,6 +55,26 @@ def _other_backup(photo: Place, look: Look) -> Place | None:
         return None
     is_copy = there.size == wanted.size and objects.read(copy)[0] == objects.read(photo)[0]
     return None if is_copy else copy
+
+
+def problem_of_format(target: Place | None, form: Format, options: Options) -> str | None:
+    """Return why a photo's result cannot have its target's name; ``None`` if it can.
+
+    Args:
+        target: Place of the result; ``None`` is standard output.
+        form: The photo's format.
+        options: The user's options.
+    """
+    result = wanted_format(options) or form.result
+    if options.in_place and result is not form:
+        return f"a {form.name} file becomes {result.name}, so --in-place cannot replace it"
+    if options.in_place or target is None or target.suffix.lower() in result.suffixes:
+        return None
+    verb = "stays one" if result is form else f"becomes {result.name}"
+    return (
+        f"is a {form.name} file and {verb}, "
+        f"but {target.name} does not end in {result.suffixes[0]}; see --format"
+    )
 
 
 def problem_of_target(target: Place, may_replace: bool, look: Look) -> str | None:

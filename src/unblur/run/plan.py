@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 
 from unblur.errors import PhotoError, UsageError
-from unblur.formats.photo import CONVERSIONS, Format
+from unblur.formats.photo import Format
 from unblur.limits import most_bytes
 from unblur.options import STREAM, Options
 from unblur.run.done import ALREADY_DONE, IS_RESULT, KnownResults
 from unblur.run.find import Found, KnownFormat, find, format_of, is_folder_at, is_same
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
-from unblur.run.names import comparison_place, result_place
-from unblur.run.obstacles import problem_in_place, problem_of_target
+from unblur.run.names import comparison_place, result_place, wanted_format
+from unblur.run.obstacles import problem_in_place, problem_of_format, problem_of_target
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import Place, Url, backup_of, parse_place
@@ -164,12 +164,11 @@ def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
     if options.output is not None and not into_folder:
         return parse_place(options.output)
     like = photo if options.output is None else parse_place(options.output) / found.below
-    return result_place(photo, like, options.suffix, _result_format(found, options))
+    return result_place(photo, like, options.suffix, wanted_format(options) or _kept(found))
 
 
-def _result_format(found: Found, options: Options) -> Format | None:
-    if options.format:
-        return CONVERSIONS[options.format]
+def _kept(found: Found) -> Format | None:
+    """Return the format of a photo's result that is not converted."""
     form = found.form or format_of(found.place)
     return form and form.result
 
@@ -224,6 +223,7 @@ def _check_states(job: Job, options: Options, known: KnownResults) -> Job:
     overwrites = options.on_existing == "overwrite"
     replaceable = {file for file in written if overwrites or known.is_ours(file, source)}
     problems += [problem_of_target(file, file in replaceable, look) for file in written]
+    problems.append(_problem_of_ending(source, target, options))
     return replace(
         job,
         replaces=options.in_place or target in replaceable,
@@ -231,6 +231,19 @@ def _check_states(job: Job, options: Options, known: KnownResults) -> Job:
         replaces_comparison=job.comparison in replaceable,
         problem=next(filter(None, problems), None),
     )
+
+
+def _problem_of_ending(source: Place | None, target: Place, options: Options) -> str | None:
+    """Return why the result cannot have the name that the user chose; ``None`` if it can.
+
+    The photo is opened only if the endings tell that something may be wrong.
+    """
+    wanted = wanted_format(options)
+    endings = wanted.suffixes if wanted else (source.suffix.lower() if source else "",)
+    if source is None or options.output is None or target.suffix.lower() in endings:
+        return None
+    form = format_of(source)
+    return problem_of_format(target, form, options) if form else None
 
 
 def _reason_to_skip(job: Job, options: Options, known: KnownResults) -> str | None:

@@ -20,6 +20,7 @@ import ray
 from ray.exceptions import RayError
 
 from unblur.errors import DeviceError, PhotoError, UnblurError
+from unblur.run.in_flight import photos_ahead
 from unblur.run.jobs import Job
 from unblur.run.ray_tasks import Answer, RemoteWorker, Task
 from unblur.run.ray_worker import Shape, Worker
@@ -65,7 +66,6 @@ class Dispatcher:
         shapes: list[Shape],
     ) -> None:
         self._session, self._network = session, network
-        self._depth = 1 if session.options.engine.max_memory else 1 + 2 * session.options.jobs
         self._waiting = deque(Task(job, number) for number, job in enumerate(jobs))
         self._suspects: deque[Task] = deque()
         self._calls: dict[Any, tuple[RemoteWorker, Task | None]] = {}
@@ -125,7 +125,7 @@ class Dispatcher:
         """Ask the cluster for a worker; it starts when there is room."""
         options: dict[str, Any] = {
             "name": next(self._names),
-            "max_concurrency": self._depth,
+            "max_concurrency": self._depth(worker),
             "scheduling_strategy": "SPREAD",
         }
         actor = self._actors.options(**worker.shape, **options)
@@ -168,7 +168,12 @@ class Dispatcher:
             return False
         if self._suspects and not worker.tasks:
             return True
-        return bool(self._waiting) and len(worker.tasks) < self._depth
+        return bool(self._waiting) and len(worker.tasks) < self._depth(worker)
+
+    def _depth(self, worker: RemoteWorker) -> int:
+        """Return how many photos a worker has at a time: one in the network, others beside it."""
+        on_cpu, cores = not worker.shape.get("num_gpus"), int(worker.shape["num_cpus"])
+        return 1 + 2 * photos_ahead(self._session.options, on_cpu, cores)
 
     def _take_answers(self, timeout: float, calls: Iterable[Any] | None = None) -> None:
         """Wait for one answer, then act on all answers that have come.
@@ -216,7 +221,12 @@ class Dispatcher:
         try:
             value = ray.get(call)
         except RayError as error:
-            self._lose(worker, error)
+            cause = getattr(error, "cause", None)  # what the worker itself has raised
+            if isinstance(cause, DeviceError):
+                self._abandon(worker, cause)
+                self._remove(worker, cause)
+            else:
+                self._lose(worker, error)
             return None
         if task is None:
             self._admit(worker, value)
@@ -245,22 +255,26 @@ class Dispatcher:
         self._session.settle(outcome)
 
     def _lose(self, worker: RemoteWorker, error: RayError) -> None:
-        """Replace a lost worker: settle results that it has published, retry its other photos."""
-        self._may_have_leftovers = True
-        _kill(worker)
-        self._calls = {call: of for call, of in self._calls.items() if of[0] is not worker}
+        """Replace a worker that has died."""
         reason = _last_line(error)
         if worker.settings is None:
             worker.failed_starts += 1
         self._session.ui.say(f"a worker was lost: {reason}", VERBOSE)
-        for task in tuple(worker.tasks):
-            self._try_again(worker, task, error)
+        self._abandon(worker, error)
         if worker.failed_starts == TRIES:
             self._remove(worker, DeviceError(f"no worker can be started: {reason}"))
         elif not self._is_ending:
             self._start_worker(worker)
 
-    def _try_again(self, worker: RemoteWorker, task: Task, error: RayError) -> None:
+    def _abandon(self, worker: RemoteWorker, error: Exception) -> None:
+        """End a worker: settle results that it has published, retry its other photos."""
+        self._may_have_leftovers = True
+        _kill(worker)
+        self._calls = {call: of for call, of in self._calls.items() if of[0] is not worker}
+        for task in tuple(worker.tasks):
+            self._try_again(worker, task, error)
+
+    def _try_again(self, worker: RemoteWorker, task: Task, error: Exception) -> None:
         """Settle a task of a lost worker, or make it a suspect."""
         if task.recorded:
             published = _published(task.recorded)

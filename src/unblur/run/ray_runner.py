@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from unblur.errors import DeviceError, UsageError
+from unblur.errors import DeviceError
 from unblur.options import Engine
 from unblur.run.jobs import Job
 from unblur.run.ray_dispatch import Dispatcher
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 CORES = 4
 """Default number of cores of a worker without a GPU."""
-CLUSTER_DEVICES = ("auto", "cuda", "cpu")
 CONNECT_SECONDS = 10.0
 """Longest wait for the cluster to accept a connection."""
 LOCAL_STORE_BYTES = 128 << 20
@@ -44,19 +43,11 @@ class RayRunner:
         load_network: Called once; each node gets a copy through Ray's object store.
         engine: Options of the network; ``threads`` are the cores of a worker without a GPU.
         workers: How many workers to start; ``None``: as many as the cluster has room for.
-
-    Raises:
-        UsageError: If Ray does not support the device.
     """
 
     def __init__(
         self, address: str, load_network: Callable[[], SRN], engine: Engine, workers: int | None
     ) -> None:
-        if engine.device not in CLUSTER_DEVICES:
-            raise UsageError(
-                f"--device {engine.device} cannot be used on clusters, "
-                f"only {', '.join(CLUSTER_DEVICES)}"
-            )
         self._address, self._load_network = address, load_network
         self._engine, self._workers = engine, workers
         self._dispatcher: Dispatcher | None = None

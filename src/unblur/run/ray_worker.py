@@ -5,26 +5,33 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Semaphore
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
-from unblur.formats.panorama import deblurred
+from unblur.formats.companions import with_new_companions
+from unblur.formats.panorama import wrapped
 from unblur.models.loading import limit_openmp_spinning, load_deblurrer
+from unblur.network.device_kinds import CPU
 from unblur.options import Options
 from unblur.run import steps
+from unblur.run.in_flight import MemoryQueue, Place
 from unblur.run.jobs import Job
-from unblur.run.report import Outcome, outcome_of_error
-from unblur.run.steps import FinishedPhoto
+from unblur.run.report import NOTHING_USED, Outcome, outcome_of_error
+from unblur.run.steps import FinishedPhoto, LoadedPhoto
 from unblur.storage import files, objects
 from unblur.storage.places import FileState
 from unblur.version import __version__
 
 if TYPE_CHECKING:
     from unblur.formats.photo import Photo
+    from unblur.network.deblurrer import Deblurrer
     from unblur.network.photo_rows import Pixels
     from unblur.network.srn import SRN
+
+E = TypeVar("E", bound=UnblurError)
 
 Shape = dict[str, float]
 """Resources of a worker by Ray's names: ``num_cpus``, and ``num_gpus`` if it has a GPU."""
@@ -53,6 +60,7 @@ class Worker:
         self._settings, self._shape = settings, shape
         # A single thread runs the network: PyTorch starts new threads for each thread that does.
         self._computing = ThreadPoolExecutor(1, "network")
+        self._memory = MemoryQueue()
         self._finished: dict[int, FinishedPhoto] = {}
         self._warnings: list[str] = []
 
@@ -79,6 +87,10 @@ class Worker:
             reason: UnblurError = error
         except Exception as error:  # such as a library that is missing there
             reason = DeviceError(f"{type(error).__name__}: {error}")
+        return self._named(reason)
+
+    def _named(self, reason: E) -> E:
+        """Return an error with the name of this node."""
         return type(reason)(f"the worker on {ray.util.get_node_ip_address()}: {reason}")
 
     def _load_network(self) -> dict[str, Any]:
@@ -88,12 +100,15 @@ class Worker:
             device="cuda" if self._shape.get("num_gpus") else "cpu",
             threads=(cores or "auto") if engine.threads == "auto" else engine.threads,
         )
-        self._deblurrer = load_deblurrer(
+        self._deblurrer: Deblurrer = load_deblurrer(
             ray.get(self._network[0]),
             engine,
+            is_named=self._options.engine.device != "auto",
             reserved=steps.drawing_bytes(self._options),
             warn=self._warnings.append,
         )
+        # Beside a GPU, the next photo is there before the result of the one before has come back.
+        self._turns = Semaphore(1 if self._deblurrer.kind is CPU else 2)
         return self._deblurrer.used
 
     def start(self, number: int, job: Job, source: FileState | None) -> Outcome:
@@ -106,29 +121,54 @@ class Worker:
 
         Returns:
             The outcome. If its status is done, the result waits for `publish`.
+
+        Raises:
+            DeviceError: If the worker cannot be used any more, because its device is lost.
         """
+        place, is_loaded = self._memory.join(), False
         try:
-            self._finished[number] = self._finish(job, source)
+            loaded = self._load(job, source, place)
+            is_loaded = True
+            self._finished[number] = self._finish(loaded)
+        except DeviceError as error:
+            raise self._named(error) from error
         except Exception as error:  # a bug with one photo must not lose the others
-            return outcome_of_error(job, error)
+            used = self._deblurrer.used if is_loaded else NOTHING_USED
+            return replace(outcome_of_error(job, error), used=used)
+        finally:
+            place.leave()
         return self._finished[number].outcome
 
-    def _finish(self, job: Job, source: FileState | None) -> FinishedPhoto:
+    def _load(self, job: Job, source: FileState | None, place: Place) -> LoadedPhoto:
         assert job.target is not None
         if not job.replaces and objects.state_of(job.target):
             raise PhotoError(f"{job.target} exists; --overwrite replaces it")
-        loaded = steps.load(job, self._options)
+        with place.decoding():
+            loaded = steps.load(job, self._options)
         if source is not None and loaded.state != source:
             raise PhotoError("changed meanwhile: a result may be there; run again")
-        pixels, used = self._computing.submit(self._deblur, loaded.photo).result()
+        return loaded
+
+    def _finish(self, loaded: LoadedPhoto) -> FinishedPhoto:
+        photo, pixels, used = self._deblur(loaded.photo)
+        loaded = replace(loaded, photo=photo)
         finished = steps.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
         outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings, used=used)
         return replace(finished, outcome=outcome)
 
-    def _deblur(self, photo: Photo) -> tuple[Pixels, dict[str, Any]]:
-        """Deblur a photo; return the result, and the device and tile that it was made with."""
-        return deblurred(photo, self._deblurrer), self._deblurrer.used
+    def _deblur(self, photo: Photo) -> tuple[Photo, Pixels, dict[str, Any]]:
+        """Deblur a photo and its companions.
+
+        Returns:
+            The photo with new companions, its new pixels, and the device and tile of these.
+        """
+        continued, compute = wrapped(photo), self._computing.submit
+        with self._turns:
+            photo = compute(with_new_companions, photo, self._deblurrer).result()
+            pending = compute(self._deblurrer.start, continued.pixels).result()
+            pixels = compute(pending.result).result()
+        return photo, continued.unwrapped(pixels), pending.used
 
     def discard(self, number: int) -> None:
         """Delete the unpublished result."""

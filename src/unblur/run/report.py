@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from unblur.pictures.preview import Preview
 
 
+MOST_PICTURE_BYTES = 96 << 20
+"""Browsers show a page of 130 MB, which that makes, but not one of gigabytes."""
+NOTHING_USED: dict[str, Any] = {"device": None, "engine": None, "tile": None}
+"""Device and tile of a photo that was not deblurred."""
+
+
 class LeftAlone(Exception):  # noqa: N818 (no error: the photo is skipped)
     """Raised for a photo that is skipped; the text is the reason."""
 
@@ -61,8 +67,8 @@ class Outcome:
     """State of the written result; ``None`` for standard output."""
     comparison_state: FileState | None = None
     """State of the written comparison."""
-    used: dict[str, Any] = field(default_factory=dict)
-    """Device and tile that the photo was deblurred with."""
+    used: dict[str, Any] = field(default_factory=NOTHING_USED.copy)
+    """Device and tile that worked on the photo; nulls if none did."""
 
     @property
     def written_states(self) -> tuple[FileState | None, FileState | None]:
@@ -81,7 +87,8 @@ class Outcome:
         """Return the line of JSON that ``--json`` prints.
 
         Args:
-            settings: Further values for the line: the options of the network.
+            settings: Further values for the line: the options of the network. The device and
+                the tile are those that the photo was deblurred with, not those asked for.
         """
         values = {
             "input": _text(self.job.source),
@@ -126,15 +133,20 @@ def _text(path: os.PathLike[str] | None) -> str | None:
     return None if path is None else os.fspath(path)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Report:
     """The outcomes of a run: counts, and the failures.
 
-    Other outcomes are dropped, so that a large run takes no memory, unless they are kept.
+    Other outcomes are dropped, so that a large run takes no memory, unless they are kept. Of these
+    only the first have pictures, up to `MOST_PICTURE_BYTES`.
     """
 
     keeps_outcomes: bool = False
     """Whether to keep all outcomes, which the web page of ``--report`` needs."""
+    picture_bytes: int = 0
+    """Bytes of the pictures that are kept."""
+    left_out: int = 0
+    """Number of photos whose pictures are not kept, because there are too many."""
     in_cloud: int = 0
     """Number of files whose content is in the cloud only."""
     outcomes: list[Outcome] = field(default_factory=list)
@@ -143,6 +155,10 @@ class Report:
     last: Outcome | None = None
     """The latest outcome, without pictures."""
     interrupted_by: KeyboardInterrupt | None = None
+    ended_by: UnblurError | None = None
+    """Why no photo can be deblurred any more, such as a lost device."""
+    not_reached: int = 0
+    """Number of photos that were not tried because of that."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """Held while a job is settled; threads settle jobs at the same time."""
 
@@ -151,13 +167,33 @@ class Report:
         self.counts[outcome.status] += 1
         self.last = replace(outcome, preview=None, pictures=None)
         if self.keeps_outcomes:
-            self.outcomes.append(replace(outcome, preview=None))
+            self.outcomes.append(self._kept(outcome))
         if outcome.status is Status.FAILED:
             self.failures.append(outcome)
+
+    def _kept(self, outcome: Outcome) -> Outcome:
+        """Return an outcome with what the page needs; without pictures if there are too many."""
+        pictures = outcome.pictures
+        if pictures and not self.takes(sum(map(len, pictures.coded))):
+            pictures = pictures.uncoded()
+        states: dict[str, Any] = dict.fromkeys(("source_state", "target_state", "comparison_state"))
+        return replace(outcome, preview=None, pictures=pictures, **states)
+
+    def takes(self, size: int) -> bool:
+        """Count a photo's pictures of ``size`` bytes, and tell whether the page has room for them.
+
+        When it is full, it takes no smaller ones either: the page says from where on they lack.
+        """
+        has_room = not self.left_out and self.picture_bytes + size <= MOST_PICTURE_BYTES
+        self.picture_bytes += size * has_room
+        self.left_out += not has_room
+        return has_room
 
     @property
     def exit_code(self) -> ExitCode:
         """Exit code of the program."""
+        if self.ended_by:
+            return self.ended_by.exit_code
         if not self.counts:
             return ExitCode.NOTHING_TO_DO
         return ExitCode.FAILED if self.failures else ExitCode.OK
@@ -168,6 +204,8 @@ class Report:
         if self.counts[Status.PLANNED]:
             told[0] = Status.PLANNED
         totals = ", ".join(f"{self.counts[status]} {status.value}" for status in told)
+        if self.not_reached:
+            totals += f", {self.not_reached} not reached"
         return f"{totals}. {self.cloud_note}" if self.cloud_note else totals
 
     @property

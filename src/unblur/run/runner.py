@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from unblur.errors import PhotoError
+from unblur.errors import DeviceError, PhotoError
 from unblur.options import Options
 from unblur.run.done import KnownResults
 from unblur.run.history import History, Record
@@ -111,16 +111,19 @@ class Runner(Protocol):
 
         Each result is recorded in the session before it is published. No
         temporary file is left, even after an interrupt.
+
+        Raises:
+            DeviceError: If there is no device left to deblur photos.
         """
 
 
 def run_plan(plan: Plan, runner: Runner, session: Session) -> None:
     """Do the jobs of a plan; a failed job stops the others only with ``--fail-fast``.
 
-    The session receives the outcomes; after an interrupt, those so far.
+    The session receives the outcomes; after an interrupt or the loss of the device, those so far.
 
     Raises:
-        UnblurError: If the runner cannot deblur any photo.
+        UnblurError: If the runner cannot begin.
     """
     todo = list(_settle_beforehand(plan.jobs, session))
     if not todo or session.is_over:
@@ -133,6 +136,9 @@ def run_plan(plan: Plan, runner: Runner, session: Session) -> None:
                 runner.do(todo, session)
             except KeyboardInterrupt as interrupt:
                 session.report.interrupted_by = interrupt
+            except DeviceError as error:
+                session.report.ended_by = error
+                session.report.not_reached = len(plan.jobs) - session.report.counts.total()
 
 
 def _settle_beforehand(jobs: Iterable[Job], session: Session) -> Iterator[Job]:

@@ -10,9 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from unblur.errors import PhotoError
+from unblur.options import Options
 from unblur.run.jobs import Job
+from unblur.storage import objects
 from unblur.storage.drafts import FileDraft
 from unblur.storage.files import exists, is_regular, read_photo_bytes
+from unblur.storage.places import Place, Url
 
 AFTER_NAME = (".xmp", ".json", ".pp3")
 """Endings of darktable, digiKam, Google Takeout and RawTherapee, after the photo's whole name."""
@@ -22,35 +25,55 @@ SUPPLEMENT, LONGEST_SUPPLEMENTED = ".supplemental-metadata", 46
 """What Google Takeout adds before ``.json``; longer names are cut off."""
 MOST_BYTES = 64 << 20
 
-Pairs = tuple[tuple[Path, Path], ...]
+Pairs = tuple[tuple[Place, Place], ...]
+"""Sidecars, each with its place beside the result."""
 
 
-def find_sidecars(job: Job) -> Pairs:
-    """Return the photo's sidecars, each with its place beside the result."""
+def plan_copies(job: Job, options: Options) -> tuple[Pairs, tuple[str, ...]]:
+    """Return the sidecars to copy, and notes on those that stay behind.
+
+    Object stores are asked only if the user wants copies, because that takes a request per photo.
+    """
+    if isinstance(job.source, Url) and not options.sidecars:
+        return (), ()
+    try:
+        pairs = _find(job)
+    except PhotoError as error:  # no reason to lose the result
+        return (), (f"its sidecars were not looked for: {error}",)
+    if options.sidecars or not pairs:
+        return pairs, ()
+    names = ", ".join(sorted(path.name for path, _ in pairs))
+    return (), (f"left beside the original: {names}; --sidecars copies such files",)
+
+
+def _find(job: Job) -> Pairs:
     source, target = job.source, job.target
-    if not isinstance(source, Path) or not isinstance(target, Path) or source == target:
+    if source is None or target is None or source == target:
         return ()
-    pairs = zip(_names(source), _names(target), strict=True)
-    found: dict[str, tuple[Path, Path]] = {}  # once each where names differ in case only
-    for name, new in pairs:
+    names, new_names = _names(source), _names(target)
+    there = _existing(source, names)
+    found: dict[str, tuple[Place, Place]] = {}  # once each where names differ in case only
+    for name, new in zip(names, new_names, strict=True):
         path, place = source.with_name(name), target.with_name(new)
-        if is_regular(path) and path != place:
-            found.setdefault(name.lower(), (path, place))
+        if name in there and path != place:
+            found.setdefault(name if isinstance(source, Url) else name.lower(), (path, place))
     return tuple(found.values())
 
 
-def _names(photo: Path) -> list[str]:
+def _existing(photo: Place, names: list[str]) -> set[str]:
+    """Return those of the names that exist beside a photo."""
+    if isinstance(photo, Url):
+        start = f"{photo.stem}."[:LONGEST_SUPPLEMENTED]  # all names begin like this
+        return objects.existing_beside(photo, names, start)
+    return {name for name in names if is_regular(photo.with_name(name))}
+
+
+def _names(photo: Place) -> list[str]:
     names = [photo.name + ending for ending in AFTER_NAME]
     names += [photo.stem + ending for ending in AFTER_STEM]
     supplemented = (photo.name + SUPPLEMENT, photo.stem + SUPPLEMENT)
     names += [name[:LONGEST_SUPPLEMENTED] + ".json" for name in supplemented]
     return [*names, *(str(Path(name).with_suffix(Path(name).suffix.upper())) for name in names)]
-
-
-def note_on_sidecars(pairs: Pairs) -> tuple[str, ...]:
-    """Return a note on sidecars that are not copied, or nothing."""
-    names = ", ".join(sorted(path.name for path, _ in pairs))
-    return (f"left beside the original: {names}; --sidecars copies such files",) if names else ()
 
 
 def copy_sidecars(pairs: Pairs) -> tuple[str, ...]:
@@ -61,14 +84,40 @@ def copy_sidecars(pairs: Pairs) -> tuple[str, ...]:
     return tuple(note for path, place in pairs if (note := _copy(path, place)))
 
 
-def _copy(path: Path, place: Path) -> str:
+def _copy(path: Place, place: Place) -> str:
     try:
-        data, attributes = read_photo_bytes(path, MOST_BYTES)
-        if is_regular(place) and read_photo_bytes(place, MOST_BYTES)[0] == data:
+        if _is_there(place) and _read(place) == _read(path):
             return ""
-        with FileDraft(place, data, attributes, keep_time=True) as draft:
-            draft.publish(replaces=False)
+        _copy_to_new(path, place)
     except PhotoError as error:
-        reason = f"{place.name} exists, and stays" if exists(place) else str(error)
+        reason = f"{place.name} exists, and stays" if _is_there(place) else str(error)
         return f"{path.name} was not copied: {reason}"
     return ""
+
+
+def _is_there(place: Place) -> bool:
+    if isinstance(place, Path):
+        return exists(place)
+    try:
+        return objects.state_of(place) is not None
+    except PhotoError:  # the store does not answer: copying tells why
+        return False
+
+
+def _read(place: Place) -> bytes:
+    if isinstance(place, Url):
+        return objects.read(place, MOST_BYTES)[0]
+    return read_photo_bytes(place, MOST_BYTES)[0]
+
+
+def _copy_to_new(path: Place, place: Place) -> None:
+    """Copy a file or an object; raise `PhotoError` if that fails or the copy exists."""
+    if isinstance(place, Url):
+        objects.write(place, _read(path), replaces=False)
+        return
+    if isinstance(path, Url):
+        data, attributes = _read(path), None
+    else:
+        data, attributes = read_photo_bytes(path, MOST_BYTES)
+    with FileDraft(place, data, attributes, keep_time=True) as draft:
+        draft.publish(replaces=False)

@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unblur.errors import PhotoError
-from unblur.formats.photo import CONVERSIONS, Format
 from unblur.limits import most_bytes
 from unblur.options import Options
 from unblur.run.done import ALREADY_DONE, is_marked
 from unblur.run.jobs import Job
 from unblur.run.marks import make_mark
+from unblur.run.names import wanted_format
+from unblur.run.obstacles import problem_of_format
 from unblur.run.plan import has_other_links
 from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
-from unblur.run.sidecars import Pairs, copy_sidecars, find_sidecars, note_on_sidecars
+from unblur.run.sidecars import Pairs, copy_sidecars, plan_copies
 from unblur.storage import drafts, files, objects
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import FileState, Place, Url, backup_of
@@ -88,6 +89,8 @@ def load(job: Job, options: Options) -> LoadedPhoto:
             reason = f"sharp: its blur score {found:.2f} is below {options.only_blurry:g}"
             raise LeftAlone(reason)
     photo = photo or coding.decode(data, options.max_pixels)
+    if options.format or options.strip_metadata:  # the result has no other pictures
+        photo = replace(photo, companions=())
     if state:
         state = replace(state, content=content_of(data, photo.index))
     return_freed_memory()
@@ -99,7 +102,8 @@ def load(job: Job, options: Options) -> LoadedPhoto:
         and is_marked(job.source, state, attributes.mark)
     ):
         raise LeftAlone(ALREADY_DONE)  # by a run with another record
-    _check_target(job, photo.format, options)
+    if problem := problem_of_format(job.target, photo.format, options):
+        raise PhotoError(problem)
     if options.in_place:
         job = replace(job, replaced=state)
     return LoadedPhoto(job, photo, state, attributes, started)
@@ -136,26 +140,6 @@ def _score(data: bytes, options: Options) -> tuple[float, Photo | None]:
     return blur_score(pixels), photo
 
 
-def _check_target(job: Job, form: Format, options: Options) -> None:
-    """Raise `PhotoError` unless the target's format and ending fit the result."""
-    result = _result_format(options) or form.result
-    if options.in_place:
-        if result is not form:
-            raise PhotoError(
-                f"a {form.name} file becomes {result.name}, so --in-place cannot replace it"
-            )
-    elif job.target is not None and job.target.suffix.lower() not in result.suffixes:
-        verb = "stays one" if result is form else f"becomes {result.name}"
-        raise PhotoError(
-            f"is a {form.name} file and {verb}, "
-            f"but {job.target.name} does not end in {result.suffixes[0]}; see --format"
-        )
-
-
-def _result_format(options: Options) -> Format | None:
-    return CONVERSIONS[options.format] if options.format else None
-
-
 def finish(
     loaded: LoadedPhoto, pixels: Pixels, options: Options, settings: str = "", stdout: int = -1
 ) -> FinishedPhoto:
@@ -179,16 +163,23 @@ def finish(
         photo,
         pixels,
         options.refresh_thumbnail,
-        form=_result_format(options),
+        form=wanted_format(options),
         quality=options.quality,
         strip_metadata=options.strip_metadata,
     )
-    notes, sidecars = encoded.notes + _prepare_place(job, options), find_sidecars(job)
-    if not options.sidecars:
-        notes, sidecars = notes + note_on_sidecars(sidecars), ()
+    notes = encoded.notes + _prepare_place(job, options)
+    sidecars, told = plan_copies(job, options)
     height, width = photo.pixels.shape[:2]
     outcome = Outcome(
-        job, Status.DONE, "", width, height, 0.0, notes, photo.notes, source_state=loaded.state
+        job,
+        Status.DONE,
+        "",
+        width,
+        height,
+        0.0,
+        notes + told,
+        photo.notes,
+        source_state=loaded.state,
     )
     outcome, picture = _draw(outcome, loaded, pixels, options)
     if job.target is None:

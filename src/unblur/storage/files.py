@@ -9,6 +9,9 @@ import os
 import select
 import stat
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import BinaryIO
 
@@ -62,12 +65,42 @@ def read_stream(stream: BinaryIO, most: int | None = None) -> bytes:
         PhotoError: If it has more bytes.
     """
     data = io.BytesIO()
-    _wait_for_input(stream)
-    while part := stream.read1(PART_BYTES):  # type: ignore[attr-defined]
+    while part := _read_part(stream):
         data.write(part)
         refuse_oversize(data.tell(), most)
-        _wait_for_input(stream)
     return data.getvalue()
+
+
+def _read_part(stream: BinaryIO) -> bytes:
+    """Read some bytes of a stream; none at its end. A signal interrupts the wait for them."""
+    if sys.platform == "win32" and (descriptor := _descriptor(stream)) is not None:
+        # Not the stream's own method: its lock would still be held when Python ends.
+        return _in_thread(lambda: os.read(descriptor, PART_BYTES))
+    _wait_for_input(stream)
+    part: bytes = stream.read1(PART_BYTES)  # type: ignore[attr-defined]
+    return part
+
+
+def _descriptor(stream: BinaryIO) -> int | None:
+    with contextlib.suppress(OSError, ValueError):  # no open file
+        return stream.fileno()
+    return None
+
+
+def _in_thread(read: Callable[[], bytes]) -> bytes:
+    """Read in another thread; on Windows, Ctrl-C does not interrupt a call that blocks."""
+    future: Future[bytes] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(read())
+        except OSError as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()  # Python does not wait for it at the end
+    while wait((future,), SIGNALS_SECONDS).not_done:
+        pass
+    return future.result()
 
 
 def _wait_for_input(stream: BinaryIO) -> None:

@@ -104,6 +104,28 @@ def copy(source: Url, target: Url) -> None:
             store.cp_file(_open(source)[1], path)
 
 
+def existing_beside(url: Url, names: list[str], start: str) -> set[str]:
+    """Return those of the names that objects beside another one have.
+
+    Amazon's and Google's stores list names by their beginning, in one request. Others are asked
+    for each name.
+
+    Args:
+        url: Address of the other object.
+        names: Names to look for.
+        start: Beginning of all names.
+
+    Raises:
+        PhotoError: If the store fails.
+    """
+    if url.scheme not in EXTRAS:
+        return {name for name in names if state_of(url.with_name(name))}
+    folder = url.path.rpartition("/")[0]
+    with _store_errors_as_photo_errors(Url(url.scheme, folder)) as (store, path):
+        found = store.find(path, prefix=start)
+    return {name.removeprefix(f"{path}/") for name in found} & set(names)
+
+
 def is_folder(url: Url) -> bool:
     """Tell whether there are objects below an address; raise `PhotoError` if that fails."""
     with _store_errors_as_photo_errors(url) as (store, path):

@@ -1,0 +1,313 @@
+"""Measure the goals for speed on this machine, in one run of a few minutes.
+
+``python -m benchmarks.goals`` prints a Markdown table: the engine from array to array, where its
+time goes, a batch of photos, and the whole command on one photo. ``--against FOLDER`` puts the
+figures of another checkout beside it, measured in turn. ``--megapixels 1 --device cpu`` is a
+rehearsal on a machine without a GPU.
+
+Each figure is taken in a process of its own. Beside the package's dependencies nothing is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("load", "engine", "batch", "command")
+TILES_PX = (512, 1024, 2048)
+IN_FLIGHT = 6
+"""Photos of the measurement with two in flight."""
+WITHOUT_BFLOAT16 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+"""Lets PyTorch's libraries use no instruction beyond AVX2, as on most laptops."""
+
+Figures = dict[str, float]
+"""Values by what was measured; the unit is in the name."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A version of the package."""
+
+    name: str
+    folder: Path
+
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        """Start Python with this version's package; it runs in the folder of this program."""
+        paths = [str(self.folder / "src"), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | variables
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            stdout=subprocess.PIPE,
+            env=environment,
+            cwd=ROOT,
+            text=True,
+        )
+
+    def measured(self, part: str, photo: Path, device: str, rounds: int) -> Figures:
+        """Measure a part in a process of its own."""
+        arguments = ["--child", part, "--photo", str(photo), "--device", device]
+        process = self.start("-m", "benchmarks.goals", *arguments, "--rounds", str(rounds))
+        output, _ = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"{part} failed with {self.name}")
+        figures: Figures = json.loads(output.splitlines()[-1])
+        return figures
+
+
+def measure_load(photo: Path, device: str, rounds: int) -> Figures:
+    """Time loading the network with the self-test of the device."""
+    import torch  # noqa: F401 (importing it is not measured)
+
+    from unblur.models.catalog import DEFAULT_MODEL
+    from unblur.models.loading import load_deblurrer
+    from unblur.models.weights import open_model
+    from unblur.options import Engine
+
+    weights, engine = open_model(DEFAULT_MODEL), Engine(device=device)
+    started = time.perf_counter()
+    load_deblurrer(weights, engine, warn=print)
+    return {"network and self-test of the device loaded, seconds": time.perf_counter() - started}
+
+
+def measure_engine(photo: Path, device: str, rounds: int) -> Figures:
+    """Time a photo's pixels from array to array, and the parts of that time."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from unblur.models.catalog import DEFAULT_MODEL, find_weights
+    from unblur.models.weights import load_network
+    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.devices import choose_precision
+    from unblur.options import Engine
+
+    network = load_network(find_weights(DEFAULT_MODEL))
+    pixels = np.asarray(Image.open(photo).convert("RGB"))
+    deblurrer = Deblurrer(network, Engine(device=device))
+    place = torch.device(deblurrer.kind.device)
+    figures = {"engine, one photo at a time, seconds": timed(lambda: deblurrer(pixels), rounds)}
+    if hasattr(deblurrer, "start"):
+        figures["engine, two in flight, seconds a photo"] = in_flight(deblurrer, pixels)
+    if place.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(place) / 1e9
+        figures["engine, peak memory of the GPU, GB"] = peak
+    for tile in TILES_PX:
+        limited = Deblurrer(network, Engine(device=device, tile=tile))
+        figures[f"engine, --tile {tile}, seconds"] = timed(lambda d=limited: d(pixels), 1)
+    averaging = Deblurrer(network, Engine(device=device, views=8))
+    figures["engine, --views 8, seconds"] = timed(lambda: averaging(pixels), 1)
+    precision = choose_precision(deblurrer.kind)
+    return figures | parts_of_the_time(network, pixels, place, precision, rounds)
+
+
+def timed(act: Callable[[], object], rounds: int) -> float:
+    """Return the median of the seconds that an act takes, after one that is not counted."""
+    seconds = []
+    for _ in range(rounds + 1):
+        started = time.perf_counter()
+        act()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
+
+
+def in_flight(deblurrer: Any, pixels: Any) -> float:  # noqa: ANN401 (of either checkout)
+    """Return the seconds a photo if the next one is started before each result is asked for."""
+
+    def run(count: int) -> float:
+        started = time.perf_counter()
+        pending = deblurrer.start(pixels)
+        for _ in range(count - 1):
+            following = deblurrer.start(pixels)
+            pending.result()
+            pending = following
+        pending.result()
+        return (time.perf_counter() - started) / count
+
+    run(2)
+    return run(IN_FLIGHT)
+
+
+def parts_of_the_time(
+    network: Any,  # noqa: ANN401 (of either checkout)
+    pixels: Any,  # noqa: ANN401 (an array)
+    place: Any,  # noqa: ANN401 (PyTorch is imported late)
+    precision: Any,  # noqa: ANN401
+    rounds: int,
+) -> Figures:
+    """Time the copies of the photo and the bare network on a device, each alone."""
+    import torch
+
+    multiple = network.config.multiple
+    height, width = (side // multiple * multiple for side in pixels.shape[:2])
+    there = torch.from_numpy(pixels.copy()).to(place)
+    batch = there[:height, :width].permute(2, 0, 1)[None].float().div(255)
+    batch = batch.contiguous(memory_format=torch.channels_last)
+    moved = network.to(place)
+
+    def compute() -> None:
+        is_half = precision != torch.float32
+        with torch.inference_mode(), torch.autocast(place.type, precision, enabled=is_half):
+            moved(batch)
+        there.flatten()[0].item()  # waits for the device
+
+    def upload() -> None:
+        torch.from_numpy(pixels.copy()).to(place).flatten()[0].item()
+
+    return {
+        "upload of the pixels alone, seconds": timed(upload, rounds),
+        "bare network alone, seconds": timed(compute, rounds),
+        "download of the pixels alone, seconds": timed(lambda: there.cpu().numpy(), rounds),
+    }
+
+
+CHILDREN = {"load": measure_load, "engine": measure_engine}
+
+
+def measure_batch(checkout: Checkout, photo: Path, options: argparse.Namespace) -> Figures:
+    """Time the results of a batch of copies of a photo as they are listed."""
+    with tempfile.TemporaryDirectory() as folder:
+        photos = Path(folder) / "photos"
+        photos.mkdir()
+        for number in range(options.photos):
+            (photos / f"{number:04}.jpg").write_bytes(photo.read_bytes())
+        started = time.perf_counter()
+        command = ["-m", "unblur", "-q", "-r", str(photos), "--device", options.device]
+        process = checkout.start(*command, UNBLUR_HISTORY=f"{folder}/history.sqlite3")
+        assert process.stdout
+        times = [time.perf_counter() for _ in process.stdout]
+        _, usage = wait(process)
+    rate = (len(times) - 1) / (times[-1] - times[0])
+    return {
+        "batch, photos a second after the first": rate,
+        "batch, seconds altogether": time.perf_counter() - started,
+        "batch, seconds of a core a photo": (usage.ru_utime + usage.ru_stime) / options.photos,
+        "batch, peak main memory, GB": usage.ru_maxrss * 1024 / 1e9,
+    }
+
+
+def measure_command(checkout: Checkout, photo: Path, with_bfloat16: bool) -> Figures:
+    """Time the whole command on one photo, on the CPU."""
+    program = "from unblur.cli import main; main()"
+    if not with_bfloat16:
+        program = (
+            "from unblur.network import device_kinds\n"
+            "device_kinds.bf16_instructions = lambda torch: {}\n" + program
+        )
+    kind = "" if with_bfloat16 else ", without bfloat16"
+    variables = {} if with_bfloat16 else WITHOUT_BFLOAT16
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        command = [str(photo), "-q", "-o", f"{folder}/result.jpg", "--device", "cpu"]
+        history = f"{folder}/history.sqlite3"
+        process = checkout.start("-c", program, *command, **variables, UNBLUR_HISTORY=history)
+        _, usage = wait(process)
+    return {
+        f"command on a CPU{kind}, seconds": time.perf_counter() - started,
+        f"command on a CPU{kind}, seconds of a core": usage.ru_utime + usage.ru_stime,
+        f"command on a CPU{kind}, peak memory, GB": usage.ru_maxrss * 1024 / 1e9,
+    }
+
+
+def wait(process: subprocess.Popen[str]) -> tuple[int, Any]:
+    """Wait for a process; return its status, and the resources that it used."""
+    assert process.stdout
+    process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = status
+    process.stdout.close()
+    if status:
+        raise SystemExit(f"{shlex.join(map(str, process.args))} failed")
+    return status, usage
+
+
+def measure_part(part: str, photo: Path, options: argparse.Namespace) -> Iterator[list[Figures]]:
+    """Measure one part with each checkout in turn; yield figures of each of them."""
+    if part in CHILDREN:
+        found = [c.measured(part, photo, options.device, options.rounds) for c in options.checkouts]
+        yield found
+    elif part == "batch":
+        yield [measure_batch(checkout, photo, options) for checkout in options.checkouts]
+    else:
+        for with_bfloat16 in (True, False):
+            runs = [
+                [measure_command(checkout, photo, with_bfloat16) for checkout in options.checkouts]
+                for _ in range(options.rounds)
+            ]
+            yield [least(figures) for figures in zip(*runs, strict=True)]
+
+
+def least(runs: tuple[Figures, ...]) -> Figures:
+    """Return the least of each figure: what disturbs a run makes it slower."""
+    return {name: min(run[name] for run in runs) for name in runs[0]}
+
+
+def rows(found: list[Figures]) -> Iterator[str]:
+    """Yield a row of the table for each figure: of each checkout, and the ratio of two."""
+    for name in found[0]:
+        values = [figures.get(name) for figures in found]
+        cells = ["" if value is None else f"{value:.3g}" for value in values]
+        if len(values) == 2:
+            first, second = values
+            cells.append(f"{first / second:.2f}" if first and second else "")
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def describe_machine() -> str:
+    """Return the machine, and the versions of what the figures depend on."""
+    import torch
+
+    from unblur.network.device_kinds import KINDS
+    from unblur.network.devices import available_cores, available_devices
+
+    hardware = [kind.hardware(torch) for kind in KINDS if kind in available_devices()]
+    versions = f"PyTorch {torch.__version__}, Python {platform.python_version()}"
+    return f"{' and '.join(hardware)}, {available_cores()} cores, {versions}"
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--megapixels", type=float, default=12.0)
+    parser.add_argument("--photos", type=int, default=32, help="photos of the batch")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--against", type=Path, help="folder of another checkout")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--photo", type=Path, default=ROOT / "examples" / "street.jpg")
+    parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        found = CHILDREN[options.child](options.photo, options.device, options.rounds)
+        print(json.dumps(found))
+        return
+    options.checkouts = [Checkout("here", ROOT)]
+    if options.against:
+        options.checkouts.append(Checkout(str(options.against), options.against.absolute()))
+    heads = ["", "here", *(["there", "of there"] if options.against else [])]
+    print(f"{describe_machine()}\n\n`python -m benchmarks.goals {shlex.join(sys.argv[1:])}`\n")
+    print(f"| {' | '.join(heads)} |\n|---|{'--:|' * (len(heads) - 1)}")
+    with tempfile.TemporaryDirectory() as folder:
+        from benchmarks.growth import lay_out
+
+        photo = Path(folder) / "photo.jpg"
+        lay_out(options.photo, options.megapixels, photo)
+        for part in options.parts:
+            for found in measure_part(part, photo, options):
+                print("\n".join(rows(found)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""``unblur desktop``: the action "Deblur with unblur" in the menus of file managers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unblur.cli.console import Ui
+from unblur.cli.shared import verbosity_options, with_ui
+from unblur.desktop.managers import MANAGERS, managers_of
+from unblur.errors import DesktopError, ExitCode, UnblurError, UsageError
+
+if TYPE_CHECKING:
+    from unblur.desktop.installing import State
+    from unblur.desktop.managers import FileManager
+
+managers_argument = click.argument(
+    "managers", nargs=-1, metavar="[MANAGER]...", type=click.Choice([one.name for one in MANAGERS])
+)
+
+
+@click.group()
+def desktop() -> None:
+    """Put "Deblur with unblur" into the menus of file managers."""
+
+
+@desktop.command()
+@managers_argument
+@verbosity_options
+@with_ui
+def install(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
+    """Add the action to file managers.
+
+    MANAGER is nautilus, nemo, dolphin, thunar, finder or explorer. Without
+    names, add it to those that are on this machine. The action deblurs the
+    chosen photos, and those in chosen folders, then shows a notification.
+    Files that unblur has not made are never replaced.
+    """
+    from unblur.desktop.installing import find_program, install
+
+    program = find_program()
+    chosen = _named(managers) if managers else [one for one in managers_of() if one.is_found]
+    if not chosen:
+        names = ", ".join(manager.name for manager in managers_of())
+        raise UsageError(
+            f"found no file manager; to install for one all the same, name it: {names}"
+        )
+    return _for_each(chosen, lambda one: _tell(ui, one, "added to", install(one, program)), ui)
+
+
+@desktop.command()
+@managers_argument
+@verbosity_options
+@with_ui
+def remove(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
+    """Take the action out of file managers.
+
+    Without names, take it out of all. Folders that were made for it are
+    deleted, too, if they are empty.
+    """
+    from unblur.desktop.installing import remove
+
+    chosen = _named(managers) if managers else managers_of()
+    return _for_each(chosen, lambda one: _tell(ui, one, "removed from", remove(one)), ui)
+
+
+@desktop.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each file manager.")
+@with_ui
+def status(ui: Ui, as_json: bool) -> ExitCode:
+    """Tell which file managers have the action.
+
+    One line each: name, whether it is on this machine, whether the action is
+    installed, its file, and the program that it calls.
+    """
+    from unblur.desktop.installing import look_up
+
+    def tell(manager: FileManager) -> None:
+        state = look_up(manager)
+        if as_json:
+            ui.answer(json.dumps(asdict(state)))
+        else:
+            rows.append(_row(state))
+
+    rows: list[tuple[str, ...]] = []
+    code = _for_each(managers_of(), tell, ui)
+    ui.table(rows)
+    return code
+
+
+def _row(state: State) -> tuple[str, ...]:
+    program = state.program or ""
+    if program and not state.program_exists:
+        program += " (missing: run unblur desktop install)"
+    found = "found" if state.is_found else "not found"
+    return state.name, found, state.state, state.path, program
+
+
+@desktop.command()
+@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path())
+@with_ui
+def run(ui: Ui, paths: tuple[str, ...]) -> ExitCode:
+    """Deblur photos, then show a notification.
+
+    File managers call this. Each PATH is a photo, or a folder with photos.
+    """
+    from unblur.desktop.batch import deblur_chosen
+    from unblur.desktop.installing import find_program
+    from unblur.desktop.notices import show
+
+    summary = deblur_chosen(find_program(), paths)
+    if not show(summary):
+        for line in (summary.title, *summary.lines):
+            ui.say(line)
+    known = summary.exit_code in [*ExitCode]
+    return ExitCode(summary.exit_code) if known else ExitCode.FAILED
+
+
+def _named(names: Iterable[str]) -> list[FileManager]:
+    """Return file managers by name.
+
+    Raises:
+        UsageError: If one belongs to another system.
+    """
+    here = {manager.name: manager for manager in managers_of()}
+    for name in names:
+        if name not in here:
+            raise UsageError(f"{name} belongs to another system; here are {', '.join(here)}")
+    return [here[name] for name in dict.fromkeys(names)]
+
+
+def _tell(ui: Ui, manager: FileManager, done: str, paths: list[Path]) -> None:
+    if paths:
+        ui.say(f"{done} {manager.name} ({manager.label})")
+    for path in paths:
+        ui.answer(str(path))
+
+
+def _for_each(
+    managers: Iterable[FileManager], act: Callable[[FileManager], None], ui: Ui
+) -> ExitCode:
+    """Act on each file manager; an error of one does not stop the others."""
+    code = ExitCode.OK
+    for manager in managers:
+        try:
+            act(manager)
+        except UnblurError as error:
+            ui.error(f"{manager.name}: {error}")
+            code = DesktopError.exit_code
+    return code

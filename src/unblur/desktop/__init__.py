@@ -1,0 +1,1 @@
+"""The action "Deblur with unblur" in the menus of file managers, and its notification."""

@@ -1,0 +1,117 @@
+"""The file managers that can show the action, one row each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from unblur.config import NO_HOME, common_config_folder, common_data_folder, home_folder
+from unblur.desktop import templates, thunar
+from unblur.desktop.mark import Mark
+from unblur.desktop.templates import ACTION
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file that a file manager reads."""
+
+    path: Callable[[], Path]
+    """Returns its path, which begins with `NO_HOME` if there is no home folder."""
+    add: Callable[[bytes | None, Mark], bytes]
+    """Returns the file with the action; its first argument is the old file, if there is one."""
+    cut: Callable[[bytes, Mark], bytes | None] = lambda data, mark: None
+    """Returns the file without the action; ``None`` if the file is to be deleted."""
+    is_shared: bool = False
+    """Whether the user's own actions are in the file, too."""
+    mode: int | None = None
+    """Its permissions; ``None``: those of the old file, or those that the umask allows."""
+
+
+@dataclass(frozen=True)
+class FileManager:
+    """A file manager."""
+
+    name: str
+    """Name on the command line, and of its program on Linux."""
+    label: str
+    """Name that users know, and the place of the action in its menus."""
+    parts: tuple[Part, ...]
+    system: str = "linux"
+    """The system that it runs on, as in `sys.platform`; Linux stands for all with XDG folders."""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether it is on this machine. Finder and Explorer are part of their systems."""
+        return self.system != "linux" or shutil.which(self.name) is not None
+
+
+def _made(content: Callable[[Mark], bytes]) -> Callable[[bytes | None, Mark], bytes]:
+    return lambda old, mark: content(mark)
+
+
+def _scripts(manager: str) -> tuple[Part, ...]:
+    path = lambda: common_data_folder() / manager / "scripts" / ACTION  # noqa: E731
+    return (Part(path, _made(templates.shell_script), mode=0o755),)
+
+
+def _workflow_folder() -> Path:
+    return home_folder() / "Library" / "Services" / f"{ACTION}.workflow" / "Contents"
+
+
+def _send_to_folder() -> Path:
+    return Path(os.environ.get("APPDATA") or NO_HOME) / "Microsoft" / "Windows" / "SendTo"
+
+
+MANAGERS = (
+    FileManager("nautilus", "Files of GNOME: Scripts", _scripts("nautilus")),
+    FileManager("nemo", "Files of Cinnamon: Scripts", _scripts("nemo")),
+    FileManager(
+        "dolphin",
+        "Dolphin of KDE: Actions",
+        (
+            Part(
+                lambda: common_data_folder() / "kio" / "servicemenus" / "unblur.desktop",
+                _made(templates.service_menu),
+                mode=0o755,  # KDE ignores menus in the home folder that cannot be executed
+            ),
+        ),
+    ),
+    FileManager(
+        "thunar",
+        "Thunar of Xfce: the menu itself",
+        (
+            Part(
+                lambda: common_config_folder() / thunar.FILE,
+                thunar.with_action,
+                thunar.without_action,
+                is_shared=True,
+            ),
+        ),
+    ),
+    FileManager(
+        "finder",
+        "Finder of macOS: Quick Actions",
+        (
+            Part(lambda: _workflow_folder() / "Info.plist", _made(templates.workflow_info)),
+            Part(lambda: _workflow_folder() / "document.wflow", _made(templates.workflow)),
+        ),
+        "darwin",
+    ),
+    FileManager(
+        "explorer",
+        "Explorer of Windows: Send to",
+        (Part(lambda: _send_to_folder() / f"{ACTION}.lnk", _made(templates.shortcut)),),
+        "win32",
+    ),
+)
+"""All file managers; see `managers_of`."""
+
+
+def managers_of(system: str = sys.platform) -> list[FileManager]:
+    """Return the file managers of a system."""
+    system = system if system in ("darwin", "win32") else "linux"
+    return [manager for manager in MANAGERS if manager.system == system]

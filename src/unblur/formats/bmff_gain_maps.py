@@ -1,0 +1,74 @@
+"""Gain maps in HEIF and AVIF files.
+
+A map is the second source of a tone-mapped item (ISO/IEC 23008-12, tmap; ISO 21496-1), or an
+auxiliary image of Apple's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from unblur.errors import PhotoError
+from unblur.formats import bmff
+from unblur.formats.bmff_items import CROP, ItemFile, as_stored, splice, with_primary
+from unblur.formats.photo import Companion, Encoded, Photo
+
+TONE_MAPPED = b"tmap"
+APPLE_URN = b"hdrgainmap"
+MOST_GAIN_MAPS = 4
+
+
+def gain_map_keys(file: ItemFile) -> list[int]:
+    """Return the numbers of the gain maps of the primary image."""
+    keys = [
+        targets[1]
+        for key, targets in file.derived.items()
+        if key in file.items and file.items[key].type == TONE_MAPPED
+        if len(targets) == 2 and targets[0] == file.primary_id
+    ]
+    keys += [
+        ref.source
+        for ref in file.references
+        if ref.type == b"auxl" and file.primary_id in ref.targets and ref.source in file.items
+        if APPLE_URN in (file.items[ref.source].find(b"auxC") or b"")
+    ]
+    return [key for key in dict.fromkeys(keys) if key in file.items and key != file.primary_id]
+
+
+def find_companions(
+    file: ItemFile, decode: Callable[[bytes, int], Photo], most_pixels: int
+) -> tuple[Companion, ...]:
+    """Decode the gain maps that can be decoded, each as the only image of a file.
+
+    Args:
+        file: The photo's file.
+        decode: The format's own function.
+        most_pixels: Those of the photo; larger maps are left out.
+    """
+    companions = []
+    for key in gain_map_keys(file)[:MOST_GAIN_MAPS]:
+        with contextlib.suppress(PhotoError, ValueError, RuntimeError):  # the photo is whole
+            alone = bmff.write(as_stored(with_primary(file, key)))
+            companions.append(Companion(decode(alone, most_pixels), key))
+    return tuple(companions)
+
+
+def with_new_gain_maps(
+    file: ItemFile,
+    companions: tuple[Companion, ...],
+    encode: Callable[[Photo, Any], Encoded],
+) -> ItemFile:
+    """Return a file whose gain maps have the new pixels of companions.
+
+    Raises:
+        ValueError: If there are too many items.
+    """
+    for companion in companions:
+        if companion.pixels is not None:
+            coded = bmff.read(encode(companion.photo, companion.pixels).data)
+            alone = with_primary(file, companion.place)
+            alone = alone.with_primary(alone.primary.without({CROP}))  # the coded one has its own
+            file = with_primary(splice(alone, coded)[0], file.primary_id)
+    return file

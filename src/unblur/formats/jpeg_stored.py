@@ -1,0 +1,57 @@
+"""The Y, Cb and Cr that a JPEG file stores, before a decoder enlarges and converts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+
+@dataclass(frozen=True)
+class StoredColors:
+    """The colours of one photo, H x W."""
+
+    image: Image.Image
+    """Y alone, or YCbCr if all three have the photo's size."""
+    chroma: tuple[NDArray[np.uint8], ...] = ()
+    """Cb and Cr, each of half the photo's size, rounded up; empty if they are in the image."""
+
+    def rows(self, top: int, stop: int) -> list[NDArray[np.uint8]]:
+        """Return Y, Cb and Cr of some rows of the photo; ``top`` is even."""
+        strip = self.image.crop((0, top, self.image.width, stop))
+        coarse = (plane[top // 2 : (stop + 1) // 2] for plane in self.chroma)
+        return [*map(np.asarray, strip.split()), *coarse]
+
+
+def read_stored(open_file: Callable[[], JpegImageFile], is_coarse: bool) -> StoredColors:
+    """Decode the stored colours of a photo that is coded as YCbCr.
+
+    libjpeg can decode a photo at half its size. It then takes a quarter of the coefficients of
+    Y, but all of Cb and Cr that have half of Y's rows and columns: these come as they are
+    stored, where otherwise they come enlarged by a filter that cannot be undone exactly. Y comes
+    from a second pass, which leaves chroma out. Both together take about as long as decoding
+    everything once.
+
+    Args:
+        open_file: Opens the file, without decoding it.
+        is_coarse: Whether chroma has half of Y's rows and columns (4:2:0).
+    """
+    photo = open_file()
+    height, width = (photo.height + 1) // 2, (photo.width + 1) // 2
+    if is_coarse and min(photo.size) > 1:
+        half = open_file()
+        half.draft("YCbCr", (photo.width // 2, photo.height // 2))
+        if half.size == (width, height):
+            chroma = tuple(map(np.asarray, half.split()[1:]))
+            return StoredColors(_decoded(photo, "L"), chroma)
+    return StoredColors(_decoded(photo, "YCbCr"))
+
+
+def _decoded(photo: JpegImageFile, mode: str) -> Image.Image:
+    photo.draft(mode, photo.size)
+    photo.load()
+    return photo

@@ -1,0 +1,85 @@
+"""Thumbnails and previews in the EXIF blocks of a PNG file.
+
+They are in a chunk of their own (W3C PNG specification, third edition, 11.3.3.5), or, as older
+programs write them, in a text of hexadecimal digits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import string
+import zlib
+
+from unblur.formats.metadata import from_byte_order
+from unblur.formats.old_pictures import Redraw, Redrawn, in_exif
+from unblur.formats.png_chunks import SIGNATURE, Chunk, chunks, make_chunk
+from unblur.formats.png_metadata import inflate
+
+RAW_PROFILES = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
+"""Keywords of texts that ImageMagick and ExifTool write. The text's lines are empty, the name of
+the profile, its length in bytes, and digits."""
+
+
+def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
+    """Redraw the pictures in the first EXIF block of each kind.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    position, parts, stale, seen = (
+        len(SIGNATURE),
+        [data[: len(SIGNATURE)]],
+        list[str](),
+        set[bytes](),
+    )
+    for chunk in chunks(data):
+        position += len(chunk.raw)
+        raw = chunk.raw
+        if chunk.type not in seen and _holds_exif(chunk):
+            seen.add(chunk.type)
+            with contextlib.suppress(ValueError):  # damaged
+                new = _in_chunk(chunk, redraw)
+                stale += new.stale
+                raw = raw if new.data == chunk.data else make_chunk(chunk.type, new.data)
+        parts.append(raw)
+    return Redrawn(b"".join([*parts, data[position:]]) if seen else data, tuple(stale))
+
+
+def _holds_exif(chunk: Chunk) -> bool:
+    is_text = chunk.type in (b"tEXt", b"zTXt") and chunk.data.startswith(RAW_PROFILES)
+    return is_text or chunk.type == b"eXIf"
+
+
+def _in_chunk(chunk: Chunk, redraw: Redraw) -> Redrawn:
+    """Return the data of a chunk with new pictures; raise `ValueError` if it is damaged."""
+    if chunk.type == b"eXIf":
+        return _in_block(chunk.data, redraw)
+    keyword, _, text = chunk.data.partition(b"\0")
+    if chunk.type == b"tEXt":
+        new = _in_profile(text, redraw)
+        return Redrawn(keyword + b"\0" + new.data, new.stale)
+    old = inflate(text[1:])
+    new = _in_profile(old, redraw)
+    if new.data == old:
+        return Redrawn(chunk.data, new.stale)
+    return Redrawn(keyword + b"\0\0" + zlib.compress(new.data), new.stale)
+
+
+def _in_profile(text: bytes, redraw: Redraw) -> Redrawn:
+    """Redraw the pictures in a profile of digits, whose lines stay."""
+    *head, body = text.split(b"\n", 3)
+    old = bytes.fromhex(body.decode("ascii"))
+    new = _in_block(old, redraw)
+    if new.data == old:
+        return Redrawn(text, new.stale)
+    digits = iter(new.data.hex().encode())
+    is_digit = set(string.hexdigits.encode())
+    body = bytes(next(digits) if byte in is_digit else byte for byte in body)
+    return Redrawn(b"\n".join([*head, body]), new.stale)
+
+
+def _in_block(data: bytes, redraw: Redraw) -> Redrawn:
+    """Redraw the pictures in a block that may begin with JPEG's header."""
+    exif = from_byte_order(data)
+    new = in_exif(exif, redraw)
+    return Redrawn(data.removesuffix(exif) + new.data, new.stale)

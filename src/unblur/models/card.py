@@ -1,0 +1,75 @@
+"""What is known of a network, for files that other programs read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from unblur.models.catalog import MODELS
+from unblur.models.weights import SOURCE_KEY, Weights, read_notes
+from unblur.network.config import SRNConfig
+from unblur.version import __version__
+
+PAPER = "https://arxiv.org/abs/1802.01770"
+UNKNOWN = "not known; ask where the weights come from"
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where a network comes from, and what it is for."""
+
+    name: str
+    license: str
+    training_data: str
+    source: str
+    purpose: str
+    """What it is good and bad at."""
+    weights_sha256: str
+    """Of the weights file."""
+
+    @property
+    def text(self) -> str:
+        """All of it, in sentences."""
+        return (
+            f"{self.name} removes motion blur from photos. {self.purpose}. "
+            f"Licence: {self.license}. Trained on: {self.training_data}. Source: {self.source}. "
+            f"The network: {PAPER}. Exported by unblur {__version__}."
+        )
+
+    def notes(self, config: SRNConfig, precision: str) -> dict[str, str]:
+        """Return it as names and texts.
+
+        Args:
+            config: Shape of the network.
+            precision: Type of the exported weights, such as ``fp32``.
+        """
+        return {
+            "name": self.name,
+            "unblur_version": __version__,
+            "license": self.license,
+            "training_data": self.training_data,
+            "source": self.source,
+            "paper": PAPER,
+            "card": self.text,
+            "weights_sha256": self.weights_sha256,
+            "network": json.dumps(config.to_dict()),
+            "precision": precision,
+        }
+
+
+def read_card(model: str, weights: Weights) -> Card:
+    """Return the card of a model's name, or of the path of a weights file.
+
+    Raises:
+        WeightsError: If the file is damaged.
+    """
+    known = MODELS.get(model)
+    if known:
+        purpose = f"Good at {known.good_at}; bad at {known.bad_at}"
+        texts = (known.name, known.license, known.training_data, known.source, purpose)
+    else:
+        source = read_notes(weights.path).get(SOURCE_KEY, weights.path.name)
+        purpose = "What it is good at is not known"
+        texts = (Path(weights.path).stem, UNKNOWN, UNKNOWN, source, purpose)
+    return Card(*texts, weights_sha256=weights.sha256)

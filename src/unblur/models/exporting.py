@@ -1,0 +1,61 @@
+"""Export networks to files that other programs run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from unblur.errors import UsageError
+from unblur.models import darktable
+from unblur.models.card import read_card
+from unblur.models.weights import Weights, load_network
+
+KINDS = {".onnx": "onnx", darktable.ENDING: "dtmodel"}
+"""Kinds of files, by the endings of their names."""
+
+
+def check_target(file: Path, kind: str | None, overwrite: bool) -> str:
+    """Return the kind of a file to write, before the work for it begins.
+
+    Args:
+        file: Its path.
+        kind: ``onnx``, ``dtmodel``, or ``None`` for what the name ends in.
+        overwrite: Whether the file may exist.
+
+    Raises:
+        UsageError: If the name fits no kind, or the file must stay or cannot be written.
+    """
+    by_name = KINDS.get(file.suffix.lower())
+    kind = kind or by_name
+    if kind is None:
+        raise UsageError(f"{file} ends in neither {' nor '.join(KINDS)}: choose a --format")
+    if by_name != kind and (by_name or kind == "dtmodel"):
+        raise UsageError(f"{file}: the ending does not fit --format {kind}")
+    if kind == "dtmodel":
+        darktable.check_id(file.stem)
+    if os.path.lexists(file) and not overwrite:
+        raise UsageError(f"{file} exists; --overwrite replaces it")
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"{file}: the folder does not exist")
+    return kind
+
+
+def encode(model: str, weights: Weights, kind: str, precision: str, identifier: str) -> bytes:
+    """Return a network as the bytes of a file for other programs.
+
+    Args:
+        model: Its name, or the path of its weights.
+        weights: Its weights.
+        kind: ``onnx`` or ``dtmodel``.
+        precision: ``fp32`` or ``fp16``.
+        identifier: Identifier of a package for darktable.
+
+    Raises:
+        WeightsError: If the weights are damaged, or a library is missing.
+    """
+    from unblur.models.onnx_graph import encode_onnx
+
+    card, network = read_card(model, weights), load_network(weights)
+    notes = card.notes(network.config, precision)
+    graph = encode_onnx(network, precision == "fp16", notes)
+    return darktable.pack(graph, identifier, card) if kind == "dtmodel" else graph

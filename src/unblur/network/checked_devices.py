@@ -1,0 +1,121 @@
+"""Choose the device and the precision for each photo, by tests that are made once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Protocol
+
+import torch
+
+from unblur.errors import DeviceError
+from unblur.network.device_kinds import CPU, DeviceKind
+from unblur.network.device_network import Network
+from unblur.network.devices import choose_device, choose_precision
+from unblur.network.self_test import Verdict, examine, largest_side, needs_test
+
+
+class Verdicts(Protocol):
+    """Remembers verdicts from run to run."""
+
+    def get(self, key: str) -> Verdict | None:
+        """Return the verdict with a key, or ``None``."""
+
+    def put(self, key: str, verdict: Verdict) -> None:
+        """Remember a verdict that lasts."""
+
+
+class CheckedDevices:
+    """The devices of a run; see `unblur.network.devices.Devices`.
+
+    A device whose memory is too full for its test is tested before the next photo, and the CPU
+    deblurs this one.
+
+    Args:
+        network: A network on the CPU; it stays there.
+        name: See `unblur.network.devices.choose_device`, which also says what is raised.
+        verdicts: Where verdicts are remembered.
+        warn: Called with the reason if a device is not used that ``auto`` would take.
+        tell: Called with the reason if a device computes in float32, but could in less.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        name: str,
+        verdicts: Verdicts,
+        *,
+        warn: Callable[[str], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._network, self._verdicts = network, verdicts
+        self._is_named, self._kind = name != "auto", choose_device(name)
+        self._warn, self._tell = cache(warn), cache(tell)  # say each sentence once
+        self._known: dict[str, Verdict] = {}
+
+    def first(self) -> DeviceKind:
+        """Return the device to begin the next photo on.
+
+        Raises:
+            DeviceError: If the named device is wrong; there is no silent fallback.
+        """
+        if self._kind is CPU:
+            return CPU
+        shown = self._kind.shown(torch)
+        try:
+            problem = self._verdict(self._kind).problem
+        except MemoryError:
+            self._warn(f"out of memory on {shown}: going on with the CPU")
+            return CPU
+        if not problem:
+            return self._kind
+        if self._is_named:
+            raise DeviceError(
+                f"device {shown} failed its self-test: {problem}; use --device cpu, "
+                "and see unblur doctor, which repeats the test"
+            )
+        self._warn(f"{shown} failed its self-test: {problem}; going on with the CPU")
+        self._kind = CPU
+        return CPU
+
+    def precision(self, kind: DeviceKind) -> torch.dtype:
+        """Return the type to compute in on a device: the fastest that is right."""
+        try:
+            verdict = self._verdict(kind)
+        except MemoryError:
+            return torch.float32
+        if verdict.reason:
+            self._tell(f"{kind.shown(torch)} computes in {verdict.precision}: {verdict.reason}")
+        precision: torch.dtype = getattr(torch, verdict.precision)
+        return precision
+
+    def _verdict(self, kind: DeviceKind) -> Verdict:
+        """Return a device's verdict: the one of this run, the remembered one, or a new one."""
+        if not needs_test(kind):
+            return Verdict("float32")
+        if kind.name not in self._known:
+            key = key_of(self._network, kind)
+            known = self._verdicts.get(key)
+            self._known[kind.name] = known or examine_again(self._network, kind, self._verdicts)
+        return self._known[kind.name]
+
+
+def examine_again(network: Network, kind: DeviceKind, verdicts: Verdicts) -> Verdict:
+    """Test a device, and remember the verdict; see `unblur.network.self_test.examine`."""
+    key = key_of(network, kind)
+    verdict = examine(network, kind)
+    if needs_test(kind):
+        verdicts.put(key, verdict)
+    return verdict
+
+
+def key_of(network: Network, kind: DeviceKind) -> str:
+    """Return all that a verdict depends on, as text."""
+    with kind.selected(torch):
+        parts = [kind.name, kind.hardware(torch), kind.driver(torch)]
+    parts += [f"torch {torch.__version__}", str(choose_precision(kind)).removeprefix("torch.")]
+    parts += [f"{largest_side(network, kind)} pixels"]
+    if kind is CPU:
+        parts += [f"{torch.get_num_threads()} threads"]
+    return "; ".join([*parts, json.dumps(network.config.to_dict())])

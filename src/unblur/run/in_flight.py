@@ -1,0 +1,143 @@
+"""Photos in flight: how many are decoded, deblurred and written at the same time.
+
+The number of threads is one bound, free memory is the other. A decoder asks for memory as soon as
+it knows the size of a photo (`unblur.main_memory.require_memory`). It waits until the photos before
+it leave enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from unblur.main_memory import asking_first, free_main_memory, obtainable_memory
+from unblur.options import Options
+
+MEMORY_SHARE = 0.5
+"""Share of the free memory for photos in flight; the network and other programs need the rest."""
+BYTES_PER_DECODER_BYTE = 2.5
+"""Bytes that a photo takes until it is written, for each that its decoder asks for. The decoder
+asks for twice the pixels, which is enough for the photo and its result. Encoding takes 8 more bytes
+for each pixel of 6 (`unblur.network.memory.CODING_BYTES_PER_PIXEL`)."""
+FILE, PIXELS = "file", "pixels"
+"""What a photo takes memory for."""
+CORES_LEFT = 2
+"""Cores for the thread that feeds a GPU, and for the system."""
+
+
+def photos_ahead(options: Options, computes_on_cpu: bool, cores: int) -> int:
+    """Return how many photos to decode ahead, and how many to write in parallel.
+
+    A GPU is faster than one core decodes and encodes, so photos beside it get nearly all cores. A
+    network on the CPU uses the cores itself.
+
+    Args:
+        options: The user's options.
+        computes_on_cpu: Whether the network runs on the CPU.
+        cores: Number of cores that this process may use.
+
+    Returns:
+        A number of photos; 0: do one photo after the other, so that none waits in memory.
+    """
+    if options.engine.max_memory:
+        return 0
+    return options.jobs or (1 if computes_on_cpu else max(1, cores - CORES_LEFT))
+
+
+class InterruptedWaitError(Exception):
+    """The run ends, so a photo that waits for memory is not decoded any more."""
+
+
+class MemoryQueue:
+    """Lets photos into memory in their order, while all of them together stay within a budget.
+
+    The oldest photo never waits. So no photo waits for ever, and one that is larger than the budget
+    is in memory alone.
+
+    Args:
+        budget: Bytes for all photos; by default `MEMORY_SHARE` of the memory that is free now.
+    """
+
+    def __init__(self, budget: float | None = None) -> None:
+        self._budget = MEMORY_SHARE * free_main_memory() if budget is None else budget
+        self._changed = threading.Condition()
+        self._places: list[Place] = []
+        """Photos in flight, oldest first."""
+        self._is_over = False
+
+    def join(self) -> Place:
+        """Add a photo, the youngest."""
+        with self._changed:
+            place = Place(self)
+            self._places.append(place)
+            return place
+
+    def end(self) -> None:
+        """Let no photo in any more; those that wait raise `InterruptedWaitError`."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+
+    def hold(self, place: Place, kind: str, count: int) -> None:
+        """See `Place.hold_file` and `Place.hold_pixels`."""
+        with self._changed:
+            more = count - place.held.get(kind, 0)
+            self._changed.wait_for(lambda: self._is_over or self._may_hold(place, kind, more))
+            if self._is_over:
+                raise InterruptedWaitError
+            place.held[kind] = max(count, place.held.get(kind, 0))
+            self._changed.notify_all()
+
+    def _may_hold(self, place: Place, kind: str, more: int) -> bool:
+        older = self._places[: self._places.index(place)]
+        if not older:
+            return True
+        if kind == PIXELS and not all(PIXELS in other.held for other in older):
+            return False
+        held = sum(sum(other.held.values()) for other in self._places)
+        return held + more <= self._budget and more <= obtainable_memory()
+
+    def leave(self, place: Place) -> None:
+        """See `Place.leave`."""
+        with self._changed:
+            self._places.remove(place)
+            self._changed.notify_all()
+
+
+class Place:
+    """One photo's place in a `MemoryQueue`."""
+
+    def __init__(self, queue: MemoryQueue) -> None:
+        self._queue = queue
+        self.held: dict[str, int] = {}
+        """Bytes that the photo was let in with: of its `FILE`, and of its `PIXELS`."""
+
+    def hold_file(self, size: int) -> None:
+        """Wait until a file of so many bytes fits into the budget.
+
+        Raises:
+            InterruptedWaitError: If the run ends meanwhile.
+        """
+        self._queue.hold(self, FILE, size)
+
+    def hold_pixels(self, count: int) -> None:
+        """Wait until the photos before have their pixels, and those of this one fit, too.
+
+        Args:
+            count: Bytes that the decoder asks for.
+
+        Raises:
+            InterruptedWaitError: If the run ends meanwhile.
+        """
+        self._queue.hold(self, PIXELS, int(BYTES_PER_DECODER_BYTE * count))
+
+    @contextlib.contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Let decoders wait for this photo's turn while the context lasts, in this thread."""
+        with asking_first(self.hold_pixels):
+            yield
+
+    def leave(self) -> None:
+        """Give the memory to the photos that wait, because this one is written, or failed."""
+        self._queue.leave(self)

@@ -1,0 +1,351 @@
+"""How many photos are in flight: in memory, and with the network."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import pytest
+from conftest import encode_image, make_jpeg, make_pixels
+from PIL import Image
+
+from unblur import main_memory
+from unblur.formats.coding import decode
+from unblur.network import device_kinds
+from unblur.network.pending import Pending
+from unblur.options import Engine, Options
+from unblur.run import in_flight, local
+from unblur.run.history import IN_MEMORY, History
+from unblur.run.in_flight import (
+    BYTES_PER_DECODER_BYTE,
+    InterruptedWaitError,
+    MemoryQueue,
+    photos_ahead,
+)
+from unblur.run.local import LocalRunner
+from unblur.run.plan import make_plan
+from unblur.run.report import Status
+from unblur.run.runner import Session, run_plan
+
+DEADLINE = 20.0
+
+
+@pytest.fixture
+def waiting():
+    """Start to wait for memory in a thread; return a list that gets a name when it is over."""
+    threads, over = [], []
+
+    def start(name, hold, count):
+        def wait():
+            with contextlib.suppress(InterruptedWaitError):
+                hold(count)
+                over.append(name)
+
+        threads.append(threading.Thread(target=wait))
+        threads[-1].start()
+        threads[-1].join(0.05)
+        return over
+
+    yield start
+    for thread in threads:
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+
+
+def in_bytes(count):
+    """What a decoder asks for when a photo takes so many bytes."""
+    return int(count / BYTES_PER_DECODER_BYTE)
+
+
+def test_photos_that_fit_are_in_memory_together(waiting):
+    queue = MemoryQueue(budget=1000)
+    first, second, third = queue.join(), queue.join(), queue.join()
+    first.hold_pixels(in_bytes(400))
+    second.hold_pixels(in_bytes(400))
+    over = waiting("third", third.hold_pixels, in_bytes(400))
+    assert over == []
+    first.leave()
+    time.sleep(0.05)
+    assert over == ["third"]
+
+
+def test_a_photo_that_is_larger_than_the_budget_is_alone(waiting):
+    queue = MemoryQueue(budget=1000)
+    first, large, third = queue.join(), queue.join(), queue.join()
+    first.hold_pixels(in_bytes(10))
+    over = waiting("large", large.hold_pixels, in_bytes(5000))
+    waiting("third", third.hold_pixels, in_bytes(10))
+    assert over == []
+    first.leave()
+    time.sleep(0.05)
+    assert over == ["large"]
+    large.leave()
+
+
+def test_a_small_photo_does_not_take_the_memory_for_which_one_before_waits(waiting):
+    queue = MemoryQueue(budget=1000)
+    first, second, third = queue.join(), queue.join(), queue.join()
+    first.hold_pixels(in_bytes(600))
+    over = waiting("second", second.hold_pixels, in_bytes(600))
+    waiting("third", third.hold_pixels, in_bytes(100))
+    assert over == []
+    first.leave()
+    time.sleep(0.05)
+    assert over == ["second", "third"]
+
+
+def test_files_that_are_read_ahead_count_too(waiting):
+    queue = MemoryQueue(budget=1000)
+    first, second, third = queue.join(), queue.join(), queue.join()
+    first.hold_file(400)
+    second.hold_file(400)
+    over = waiting("third", third.hold_file, 400)
+    assert over == []
+    queue.end()
+
+
+def test_a_photo_that_is_decoded_twice_counts_once(waiting):
+    queue = MemoryQueue(budget=1000)
+    first, second, third = queue.join(), queue.join(), queue.join()
+    first.hold_pixels(in_bytes(100))
+    second.hold_pixels(in_bytes(500))
+    second.hold_pixels(in_bytes(500))
+    assert waiting("third", third.hold_pixels, in_bytes(390)) == ["third"]
+
+
+def test_what_others_use_is_not_taken(waiting, monkeypatch):
+    queue = MemoryQueue(budget=1000)
+    first, second = queue.join(), queue.join()
+    first.hold_pixels(in_bytes(10))
+    monkeypatch.setattr(in_flight, "obtainable_memory", lambda: 300)
+    assert waiting("second", second.hold_pixels, in_bytes(400)) == []
+    first.leave()
+
+
+def test_nobody_waits_any_more_when_the_run_ends(waiting):
+    queue = MemoryQueue(budget=1000)
+    first, second = queue.join(), queue.join()
+    first.hold_pixels(in_bytes(900))
+    assert waiting("second", second.hold_pixels, in_bytes(900)) == []
+    queue.end()
+
+
+@pytest.mark.parametrize(
+    ("form", "array"),
+    [
+        ("JPEG", make_pixels(30, 40)),
+        ("PNG", make_pixels(30, 40)),
+        ("WEBP", make_pixels(30, 40)),
+        ("TIFF", make_pixels(30, 40)),
+        ("AVIF", make_pixels(30, 40)),
+        ("HEIF", make_pixels(64, 64)),
+        ("PNG", make_pixels(30, 40, 1, "uint16")[..., 0]),
+    ],
+)
+def test_every_decoder_asks_for_the_memory_of_photo_and_result(form, array):
+    if form == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    if array.dtype == "uint16":
+        pytest.importorskip("imagecodecs")
+    data, asked = encode_image(Image.fromarray(array), form), []
+    with main_memory.asking_first(asked.append):
+        decode(data)
+    assert max(asked) == 2 * array.nbytes
+    decode(data)  # asks nobody
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "on_cpu", "options", "ahead"),
+    [
+        (16, True, Options(), 1),
+        (16, False, Options(), 14),
+        (2, False, Options(), 1),
+        (16, False, Options(jobs=3), 3),
+        (16, True, Options(jobs=3), 3),
+        (16, False, Options(engine=Engine(max_memory=1 << 40)), 0),
+    ],
+)
+def test_a_gpu_gets_as_many_decoders_and_writers_as_there_are_cores(cores, on_cpu, options, ahead):
+    assert photos_ahead(options, on_cpu, cores) == ahead
+
+
+class Gpu:
+    """A deblurrer whose device computes in its own time.
+
+    Args:
+        kind: A row of the table of devices.
+        act: Called with the number of the photo when its result is asked for.
+    """
+
+    def __init__(self, kind, act=lambda number: None):
+        self.kind, self.act = kind, act
+        self.used = {"device": kind.name, "tile": None}
+        self.events = []
+
+    def start(self, image, on_progress=None):
+        number = sum(kind == "start" for kind, _ in self.events)
+        self.events.append(("start", number))
+
+        def finish():
+            self.events.append(("result", number))
+            self.act(number)
+            return image // 2, {"device": self.kind.name, "tile": number}
+
+        return Pending(finish)
+
+
+class Watcher:
+    """Remembers the outcomes of a run."""
+
+    def __init__(self):
+        self.settings, self.outcomes = {}, []
+
+    def say(self, text, level=0):
+        pass
+
+    def outcome(self, outcome):
+        self.outcomes.append(outcome)
+
+    def progress(self, total):
+        return contextlib.nullcontext()
+
+    def photo_progress(self, job):
+        return lambda share: None
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Deblur a folder of photos on a device; return the outcomes, and the interrupt, if any."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number}.jpg").write_bytes(make_jpeg(64, 64))
+
+    def run(deblurrer, cores=4, **options):
+        monkeypatch.setattr("unblur.network.devices.available_cores", lambda: cores)
+        chosen = Options(recursive=True, output=f"{tmp_path}/out/", **options)
+        watcher = Watcher()
+        with History(IN_MEMORY) as history:
+            plan = make_plan([str(folder)], chosen, history, "settings")
+            session = Session(chosen, history, "settings", watcher, -1)
+            run_plan(plan, LocalRunner(lambda: deblurrer), session)
+        found = sorted(watcher.outcomes, key=lambda outcome: outcome.job.name)
+        return found, session.report.interrupted_by
+
+    return run
+
+
+def gpu(**options):
+    return Gpu(device_kinds.KINDS[0], **options)
+
+
+def ready(monkeypatch):
+    """Let the runner wait for each photo to be loaded, as it does on machines that are fast."""
+    is_ready = local.Load.is_ready.fget
+
+    def patient(load):
+        local.wait_for(load._future)
+        return is_ready(load)
+
+    monkeypatch.setattr(local.Load, "is_ready", property(patient))
+
+
+def test_a_gpu_has_the_next_photo_before_its_result_is_asked_for(run, monkeypatch):
+    ready(monkeypatch)
+    device = gpu()
+    outcomes, _ = run(device)
+    assert [outcome.status for outcome in outcomes] == [Status.DONE] * 6
+    order = [("start", 0), ("start", 1), ("result", 0), ("start", 2), ("result", 1)]
+    assert device.events[:5] == order
+    assert device.events[-1] == ("result", 5)
+
+
+def test_each_photo_tells_the_device_and_the_tile_that_made_it(run):
+    outcomes, _ = run(gpu())
+    assert [outcome.used["tile"] for outcome in outcomes] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_cpu_has_one_photo_at_a_time(run):
+    device = Gpu(device_kinds.CPU)
+    run(device)
+    assert device.events == [event for n in range(6) for event in (("start", n), ("result", n))]
+
+
+def test_with_max_memory_a_gpu_has_one_photo_at_a_time(run, monkeypatch):
+    ready(monkeypatch)
+    device = gpu()
+    run(device, engine=Engine(max_memory=1 << 40))
+    assert device.events == [event for n in range(6) for event in (("start", n), ("result", n))]
+
+
+def fail_at(failing, error):
+    def act(number):
+        if number == failing:
+            raise error
+
+    return act
+
+
+def test_a_photo_that_fails_while_two_are_under_way_fails_alone(run, monkeypatch):
+    ready(monkeypatch)
+    outcomes, _ = run(gpu(act=fail_at(2, RuntimeError("sizes do not match"))))
+    failed = [n for n, outcome in enumerate(outcomes) if outcome.status is Status.FAILED]
+    assert failed == [2]
+    assert sum(outcome.status is Status.DONE for outcome in outcomes) == 5
+
+
+def test_fail_fast_starts_no_photo_after_one_that_failed(run, monkeypatch):
+    ready(monkeypatch)
+    device = gpu(act=fail_at(1, RuntimeError("sizes do not match")))
+    run(device, fail_fast=True)
+    assert max(number for _, number in device.events) == 2
+
+
+def test_an_interrupt_with_two_under_way_loses_no_result_and_leaves_no_other_file(
+    run, monkeypatch, tmp_path
+):
+    ready(monkeypatch)
+    outcomes, interrupted = run(gpu(act=fail_at(3, KeyboardInterrupt())))
+    assert isinstance(interrupted, KeyboardInterrupt)
+    assert [outcome.status for outcome in outcomes] == [Status.DONE] * 3
+    written = sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert written == ["0-unblurred.jpg", "1-unblurred.jpg", "2-unblurred.jpg"]
+
+
+def test_an_interrupt_ends_photos_that_wait_for_memory(run, monkeypatch):
+    monkeypatch.setattr(in_flight, "free_main_memory", lambda: 1000)
+    started = time.monotonic()
+    _, interrupted = run(gpu(act=fail_at(0, KeyboardInterrupt())), cores=10)
+    assert interrupted
+    assert time.monotonic() - started < DEADLINE
+
+
+@pytest.mark.parametrize(("fitting", "most"), [(1, 1), (3, 3), (100, 6)])
+def test_photos_in_flight_are_bounded_by_memory_however_many_cores_there_are(
+    run, monkeypatch, fitting, most
+):
+    each = 64 * 64 * 3 * 2 * BYTES_PER_DECODER_BYTE + 10_000  # its file, too
+    monkeypatch.setattr(in_flight, "free_main_memory", lambda: 2 * fitting * each)
+    lock, numbers, finish = threading.Lock(), {"now": 0, "most": 0}, local.steps.finish
+    load = local.steps.load
+
+    def loaded(*inputs):
+        result = load(*inputs)
+        with lock:
+            numbers["now"] += 1
+            numbers["most"] = max(numbers["most"], numbers["now"])
+        return result
+
+    def finished(*inputs):
+        time.sleep(0.1)
+        with lock:
+            numbers["now"] -= 1
+        return finish(*inputs)
+
+    monkeypatch.setattr(local.steps, "load", loaded)
+    monkeypatch.setattr(local.steps, "finish", finished)
+    outcomes, _ = run(gpu(), cores=64)
+    assert [outcome.status for outcome in outcomes] == [Status.DONE] * 6
+    assert numbers["most"] == most
