@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unblur.main_memory import return_freed_memory
 from unblur.network.bands import LineBuffers
 from unblur.network.ncnn_graph import (
     Layer,
@@ -264,6 +265,9 @@ class NcnnNetwork:
         if config.recurrent and state is None:  # of the size of maps that are not packed
             height, width = (side // config.stride for side in blurred.shape[2:])
             state = blurred.new_zeros(len(blurred), config.state_channels, height, width)
+        if buffers.is_last and not buffers.is_whole:
+            # This band also completes the rows that lag behind, in maps of other sizes.
+            return_freed_memory()
         try:
             return self._srn.run_scale(blurred, previous, state, replace(buffers, is_planar=True))
         finally:  # bands of another size cannot reuse it
