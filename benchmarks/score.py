@@ -359,7 +359,7 @@ def print_cost(path: Path, rounds: int = 3) -> None:
         seconds: dict[str, list[float]] = defaultdict(list)
         for _ in range(rounds):
             started = time.process_time()
-            blur_score(decode_reduced(data)[0])
+            blur_score(decode_reduced(data)[0].pixels)
             scored = time.process_time()
             deblurrer(pixels)
             seconds["score"].append(scored - started)
@@ -407,8 +407,8 @@ def main() -> None:
     ]
     for path in paths[:: options.every]:
         for key, photo in make_photos(path):
-            pixels, _ = decode_reduced(photo)
-            table.add(key, pixels[..., 0].astype(np.float32))
+            reduced, _ = decode_reduced(photo)
+            table.add(key, reduced.pixels[..., 0].astype(np.float32))
         print(path.stem, file=sys.stderr, flush=True)
     print(f"{len(paths[:: options.every])} photos, ROC area:\n")
     table.print_areas()

@@ -152,6 +152,15 @@ def test_filters_filter(report, browse):
     assert page.get_by_text("No photo matches").is_visible()
 
 
+def test_photos_of_one_kind_of_blur_are_filtered(report, browse):
+    page = browse(report)
+    page.get_by_role("radio", name="Unclear").check(force=True)
+    assert "bright.png" in names(page)  # it shows nothing that could be blurred
+    kinds = page.locator(".card").evaluate_all("cards => cards.map(card => card.dataset.blur)")
+    assert set(kinds) == {"unclear"}
+    assert len(kinds) < 5
+
+
 def test_photos_are_sorted(report, browse):
     page = browse(report)
     page.get_by_role("combobox").select_option("name")
@@ -194,6 +203,69 @@ def test_the_slider_moves_by_touch(report, browse):
         points = [] if dx is None else [{"x": x + dx, "y": y}]
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     assert share_shown_before(page) == pytest.approx(0.7, abs=0.02)
+
+
+def shown_colors(page):
+    """The colours at the left and at the right of the photo, as they are on the screen."""
+    box = page.locator("#canvas").bounding_box()
+    shot = Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB")
+    y = shot.height // 3  # beside the handle's knob
+    return [np.array(shot.getpixel((x * shot.width // 10, y)), int) for x in (2, 8)]
+
+
+def set_strength(page, value):
+    page.get_by_role("slider", name="Strength").fill(str(value))
+
+
+def test_the_second_slider_blends_as_strength_does(report, browse):
+    page = browse(report)
+    open_viewer(page, "bright.png")
+    wait_for_files(page)
+    before, after = shown_colors(page)
+    assert list(before) == [220] * 3
+    assert list(after) == [255] * 3
+    for value in (0, 25, 50, 75, 100):
+        set_strength(page, value)
+        left, right = shown_colors(page)
+        np.testing.assert_array_equal(left, before)
+        assert np.abs(right - (before + value / 100 * (after - before))).max() <= 1
+
+
+def test_the_second_slider_moves_by_keyboard_and_tells_the_option(report, browse):
+    page = browse(report)
+    open_viewer(page)
+    slider = page.get_by_role("slider", name="Strength")
+    slider.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    assert slider.get_attribute("aria-valuetext") == "0.75"
+    assert page.locator("#strength-value").inner_text() == "0.75"
+    assert page.locator("#after").evaluate("image => image.style.opacity") == "0.75"
+    assert share_shown_before(page) == pytest.approx(0.5, abs=0.01)
+    page.keyboard.press("Home")
+    assert slider.get_attribute("aria-valuetext") == "0"
+
+
+def test_the_second_slider_moves_by_touch(report, browse):
+    page = browse(report, viewport={"width": 390, "height": 800}, has_touch=True)
+    open_viewer(page)
+    wait_for_files(page)
+    box = page.locator("#strength").bounding_box()
+    assert box["height"] >= 44
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert page.locator("#strength").input_value() == "50"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_strength_of_the_run_is_the_most_that_the_slider_tells(report, browse, tmp_path):
+    weaker = tmp_path / "weaker.html"
+    text = report.read_text("utf-8")
+    assert text.count('data-full="1.0"') == 1
+    weaker.write_text(text.replace('data-full="1.0"', 'data-full="0.5"'), "utf-8")
+    page = browse(weaker)
+    open_viewer(page, "deep.tif")
+    set_strength(page, 50)
+    assert page.get_by_role("slider", name="Strength").get_attribute("aria-valuetext") == "0.25"
 
 
 def test_before_and_after_are_shown_on_their_sides(report, browse):

@@ -248,7 +248,7 @@ def test_a_comparison_that_cannot_be_drawn_is_told_and_the_result_stays(jpeg, un
 
     monkeypatch.setattr(compare, "code_comparison", fail)
     result = unblur(jpeg, "--compare", "--json")
-    assert "before and after could not be drawn: out of memory" in result.stderr
+    assert "could not be compared with its result: out of memory" in result.stderr
     assert json.loads(result.stdout)["comparison"] is None
     assert jpeg.with_name("photo-unblurred.jpg").exists()
     monkeypatch.undo()

@@ -25,7 +25,8 @@ MODELS = (ROOT / "docs" / "models.md").read_text()
 TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
 CLUSTER = (ROOT / "docs" / "cluster.md").read_text("utf-8")
 SCORE = (ROOT / "docs" / "score.md").read_text("utf-8")
-DOCS = README + SCRIPTING + MODELS + TROUBLESHOOTING + CLUSTER + SCORE
+MANAGERS = (ROOT / "docs" / "managers.md").read_text("utf-8")
+DOCS = README + SCRIPTING + MODELS + TROUBLESHOOTING + CLUSTER + SCORE + MANAGERS
 
 
 def test_every_exit_code_is_documented():

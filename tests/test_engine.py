@@ -154,7 +154,8 @@ def test_an_option_that_changes_results_is_spelled_in_three_places(name):
     found = {
         path.relative_to(SOURCE).as_posix(): len([*spellings(name, ast.parse(path.read_text()))])
         for path in SOURCE.rglob("*.py")
-        if path.name != "api.py"  # whose keyword arguments are public
+        # The keyword arguments of one are public; the other shows a photo with two of the values.
+        if path.name not in ("api.py", "trial.py")
     }
     assert {path: count for path, count in found.items() if count} == {
         "options.py": 1,

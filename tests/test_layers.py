@@ -17,6 +17,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 ORDER = (
     ("errors", "version", "words", "cgroups"),
     ("config", "extras", "limits", "main_memory", "options", "score"),
+    ("blur",),
     ("storage", "formats", "network"),
     ("models", "pictures", "desktop"),
     ("run",),
@@ -33,7 +34,7 @@ LIBRARY_HOMES = {
     "google_crc32c": ("models",),
     "jinja2": ("cli.page",),
     "ncnn": ("network",),
-    "numpy": ("api", "score", "formats", "network", "models", "pictures"),
+    "numpy": ("api", "blur", "score", "formats", "network", "models", "pictures"),
     "onnx": ("models.onnx_graph",),
     "platformdirs": ("config",),
     "psutil": ("doctor", "main_memory", "network"),

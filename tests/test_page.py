@@ -151,7 +151,7 @@ def test_any_name_is_text_and_its_links_lead_to_the_file(name, tmp_path, unblur)
     ]
     assert len(found.all("script")) == 1
     assert not any(key.startswith("on") for _, keys in found.elements for key in keys)
-    assert len(found.all("img")) == 4 + 2  # of the photo, and of the viewer
+    assert len(found.all("img")) == 4 + 3  # of the photo, and of the viewer
     shown = found.cards()[0]["data-name"]
     assert shown.isprintable()
     if name.isprintable():

@@ -140,8 +140,8 @@ def test_scans_that_are_missing_at_the_end_are_no_lone_end_marker():
 
 def test_a_score_is_measured_without_the_end_marker():
     data = make_jpeg(40, 56)
-    pixels, _ = coding.decode_reduced(data[:-2])
-    assert np.array_equal(pixels, coding.decode_reduced(data)[0])
+    reduced, _ = coding.decode_reduced(data[:-2])
+    assert np.array_equal(reduced.pixels, coding.decode_reduced(data)[0].pixels)
 
 
 def test_strips_of_untold_length_are_written_where_they_were():

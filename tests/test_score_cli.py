@@ -8,7 +8,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 from conftest import PseudoTerminal, encode_image
-from PIL import Image
+from PIL import Image, ImageFilter
 from scenes import make_scene, smeared
 
 from unblur.cli import main
@@ -40,10 +40,11 @@ def test_the_most_blurred_photo_comes_first(photos):
     result = score("--recursive", photos)
     lines = [line.split("\t") for line in result.stdout.splitlines()]
     assert result.exit_code == 0
-    assert [path for _, path in lines] == [
+    assert [path for *_, path in lines] == [
         str(photos / name) for name in ("trip/more.png", "blurred.jpg", "sharp.jpg")
     ]
-    scores = [float(value) for value, _ in lines]
+    scores = [float(value) for value, *_ in lines]
+    assert [kind.partition(" by")[0] for _, kind, _ in lines] == ["moved", "moved", "sharp"]
     assert scores == sorted(scores, reverse=True)
     assert scores[1] > 0.5
     assert scores[2] < 0.3
@@ -64,6 +65,9 @@ def test_json_tells_of_bad_photos_too(photos):
     assert blurred == {
         "input": str(photos / "blurred.jpg"),
         "score": blurred["score"],
+        "blur": "motion",
+        "blur_length": pytest.approx(6, rel=0.4),
+        "blur_angle": pytest.approx(160, abs=15),
         "reason": "",
     }
     assert blurred["score"] > 0.5
@@ -109,7 +113,7 @@ def test_any_name_comes_from_a_list_and_goes_to_one(photos):
     path = photos / os.fsdecode(b"new\nline \xff.jpg")
     path.write_bytes(jpeg_of(SHARP))
     result = score("--files-from", "-", "-0", stdin=os.fsencode(path) + b"\0")
-    assert result.stdout_bytes == b"0.00\t" + os.fsencode(path) + b"\0"
+    assert result.stdout_bytes == b"0.00\tsharp\t" + os.fsencode(path) + b"\0"
 
 
 def test_a_photo_of_too_many_pixels_is_refused(photos):
@@ -175,7 +179,7 @@ def test_a_file_may_be_named_as_the_old_spelling(photos, unblur, monkeypatch):
 
 def test_a_level_alone_is_refused_on_the_command_line_only(photos, unblur, monkeypatch):
     result = unblur(photos / "sharp.jpg", "--blur-level", "1")
-    assert (result.code, "--blur-level needs --only-blurry" in result.stderr) == (2, True)
+    assert (result.code, "--blur-level needs --only-blurry or --only" in result.stderr) == (2, True)
     monkeypatch.setenv("UNBLUR_BLUR_LEVEL", "1000")
     assert unblur(photos / "sharp.jpg").stdout
     assert unblur(photos / "blurred.jpg", "--only-blurry").stdout == b""
@@ -185,6 +189,29 @@ def test_a_second_run_of_the_blurry_ones_does_nothing(photos, unblur):
     unblur("-r", photos, "--only-blurry")
     assert "0 done, 3 skipped" in unblur("-r", photos, "--only-blurry").stderr
     assert "1 done, 2 skipped" in unblur("-r", photos).stderr
+
+
+def test_only_blurry_has_two_spellings(photos, unblur):
+    assert status_of(unblur("-r", photos, "--only", "blurry", "--json")) == status_of(
+        unblur("-r", photos, "--only-blurry", "--json", "--overwrite")
+    )
+
+
+def test_only_motion_leaves_sharp_and_unfocused_photos_alone(photos, unblur):
+    soft = Image.fromarray(make_scene()).filter(ImageFilter.GaussianBlur(4))
+    (photos / "soft.png").write_bytes(encode_image(soft, "PNG"))
+    status = status_of(unblur("-r", photos, "--only", "motion", "--json"))
+    assert status["soft.png"] == (
+        "skipped",
+        "out of focus: its contours are equally wide in all directions",
+    )
+    assert status["sharp.jpg"][0] == "skipped"
+    assert (status["more.png"][0], status["blurred.jpg"][0]) == ("done", "done")
+
+
+def test_only_motion_does_not_leave_standard_output_empty(photos, unblur):
+    result = unblur("-", "--only", "motion", stdin=(photos / "sharp.jpg").read_bytes())
+    assert (result.code, "--only would write nothing" in result.stderr) == (2, True)
 
 
 def test_level_0_leaves_no_photo_alone(photos, unblur):

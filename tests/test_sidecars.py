@@ -55,10 +55,22 @@ def test_a_result_in_another_folder_and_format_has_its_sidecars_there(jpeg, tmp_
     ]
 
 
-def test_a_photo_that_is_replaced_keeps_its_sidecars_without_a_note(jpeg, unblur):
+@pytest.mark.parametrize(
+    "named", ["{folder}/photo.jpg", "photo.jpg", pytest.param("link.jpg", marks=pytest.mark.posix)]
+)
+def test_a_photo_that_is_replaced_keeps_its_sidecars_without_a_note(
+    named, jpeg, unblur, monkeypatch
+):
+    monkeypatch.chdir(jpeg.parent)
+    if named == "link.jpg":
+        jpeg.with_name(named).symlink_to(jpeg)
+    jpeg.with_name("link.jpg.xmp").write_bytes(b"rating 4")
     sidecar = jpeg.with_name("photo.jpg.xmp")
     sidecar.write_bytes(b"rating 5")
-    assert json.loads(unblur("--in-place", "--json", jpeg).stdout)["notes"] == []
+    assert (
+        json.loads(unblur("--in-place", "--json", named.format(folder=jpeg.parent)).stdout)["notes"]
+        == []
+    )
     assert sidecar.read_bytes() == b"rating 5"
 
 

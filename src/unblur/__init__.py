@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from unblur.version import __version__
 
 if TYPE_CHECKING:
-    from unblur.api import Deblurrer, blur_score, deblur, list_models
+    from unblur.api import Deblurrer, blur_score, deblur, find_blur, list_models
+    from unblur.blur import Blur, Kind
     from unblur.errors import (
         DeviceError,
         ExitCode,
@@ -19,14 +20,20 @@ if TYPE_CHECKING:
     )
     from unblur.models.catalog import Model
 
-_IN_API = ("Deblurrer", "blur_score", "deblur", "list_models")
-_HOMES = dict.fromkeys(_IN_API, "api") | {"Model": "models.catalog"}
+_IN_API = ("Deblurrer", "blur_score", "deblur", "find_blur", "list_models")
+_HOMES = dict.fromkeys(_IN_API, "api") | {
+    "Model": "models.catalog",
+    "Blur": "blur",
+    "Kind": "blur",
+}
 """Modules of public names, imported when a name is used; errors are in `unblur.errors`."""
 
 __all__ = [
+    "Blur",
     "Deblurrer",
     "DeviceError",
     "ExitCode",
+    "Kind",
     "Model",
     "PhotoError",
     "UnblurError",
@@ -35,6 +42,7 @@ __all__ = [
     "__version__",
     "blur_score",
     "deblur",
+    "find_blur",
     "list_models",
 ]
 

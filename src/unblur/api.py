@@ -11,18 +11,22 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 from numpy.typing import NDArray
 
-from unblur import score
+from unblur import blur, score
+from unblur.blur import Blur
 from unblur.errors import PhotoError, UsageError
 from unblur.formats import coding
+from unblur.formats.codec import Reduced
 from unblur.formats.companions import with_new_companions
+from unblur.formats.masks import Mask, blended, make_mask, masked
 from unblur.formats.panorama import deblurred
-from unblur.formats.pixels import to_array, to_samples
+from unblur.formats.pixels import to_array, to_samples, turned
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
 from unblur.models.weights import open_model
@@ -31,6 +35,7 @@ from unblur.options import STREAM, Engine, Options
 from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
+from unblur.run.masks import find_mask, read_mask
 from unblur.run.plan import make_plan
 from unblur.storage.places import parse_place
 
@@ -40,10 +45,13 @@ if TYPE_CHECKING:
 Photo = TypeVar("Photo", str, Path, bytes, PIL.Image.Image, NDArray[np.uint8], NDArray[np.uint16])
 """A file's path or an object's address, a file's content, a Pillow image, or (H, W, 3 or 1)
 pixels."""
+MaskLike: TypeAlias = str | Path | NDArray[np.bool_] | NDArray[np.uint8] | NDArray[np.uint16]
+"""A mask's path, or (H, W) pixels."""
 
 _log = logging.getLogger("unblur")
 _log.addHandler(logging.NullHandler())
 
+ORIENTATION = PIL.ExifTags.Base.Orientation
 _MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 """Modes of Pillow images that are accepted."""
 
@@ -115,6 +123,7 @@ class Deblurrer:
         output: str | Path | None = None,
         overwrite: bool = False,
         sidecars: bool = False,
+        mask: MaskLike | None = None,
     ) -> Photo:
         """Deblur a photo.
 
@@ -125,6 +134,9 @@ class Deblurrer:
             overwrite: For paths: replace an existing file.
             sidecars: For paths: copy files that belong to the photo, such as ``.xmp``, under the
                 result's name.
+            mask: Where to deblur: the path of a grey picture, or an array (H, W), bool, uint8 or
+                uint16, of any size. White is deblurred, black stays as it is. It is drawn over the
+                upright photo; over an array as the array is.
 
         Returns:
             A result of the same kind: the path of the result, the content of its file, an
@@ -133,7 +145,7 @@ class Deblurrer:
 
         Raises:
             PhotoError: If it is not a photo, cannot be read or written, or needs more
-                memory than is free.
+                memory than is free; or if the mask is none, or does not fit.
             DeviceError: If the device was lost, and is not ``auto``.
             UsageError: If ``image`` is of another type, or the network was freed.
         """
@@ -148,18 +160,22 @@ class Deblurrer:
             on_existing="overwrite" if overwrite else "error",
             sidecars=sidecars,
         )
+        read = None if mask is None else _read_mask(mask)
         with _named(image):
-            return cast("Photo", self._deblur_any(image, options))
+            return cast("Photo", self._deblur_any(image, options, read))
 
-    def _deblur_any(self, image: object, options: Options) -> object:
+    def _deblur_any(self, image: object, options: Options, mask: Mask | None) -> object:
         if isinstance(image, Path):
-            return Path(self._deblur_file(str(image), options))
+            return Path(self._deblur_file(str(image), options, mask))
         if isinstance(image, str):
-            return self._deblur_file(image, options)
+            return self._deblur_file(image, options, mask)
         if isinstance(image, bytes):
-            return self._deblur_bytes(image)
+            return self._deblur_bytes(image, mask)
         pixels, alpha = _read(image)
-        return _like(image, self._deblur(pixels), alpha)
+        result = self._deblur(pixels)
+        if mask:
+            result = blended(pixels, result, mask, lambda array: turned(array, _orientation(image)))
+        return _like(image, result, alpha)
 
     def _deblur(self, pixels: NDArray[Any]) -> NDArray[Any]:
         assert self._network is not None
@@ -168,18 +184,21 @@ class Deblurrer:
         except MemoryError as error:
             raise PhotoError("out of memory; a smaller tile needs less") from error
 
-    def _deblur_bytes(self, data: bytes) -> bytes:
+    def _deblur_bytes(self, data: bytes, mask: Mask | None) -> bytes:
         photo = with_new_companions(coding.decode(data), self._deblur)
-        encoded = coding.encode(photo, deblurred(photo, self._deblur))
+        pixels = deblurred(photo, self._deblur)
+        if mask:
+            photo, pixels = masked(photo, pixels, mask)
+        encoded = coding.encode(photo, pixels)
         _tell(photo.notes + encoded.notes)
         return encoded.data
 
-    def _deblur_file(self, path: str, options: Options) -> str:
+    def _deblur_file(self, path: str, options: Options, mask: Mask | None) -> str:
         with History(IN_MEMORY) as history:
             (job,) = make_plan([_not_a_stream(path)], options, history, "").jobs
         if job.problem:
             raise PhotoError(job.problem)
-        loaded = steps.load(job, options)
+        loaded = replace(steps.load(job, options), mask=mask)
         loaded = replace(loaded, photo=with_new_companions(loaded.photo, self._deblur))
         finished = steps.finish(loaded, deblurred(loaded.photo, self._deblur), options)
         outcome = steps.publish(finished)
@@ -193,6 +212,7 @@ def deblur(
     output: str | Path | None = None,
     overwrite: bool = False,
     sidecars: bool = False,
+    mask: MaskLike | None = None,
     model: str | Path = DEFAULT_MODEL,
     device: str = "auto",
     engine: Literal["auto", "torch", "ncnn"] = "auto",
@@ -215,7 +235,7 @@ def deblur(
         views=views,
         max_memory=max_memory,
     ) as deblurrer:
-        return deblurrer(image, output=output, overwrite=overwrite, sidecars=sidecars)
+        return deblurrer(image, output=output, overwrite=overwrite, sidecars=sidecars, mask=mask)
 
 
 def blur_score(image: Photo) -> float:
@@ -231,12 +251,35 @@ def blur_score(image: Photo) -> float:
         PhotoError: If it is not a photo, or cannot be read.
         UsageError: If ``image`` is of another type.
     """
+    return score.blur_score(_read_reduced(image).pixels)
+
+
+def find_blur(image: Photo) -> Blur:
+    """Tell how a photo is blurred: moved, and by how much, or out of focus.
+
+    Args:
+        image: A path, a file's content, a Pillow image or an array.
+
+    Returns:
+        The kind, the score, and for motion its length in pixels and its angle in degrees; see
+        ``docs/score.md`` for how reliable they are.
+
+    Raises:
+        PhotoError: If it is not a photo, or cannot be read.
+        UsageError: If ``image`` is of another type.
+    """
+    reduced = _read_reduced(image)
+    return blur.find_blur(reduced.pixels, reduced.factor)
+
+
+def _read_reduced(image: object) -> Reduced:
+    """Read a photo as finely as its blur is measured."""
     with _named(image):
         if isinstance(image, str | Path):
-            return steps.score(Job(parse_place(str(image)), None), Options())
+            return steps.read_reduced(Job(parse_place(str(image)), None), Options())
         if isinstance(image, bytes):
-            return score.blur_score(coding.decode_reduced(image)[0])
-        return score.blur_score(_read(image)[0])
+            return coding.decode_reduced(image)[0]
+        return Reduced(_read(image)[0], 1)
 
 
 def list_models() -> tuple[Model, ...]:
@@ -288,6 +331,20 @@ def _read(image: object) -> tuple[NDArray[Any], NDArray[Any] | None]:
     if image.dtype not in (np.uint8, np.uint16):
         raise UsageError(f"an array needs the type uint8 or uint16, not {image.dtype}")
     return image, None
+
+
+def _read_mask(mask: object) -> Mask:
+    """Return a mask from its path or its pixels."""
+    if isinstance(mask, str | Path):
+        return read_mask(find_mask(Path(mask), Options()), Options())
+    if isinstance(mask, np.ndarray):
+        return make_mask(mask)
+    raise UsageError(f"a mask is a path or an array, not of the type {type(mask).__name__}")
+
+
+def _orientation(image: object) -> int:
+    """Return the EXIF orientation of a Pillow image; arrays are upright."""
+    return int(image.getexif().get(ORIENTATION, 1)) if isinstance(image, PIL.Image.Image) else 1
 
 
 def _like(image: object, pixels: NDArray[Any], alpha: NDArray[Any] | None) -> object:

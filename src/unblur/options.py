@@ -10,8 +10,8 @@ from typing import Any, Literal
 from unblur.errors import UsageError
 
 SUFFIX = "-unblurred"
-COMPARED = "-compared"
-"""Ends the names of comparisons, before their own ending."""
+COMPARED, COMPARED_STRENGTHS = "-compared", "-strengths"
+"""End the names of comparisons and of strips of strengths, before their own ending."""
 LONGEST_SUFFIX_BYTES = 100
 """Leaves room for the photo's own name within the 143 to 255 bytes that file systems allow."""
 STREAM = "-"
@@ -54,7 +54,9 @@ SAME_RESULT = frozenset(
     (
         *("recursive", "include", "exclude", "only_blurry", "max_pixels", "jobs", "fail_fast"),
         *("output", "suffix", "in_place", "backup", "on_existing", "preserve_times", "sidecars"),
+        *("only_motion", "verdict"),
         *("compare", "picture_side", "screen"),  # pictures beside the result
+        "mask",  # each photo's own is in `unblur.run.jobs.Job.settings`
         # The key has the hash of the weights. Tiles and devices change roundings only.
         *("engine", "model", "device", "backend", "tile", "threads", "max_memory"),
     )
@@ -93,6 +95,11 @@ class Engine:
         values = {name: value for name, value in vars(self).items() if name not in unreported}
         values["engine"] = values.pop("backend")
         return values
+
+    @property
+    def applies_all(self) -> bool:
+        """Whether the whole change is applied."""
+        return self.strength == 1
 
     def __post_init__(self) -> None:
         """Refuse values that are out of range.
@@ -139,8 +146,10 @@ class Options:
     """Compression quality of lossy formats, 1 to 100; ``None`` is each photo's own."""
     strip_metadata: bool = False
     """Keep only colour profile and orientation."""
-    compare: bool = False
-    """Write a picture with before and after beside each result."""
+    mask: str | None = None
+    """A mask for all photos, or a folder of masks by the photos' names; see `unblur.run.masks`."""
+    compare: bool | Literal["strengths"] = False
+    """Write a picture beside each result: of before and after, or of several strengths."""
     picture_side: int = 0
     """Longer side of the report's small pictures, in pixels; 0 makes none."""
     screen: Screen | None = None
@@ -149,6 +158,10 @@ class Options:
     """Larger photos are refused."""
     only_blurry: float | None = None
     """Skip photos with a lower `unblur.score.blur_score`; ``None`` skips none."""
+    only_motion: bool = False
+    """Skip photos that are out of focus."""
+    verdict: bool = False
+    """Tell how each photo was blurred, and how much of it changed."""
     fail_fast: bool = False
     jobs: int | None = None
     """Photos to decode ahead, and as many to write in parallel; ``None``: one on a CPU, or as many
@@ -159,6 +172,11 @@ class Options:
     def keeps_backup(self) -> bool:
         """Whether originals are kept beside the results that replace them."""
         return self.in_place and self.backup is not False
+
+    @property
+    def compared_suffix(self) -> str:
+        """What ends the names of the pictures that ``compare`` asks for."""
+        return COMPARED_STRENGTHS if self.compare == "strengths" else COMPARED
 
     @property
     def settings(self) -> str:
@@ -191,10 +209,12 @@ class Options:
             raise UsageError(f"--suffix {self.suffix!r} cannot be part of a file name")
         if len(os.fsencode(self.suffix)) > LONGEST_SUFFIX_BYTES:
             raise UsageError(f"--suffix has more than {LONGEST_SUFFIX_BYTES} bytes")
-        if self.compare and self.suffix == COMPARED:
+        if self.compare and self.suffix == self.compared_suffix:
             raise UsageError(
-                f"--compare uses the suffix {COMPARED} itself: choose another --suffix"
+                f"--compare uses the suffix {self.suffix} itself: choose another --suffix"
             )
+        if self.compare == "strengths" and not self.engine.applies_all:
+            raise UsageError("--compare strengths shows strengths up to 1: leave out --strength")
         if self.jobs is not None and self.jobs < 1:
             raise UsageError("--jobs must be at least 1")
         if self.engine.max_memory and self.jobs is not None and self.jobs > 1:

@@ -23,21 +23,26 @@ MOST_PIXELS = 4_500_000
 SMALLEST_SIDE_PX = 98
 """Shortest side of a photo that can be measured: a tile and its surroundings."""
 
+REACH_PX = 32
+"""Longest distance between compared pixels."""
+
+Offsets = tuple[tuple[tuple[int, int], ...], ...]
+"""For each direction, and each distance in it: rows down, 0 or more, and columns across."""
+
 _TILE_PX = 32
-_DISTANCES = (1, 2, 4, 8, 16, 32)
+_DISTANCES = (1, 2, 4, 8, 16, REACH_PX)
 """Distances between compared pixels, in pixels."""
-_REACH = max(_DISTANCES)
 _DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 """Rows down and columns across."""
 _WHITE = 2040
 """White: times 16, the gain of the binomial filter, it must fit into 16 bits."""
 
-_STRONG = 0.35
+STRONG = 0.35
 """Least contrast of a strong contour, relative to the photo's 5th to 95th percentile."""
-_FLAT_SHARE = 0.2
+FLAT_SHARE = 0.2
 """Share of tiles whose contrast between neighbours is taken for noise."""
-_OVER_NOISE = 2.0
-_FEWEST_TILES = 6
+OVER_NOISE = 2.0
+FEWEST_TILES = 6
 """Least number of tiles with strong contours to measure a direction."""
 _SHARPEST_SHARE, _SHARPEST_LEAST = 0.02, 3
 """Share and number of these tiles that the width comes from: more than a few hot pixels."""
@@ -58,19 +63,23 @@ def blur_score(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> float:
         the largest, rounded to hundredths. It is 0 without strong contours, or if a side is
         shorter than 98 pixels.
     """
-    luma = _read_luma(pixels)
+    return score_of_luma(read_luma(pixels))
+
+
+def score_of_luma(luma: NDArray[np.int16]) -> float:
+    """Return the score of a photo whose luma was read by `read_luma`."""
     diagonal = float(np.hypot(*luma.shape))
     if min(luma.shape) < SMALLEST_SIDE_PX:
         return 0.0
-    smooth = _smooth(luma)
+    smooth = smoothed(luma)
     low, high = np.percentile(smooth[::8, ::8], (5, 95))
-    contrasts = _contrasts(smooth)
-    noise = float(np.quantile(contrasts[:, 0], _FLAT_SHARE))
-    enough = max(_STRONG * float(high - low), _OVER_NOISE * noise)
-    least = max(_STRONG / 2 * float(high - low), _OVER_NOISE * noise)
+    contrasts = largest_contrasts(smooth, _OFFSETS)
+    noise = float(np.quantile(contrasts[:, 0], FLAT_SHARE))
+    enough = max(STRONG * float(high - low), OVER_NOISE * noise)
+    least = max(STRONG / 2 * float(high - low), OVER_NOISE * noise)
     widest = max(
-        _width(contrast, direction, enough) or _width(contrast, direction, least)
-        for contrast, direction in zip(contrasts, _DIRECTIONS, strict=True)
+        _width(contrast, offsets, enough) or _width(contrast, offsets, least)
+        for contrast, offsets in zip(contrasts, _OFFSETS, strict=True)
     )
     return round(1000 * max(0.0, widest - _SHARP_WIDTH_PX) / diagonal, 2)
 
@@ -83,7 +92,7 @@ def reduction(width: int, height: int) -> int:
     return factor
 
 
-def _read_luma(pixels: NDArray[Any]) -> NDArray[np.int16]:
+def read_luma(pixels: NDArray[Any]) -> NDArray[np.int16]:
     """Return the luma of the reduced photo, (H, W), from 0 to `_WHITE`."""
     height, width, channels = pixels.shape
     factor = reduction(width, height)
@@ -99,34 +108,40 @@ def _read_luma(pixels: NDArray[Any]) -> NDArray[np.int16]:
     return luma
 
 
-def _smooth(luma: NDArray[np.int16]) -> NDArray[np.int16]:
+def smoothed(luma: NDArray[np.int16]) -> NDArray[np.int16]:
     """Filter with 1-2-1, down and across; values become 16 times as large."""
     down = luma[:-2] + 2 * luma[1:-1] + luma[2:]
     smooth: NDArray[np.int16] = down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]
     return smooth
 
 
-def _contrasts(luma: NDArray[np.int16]) -> NDArray[np.int16]:
+def largest_contrasts(
+    luma: NDArray[np.int16], offsets: Offsets, every: int = 1
+) -> NDArray[np.int16]:
     """Return the largest contrasts, (directions, distances, tiles).
 
-    Tiles keep the longest distance from the left, right and bottom borders.
+    Args:
+        luma: (H, W), which tiles of 32 pixels divide; they keep the longest distance from the
+            left, right and bottom borders.
+        offsets: Between compared pixels, as many for each direction.
+        every: Compare the pixels of every nth row only, which is quicker.
     """
     height, width = luma.shape
-    rows, columns = (height - _REACH) // _TILE_PX, (width - 2 * _REACH) // _TILE_PX
+    rows, columns = (height - REACH_PX) // _TILE_PX, (width - 2 * REACH_PX) // _TILE_PX
     across = columns * _TILE_PX
-    found = np.zeros((len(_DIRECTIONS), len(_DISTANCES), rows, columns), np.int16)
-    difference = np.empty((_TILE_PX, across), np.int16)
+    found = np.zeros((len(offsets), len(offsets[0]), rows, columns), np.int16)
+    difference = np.empty((len(range(0, _TILE_PX, every)), across), np.int16)
     for row in range(rows):
         top = row * _TILE_PX
-        here = luma[top : top + _TILE_PX, _REACH : _REACH + across]
-        for i, direction in enumerate(_DIRECTIONS):
-            for k, distance in enumerate(_DISTANCES):
-                y, x = _offset(direction, distance)
-                there = luma[top + y : top + y + _TILE_PX, _REACH + x : _REACH + x + across]
+        here = luma[top : top + _TILE_PX : every, REACH_PX : REACH_PX + across]
+        for i, direction in enumerate(offsets):
+            for k, (y, x) in enumerate(direction):
+                lines = slice(top + y, top + y + _TILE_PX, every)
+                there = luma[lines, REACH_PX + x : REACH_PX + x + across]
                 np.abs(np.subtract(there, here, out=difference), out=difference)
                 largest = difference.max(axis=0).reshape(columns, _TILE_PX)
                 found[i, k, row] = largest.max(axis=1)
-    return found.reshape(len(_DIRECTIONS), len(_DISTANCES), rows * columns)
+    return found.reshape(len(offsets), len(offsets[0]), rows * columns)
 
 
 def _offset(direction: tuple[int, int], distance: int) -> tuple[int, int]:
@@ -135,21 +150,26 @@ def _offset(direction: tuple[int, int], distance: int) -> tuple[int, int]:
     return steps * direction[0], steps * direction[1]
 
 
-def _width(contrast: NDArray[np.int16], direction: tuple[int, int], enough: float) -> float:
+_OFFSETS: Offsets = tuple(tuple(_offset(way, d) for d in _DISTANCES) for way in _DIRECTIONS)
+
+
+def _width(
+    contrast: NDArray[np.int16], offsets: tuple[tuple[int, int], ...], enough: float
+) -> float:
     """Return the width in pixels of the sharpest strong contours across a direction.
 
     Args:
         contrast: (distances, tiles).
-        direction: Rows down and columns across.
+        offsets: Rows down and columns across, for each distance.
         enough: Least contrast of a strong contour; if too few have it, the width is 0.
     """
     full = contrast.max(axis=0)
     is_strong = full > enough
     count = int(is_strong.sum())
-    if count < _FEWEST_TILES:
+    if count < FEWEST_TILES:
         return 0.0
     rise = np.sort(contrast[:, is_strong] / full[is_strong].astype(np.float32), axis=1)
     sharpest = max(_SHARPEST_LEAST, int(np.ceil(_SHARPEST_SHARE * count)))
     shares = np.maximum.accumulate(rise[:, -sharpest])
-    distances = [0.0, *(float(np.hypot(*_offset(direction, d))) for d in _DISTANCES)]
+    distances = [0.0, *(float(np.hypot(*offset)) for offset in offsets)]
     return float(np.interp(_RISE, [0.0, *shares], distances)) / _RISE

@@ -238,6 +238,8 @@ class Ui:
         elif job.target is not None:
             size = f"{outcome.width}x{outcome.height}, {outcome.seconds:.1f} s"
             self.say(f"{name} -> {job.target} ({size})")
+        if outcome.verdict:
+            self.say(f"{name}: {outcome.verdict}")
         if outcome.status is Status.DONE and job.comparison is not None:
             self.say(f"{name} -> {job.comparison} (before and after)")
         for note in outcome.notes:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from unblur.network.deblurrer import Deblurrer
     from unblur.run.history import History
     from unblur.run.jobs import Plan
+    from unblur.run.local import LocalRunner
     from unblur.run.report import Report
     from unblur.run.runner import Runner
 
@@ -94,9 +95,11 @@ def _require_history(history: History, options: Options) -> None:
 def _read_options(flags: dict[str, Any]) -> Options:
     engine = Engine(**_chosen(Engine, flags | {"backend": flags["engine"]}))
     values = _chosen(Options, flags) | {"engine": engine}
-    values["only_blurry"] = flags["blur_level"] if flags["only_blurry"] else None
-    if not flags["only_blurry"] and _is_on_command_line("blur_level"):
-        raise UsageError("--blur-level needs --only-blurry")
+    leaves_some = flags["only_blurry"] or flags["only"] is not None
+    values["only_blurry"] = flags["blur_level"] if leaves_some else None
+    values["only_motion"] = flags["only"] == "motion"
+    if not leaves_some and _is_on_command_line("blur_level"):
+        raise UsageError("--blur-level needs --only-blurry or --only")
     options = Options(**values)
     _check_cluster(flags, options.engine)
     return options
@@ -124,11 +127,12 @@ def _chosen(record: type[Options | Engine], flags: dict[str, Any]) -> dict[str, 
 
 
 def _with_display_options(options: Options, flags: dict[str, Any], plan: Plan, ui: Ui) -> Options:
-    """Return the options with the sizes of pictures for the page and the terminal."""
+    """Return the options with what the page, the terminal and JSON show of each photo."""
     if flags["report"] is not None:
         from unblur.cli.page import picture_side
 
         options = replace(options, picture_side=picture_side(len(plan.jobs)))
+    options = replace(options, verdict=_shows_verdicts(flags, ui))
     if flags["preview"] and ui.verbosity >= NORMAL:
         from unblur.cli.terminal import find_screen
 
@@ -136,6 +140,12 @@ def _with_display_options(options: Options, flags: dict[str, Any], plan: Plan, u
         if options.screen is None and sys.stderr.isatty():
             ui.say("no --preview: this terminal shows neither pictures nor 256 colours")
     return options
+
+
+def _shows_verdicts(flags: dict[str, Any], ui: Ui) -> bool:
+    """Tell whether the kind of blur is shown; with a memory limit, only where it is asked for."""
+    is_said = ui.verbosity >= NORMAL and flags["max_memory"] is None
+    return is_said or flags["json"] or flags["report"] is not None
 
 
 def _write_page(
@@ -157,10 +167,12 @@ def _write_page(
 
 
 def _check_stdout(flags: dict[str, Any], stdout: int) -> None:
-    if flags["only_blurry"]:
-        raise UsageError(
-            "--only-blurry would write nothing to standard output for a sharp photo: add -o FILE"
-        )
+    for option, value in (("--only", flags["only"]), ("--only-blurry", flags["only_blurry"])):
+        if value:
+            raise UsageError(
+                f"{option} would write nothing to standard output for a photo that it skips: "
+                "add -o FILE"
+            )
     if flags["json"]:
         raise UsageError("--json and the photo cannot share standard output: add -o FILE")
     if sys.__stdout__ is None:
@@ -194,14 +206,19 @@ def _print_summary(report: Report, ui: Ui) -> ExitCode:
 
 def _make_runner(weights: Weights, flags: dict[str, Any], options: Options, ui: Ui) -> Runner:
     if flags["ray"] is None:
-        from unblur.run.local import LocalRunner
-
-        return LocalRunner(lambda: _make_deblurrer(weights, options, ui))
+        return local_runner(weights, options, ui)
     load_extra("ray", "cluster", "runs on a cluster", UsageError)
     from unblur.models.weights import load_network
     from unblur.run.ray_runner import RayRunner
 
     return RayRunner(flags["ray"], lambda: load_network(weights), options.engine, flags["workers"])
+
+
+def local_runner(weights: Weights, options: Options, ui: Ui) -> LocalRunner:
+    """Return a runner on this machine, which loads the network when it begins."""
+    from unblur.run.local import LocalRunner
+
+    return LocalRunner(lambda: _make_deblurrer(weights, options, ui))
 
 
 def _make_deblurrer(weights: Weights, options: Options, ui: Ui) -> Deblurrer:

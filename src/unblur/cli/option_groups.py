@@ -9,7 +9,7 @@ import click
 GROUPS = {
     "Most used": "--recursive --output --in-place --overwrite --dry-run --only-blurry --strength "
     "--compare --quiet --verbose",
-    "Input": "--files-from --include --exclude --blur-level --max-pixels",
+    "Input": "--files-from --include --exclude --only --blur-level --mask --max-pixels",
     "Output": "--suffix --on-existing --backup",
     "Results and metadata": "--format --quality --strip-metadata --preserve-times "
     "--sidecars --refresh-thumbnail",

@@ -16,6 +16,7 @@ import math
 import operator
 import os
 import stat
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from unblur.blur import Kind
 from unblur.errors import UsageError
 from unblur.formats.photo import format_by_suffix
 from unblur.options import Engine, Options
@@ -41,6 +43,15 @@ if TYPE_CHECKING:
 SUFFIXES = (".html", ".htm")
 GENERATOR = "unblur"
 """Text in each page, by which it is recognised: no other file is ever replaced."""
+
+NETWORK = ("engine", "model", "device", "backend", "tile", "threads")
+"""Options that the facts of the run tell."""
+KIND_LABELS = {
+    Kind.SHARP: "Sharp",
+    Kind.MOTION: "Moved",
+    Kind.FOCUS: "Out of focus",
+    Kind.UNCLEAR: "Unclear",
+}
 
 SMALLEST_PX, LARGEST_PX = 160, 480
 PIXELS_OF_ALL = 11_000
@@ -115,6 +126,7 @@ def write(report: Report, path: Path, options: Options, facts: Facts) -> None:
         report=report,
         facts=facts,
         numbers={status.value: report.counts[status] for status in Status},
+        blurs=_blur_filters(report.outcomes),
         parts=parts,
         hashes={name: _policy_hash(text) for name, text in parts.items()},
         megapixels=sum(o.width * o.height for o in report.outcomes) / 1e6,
@@ -129,6 +141,12 @@ def write(report: Report, path: Path, options: Options, facts: Facts) -> None:
         draft.publish(replaces=True)
 
 
+def _blur_filters(outcomes: list[Outcome]) -> list[tuple[str, str, int]]:
+    """Return a filter for each kind of blur that was found: its value, label and number."""
+    counts = Counter(outcome.verdict.blur.kind for outcome in outcomes if outcome.verdict)
+    return [(kind.value, KIND_LABELS[kind], counts[kind]) for kind in Kind if counts[kind]]
+
+
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -141,6 +159,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "duration": describe_duration,
+        "kind": lambda verdict: KIND_LABELS[verdict.blur.kind],
         "file_name": lambda job: printable(job.source.name if job.source else job.name),
         "folder_name": lambda job: printable(_folder(job.source)) if job.source else "",
     }
@@ -174,7 +193,9 @@ def describe_duration(seconds: float) -> str:
 def describe_options(options: Options) -> dict[str, str]:
     """Return the options that differ from their defaults, by their names."""
     usual, texts = vars(Options()) | vars(Engine()), {}
-    left_out = ("picture_side", "screen", "engine", "model", "device", "backend", "tile", "threads")
+    if options.only_motion:
+        texts["--only"] = "motion"
+    left_out = ("picture_side", "screen", "verdict", "only_motion", *NETWORK)
     for name, value in (vars(options) | vars(options.engine)).items():
         if name not in left_out and value != usual[name]:
             text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unblur.cli import desktop, doctor, models, restore, score
+from unblur.cli import desktop, doctor, models, restore, score, trial
 from unblur.cli.console import Ui
 from unblur.cli.deblur import deblur
 from unblur.cli.option_groups import PlainOption
 from unblur.cli.shared import (
     PhotosOrCommand,
+    device_option,
     exit_code_of,
     history_option,
     listing_options,
     max_pixels_option,
+    model_option,
     options_with_defaults,
     path_options,
     verbosity_options,
 )
 from unblur.cli.values import (
-    DeviceName,
+    Compare,
     OnlyBlurry,
     Overwrite,
     blur_level,
@@ -34,7 +36,6 @@ from unblur.cli.values import (
 from unblur.config import read_config
 from unblur.errors import UsageError
 from unblur.formats.photo import CONVERSIONS
-from unblur.network.device_kinds import KINDS
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Engine
 from unblur.version import __version__
 from unblur.words import one_of
@@ -92,7 +93,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "--only-blurry",
     cls=OnlyBlurry,
     is_flag=True,
-    help="Skip sharp photos; see --blur-level.",
+    help="Skip sharp photos, as --only blurry does; see --blur-level.",
 )
 @click.option(
     "--strength",
@@ -105,8 +106,15 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @click.option(
     "--compare",
-    is_flag=True,
-    help="Also write NAME-compared.png: before and after, with an enlarged detail.",
+    cls=Compare,
+    default=False,
+    metavar="[strengths]",
+    help="Also write NAME-compared.png: before and after; or strengths beside each other.",
+)
+@click.option(
+    "--only",
+    type=click.Choice(["blurry", "motion"]),
+    help="Skip sharp photos; with motion, those that are out of focus, too.",
 )
 @click.option(
     "--blur-level",
@@ -114,9 +122,14 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     default=BLURRY_LEVEL,
     show_default=True,
     metavar="N",
-    help="Lowest blur score that --only-blurry takes; see unblur score.",
+    help="Lowest blur score that --only takes; see unblur score.",
 )
 @max_pixels_option
+@click.option(
+    "--mask",
+    metavar="FILE|DIR",
+    help="Grey picture: deblur where it is white, keep black. DIR: one for each photo's name.",
+)
 @click.option(
     "--suffix",
     default=SUFFIX,
@@ -167,20 +180,8 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help="Write a web page: all photos before and after.",
 )
 @click.option("--preview", is_flag=True, help="Show photos before and after in the terminal.")
-@click.option(
-    "--model",
-    default=Engine.model,
-    show_default=True,
-    metavar="NAME|FILE",
-    help="Network: a name from unblur models list, or a weights file.",
-)
-@click.option(
-    "--device",
-    type=DeviceName(["auto", *(kind.name for kind in KINDS)]),
-    default=Engine.device,
-    show_default=True,
-    help="Where to run the network; cuda:1 is the second of several GPUs.",
-)
+@model_option
+@device_option
 @click.option(
     "--engine",
     type=click.Choice(["auto", "torch", "ncnn"]),
@@ -299,4 +300,5 @@ main.add_command(models.models)
 main.add_command(doctor.doctor)
 main.add_command(score.score)
 main.add_command(restore.restore)
+main.add_command(trial.try_photo)
 main.add_command(desktop.desktop)

@@ -1,4 +1,4 @@
-"""``unblur score``: list photos by their blur score."""
+"""``unblur score``: list photos by their blur score, with the kind of blur."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from unblur.errors import ExitCode, PhotoError
 from unblur.options import STREAM, Options
 
 if TYPE_CHECKING:
+    from unblur.blur import Blur
     from unblur.run.jobs import Job
     from unblur.run.report import Report
 
@@ -49,8 +50,8 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
 
     The score is the excess width of a photo's sharpest edges, in thousandths
     of its diagonal. Most sharp photos score below 0.3, whatever their size; a
-    soft background does not count. Each line is a score, a tab and a path. No
-    photo is changed.
+    soft background does not count. Each line is a score, the kind of blur and
+    a path, separated by tabs. No photo is changed.
     """
     from unblur.run.load_ahead import load_ahead
     from unblur.run.plan import find_photos
@@ -61,7 +62,7 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
     plan = find_photos(read_paths(flags), options)
     ui.passed_over(plan)
     report = Report(in_cloud=plan.in_cloud)
-    scores: list[tuple[float, Job]] = []
+    scores: list[tuple[Blur, Job]] = []
     threads = flags["jobs"] or min(MOST_THREADS, os.cpu_count() or 1)
     executor = ThreadPoolExecutor(threads, "score")
     try:
@@ -91,28 +92,33 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
     return report.exit_code
 
 
-def _measure(job: Job, options: Options) -> float:
+def _measure(job: Job, options: Options) -> Blur:
+    from unblur.blur import find_blur
     from unblur.run import steps
 
     if job.problem:
         raise PhotoError(job.problem)
-    return steps.score(job, options)
+    reduced = steps.read_reduced(job, options)
+    return find_blur(reduced.pixels, reduced.factor)
 
 
-def _list(scores: list[tuple[float, Job]], report: Report, flags: dict[str, Any], ui: Ui) -> None:
+def _list(scores: list[tuple[Blur, Job]], report: Report, flags: dict[str, Any], ui: Ui) -> None:
     """Print the scores, the highest first; JSON also lists photos that failed."""
-    scores.sort(key=lambda found: -found[0])
+    scores.sort(key=lambda found: -found[0].score)
     if flags["json"]:
-        for score, job in scores:
-            ui.answer(_to_json(job, score, ""))
+        for blur, job in scores:
+            ui.answer(_to_json(job, blur, ""))
         for outcome in report.failures:
             ui.answer(_to_json(outcome.job, None, outcome.reason))
         return
-    for score, job in scores:
+    for blur, job in scores:
         path = STREAM if job.source is None else job.source
-        ui.answer(f"{score:.2f}", str(path), end="\0" if flags["null"] else "\n")
+        ui.answer(f"{blur.score:.2f}", str(blur), str(path), end="\0" if flags["null"] else "\n")
 
 
-def _to_json(job: Job, score: float | None, reason: str) -> str:
+def _to_json(job: Job, blur: Blur | None, reason: str) -> str:
+    from unblur.run.report import blur_to_json
+
     path = None if job.source is None else str(job.source)
-    return json.dumps({"input": path, "score": score, "reason": reason})
+    values = {"input": path, "score": blur and blur.score} | blur_to_json(blur)
+    return json.dumps(values | {"reason": reason})

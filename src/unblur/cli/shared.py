@@ -19,9 +19,11 @@ from unblur.cli.console import Ui, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
+from unblur.cli.values import Compare, DeviceName
 from unblur.config import history_file
 from unblur.errors import ExitCode, UnblurError, UsageError
-from unblur.options import DEFAULT_MAX_PIXELS, STREAM
+from unblur.network.device_kinds import KINDS
+from unblur.options import DEFAULT_MAX_PIXELS, STREAM, Engine
 from unblur.storage.files import read_stream
 from unblur.words import describe_os_error, printable
 
@@ -93,7 +95,7 @@ class PhotosOrCommand(click.Group):
 def _respelled(args: list[str]) -> Iterator[str]:
     """Yield the words of a command line, with old spellings replaced."""
     end = args.index("--") if "--" in args else len(args)
-    for word in args[:end]:
+    for word in Compare.respelled(args[:end]):
         if word.startswith(OLD_BLUR_LEVEL):
             yield from ("--only-blurry", f"--blur-level={word.removeprefix(OLD_BLUR_LEVEL)}")
         else:
@@ -174,6 +176,24 @@ max_pixels_option = click.option(
     show_default=True,
     metavar="N",
     help="Refuse photos with more pixels than this.",
+)
+
+
+model_option = click.option(
+    "--model",
+    default=Engine.model,
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Network: a name from unblur models list, or a weights file.",
+)
+
+
+device_option = click.option(
+    "--device",
+    type=DeviceName(["auto", *(kind.name for kind in KINDS)]),
+    default=Engine.device,
+    show_default=True,
+    help="Where to run the network; cuda:1 is the second of several GPUs.",
 )
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -37,6 +40,42 @@ def blur_level(value: str | float) -> float:
         if 0 <= level < float("inf"):
             return level
     raise click.BadParameter(f"{value!r} is not a blur score: a number, 0 or more")
+
+
+class Compare(click.Option):
+    """A flag that may have a value: ``--compare`` and ``--compare strengths``.
+
+    Click lets an option take any next word as its value, even a photo. So `respelled` gives
+    ``--compare`` its value before Click sees it.
+    """
+
+    STRENGTHS = "strengths"
+
+    @staticmethod
+    def respelled(words: Sequence[str]) -> Iterator[str]:
+        """Yield the words of a command line; ``--compare`` and its value become one word."""
+        rest = deque(words)
+        while rest:
+            word = rest.popleft()
+            if word == "--compare":
+                has_value = bool(rest) and rest[0] == Compare.STRENGTHS
+                word += f"={rest.popleft() if has_value else 'yes'}"
+            yield word
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the value, or the name of a photo after a flag without one."""
+        values = [self.STRENGTHS] if incomplete and self.STRENGTHS.startswith(incomplete) else []
+        return [*map(CompletionItem, values), CompletionItem(incomplete, type="file")]
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 (as Click)
+        """Return whether to compare, or the word ``strengths``."""
+        if value == self.STRENGTHS:
+            return self.STRENGTHS
+        with contextlib.suppress(click.BadParameter):
+            return click.BOOL.convert(value, self, ctx)
+        raise click.BadParameter(
+            f"{value!r} is not {self.STRENGTHS}, the only value", ctx=ctx, param=self
+        )
 
 
 class DeviceName(click.Choice[str]):

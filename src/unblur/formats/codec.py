@@ -37,6 +37,16 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Reduced:
+    """A photo as finely as its blur is measured."""
+
+    pixels: NDArray[Any]
+    """(H, W, 1 or 3), upright."""
+    factor: int
+    """By how much each side was divided."""
+
+
+@dataclass(frozen=True)
 class Codec:
     """What one format can do.
 
@@ -55,7 +65,7 @@ class Codec:
     """Reads the metadata of a file (and its index)."""
     stripped: Callable[[bytes], bytes] | None = None
     """Returns a file without metadata; ``None``: the file has to be written anew."""
-    decode_reduced: Callable[[bytes, int], NDArray[Any]] | None = None
+    decode_reduced: Callable[[bytes, int], Reduced] | None = None
     """Decodes a file as finely as `unblur.score` measures it; ``None``: no faster than as a whole.
     """
     upright: Callable[[bytes, Any, NDArray[Any]], NDArray[Any]] | None = None

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
-from unblur.formats.codec import codec_of
-from unblur.formats.convert import NO_QUALITY, convert, make_redraw, upright
+from unblur.formats.codec import Reduced, codec_of
+from unblur.formats.convert import NO_QUALITY, convert, make_redraw, metadata_of, upright
 from unblur.formats.metadata import Metadata
 from unblur.formats.old_pictures import GAIN_MAP, KEEP, Redraw, describe
 from unblur.formats.photo import Encoded, Format, Photo, identify
@@ -64,7 +63,7 @@ def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
 
 def decode_reduced(
     data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS
-) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], Photo | None]:
+) -> tuple[Reduced, Photo | None]:
     """Decode a photo as finely as `unblur.score` measures it, if its format can do so faster.
 
     Args:
@@ -72,7 +71,7 @@ def decode_reduced(
         max_pixels: Larger photos are refused before memory is taken for them.
 
     Returns:
-        Pixels, (H, W, 1 or 3), and the photo itself if it had to be decoded as a whole.
+        The photo for measuring, and the photo itself if it had to be decoded as a whole.
 
     Raises:
         PhotoError: If it is no photo, damaged, or of a kind that cannot be processed.
@@ -82,7 +81,7 @@ def decode_reduced(
         with _decoder_errors_as_photo_errors(form):
             return decode_reduced(data, max_pixels), None
     photo = decode(data, max_pixels)
-    return photo.pixels, photo
+    return Reduced(upright(photo, metadata_of(photo), photo.pixels), 1), photo
 
 
 def _identify(data: bytes) -> Format:

@@ -8,6 +8,7 @@ Formats of 8 bits get 16-bit photos rounded.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import replace
 from typing import Any
@@ -81,6 +82,13 @@ def convert(
         notes.append(f"left out of the {form.name} file: {', '.join(left_out)}")
     photo = replace(photo, pixels=pixels, alpha=alpha)
     return Encoded(target.write(photo, metadata, quality), tuple(notes))
+
+
+def metadata_of(photo: Photo) -> Metadata:
+    """Return a photo's metadata; none if its container is damaged beside the pixels."""
+    with contextlib.suppress(ValueError):
+        return codec_of(photo.format).metadata(photo.container, photo.index)
+    return Metadata()
 
 
 def upright(photo: Photo, metadata: Metadata, array: NDArray[Any]) -> NDArray[Any]:

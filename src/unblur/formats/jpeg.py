@@ -18,16 +18,16 @@ from PIL.JpegImagePlugin import JpegImageFile
 from unblur.errors import PhotoError
 from unblur.formats import jpeg_markers as marks
 from unblur.formats import jpeg_metadata, jpeg_pictures
-from unblur.formats.codec import Codec, Target
+from unblur.formats.codec import Codec, Reduced, Target
 from unblur.formats.jpeg_colors import move_colors
 from unblur.formats.jpeg_end import with_end
 from unblur.formats.jpeg_gain_maps import find_companions, with_new_gain_maps
 from unblur.formats.jpeg_index import move_index
 from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.jpeg_stored import read_stored
-from unblur.formats.metadata import Metadata
+from unblur.formats.metadata import Metadata, read_orientation
 from unblur.formats.photo import JPEG, Encoded, Photo
-from unblur.formats.pixels import code_pixels, open_image, to_array
+from unblur.formats.pixels import code_pixels, open_image, to_array, turned
 from unblur.score import reduction
 
 _SUBSAMPLING: dict[tuple[float, float], str] = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
@@ -58,16 +58,17 @@ def _with_end(data: bytes, max_pixels: int) -> tuple[bytes, tuple[Segment, ...],
     return with_end(data, decode)
 
 
-def decode_reduced(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode the luma of the first image, (H, W, 1), as finely as `unblur.score` measures it.
+def decode_reduced(data: bytes, max_pixels: int) -> Reduced:
+    """Decode the luma of the first image as finely as `unblur.score` measures it.
 
     libjpeg decodes a half, a quarter or an eighth of each side in a fraction of the time.
     """
     data, parts, _ = _with_end(data, max_pixels)
     image = _open(marks.without_metadata(data, parts), max_pixels)
-    factor = reduction(*image.size)
+    whole, factor = image.width, reduction(*image.size)
     image.draft("L", (image.width // factor, image.height // factor))
-    return to_array(image.convert("L"))
+    luma = turned(to_array(image.convert("L")), read_orientation(marks.first_exif(data)))
+    return Reduced(luma, round(whole / image.width))
 
 
 def _open(data: bytes, max_pixels: int) -> JpegImageFile:

@@ -15,6 +15,9 @@ from unblur.pictures.display import Area
 BLOCK_PX = 16
 """Sides of a block, but for photos that are narrower."""
 
+VISIBLE = 0.01
+"""Least standard deviation of a visible change, as a share of the full range: 2.5 of 255."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -29,6 +32,11 @@ class Change:
     """Rows and columns of pixels in a block."""
     width: int
     height: int
+
+    @property
+    def share(self) -> float:
+        """Share of the photo whose detail changed visibly, from 0 to 1."""
+        return float((self.blocks > VISIBLE).mean())
 
     def strongest(self, width: int, height: int) -> Area:
         """Return the part of a size, or of the photo's if that is smaller, that changed most."""

@@ -136,7 +136,12 @@ def draw_coarsely(pair: Pair, side: int, height: int) -> Image.Image:
 
 def code_comparison(pair: Pair) -> bytes:
     """Draw a comparison, and code it as a PNG file."""
-    return _code(draw_comparison(pair), format="PNG")
+    return coded_png(draw_comparison(pair))
+
+
+def coded_png(picture: Image.Image) -> bytes:
+    """Code a picture as a PNG file."""
+    return _code(picture, format="PNG")
 
 
 def make_pictures(pair: Pair, side: int) -> Pictures:

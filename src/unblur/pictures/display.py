@@ -12,12 +12,11 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from unblur.formats.codec import codec_of
-from unblur.formats.convert import upright
-from unblur.formats.metadata import Metadata
+from unblur.formats.convert import metadata_of, upright
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import reduced, to_8_bit_image
 
@@ -79,15 +78,32 @@ class Upright:
 
 def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[Upright, Upright]:
     """Return the photo before and after, whose pixels have the same shape and type."""
-    metadata = Metadata()
-    with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
-        metadata = codec_of(photo.format).metadata(photo.container, photo.index)
+    metadata = metadata_of(photo)
     alpha = None if photo.opacity is None else upright(photo, metadata, photo.opacity)
     before, after = (
         Upright(upright(photo, metadata, array), alpha, metadata.icc)
         for array in (photo.pixels, pixels)
     )
     return before, after
+
+
+def blended_part(before: Upright, after: Upright, area: Area, strength: float) -> Image.Image:
+    """Draw a part of a photo as ``--strength`` would make it, pixel by pixel.
+
+    Samples are blended as stored, before their colours are converted.
+
+    Args:
+        before: The photo.
+        after: Its result of strength 1.
+        area: The part.
+        strength: Share of the change, from 0 to 1.
+    """
+    part = np.s_[area.top : area.top + area.height, area.left : area.left + area.width]
+    old = before.pixels[part].astype(np.float32)
+    mixed = np.rint(old + np.float32(strength) * (after.pixels[part] - old))
+    alpha = None if before.alpha is None else before.alpha[part]
+    view = Upright(mixed.astype(before.pixels.dtype), alpha, before.profile)
+    return view.part(Area(0, 0, area.width, area.height))
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

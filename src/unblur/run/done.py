@@ -65,7 +65,8 @@ class KnownResults:
             return False
         is_thorough = options.on_existing == "error"  # "skip" skips any existing file
         files = (file for file in (job.target, job.comparison) if file)
-        return all(self._is_made_of(job.source, file, is_thorough) for file in files)
+        settings = self.settings + job.settings
+        return all(self._is_made_of(job.source, file, settings, is_thorough) for file in files)
 
     def format_of(self, photo: Path, options: Options) -> Format | None:
         """Return the format of an unchanged photo from the record, without reading it."""
@@ -114,10 +115,10 @@ class KnownResults:
             return True
         return False
 
-    def _is_made_of(self, source: Place, target: Place, is_thorough: bool) -> bool:
+    def _is_made_of(self, source: Place, target: Place, settings: str, is_thorough: bool) -> bool:
         """Tell whether a file is a result of the unchanged photo, made with the same settings."""
         for record in self._same_at(target, is_thorough):
-            if record.settings != self.settings:
+            if record.settings != settings:
                 continue
             is_as_it_was = record.source == key_of(source) and record.before == self.look(source)
             if is_as_it_was and (pixels_in(record.before) or not self._may_read(source)):

@@ -24,7 +24,7 @@ from unblur.run.ignored import (
     reason_by_name,
     stands_for_file,
 )
-from unblur.run.names import COMPARISON_ENDING
+from unblur.run.names import COMPARISON_ENDINGS
 from unblur.storage import files, objects
 from unblur.storage.filesystems import is_hidden, is_in_cloud, is_link, status_in_listing, unlimited
 from unblur.storage.objects import Listing
@@ -209,7 +209,7 @@ def _reason_to_pass_over(photo: Place, below: PurePath, options: Options) -> str
         return BACKUP
     if _OTHERS_BACKUP.search(photo.name):
         return "a backup of another program"
-    if photo.name.endswith(COMPARISON_ENDING):
+    if photo.name.endswith(COMPARISON_ENDINGS):
         return "a comparison of an earlier run"
     if options.include and not glob.globmatch(below, list(options.include), flags=_GLOB_FLAGS):
         return "not included"

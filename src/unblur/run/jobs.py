@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from unblur.run.ignored import IN_THE_CLOUD
 from unblur.storage.places import FileState, Place
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """The file of a mask, and what it held when the run was planned."""
+
+    path: Path
+    digest: str
+    """See `unblur.run.masks.digest_of`."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,13 @@ class Job:
     """Place of the picture of before and after, side by side; ``None``: no picture."""
     replaces_comparison: bool = False
     """Whether an existing comparison may be replaced."""
+    mask: MaskFile | None = None
+    """Where to deblur the photo; ``None``: everywhere."""
+
+    @property
+    def settings(self) -> str:
+        """The settings of this photo alone, as text: added to the run's in the history's key."""
+        return f" mask={self.mask.digest}" if self.mask else ""
 
     @property
     def name(self) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from unblur.formats.photo import CONVERSIONS, Format
-from unblur.options import COMPARED, Options
+from unblur.options import COMPARED, COMPARED_STRENGTHS, Options
 from unblur.storage.places import Place, longest_name, shortened
 
-COMPARISON_ENDING = COMPARED + ".png"
+COMPARISON_ENDINGS = COMPARED + ".png", COMPARED_STRENGTHS + ".png"
 
 
 def wanted_format(options: Options) -> Format | None:
@@ -35,14 +35,14 @@ def result_place(source: Place, like: Place, suffix: str, result: Format | None)
     return like.with_name(shortened(source.stem, room) + suffix + ending)
 
 
-def comparison_place(target: Place, suffix: str, ending: str = "") -> Place:
+def comparison_place(target: Place, options: Options, ending: str = "") -> Place:
     """Return the place of the comparison of a photo and its result: beside the result.
 
     Args:
         target: The result.
-        suffix: Text that the result's name has before its ending; removed here.
+        options: The user's options; their suffix is taken from the result's name.
         ending: Ending of the result, if another result's name differs only in that.
     """
-    ending += COMPARISON_ENDING
+    ending += options.compared_suffix + ".png"
     room = longest_name(target) - len(os.fsencode(ending))
-    return target.with_name(shortened(target.stem.removesuffix(suffix), room) + ending)
+    return target.with_name(shortened(target.stem.removesuffix(options.suffix), room) + ending)

@@ -18,6 +18,7 @@ from unblur.run.done import ALREADY_DONE, IS_RESULT, KnownResults
 from unblur.run.find import Found, KnownFormat, find, format_of, is_folder_at, is_same
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
+from unblur.run.masks import IS_MASK, Masks
 from unblur.run.names import comparison_place, result_place, wanted_format
 from unblur.run.obstacles import problem_in_place, problem_of_format, problem_of_target
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
@@ -44,7 +45,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         UsageError: If the paths and the options do not fit together.
     """
     real_folder.cache_clear()
-    plan, listing = Plan(), Listing()
+    plan, listing, masks = Plan(), Listing(), Masks(options)
     known = KnownResults(history, settings, listing.state_of, most=most_bytes(options.max_pixels))
     named = _read_names(paths)
     _refuse_times_of_objects(named, options)
@@ -58,6 +59,9 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
             continue
         known_format = partial(known.format_of, options=options)
         for found in _photos_at(path, options, listing, plan, known_format):
+            if found.place != _reachable(parse_place(path)) and masks.is_mask(found.place):
+                plan.passed_over.append((found.place, IS_MASK))
+                continue
             target = _target(found, options, into_folder)
             plan.jobs.append(Job(found.place, target and _reachable(target)))
     to_stdout = [job for job in plan.jobs if job.target is None and not job.problem]
@@ -65,8 +69,9 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         raise UsageError("standard output can take only one photo: use -o FOLDER/")
     if to_stdout and options.compare:
         raise UsageError("--compare writes a file beside the result: use -o FILE")
+    plan.jobs[:] = map(masks.with_mask, plan.jobs)
     if options.compare:
-        plan.jobs[:] = _with_comparisons(plan.jobs, options.suffix)
+        plan.jobs[:] = _with_comparisons(plan.jobs, options)
     checked = [_check(job, options, known) for job in plan.jobs]
     plan.jobs[:] = _mark_collisions(checked)
     return plan
@@ -173,15 +178,15 @@ def _kept(found: Found) -> Format | None:
     return form and form.result
 
 
-def _with_comparisons(jobs: list[Job], suffix: str) -> Iterator[Job]:
+def _with_comparisons(jobs: list[Job], options: Options) -> Iterator[Job]:
     """Name the comparisons; with the result's ending if results differ only in that."""
     targets = [job.target for job in jobs if job.target is not None]
-    taken = Counter(_identity(comparison_place(target, suffix)) for target in targets)
+    taken = Counter(_identity(comparison_place(target, options)) for target in targets)
     for job in jobs:
         if job.target is not None:
-            comparison = comparison_place(job.target, suffix)
+            comparison = comparison_place(job.target, options)
             if taken[_identity(comparison)] > 1:
-                comparison = comparison_place(job.target, suffix, job.target.suffix)
+                comparison = comparison_place(job.target, options, job.target.suffix)
             job = replace(job, comparison=comparison)
         yield job
 

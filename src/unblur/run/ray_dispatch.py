@@ -326,12 +326,13 @@ def _absolute(job: Job) -> Job:
         place.absolute() if isinstance(place, Path) else place
         for place in (job.source, job.target, job.comparison)
     )
-    return replace(job, source=source, target=target, comparison=comparison)
+    mask = job.mask and replace(job.mask, path=job.mask.path.absolute())
+    return replace(job, source=source, target=target, comparison=comparison, mask=mask)
 
 
 def _with_job(outcome: Outcome, job: Job) -> Outcome:
     """Return a worker's outcome with the driver's job, whose paths are as the user named them."""
-    if outcome.job.comparison is None:  # none was asked for, or it could not be drawn
+    if outcome.job.comparison is None:  # none was asked for, or drawing it failed
         job = replace(job, comparison=None)
     return replace(outcome, job=job)
 

@@ -16,8 +16,10 @@ from unblur.run.jobs import Job
 from unblur.storage.places import FileState
 
 if TYPE_CHECKING:
+    from unblur.blur import Blur
     from unblur.pictures.compare import Pictures
     from unblur.pictures.preview import Preview
+    from unblur.pictures.verdict import Verdict
 
 
 MOST_PICTURE_BYTES = 96 << 20
@@ -61,6 +63,8 @@ class Outcome:
     pictures: Pictures | None = None
     preview: Preview | None = None
     """Small picture for the terminal; dropped once it is shown."""
+    verdict: Verdict | None = None
+    """How it was blurred, and how much of it changed; ``None`` unless done and asked for."""
     source_state: FileState | None = None
     """State of the photo that was read; ``None`` for standard input."""
     target_state: FileState | None = None
@@ -101,7 +105,17 @@ class Outcome:
             "height": self.height,
             "notes": [*self.notes, *self.details],
         }
-        return json.dumps(values | settings | self.used)
+        found = self.verdict
+        judged = blur_to_json(found.blur if found else None)
+        judged["changed"] = found.changed if found else None
+        return json.dumps(values | judged | settings | self.used)
+
+
+def blur_to_json(blur: Blur | None) -> dict[str, Any]:
+    """Return the fields that tell how a photo is blurred, for a line of JSON."""
+    if blur is None:
+        return dict.fromkeys(("blur", "blur_length", "blur_angle"))
+    return {"blur": blur.kind.value, "blur_length": blur.length, "blur_angle": blur.angle}
 
 
 def planned_outcome(job: Job) -> Outcome:

@@ -81,7 +81,8 @@ class Session:
             places = job.target, job.comparison
             for place, state in zip(places, outcome.written_states, strict=True):
                 if job.source and place and before and state:
-                    yield Record(job.source, before, place, state, self.settings)
+                    settings = self.settings + job.settings
+                    yield Record(job.source, before, place, state, settings)
 
     def settle(self, outcome: Outcome) -> None:
         """Add the final outcome of a photo to the report, and print it."""

@@ -33,7 +33,10 @@ def plan_copies(job: Job, options: Options) -> tuple[Pairs, tuple[str, ...]]:
     """Return the sidecars to copy, and notes on those that stay behind.
 
     Object stores are asked only if the user wants copies, because that takes a request per photo.
+    Results in place have the names of their photos, and so their sidecars.
     """
+    if options.in_place:
+        return (), ()
     if isinstance(job.source, Url) and not options.sidecars:
         return (), ()
     try:
@@ -48,7 +51,7 @@ def plan_copies(job: Job, options: Options) -> tuple[Pairs, tuple[str, ...]]:
 
 def _find(job: Job) -> Pairs:
     source, target = job.source, job.target
-    if source is None or target is None or source == target:
+    if source is None or target is None:
         return ()
     names, new_names = _names(source), _names(target)
     there = _existing(source, names)

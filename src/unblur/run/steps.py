@@ -20,6 +20,7 @@ from unblur.options import Options
 from unblur.run.done import ALREADY_DONE, is_marked
 from unblur.run.jobs import Job
 from unblur.run.marks import make_mark
+from unblur.run.masks import read_mask
 from unblur.run.names import wanted_format
 from unblur.run.obstacles import problem_of_format
 from unblur.run.plan import has_other_links
@@ -31,6 +32,8 @@ from unblur.storage.places import FileState, Place, Url, backup_of
 from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
+    from unblur.formats.codec import Reduced
+    from unblur.formats.masks import Mask
     from unblur.formats.photo import Photo
     from unblur.network.photo_rows import Pixels
 
@@ -47,6 +50,8 @@ class LoadedPhoto:
     """Owner, permissions and extended attributes; ``None`` if the photo is not a file."""
     started: float
     """Time before reading, by `time.monotonic`."""
+    mask: Mask | None = None
+    """Where to deblur it; ``None``: everywhere."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def load(job: Job, options: Options) -> LoadedPhoto:
     """Read and decode a photo.
 
     Raises:
-        PhotoError: If it cannot be read or decoded, or the target has the wrong format.
+        PhotoError: If it or its mask cannot be read or decoded, or the target has the wrong format.
         LeftAlone: If it is sharp and only blurred photos are wanted, or if it is itself a result.
     """
     from unblur.formats import coding
@@ -82,13 +87,7 @@ def load(job: Job, options: Options) -> LoadedPhoto:
 
     started = time.monotonic()
     data, state, attributes = _read(job, options)
-    photo = None
-    if options.only_blurry is not None:
-        found, photo = _score(data, options)
-        if found < options.only_blurry:
-            reason = f"sharp: its blur score {found:.2f} is below {options.only_blurry:g}"
-            raise LeftAlone(reason)
-    photo = photo or coding.decode(data, options.max_pixels)
+    photo = _unless_left_alone(data, options) or coding.decode(data, options.max_pixels)
     if options.format or options.strip_metadata:  # the result has no other pictures
         photo = replace(photo, companions=())
     if state:
@@ -106,7 +105,8 @@ def load(job: Job, options: Options) -> LoadedPhoto:
         raise PhotoError(problem)
     if options.in_place:
         job = replace(job, replaced=state)
-    return LoadedPhoto(job, photo, state, attributes, started)
+    mask = read_mask(job.mask, options) if job.mask else None
+    return LoadedPhoto(job, photo, state, attributes, started, mask)
 
 
 def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attributes | None]:
@@ -122,22 +122,36 @@ def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attribut
     return data, FileState.of(attributes.status), attributes
 
 
-def score(job: Job, options: Options) -> float:
-    """Read a photo and return its `unblur.score.blur_score`.
+def read_reduced(job: Job, options: Options) -> Reduced:
+    """Read a photo as finely as its blur is measured.
 
     Raises:
         PhotoError: If it cannot be read or decoded.
     """
-    return _score(_read(job, options)[0], options)[0]
+    from unblur.formats import coding
+
+    return coding.decode_reduced(_read(job, options)[0], options.max_pixels)[0]
 
 
-def _score(data: bytes, options: Options) -> tuple[float, Photo | None]:
-    """Return the score, and the photo if it was decoded in full size."""
+def _unless_left_alone(data: bytes, options: Options) -> Photo | None:
+    """Raise `LeftAlone` for a photo whose kind of blur is not wanted.
+
+    Returns:
+        The photo, if it had to be decoded as a whole to tell.
+    """
+    from unblur.blur import Kind, find_blur
     from unblur.formats import coding
     from unblur.score import blur_score
 
-    pixels, photo = coding.decode_reduced(data, options.max_pixels)
-    return blur_score(pixels), photo
+    if options.only_blurry is None:
+        return None
+    reduced, photo = coding.decode_reduced(data, options.max_pixels)
+    score = blur_score(reduced.pixels)
+    if score < options.only_blurry:
+        raise LeftAlone(f"sharp: its blur score {score:.2f} is below {options.only_blurry:g}")
+    if options.only_motion and find_blur(reduced.pixels).kind is Kind.FOCUS:
+        raise LeftAlone("out of focus: its contours are equally wide in all directions")
+    return photo
 
 
 def finish(
@@ -153,12 +167,17 @@ def finish(
         stdout: File descriptor of standard output, for a job without a target.
 
     Raises:
-        PhotoError: If the result cannot be encoded or written.
+        PhotoError: If the mask does not fit, or the result cannot be encoded or written.
     """
     from unblur.formats import coding
     from unblur.run.content import content_of
 
     job, photo = loaded.job, loaded.photo
+    if loaded.mask:
+        from unblur.formats.masks import masked
+
+        photo, pixels = masked(photo, pixels, loaded.mask)
+        loaded = replace(loaded, photo=photo)
     encoded = coding.encode(
         photo,
         pixels,
@@ -181,7 +200,7 @@ def finish(
         photo.notes,
         source_state=loaded.state,
     )
-    outcome, picture = _draw(outcome, loaded, pixels, options)
+    outcome, picture = _compare(outcome, loaded, pixels, options)
     if job.target is None:
         return FinishedPhoto(outcome, drafts.StreamDraft(stdout, encoded.data), loaded.started)
     attributes = loaded.attributes
@@ -190,7 +209,7 @@ def finish(
     content = content_of(encoded.data, encoded.index)
     marked = attributes
     if attributes and loaded.state and options.in_place:
-        marked = attributes.marked(make_mark(content, loaded.state, settings))
+        marked = attributes.marked(make_mark(content, loaded.state, settings + job.settings))
     draft = _draft(job.target, encoded.data, marked, options.preserve_times)
     target_state = draft.state and replace(draft.state, content=content)
     outcome = replace(outcome, target_state=target_state)
@@ -215,19 +234,22 @@ def _draft(
     return drafts.FileDraft(place, data, like, keep_time)
 
 
-def _draw(
+def _compare(
     outcome: Outcome, loaded: LoadedPhoto, pixels: Pixels, options: Options
 ) -> tuple[Outcome, bytes | None]:
-    """Draw the pictures of before and after that the options ask for.
+    """Compare the photo with its result: judge, and draw the pictures that the options ask for.
 
     Returns:
         The outcome with its small pictures, and the comparison as a PNG file or ``None``.
     """
-    if not (outcome.job.comparison or options.picture_side or options.screen):
+    draws = outcome.job.comparison or options.picture_side or options.screen
+    if not (draws or options.verdict):
         return outcome, None
     try:
         from unblur.pictures import compare
         from unblur.pictures.preview import draw_preview
+        from unblur.pictures.strengths import code_strengths
+        from unblur.pictures.verdict import judge
 
         pair = compare.make_pair(loaded.photo, pixels)
         side, screen = options.picture_side, options.screen
@@ -235,18 +257,23 @@ def _draw(
             outcome,
             pictures=compare.make_pictures(pair, side) if side else None,
             preview=draw_preview(pair, screen) if screen else None,
+            verdict=judge(pair) if options.verdict else None,
         )
-        return shown, compare.code_comparison(pair) if outcome.job.comparison else None
+        if not outcome.job.comparison:
+            return shown, None
+        if options.compare == "strengths":
+            return shown, code_strengths(pair)
+        return shown, compare.code_comparison(pair)
     except Exception as error:  # no reason to lose the result
         failed = outcome_of_error(outcome.job, error)
-        note = f"the pictures of before and after could not be drawn: {failed.reason}"
+        note = f"the photo could not be compared with its result: {failed.reason}"
         job = replace(outcome.job, comparison=None)
         return replace(outcome, job=job, notes=(*outcome.notes, note), trace=failed.trace), None
 
 
 def drawing_bytes(options: Options) -> int:
-    """Return the bytes of memory for drawing pictures of before and after; 0 if none are drawn."""
-    if not (options.compare or options.picture_side or options.screen):
+    """Return the bytes of memory for comparing photos with their results; 0 if none are."""
+    if not (options.compare or options.picture_side or options.screen or options.verdict):
         return 0
     from unblur.pictures.compare import DRAWING_BYTES
 

@@ -29,7 +29,7 @@
       shown = changed.slice(0, Math.max(MOST_CHANGED_LEAST, changed.length * MOST_CHANGED_SHARE));
       if (order === orders.order) order = orders.change;
     } else if (show !== "all") {
-      shown = shown.filter((card) => card.dataset.status === show);
+      shown = shown.filter((card) => card.dataset.status === show || card.dataset.blur === show);
     }
     shown.sort(order);
     list.replaceChildren(...shown); // far faster than to hide thousands and to move the others
@@ -47,6 +47,7 @@
 
   const viewer = $("viewer"), frame = $("frame"), stage = $("stage"), canvas = $("canvas");
   const before = $("before"), after = $("after"), handle = $("handle"), split = $("split"), note = $("note");
+  const ground = $("ground"), strength = $("strength");
   const zoomOf = () => Number(document.querySelector("#zoom input:checked").value);
   let current = null, width = 1, height = 1, isWhole = false, loads = 0;
 
@@ -62,7 +63,7 @@
   }
 
   function put(pair, size) {
-    [before.src, after.src] = [pair.before, pair.after];
+    [before.src, after.src, ground.src] = [pair.before, pair.after, pair.before];
     [width, height] = size;
     layOut();
   }
@@ -131,6 +132,16 @@
     split.setAttribute("aria-valuetext", `${split.value} % before`);
   }
 
+  /** Blend the result with the photo below it: opacity blends sRGB values, as --strength does. */
+  function blend() {
+    const share = strength.value / 100;
+    after.style.opacity = share;
+    ground.hidden = share === 1; // or it would show through a transparent result
+    const text = String(Number((share * Number(strength.dataset.full)).toFixed(2)));
+    $("strength-value").textContent = text;
+    strength.setAttribute("aria-valuetext", text);
+  }
+
   function splitAt(clientX) {
     const { left, width } = visible();
     const x = clientX - frame.getBoundingClientRect().left - left;
@@ -163,6 +174,8 @@
   });
   stage.addEventListener("scroll", placeHandle);
   split.addEventListener("input", placeHandle);
+  strength.addEventListener("input", blend);
+  blend(); // the browser may keep the value over a reload
   new ResizeObserver(() => viewer.open && layOut()).observe(frame);
 
   const canBeOpened = (card) => card.querySelector(".open");
@@ -208,6 +221,7 @@
     loads++;
     before.removeAttribute("src");
     after.removeAttribute("src");
+    ground.removeAttribute("src");
     canBeOpened(current)?.focus();
   });
 })();

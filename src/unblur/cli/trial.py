@@ -1,0 +1,160 @@
+"""``unblur try``: a page that shows what `unblur` makes of one photo."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unblur.cli.console import Ui
+from unblur.cli.deblur import local_runner
+from unblur.cli.shared import (
+    device_option,
+    max_pixels_option,
+    model_option,
+    verbosity_options,
+    with_ui,
+)
+from unblur.cli.signals import interrupted_code
+from unblur.errors import ExitCode, UsageError
+from unblur.options import MOST_VIEWS, STREAM, Engine, Options
+
+if TYPE_CHECKING:
+    from unblur.models.weights import Weights
+    from unblur.run.report import Report
+
+VIEWS = 1, MOST_VIEWS
+"""Numbers of views that are shown: the fastest, and the best."""
+PAGE = "report.html"
+
+
+@click.command("try", context_settings={"auto_envvar_prefix": "UNBLUR"})
+@click.argument("photo", metavar="PHOTO", envvar=[])
+@click.option(
+    "--open/--no-open",
+    "opens",
+    default=True,
+    help="Open the page in the web browser (default), or only print its path.",
+)
+@model_option
+@device_option
+@max_pixels_option
+@verbosity_options
+@with_ui
+def try_photo(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over every option above)
+    """Show what unblur makes of one photo, in the web browser.
+
+    The page compares the photo with two results, of --views 1 and --views 8.
+    A picture shows the result at several strengths. All files are in a new
+    temporary folder, which is kept. Nothing is written beside the photo.
+    """
+    from unblur.models.weights import open_model
+    from unblur.run.report import Report
+
+    _refuse_other_than_photo(flags["photo"])
+    started, weights = time.monotonic(), open_model(flags["model"])
+    folder = Path(tempfile.mkdtemp(prefix="unblur-"))
+    report = Report(keeps_outcomes=True)
+    try:
+        for views in VIEWS:
+            if not (report.failures or report.interrupted_by):
+                _deblur(flags, views, weights, (folder, report, ui))
+        if _is_any_done(report):
+            _write_page(report, folder, flags, time.monotonic() - started, ui)
+    finally:
+        if not (folder / PAGE).exists():
+            shutil.rmtree(folder)
+    if report.interrupted_by:
+        ui.error("interrupted")
+        return interrupted_code(report.interrupted_by)
+    return report.exit_code
+
+
+def _refuse_other_than_photo(photo: str) -> None:
+    from unblur.run.find import is_folder_at
+    from unblur.storage.places import parse_place
+
+    if photo == STREAM:
+        raise UsageError("unblur try needs a file: it cannot read standard input")
+    if is_folder_at(parse_place(photo)):
+        raise UsageError(f"{photo} is a folder: name one photo")
+
+
+def _is_any_done(report: Report) -> bool:
+    from unblur.run.report import Status
+
+    return bool(report.counts[Status.DONE])
+
+
+def _deblur(
+    flags: dict[str, Any], views: int, weights: Weights, shared: tuple[Path, Report, Ui]
+) -> None:
+    """Deblur the photo with a number of views, and add the outcome to the report.
+
+    Args:
+        flags: The values of all options.
+        views: Number of views.
+        weights: The network's weights.
+        shared: The folder of the results, the report, and the user interface.
+    """
+    from unblur.cli.page import picture_side
+    from unblur.run.history import IN_MEMORY, History
+    from unblur.run.plan import make_plan
+    from unblur.run.report import Report
+    from unblur.run.runner import Session, run_plan
+
+    folder, report, ui = shared
+    options = Options(
+        output=f"{folder}{os.sep}",
+        suffix=f"-views-{views}",
+        compare="strengths" if views == VIEWS[0] else False,
+        max_pixels=flags["max_pixels"],
+        picture_side=picture_side(1),
+        engine=Engine(model=flags["model"], device=flags["device"], views=views),
+    )
+    ours = Report(keeps_outcomes=True)
+    with History(IN_MEMORY) as history:
+        plan = make_plan([flags["photo"]], options, history, "")
+        runner = local_runner(weights, options, ui)
+        run_plan(plan, runner, Session(options, history, "", ui, -1, ours))
+    for outcome in ours.outcomes:
+        report.add(replace(outcome, notes=(f"made with --views {views}", *outcome.notes)))
+    report.interrupted_by = ours.interrupted_by
+
+
+def _write_page(
+    report: Report, folder: Path, flags: dict[str, Any], seconds: float, ui: Ui
+) -> None:
+    from unblur.cli import page
+
+    path = folder / PAGE
+    used = {name: str(ui.settings[name]) for name in ("device", "tile") if name in ui.settings}
+    facts = page.Facts(len(VIEWS), seconds, {"model": str(flags["model"])} | used)
+    page.write(report, path, Options(), facts)
+    ui.say(f"the folder {folder} is kept: delete it when you have seen the page")
+    if flags["opens"] and not _open(path):
+        ui.say("found no web browser: open the page yourself")
+    ui.answer(str(path))
+
+
+def _open(path: Path) -> bool:
+    """Open a page in a web browser with windows, and return whether there is one.
+
+    Without a display, Python would start a browser for terminals in the user's terminal.
+    """
+    import webbrowser
+
+    has_windows = sys.platform in ("win32", "darwin") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+    try:
+        return has_windows and webbrowser.open(path.as_uri())
+    except (webbrowser.Error, OSError):
+        return False

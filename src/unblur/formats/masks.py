@@ -1,0 +1,182 @@
+"""Masks: grey pictures that say where a photo is deblurred, and how much.
+
+White is deblurred, black stays as it is, and grey is a blend of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from unblur.errors import PhotoError
+from unblur.formats import coding
+from unblur.formats.codec import codec_of
+from unblur.formats.convert import upright
+from unblur.formats.metadata import Metadata
+from unblur.formats.photo import Photo
+from unblur.formats.pixels import STRIP_BYTES, rounded
+from unblur.options import DEFAULT_MAX_PIXELS
+
+GREY_TOLERANCE = 8
+"""Largest difference of red, green and blue in a grey picture, of 255: lossy formats round."""
+TURNED_TOLERANCE = 0.02
+"""Relative difference of two ratios of width to height that still count as equal."""
+
+Turn = Callable[[NDArray[Any]], NDArray[Any]]
+"""Turns an array of a photo's height and width upright, without a copy."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask, upright: it is drawn over the photo as people see it."""
+
+    weights: NDArray[np.uint8]
+    """(H, W), any size: 0 keeps the photo, 255 takes the result."""
+
+    def fitted(self, width: int, height: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Scale the mask to an upright photo.
+
+        Returns:
+            The mask with smooth edges and with hard edges, (height, width), for `_weights`.
+
+        Raises:
+            PhotoError: If the mask lies on its side.
+        """
+        self._refuse_turned(width, height)
+        image = Image.fromarray(self.weights)
+        smooth, hard = (
+            np.asarray(image.resize((width, height), how))
+            for how in (Image.Resampling.BILINEAR, Image.Resampling.BOX)
+        )
+        return smooth, hard
+
+    def _refuse_turned(self, width: int, height: int) -> None:
+        rows, columns = self.weights.shape
+        ratio, turned = columns / rows, height / width
+        is_alike = abs(ratio / turned - 1) < TURNED_TOLERANCE
+        if is_alike and (width > height) != (columns > rows) and width != height:
+            raise PhotoError(
+                f"the mask is {columns}x{rows}, but the photo {width}x{height} as people see it: "
+                "turn the mask by a quarter"
+            )
+
+
+def decode_mask(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Mask:
+    """Decode a mask from a file of any format that photos may have.
+
+    Args:
+        data: The whole file.
+        max_pixels: Larger masks are refused.
+
+    Raises:
+        PhotoError: If it cannot be decoded, is animated, or is no opaque grey picture.
+    """
+    photo = coding.decode(data, max_pixels)
+    turn = turn_of(photo)
+    if photo.opacity is not None and photo.opacity.min() < np.iinfo(photo.opacity.dtype).max:
+        raise PhotoError("is transparent: a mask needs an opaque picture in grey")
+    return make_mask(turn(photo.pixels))
+
+
+def make_mask(pixels: NDArray[Any]) -> Mask:
+    """Make a mask of upright pixels.
+
+    Args:
+        pixels: (H, W), (H, W, 1) or (H, W, 3), bool, uint8 or uint16.
+
+    Raises:
+        PhotoError: If the array has another shape or type, no pixels, or colours.
+    """
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.dtype not in (np.bool_, np.uint8, np.uint16):
+        raise PhotoError(f"a mask needs the type bool, uint8 or uint16, not {pixels.dtype}")
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
+        raise PhotoError(f"a mask needs the shape (H, W), not {pixels.shape}")
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype == np.uint16:
+        pixels = rounded(pixels)
+    darkest, lightest = pixels.min(axis=2), pixels.max(axis=2)
+    if (lightest - darkest).max() > GREY_TOLERANCE:
+        raise PhotoError("has colours: a mask needs a picture in grey, white where to deblur")
+    return Mask(np.ascontiguousarray(darkest))
+
+
+def masked(photo: Photo, pixels: NDArray[Any], mask: Mask) -> tuple[Photo, NDArray[Any]]:
+    """Blend a deblurred photo and its companions with what they were before.
+
+    Args:
+        photo: The photo, whose companions have new pixels.
+        pixels: The photo's new pixels, (H, W, C) as stored.
+        mask: Where to take the new pixels.
+
+    Returns:
+        The photo and the pixels; see `blended`.
+
+    Raises:
+        PhotoError: If the mask does not fit.
+    """
+    turn = turn_of(photo)
+    companions = tuple(
+        other
+        if other.pixels is None
+        else replace(other, pixels=blended(other.photo.pixels, other.pixels, mask, turn))
+        for other in photo.companions
+    )
+    pixels = blended(photo.pixels, pixels, mask, turn)
+    return replace(photo, companions=companions), pixels
+
+
+def blended(
+    before: NDArray[Any], after: NDArray[Any], mask: Mask, turn: Turn = lambda array: array
+) -> NDArray[Any]:
+    """Blend two versions of a photo, in whole numbers, so that black keeps every sample.
+
+    Args:
+        before: (H, W, C), uint8 or uint16, as stored.
+        after: Of the same shape and type.
+        mask: Black: before; white: after.
+        turn: Turns the photo upright.
+
+    Returns:
+        A new array, as stored.
+
+    Raises:
+        PhotoError: If the mask does not fit.
+    """
+    result: NDArray[Any] = after.copy()
+    old, new = turn(before), turn(result)  # views: the result is written as stored
+    height, width, channels = old.shape
+    smooth, hard = mask.fitted(width, height)
+    step = max(1, STRIP_BYTES // (width * channels * np.int32().itemsize))
+    for top in range(0, height, step):
+        rows = slice(top, top + step)
+        change = new[rows].astype(np.int32) - old[rows]
+        change *= _weights(smooth[rows], hard[rows])[..., None]
+        new[rows] = old[rows] + (2 * change + 255) // 510
+    return result
+
+
+def _weights(smooth: NDArray[np.uint8], hard: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Return the weights of a scaled mask: edges are smooth, and lie on their lighter side.
+
+    So a black pixel of the mask keeps all pixels of the photo that it covers. The smooth mask
+    alone, which has half of the difference at the edge, would let the lighter side in.
+    """
+    weights: NDArray[np.int16] = np.clip(2 * smooth.astype(np.int16) - hard, 0, hard)
+    return weights
+
+
+def turn_of(photo: Photo) -> Turn:
+    """Return how to turn arrays of a photo's height and width upright."""
+    try:
+        metadata = codec_of(photo.format).metadata(photo.container, photo.index)
+    except ValueError:  # a container that is damaged beside the pixels
+        metadata = Metadata()
+    return lambda array: upright(photo, metadata, array)

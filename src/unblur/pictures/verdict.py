@@ -1,0 +1,40 @@
+"""What a photo needed and what it got: how it was blurred, and how much of it changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unblur.blur import Blur, Kind, find_blur
+from unblur.pictures.compare import Pair
+
+LITTLE = 0.1
+"""Where less of a photo changed, it hardly looks different."""
+LONGEST_PX = 30
+"""Longer streaks become only a little crisper; ``docs/troubleshooting.md`` says more."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a photo was blurred, and how much of it changed."""
+
+    blur: Blur
+    changed: float
+    """Share of the photo whose detail changed visibly, from 0 to 1."""
+
+    def __str__(self) -> str:
+        """Return one sentence, with advice where the network can do little."""
+        text = f"looks {self.blur}" if self.blur.kind is Kind.FOCUS else str(self.blur)
+        return f"{text}; {self.changed:.0%} of it changed{self._advice}"
+
+    @property
+    def _advice(self) -> str:
+        if self.blur.kind is Kind.MOTION and (self.blur.length or 0) > LONGEST_PX:
+            return ": blurred by more than the network undoes, try half the size"
+        if self.blur.kind is Kind.FOCUS and self.changed < LITTLE:
+            return ": the network undoes motion, not focus blur"
+        return ""
+
+
+def judge(pair: Pair) -> Verdict:
+    """Judge a photo beside its result."""
+    return Verdict(find_blur(pair.before.pixels), round(pair.change.share, 3))

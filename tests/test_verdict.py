@@ -1,0 +1,89 @@
+"""The line, the fields and the badge that tell how a photo was blurred and what changed."""
+
+from __future__ import annotations
+
+import json
+
+import fakes
+import pytest
+from conftest import encode_image
+from PIL import Image, ImageFilter
+from scenes import make_scene, smeared
+
+from unblur.blur import Blur, Kind
+from unblur.cli import deblur
+from unblur.pictures.verdict import Verdict
+
+
+@pytest.fixture
+def moved(tmp_path):
+    path = tmp_path / "moved.png"
+    path.write_bytes(encode_image(Image.fromarray(smeared(make_scene(240, 320), 8, 0)), "PNG"))
+    return path
+
+
+def test_a_photo_gets_a_line_on_standard_error(moved, unblur):
+    lines = unblur(moved).stderr.splitlines()
+    (line,) = [line for line in lines if "changed" in line]
+    assert line.startswith(f"{moved}: moved by about ")
+    assert "pixels, sideways; 0% of it changed" in line  # the network changes nothing
+
+
+def test_json_has_the_same_as_fields(moved, unblur):
+    values = json.loads(unblur(moved, "--json", "-q").stdout)
+    assert (values["blur"], values["blur_angle"], values["changed"]) == ("motion", 0, 0)
+    assert values["blur_length"] == pytest.approx(8, rel=0.4)
+
+
+def test_fields_are_null_for_photos_that_were_not_done(moved, unblur):
+    unblur(moved)
+    values = json.loads(unblur(moved, "--json").stdout)
+    assert values["status"] == "skipped"
+    assert [values[name] for name in ("blur", "blur_length", "blur_angle", "changed")] == [None] * 4
+
+
+def test_no_photo_is_judged_where_nobody_sees_it(moved, unblur, monkeypatch):
+    monkeypatch.setattr("unblur.pictures.verdict.judge", lambda pair: pytest.fail("judged"))
+    assert unblur(moved, "-q").code == 0
+    assert unblur(moved, "--max-memory", "4G", "--overwrite").code == 0
+
+
+def test_the_changed_share_is_that_of_visible_change(moved, unblur, monkeypatch):
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(fakes.Brighter()))
+    # Only brighter is not sharper: the detail stays, but for what is cut off at white.
+    assert json.loads(unblur(moved, "--json").stdout)["changed"] < 1
+
+
+def test_a_page_has_a_badge_and_a_filter_for_each_kind(moved, tmp_path, unblur):
+    soft = Image.fromarray(make_scene(480, 640)).filter(ImageFilter.GaussianBlur(4))
+    (tmp_path / "soft.png").write_bytes(encode_image(soft, "PNG"))
+    unblur(moved, tmp_path / "soft.png", "--report", tmp_path / "report.html", "--only", "motion")
+    unblur(tmp_path / "soft.png", "--report", tmp_path / "soft.html")
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert 'data-blur="motion"' in text
+    assert '<input type="radio" name="show" value="motion">' in text
+    assert 'value="focus"' not in text
+    assert "<dt>--only</dt><dd>motion</dd>" in text
+    assert '<strong class="badge">Out of focus</strong>' in (tmp_path / "soft.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("blur", "changed", "line"),
+    [
+        (Blur(Kind.SHARP, 0.0), 0.02, "sharp; 2% of it changed"),
+        (
+            Blur(Kind.FOCUS, 1.0),
+            0.04,
+            "looks out of focus; 4% of it changed: the network undoes motion, not focus blur",
+        ),
+        (Blur(Kind.FOCUS, 1.0), 0.5, "looks out of focus; 50% of it changed"),
+        (
+            Blur(Kind.MOTION, 1.0, 52.0, 90),
+            0.5,
+            "moved by about 52 pixels, up and down; 50% of it changed: blurred by more than the "
+            "network undoes, try half the size",
+        ),
+    ],
+)
+def test_a_line_says_what_to_do_where_the_network_does_little(blur, changed, line):
+    assert str(Verdict(blur, changed)) == line
