@@ -51,12 +51,16 @@ def file(tmp_path, monkeypatch):
 
 
 def start(name="other", network=None):
-    """Choose the first device as a new run does; return its name, its type, and what is said."""
+    """Choose the first device as a new run does; return its name, its type, and what is said.
+
+    That a test begins is left out.
+    """
     said = []
     network = network or fakes.Identity()
     devices = CheckedDevices(network, name, VerdictFile(), warn=said.append, tell=said.append)
     kind = devices.first()
-    return kind.name, devices.precision(kind), said
+    precision = devices.precision(kind)
+    return kind.name, precision, [text for text in said if not text.startswith("testing ")]
 
 
 def test_a_right_device_is_tested_once(tests, file):
@@ -64,6 +68,15 @@ def test_a_right_device_is_tested_once(tests, file):
     assert [start() for _ in range(3)] == [("other", torch.bfloat16, [])] * 3
     assert tests == []
     assert file.stat().st_size < 1000
+
+
+def test_a_run_says_before_its_first_photo_that_it_tests_the_device(tests, file):
+    tests += [RIGHT]
+    told = []
+    for _ in range(2):
+        network = fakes.Identity()
+        CheckedDevices(network, "other", VerdictFile(), warn=told.append, tell=told.append).first()
+    assert told == ["testing other, before it is first used"]
 
 
 def test_a_wrong_device_is_remembered_and_told_of_in_every_run(tests, file):
@@ -94,7 +107,8 @@ def test_a_full_device_is_not_remembered_and_tested_again_for_the_next_photo(tes
         fakes.Identity(), "other", VerdictFile(), warn=said.append, tell=said.append
     )
     assert [devices.first().name for _ in range(4)] == ["cpu", "cpu", "other", "other"]
-    assert said == ["out of memory on other: going on with the CPU"]
+    test, full = "testing other, before it is first used", "out of memory on other"
+    assert said == [test, f"{full}: going on with the CPU"]
 
 
 def test_a_reason_for_float32_is_told_once(tests, file):

@@ -37,7 +37,8 @@ class CheckedDevices:
         name: See `unblur.network.devices.choose_device`, which also says what is raised.
         verdicts: Where verdicts are remembered.
         warn: Called with the reason if a device is not used that ``auto`` would take.
-        tell: Called with the reason if a device computes in float32, but could in less.
+        tell: Called before a device is tested, and with the reason if a device computes in float32,
+            but could in less.
     """
 
     def __init__(
@@ -97,6 +98,8 @@ class CheckedDevices:
         if kind.name not in self._known:
             key = key_of(self._network, kind)
             known = self._verdicts.get(key)
+            if not known:
+                self._tell(f"testing {kind.shown(torch)}, before it is first used")
             self._known[kind.name] = known or examine_again(self._network, kind, self._verdicts)
         return self._known[kind.name]
 
