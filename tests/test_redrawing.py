@@ -18,6 +18,7 @@ from unblur.formats.bmff_boxes import make_box
 from unblur.formats.bmff_items import MIRROR, ROTATION, Property, Reference
 from unblur.formats.bmff_thumbnails import find_thumbnails
 from unblur.formats.codec import codec_of
+from unblur.formats.drawing import draw_like
 from unblur.formats.metadata import Metadata, find_thumbnail
 from unblur.formats.photo import CONVERSIONS
 from unblur.formats.tiff_directory import LONG, UNDEFINED, Tag, read_tiff
@@ -315,6 +316,25 @@ def test_a_thumbnail_in_jfif_shows_the_new_photo():
         new = result.data[at : at + len(picture)]
         assert result.notes == ()
         assert is_new(new if picture != pixels else Image.frombytes("RGB", (48, 32), new))
+
+
+@pytest.mark.parametrize("shape", [(10, 2000), (2000, 10)])
+def test_a_very_thin_photo_takes_its_place_in_any_thumbnail(shape):
+    photo = make_pixels(*shape)
+    for height, width in ((4, 4), (120, 160), (1, 255), (255, 1), (3, 2)):
+        thumbnail = np.zeros((height, width, 3), np.uint8)
+        assert draw_like(thumbnail, photo) is None
+
+
+def test_a_thin_photo_between_wide_bars_is_redrawn():
+    photo = make_pixels(10, 2000)
+    row = np.asarray(Image.fromarray(photo).resize((160, 1), Image.Resampling.BILINEAR))
+    old = np.zeros((40, 160, 3), np.uint8)
+    old[19:21] = row
+    drawn = draw_like(old, photo)
+    assert drawn is not None
+    assert not drawn[:19].any()
+    assert not drawn[21:].any()
 
 
 def test_a_thumbnail_in_jfif_with_a_palette_is_named():

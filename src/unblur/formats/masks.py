@@ -18,7 +18,7 @@ from unblur.formats import coding
 from unblur.formats.codec import codec_of
 from unblur.formats.convert import upright
 from unblur.formats.metadata import Metadata
-from unblur.formats.photo import Photo
+from unblur.formats.photo import Companion, Photo
 from unblur.formats.pixels import STRIP_BYTES, rounded
 from unblur.options import DEFAULT_MAX_PIXELS
 
@@ -120,17 +120,23 @@ def masked(photo: Photo, pixels: NDArray[Any], mask: Mask) -> tuple[Photo, NDArr
         The photo and the pixels; see `blended`.
 
     Raises:
-        PhotoError: If the mask does not fit.
+        PhotoError: If the mask does not fit the photo.
     """
     turn = turn_of(photo)
-    companions = tuple(
-        other
-        if other.pixels is None
-        else replace(other, pixels=blended(other.photo.pixels, other.pixels, mask, turn))
-        for other in photo.companions
-    )
     pixels = blended(photo.pixels, pixels, mask, turn)
-    return replace(photo, companions=companions), pixels
+    companions = (_masked_companion(other, mask, turn) for other in photo.companions)
+    return replace(photo, companions=tuple(companions)), pixels
+
+
+def _masked_companion(companion: Companion, mask: Mask, turn: Turn) -> Companion:
+    """Blend a companion; one that does not lie as its photo does stays as it was."""
+    if companion.pixels is None:
+        return companion
+    try:
+        pixels = blended(companion.photo.pixels, companion.pixels, mask, turn)
+    except PhotoError:
+        return replace(companion, pixels=None)
+    return replace(companion, pixels=pixels)
 
 
 def blended(
