@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 from conftest import encode_image, make_pixels
 from PIL import Image
+from test_avif import with_gain_map
 from test_tiff import make_pages
 
-from unblur.formats import bmff, coding, jpeg_markers, png_chunks
+from unblur.formats import bmff, bmff_thumbnails, coding, jpeg_markers, png_chunks
 from unblur.formats.bmff_boxes import make_box
+from unblur.formats.bmff_gain_maps import find_companions
 from unblur.formats.bmff_items import MIRROR, ROTATION, Property, Reference
 from unblur.formats.bmff_thumbnails import find_thumbnails
 from unblur.formats.codec import codec_of
 from unblur.formats.drawing import draw_like
 from unblur.formats.metadata import Metadata, find_thumbnail
+from unblur.formats.old_pictures import Redraw
 from unblur.formats.photo import CONVERSIONS
 from unblur.formats.tiff_directory import LONG, UNDEFINED, Tag, read_tiff
 from unblur.formats.tiff_fields import Field, read_fields, write_block, write_numbers
@@ -399,6 +402,19 @@ def test_a_thumbnail_image_of_something_else_stays_and_is_named():
     (key,) = find_thumbnails(before)
     assert after.items[key] == before.items[key]
     assert result.notes == ("still as in the old photo: thumbnails",)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SyntaxError, OSError])
+def test_a_thumbnail_image_that_a_library_cannot_read_stays_and_is_named(error):
+    def fail(*unused):
+        raise error("no image item")
+
+    data = with_thumbnail_item("AVIF")
+    redraw = Redraw(lambda pixels: pixels, lambda data: data)
+    result = bmff_thumbnails.redraw(data, redraw, None, fail, fail)
+    assert result.data == data
+    assert result.stale == ("thumbnails",)
+    assert find_companions(bmff.read(with_gain_map()), fail, 10**6) == ()
 
 
 def test_a_thumbnail_that_is_upright_already_is_redrawn_upright():
