@@ -16,7 +16,7 @@ import unblur as package
 from unblur.errors import PhotoError
 from unblur.formats import coding
 from unblur.formats.companions import with_new_companions
-from unblur.formats.masks import blended, make_mask, masked
+from unblur.formats.masks import blended, decode_mask, make_mask, masked
 from unblur.options import Options
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.plan import make_plan
@@ -243,6 +243,22 @@ def test_a_grey_picture_that_is_stored_in_colour_is_a_mask(brighten, tmp_path):
     photo, mask = save_photo(tmp_path / "photo.png"), tmp_path / "mask.jpg"
     Image.fromarray(LEFT).convert("RGB").save(mask, quality=90)
     assert brighten(photo, "--mask", mask).code == 0
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_mask_of_one_bit_a_pixel_is_the_same_as_one_of_eight(orientation):
+    image, exif = Image.fromarray(LEFT), make_exif(orientation)
+    masks = [
+        decode_mask(encode_image(image.convert(mode), "PNG", exif=exif)) for mode in ("1", "L")
+    ]
+    assert np.array_equal(masks[0].weights, masks[1].weights)
+    assert masks[0].weights.max() == 255
+
+
+def test_a_damaged_mask_of_one_bit_a_pixel_is_refused():
+    data = encode_image(Image.fromarray(LEFT).convert("1"), "PNG")
+    with pytest.raises(PhotoError):
+        decode_mask(data[: len(data) // 2])
 
 
 def test_a_mask_that_changes_during_the_run_is_refused(brighten, tmp_path):
