@@ -56,6 +56,12 @@ def _clean_environment(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def _compute_with_torch(monkeypatch):
+    """Let tests expect PyTorch's roundings on every CPU; ``--engine ncnn`` still works."""
+    monkeypatch.setattr("unblur.network.backends.has_ncnn", lambda: False)
+
+
 def make_pixels(height, width, channels=3, dtype=np.uint8, seed=0):
     """A smooth picture with some texture, (H, W, C)."""
     rng = np.random.default_rng(seed)

@@ -381,7 +381,7 @@ def test_a_bound_on_main_memory_holds_on_a_gpu_too(allowed, fits):
     image = make_pixels(64, 64)
     if fits:
         assert np.array_equal(deblurrer(image), image)
-        assert deblurrer.used == {"device": "GPU", "tile": 512}
+        assert deblurrer.used == {"device": "GPU", "engine": "torch", "tile": 512}
     else:
         with pytest.raises(PhotoError, match="more than --max-memory allows"):
             deblurrer(image)

@@ -262,7 +262,7 @@ def test_the_reason_for_the_threads_names_affinity_quota_and_environment(monkeyp
     monkeypatch.setattr("psutil.cpu_count", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert doctor._threads_reason() == (
+    assert devices.threads_reason() == (
         "4 of 8 logical cores may be used; "
         "the quota in /sys/fs/cgroup/job/cpu.max is 2.5 cores; OMP_NUM_THREADS is 1"
     )

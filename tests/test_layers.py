@@ -33,6 +33,7 @@ LIBRARY_HOMES = {
     "fsspec": ("storage.objects",),
     "google_crc32c": ("models",),
     "jinja2": ("cli.page",),
+    "ncnn": ("network",),
     "numpy": ("api", "blur", "score", "formats", "network", "models", "pictures"),
     "onnx": ("models.onnx_graph",),
     "platformdirs": ("config",),

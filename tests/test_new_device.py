@@ -105,7 +105,7 @@ def test_a_new_device_deblurs_and_is_what_auto_takes(failures):
     for name in ("abacus", "auto"):
         deblur = Deblurrer(fakes.Identity(), Engine(device=name))
         assert np.array_equal(deblur(image), image)
-        assert deblur.used == {"device": "abacus", "tile": TILE}
+        assert deblur.used == {"device": "abacus", "engine": "torch", "tile": TILE}
 
 
 def test_a_new_device_is_a_value_of_the_option():
@@ -151,7 +151,7 @@ def test_a_full_device_leaves_one_photo_to_the_cpu_with_usual_tiles(failures, wo
     assert deblur.used["tile"] > SMALLEST_TILE_PX
     assert said[-1] == "out of memory on abacus: going on with the CPU"
     assert np.array_equal(deblur(image), image)
-    assert deblur.used == {"device": "abacus", "tile": TILE}
+    assert deblur.used == {"device": "abacus", "engine": "torch", "tile": TILE}
 
 
 def test_smaller_tiles_are_for_the_photo_that_needed_them(failures):

@@ -100,7 +100,7 @@ def test_an_object_is_refused_by_the_size_that_its_store_tells(small_files, monk
     (job,) = find_photos(["memory://bucket/a.jpg"], options).jobs
     monkeypatch.setattr(type(store), "cat_file", pytest.fail)
     with pytest.raises(PhotoError, match=ALLOWED):
-        steps.score(job, options)
+        steps.read_reduced(job, options)
 
 
 def test_a_file_within_the_limit_is_read(small_files, tmp_path):

@@ -66,6 +66,7 @@ class Deblurrer:
         model: A model's name, or a weights file.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``xpu``, or one of several, such as
             ``cuda:1``.
+        engine: Library that computes on the CPU: ``auto``, ``torch`` or ``ncnn``.
         tile: Side of the largest tile, a square, in pixels, or ``auto``.
         strength: Share of the change to apply, from 0 to 1.
         views: Number of mirrored and turned passes to average, from 1 to 8.
@@ -83,14 +84,16 @@ class Deblurrer:
         model: str | Path = DEFAULT_MODEL,
         *,
         device: str = "auto",
+        engine: Literal["auto", "torch", "ncnn"] = "auto",
         tile: int | Literal["auto"] = "auto",
         strength: float = 1.0,
         views: int = 1,
         max_memory: int | None = None,
     ) -> None:
-        engine = Engine(
+        chosen = Engine(
             model=str(model),
             device=device,
+            backend=engine,
             tile=tile,
             strength=strength,
             views=views,
@@ -100,7 +103,7 @@ class Deblurrer:
         if device != "auto":
             device_kinds.parse_device(device)
         self._network: NetworkDeblurrer | None = load_deblurrer(
-            open_model(engine.model), engine, warn=_log.warning, tell=_log.info
+            open_model(chosen.model), chosen, warn=_log.warning, tell=_log.info
         )
 
     def __enter__(self) -> Deblurrer:
@@ -212,6 +215,7 @@ def deblur(
     mask: MaskLike | None = None,
     model: str | Path = DEFAULT_MODEL,
     device: str = "auto",
+    engine: Literal["auto", "torch", "ncnn"] = "auto",
     tile: int | Literal["auto"] = "auto",
     strength: float = 1.0,
     views: int = 1,
@@ -223,7 +227,13 @@ def deblur(
         UnblurError: As `Deblurrer` does.
     """
     with Deblurrer(
-        model, device=device, tile=tile, strength=strength, views=views, max_memory=max_memory
+        model,
+        device=device,
+        engine=engine,
+        tile=tile,
+        strength=strength,
+        views=views,
+        max_memory=max_memory,
     ) as deblurrer:
         return deblurrer(image, output=output, overwrite=overwrite, sidecars=sidecars, mask=mask)
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from unblur import config
 from unblur.config import NO_HOME, config_file, history_file, models_folder, read_config
 from unblur.errors import ExitCode, UsageError, WeightsError
@@ -21,6 +19,7 @@ from unblur.main_memory import limiting_file
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
+from unblur.options import Engine
 from unblur.run.obstacles import problem_of_target
 from unblur.storage.files import exists
 from unblur.storage.objects import state_of
@@ -64,6 +63,10 @@ class Device:
     """Data type of convolutions: the fastest that is right."""
     precision_reason: str
     """Why it is float32, though the device has a type that should be faster; or empty."""
+    engine: str
+    """Library that computes: ``torch`` or ``ncnn``."""
+    engine_reason: str
+    """Why it is used, as the end of a sentence."""
     free_bytes: int
     """Free memory, within the container's limit."""
     limited_by: str | None
@@ -311,7 +314,7 @@ def _examine_pytorch(network: SRN | None) -> PyTorch:
     import torch
 
     from unblur.network.device_kinds import bf16_instructions
-    from unblur.network.devices import automatic_threads, available_devices
+    from unblur.network.devices import automatic_threads, available_devices, threads_reason
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -324,7 +327,7 @@ def _examine_pytorch(network: SRN | None) -> PyTorch:
         # As unblur.network.checked_devices.CheckedDevices does.
         chosen="cpu" if devices[0].problem else devices[0].name,
         threads=automatic_threads(),
-        threads_reason=_threads_reason(),
+        threads_reason=threads_reason(),
         bf16_instructions=bf16_instructions(torch),
     )
 
@@ -340,6 +343,7 @@ def _build() -> str:
 def _examine_device(kind: DeviceKind, network: SRN | None) -> Device:
     import torch
 
+    from unblur.network.backends import backend_reason, choose_backend
     from unblur.network.devices import choose_precision
     from unblur.network.memory import automatic_tile, free_memory
 
@@ -354,6 +358,8 @@ def _examine_device(kind: DeviceKind, network: SRN | None) -> Device:
         hardware=hardware,
         precision=str(precision).removeprefix("torch."),
         precision_reason=verdict.reason if verdict else "",
+        engine=choose_backend(Engine.backend, kind, precision),
+        engine_reason=backend_reason(Engine.backend, kind, precision),
         free_bytes=free_memory(kind),
         limited_by=None if kind.free_memory or not limit else str(limit),
         tile=automatic_tile(network.config, precision, kind) if network and is_right else None,
@@ -379,21 +385,3 @@ def _test(network: SRN, kind: DeviceKind) -> tuple[Verdict | None, Verdict | Non
         return examine_again(network, kind, file), before, ""
     except MemoryError:
         return None, before, "its memory is full"
-
-
-def _threads_reason() -> str:
-    """Explain the number that `unblur.network.devices.automatic_threads` returns."""
-    import torch
-
-    from unblur.network.devices import affinity_cores, available_cores, tightest_quota
-
-    affinity, quota, there = affinity_cores(), tightest_quota(), psutil.cpu_count() or 1
-    reasons = [f"{affinity} of {there} logical cores may be used"]
-    if quota and quota[0] < affinity:
-        reasons.append(f"the quota in {quota[1]} is {quota[0]:g} cores")
-    if torch.get_num_threads() < available_cores():
-        chosen = os.environ.get("OMP_NUM_THREADS")
-        reasons.append(
-            f"OMP_NUM_THREADS is {chosen}" if chosen else "torch counts only physical cores"
-        )
-    return "; ".join(reasons)

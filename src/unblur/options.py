@@ -58,7 +58,7 @@ SAME_RESULT = frozenset(
         *("compare", "picture_side", "screen"),  # pictures beside the result
         "mask",  # each photo's own is in `unblur.run.jobs.Job.settings`
         # The key has the hash of the weights. Tiles and devices change roundings only.
-        *("engine", "model", "device", "tile", "threads", "max_memory"),
+        *("engine", "model", "device", "backend", "tile", "threads", "max_memory"),
     )
 )
 """Options that change no result; all others are in the history's key."""
@@ -75,6 +75,8 @@ class Engine:
     device: str = "auto"
     """``auto``, or a name in `unblur.network.device_kinds.KINDS`, perhaps with the number of one
     device: ``cuda:1``."""
+    backend: Literal["auto", "torch", "ncnn"] = "auto"
+    """The library that computes on a CPU; see `unblur.network.backends`."""
     tile: int | Literal["auto"] = "auto"
     """Side of the largest tile, a square, in pixels; ``auto``: as large as fits into memory."""
     strength: float = 1.0
@@ -90,7 +92,9 @@ class Engine:
     def reported(self) -> dict[str, Any]:
         """The options that reports of a run contain, by name."""
         unreported = ("threads", "max_memory")
-        return {name: value for name, value in vars(self).items() if name not in unreported}
+        values = {name: value for name, value in vars(self).items() if name not in unreported}
+        values["engine"] = values.pop("backend")
+        return values
 
     @property
     def applies_all(self) -> bool:

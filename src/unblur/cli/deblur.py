@@ -93,7 +93,8 @@ def _require_history(history: History, options: Options) -> None:
 
 
 def _read_options(flags: dict[str, Any]) -> Options:
-    values = _chosen(Options, flags) | {"engine": Engine(**_chosen(Engine, flags))}
+    engine = Engine(**_chosen(Engine, flags | {"backend": flags["engine"]}))
+    values = _chosen(Options, flags) | {"engine": engine}
     leaves_some = flags["only_blurry"] or flags["only"] is not None
     values["only_blurry"] = flags["blur_level"] if leaves_some else None
     values["only_motion"] = flags["only"] == "motion"

@@ -152,6 +152,8 @@ def _device_row(device: Device) -> Iterator[str]:
         precision += f" ({device.precision_reason})"
     text = f"{device.hardware}: {precision}, {free}{tile}; {verdict}"
     yield from _row(device.name, text, mark)
+    if device.name == "cpu":
+        yield from _row("--engine auto", f"uses {device.engine}: {device.engine_reason}")
 
 
 def _model_row(model: ModelFile) -> Iterator[str]:

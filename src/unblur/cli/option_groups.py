@@ -14,7 +14,7 @@ GROUPS = {
     "Results and metadata": "--format --quality --strip-metadata --preserve-times "
     "--sidecars --refresh-thumbnail",
     "Before and after": "--report --preview",
-    "Network and device": "--model --device --tile --views --threads --max-memory",
+    "Network and device": "--model --device --engine --tile --views --threads --max-memory",
     "Running": "--jobs --fail-fast --history --config --ray --workers",
     "Messages": "--json --null --completion --version --help",
 }

@@ -44,7 +44,7 @@ SUFFIXES = (".html", ".htm")
 GENERATOR = "unblur"
 """Text in each page, by which it is recognised: no other file is ever replaced."""
 
-NETWORK = ("engine", "model", "device", "tile", "threads")
+NETWORK = ("engine", "model", "device", "backend", "tile", "threads")
 """Options that the facts of the run tell."""
 KIND_LABELS = {
     Kind.SHARP: "Sharp",

@@ -183,6 +183,13 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @model_option
 @device_option
 @click.option(
+    "--engine",
+    type=click.Choice(["auto", "torch", "ncnn"]),
+    default=Engine.backend,
+    show_default=True,
+    help="Library that computes on the CPU.",
+)
+@click.option(
     "--tile",
     type=tile_size,
     default=Engine.tile,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from unblur.errors import UsageError
 from unblur.options import Engine
 
 if TYPE_CHECKING:
@@ -49,11 +51,12 @@ def load_deblurrer(
     Raises:
         WeightsError: If the weights are damaged.
         DeviceError: If a device was asked for and is missing or computes wrongly.
-        UsageError: If the tile is too small, or no device has the name.
+        UsageError: If the tile is too small, no device has the name, or ncnn is asked for on a GPU.
     """
     limit_openmp_spinning()
     from unblur.models.verdicts import VerdictFile
     from unblur.models.weights import Weights, load_network
+    from unblur.network.backends import load_ncnn
     from unblur.network.checked_devices import CheckedDevices
     from unblur.network.deblurrer import Deblurrer
     from unblur.network.devices import use_threads
@@ -61,6 +64,11 @@ def load_deblurrer(
 
     if engine.threads:
         use_threads(None if engine.threads == "auto" else engine.threads)
+    if engine.backend == "ncnn":
+        load_ncnn()
+        if engine.device not in ("auto", "cpu"):
+            raise UsageError(f"--engine ncnn uses the CPU, so --device {engine.device} is refused")
+        engine = replace(engine, device="cpu")
     network = load_network(weights) if isinstance(weights, Weights) else weights
     devices = CheckedDevices(network, engine.device, VerdictFile(), warn=warn, tell=tell)
     if is_named is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from mmap import mmap
 
 import torch
@@ -113,6 +113,8 @@ class LineBuffers:
     """Memory to reuse for these rows: the rows that were kept two bands above."""
     scratch: dict[torch.dtype, Tensor] = field(default_factory=dict)
     """Memory that all windows use, one after the other."""
+    is_planar: bool = False
+    """Whether to store channel after channel; otherwise channels come last."""
 
     @property
     def is_whole(self) -> bool:
@@ -121,25 +123,42 @@ class LineBuffers:
 
     def next(self, is_last: bool) -> LineBuffers:
         """Return the buffers for the band below."""
-        return LineBuffers(self.kept, is_last, spare=self.above, scratch=self.scratch)
+        return replace(self, above=self.kept, is_last=is_last, kept={}, spare=self.above)
 
     def window(
-        self, layer: object, x: Tensor, kernel: int, stride: int, before: int, after: int
+        self,
+        layer: object,
+        x: Tensor,
+        kernel: int,
+        stride: int,
+        before: int,
+        after: int,
+        columns: tuple[int, int] = (0, 0),
     ) -> Tensor:
         """Return the rows that a layer kept, followed by those of a band, (B, C, H, W).
 
         The image is padded with ``before`` rows of zeros at the top and ``after`` at the
         bottom. Rows that the convolution also needs for the next band are kept; if there
         are fewer than ``kernel``, all are kept. The next window overwrites the result.
+
+        Args:
+            layer: Key of the rows to keep.
+            x: Rows of the band.
+            kernel: Height of the convolution's kernel.
+            stride: Its stride.
+            before: Rows of zeros above the image.
+            after: Rows of zeros below the image.
+            columns: Columns of zeros to add on the left and on the right.
         """
         parts = [self._kept_above(layer, x, before), x]
         if self.is_last:
-            return self._join([*parts, _zeros(x, after)])
-        x = self._join(parts)
+            return self._join([*parts, _zeros(x, after)], columns)
+        joined = self._join(parts, columns)
+        x = joined[..., columns[0] : joined.shape[3] - columns[1]]
         overhang = max(0, kernel - stride)
         ready = max(0, x.shape[2] - overhang) // stride * stride
         self._keep(layer, x[:, :, ready:])
-        return x[:, :, : ready + overhang]
+        return joined[:, :, : ready + overhang]
 
     def delay(self, name: object, x: Tensor, rows: int) -> Tensor:
         """Return the first rows of a queue, after appending others.
@@ -182,10 +201,10 @@ class LineBuffers:
             return
         above, pieces = self.above, torch.split(x, PIECE_ROWS, dim=2)
         for piece in pieces[:-1]:
-            buffers = LineBuffers(above, is_last=False, scratch=self.scratch)
+            buffers = replace(self, above=above, is_last=False, kept={}, spare={})
             yield piece, buffers
             above = buffers.kept
-        yield pieces[-1], LineBuffers(above, is_last=True, scratch=self.scratch)
+        yield pieces[-1], replace(self, above=above)
 
     def _keep(self, name: object, *parts: Tensor) -> None:
         """Copy rows for the band below; reuse the memory of two bands above if they fit."""
@@ -194,7 +213,7 @@ class LineBuffers:
         x, rows = parts[-1], sum(part.shape[2] for part in parts)
         spare = self.spare.get(name)
         fits = spare is not None and spare.shape[2] == rows and spare.dtype == x.dtype
-        self.kept[name] = torch.cat(parts, dim=2, out=spare if fits else _new_rows(x, rows))
+        self.kept[name] = torch.cat(parts, dim=2, out=spare if fits else self._new_rows(x, rows))
 
     def _kept_above(self, name: object, x: Tensor, zeros: int = 0) -> Tensor:
         """Return the rows kept of the band above; at the top of the image, zeros."""
@@ -202,31 +221,39 @@ class LineBuffers:
             return self.above[name]
         return _zeros(x, zeros)
 
-    def _join(self, parts: list[Tensor]) -> Tensor:
-        """Concatenate rows, channels-last.
+    def _join(self, parts: list[Tensor], columns: tuple[int, int]) -> Tensor:
+        """Concatenate rows, and add columns of zeros on the left and on the right.
 
         All results use the same memory: blocks of many sizes would fragment the C
         library's heap.
         """
         x, rows = parts[0], sum(part.shape[2] for part in parts)
-        scratch, size = self.scratch.get(x.dtype), _size(x, rows)
+        left, right = columns
+        shape = (*x.shape[:2], rows, left + x.shape[3] + right)
+        scratch, size = self.scratch.get(x.dtype), math.prod(shape)
         if scratch is None or scratch.numel() < size:
             scratch = self.scratch[x.dtype] = x.new_empty(size)
-        return torch.cat(parts, dim=2, out=_rows_of(scratch[:size], x, rows))
+        joined = self._rows_of(scratch[:size], shape)
+        if not left and not right:
+            return torch.cat(parts, dim=2, out=joined)
+        joined[..., :left] = joined[..., left + x.shape[3] :] = 0
+        inside, top = joined[..., left : left + x.shape[3]], 0
+        for part in parts:
+            inside[:, :, top : top + part.shape[2]] = part
+            top += part.shape[2]
+        return joined
+
+    def _new_rows(self, x: Tensor, rows: int) -> Tensor:
+        shape = (*x.shape[:2], rows, x.shape[3])
+        return self._rows_of(x.new_empty(math.prod(shape)), shape)
+
+    def _rows_of(self, memory: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """View memory as (B, C, rows, W) in the order of these buffers."""
+        batch, channels, rows, width = shape
+        if self.is_planar:
+            return memory.view(shape)
+        return memory.view(batch, rows, width, channels).permute(0, 3, 1, 2)
 
 
 def _zeros(x: Tensor, rows: int) -> Tensor:
     return x.new_zeros(*x.shape[:2], rows, x.shape[3])
-
-
-def _new_rows(x: Tensor, rows: int) -> Tensor:
-    return _rows_of(x.new_empty(_size(x, rows)), x, rows)
-
-
-def _size(x: Tensor, rows: int) -> int:
-    return x.shape[0] * x.shape[1] * rows * x.shape[3]
-
-
-def _rows_of(memory: Tensor, x: Tensor, rows: int) -> Tensor:
-    """View memory as (B, C, rows, W), channels-last, with the other dimensions of ``x``."""
-    return memory.view(x.shape[0], rows, x.shape[3], x.shape[1]).permute(0, 3, 1, 2)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from unblur.errors import DeviceError
+from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import DeviceNetwork, Network
 from unblur.network.devices import Devices, OneDevice, choose_device
@@ -86,8 +87,12 @@ class Deblurrer:
         self._networks: dict[str, DeviceNetwork] = {}
         self.tile = self._wanted_tile(self.kind)
         """Side of the largest tile, a square, in pixels, for the memory that is free now."""
-        self.used: dict[str, Any] = {"device": self.kind.name, "tile": self.tile}
-        """Device and tile of the latest photo, as reports contain them."""
+        self.used: dict[str, Any] = {
+            "device": self.kind.name,
+            "engine": self._backend_on(self.kind),
+            "tile": self.tile,
+        }
+        """Device, library and tile of the latest photo, as reports contain them."""
 
     def __call__(self, image: Pixels, on_progress: Progress = None) -> Pixels:
         """Deblur a photo: `start`, and wait for the result; see there."""
@@ -191,13 +196,14 @@ class Deblurrer:
         """
         require_device_memory(kind, self.config, self._precision_on(kind))
         if kind.name not in self._networks:
-            self._networks[kind.name] = DeviceNetwork(self._network, kind, self._precision_on(kind))
+            precision, backend = self._precision_on(kind), self._backend_on(kind)
+            self._networks[kind.name] = DeviceNetwork(self._network, kind, precision, backend)
         network = self._networks[kind.name]
         resident = 0 if is_kept_out or kind is CPU else self._resident_bytes(image)
         if resident > RESIDENT_SHARE * tile_budget(kind):
             resident = 0
         tile = self._largest_tile(image, kind, resident)
-        self.used = {"device": kind.name, "tile": tile}
+        self.used = {"device": kind.name, "engine": network.backend, "tile": tile}
         return PhotoRun(
             image,
             network,
@@ -209,7 +215,12 @@ class Deblurrer:
         )
 
     def _precision_on(self, kind: DeviceKind) -> torch.dtype:
+        if kind is CPU and self.engine.backend == "ncnn":
+            return torch.float32
         return self._precision or self._devices.precision(kind)
+
+    def _backend_on(self, kind: DeviceKind) -> Backend:
+        return choose_backend(self.engine.backend, kind, self._precision_on(kind))
 
     def _resident_bytes(self, image: Pixels) -> int:
         return resident_bytes(image, self.config, len(self.views))
@@ -224,7 +235,8 @@ class Deblurrer:
         tile = self.engine.tile
         if tile != "auto" and not kind.hangs_if_full:
             return tile
-        fitting = automatic_tile(self.config, self._precision_on(kind), kind, resident)
+        precision, backend = self._precision_on(kind), self._backend_on(kind)
+        fitting = automatic_tile(self.config, precision, kind, resident, backend)
         return fitting if tile == "auto" else min(tile, fitting)
 
     def _largest_tile(self, image: Pixels, kind: DeviceKind, resident: int) -> int:
@@ -243,6 +255,7 @@ class Deblurrer:
                 kind,
                 len(self.views),
                 bool(resident),
+                self._backend_on(kind),
             )
             for is_turned in {view.is_transposed for view in self.views}
         ]

@@ -8,9 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from unblur.network.backends import Backend
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, DeviceKind
+from unblur.network.srn import SRN
 from unblur.network.transfer import make_transfer
 
 
@@ -31,6 +33,15 @@ class Network(Protocol):
         """See `unblur.network.srn.SRN.transposed`."""
 
 
+def _with_ncnn(network: Network) -> Network:
+    """Return the same network with ncnn's convolutions; other networks than `SRN` stay."""
+    from unblur.network.ncnn_network import NcnnNetwork
+
+    if isinstance(network, SRN):
+        return NcnnNetwork(network)
+    return network
+
+
 class DeviceNetwork:
     """A network on one device.
 
@@ -38,10 +49,18 @@ class DeviceNetwork:
         network: The network on the CPU, in float32; it stays as it is.
         kind: The device.
         precision: Type that convolutions compute in.
+        backend: The library that computes on a CPU.
     """
 
-    def __init__(self, network: Network, kind: DeviceKind, precision: torch.dtype) -> None:
+    def __init__(
+        self,
+        network: Network,
+        kind: DeviceKind,
+        precision: torch.dtype,
+        backend: Backend = "torch",
+    ) -> None:
         self.config, self.kind, self.precision = network.config, kind, precision
+        self.backend: Backend = backend
         self.device = torch.device(kind.device)
         self.transfer = make_transfer(self.device)
         """The way of photos to the device's memory."""
@@ -86,7 +105,8 @@ class DeviceNetwork:
 
     def _make_copy(self, precision: torch.dtype, is_transposed: bool) -> Network:
         if self.kind is CPU:  # casting anew costs nothing there, a copy would take memory
-            return self._on_cpu.transposed() if is_transposed else self._on_cpu
+            turned = self._on_cpu.transposed() if is_transposed else self._on_cpu
+            return _with_ncnn(turned) if self.backend == "ncnn" else turned
         copy = deepcopy(self._on_cpu)
         turned = copy.transposed() if is_transposed else copy
         moved = turned.to(self.device, precision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -103,6 +104,20 @@ def use_threads(count: int | None = None) -> None:
 def automatic_threads() -> int:
     """Return PyTorch's own choice of threads, but no more than there are cores."""
     return min(torch.get_num_threads(), available_cores())
+
+
+def threads_reason() -> str:
+    """Explain the number that `automatic_threads` returns."""
+    affinity, quota, there = affinity_cores(), tightest_quota(), psutil.cpu_count() or 1
+    reasons = [f"{affinity} of {there} logical cores may be used"]
+    if quota and quota[0] < affinity:
+        reasons.append(f"the quota in {quota[1]} is {quota[0]:g} cores")
+    if torch.get_num_threads() < available_cores():
+        chosen = os.environ.get("OMP_NUM_THREADS")
+        reasons.append(
+            f"OMP_NUM_THREADS is {chosen}" if chosen else "torch counts only physical cores"
+        )
+    return "; ".join(reasons)
 
 
 def available_cores() -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
 from unblur.main_memory import free_main_memory, lack_of_memory, obtainable_memory
+from unblur.network.backends import Backend
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.srn_memory import (
@@ -91,6 +92,7 @@ def photo_needs(
     kind: DeviceKind,
     views: int = 1,
     is_resident: bool = False,
+    backend: Backend = "torch",
 ) -> Needs:
     """Estimate the main memory that a photo needs.
 
@@ -101,17 +103,19 @@ def photo_needs(
         kind: Where the network runs.
         views: Number of passes that are averaged.
         is_resident: Whether the photo and its result are copied to the device's memory.
+        backend: The library that computes.
     """
     height, width = image.shape[:2]
     padded_width = config.padded(width)
     result = image.nbytes + height * width * CODING_BYTES_PER_PIXEL * image.itemsize
     # Coarse results are freed row by row as the photo's own result grows.
-    more = math.ceil(max(coarse_result_bytes(height, width, config), result)) + weight_bytes(config)
+    more = math.ceil(max(coarse_result_bytes(height, width, config), result))
+    more += weight_bytes(config, backend)
     if views > 1:
         more += image.size * sum_bytes(image.itemsize)
     program, per_pixel = PROGRAM_BYTES, IMAGE_BYTES_PER_PIXEL
     if not kind.free_memory:  # it uses main memory
-        per_pixel = tile_bytes_per_pixel(config, precision.itemsize)
+        per_pixel = tile_bytes_per_pixel(config, precision.itemsize, backend)
         more += line_buffer_bytes(padded_width, config, precision.itemsize)
     else:  # the GPU's libraries take gigabytes, how many depends on their version
         program = max(program, psutil.Process().memory_info().rss - image.nbytes)
@@ -162,7 +166,11 @@ def tile_budget(kind: DeviceKind) -> float:
 
 
 def automatic_tile(
-    config: SRNConfig, precision: torch.dtype, kind: DeviceKind, resident: int = 0
+    config: SRNConfig,
+    precision: torch.dtype,
+    kind: DeviceKind,
+    resident: int = 0,
+    backend: Backend = "torch",
 ) -> int:
     """Return the side in pixels of the largest tile for the memory that is free now.
 
@@ -171,17 +179,25 @@ def automatic_tile(
         precision: Type that convolutions compute in.
         kind: The device.
         resident: Bytes of its memory that a photo takes besides.
+        backend: The library that computes.
     """
     per_pixel = math.ceil(max(6, 3 / config.channels * config.width / config.unshuffle**2))
     on_cpu, on_gpu = LARGEST_TILE_PX[precision.itemsize], math.isqrt(LARGEST_MAP // per_pixel)
     largest = on_cpu if kind is CPU else on_gpu
-    return fitting_tile(config, precision, tile_budget(kind) - resident, largest)
+    return fitting_tile(config, precision, tile_budget(kind) - resident, largest, backend)
 
 
-def fitting_tile(config: SRNConfig, precision: torch.dtype, budget: float, largest: int) -> int:
+def fitting_tile(
+    config: SRNConfig,
+    precision: torch.dtype,
+    budget: float,
+    largest: int,
+    backend: Backend = "torch",
+) -> int:
     """Return the side in pixels of the largest square tile that fits into a budget in bytes.
 
     The side is at least `SMALLEST_TILE_PX` and at most ``largest``.
     """
-    side = math.isqrt(int(max(0, budget) / tile_bytes_per_pixel(config, precision.itemsize)))
+    per_pixel = tile_bytes_per_pixel(config, precision.itemsize, backend)
+    side = math.isqrt(int(max(0, budget) / per_pixel))
     return max(SMALLEST_TILE_PX, min(largest, side - side % TILE_STEP_PX))

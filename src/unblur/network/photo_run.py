@@ -51,8 +51,12 @@ class PhotoRun:
 
     @property
     def used(self) -> dict[str, Any]:
-        """Device and tile, as reports contain them."""
-        return {"device": self.network.kind.name, "tile": self.tiles.side}
+        """Device, library and tile, as reports contain them."""
+        return {
+            "device": self.network.kind.name,
+            "engine": self.network.backend,
+            "tile": self.tiles.side,
+        }
 
     @torch.inference_mode()
     def start(self) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unblur.main_memory import return_freed_memory
+from unblur.network.backends import NCNN_SQUARE_PX
 from unblur.network.bands import LineBuffers, RowQueue, Span, next_band
 from unblur.network.config import SCALES
 from unblur.network.device_kinds import CPU
@@ -135,11 +136,18 @@ class _Scale:
         """First row of the result that is not finished yet."""
         self.buffers: LineBuffers | None = None
 
+    def _multiple(self, most: int) -> int:
+        """Return what the number of a band's rows is a multiple of, if it is at most ``most``."""
+        stride = self.config.stride
+        # ncnn computes squares of pixels; the deepest level has one row for each stride.
+        whole_squares = NCNN_SQUARE_PX * stride if self.run.network.backend == "ncnn" else stride
+        return whole_squares if whole_squares <= most else stride
+
     def all_bands(self) -> Iterator[float]:
         """Deblur the photo at this scale, and yield the share that is done."""
         while self.top < self.height:
             most = self.run.tiles.side**2 // self.width
-            band = next_band(self.top, self.height, most, self.config.stride)
+            band = next_band(self.top, self.height, most, self._multiple(most))
             try:
                 self._advance(band)
             except Exception as error:

@@ -27,14 +27,17 @@ State: TypeAlias = Tensor
 
 
 class SameConv(nn.Conv2d):
-    """A convolution padded as TensorFlow's ``SAME`` does for even sides.
+    """A convolution padded as TensorFlow's ``SAME`` does for even sides, perhaps with a ReLU.
 
     With stride 2 the surplus pixel of padding goes to the bottom and right;
     PyTorch's symmetric padding would shift every level by a pixel.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, has_relu: bool = False
+    ) -> None:
         super().__init__(inputs, outputs, kernel, stride)
+        self.has_relu = has_relu
         padding = max(0, kernel - stride)
         self.before = padding // 2
         self.after = padding - self.before
@@ -49,9 +52,11 @@ class SameConv(nn.Conv2d):
             if x.shape[2] < kernel:
                 return x.new_empty(x.shape[0], self.out_channels, 0, x.shape[3] // stride)
         if self.before == self.after and above == below:
-            return F.conv2d(x, self.weight, self.bias, stride, (above, self.before))
-        padded = F.pad(x, (self.before, self.after, above, below))
-        return F.conv2d(padded, self.weight, self.bias, stride)
+            y = F.conv2d(x, self.weight, self.bias, stride, (above, self.before))
+        else:
+            padded = F.pad(x, (self.before, self.after, above, below))
+            y = F.conv2d(padded, self.weight, self.bias, stride)
+        return F.relu_(y) if self.has_relu else y
 
 
 class Doubling(nn.ConvTranspose2d):
@@ -76,12 +81,12 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
-        self.conv1 = SameConv(width, width, kernel)
+        self.conv1 = SameConv(width, width, kernel, has_relu=True)
         self.conv2 = SameConv(width, width, kernel)
 
     def forward(self, x: Tensor, buffers: LineBuffers) -> Tensor:
         """Map (B, width, H, W) to the same shape; a band's rows lag behind."""
-        change: Tensor = self.conv2(F.relu_(self.conv1(x, buffers)), buffers)
+        change: Tensor = self.conv2(self.conv1(x, buffers), buffers)
         return buffers.add_delayed(self, change, x)
 
 

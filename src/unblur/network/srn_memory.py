@@ -11,10 +11,11 @@ import math
 
 from unblur.network.config import DOUBLING_KERNEL, LSTM_KERNEL, SCALES, SRNConfig
 
-MAPS_ALIVE = 16
-"""Feature maps of the first level's size that exist at once, measured at the peak."""
-BYTES_PER_PARAMETER = 12
-"""A weight in float32, and copies for convolutions: in another type, in another order."""
+MAPS_ALIVE = {"torch": 16, "ncnn": 28}
+"""Feature maps of the first level's size that exist at once, measured at the peak, by library."""
+BYTES_PER_PARAMETER = {"torch": 12, "ncnn": 28}
+"""A weight in float32, and copies for convolutions: in another type, in another order, and for
+ncnn transformed, 36 numbers for a kernel of 9."""
 HALF_BYTES, FLOAT32_BYTES = 2, 4
 """Between scales, images and states are in float16, within one in float32."""
 IMAGE_BYTES_PER_PIXEL = 8 * 3 * FLOAT32_BYTES
@@ -38,20 +39,21 @@ def count_parameters(config: SRNConfig) -> int:
     return count
 
 
-def weight_bytes(config: SRNConfig) -> int:
-    """Return the bytes of a network's weights while it runs."""
-    return BYTES_PER_PARAMETER * count_parameters(config)
+def weight_bytes(config: SRNConfig, backend: str = "torch") -> int:
+    """Return the bytes of a network's weights while a library runs it."""
+    return BYTES_PER_PARAMETER[backend] * count_parameters(config)
 
 
-def tile_bytes_per_pixel(config: SRNConfig, itemsize: int) -> int:
+def tile_bytes_per_pixel(config: SRNConfig, itemsize: int, backend: str = "torch") -> int:
     """Return the bytes per pixel of a tile.
 
     Args:
         config: Shape of the network.
         itemsize: Bytes of the type that convolutions compute in.
+        backend: The library that computes.
     """
     planes = 3 // config.channels
-    features = MAPS_ALIVE * planes * config.width / config.unshuffle**2 * itemsize
+    features = MAPS_ALIVE[backend] * planes * config.width / config.unshuffle**2 * itemsize
     return math.ceil(features + IMAGE_BYTES_PER_PIXEL)
 
 

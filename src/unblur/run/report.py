@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MOST_PICTURE_BYTES = 96 << 20
 """Browsers show a page of 130 MB, which that makes, but not one of gigabytes."""
-NOTHING_USED: dict[str, Any] = {"device": None, "tile": None}
+NOTHING_USED: dict[str, Any] = {"device": None, "engine": None, "tile": None}
 """Device and tile of a photo that was not deblurred."""
 
 
