@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from conftest import encode_image, make_exif, make_jpeg, make_pixels
 from PIL import Image, ImageOps
+from test_gain_maps import STALE, make_map
 
 import unblur as package
 from unblur.errors import PhotoError
 from unblur.formats import coding
-from unblur.formats.masks import blended, make_mask
+from unblur.formats.companions import with_new_companions
+from unblur.formats.masks import blended, decode_mask, make_mask, masked
 from unblur.options import Options
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.plan import make_plan
@@ -243,6 +245,22 @@ def test_a_grey_picture_that_is_stored_in_colour_is_a_mask(brighten, tmp_path):
     assert brighten(photo, "--mask", mask).code == 0
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_mask_of_one_bit_a_pixel_is_the_same_as_one_of_eight(orientation):
+    image, exif = Image.fromarray(LEFT), make_exif(orientation)
+    masks = [
+        decode_mask(encode_image(image.convert(mode), "PNG", exif=exif)) for mode in ("1", "L")
+    ]
+    assert np.array_equal(masks[0].weights, masks[1].weights)
+    assert masks[0].weights.max() == 255
+
+
+def test_a_damaged_mask_of_one_bit_a_pixel_is_refused():
+    data = encode_image(Image.fromarray(LEFT).convert("1"), "PNG")
+    with pytest.raises(PhotoError):
+        decode_mask(data[: len(data) // 2])
+
+
 def test_a_mask_that_changes_during_the_run_is_refused(brighten, tmp_path):
     from unblur.run.masks import read_mask
 
@@ -324,6 +342,16 @@ def test_a_gain_map_is_masked_with_its_photo(tmp_path):
     photo = replace(photo, companions=(new,))
     (companion,) = masked(photo, photo.pixels, make_mask(LEFT))[0].companions
     np.testing.assert_array_equal(companion.pixels[..., 0] > 0, LEFT[::4, ::4] > 0)
+
+
+def test_a_gain_map_that_lies_otherwise_than_its_photo_stays_and_the_photo_is_masked():
+    photo = coding.decode(make_jpeg(80, 96, exif=make_exif(1)) + make_map(size=(48, 40)))
+    photo = with_new_companions(photo, lambda pixels: pixels // 2)
+    new, pixels = masked(photo, photo.pixels // 2, make_mask(np.full((80, 96), 255, np.uint8)))
+    assert np.array_equal(pixels, photo.pixels // 2)
+    encoded = coding.encode(new, pixels)
+    assert encoded.data.endswith(make_map(size=(48, 40)))
+    assert encoded.notes == (STALE,)
 
 
 def test_a_panorama_is_masked_without_the_columns_that_continue_it(brighten, tmp_path):

@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 from conftest import encode_image, make_pixels
 from PIL import Image
+from test_avif import with_gain_map
 from test_tiff import make_pages
 
-from unblur.formats import bmff, coding, jpeg_markers, png_chunks
+from unblur.formats import bmff, bmff_thumbnails, coding, jpeg_markers, png_chunks
 from unblur.formats.bmff_boxes import make_box
+from unblur.formats.bmff_gain_maps import find_companions
 from unblur.formats.bmff_items import MIRROR, ROTATION, Property, Reference
 from unblur.formats.bmff_thumbnails import find_thumbnails
 from unblur.formats.codec import codec_of
+from unblur.formats.drawing import draw_like
 from unblur.formats.metadata import Metadata, find_thumbnail
+from unblur.formats.old_pictures import Redraw
 from unblur.formats.photo import CONVERSIONS
 from unblur.formats.tiff_directory import LONG, UNDEFINED, Tag, read_tiff
 from unblur.formats.tiff_fields import Field, read_fields, write_block, write_numbers
@@ -317,6 +321,25 @@ def test_a_thumbnail_in_jfif_shows_the_new_photo():
         assert is_new(new if picture != pixels else Image.frombytes("RGB", (48, 32), new))
 
 
+@pytest.mark.parametrize("shape", [(10, 2000), (2000, 10)])
+def test_a_very_thin_photo_takes_its_place_in_any_thumbnail(shape):
+    photo = make_pixels(*shape)
+    for height, width in ((4, 4), (120, 160), (1, 255), (255, 1), (3, 2)):
+        thumbnail = np.zeros((height, width, 3), np.uint8)
+        assert draw_like(thumbnail, photo) is None
+
+
+def test_a_thin_photo_between_wide_bars_is_redrawn():
+    photo = make_pixels(10, 2000)
+    row = np.asarray(Image.fromarray(photo).resize((160, 1), Image.Resampling.BILINEAR))
+    old = np.zeros((40, 160, 3), np.uint8)
+    old[19:21] = row
+    drawn = draw_like(old, photo)
+    assert drawn is not None
+    assert not drawn[:19].any()
+    assert not drawn[21:].any()
+
+
 def test_a_thumbnail_in_jfif_with_a_palette_is_named():
     result = encoded(jfif(b"JFXX\0\x11", b"\x30\x20" + bytes(768 + 48 * 32)))
     assert result.notes == ("still as in the old photo: thumbnails",)
@@ -379,6 +402,19 @@ def test_a_thumbnail_image_of_something_else_stays_and_is_named():
     (key,) = find_thumbnails(before)
     assert after.items[key] == before.items[key]
     assert result.notes == ("still as in the old photo: thumbnails",)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SyntaxError, OSError])
+def test_a_thumbnail_image_that_a_library_cannot_read_stays_and_is_named(error):
+    def fail(*unused):
+        raise error("no image item")
+
+    data = with_thumbnail_item("AVIF")
+    redraw = Redraw(lambda pixels: pixels, lambda data: data)
+    result = bmff_thumbnails.redraw(data, redraw, None, fail, fail)
+    assert result.data == data
+    assert result.stale == ("thumbnails",)
+    assert find_companions(bmff.read(with_gain_map()), fail, 10**6) == ()
 
 
 def test_a_thumbnail_that_is_upright_already_is_redrawn_upright():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tempfile
@@ -109,6 +110,19 @@ def test_a_browser_for_terminals_is_not_started(unblur, jpeg, folder, opened, mo
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(name, raising=False)
     assert "found no web browser" in unblur("try", jpeg).stderr
+    assert opened == []
+
+
+def test_without_a_temporary_folder_one_line_says_what_to_do(unblur, jpeg, opened, monkeypatch):
+    def fail(prefix):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", fail)
+    result = unblur("try", jpeg)
+    assert result.code == 2
+    (line,) = result.stderr.splitlines()
+    assert "cannot make a temporary folder" in line
+    assert "TMPDIR" in line
     assert opened == []
 
 

@@ -25,6 +25,7 @@ from unblur.cli.shared import (
 from unblur.cli.signals import interrupted_code
 from unblur.errors import ExitCode, UsageError
 from unblur.options import MOST_VIEWS, STREAM, Engine, Options
+from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
     from unblur.models.weights import Weights
@@ -60,7 +61,7 @@ def try_photo(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands ov
 
     _refuse_other_than_photo(flags["photo"])
     started, weights = time.monotonic(), open_model(flags["model"])
-    folder = Path(tempfile.mkdtemp(prefix="unblur-"))
+    folder = _make_folder()
     report = Report(keeps_outcomes=True)
     try:
         for views in VIEWS:
@@ -85,6 +86,16 @@ def _refuse_other_than_photo(photo: str) -> None:
         raise UsageError("unblur try needs a file: it cannot read standard input")
     if is_folder_at(parse_place(photo)):
         raise UsageError(f"{photo} is a folder: name one photo")
+
+
+def _make_folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="unblur-"))
+    except OSError as error:
+        reason = describe_os_error(error)
+        raise UsageError(
+            f"cannot make a temporary folder: {reason}; name another one by TMPDIR"
+        ) from error
 
 
 def _is_any_done(report: Report) -> bool:

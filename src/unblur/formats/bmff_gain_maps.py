@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from unblur.errors import PhotoError
 from unblur.formats import bmff
 from unblur.formats.bmff_items import CROP, ItemFile, as_stored, splice, with_primary
 from unblur.formats.photo import Companion, Encoded, Photo
@@ -49,7 +48,7 @@ def find_companions(
     """
     companions = []
     for key in gain_map_keys(file)[:MOST_GAIN_MAPS]:
-        with contextlib.suppress(PhotoError, ValueError, RuntimeError):  # the photo is whole
+        with contextlib.suppress(Exception):  # libraries raise anything; the photo itself is whole
             alone = bmff.write(as_stored(with_primary(file, key)))
             companions.append(Companion(decode(alone, most_pixels), key))
     return tuple(companions)

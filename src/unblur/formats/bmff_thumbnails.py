@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from unblur.errors import PhotoError
 from unblur.formats import bmff
 from unblur.formats.bmff_items import ItemFile, as_stored, splice, with_primary
 from unblur.formats.old_pictures import THUMBNAILS, Redraw, Redrawn, in_exif
@@ -88,6 +87,6 @@ def _redrawn(
         if pixels is None:
             return None
         coded = bmff.read(encode(photo, pixels).data)
-    except (PhotoError, ValueError):
+    except Exception:  # libraries raise anything for damaged images; the photo itself is whole
         return None
     return with_primary(splice(alone, coded)[0], file.primary_id)

@@ -68,12 +68,17 @@ def _placements(photo: tuple[int, int], thumbnail: tuple[int, int]) -> Iterator[
     whole, full = (0.0, 0.0, float(width), float(height)), (0, 0, columns, rows)
     yield Placement(whole, full)  # stretched
     scale = min(columns / width, rows / height)
-    left, top = round((columns - width * scale) / 2), round((rows - height * scale) / 2)
+    left, top = _bar(columns, width * scale), _bar(rows, height * scale)
     yield Placement(whole, (left, top, columns - left, rows - top))  # between bars
     scale = max(columns / width, rows / height)
     x = max(0.0, (width - columns / scale) / 2)
     y = max(0.0, (height - rows / scale) / 2)
     yield Placement((x, y, width - x, height - y), full)  # cropped
+
+
+def _bar(length: int, shown: float) -> int:
+    """Return the width of each of two bars beside a photo, which shows at least one pixel."""
+    return min(round((length - shown) / 2), (length - 1) // 2)
 
 
 def _likeness(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:

@@ -5,6 +5,7 @@ White is deblurred, black stays as it is, and grey is a blend of both.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,14 +19,18 @@ from unblur.formats import coding
 from unblur.formats.codec import codec_of
 from unblur.formats.convert import upright
 from unblur.formats.metadata import Metadata
-from unblur.formats.photo import Photo
-from unblur.formats.pixels import STRIP_BYTES, rounded
+from unblur.formats.photo import Companion, Photo
+from unblur.formats.pixels import STRIP_BYTES, code_pixels, open_image, rounded, to_array
+from unblur.formats.png_chunks import SIGNATURE
 from unblur.options import DEFAULT_MAX_PIXELS
 
 GREY_TOLERANCE = 8
 """Largest difference of red, green and blue in a grey picture, of 255: lossy formats round."""
 TURNED_TOLERANCE = 0.02
 """Relative difference of two ratios of width to height that still count as equal."""
+
+BIT_DEPTH_PLACE, ONE_BIT_GREY = slice(24, 26), b"\x01\x00"
+"""Where a PNG file tells its bit depth and colour type, and those of black and white."""
 
 Turn = Callable[[NDArray[Any]], NDArray[Any]]
 """Turns an array of a photo's height and width upright, without a copy."""
@@ -76,11 +81,25 @@ def decode_mask(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Mask:
     Raises:
         PhotoError: If it cannot be decoded, is animated, or is no opaque grey picture.
     """
-    photo = coding.decode(data, max_pixels)
+    photo = coding.decode(_in_eight_bits(data, max_pixels), max_pixels)
     turn = turn_of(photo)
     if photo.opacity is not None and photo.opacity.min() < np.iinfo(photo.opacity.dtype).max:
         raise PhotoError("is transparent: a mask needs an opaque picture in grey")
     return make_mask(turn(photo.pixels))
+
+
+def _in_eight_bits(data: bytes, max_pixels: int) -> bytes:
+    """Return a PNG file of one bit a pixel with eight bits, and other files as they are.
+
+    Photos are not stored so, but programs that choose the smallest form store black and white so.
+    """
+    if not data.startswith(SIGNATURE) or data[BIT_DEPTH_PLACE] != ONE_BIT_GREY:
+        return data
+    with contextlib.suppress(Exception):  # a damaged file, which the decoder will name
+        image = open_image(data, ["PNG"], max_pixels)
+        exif = image.info.get("exif", b"")
+        return code_pixels(to_array(image.convert("L")), None, "PNG", exif=exif)
+    return data
 
 
 def make_mask(pixels: NDArray[Any]) -> Mask:
@@ -120,17 +139,23 @@ def masked(photo: Photo, pixels: NDArray[Any], mask: Mask) -> tuple[Photo, NDArr
         The photo and the pixels; see `blended`.
 
     Raises:
-        PhotoError: If the mask does not fit.
+        PhotoError: If the mask does not fit the photo.
     """
     turn = turn_of(photo)
-    companions = tuple(
-        other
-        if other.pixels is None
-        else replace(other, pixels=blended(other.photo.pixels, other.pixels, mask, turn))
-        for other in photo.companions
-    )
     pixels = blended(photo.pixels, pixels, mask, turn)
-    return replace(photo, companions=companions), pixels
+    companions = (_masked_companion(other, mask, turn) for other in photo.companions)
+    return replace(photo, companions=tuple(companions)), pixels
+
+
+def _masked_companion(companion: Companion, mask: Mask, turn: Turn) -> Companion:
+    """Blend a companion; one that does not lie as its photo does stays as it was."""
+    if companion.pixels is None:
+        return companion
+    try:
+        pixels = blended(companion.photo.pixels, companion.pixels, mask, turn)
+    except PhotoError:
+        return replace(companion, pixels=None)
+    return replace(companion, pixels=pixels)
 
 
 def blended(
