@@ -129,7 +129,7 @@ def test_a_comparison_lies_beside_the_result(jpeg, unblur, brighter):
     result = unblur(jpeg, "--compare")
     assert result.code == 0
     assert result.stdout.decode().split() == [str(jpeg.with_name("photo-unblurred.jpg"))]
-    assert f"-> {jpeg.with_name(NAME)} (before and after)" in result.stderr
+    assert f"-> {jpeg.with_name(NAME)} (comparison)" in result.stderr
     sheet = opened(jpeg.with_name(NAME).read_bytes())
     half = sheet.width // 2
     shown = np.asarray(sheet)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import fakes
 import pytest
@@ -12,7 +13,7 @@ from scenes import make_scene, smeared
 
 from unblur.blur import Blur, Kind
 from unblur.cli import deblur
-from unblur.pictures.verdict import Verdict
+from unblur.pictures.verdict import Verdict, judge
 
 
 @pytest.fixture
@@ -67,10 +68,19 @@ def test_a_page_has_a_badge_and_a_filter_for_each_kind(moved, tmp_path, unblur):
     assert '<strong class="badge">Out of focus</strong>' in (tmp_path / "soft.html").read_text()
 
 
+@pytest.mark.parametrize(("share", "kind"), [(0.02, Kind.SHARP), (0.6, Kind.UNCLEAR)])
+def test_no_photo_of_which_much_changed_is_called_sharp(share, kind):
+    before = SimpleNamespace(pixels=make_scene(480, 640))
+    pair = SimpleNamespace(before=before, change=SimpleNamespace(share=share))
+    assert judge(pair).blur.kind is kind
+
+
 @pytest.mark.parametrize(
     ("blur", "changed", "line"),
     [
         (Blur(Kind.SHARP, 0.0), 0.02, "sharp; 2% of it changed"),
+        (Blur(Kind.UNCLEAR, 0.1), 0.6, "blurred a little, or in parts; 60% of it changed"),
+        (Blur(Kind.UNCLEAR, 0.5), 0.6, "blurred, but unclear how; 60% of it changed"),
         (
             Blur(Kind.FOCUS, 1.0),
             0.04,

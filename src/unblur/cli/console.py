@@ -241,7 +241,7 @@ class Ui:
         if outcome.verdict:
             self.say(f"{name}: {outcome.verdict}")
         if outcome.status is Status.DONE and job.comparison is not None:
-            self.say(f"{name} -> {job.comparison} (before and after)")
+            self.say(f"{name} -> {job.comparison} (comparison)")
         for note in outcome.notes:
             self.say(f"{name}: {note}")
         for detail in outcome.details:

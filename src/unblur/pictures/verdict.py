@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unblur.blur import Blur, Kind, find_blur
+from unblur.options import BLURRY_LEVEL
 from unblur.pictures.compare import Pair
 
 LITTLE = 0.1
@@ -23,8 +24,16 @@ class Verdict:
 
     def __str__(self) -> str:
         """Return one sentence, with advice where the network can do little."""
-        text = f"looks {self.blur}" if self.blur.kind is Kind.FOCUS else str(self.blur)
-        return f"{text}; {self.changed:.0%} of it changed{self._advice}"
+        return f"{self._finding}; {self.changed:.0%} of it changed{self._advice}"
+
+    @property
+    def _finding(self) -> str:
+        if self.blur.kind is Kind.FOCUS:
+            return f"looks {self.blur}"
+        has_sharp_edges = self.blur.score < BLURRY_LEVEL
+        if self.blur.kind is Kind.UNCLEAR and has_sharp_edges and self.changed >= LITTLE:
+            return "blurred a little, or in parts"
+        return str(self.blur)
 
     @property
     def _advice(self) -> str:
@@ -36,5 +45,12 @@ class Verdict:
 
 
 def judge(pair: Pair) -> Verdict:
-    """Judge a photo beside its result."""
-    return Verdict(find_blur(pair.before.pixels), round(pair.change.share, 3))
+    """Judge a photo beside its result.
+
+    A photo with some sharp edges, of which much changed, is not called sharp: the network leaves
+    sharp photos as they are.
+    """
+    blur, changed = find_blur(pair.before.pixels), round(pair.change.share, 3)
+    if blur.kind is Kind.SHARP and changed >= LITTLE:
+        blur = replace(blur, kind=Kind.UNCLEAR)
+    return Verdict(blur, changed)
