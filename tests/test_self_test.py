@@ -220,6 +220,15 @@ def test_the_shipped_network_does_enough_to_the_test_picture_to_tell_it_from_doi
     assert "unchanged" in self_test._difference(*parts, self_test.LEAST_PSNR_DB)
 
 
+def test_devices_are_compared_with_pytorch_even_where_ncnn_is_installed(
+    identity_weights, monkeypatch
+):
+    monkeypatch.setattr("unblur.network.backends.has_ncnn", lambda: True)
+    network = load_network(identity_weights)
+    deblur = self_test._deblurrer(network, CPU, torch.float32, SMALLEST_TILE_PX)
+    assert deblur.used["engine"] == "torch"
+
+
 def test_the_test_leaves_the_network_on_the_cpu(identity_weights):
     network = load_network(identity_weights)
     assert "cannot run" in find_problem(network, NOWHERE, torch.float32)

@@ -219,7 +219,7 @@ def _run(
 def _deblurrer(
     network: Network, kind: DeviceKind, precision: torch.dtype, tile: int | Literal["auto"]
 ) -> Deblurrer:
-    engine = Engine(device=kind.name, tile=tile)
+    engine = Engine(device=kind.name, backend="torch", tile=tile)
     return Deblurrer(
         network, engine, devices=OneDevice(kind), precision=precision, fatal=frozenset(Trouble)
     )
