@@ -17,16 +17,14 @@ from numpy.typing import NDArray
 from unblur.options import BLURRY_LEVEL
 from unblur.score import (
     FEWEST_TILES,
-    FLAT_SHARE,
-    OVER_NOISE,
     REACH_PX,
     SMALLEST_SIDE_PX,
-    STRONG,
     Offsets,
     largest_contrasts,
     read_luma,
-    score_of_luma,
+    score_of,
     smoothed,
+    strong_contrasts,
 )
 
 _DIRECTIONS = 16
@@ -141,10 +139,10 @@ def find_blur(pixels: NDArray[np.uint8] | NDArray[np.uint16], factor: int = 1) -
         factor: By how much each side of the photo was divided when it was decoded.
     """
     luma = read_luma(pixels)
-    score = score_of_luma(luma)
     if min(luma.shape) < SMALLEST_SIDE_PX:
-        return Blur(Kind.UNCLEAR, score)
-    contours = _measure(luma)
+        return Blur(Kind.UNCLEAR, 0.0)
+    smooth = smoothed(luma)
+    score, contours = score_of(luma, smooth), _measure(smooth)
     if not contours.are_enough:
         return Blur(Kind.UNCLEAR, score)
     if score < BLURRY_LEVEL:
@@ -171,19 +169,16 @@ def _length(luma: NDArray[np.int16], contours: _Contours) -> float:
     wide, excess = contours.excess(widest, _IN_FOCUS * float(widths[_across(widest)]))
     if wide > _WIDE_PX and min(luma.shape) >= 2 * SMALLEST_SIDE_PX:
         half = _halved(luma)
-        coarse = _measure(half)
+        coarse = _measure(smoothed(half))
         if coarse.are_enough:
             return 2 * _length(half, coarse)
     return _LENGTH * excess
 
 
-def _measure(luma: NDArray[np.int16]) -> _Contours:
-    """Measure the contours of a photo across each direction."""
-    smooth = smoothed(luma)
-    low, high = np.percentile(smooth[::8, ::8], (5, 95))
+def _measure(smooth: NDArray[np.int16]) -> _Contours:
+    """Measure the contours of a photo across each direction, in its smoothed luma."""
     contrasts = largest_contrasts(smooth, _OFFSETS, _EVERY)
-    noise = float(np.quantile(contrasts[:, 0], FLAT_SHARE))
-    enough = max(STRONG * float(high - low), OVER_NOISE * noise)
+    enough, _ = strong_contrasts(smooth, contrasts)
     both = zip(contrasts, _OFFSETS, strict=True)
     widths = np.stack([_tile_widths(contrast, offsets) for contrast, offsets in both])
     return _Contours(widths, contrasts.max(axis=1) > enough)

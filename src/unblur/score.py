@@ -37,11 +37,11 @@ _DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 _WHITE = 2040
 """White: times 16, the gain of the binomial filter, it must fit into 16 bits."""
 
-STRONG = 0.35
+_STRONG = 0.35
 """Least contrast of a strong contour, relative to the photo's 5th to 95th percentile."""
-FLAT_SHARE = 0.2
+_FLAT_SHARE = 0.2
 """Share of tiles whose contrast between neighbours is taken for noise."""
-OVER_NOISE = 2.0
+_OVER_NOISE = 2.0
 FEWEST_TILES = 6
 """Least number of tiles with strong contours to measure a direction."""
 _SHARPEST_SHARE, _SHARPEST_LEAST = 0.02, 3
@@ -63,20 +63,22 @@ def blur_score(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> float:
         the largest, rounded to hundredths. It is 0 without strong contours, or if a side is
         shorter than 98 pixels.
     """
-    return score_of_luma(read_luma(pixels))
-
-
-def score_of_luma(luma: NDArray[np.int16]) -> float:
-    """Return the score of a photo whose luma was read by `read_luma`."""
-    diagonal = float(np.hypot(*luma.shape))
+    luma = read_luma(pixels)
     if min(luma.shape) < SMALLEST_SIDE_PX:
         return 0.0
-    smooth = smoothed(luma)
-    low, high = np.percentile(smooth[::8, ::8], (5, 95))
+    return score_of(luma, smoothed(luma))
+
+
+def score_of(luma: NDArray[np.int16], smooth: NDArray[np.int16]) -> float:
+    """Return the score of a photo.
+
+    Args:
+        luma: As `read_luma` returns it; each side has at least `SMALLEST_SIDE_PX`.
+        smooth: The same, `smoothed`.
+    """
+    diagonal = float(np.hypot(*luma.shape))
     contrasts = largest_contrasts(smooth, _OFFSETS)
-    noise = float(np.quantile(contrasts[:, 0], FLAT_SHARE))
-    enough = max(STRONG * float(high - low), OVER_NOISE * noise)
-    least = max(STRONG / 2 * float(high - low), OVER_NOISE * noise)
+    enough, least = strong_contrasts(smooth, contrasts)
     widest = max(
         _width(contrast, offsets, enough) or _width(contrast, offsets, least)
         for contrast, offsets in zip(contrasts, _OFFSETS, strict=True)
@@ -142,6 +144,21 @@ def largest_contrasts(
                 largest = difference.max(axis=0).reshape(columns, _TILE_PX)
                 found[i, k, row] = largest.max(axis=1)
     return found.reshape(len(offsets), len(offsets[0]), rows * columns)
+
+
+def strong_contrasts(
+    smooth: NDArray[np.int16], contrasts: NDArray[np.int16]
+) -> tuple[float, float]:
+    """Return the least contrasts of strong contours, and of those half as strong.
+
+    Args:
+        smooth: The photo's luma, `smoothed`.
+        contrasts: Its `largest_contrasts`.
+    """
+    low, high = np.percentile(smooth[::8, ::8], (5, 95))
+    noise = _OVER_NOISE * float(np.quantile(contrasts[:, 0], _FLAT_SHARE))
+    strong = _STRONG * float(high - low)
+    return max(strong, noise), max(strong / 2, noise)
 
 
 def _offset(direction: tuple[int, int], distance: int) -> tuple[int, int]:
