@@ -6,17 +6,16 @@ auxiliary image of Apple's.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from unblur.formats import bmff
 from unblur.formats.bmff_items import CROP, ItemFile, as_stored, splice, with_primary
+from unblur.formats.companions import decode_companions
 from unblur.formats.photo import Companion, Encoded, Photo
 
 TONE_MAPPED = b"tmap"
 APPLE_URN = b"hdrgainmap"
-MOST_GAIN_MAPS = 4
 
 
 def gain_map_keys(file: ItemFile) -> list[int]:
@@ -46,12 +45,11 @@ def find_companions(
         decode: The format's own function.
         most_pixels: Those of the photo; larger maps are left out.
     """
-    companions = []
-    for key in gain_map_keys(file)[:MOST_GAIN_MAPS]:
-        with contextlib.suppress(Exception):  # libraries raise anything; the photo itself is whole
-            alone = bmff.write(as_stored(with_primary(file, key)))
-            companions.append(Companion(decode(alone, most_pixels), key))
-    return tuple(companions)
+
+    def alone(key: int) -> bytes:
+        return bmff.write(as_stored(with_primary(file, key)))
+
+    return decode_companions(gain_map_keys(file), alone, decode, most_pixels)
 
 
 def with_new_gain_maps(

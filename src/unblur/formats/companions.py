@@ -7,14 +7,40 @@ benchmarks/README.md compares ways to change it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from numpy.typing import NDArray
 
 from unblur.formats.panorama import deblurred
-from unblur.formats.photo import Photo
+from unblur.formats.photo import Companion, Photo
+
+MOST_COMPANIONS = 4
+"""In one photo; further ones stay as they are."""
+
+
+def decode_companions(
+    places: Iterable[Any],
+    alone: Callable[[Any], bytes],
+    decode: Callable[[bytes, int], Photo],
+    most_pixels: int,
+) -> tuple[Companion, ...]:
+    """Decode the companions of a photo that can be decoded.
+
+    Args:
+        places: Where they are in the photo's file.
+        alone: Returns the one in a place as a file of its own.
+        decode: The format's own function.
+        most_pixels: Those of the photo; larger companions are left out.
+    """
+    companions = []
+    for place in islice(places, MOST_COMPANIONS):
+        with contextlib.suppress(Exception):  # libraries raise anything; the photo itself is whole
+            companions.append(Companion(decode(alone(place), most_pixels), place))
+    return tuple(companions)
 
 
 def with_new_companions(photo: Photo, deblur: Callable[[Any], NDArray[Any]]) -> Photo:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.formats import jpeg_markers as marks
+from unblur.formats.companions import decode_companions
 from unblur.formats.jpeg_index import find_pictures
 from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.jpeg_room import code_within
@@ -23,7 +24,6 @@ from unblur.formats.photo import Companion, Encoded, Photo
 
 MARKS = (b"hdrgm:", b"HDRGainMap", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")
 """Names in the metadata of gain maps: Adobe and Google, Apple, ISO 21496-1."""
-MOST_GAIN_MAPS = 4
 
 
 def find_companions(
@@ -40,11 +40,7 @@ def find_companions(
         decode: Decodes a JPEG file.
         most_pixels: Those of the photo; larger maps are left out.
     """
-    companions = []
-    for place in _find_places(data, parts):
-        with contextlib.suppress(Exception):  # Pillow raises anything; the photo itself is whole
-            companions.append(Companion(decode(data[place], most_pixels), place))
-    return tuple(companions[:MOST_GAIN_MAPS])
+    return decode_companions(_find_places(data, parts), data.__getitem__, decode, most_pixels)
 
 
 def _find_places(data: bytes, parts: tuple[Segment, ...]) -> Iterator[slice]:
