@@ -6,7 +6,7 @@ White is deblurred, black stays as it is, and grey is a blend of both.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +16,8 @@ from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.formats import coding
-from unblur.formats.codec import codec_of
-from unblur.formats.convert import upright
-from unblur.formats.metadata import Metadata
+from unblur.formats.convert import metadata_of, upright
+from unblur.formats.exif_thumbnail import Turn
 from unblur.formats.photo import Companion, Photo
 from unblur.formats.pixels import STRIP_BYTES, code_pixels, open_image, rounded, to_array
 from unblur.formats.png_chunks import SIGNATURE
@@ -31,9 +30,6 @@ TURNED_TOLERANCE = 0.02
 
 BIT_DEPTH_PLACE, ONE_BIT_GREY = slice(24, 26), b"\x01\x00"
 """Where a PNG file tells its bit depth and colour type, and those of black and white."""
-
-Turn = Callable[[NDArray[Any]], NDArray[Any]]
-"""Turns an array of a photo's height and width upright, without a copy."""
 
 
 @dataclass(frozen=True)
@@ -200,8 +196,4 @@ def _weights(smooth: NDArray[np.uint8], hard: NDArray[np.uint8]) -> NDArray[np.i
 
 def turn_of(photo: Photo) -> Turn:
     """Return how to turn arrays of a photo's height and width upright."""
-    try:
-        metadata = codec_of(photo.format).metadata(photo.container, photo.index)
-    except ValueError:  # a container that is damaged beside the pixels
-        metadata = Metadata()
-    return lambda array: upright(photo, metadata, array)
+    return functools.partial(upright, photo, metadata_of(photo))

@@ -84,9 +84,7 @@ def _in_directory(file: TiffFile, directory: Directory, redraw: Redraw) -> bytes
         if page.width * page.height > MAX_PIXELS or page.coding.sample_type.itemsize > 1:
             return None
         old, alpha = decode_page(file.data, page)
-        pixels = (
-            redraw.pixels(old.astype(np.uint8, copy=False)) if is_reduced(file, directory) else None
-        )
+        pixels = redraw.pixels(old.astype(np.uint8, copy=False))
         return None if pixels is None else replace_page(file, page, pixels, alpha)
     except (PhotoError, ValueError):
         return None

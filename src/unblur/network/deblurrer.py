@@ -203,8 +203,7 @@ class Deblurrer:
         if resident > RESIDENT_SHARE * tile_budget(kind):
             resident = 0
         tile = self._largest_tile(image, kind, resident)
-        self.used = {"device": kind.name, "engine": network.backend, "tile": tile}
-        return PhotoRun(
+        run = PhotoRun(
             image,
             network,
             network.transfer if resident else IN_MAIN_MEMORY,
@@ -213,6 +212,8 @@ class Deblurrer:
             self.engine.strength,
             on_progress,
         )
+        self.used = run.used
+        return run
 
     def _precision_on(self, kind: DeviceKind) -> torch.dtype:
         if kind is CPU and self.engine.backend == "ncnn":
