@@ -8,12 +8,10 @@ ncnn computes a convolution of 3x3 pixels with fewer multiplications than its de
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import replace
 from typing import cast
 
 import ncnn
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,37 +21,16 @@ from unblur.network.ncnn_graph import (
     Layer,
     convolution,
     doubling_kernels,
-    graph_text,
-    graph_weights,
     input_layer,
 )
+from unblur.network.ncnn_memory import as_mat, as_tensor, compute_in_float32, load_graph
 from unblur.network.srn import SRN, ConvLSTM, Doubling, SameConv, State
 
-FLOAT32_BYTES = 4
 PACKS = 16, 8, 4, 1
 """Numbers of neighbouring channels; ncnn takes the largest that the CPU likes and that divides
 the number of channels."""
 PACKED = 1
 """Tells ncnn to return a map as it is in memory."""
-
-
-class _Reader(ncnn.DataReader):  # type: ignore[misc]
-    """Gives ncnn its weights from memory; it copies them, as it does not from `load_model_mem`."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__()
-        self._rest = memoryview(data)
-
-    def read(self, memory: object, size: int) -> int:
-        """Copy the next bytes to the memory that a capsule of Python's C interface points to."""
-        part, self._rest = self._rest[:size], self._rest[size:]
-        ctypes.memmove(_address(memory, None), bytes(part), len(part))
-        return len(part)
-
-
-_address = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-    ("PyCapsule_GetPointer", ctypes.pythonapi)
-)
 
 
 class Convolutions:
@@ -67,11 +44,11 @@ class Convolutions:
         self._allocator = ncnn.PoolAllocator()
         self._allocator.set_size_compare_ratio(0)  # reuse blocks that are much larger, too
         self._net = ncnn.Net()
-        _set_options(self._net.opt)
+        compute_in_float32(self._net.opt)
+        # It is slower for 32 channels, and it rounds more.
+        self._net.opt.use_winograd63_convolution = False
         everything = [part for layer in layers for part in (input_layer(layer.inputs[0]), layer)]
-        weights = _Reader(graph_weights(everything))
-        if self._net.load_param_mem(graph_text(everything)) or self._net.load_model(weights):
-            raise RuntimeError("ncnn cannot read its graph")
+        load_graph(self._net, everything)
 
     def run(self, layer: Layer, x: Tensor, pack: int, is_packed: bool) -> Tensor:
         """Run a convolution.
@@ -89,41 +66,15 @@ class Convolutions:
         extractor = self._net.create_extractor()
         extractor.set_blob_allocator(self._allocator)
         extractor.set_workspace_allocator(self._allocator)
-        extractor.input(layer.inputs[0], _mat(x, pack))
+        extractor.input(layer.inputs[0], as_mat(x, pack))
         failed, found = extractor.extract(layer.outputs[0], PACKED if is_packed else 0)
         if failed:
             raise MemoryError  # nothing else can fail in a graph of convolutions
-        return _tensor(found)
+        return as_tensor(found)
 
     def free_spare_memory(self) -> None:
         """Free the memory that was kept for the next convolution."""
         self._allocator.clear()
-
-
-def _set_options(options: ncnn.Option) -> None:
-    """Let ncnn compute in float32 with as many threads as PyTorch; by default it rounds."""
-    options.num_threads = torch.get_num_threads()
-    for kind in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
-        setattr(options, f"use_{kind}", False)
-    options.use_winograd63_convolution = False  # slower for 32 channels, and it rounds more
-
-
-def _mat(x: Tensor, pack: int) -> ncnn.Mat:
-    """View a tensor (C / pack, H, W * pack) as ncnn's matrix; the tensor must outlive it."""
-    channels, rows, width = x.shape
-    whole = x.as_strided((channels, x.stride(0) // width, width), x.stride())
-    mat = ncnn.Mat(whole.numpy())
-    mat.h, mat.w, mat.cstep = rows, width // pack, x.stride(0) // pack
-    mat.elempack, mat.elemsize = pack, FLOAT32_BYTES * pack
-    return mat
-
-
-def _tensor(mat: ncnn.Mat) -> Tensor:
-    """View ncnn's matrix as a tensor (C / pack, H, W * pack); the tensor keeps it in memory."""
-    pack = mat.elempack
-    mat.w, mat.cstep = mat.w * pack, mat.cstep * pack
-    mat.elempack, mat.elemsize = 1, FLOAT32_BYTES
-    return torch.from_numpy(np.asarray(mat))
 
 
 def unpacked(x: Tensor, pack: int) -> Tensor:

@@ -128,3 +128,9 @@ def _kept_state_rows(config: SRNConfig) -> int:
     for level, blocks in enumerate(config.blocks_by_level):
         lag += (half + 2 * half * blocks) * _row_height(config, level)
     return 2 * math.ceil(lag / config.stride) + 1
+
+
+def vulkan_pixels(config: SRNConfig, itemsize: int, free: int) -> int:
+    """Return how many pixels ncnn can compute at once on a GPU with so many free bytes."""
+    per_pixel = 1000
+    return free // per_pixel

@@ -1,0 +1,64 @@
+"""What PyTorch and ncnn give each other: weights, and maps that both see in the same memory."""
+
+from __future__ import annotations
+
+import ctypes
+
+import ncnn
+import numpy as np
+import torch
+from torch import Tensor
+
+from unblur.network.ncnn_graph import Layer, graph_text, graph_weights
+
+FLOAT32_BYTES = 4
+
+
+class _Reader(ncnn.DataReader):  # type: ignore[misc]
+    """Gives ncnn its weights from memory; it copies them, as it does not from `load_model_mem`."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._rest = memoryview(data)
+
+    def read(self, memory: object, size: int) -> int:
+        """Copy the next bytes to the memory that a capsule of Python's C interface points to."""
+        part, self._rest = self._rest[:size], self._rest[size:]
+        ctypes.memmove(_address(memory, None), bytes(part), len(part))
+        return len(part)
+
+
+_address = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+
+
+def load_graph(net: ncnn.Net, layers: list[Layer]) -> None:
+    """Give a net of ncnn, whose options are set, its layers and their weights."""
+    if net.load_param_mem(graph_text(layers)) or net.load_model(_Reader(graph_weights(layers))):
+        raise RuntimeError("ncnn cannot read its graph")
+
+
+def compute_in_float32(options: ncnn.Option) -> None:
+    """Let ncnn compute in float32 with as many threads as PyTorch; by default it rounds."""
+    options.num_threads = torch.get_num_threads()
+    for kind in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
+        setattr(options, f"use_{kind}", False)
+
+
+def as_mat(x: Tensor, pack: int = 1) -> ncnn.Mat:
+    """View a tensor (C / pack, H, W * pack) as ncnn's matrix; the tensor must outlive it."""
+    channels, rows, width = x.shape
+    whole = x.as_strided((channels, x.stride(0) // width, width), x.stride())
+    mat = ncnn.Mat(whole.numpy())
+    mat.h, mat.w, mat.cstep = rows, width // pack, x.stride(0) // pack
+    mat.elempack, mat.elemsize = pack, FLOAT32_BYTES * pack
+    return mat
+
+
+def as_tensor(mat: ncnn.Mat) -> Tensor:
+    """View ncnn's matrix as a tensor (C / pack, H, W * pack); the tensor keeps it in memory."""
+    pack = mat.elempack
+    mat.w, mat.cstep = mat.w * pack, mat.cstep * pack
+    mat.elempack, mat.elemsize = 1, FLOAT32_BYTES
+    return torch.from_numpy(np.asarray(mat))

@@ -1,0 +1,131 @@
+"""The GPUs that ncnn can compute on through Vulkan, an interface that all makers' drivers have."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from unblur.main_memory import free_main_memory
+from unblur.network import backends
+
+INTEGRATED, SOFTWARE = 1, 3
+"""ncnn's numbers for types of devices; 0 has its own memory, and 2 is a part of a real one."""
+TYPES_BY_SPEED = 0, 2, INTEGRATED, SOFTWARE
+MAIN_MEMORY_SHARE = 0.6
+"""Share of the free main memory that a device without its own memory may count on."""
+_MIB = 1 << 20
+
+_selected: ContextVar[int | None] = ContextVar("selected", default=None)
+
+
+@dataclass(frozen=True)
+class VulkanGpu:
+    """A device of Vulkan."""
+
+    number: int
+    name: str
+    """Name of the model, as its driver spells it."""
+    driver: str
+    """Maker and version of the driver, as numbers."""
+    type: int
+
+    @property
+    def is_software(self) -> bool:
+        """Whether the CPU does the work; `unblur` is faster there without Vulkan."""
+        return self.type == SOFTWARE
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether its memory is a part of main memory."""
+        return self.type in (INTEGRATED, SOFTWARE)
+
+
+@cache
+def find_gpus() -> tuple[VulkanGpu, ...]:
+    """Return all devices, by number; none without ncnn or a driver.
+
+    The first call loads all drivers of Vulkan, which takes about 0.2 seconds for each.
+    """
+    if not backends.has_ncnn():
+        return ()
+    ncnn = backends.load_ncnn()
+    if not hasattr(ncnn, "create_gpu_instance"):  # built without Vulkan
+        return ()
+    with _without_messages():
+        ncnn.create_gpu_instance()
+        count = ncnn.get_gpu_count()
+    return tuple(_describe(ncnn.get_gpu_info(number), number) for number in range(count))
+
+
+def _describe(info: Any, number: int) -> VulkanGpu:
+    driver = f"{info.vendor_id():#x} {info.driver_version():#x}"
+    return VulkanGpu(number, info.device_name(), driver, info.type())
+
+
+def has_real_gpu() -> bool:
+    """Tell whether there is a device that is not a program on the CPU."""
+    return any(not gpu.is_software for gpu in find_gpus())
+
+
+def current() -> VulkanGpu:
+    """Return the selected device; by default the first of the fastest type."""
+    gpus, number = find_gpus(), _selected.get()
+    if number is not None:
+        return gpus[number]
+    return min(gpus, key=lambda gpu: TYPES_BY_SPEED.index(gpu.type))
+
+
+@contextmanager
+def select(number: int) -> Iterator[None]:
+    """Make a device the current one while the context lasts."""
+    token = _selected.set(number)
+    try:
+        yield
+    finally:
+        _selected.reset(token)
+
+
+def free_memory() -> int:
+    """Return the bytes that the current device allows this program to use."""
+    gpu = current()
+    budget = int(backends.load_ncnn().get_gpu_device(gpu.number).get_heap_budget()) * _MIB
+    if gpu.shares_memory:
+        return min(budget, int(free_main_memory() * MAIN_MEMORY_SHARE))
+    return budget
+
+
+@cache
+def has_float16(number: int) -> bool:
+    """Tell whether a device can keep maps in float16.
+
+    ncnn tells it only by an option that it takes back when it loads a graph.
+    """
+    ncnn = backends.load_ncnn()
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute = net.opt.use_fp16_storage = True
+    net.set_vulkan_device(number)
+    net.load_param_mem("7767517\n1 1\nInput x 0 1 x\n")
+    return bool(net.opt.use_fp16_storage)
+
+
+_OUTPUT = threading.Lock()
+
+
+@contextmanager
+def _without_messages() -> Iterator[None]:
+    """Drop what C libraries write to standard error: ncnn describes each device there."""
+    with _OUTPUT:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
