@@ -343,7 +343,7 @@ def _build() -> str:
 def _examine_device(kind: DeviceKind, network: SRN | None) -> Device:
     import torch
 
-    from unblur.network.backends import backend_reason, choose_backend
+    from unblur.network.backends import choose_backend
     from unblur.network.devices import choose_precision
     from unblur.network.memory import automatic_tile, free_memory
 
@@ -358,8 +358,8 @@ def _examine_device(kind: DeviceKind, network: SRN | None) -> Device:
         hardware=hardware,
         precision=str(precision).removeprefix("torch."),
         precision_reason=verdict.reason if verdict else "",
-        engine=choose_backend(Engine.backend, kind, precision),
-        engine_reason=backend_reason(Engine.backend, kind, precision),
+        engine=choose_backend(Engine.backend, kind, precision).backend,
+        engine_reason=choose_backend(Engine.backend, kind, precision).reason,
         free_bytes=free_memory(kind),
         limited_by=None if kind.free_memory or not limit else str(limit),
         tile=automatic_tile(network.config, precision, kind) if network and is_right else None,
