@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from unblur.errors import UsageError
 from unblur.options import Engine
 
 if TYPE_CHECKING:
@@ -51,7 +49,8 @@ def load_deblurrer(
     Raises:
         WeightsError: If the weights are damaged.
         DeviceError: If a device or ncnn was asked for and is missing or computes wrongly.
-        UsageError: If the tile is too small, no device has the name, or ncnn is asked for on a GPU.
+        UsageError: If the tile is too small, no device has the name, or another library computes
+            on it than the one that is asked for.
     """
     limit_openmp_spinning()
     from unblur.models.verdicts import VerdictFile
@@ -59,16 +58,14 @@ def load_deblurrer(
     from unblur.network.backends import load_ncnn
     from unblur.network.checked_devices import CheckedDevices
     from unblur.network.deblurrer import Deblurrer
-    from unblur.network.devices import use_threads
+    from unblur.network.devices import require_library, use_threads
     from unblur.network.trouble import Trouble
 
     if engine.threads:
         use_threads(None if engine.threads == "auto" else engine.threads)
     if engine.backend == "ncnn":
         load_ncnn()
-        if engine.device not in ("auto", "cpu"):
-            raise UsageError(f"--engine ncnn uses the CPU, so --device {engine.device} is refused")
-        engine = replace(engine, device="cpu")
+    require_library(engine)
     network = load_network(weights) if isinstance(weights, Weights) else weights
     devices = CheckedDevices(
         network, engine.device, engine.backend, VerdictFile(), warn=warn, tell=tell

@@ -74,7 +74,7 @@ def choose_backend(wanted: str, kind: DeviceKind, precision: torch.dtype) -> Cho
         precision: Type that convolutions compute in there.
     """
     if kind is not CPU:
-        return Choice("torch", "it computes on GPUs")
+        return Choice(kind.library, "it computes on GPUs")
     if wanted == "torch":
         return Choice("torch", "chosen by --engine")
     if precision != torch.float32:

@@ -33,23 +33,26 @@ class Span:
         return Span(self.start // divisor, self.stop // divisor)
 
 
-def next_band(start: int, height: int, most: int, multiple: int) -> Span:
+def next_band(
+    start: int, height: int, most: int, multiple: int, *, is_last_low: bool = True
+) -> Span:
     """Return the next band of an image.
 
-    Bands have equal heights, because equal shapes reuse prepared kernels. The last one is
-    as low as possible, because it also completes all rows that lag behind.
+    Bands have equal heights, because equal shapes reuse prepared kernels.
 
     Args:
         start: First row of the band; a multiple of ``multiple``, like ``height``.
         height: Rows of the image.
         most: Upper bound of a band's rows; less than one multiple counts as one.
         multiple: Every start and stop is a multiple of this.
+        is_last_low: Whether the last band is as low as possible, because it also completes all
+            rows that lag behind.
     """
     most = max(multiple, most - most % multiple)
     left = height - start
     if left <= multiple or (start == 0 and left <= most):
         return Span(start, height)
-    body = left - multiple
+    body = left - multiple if is_last_low else left
     count = math.ceil(body / most)
     return Span(start, start + math.ceil(body / count / multiple) * multiple)
 

@@ -54,7 +54,7 @@ class CheckedDevices:
         tell: Callable[[str], None],
     ) -> None:
         self._network, self._wanted, self._verdicts = network, wanted, verdicts
-        self._is_named, self._kind = name != "auto", choose_device(name)
+        self._is_named, self._kind = name != "auto", choose_device(name, wanted)
         self._warn, self._tell = cache(warn), cache(tell)  # say each sentence once
         self._known: dict[tuple[str, Backend], Verdict] = {}
 
@@ -124,8 +124,9 @@ class CheckedDevices:
             self._warn(f"ncnn failed its self-test: {problem}; going on with torch")
         return not problem
 
-    def _verdict(self, kind: DeviceKind, backend: Backend = "torch") -> Verdict:
+    def _verdict(self, kind: DeviceKind, backend: Backend | None = None) -> Verdict:
         """Return a verdict: the one of this run, the remembered one, or a new one."""
+        backend = backend or kind.library
         if not needs_test(kind, backend):
             return Verdict("float32")
         if (kind.name, backend) not in self._known:

@@ -78,7 +78,9 @@ class Deblurrer:
         self._network, self._precision = network, precision
         self.config = network.config
         self.views = ALL_VIEWS[: engine.views]
-        self._devices = devices or OneDevice(choose_device(engine.device), engine.backend)
+        self._devices = devices or OneDevice(
+            choose_device(engine.device, engine.backend), engine.backend
+        )
         self._fatal, self._is_lost = fatal, False
         self.kind = self._devices.first()
         """Where the latest photo was begun."""
@@ -197,7 +199,7 @@ class Deblurrer:
         """
         require_device_memory(kind, self.config, self._precision_on(kind))
         network = self._network_on(kind)
-        resident = 0 if is_kept_out or kind is CPU else self._resident_bytes(image)
+        resident = 0 if is_kept_out else self._resident_bytes(image, kind)
         if resident > RESIDENT_SHARE * tile_budget(kind):
             resident = 0
         tile = self._largest_tile(image, kind, resident)
@@ -226,13 +228,16 @@ class Deblurrer:
     def _backend_on(self, kind: DeviceKind) -> Backend:
         return self._devices.backend(kind, self._precision_on(kind))
 
-    def _resident_bytes(self, image: Pixels) -> int:
+    def _resident_bytes(self, image: Pixels, kind: DeviceKind) -> int:
+        """Return what a photo takes of a device's memory if it stays there; 0 if it cannot."""
+        if kind.torch_type == CPU.name:
+            return 0
         return resident_bytes(image, self.config, len(self.views))
 
     def _takes_much(self, image: Pixels, kind: DeviceKind) -> bool:
         """Tell whether a photo takes more of a device's memory than the smallest tile."""
         per_pixel = tile_bytes_per_pixel(self.config, self._precision_on(kind).itemsize)
-        return self._resident_bytes(image) > SMALLEST_TILE_PX**2 * per_pixel
+        return self._resident_bytes(image, kind) > SMALLEST_TILE_PX**2 * per_pixel
 
     def _wanted_tile(self, kind: DeviceKind, resident: int = 0) -> int:
         """Return the tile that was asked for, or the largest for the device's free memory."""

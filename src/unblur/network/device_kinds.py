@@ -16,7 +16,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import ModuleType
+from typing import Any, Literal, TypeAlias
 
 from unblur.errors import UsageError
 
@@ -37,6 +38,12 @@ class DeviceKind:
     """Returns the name of the model."""
     has_bfloat16: Callable[[Torch], bool]
     """Tells whether bfloat16 is faster than float32."""
+    library: Literal["torch", "ncnn"] = "torch"
+    """What computes on it. With ncnn, PyTorch's tensors stay on the CPU. On a CPU, either can."""
+    is_automatic: Callable[[Torch], bool] = lambda torch: True
+    """Tells whether ``auto`` may take it, if it is available."""
+    has_float16: Callable[[Torch], bool] = lambda torch: False
+    """Tells whether float16 is faster than float32, and safe after a test."""
     count: Callable[[Torch], int] = lambda torch: 1
     """Returns how many devices of the kind there are, if it is available."""
     select: Callable[[Torch, int], AbstractContextManager[Any]] = lambda torch, number: (
@@ -45,8 +52,11 @@ class DeviceKind:
     """Makes a device the current one of its kind while the context lasts."""
     free_memory: Callable[[Torch], int] | None = None
     """Returns the free bytes of the device's own memory; ``None``: it uses main memory."""
+    shares_memory: Callable[[Torch], bool] = lambda torch: False
+    """Tells whether the memory that ``free_memory`` counts is a part of main memory."""
     hangs_if_full: bool = False
-    """Whether it hangs when memory runs out, so that memory must be counted beforehand."""
+    """Whether the program hangs or ends there when memory runs out, so that memory must be counted
+    beforehand."""
     empty_cache: Callable[[Torch], None] = lambda torch: None
     """Returns memory that PyTorch keeps for later use to the system."""
     driver: Callable[[Torch], str] = lambda torch: ""
@@ -67,12 +77,13 @@ class DeviceKind:
     @property
     def torch_type(self) -> str:
         """Name of the kind in PyTorch, which has no number."""
-        return self.name.partition(":")[0]
+        return self.name.partition(":")[0] if self.library == "torch" else CPU.name
 
     @property
     def device(self) -> str:
         """What PyTorch takes as a device."""
-        return self.torch_type if self.number is None else f"{self.torch_type}:{self.number}"
+        has_number = self.number is not None and self.library == "torch"
+        return f"{self.torch_type}:{self.number}" if has_number else self.torch_type
 
     def numbered(self, number: int) -> DeviceKind:
         """Return one device of the kind."""
@@ -108,6 +119,13 @@ def bf16_instructions(torch: Torch) -> dict[str, bool]:
 def _cpu_name(torch: Torch) -> str:
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
+
+
+def _vulkan() -> ModuleType:
+    """Import what needs PyTorch and ncnn."""
+    from unblur.network import vulkan
+
+    return vulkan
 
 
 def _cuda_build(torch: Torch) -> str:
@@ -218,6 +236,23 @@ KINDS = (
         ),
         lost_words=("device_lost", "backend failed with error", "native api failed"),
         refusal_words=("could not create a primitive", "could not execute a primitive"),
+    ),
+    DeviceKind(
+        "vulkan",
+        library="ncnn",
+        build=lambda torch: "",
+        is_available=lambda torch: bool(_vulkan().find_gpus()),
+        is_automatic=lambda torch: _vulkan().has_real_gpu(),
+        hardware=lambda torch: str(_vulkan().current().name),
+        has_bfloat16=lambda torch: False,
+        has_float16=lambda torch: bool(_vulkan().has_float16(_vulkan().current().number)),
+        count=lambda torch: len(_vulkan().find_gpus()),
+        select=lambda torch, number: _vulkan().select(number),
+        free_memory=lambda torch: int(_vulkan().free_memory()),
+        shares_memory=lambda torch: bool(_vulkan().current().shares_memory),
+        hangs_if_full=True,
+        driver=lambda torch: str(_vulkan().current().driver),
+        lost_words=("vulkan error",),
     ),
     CPU,
 )

@@ -12,6 +12,7 @@ from unblur.network.backends import Backend, load_ncnn
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, DeviceKind
+from unblur.network.overlaps import margin_of
 from unblur.network.srn import SRN
 from unblur.network.transfer import make_transfer
 
@@ -43,6 +44,17 @@ def _with_ncnn(network: Network) -> Network:
     return network
 
 
+def _on_vulkan(network: Network, kind: DeviceKind, precision: torch.dtype) -> Network:
+    """Return the same network on a GPU with Vulkan; other networks than `SRN` stay."""
+    from unblur.network import vulkan
+    from unblur.network.vulkan_network import VulkanNetwork
+
+    if isinstance(network, SRN):
+        number = vulkan.current().number if kind.number is None else kind.number
+        return VulkanNetwork(network, number, precision)
+    return network
+
+
 class DeviceNetwork:
     """A network on one device.
 
@@ -65,6 +77,8 @@ class DeviceNetwork:
         self.device = torch.device(kind.device)
         self.transfer = make_transfer(self.device)
         """The way of photos to the device's memory."""
+        self.margin = margin_of(network.config) if kind.library == "ncnn" else 0
+        """Rows that bands compute twice, above and below each inner edge."""
         self._on_cpu = network
         self._copies: dict[tuple[torch.dtype, bool], Network] = {}
 
@@ -91,10 +105,8 @@ class DeviceNetwork:
             The finished rows of the image, (planes, C, h, W), and of the state.
         """
         network = self._copy(precision, is_transposed)
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, precision, precision != torch.float32),
-        ):
+        is_cast = self.kind.library == "torch" and precision != torch.float32
+        with torch.inference_mode(), torch.autocast(self.device.type, precision, is_cast):
             return network.run_scale(blurred, previous, state, buffers)
 
     def _copy(self, precision: torch.dtype, is_transposed: bool) -> Network:
@@ -108,6 +120,9 @@ class DeviceNetwork:
         if self.kind is CPU:  # casting anew costs nothing there, a copy would take memory
             turned = self._on_cpu.transposed() if is_transposed else self._on_cpu
             return _with_ncnn(turned) if self.backend == "ncnn" else turned
+        if self.kind.library == "ncnn":
+            turned = self._on_cpu.transposed() if is_transposed else self._on_cpu
+            return _on_vulkan(turned, self.kind, precision)
         copy = deepcopy(self._on_cpu)
         turned = copy.transposed() if is_transposed else copy
         moved = turned.to(self.device, precision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -11,25 +12,31 @@ import psutil
 import torch
 
 from unblur.cgroups import own_groups
-from unblur.errors import DeviceError
-from unblur.network import device_kinds
+from unblur.errors import DeviceError, UsageError
+from unblur.network import backends, device_kinds
 from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import DeviceKind, parse_device
 from unblur.network.gpus import PLATFORMS, find_gpus, install_command
+from unblur.options import Engine
 from unblur.words import one_of
 
 
-def choose_device(name: str) -> DeviceKind:
+def choose_device(name: str, library: str = "auto") -> DeviceKind:
     """Return the device with a name, such as ``cuda`` or ``cuda:1``.
 
-    ``auto`` takes the fastest that is available.
+    ``auto`` takes the fastest that is available. It never takes a GPU that is only a program on
+    the CPU, as Vulkan has them.
+
+    Args:
+        name: Name of the device.
+        library: ``torch`` or ``ncnn``: ``auto`` takes only GPUs that it computes on.
 
     Raises:
         DeviceError: If the named device is missing; there is no silent fallback.
         UsageError: If it is not the name of a device.
     """
     if name == "auto":
-        return available_devices()[0]
+        return next(_automatic_devices(library))
     kind, number = parse_device(name)
     if not kind.is_available(torch):
         raise DeviceError(
@@ -43,17 +50,41 @@ def choose_device(name: str) -> DeviceKind:
     return kind if kind is device_kinds.CPU else kind.numbered(number)
 
 
+def require_library(engine: Engine) -> None:
+    """Raise `UsageError` if an engine names a library and a GPU that the other one computes on."""
+    if engine.device == "auto" or engine.backend == "auto":
+        return
+    kind, _ = parse_device(engine.device)
+    if kind is not device_kinds.CPU and kind.library != engine.backend:
+        raise UsageError(
+            f"--device {engine.device} needs --engine {kind.library}, not {engine.backend}"
+        )
+
+
 def kind_of(device: torch.device) -> DeviceKind:
     """Return the kind of a device of PyTorch."""
-    return next(kind for kind in device_kinds.KINDS if kind.torch_type == device.type)
+    kinds = [kind for kind in device_kinds.KINDS if kind.library == "torch"]
+    return next(kind for kind in kinds if kind.torch_type == device.type)
 
 
 def available_devices() -> list[DeviceKind]:
-    """Return the kinds of devices that PyTorch sees, fastest first."""
+    """Return the kinds of devices that PyTorch or ncnn sees, fastest first."""
     return [kind for kind in device_kinds.KINDS if kind.is_available(torch)]
 
 
+def _automatic_devices(library: str) -> Iterator[DeviceKind]:
+    """Yield the kinds that ``auto`` may take, fastest first; slower ones are not looked for."""
+    for kind in device_kinds.KINDS:
+        is_wanted = kind is device_kinds.CPU or library in ("auto", kind.library)
+        if is_wanted and kind.is_available(torch) and kind.is_automatic(torch):
+            yield kind
+
+
 def _why_missing(kind: DeviceKind) -> str:
+    if kind.library == "ncnn":
+        if not backends.has_ncnn():
+            return "it needs ncnn; to install it, run: pip install 'unblur[ncnn]'"
+        return "no driver for Vulkan was found"
     if kind.build(torch):
         return "PyTorch sees no GPU or driver"
     gpu = next((gpu for gpu in find_gpus() if gpu.maker in kind.makers), None)
@@ -102,8 +133,9 @@ class OneDevice:
 def choose_precision(kind: DeviceKind, backend: str = "torch") -> torch.dtype:
     """Return the type that convolutions compute in: the fastest that is safe.
 
-    On a CPU without instructions for it, bfloat16 is slower than float32. Float16 is
-    avoided: on some GPUs its narrow range turns whole pictures black.
+    On a CPU without instructions for it, bfloat16 is slower than float32. With PyTorch, float16 is
+    avoided: on some GPUs its narrow range turns whole pictures black. ncnn uses it only for maps,
+    and sums in float32.
 
     Args:
         kind: The device.
@@ -112,6 +144,8 @@ def choose_precision(kind: DeviceKind, backend: str = "torch") -> torch.dtype:
     if kind is device_kinds.CPU and backend == "ncnn":
         return torch.float32
     with kind.selected(torch):
+        if kind.has_float16(torch):
+            return torch.float16
         return torch.bfloat16 if kind.has_bfloat16(torch) else torch.float32
 
 

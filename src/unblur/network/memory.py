@@ -16,11 +16,13 @@ from unblur.main_memory import free_main_memory, lack_of_memory, obtainable_memo
 from unblur.network.backends import Backend
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, DeviceKind
+from unblur.network.overlaps import SIDE_IN_MARGINS, margin_of
 from unblur.network.srn_memory import (
     IMAGE_BYTES_PER_PIXEL,
     coarse_result_bytes,
     line_buffer_bytes,
     tile_bytes_per_pixel,
+    vulkan_pixels,
     weight_bytes,
 )
 from unblur.network.views import sum_bytes
@@ -36,6 +38,8 @@ LARGEST_MAP = 1 << 30
 RESIDENT_SHARE = 0.5
 """Share of a tile's budget that a whole photo, its result and coarser results may take."""
 TILE_STEP_PX = 64
+VULKAN_IMAGE_BYTES_PER_PIXEL = 2 * IMAGE_BYTES_PER_PIXEL
+"""Images of a band in main memory, and the buffers that ncnn copies them through."""
 PROGRAM_BYTES = 350 << 20
 """Memory of Python and PyTorch before the first photo; an upper bound."""
 CODING_BYTES_PER_PIXEL = 8
@@ -110,20 +114,34 @@ def photo_needs(
     result = image.nbytes + height * width * CODING_BYTES_PER_PIXEL * image.itemsize
     # Coarse results are freed row by row as the photo's own result grows.
     more = math.ceil(max(coarse_result_bytes(height, width, config), result))
-    more += weight_bytes(config, backend)
+    more += weight_bytes(config, _row_of(kind, backend))
     if views > 1:
         more += image.size * sum_bytes(image.itemsize)
     program, per_pixel = PROGRAM_BYTES, IMAGE_BYTES_PER_PIXEL
+    least_rows = config.stride
+    if kind.library == "ncnn":
+        per_pixel, least_rows = VULKAN_IMAGE_BYTES_PER_PIXEL, SIDE_IN_MARGINS * margin_of(config)
     if not kind.free_memory:  # it uses main memory
         per_pixel = tile_bytes_per_pixel(config, precision.itemsize, backend)
         more += line_buffer_bytes(padded_width, config, precision.itemsize)
     else:  # the GPU's libraries take gigabytes, how many depends on their version
         program = max(program, psutil.Process().memory_info().rss - image.nbytes)
+        with kind.selected(torch):
+            if kind.shares_memory(torch):
+                per_pixel += tile_bytes_per_pixel(
+                    config, precision.itemsize, _row_of(kind, backend)
+                )
         if is_resident:
             per_pixel = 0
     if is_resident:  # copies on their way to the device, or in it if it uses main memory
         more += 2 * image.nbytes
-    return Needs(program + image.nbytes, more, per_pixel, config.stride * padded_width)
+    least_pixels = min(least_rows, config.padded(height)) * padded_width
+    return Needs(program + image.nbytes, more, per_pixel, least_pixels)
+
+
+def _row_of(kind: DeviceKind, backend: Backend) -> str:
+    """Return the name under which `unblur.network.srn_memory` has figures."""
+    return backend if kind.library == "torch" else "vulkan"
 
 
 def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | None) -> int:
@@ -181,6 +199,9 @@ def automatic_tile(
         resident: Bytes of its memory that a photo takes besides.
         backend: The library that computes.
     """
+    if kind.library == "ncnn":
+        side = math.isqrt(vulkan_pixels(config, precision.itemsize, tile_budget(kind)))
+        return max(SMALLEST_TILE_PX, side - side % TILE_STEP_PX)
     per_pixel = math.ceil(max(6, 3 / config.channels * config.width / config.unshuffle**2))
     on_cpu, on_gpu = LARGEST_TILE_PX[precision.itemsize], math.isqrt(LARGEST_MAP // per_pixel)
     largest = on_cpu if kind is CPU else on_gpu

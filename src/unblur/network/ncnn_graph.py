@@ -11,6 +11,7 @@ ncnn (https://github.com/Tencent/ncnn) reads a network from two files:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -28,8 +29,9 @@ class Layer:
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    parameters: dict[int, int] = field(default_factory=dict)
-    """By number: https://github.com/Tencent/ncnn/wiki/operation-param-weight-table."""
+    parameters: Mapping[int, int | str] = field(default_factory=dict)
+    """By number: https://github.com/Tencent/ncnn/wiki/operation-param-weight-table.
+    An array is a text, and has a number of its own."""
     weights: tuple[Tensor, ...] = ()
     """What the layer takes from the file of weights: a convolution's kernels, then its bias."""
 

@@ -19,6 +19,7 @@ from unblur.network.bands import LineBuffers, RowQueue, Span, next_band
 from unblur.network.config import SCALES
 from unblur.network.device_kinds import CPU
 from unblur.network.device_network import DeviceNetwork
+from unblur.network.overlaps import new_rows
 from unblur.network.photo_rows import PhotoRows
 from unblur.network.srn import State, enlarge, shrink
 from unblur.network.trouble import is_out_of_memory
@@ -146,8 +147,7 @@ class _Scale:
     def all_bands(self) -> Iterator[float]:
         """Deblur the photo at this scale, and yield the share that is done."""
         while self.top < self.height:
-            most = self.run.tiles.side**2 // self.width
-            band = next_band(self.top, self.height, most, self._multiple(most))
+            band = self._next_band()
             try:
                 self._advance(band)
             except Exception as error:
@@ -160,6 +160,12 @@ class _Scale:
             # After the handler, the tensors of the failed attempt are freed.
             self.run.network.kind.empty_cache(torch)
             self.run.tiles.shrink()
+
+    def _next_band(self) -> Span:
+        """Return the rows that are new in the next band."""
+        margin = self.run.network.margin
+        most = new_rows(self.run.tiles.side**2 // self.width, self.height, margin)
+        return next_band(self.top, self.height, most, self._multiple(most), is_last_low=not margin)
 
     def _advance(self, band: Span) -> None:
         """Run a band, and keep what it finishes; if it fails, nothing has changed."""

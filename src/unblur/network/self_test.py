@@ -48,7 +48,7 @@ computes. With the embedded weights, bfloat16 has 54 dB, and ncnn in float32 86 
 LEAST_LARGE_PSNR_DB = 35.0
 """The same for the large picture. It is compared with a smaller one, of which the network sees
 less: even float32 has only 46 dB."""
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "float16")
 RUNS, SLOWER = 2, 1.2
 """The fastest run counts. Less than this ratio may be noise of a busy machine."""
 TRIES = 5
@@ -92,6 +92,8 @@ def largest_side(network: Network, kind: DeviceKind, backend: Backend = "torch")
     precision = choose_precision(kind, backend)
     tile = automatic_tile(network.config, precision, kind, backend=backend)
     most = MOST_CPU_SIDE_PX if kind is CPU else MOST_SIDE_PX
+    if not kind.is_automatic(torch):  # a program that plays a GPU, and is slow
+        most = SMALLEST_TILE_PX
     return max(SMALLEST_TILE_PX, min(most, tile) // (2 * TILE_STEP_PX) * 2 * TILE_STEP_PX)
 
 

@@ -11,11 +11,16 @@ import math
 
 from unblur.network.config import DOUBLING_KERNEL, LSTM_KERNEL, SCALES, SRNConfig
 
-MAPS_ALIVE = {"torch": 16, "ncnn": 28}
-"""Feature maps of the first level's size that exist at once, measured at the peak, by library."""
-BYTES_PER_PARAMETER = {"torch": 12, "ncnn": 28}
+MAPS_ALIVE = {"torch": 16, "ncnn": 28, "vulkan": 28}
+"""Feature maps of the first level's size that exist at once, measured at the peak, by library;
+``vulkan`` is ncnn on a GPU."""
+BYTES_PER_PARAMETER = {"torch": 12, "ncnn": 28, "vulkan": 28}
 """A weight in float32, and copies for convolutions: in another type, in another order, and for
 ncnn transformed, 36 numbers for a kernel of 9."""
+WINOGRAD_GROWTH = 4
+"""Size of the map of transformed squares, in maps: 4 x 4 numbers for each 2 x 2 pixels."""
+LARGEST_BUFFER_BYTES = 1 << 30
+"""Drivers of desktop GPUs allow such buffers; some of Intel's allow no larger ones."""
 HALF_BYTES, FLOAT32_BYTES = 2, 4
 """Between scales, images and states are in float16, within one in float32."""
 IMAGE_BYTES_PER_PIXEL = 8 * 3 * FLOAT32_BYTES
@@ -130,7 +135,9 @@ def _kept_state_rows(config: SRNConfig) -> int:
     return 2 * math.ceil(lag / config.stride) + 1
 
 
-def vulkan_pixels(config: SRNConfig, itemsize: int, free: int) -> int:
-    """Return how many pixels ncnn can compute at once on a GPU with so many free bytes."""
-    per_pixel = 1000
-    return free // per_pixel
+def vulkan_pixels(config: SRNConfig, itemsize: int, budget: float) -> int:
+    """Return how many pixels ncnn can compute at once on a GPU with so many bytes for them."""
+    fitting = budget / tile_bytes_per_pixel(config, itemsize, "vulkan")
+    largest_map = WINOGRAD_GROWTH * config.width / config.unshuffle**2 * itemsize
+    folded = 2 * config.channels * FLOAT32_BYTES
+    return int(min(fitting, LARGEST_BUFFER_BYTES / max(largest_map, folded)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from unblur.errors import DeviceError
 from unblur.main_memory import free_main_memory
 from unblur.network import backends
 
@@ -46,15 +47,18 @@ class VulkanGpu:
         return self.type in (INTEGRATED, SOFTWARE)
 
 
-@cache
 def find_gpus() -> tuple[VulkanGpu, ...]:
-    """Return all devices, by number; none without ncnn or a driver.
+    """Return all devices, by number; none without ncnn or a driver."""
+    return _load_drivers() if backends.has_ncnn() else ()
 
-    The first call loads all drivers of Vulkan, which takes about 0.2 seconds for each.
-    """
-    if not backends.has_ncnn():
+
+@cache
+def _load_drivers() -> tuple[VulkanGpu, ...]:
+    """Load the drivers of all devices, which takes up to 0.2 seconds, and describe the devices."""
+    try:
+        ncnn = backends.load_ncnn()
+    except DeviceError:  # damaged; the CPU says so
         return ()
-    ncnn = backends.load_ncnn()
     if not hasattr(ncnn, "create_gpu_instance"):  # built without Vulkan
         return ()
     with _without_messages():
@@ -63,7 +67,7 @@ def find_gpus() -> tuple[VulkanGpu, ...]:
     return tuple(_describe(ncnn.get_gpu_info(number), number) for number in range(count))
 
 
-def _describe(info: Any, number: int) -> VulkanGpu:
+def _describe(info: Any, number: int) -> VulkanGpu:  # noqa: ANN401 (ncnn has no types)
     driver = f"{info.vendor_id():#x} {info.driver_version():#x}"
     return VulkanGpu(number, info.device_name(), driver, info.type())
 

@@ -47,16 +47,16 @@ class ScaleGraph:
         network, skips, x = self.network, list[str](), self._input(PIXELS)
         for level, entry in enumerate(network.entries):
             x = self._convolution(f"entry{level}", x, cast(SameConv, entry), not self._is_residual)
-            x = self._blocks(f"encoder{level}", x, network.encoders[level])
+            x = self._blocks(f"encoder{level}", x, cast(ResidualBlocks, network.encoders[level]))
             skips.append(x)
         skips.pop()  # the deepest features go on as they are
         x = self._lstm(x)
-        x = self._blocks("deepest", x, network.decoders[-1])
+        x = self._blocks("deepest", x, cast(ResidualBlocks, network.decoders[-1]))
         while skips:
             level = len(skips) - 1
             x = self._doubling(f"exit{level}", x, cast(Doubling, network.exits[level]))
             x = self._binary(f"joined{level}", ADD, x, skips.pop())
-            x = self._blocks(f"decoder{level}", x, network.decoders[level])
+            x = self._blocks(f"decoder{level}", x, cast(ResidualBlocks, network.decoders[level]))
         self._convolution(CHANGE, x, network.output, False)
 
     def _input(self, name: str) -> str:
@@ -90,11 +90,11 @@ class ScaleGraph:
     def _binary(self, name: str, operation: int, one: str, other: str) -> str:
         return self._add("BinaryOp", name, (one, other), {0: operation})
 
-    def _blocks(self, name: str, x: str, blocks: object) -> str:
-        for number, block in enumerate(cast(ResidualBlocks, blocks)):
+    def _blocks(self, name: str, x: str, blocks: ResidualBlocks) -> str:
+        for number, block in enumerate(blocks):
             own = f"{name}_{number}"
-            inner = self._convolution(f"{own}a", x, block.conv1, False)
-            change = self._convolution(f"{own}b", inner, block.conv2, False)
+            inner = self._convolution(f"{own}a", x, cast(SameConv, block.conv1), False)
+            change = self._convolution(f"{own}b", inner, cast(SameConv, block.conv2), False)
             x = self._binary(own, ADD, x, change)
             self._end_stage(x)
         return x

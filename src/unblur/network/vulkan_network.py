@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import ncnn
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 (as PyTorch)
 from torch import Tensor
 
 from unblur.network import vulkan
 from unblur.network.bands import LineBuffers
+from unblur.network.memory import VRAM_SHARE
 from unblur.network.ncnn_memory import (
     FLOAT32_BYTES,
     as_mat,
@@ -59,8 +58,9 @@ class VulkanNetwork:
         graph = ScaleGraph(network)
         self._stages = graph.stages
         self._device = ncnn.get_gpu_device(number)
-        self._blobs, self._staging = ncnn.VkBlobAllocator(self._device), ncnn.VkStagingAllocator(
-            self._device
+        self._blobs, self._staging = (
+            ncnn.VkBlobAllocator(self._device),
+            ncnn.VkStagingAllocator(self._device),
         )
         self._net = ncnn.Net()
         _set_options(self._net.opt, precision)
@@ -122,14 +122,15 @@ class VulkanNetwork:
         if self._most_pixels is not None:
             return self._most_pixels
         with vulkan.select(self._number):
-            return vulkan_pixels(self.config, self._precision.itemsize, vulkan.free_memory())
+            budget = VRAM_SHARE * vulkan.free_memory()
+        return vulkan_pixels(self.config, self._precision.itemsize, budget)
 
     def _run_piece(
         self, pixels: Tensor, state: State | None, columns: Columns
     ) -> tuple[Tensor, State | None]:
         """Compute a piece of each image of a batch, and return the columns that are right."""
         stride = self.config.stride
-        folded = F.pixel_unshuffle(columns.cut(pixels), self.config.unshuffle)
+        folded = F.pixel_unshuffle(columns.cut(pixels), self.config.unshuffle).contiguous()
         seen = None if state is None else columns.cut(state, stride).contiguous()
         found = [
             self._run_graph(image, None if seen is None else seen[number])
@@ -143,7 +144,7 @@ class VulkanNetwork:
         return change, columns.right_part(new, stride)
 
     def _run_graph(self, pixels: Tensor, state: State | None) -> tuple[Tensor, State | None]:
-        """Run the graph; see `unblur.network.vulkan_graph` for shapes."""
+        """Run the graph on contiguous maps; see `unblur.network.vulkan_graph` for shapes."""
         extractor = self._net.create_extractor()
         try:
             extractor.input(PIXELS, _aligned(pixels))
@@ -161,7 +162,7 @@ class VulkanNetwork:
             self._staging.clear()
 
 
-def _set_options(options: Any, precision: torch.dtype) -> None:
+def _set_options(options: ncnn.Option, precision: torch.dtype) -> None:
     """Let ncnn compute with Vulkan, with maps in a type; sums are made in float32."""
     compute_in_float32(options)
     options.use_vulkan_compute = True
@@ -177,7 +178,7 @@ def _aligned(x: Tensor) -> ncnn.Mat:
     return mat.clone() if x[0].numel() * FLOAT32_BYTES % ALIGNMENT_BYTES else mat
 
 
-def _extract(extractor: Any, name: str) -> ncnn.Mat:
+def _extract(extractor: ncnn.Extractor, name: str) -> ncnn.Mat:
     """Compute an output of the graph.
 
     Raises:
