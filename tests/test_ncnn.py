@@ -153,7 +153,7 @@ def test_ncnn_is_chosen_by_an_option_and_named_in_json(unblur, jpeg):
 
 def test_ncnn_is_not_for_gpus(identity_weights):
     engine = Engine(model=str(identity_weights), device="cuda", backend="ncnn")
-    with pytest.raises(UsageError, match="--engine ncnn uses the CPU"):
+    with pytest.raises(UsageError, match="--device cuda needs --engine torch, not ncnn"):
         load_deblurrer(open_model(engine.model), engine, warn=print)
 
 

@@ -230,7 +230,7 @@ class Deblurrer:
 
     def _resident_bytes(self, image: Pixels, kind: DeviceKind) -> int:
         """Return what a photo takes of a device's memory if it stays there; 0 if it cannot."""
-        if kind.torch_type == CPU.name:
+        if kind is CPU or kind.library == "ncnn":
             return 0
         return resident_bytes(image, self.config, len(self.views))
 

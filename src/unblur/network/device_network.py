@@ -46,12 +46,10 @@ def _with_ncnn(network: Network) -> Network:
 
 def _on_vulkan(network: Network, kind: DeviceKind, precision: torch.dtype) -> Network:
     """Return the same network on a GPU with Vulkan; other networks than `SRN` stay."""
-    from unblur.network import vulkan
     from unblur.network.vulkan_network import VulkanNetwork
 
     if isinstance(network, SRN):
-        number = vulkan.current().number if kind.number is None else kind.number
-        return VulkanNetwork(network, number, precision)
+        return VulkanNetwork(network, kind.number or 0, precision)
     return network
 
 

@@ -22,14 +22,15 @@ MAIN_MEMORY_SHARE = 0.6
 """Share of the free main memory that a device without its own memory may count on."""
 _MIB = 1 << 20
 
-_selected: ContextVar[int | None] = ContextVar("selected", default=None)
+_selected: ContextVar[int] = ContextVar("selected", default=0)
 
 
 @dataclass(frozen=True)
 class VulkanGpu:
     """A device of Vulkan."""
 
-    number: int
+    index: int
+    """Number that ncnn knows it by."""
     name: str
     """Name of the model, as its driver spells it."""
     driver: str
@@ -48,7 +49,7 @@ class VulkanGpu:
 
 
 def find_gpus() -> tuple[VulkanGpu, ...]:
-    """Return all devices, by number; none without ncnn or a driver."""
+    """Return all devices, those of the fastest type first; none without ncnn or a driver."""
     return _load_drivers() if backends.has_ncnn() else ()
 
 
@@ -64,30 +65,23 @@ def _load_drivers() -> tuple[VulkanGpu, ...]:
     with _without_messages():
         ncnn.create_gpu_instance()
         count = ncnn.get_gpu_count()
-    return tuple(_describe(ncnn.get_gpu_info(number), number) for number in range(count))
+    found = [_describe(ncnn.get_gpu_info(index), index) for index in range(count)]
+    return tuple(sorted(found, key=lambda gpu: TYPES_BY_SPEED.index(gpu.type)))
 
 
-def _describe(info: Any, number: int) -> VulkanGpu:  # noqa: ANN401 (ncnn has no types)
+def _describe(info: Any, index: int) -> VulkanGpu:  # noqa: ANN401 (ncnn has no types)
     driver = f"{info.vendor_id():#x} {info.driver_version():#x}"
-    return VulkanGpu(number, info.device_name(), driver, info.type())
-
-
-def has_real_gpu() -> bool:
-    """Tell whether there is a device that is not a program on the CPU."""
-    return any(not gpu.is_software for gpu in find_gpus())
+    return VulkanGpu(index, info.device_name(), driver, info.type())
 
 
 def current() -> VulkanGpu:
-    """Return the selected device; by default the first of the fastest type."""
-    gpus, number = find_gpus(), _selected.get()
-    if number is not None:
-        return gpus[number]
-    return min(gpus, key=lambda gpu: TYPES_BY_SPEED.index(gpu.type))
+    """Return the selected device; by default the first."""
+    return find_gpus()[_selected.get()]
 
 
 @contextmanager
 def select(number: int) -> Iterator[None]:
-    """Make a device the current one while the context lasts."""
+    """Make the device with a number, as in `find_gpus`, the current one while the context lasts."""
     token = _selected.set(number)
     try:
         yield
@@ -98,22 +92,22 @@ def select(number: int) -> Iterator[None]:
 def free_memory() -> int:
     """Return the bytes that the current device allows this program to use."""
     gpu = current()
-    budget = int(backends.load_ncnn().get_gpu_device(gpu.number).get_heap_budget()) * _MIB
+    budget = int(backends.load_ncnn().get_gpu_device(gpu.index).get_heap_budget()) * _MIB
     if gpu.shares_memory:
         return min(budget, int(free_main_memory() * MAIN_MEMORY_SHARE))
     return budget
 
 
 @cache
-def has_float16(number: int) -> bool:
-    """Tell whether a device can keep maps in float16.
+def has_float16(index: int) -> bool:
+    """Tell whether the device with ncnn's index can keep maps in float16.
 
     ncnn tells it only by an option that it takes back when it loads a graph.
     """
     ncnn = backends.load_ncnn()
     net = ncnn.Net()
     net.opt.use_vulkan_compute = net.opt.use_fp16_storage = True
-    net.set_vulkan_device(number)
+    net.set_vulkan_device(index)
     net.load_param_mem("7767517\n1 1\nInput x 0 1 x\n")
     return bool(net.opt.use_fp16_storage)
 

@@ -44,7 +44,7 @@ class VulkanNetwork:
 
     Args:
         network: The network, on the CPU.
-        number: Number of the device.
+        number: Number of the device, as in `unblur.network.vulkan.find_gpus`.
         precision: float32, or float16 for maps.
         most_pixels: Pixels of the largest piece; by default as many as the free memory allows.
     """
@@ -57,14 +57,15 @@ class VulkanNetwork:
         self._margin = margin_of(network.config)
         graph = ScaleGraph(network)
         self._stages = graph.stages
-        self._device = ncnn.get_gpu_device(number)
+        index = vulkan.find_gpus()[number].index
+        self._device = ncnn.get_gpu_device(index)
         self._blobs, self._staging = (
             ncnn.VkBlobAllocator(self._device),
             ncnn.VkStagingAllocator(self._device),
         )
         self._net = ncnn.Net()
         _set_options(self._net.opt, precision)
-        self._net.set_vulkan_device(number)
+        self._net.set_vulkan_device(index)
         self._net.opt.blob_vkallocator = self._net.opt.workspace_vkallocator = self._blobs
         self._net.opt.staging_vkallocator = self._staging
         load_graph(self._net, graph.layers)
