@@ -103,8 +103,9 @@ class Convolutions:
 def _set_options(options: ncnn.Option) -> None:
     """Let ncnn compute in float32 with as many threads as PyTorch; by default it rounds."""
     options.num_threads = torch.get_num_threads()
-    for kind in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
-        setattr(options, f"use_{kind}", False)
+    for name in dir(options):  # versions differ
+        if name.startswith(("use_fp16_", "use_bf16_")):
+            setattr(options, name, False)
     options.use_winograd63_convolution = False  # slower for 32 channels, and it rounds more
 
 
