@@ -59,7 +59,7 @@ def _clean_environment(monkeypatch, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _compute_with_torch(monkeypatch):
     """Let tests expect PyTorch's roundings on every CPU; ``--engine ncnn`` still works."""
-    monkeypatch.setattr("unblur.network.backends.has_ncnn", lambda: False)
+    monkeypatch.setattr("unblur.network.ncnn_library.has_ncnn", lambda: False)
 
 
 def make_pixels(height, width, channels=3, dtype=np.uint8, seed=0):

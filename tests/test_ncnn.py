@@ -16,7 +16,7 @@ from test_bands import CONFIGS, cut, cuts, in_bands, random_network
 from unblur.errors import UsageError
 from unblur.models.loading import load_deblurrer
 from unblur.models.weights import open_model
-from unblur.network import backends
+from unblur.network import ncnn_library
 from unblur.network.backends import choose_backend
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
@@ -127,19 +127,19 @@ def test_a_graph_is_text_and_its_weights_are_little_endian_numbers():
     ],
 )
 def test_ncnn_computes_where_it_is_faster(wanted, kind, precision, is_there, expected, monkeypatch):
-    monkeypatch.setattr(backends, "has_ncnn", lambda: is_there)
+    monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: is_there)
     assert choose_backend(wanted, kind, precision).backend == expected
 
 
 def test_the_choice_of_the_library_is_explained(monkeypatch):
-    monkeypatch.setattr(backends, "has_ncnn", lambda: False)
+    monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: False)
     reasons = {
         choose_backend("ncnn", CPU, torch.float32).reason,
         choose_backend("auto", CPU, torch.bfloat16).reason,
         choose_backend("auto", KINDS[0], torch.bfloat16).reason,
         choose_backend("auto", CPU, torch.float32).reason,
     }
-    monkeypatch.setattr(backends, "has_ncnn", lambda: True)
+    monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)
     reasons.add(choose_backend("auto", CPU, torch.float32).reason)
     assert len(reasons) == 5
     assert any("unblur[ncnn]" in reason for reason in reasons)

@@ -12,7 +12,7 @@ from conftest import make_pixels
 
 from unblur.errors import DeviceError
 from unblur.models.loading import load_deblurrer
-from unblur.network import backends, device_kinds, device_network, self_test
+from unblur.network import device_kinds, device_network, ncnn_library, self_test
 from unblur.network.checked_devices import key_of
 from unblur.network.device_kinds import CPU
 from unblur.network.self_test import examine
@@ -46,8 +46,8 @@ def ncnn_does(monkeypatch, tmp_path):
     """Install an ncnn that does what the test says, on a CPU that has no bfloat16."""
     monkeypatch.setattr(device_kinds, "bf16_instructions", lambda torch: {})
     monkeypatch.setattr(device_kinds, "KINDS", (CPU,))
-    monkeypatch.setattr(backends, "has_ncnn", lambda: True)
-    monkeypatch.setattr(backends, "ncnn_version", lambda: "1.0")
+    monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)
+    monkeypatch.setattr(ncnn_library, "ncnn_version", lambda: "1.0")
     monkeypatch.setattr("unblur.network.checked_devices.ncnn_version", lambda: "1.0")
     monkeypatch.setattr(self_test, "MOST_CPU_SIDE_PX", 192)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -137,7 +137,7 @@ def test_an_ncnn_without_memory_for_its_test_is_not_called_wrong(ncnn_does):
 def damaged(monkeypatch, tmp_path):
     """Let ncnn be installed, but not to be loaded."""
     monkeypatch.setattr(device_kinds, "bf16_instructions", lambda torch: {})
-    monkeypatch.setattr(backends, "has_ncnn", lambda: True)
+    monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)
     monkeypatch.setattr(self_test, "MOST_CPU_SIDE_PX", 192)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     package = tmp_path / "damaged" / "ncnn.py"

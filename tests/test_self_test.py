@@ -223,7 +223,7 @@ def test_the_shipped_network_does_enough_to_the_test_picture_to_tell_it_from_doi
 def test_devices_are_compared_with_pytorch_even_where_ncnn_is_installed(
     identity_weights, monkeypatch
 ):
-    monkeypatch.setattr("unblur.network.backends.has_ncnn", lambda: True)
+    monkeypatch.setattr("unblur.network.ncnn_library.has_ncnn", lambda: True)
     network = load_network(identity_weights)
     deblur = self_test._deblurrer(network, CPU, torch.float32, "torch", SMALLEST_TILE_PX)
     assert deblur.used["engine"] == "torch"

@@ -6,54 +6,17 @@ still, on CPUs that have instructions for it.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
-from types import ModuleType
 from typing import Literal, TypeAlias
 
 import torch
 
-from unblur.errors import DeviceError
-from unblur.extras import load_extra
+from unblur.network import ncnn_library
 from unblur.network.device_kinds import CPU, DeviceKind
 
 Backend: TypeAlias = Literal["torch", "ncnn"]
 NCNN_SQUARE_PX = 4
 """ncnn computes whole squares of this side, also where fewer rows are needed."""
-
-
-@cache
-def has_ncnn() -> bool:
-    """Tell whether ncnn is installed; it may be damaged, so that it cannot be loaded."""
-    return importlib.util.find_spec("ncnn") is not None
-
-
-def load_ncnn() -> ModuleType:
-    """Import ncnn.
-
-    Raises:
-        DeviceError: If it is not installed or cannot be loaded, with the command that installs it.
-    """
-    if not has_ncnn():
-        return load_extra("ncnn", "ncnn", "computations with ncnn", DeviceError)
-    try:
-        return importlib.import_module("ncnn")
-    except Exception as error:  # whatever a damaged or unsuitable library raises
-        raise DeviceError(
-            f"ncnn cannot be loaded ({error}): use --engine torch, or install it again: "
-            "pip install --force-reinstall --no-deps ncnn"
-        ) from error
-
-
-def ncnn_version() -> str:
-    """Return the version of ncnn as far as it is known."""
-    try:
-        return metadata.version("ncnn")
-    except metadata.PackageNotFoundError:  # compiled by the user
-        return "unknown"
 
 
 @dataclass(frozen=True)
@@ -81,6 +44,6 @@ def choose_backend(wanted: str, kind: DeviceKind, precision: torch.dtype) -> Cho
         return Choice("torch", "this CPU computes fastest in bfloat16")
     if wanted == "ncnn":
         return Choice("ncnn", "chosen by --engine")
-    if has_ncnn():
+    if ncnn_library.has_ncnn():
         return Choice("ncnn", "it is faster than torch in float32")
     return Choice("torch", "ncnn would be faster; to install it: pip install 'unblur[ncnn]'")

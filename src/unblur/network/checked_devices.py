@@ -10,10 +10,11 @@ from typing import Protocol
 import torch
 
 from unblur.errors import DeviceError
-from unblur.network.backends import Backend, choose_backend, ncnn_version
+from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
 from unblur.network.devices import choose_device, choose_precision
+from unblur.network.ncnn_library import ncnn_version
 from unblur.network.self_test import Verdict, examine, largest_side, needs_test
 
 

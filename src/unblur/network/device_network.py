@@ -8,10 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from unblur.network.backends import Backend, load_ncnn
+from unblur.network.backends import Backend
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, DeviceKind
+from unblur.network.ncnn_library import load_ncnn
 from unblur.network.overlaps import margin_of
 from unblur.network.srn import SRN
 from unblur.network.transfer import make_transfer

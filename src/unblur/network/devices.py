@@ -13,7 +13,7 @@ import torch
 
 from unblur.cgroups import own_groups
 from unblur.errors import DeviceError, UsageError
-from unblur.network import backends, device_kinds
+from unblur.network import device_kinds, ncnn_library
 from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import DeviceKind, parse_device
 from unblur.network.gpus import PLATFORMS, find_gpus, install_command
@@ -82,7 +82,7 @@ def _automatic_devices(library: str) -> Iterator[DeviceKind]:
 
 def _why_missing(kind: DeviceKind) -> str:
     if kind.library == "ncnn":
-        if not backends.has_ncnn():
+        if not ncnn_library.has_ncnn():
             return "it needs ncnn; to install it, run: pip install 'unblur[ncnn]'"
         return "no driver for Vulkan was found"
     if kind.build(torch):

@@ -42,8 +42,9 @@ def load_graph(net: ncnn.Net, layers: list[Layer]) -> None:
 def compute_in_float32(options: ncnn.Option) -> None:
     """Let ncnn compute in float32 with as many threads as PyTorch; by default it rounds."""
     options.num_threads = torch.get_num_threads()
-    for kind in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
-        setattr(options, f"use_{kind}", False)
+    for name in dir(options):  # versions differ
+        if name.startswith(("use_fp16_", "use_bf16_")):
+            setattr(options, name, False)
 
 
 def as_mat(x: Tensor, pack: int = 1) -> ncnn.Mat:

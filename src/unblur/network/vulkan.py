@@ -13,7 +13,7 @@ from typing import Any
 
 from unblur.errors import DeviceError
 from unblur.main_memory import free_main_memory
-from unblur.network import backends
+from unblur.network import ncnn_library
 
 INTEGRATED, SOFTWARE = 1, 3
 """ncnn's numbers for types of devices; 0 has its own memory, and 2 is a part of a real one."""
@@ -50,14 +50,14 @@ class VulkanGpu:
 
 def find_gpus() -> tuple[VulkanGpu, ...]:
     """Return all devices, those of the fastest type first; none without ncnn or a driver."""
-    return _load_drivers() if backends.has_ncnn() else ()
+    return _load_drivers() if ncnn_library.has_ncnn() else ()
 
 
 @cache
 def _load_drivers() -> tuple[VulkanGpu, ...]:
     """Load the drivers of all devices, which takes up to 0.2 seconds, and describe the devices."""
     try:
-        ncnn = backends.load_ncnn()
+        ncnn = ncnn_library.load_ncnn()
     except DeviceError:  # damaged; the CPU says so
         return ()
     if not hasattr(ncnn, "create_gpu_instance"):  # built without Vulkan
@@ -92,7 +92,7 @@ def select(number: int) -> Iterator[None]:
 def free_memory() -> int:
     """Return the bytes that the current device allows this program to use."""
     gpu = current()
-    budget = int(backends.load_ncnn().get_gpu_device(gpu.index).get_heap_budget()) * _MIB
+    budget = int(ncnn_library.load_ncnn().get_gpu_device(gpu.index).get_heap_budget()) * _MIB
     if gpu.shares_memory:
         return min(budget, int(free_main_memory() * MAIN_MEMORY_SHARE))
     return budget
@@ -104,7 +104,7 @@ def has_float16(index: int) -> bool:
 
     ncnn tells it only by an option that it takes back when it loads a graph.
     """
-    ncnn = backends.load_ncnn()
+    ncnn = ncnn_library.load_ncnn()
     net = ncnn.Net()
     net.opt.use_vulkan_compute = net.opt.use_fp16_storage = True
     net.set_vulkan_device(index)
