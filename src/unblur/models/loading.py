@@ -55,7 +55,7 @@ def load_deblurrer(
     limit_openmp_spinning()
     from unblur.models.verdicts import VerdictFile
     from unblur.models.weights import Weights, load_network
-        from unblur.network.checked_devices import CheckedDevices
+    from unblur.network.checked_devices import CheckedDevices
     from unblur.network.deblurrer import Deblurrer
     from unblur.network.devices import require_library, use_threads
     from unblur.network.ncnn_library import load_ncnn
