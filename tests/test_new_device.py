@@ -111,7 +111,7 @@ def test_a_new_device_deblurs_and_is_what_auto_takes(failures):
 def test_a_new_device_is_a_value_of_the_option():
     program = [sys.executable, "-c", HELP_WITH_ROW]
     shown = subprocess.run(program, capture_output=True, text=True, check=True).stdout
-    assert "auto|abacus|cuda|mps|xpu|cpu" in "".join(shown.split())
+    assert "auto|abacus|cuda|mps|xpu|vulkan|cpu" in "".join(shown.split())
 
 
 def test_doctor_tests_and_describes_a_new_device(failures, monkeypatch):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import Protocol
 
+import psutil
 import torch
 
 from unblur.errors import DeviceError
@@ -16,6 +18,9 @@ from unblur.network.device_network import Network
 from unblur.network.devices import choose_device, choose_precision
 from unblur.network.ncnn_library import ncnn_version
 from unblur.network.self_test import Verdict, examine, largest_side, needs_test
+
+ENDED = "its driver ended the program during the test, in process"
+"""Problem of a device whose test has no end; the number of the process follows."""
 
 
 class Verdicts(Protocol):
@@ -132,7 +137,7 @@ class CheckedDevices:
             return Verdict("float32")
         if (kind.name, backend) not in self._known:
             known = self._verdicts.get(key_of(self._network, kind, backend))
-            if not known:
+            if not known or _is_under_way(known):
                 tested = backend if kind is CPU and backend != "torch" else kind.shown(torch)
                 self._tell(f"testing {tested}, before it is first used")
                 known = examine_again(self._network, kind, self._verdicts, backend)
@@ -145,10 +150,28 @@ def examine_again(
 ) -> Verdict:
     """Test a device, and remember the verdict; see `unblur.network.self_test.examine`."""
     key = key_of(network, kind, backend)
-    verdict = examine(network, kind, backend)
+    if kind.ends_programs:
+        verdicts.put(key, unfinished_test())
+    try:
+        verdict = examine(network, kind, backend)
+    except BaseException:
+        if kind.ends_programs:
+            verdicts.put(key, Verdict("float32", lasts=False))  # forgets the one above
+        raise
     if needs_test(kind, backend):
         verdicts.put(key, verdict)
     return verdict
+
+
+def unfinished_test() -> Verdict:
+    """Return the verdict on a device whose driver ends the program during the test."""
+    return Verdict("float32", problem=f"{ENDED} {os.getpid()}")
+
+
+def _is_under_way(verdict: Verdict) -> bool:
+    """Tell whether another process that is still there has begun the test."""
+    text, _, process = verdict.problem.rpartition(" ")
+    return text == ENDED and process.isdigit() and psutil.pid_exists(int(process))
 
 
 def key_of(network: Network, kind: DeviceKind, backend: Backend = "torch") -> str:

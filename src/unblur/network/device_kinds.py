@@ -57,6 +57,8 @@ class DeviceKind:
     hangs_if_full: bool = False
     """Whether the program hangs or ends there when memory runs out, so that memory must be counted
     beforehand."""
+    ends_programs: bool = False
+    """Whether its drivers may end the program, so that a test that was begun is noted."""
     empty_cache: Callable[[Torch], None] = lambda torch: None
     """Returns memory that PyTorch keeps for later use to the system."""
     driver: Callable[[Torch], str] = lambda torch: ""
@@ -251,6 +253,7 @@ KINDS = (
         free_memory=lambda torch: int(_vulkan().free_memory()),
         shares_memory=lambda torch: bool(_vulkan().current().shares_memory),
         hangs_if_full=True,
+        ends_programs=True,
         driver=lambda torch: str(_vulkan().current().driver),
         lost_words=("vulkan error",),
     ),

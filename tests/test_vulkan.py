@@ -1,0 +1,272 @@
+"""GPUs with Vulkan; a program that plays one, Mesa's llvmpipe, is enough for these tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_pixels
+from test_bands import in_bands, random_network
+
+from unblur.errors import DeviceError, UsageError
+from unblur.models.loading import load_deblurrer
+from unblur.network import checked_devices, ncnn_library, self_test, vulkan
+from unblur.network.bands import LineBuffers
+from unblur.network.config import SRNConfig
+from unblur.network.deblurrer import Deblurrer
+from unblur.network.device_kinds import CPU, KINDS
+from unblur.network.devices import OneDevice, choose_device
+from unblur.network.overlaps import SIDE_IN_MARGINS, margin_of
+from unblur.network.vulkan import SOFTWARE, VulkanGpu
+from unblur.options import Engine
+
+pytest.importorskip("ncnn")
+needs_driver = pytest.mark.skipif(
+    not vulkan.find_gpus(), reason="no driver for Vulkan is installed"
+)
+VULKAN = next(kind for kind in KINDS if kind.name == "vulkan")
+SMALL = SRNConfig(width=4, levels=2, blocks=1, kernel=3, recurrent=True, unshuffle=2, residual=True)
+SHAPES = [
+    SMALL,
+    SRNConfig(width=8, blocks=(1, 2, 1), kernel=5, channels=1),
+    SRNConfig(width=4, levels=2, blocks=1, kernel=3, recurrent=True, channels=1, resample="area"),
+]
+ROUNDING = 2e-6
+LAPTOP = VulkanGpu(0, "Integrated 620", "0x8086 0x1", vulkan.INTEGRATED)
+PLAYED = VulkanGpu(1, "llvmpipe", "0x10005 0x1", SOFTWARE)
+
+
+@pytest.fixture(autouse=True)
+def _with_ncnn(monkeypatch, tmp_path):
+    monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Let there be these GPUs."""
+    return lambda *gpus: monkeypatch.setattr(vulkan, "_load_drivers", lambda: gpus)
+
+
+@pytest.fixture(scope="module")
+def small_on_vulkan():
+    from unblur.network.vulkan_network import VulkanNetwork
+
+    side = SIDE_IN_MARGINS * margin_of(SMALL)
+    return VulkanNetwork(random_network(SMALL), 0, torch.float32, most_pixels=side**2)
+
+
+def random_maps(config, height, width):
+    """A blurred image, a coarser result and a state of a scale."""
+    torch.manual_seed(1)
+    planes, stride = 3 // config.channels, config.stride
+    image, previous = torch.rand(2, planes, config.channels, height, width)
+    state = torch.randn(planes, config.state_channels, height // stride, width // stride)
+    return image, previous, state if config.recurrent else None
+
+
+@needs_driver
+@pytest.mark.parametrize("config", SHAPES)
+def test_a_scale_is_computed_as_by_torch(config):
+    from unblur.network.vulkan_network import VulkanNetwork
+
+    network = random_network(config)
+    on_gpu = VulkanNetwork(network, 0, torch.float32)
+    maps = random_maps(config, 6 * config.stride, 5 * config.stride)
+    with torch.inference_mode():
+        for part in (maps, (*maps[:2], None)):
+            expected = network.run_scale(*part)
+            found = on_gpu.run_scale(*part, LineBuffers())
+            assert (found[0] - expected[0]).abs().max() < ROUNDING
+            assert config.recurrent == (found[1] is not None)
+            if config.recurrent:
+                assert (found[1] - expected[1]).abs().max() < ROUNDING
+
+
+@needs_driver
+@pytest.mark.parametrize("heights", [[4] * 30, [60, 60], [4, 112, 4], [100, 20]])
+@pytest.mark.parametrize("width", [12, 300])
+def test_pieces_give_what_torch_gives_for_the_whole(small_on_vulkan, heights, width):
+    network, stride = random_network(SMALL), SMALL.stride
+    image, previous, state = random_maps(SMALL, sum(heights), width)
+    tops = iter([0, *np.cumsum(heights)])
+
+    def run(band, before, buffers):
+        top = next(tops)
+        part = state[:, :, top // stride : (top + band.shape[2]) // stride]
+        return small_on_vulkan.run_scale(band, before, part, buffers)
+
+    with torch.inference_mode():
+        expected = network.run_scale(image, previous, state)
+        found = zip(*in_bands(run, heights, image, previous), strict=True)
+    for whole, parts in zip(expected, found, strict=True):
+        assert (torch.cat(parts, dim=2) - whole).abs().max() < ROUNDING
+
+
+@pytest.fixture(scope="module")
+def network():
+    return random_network(SMALL)
+
+
+def deblur(network, kind, picture, precision=torch.float32, **options):
+    options = {"device": kind.name, "tile": 128} | options
+    devices = OneDevice(kind, "auto")
+    deblurrer = Deblurrer(network, Engine(**options), devices=devices, precision=precision)
+    return deblurrer(picture), deblurrer.used
+
+
+@needs_driver
+@pytest.mark.parametrize(
+    ("shape", "dtype", "options"),
+    [
+        ((300, 64, 3), np.uint8, {}),
+        ((1, 40, 3), np.uint8, {}),
+        ((40, 1, 3), np.uint8, {}),
+        ((33, 90, 1), np.uint8, {"strength": 0.5}),
+        ((30, 40, 3), np.uint16, {"views": 3}),
+    ],
+)
+def test_photos_are_the_same_as_from_the_cpu(network, shape, dtype, options):
+    picture = make_pixels(*shape, dtype=dtype)
+    expected, _ = deblur(network, CPU, picture, backend="torch", **options)
+    found, used = deblur(network, VULKAN, picture, **options)
+    assert (used["device"], used["engine"]) == ("vulkan", "ncnn")
+    assert expected.dtype == found.dtype
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert (expected != picture).any()
+
+
+@needs_driver
+def test_maps_may_be_float16_while_images_keep_16_bits(network):
+    picture = make_pixels(40, 30, dtype=np.uint16)
+    expected, _ = deblur(network, CPU, picture, backend="torch")
+    found, _ = deblur(network, VULKAN, picture, precision=torch.float16)
+    errors = found.astype(int) - expected
+    assert errors.any()
+    assert -20 * np.log10(np.sqrt((errors**2).mean()) / 65535) > 60
+
+
+@needs_driver
+def test_a_device_without_room_for_a_piece_leaves_the_photo_to_the_cpu(network, monkeypatch):
+    picture, notes = make_pixels(300, 200), []
+    monkeypatch.setattr(vulkan, "free_memory", lambda: 1 << 20)
+    monkeypatch.setattr("unblur.network.deblurrer.require_device_memory", lambda *_: None)
+    deblurrer = Deblurrer(
+        network, Engine(device="vulkan"), devices=OneDevice(VULKAN, "auto"), warn=notes.append
+    )
+    assert deblurrer(picture).shape == picture.shape
+    assert deblurrer.used["device"] == "cpu"
+    assert "out of memory on vulkan: going on with the CPU" in notes
+
+
+def test_auto_takes_a_real_gpu_but_no_program_that_plays_one(gpus):
+    if choose_device("auto") not in (VULKAN, CPU):
+        pytest.skip("there is a GPU that PyTorch uses")
+    gpus(LAPTOP, PLAYED)
+    assert choose_device("auto") is VULKAN
+    assert choose_device("auto", "ncnn") is VULKAN
+    assert choose_device("auto", "torch") is CPU
+    gpus(PLAYED)
+    assert choose_device("auto") is CPU
+    assert choose_device("vulkan") is VULKAN
+
+
+def test_a_gpu_is_chosen_by_its_number(gpus):
+    gpus(LAPTOP, PLAYED)
+    second = choose_device("vulkan:1")
+    with second.selected(torch):
+        assert (second.name, second.device, second.hardware(torch)) == (
+            *("vulkan:1", "cpu", "llvmpipe"),
+        )
+    assert VULKAN.hardware(torch) == "Integrated 620"
+    with pytest.raises(DeviceError, match="there is only vulkan:0 or vulkan:1"):
+        choose_device("vulkan:2")
+
+
+def test_a_missing_driver_and_a_missing_ncnn_are_told_apart(gpus, monkeypatch):
+    gpus()
+    with pytest.raises(DeviceError, match="no driver for Vulkan was found"):
+        choose_device("vulkan")
+    monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: False)
+    with pytest.raises(DeviceError, match=r"needs ncnn; to install it, run: pip install 'unblur"):
+        choose_device("vulkan")
+
+
+def test_a_device_and_a_library_must_fit_together(gpus, identity_weights):
+    gpus(LAPTOP)
+    engine = Engine(model=str(identity_weights), device="vulkan", backend="torch")
+    with pytest.raises(UsageError, match="--device vulkan needs --engine ncnn, not torch"):
+        load_deblurrer(random_network(SMALL), engine, warn=print)
+
+
+@pytest.fixture
+def real(monkeypatch):
+    """Let the program that plays a GPU count as a real one; the test of it is small."""
+    if choose_device("auto") is not CPU:
+        pytest.skip("there is a GPU")
+    monkeypatch.setattr(VulkanGpu, "is_software", False)
+    monkeypatch.setattr(self_test, "MOST_SIDE_PX", 128)
+    monkeypatch.setattr(self_test, "STRIP_PX", (128, 64))
+
+
+@needs_driver
+def test_a_right_device_is_used_in_float16(real, network):
+    deblurrer = load_deblurrer(network, Engine(), warn=print)
+    deblurrer(make_pixels(20, 20))
+    assert (deblurrer.used["device"], deblurrer.used["engine"]) == ("vulkan", "ncnn")
+    assert deblurrer._precision_on(deblurrer.kind) in (torch.float16, torch.float32)
+
+
+@needs_driver
+def test_a_device_that_computes_wrongly_is_not_used(real, network, monkeypatch):
+    from unblur.network.vulkan_network import VulkanNetwork
+
+    run = VulkanNetwork._run_graph
+    monkeypatch.setattr(
+        VulkanNetwork, "_run_graph", lambda *inputs: (run(*inputs)[0] + 0.1, run(*inputs)[1])
+    )
+    notes = []
+    deblurrer = load_deblurrer(network, Engine(), warn=notes.append)
+    assert deblurrer.kind is CPU
+    assert "vulkan failed its self-test" in notes[0]
+    with pytest.raises(DeviceError, match="device vulkan failed its self-test"):
+        load_deblurrer(network, Engine(device="vulkan"), warn=print)
+
+
+@needs_driver
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_a_device_that_ended_the_program_is_not_tried_again(real, network, monkeypatch, is_alive):
+    def end(*_):
+        raise SystemExit  # of the process, without any handler
+
+    verdicts = {}
+    monkeypatch.setattr(checked_devices, "examine", end)
+    with pytest.raises(SystemExit):
+        checked_devices.examine_again(network, VULKAN, _OnlyFirst(verdicts), "ncnn")
+    monkeypatch.setattr(checked_devices.psutil, "pid_exists", lambda process: is_alive)
+    tested = []
+    monkeypatch.setattr(
+        checked_devices,
+        "examine",
+        lambda *_: tested.append(1) or self_test.Verdict("float32"),
+    )
+    notes = []
+    devices = checked_devices.CheckedDevices(
+        network, "auto", "auto", _OnlyFirst(verdicts), warn=notes.append, tell=lambda text: None
+    )
+    assert devices.first() is (VULKAN if is_alive else CPU)
+    assert bool(tested) == is_alive
+    assert is_alive or "its driver ended the program during the test" in notes[0]
+
+
+class _OnlyFirst:
+    """Verdicts of a process that could write only once."""
+
+    def __init__(self, verdicts):
+        self._verdicts = verdicts
+
+    def get(self, key):
+        return self._verdicts.get(key)
+
+    def put(self, key, verdict):
+        self._verdicts.setdefault(key, verdict)
