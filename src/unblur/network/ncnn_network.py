@@ -93,7 +93,7 @@ class Convolutions:
         failed, found = extractor.extract(layer.outputs[0], PACKED if is_packed else 0)
         if failed:
             raise MemoryError  # nothing else can fail in a graph of convolutions
-        return _tensor(found)
+        return _tensor(_Map(found, self._allocator))
 
     def free_spare_memory(self) -> None:
         """Free the memory that was kept for the next convolution."""
@@ -119,12 +119,28 @@ def _mat(x: Tensor, pack: int) -> ncnn.Mat:
     return mat
 
 
-def _tensor(mat: ncnn.Mat) -> Tensor:
-    """View ncnn's matrix as a tensor (C / pack, H, W * pack); the tensor keeps it in memory."""
-    pack = mat.elempack
-    mat.w, mat.cstep = mat.w * pack, mat.cstep * pack
-    mat.elempack, mat.elemsize = 1, FLOAT32_BYTES
-    return torch.from_numpy(np.asarray(mat))
+class _Map:
+    """A matrix of ncnn, for NumPy; it outlives neither its memory nor the owner of this memory.
+
+    Args:
+        mat: The matrix, packed; it is (C / pack, H, W * pack) afterwards.
+        allocator: Owns its memory. ncnn ends the process if an allocator is deleted before.
+    """
+
+    def __init__(self, mat: ncnn.Mat, allocator: ncnn.Allocator) -> None:
+        self._mat, self._allocator = mat, allocator
+        pack = mat.elempack
+        mat.w, mat.cstep = mat.w * pack, mat.cstep * pack
+        mat.elempack, mat.elemsize = 1, FLOAT32_BYTES
+        self.__array_interface__ = np.asarray(mat).__array_interface__
+
+    def __del__(self) -> None:
+        del self._mat  # before the allocator
+
+
+def _tensor(found: _Map) -> Tensor:
+    """View a map of ncnn as a tensor, which keeps it in memory."""
+    return torch.from_numpy(np.asarray(found))
 
 
 def unpacked(x: Tensor, pack: int) -> Tensor:
