@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 
 import fakes
@@ -162,3 +163,20 @@ def test_without_ncnn_its_option_names_the_command_that_installs_it(unblur, jpeg
     result = unblur(jpeg, "--engine", "ncnn")
     assert result.code == 5
     assert "pip install 'unblur[ncnn]'" in result.stderr
+
+
+LEAVE_A_MAP = """\
+import gc, torch
+from unblur.network.ncnn_graph import convolution
+from unblur.network.ncnn_network import Convolutions
+layer = convolution("a", "in", torch.ones(16, 16, 3, 3), torch.zeros(16), 1, False)
+found = Convolutions([layer]).run(layer, torch.ones(1, 5, 5 * 16), 16, True)
+gc.collect()
+assert torch.allclose(found, torch.tensor(144.0))
+del found
+gc.collect()
+"""
+
+
+def test_a_map_can_be_kept_longer_than_its_network():
+    subprocess.run([sys.executable, "-c", LEAVE_A_MAP], check=True)

@@ -8,14 +8,18 @@ import sys
 import fakes
 import pytest
 import torch
+from click.testing import CliRunner
 from conftest import make_pixels
 
-from unblur.errors import DeviceError
+from unblur import doctor
+from unblur.cli import main
+from unblur.errors import DeviceError, ExitCode
 from unblur.models.loading import load_deblurrer
 from unblur.network import device_kinds, device_network, ncnn_library, self_test
 from unblur.network.checked_devices import key_of
 from unblur.network.device_kinds import CPU
 from unblur.network.self_test import examine
+from unblur.network.srn import SRN
 from unblur.options import Engine
 
 FASTER = "cpu computes with ncnn: it is faster than torch in float32"
@@ -47,7 +51,7 @@ def ncnn_does(monkeypatch, tmp_path):
     monkeypatch.setattr(device_kinds, "bf16_instructions", lambda torch: {})
     monkeypatch.setattr(device_kinds, "KINDS", (CPU,))
     monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)
-    monkeypatch.setattr(ncnn_library, "ncnn_version", lambda: "1.0")
+    monkeypatch.setattr(ncnn_library, "ncnn_version", lambda: "1.0")  # as doctor reads it
     monkeypatch.setattr("unblur.network.checked_devices.ncnn_version", lambda: "1.0")
     monkeypatch.setattr(self_test, "MOST_CPU_SIDE_PX", 192)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -169,6 +173,47 @@ def said_by(unblur, jpeg, engine):
     result = unblur(jpeg, "--engine", engine, "--device", "cpu", "-v", "--overwrite")
     assert result.code == 0
     return result.stderr
+
+
+@pytest.fixture
+def doctor_says(ncnn_does, monkeypatch):
+    """Ask for the answer of ``unblur doctor`` where ncnn adds a number to PyTorch's results."""
+    monkeypatch.setattr(doctor, "find_gpus", lambda: ())
+
+    class Adding(SRN):
+        def run_scale(self, *inputs):
+            image, state = super().run_scale(*inputs)
+            return image + self.added, state
+
+    def ask(added, *arguments):
+        def with_ncnn(network):
+            copy = Adding(network.config)
+            copy.load_state_dict(network.state_dict())
+            copy.added = added
+            return copy.eval().requires_grad_(False)
+
+        monkeypatch.setattr(device_network, "_with_ncnn", with_ncnn)
+        result = CliRunner().invoke(main, ["doctor", *arguments])
+        return result.exit_code, " ".join(result.stdout.split())
+
+    return ask
+
+
+def test_doctor_tests_ncnn_and_says_that_runs_use_it(doctor_says):
+    code, said = doctor_says(0)
+    assert code == 0
+    assert "ncnn 1.0 on the CPU; correct, tested in" in said
+    assert "--engine auto uses ncnn: it is faster than torch in float32" in said
+
+
+def test_doctor_finds_a_wrong_ncnn_and_clears_the_name_of_a_right_one(doctor_says):
+    code, said = doctor_says(0.2)
+    assert code == ExitCode.DEVICE
+    assert "ncnn failed its self-test: a part of its result has a PSNR of 1" in said
+    assert "--engine auto uses torch: ncnn failed its self-test" in said
+    assert "an earlier test failed, so it was not used until now" in doctor_says(0)[1]
+    values = json.loads(doctor_says(0, "--json")[1])
+    assert (values["pytorch"]["ncnn"]["version"], values["findings"]) == ("1.0", [])
 
 
 def test_the_real_ncnn_passes_the_test():

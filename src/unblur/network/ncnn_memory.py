@@ -57,9 +57,30 @@ def as_mat(x: Tensor, pack: int = 1) -> ncnn.Mat:
     return mat
 
 
-def as_tensor(mat: ncnn.Mat) -> Tensor:
-    """View ncnn's matrix as a tensor (C / pack, H, W * pack); the tensor keeps it in memory."""
-    pack = mat.elempack
-    mat.w, mat.cstep = mat.w * pack, mat.cstep * pack
-    mat.elempack, mat.elemsize = 1, FLOAT32_BYTES
-    return torch.from_numpy(np.asarray(mat))
+class _Map:
+    """A matrix of ncnn, for NumPy; it outlives neither its memory nor the owner of this memory.
+
+    Args:
+        mat: The matrix, packed; it is (C / pack, H, W * pack) afterwards.
+        allocator: Owns its memory. ncnn ends the process if an allocator is deleted before.
+    """
+
+    def __init__(self, mat: ncnn.Mat, allocator: ncnn.Allocator | None) -> None:
+        self._mat, self._allocator = mat, allocator
+        pack = mat.elempack
+        mat.w, mat.cstep = mat.w * pack, mat.cstep * pack
+        mat.elempack, mat.elemsize = 1, FLOAT32_BYTES
+        self.__array_interface__ = np.asarray(mat).__array_interface__
+
+    def __del__(self) -> None:
+        del self._mat  # before the allocator
+
+
+def as_tensor(mat: ncnn.Mat, allocator: ncnn.Allocator | None = None) -> Tensor:
+    """View ncnn's matrix as a tensor (C / pack, H, W * pack), which keeps it in memory.
+
+    Args:
+        mat: The matrix; it is changed.
+        allocator: What owns its memory, if ncnn was given one.
+    """
+    return torch.from_numpy(np.asarray(_Map(mat, allocator)))

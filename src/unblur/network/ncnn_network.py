@@ -70,7 +70,7 @@ class Convolutions:
         failed, found = extractor.extract(layer.outputs[0], PACKED if is_packed else 0)
         if failed:
             raise MemoryError  # nothing else can fail in a graph of convolutions
-        return as_tensor(found)
+        return as_tensor(found, self._allocator)
 
     def free_spare_memory(self) -> None:
         """Free the memory that was kept for the next convolution."""

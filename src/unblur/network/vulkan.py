@@ -18,6 +18,8 @@ from unblur.network import ncnn_library
 INTEGRATED, SOFTWARE = 1, 3
 """ncnn's numbers for types of devices; 0 has its own memory, and 2 is a part of a real one."""
 TYPES_BY_SPEED = 0, 2, INTEGRATED, SOFTWARE
+NVIDIA = 0x10DE
+"""Its number in the list of makers of PCI devices."""
 MAIN_MEMORY_SHARE = 0.6
 """Share of the free main memory that a device without its own memory may count on."""
 _MIB = 1 << 20
@@ -34,8 +36,13 @@ class VulkanGpu:
     name: str
     """Name of the model, as its driver spells it."""
     driver: str
-    """Maker and version of the driver, as numbers."""
+    """Version of the driver."""
     type: int
+
+    @property
+    def described(self) -> str:
+        """Name and driver, for people."""
+        return f"{self.name}, Vulkan driver {self.driver}"
 
     @property
     def is_software(self) -> bool:
@@ -70,13 +77,20 @@ def _load_drivers() -> tuple[VulkanGpu, ...]:
 
 
 def _describe(info: Any, index: int) -> VulkanGpu:  # noqa: ANN401 (ncnn has no types)
-    driver = f"{info.vendor_id():#x} {info.driver_version():#x}"
+    driver = ".".join(map(str, _version(info.vendor_id(), info.driver_version())))
     return VulkanGpu(index, info.device_name(), driver, info.type())
 
 
 def current() -> VulkanGpu:
     """Return the selected device; by default the first."""
     return find_gpus()[_selected.get()]
+
+
+def _version(maker: int, number: int) -> tuple[int, ...]:
+    """Return the parts of a driver's version; NVIDIA packs them in its own way."""
+    if maker == NVIDIA:
+        return number >> 22, number >> 14 & 0xFF, number >> 6 & 0xFF, number & 0x3F
+    return number >> 22, number >> 12 & 0x3FF, number & 0xFFF
 
 
 @contextmanager

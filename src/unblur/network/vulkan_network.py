@@ -52,6 +52,7 @@ class VulkanNetwork:
     def __init__(
         self, network: SRN, number: int, precision: torch.dtype, most_pixels: int | None = None
     ) -> None:
+        self._net = ncnn.Net()  # the first attribute is deleted first: before its allocators
         self.config, self._original = network.config, network
         self._number, self._precision, self._most_pixels = number, precision, most_pixels
         self._margin = margin_of(network.config)
@@ -63,7 +64,6 @@ class VulkanNetwork:
             ncnn.VkBlobAllocator(self._device),
             ncnn.VkStagingAllocator(self._device),
         )
-        self._net = ncnn.Net()
         _set_options(self._net.opt, precision)
         self._net.set_vulkan_device(index)
         self._net.opt.blob_vkallocator = self._net.opt.workspace_vkallocator = self._blobs
