@@ -69,7 +69,7 @@ class Deblurrer:
         engine: Library that computes on the CPU: ``auto``, ``torch`` or ``ncnn``.
         tile: Side of the largest tile, a square, in pixels, or ``auto``.
         strength: Share of the change to apply, from 0 to 1.
-        views: Number of mirrored and turned passes to average, from 1 to 8.
+        views: Number of mirrored and rotated passes to average, from 1 to 8.
         max_memory: Limit on main memory, in bytes; by default the free memory.
 
     Raises:

@@ -82,7 +82,7 @@ class Engine:
     strength: float = 1.0
     """Share of the change to apply, from 0 to 1."""
     views: int = 1
-    """Number of mirrored and turned passes to average, from 1 to `MOST_VIEWS`."""
+    """Number of mirrored and rotated passes to average, from 1 to `MOST_VIEWS`."""
     threads: int | Literal["auto"] | None = "auto"
     """CPU threads; ``auto``: one per available core; ``None``: PyTorch's present number."""
     max_memory: int | None = None

@@ -26,7 +26,7 @@ managers_argument = click.argument(
 
 @click.group()
 def desktop() -> None:
-    """Put "Deblur with unblur" into the menus of file managers."""
+    """Add "Deblur with unblur" to the menus of file managers."""
 
 
 @desktop.command()
@@ -37,9 +37,9 @@ def install(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
     """Add the action to file managers.
 
     MANAGER is nautilus, nemo, dolphin, thunar, finder or explorer. Without
-    names, add it to those that are on this machine. The action deblurs the
-    chosen photos, and those in chosen folders, then shows a notification.
-    Files that unblur has not made are never replaced.
+    names, add the action to all file managers on this machine. The action
+    deblurs the selected photos, and those in selected folders, then shows a
+    notification. Files that unblur did not write are never replaced.
     """
     from unblur.desktop.installing import find_program, install
 
@@ -48,7 +48,7 @@ def install(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
     if not chosen:
         names = ", ".join(manager.name for manager in managers_of())
         raise UsageError(
-            f"found no file manager; to install for one all the same, name it: {names}"
+            f"found no file manager; to install for one anyway, name it: {names}"
         )
     return _for_each(chosen, lambda one: _tell(ui, one, "added to", install(one, program)), ui)
 
@@ -58,10 +58,10 @@ def install(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
 @verbosity_options
 @with_ui
 def remove(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
-    """Take the action out of file managers.
+    """Remove the action from file managers.
 
-    Without names, take it out of all. Folders that were made for it are
-    deleted, too, if they are empty.
+    Without names, remove it from all of them. Folders that were made for it
+    are deleted, too, if they are empty.
     """
     from unblur.desktop.installing import remove
 
@@ -73,10 +73,10 @@ def remove(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each file manager.")
 @with_ui
 def status(ui: Ui, as_json: bool) -> ExitCode:
-    """Tell which file managers have the action.
+    """Show which file managers have the action.
 
-    One line each: name, whether it is on this machine, whether the action is
-    installed, its file, and the program that it calls.
+    Each line has the file manager's name, whether it is on this machine,
+    whether the action is installed, its file, and the program that it starts.
     """
     from unblur.desktop.installing import look_up
 

@@ -63,7 +63,7 @@ class Mask:
         if is_alike and (width > height) != (columns > rows) and width != height:
             raise PhotoError(
                 f"the mask is {columns}x{rows}, but the photo {width}x{height} as people see it: "
-                "turn the mask by a quarter"
+                "rotate the mask by 90 degrees"
             )
 
 

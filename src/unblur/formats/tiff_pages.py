@@ -168,7 +168,7 @@ def _uncompressed_sizes(page: Page) -> tuple[int, ...]:
     """Return the sizes of the strips or tiles of a page that does not tell them."""
     if page.coding.compression != Compression.NONE:
         raise PhotoError(
-            "the TIFF file does not tell the lengths of its compressed strips; "
+            "the TIFF file does not state the lengths of its compressed strips; "
             "open it in an image editor and save it again"
         )
     size = page.coding.sample_type.itemsize
