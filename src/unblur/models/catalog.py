@@ -111,7 +111,7 @@ MODELS = {
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
-            source="the authors of unblur; weights/README.md tells how it was trained",
+            source="the authors of unblur; weights/README.md describes the training",
             good_at="camera shake and motion, on a CPU",
             bad_at="focus blur, streaks longer than 30 pixels",
         ),
