@@ -106,7 +106,7 @@ def _read_options(flags: dict[str, Any]) -> Options:
 
 
 def _is_on_command_line(option: str) -> bool:
-    """Tell whether an option was typed, not only set by the environment or the configuration."""
+    """Return whether an option was typed, not only set by the environment or the configuration."""
     source = click.get_current_context().get_parameter_source(option)
     return source is ParameterSource.COMMANDLINE
 
@@ -143,7 +143,7 @@ def _with_display_options(options: Options, flags: dict[str, Any], plan: Plan, u
 
 
 def _shows_verdicts(flags: dict[str, Any], ui: Ui) -> bool:
-    """Tell whether the kind of blur is shown; with a memory limit, only where it is asked for."""
+    """Return whether the kind of blur is shown; with a memory limit, only where it is asked for."""
     is_said = ui.verbosity >= NORMAL and flags["max_memory"] is None
     return is_said or flags["json"] or flags["report"] is not None
 

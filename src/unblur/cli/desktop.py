@@ -47,9 +47,7 @@ def install(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
     chosen = _named(managers) if managers else [one for one in managers_of() if one.is_found]
     if not chosen:
         names = ", ".join(manager.name for manager in managers_of())
-        raise UsageError(
-            f"found no file manager; to install for one anyway, name it: {names}"
-        )
+        raise UsageError(f"found no file manager; to install for one anyway, name it: {names}")
     return _for_each(chosen, lambda one: _tell(ui, one, "added to", install(one, program)), ui)
 
 

@@ -165,7 +165,7 @@ def _known(names: tuple[str, ...]) -> list[str]:
 
 
 def _is_whole(name: str, ui: Ui) -> bool:
-    """Tell whether a model is here and undamaged, and print that."""
+    """Return whether a model is here and undamaged, and print that."""
     if not _is_here(name):
         return False
     from unblur.models.weights import load_network, open_model

@@ -75,7 +75,7 @@ def without_action(data: bytes, mark: Mark) -> bytes | None:
 
 
 def _has_only_system_actions(data: bytes) -> bool:
-    """Tell whether there are no actions but those for all users.
+    """Return whether there are no actions but those for all users.
 
     Thunar gives them numbers, and keeps their names in the user's language alone.
     """

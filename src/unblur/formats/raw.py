@@ -92,7 +92,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def _is_dated(known: TiffFile) -> bool:
-    """Tell whether the time of the photo was found; older forms than TIFF hold it elsewhere."""
+    """Return whether the time of the photo was found; older forms than TIFF hold it elsewhere."""
     first = read_fields(known, known.first)
     return _TIME_OF_PHOTO in first.keys() | read_linked(known, first, Tag.EXIF_IFD).keys()
 

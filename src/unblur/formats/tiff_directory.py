@@ -307,7 +307,7 @@ _RAW_MARKS = (b"CR", b"IIII", b"MMMM")
 
 
 def is_camera_raw(data: bytes) -> bool:
-    """Tell whether a file that begins as a TIFF holds sensor data: its first page is a thumbnail.
+    """Return whether a file that begins as a TIFF holds sensor data: its first page is a thumbnail.
 
     Args:
         data: The file, or its beginning; the rest is not considered then.

@@ -184,7 +184,7 @@ def find_weights(model: str) -> Path:
 
 
 def is_model_name(text: str) -> bool:
-    """Tell whether a text can name a model and its file in the models folder."""
+    """Return whether a text can name a model and its file in the models folder."""
     return _NAME.fullmatch(text) is not None
 
 

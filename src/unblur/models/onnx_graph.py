@@ -102,7 +102,7 @@ def encode_onnx(network: SRN, half: bool, notes: dict[str, str]) -> bytes:
 
 
 def is_new_enough() -> bool:
-    """Tell whether this PyTorch can export a network."""
+    """Return whether this PyTorch can export a network."""
     version = torch.__version__.split("+")[0].split(".")[:2]
     return tuple(int(part) for part in version) >= LEAST_TORCH
 

@@ -55,7 +55,7 @@ class KnownResults:
     """Files that were read: the state of each, and the records of its pixels."""
 
     def is_done(self, job: Job, options: Options) -> bool:
-        """Tell whether an earlier run has done all of a job."""
+        """Return whether an earlier run has done all of a job."""
         if job.source is None or job.target is None:
             return False
         if options.in_place:
@@ -76,7 +76,7 @@ class KnownResults:
         return self.history.format_of(photo, state, is_result=options.in_place)
 
     def is_ours(self, target: Place, source: Place | None) -> bool:
-        """Tell whether a file is a result of a photo, which a newer result may replace."""
+        """Return whether a file is a result of a photo, which a newer result may replace."""
         if source is None:
             return False
         return any(
@@ -85,7 +85,7 @@ class KnownResults:
         )
 
     def is_result(self, photo: Place) -> bool:
-        """Tell whether a photo is itself the result of another photo."""
+        """Return whether a photo is itself the result of another photo."""
         for record in self._results_at(photo):
             if record.is_changed:
                 self._learn(record)
@@ -116,7 +116,7 @@ class KnownResults:
         return False
 
     def _is_made_of(self, source: Place, target: Place, settings: str, is_thorough: bool) -> bool:
-        """Tell whether a file is a result of the unchanged photo, made with the same settings."""
+        """Return whether a file is a result of the unchanged photo, made with the same settings."""
         for record in self._same_at(target, is_thorough):
             if record.settings != settings:
                 continue
@@ -131,7 +131,7 @@ class KnownResults:
         return False
 
     def _is_same_photo(self, source: Place, record: Record) -> bool:
-        """Tell whether a photo has the pixels from which a result was made."""
+        """Return whether a photo has the pixels from which a result was made."""
         if not pixels_in(record.before) or not self._may_read(source):
             return False
         return pixels_in(self._look_inside(_path(source))[0]) == pixels_in(record.before)
@@ -193,7 +193,7 @@ class KnownResults:
 
 
 def is_marked(photo: Path, state: FileState, mark: bytes) -> bool:
-    """Tell whether a photo is a result of ``--in-place`` by its mark.
+    """Return whether a photo is a result of ``--in-place`` by its mark.
 
     Args:
         photo: The photo.
@@ -210,7 +210,7 @@ def _path(place: Place) -> Path:
 
 
 def _is_certain(record: Record, state: FileState) -> bool:
-    """Tell whether a file with the pixels of a result is that result.
+    """Return whether a file with the pixels of a result is that result.
 
     If deblurring did not change the pixels, the file may also be the photo or a copy of it.
 

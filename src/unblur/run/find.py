@@ -80,7 +80,7 @@ def find(
 
 
 def is_folder_at(named: Place) -> bool:
-    """Tell whether a place is a folder.
+    """Return whether a place is a folder.
 
     Raises:
         PhotoError: If a store does not answer.
@@ -275,12 +275,12 @@ def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | N
 
 
 def _leads_out(key: str) -> bool:
-    """Tell whether a key, used as a relative path, could lead out of a folder."""
+    """Return whether a key, used as a relative path, could lead out of a folder."""
     return ".." in re.split(r"[/\\]", key) or (os.name == "nt" and ":" in key)
 
 
 def is_same(first: Place, second: Place) -> bool:
-    """Tell whether two places are one file or object."""
+    """Return whether two places are one file or object."""
     if isinstance(first, Url) or isinstance(second, Url):
         return first == second
     try:

@@ -150,7 +150,7 @@ class History:
         return self._select(tables.WITH_PIXELS, (pixels,)) if pixels else []
 
     def may_hold(self, place: Place, size: int) -> bool:
-        """Tell whether the record has a result of this place or of this size in bytes."""
+        """Return whether the record has a result of this place or of this size in bytes."""
         return bool(self._select(tables.LIKE, (key_of(place), size)))
 
     @property

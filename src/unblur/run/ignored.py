@@ -112,7 +112,7 @@ def reason_by_content(folder: str, names: Iterable[str], cache_tag: bytes | None
 
 
 def cannot_be_photo(file: str) -> bool:
-    """Tell whether a file's ending rules out a photo.
+    """Return whether a file's ending rules out a photo.
 
     Other endings decide nothing: photos are recognised by their content.
     """

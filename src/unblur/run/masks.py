@@ -66,7 +66,7 @@ class Masks:
                 raise UsageError(str(error)) from error
 
     def is_mask(self, place: Place) -> bool:
-        """Tell whether a file is the mask, or in the folder of masks."""
+        """Return whether a file is the mask, or in the folder of masks."""
         if self.place is None or isinstance(place, Url):
             return False
         return identity(self.place) in (identity(place), identity(place.parent))

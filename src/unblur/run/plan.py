@@ -308,7 +308,7 @@ def _identity(target: Place) -> Url | str:
 
 
 def has_other_links(path: Path) -> bool:
-    """Tell whether a file has hard links other than its own name and its backup."""
+    """Return whether a file has hard links other than its own name and its backup."""
     status = path.stat()
     expected = 2 if is_same(path, backup_of(path)) else 1
     return stat.S_ISREG(status.st_mode) and status.st_nlink > expected

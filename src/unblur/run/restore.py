@@ -80,12 +80,12 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
 
 
 def _is_backup(path: Path) -> bool:
-    """Tell whether a path has the name of a backup, and has no backup itself."""
+    """Return whether a path has the name of a backup, and has no backup itself."""
     return is_backup(path.name) and not os.path.lexists(backup_of(path))
 
 
 def _is_photo(backup: Path) -> bool:
-    """Tell whether a backup may be a photo; other programs name other files like that."""
+    """Return whether a backup may be a photo; other programs name other files like that."""
     header = files.read_header(backup, HEADER_BYTES)
     return header is None or identify(header) is not None
 

@@ -39,7 +39,7 @@ class Session:
         return self.options.fail_fast and bool(self.report.failures)
 
     def is_done_meanwhile(self, job: Job, reads: bool = False) -> bool:
-        """Tell whether another run has done a job since it was planned.
+        """Return whether another run has done a job since it was planned.
 
         Args:
             job: The job.
