@@ -52,7 +52,7 @@ class Model:
 
 
 def _published(name: str, config: SRNConfig, parameters: int, good_at: str, bad_at: str) -> Model:
-    """Return the entry of a network by the paper's authors, who publish one archive of all three."""
+    """Return the entry of a network by the authors of the paper, who publish one archive."""
     return Model(
         name=name,
         config=config,
