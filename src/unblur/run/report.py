@@ -151,8 +151,8 @@ def _text(path: os.PathLike[str] | None) -> str | None:
 class Report:
     """The outcomes of a run: their numbers, and the failures.
 
-    Other outcomes are dropped, so that a large run takes no memory, unless ``keeps_outcomes`` is set.
-    Then only the first outcomes keep their pictures, up to `MOST_PICTURE_BYTES`.
+    Other outcomes are dropped, so that a large run takes no memory, unless ``keeps_outcomes`` is
+    set. Then only the first outcomes keep their pictures, up to `MOST_PICTURE_BYTES`.
     """
 
     keeps_outcomes: bool = False

@@ -1,4 +1,4 @@
-"""The steps of one photo: load it, finish its result, publish the result.
+"""The steps for one photo: load it, finish its result, publish the result.
 
 The steps are the same on this machine and on a cluster. Between `finish` and
 `publish` the runner records the result, so that no crash leaves a result that
@@ -45,13 +45,13 @@ class LoadedPhoto:
     job: Job
     photo: Photo
     state: FileState | None
-    """State of the file, with its content; ``None`` for standard input."""
+    """State of the file, with the hashes of its content; ``None`` for standard input."""
     attributes: Attributes | None
     """Owner, permissions and extended attributes; ``None`` if the photo is not a file."""
     started: float
-    """Time before reading, by `time.monotonic`."""
+    """Time when reading began, by `time.monotonic`."""
     mask: Mask | None = None
-    """Where to deblur it; ``None``: everywhere."""
+    """Where to deblur the photo; ``None``: everywhere."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class FinishedPhoto:
     started: float
     comparison: drafts.Draft | None = None
     sidecars: Pairs = ()
-    """Files to be copied beside the result, and their places."""
+    """Files to copy, and the paths of their copies beside the result."""
 
     def __enter__(self) -> FinishedPhoto:
         return self
@@ -78,8 +78,8 @@ def load(job: Job, options: Options) -> LoadedPhoto:
     """Read and decode a photo.
 
     Raises:
-        PhotoError: If it or its mask cannot be read or decoded, or the target has the wrong format.
-        LeftAlone: If it is sharp and only blurred photos are wanted, or if it is itself a result.
+        PhotoError: If the photo or its mask cannot be decoded, or the target has the wrong format.
+        LeftAlone: If the photo is skipped: its kind of blur is not wanted, or it is a result.
     """
     from unblur.formats import coding
     from unblur.main_memory import return_freed_memory
@@ -88,7 +88,7 @@ def load(job: Job, options: Options) -> LoadedPhoto:
     started = time.monotonic()
     data, state, attributes = _read(job, options)
     photo = _unless_left_alone(data, options) or coding.decode(data, options.max_pixels)
-    if options.format or options.strip_metadata:  # the result has no other pictures
+    if options.format or options.strip_metadata:  # the result contains no other pictures
         photo = replace(photo, companions=())
     if state:
         state = replace(state, content=content_of(data, photo.index))
@@ -100,7 +100,7 @@ def load(job: Job, options: Options) -> LoadedPhoto:
         and attributes
         and is_marked(job.source, state, attributes.mark)
     ):
-        raise LeftAlone(ALREADY_DONE)  # by a run with another record
+        raise LeftAlone(ALREADY_DONE)  # a run with another record has done it
     if problem := problem_of_format(job.target, photo.format, options):
         raise PhotoError(problem)
     if options.in_place:
@@ -123,7 +123,7 @@ def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attribut
 
 
 def read_reduced(job: Job, options: Options) -> Reduced:
-    """Read a photo as finely as its blur is measured.
+    """Read a photo at the resolution at which its blur is measured.
 
     Raises:
         PhotoError: If it cannot be read or decoded.
@@ -137,7 +137,7 @@ def _unless_left_alone(data: bytes, options: Options) -> Photo | None:
     """Raise `LeftAlone` for a photo whose kind of blur is not wanted.
 
     Returns:
-        The photo, if it had to be decoded as a whole to tell.
+        The photo, if it had to be decoded at full resolution.
     """
     from unblur.blur import Kind, find_blur
     from unblur.formats import coding
@@ -237,7 +237,7 @@ def _draft(
 def _compare(
     outcome: Outcome, loaded: LoadedPhoto, pixels: Pixels, options: Options
 ) -> tuple[Outcome, bytes | None]:
-    """Compare the photo with its result: judge, and draw the pictures that the options ask for.
+    """Judge the blur of the photo, and draw the pictures that the options ask for.
 
     Returns:
         The outcome with its small pictures, and the comparison as a PNG file or ``None``.
@@ -264,7 +264,7 @@ def _compare(
         if options.compare == "strengths":
             return shown, code_strengths(pair)
         return shown, compare.code_comparison(pair)
-    except Exception as error:  # no reason to lose the result
+    except Exception as error:  # must not lose the result
         failed = outcome_of_error(outcome.job, error)
         note = f"the photo could not be compared with its result: {failed.reason}"
         job = replace(outcome.job, comparison=None)
@@ -272,7 +272,7 @@ def _compare(
 
 
 def drawing_bytes(options: Options) -> int:
-    """Return the bytes of memory for comparing photos with their results; 0 if none are."""
+    """Return the bytes of memory for comparing photos with their results; 0 without comparing."""
     if not (options.compare or options.picture_side or options.screen or options.verdict):
         return 0
     from unblur.pictures.compare import DRAWING_BYTES
@@ -284,7 +284,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     """Make the folder or the backup for a result, and return notes for the user."""
     if job.target is None:
         return ()
-    _refuse_changed(job)  # or the backup would be a copy of somebody's edit
+    _refuse_changed(job)  # otherwise the backup could be a copy of an edited file
     if isinstance(job.target, Url):
         if options.keeps_backup:
             objects.copy(job.target, backup_of(job.target))
@@ -308,7 +308,7 @@ def publish(finished: FinishedPhoto) -> Outcome:
     """Rename a finished result to its target, after its comparison.
 
     Raises:
-        PhotoError: If a file that must stay is in the way, or renaming fails.
+        PhotoError: If a file exists that must not be replaced, or renaming fails.
     """
     job, comparison = finished.outcome.job, None
     with finished:
