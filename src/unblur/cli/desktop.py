@@ -1,4 +1,4 @@
-"""``unblur desktop``: the action "Deblur with unblur" in the menus of file managers."""
+"""``unblur desktop``: add "Deblur with unblur" to the menus of file managers."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _tell(ui: Ui, manager: FileManager, done: str, paths: list[Path]) -> None:
 def _for_each(
     managers: Iterable[FileManager], act: Callable[[FileManager], None], ui: Ui
 ) -> ExitCode:
-    """Act on each file manager; an error of one does not stop the others."""
+    """Act on each file manager; an error with one does not stop the others."""
     code = ExitCode.OK
     for manager in managers:
         try:

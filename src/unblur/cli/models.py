@@ -84,7 +84,7 @@ def info(ui: Ui, model: str) -> None:
 
 
 def _describe_known(name: str) -> list[tuple[str, ...]]:
-    """Return the rows of a model in `MODELS`: licence, training data, source."""
+    """Return the rows for a model in `MODELS`: licence, training data, source."""
     model = MODELS.get(name)
     if model is None:
         return []
@@ -105,7 +105,7 @@ def _describe_known(name: str) -> list[tuple[str, ...]]:
 
 
 def _describe_file(name: str) -> list[tuple[str, ...]]:
-    """Return the rows of a weights file: its path, and the notes inside.
+    """Return the rows for a weights file: its path, and the notes in it.
 
     Raises:
         WeightsError: If the name is unknown or the file is damaged.
@@ -165,7 +165,7 @@ def _known(names: tuple[str, ...]) -> list[str]:
 
 
 def _is_whole(name: str, ui: Ui) -> bool:
-    """Return whether a model is here and undamaged, and print that."""
+    """Print and return whether a model is here and undamaged."""
     if not _is_here(name):
         return False
     from unblur.models.weights import load_network, open_model

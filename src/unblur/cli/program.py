@@ -1,4 +1,4 @@
-"""The program `unblur`: all options for photos, and the other commands."""
+"""The command ``unblur``: all options for photos, and the other commands."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
     result or the settings have changed.
     """
     if not flags:
-        return  # a command was named, and runs next
+        return  # another command was given, and runs next
     from unblur.cli.streams import claimed_stdout
 
     verbosity = flags["verbose"] - flags["quiet"]
@@ -292,7 +292,7 @@ def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
     if flags["json"]:
         return "json"
     if os.isatty(stdout):
-        return "none"  # no script reads the list, and messages say the same
+        return "none"  # no script reads the list, and messages name the results
     return "nul" if flags["null"] else "lines"
 
 
