@@ -283,7 +283,7 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
 
 
 def _check_working_folder() -> None:
-    """Raise `UsageError` if the working folder is gone, where libraries fail without explanation."""
+    """Raise `UsageError` if the working folder is gone: libraries fail without explanation."""
     try:
         Path.cwd()
     except OSError as error:
