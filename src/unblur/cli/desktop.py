@@ -48,7 +48,7 @@ def install(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
     if not chosen:
         names = ", ".join(manager.name for manager in managers_of())
         raise UsageError(f"found no file manager; to install for one anyway, name it: {names}")
-    return _for_each(chosen, lambda one: _tell(ui, one, "added to", install(one, program)), ui)
+    return _for_each(chosen, lambda one: _report(ui, one, "added to", install(one, program)), ui)
 
 
 @desktop.command()
@@ -64,7 +64,7 @@ def remove(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
     from unblur.desktop.installing import remove
 
     chosen = _named(managers) if managers else managers_of()
-    return _for_each(chosen, lambda one: _tell(ui, one, "removed from", remove(one)), ui)
+    return _for_each(chosen, lambda one: _report(ui, one, "removed from", remove(one)), ui)
 
 
 @desktop.command()
@@ -78,7 +78,7 @@ def status(ui: Ui, as_json: bool) -> ExitCode:
     """
     from unblur.desktop.installing import look_up
 
-    def tell(manager: FileManager) -> None:
+    def show(manager: FileManager) -> None:
         state = look_up(manager)
         if as_json:
             ui.answer(json.dumps(asdict(state)))
@@ -86,7 +86,7 @@ def status(ui: Ui, as_json: bool) -> ExitCode:
             rows.append(_row(state))
 
     rows: list[tuple[str, ...]] = []
-    code = _for_each(managers_of(), tell, ui)
+    code = _for_each(managers_of(), show, ui)
     ui.table(rows)
     return code
 
@@ -132,7 +132,7 @@ def _named(names: Iterable[str]) -> list[FileManager]:
     return [here[name] for name in dict.fromkeys(names)]
 
 
-def _tell(ui: Ui, manager: FileManager, done: str, paths: list[Path]) -> None:
+def _report(ui: Ui, manager: FileManager, done: str, paths: list[Path]) -> None:
     if paths:
         ui.say(f"{done} {manager.name} ({manager.label})")
     for path in paths:

@@ -215,10 +215,10 @@ class Report:
 
     def summary(self) -> str:
         """Return the totals in one line."""
-        told = [Status.DONE, Status.SKIPPED, Status.FAILED]
+        shown = [Status.DONE, Status.SKIPPED, Status.FAILED]
         if self.counts[Status.PLANNED]:
-            told[0] = Status.PLANNED
-        totals = ", ".join(f"{self.counts[status]} {status.value}" for status in told)
+            shown[0] = Status.PLANNED
+        totals = ", ".join(f"{self.counts[status]} {status.value}" for status in shown)
         if self.not_reached:
             totals += f", {self.not_reached} not reached"
         return f"{totals}. {self.cloud_note}" if self.cloud_note else totals

@@ -187,7 +187,7 @@ def finish(
         strip_metadata=options.strip_metadata,
     )
     notes = encoded.notes + _prepare_place(job, options)
-    sidecars, told = plan_copies(job, options)
+    sidecars, sidecar_notes = plan_copies(job, options)
     height, width = photo.pixels.shape[:2]
     outcome = Outcome(
         job,
@@ -196,7 +196,7 @@ def finish(
         width,
         height,
         0.0,
-        notes + told,
+        notes + sidecar_notes,
         photo.notes,
         source_state=loaded.state,
     )
