@@ -107,7 +107,7 @@ def run(ui: Ui, paths: tuple[str, ...]) -> ExitCode:
 
     File managers call this. Each PATH is a photo, or a folder with photos.
     """
-    from unblur.desktop.batch import deblur_chosen
+    from unblur.desktop.action import deblur_chosen
     from unblur.desktop.installing import find_program
     from unblur.desktop.notices import show
 

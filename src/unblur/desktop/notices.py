@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unblur.desktop.batch import Summary
+from unblur.desktop.action import Summary
 
 _APPLE_SCRIPT = """\
 on run {heading, message}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unblur.errors import PhotoError
-from unblur.run.content import read_content
+from unblur.run.hashes import read_content
 from unblur.run.history import History, Record, key_of, pixels_in, whole_in
 from unblur.run.marks import read_mark
 from unblur.storage import objects

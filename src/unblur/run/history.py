@@ -1,7 +1,7 @@
 """The record of results: the photo and the settings of each result, and its paths.
 
 A result is recognised by its path, size and time stamp, without reading it, or at any path by the
-hash of its coded pixels; see `unblur.run.content`. The record is one SQLite file in the user's data
+hash of its coded pixels; see `unblur.run.hashes`. The record is one SQLite file in the user's data
 folder. Several runs and several machines may share it.
 """
 
@@ -18,7 +18,7 @@ from typing import TypeVar
 from unblur.config import NO_HOME
 from unblur.formats.photo import Format
 from unblur.run import history_tables as tables
-from unblur.run.content import format_of_hash
+from unblur.run.hashes import format_of_hash
 from unblur.storage import objects
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Content, FileState, Place, Url

@@ -14,8 +14,8 @@ from pathlib import Path
 from unblur.errors import PhotoError
 from unblur.formats.photo import FORMATS, HEADER_BYTES, identify
 from unblur.options import Options
-from unblur.run.content import read_content
 from unblur.run.find import BACKUP, find, is_same
+from unblur.run.hashes import read_content
 from unblur.run.history import History, Record, pixels_in
 from unblur.run.jobs import Job
 from unblur.run.marks import read_mark

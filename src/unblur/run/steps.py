@@ -83,7 +83,7 @@ def load(job: Job, options: Options) -> LoadedPhoto:
     """
     from unblur.formats import coding
     from unblur.main_memory import return_freed_memory
-    from unblur.run.content import content_of
+    from unblur.run.hashes import content_of
 
     started = time.monotonic()
     data, state, attributes = _read(job, options)
@@ -170,7 +170,7 @@ def finish(
         PhotoError: If the mask does not fit, or the result cannot be encoded or written.
     """
     from unblur.formats import coding
-    from unblur.run.content import content_of
+    from unblur.run.hashes import content_of
 
     job, photo = loaded.job, loaded.photo
     if loaded.mask:

@@ -93,7 +93,7 @@ def backup_of(photo: AnyPlace) -> AnyPlace:
 
 @dataclass(frozen=True)
 class Content:
-    """Hashes of a file's content; see `unblur.run.content.content_of`."""
+    """Hashes of a file's content; see `unblur.run.hashes.content_of`."""
 
     pixels: str
     """The format's name and the hash of the coded pixels, which moving the file or editing its
