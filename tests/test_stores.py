@@ -328,4 +328,4 @@ def test_a_store_that_fails_to_list_sidecars_loses_no_result(bucket, unblur, mon
     put(f"{bucket}/photo.jpg", make_jpeg())
     monkeypatch.setattr(objects, "existing_beside", fail)
     result = unblur(f"{bucket}/photo.jpg", "--sidecars")
-    assert (result.code, "sidecars were not searched for: slow down" in result.stderr) == (0, True)
+    assert (result.code, "sidecars were not looked for: slow down" in result.stderr) == (0, True)

@@ -29,7 +29,7 @@ class Notifier:
     arguments: Callable[[Summary], list[str]]
     """Returns the program's arguments, where names of photos cannot act as options or markup."""
     is_window: bool = False
-    """Whether it opens a window (on Linux), and ends when the window is closed."""
+    """Whether it opens a window on a display of Linux, and ends when that is closed."""
 
 
 def _notification(summary: Summary) -> list[str]:

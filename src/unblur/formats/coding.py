@@ -147,7 +147,7 @@ def _with_new_pictures(
     """Redraw the small pictures in a result; a note names those that still show the old photo."""
     codec = codec_of(photo.format)
     data, stale = encoded.data, list[str]()
-    with contextlib.suppress(ValueError):  # the container is damaged outside the pixels
+    with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
         redraw = _make_redraw(photo, pixels) if refresh else KEEP
         redrawn = codec.redraw(data, redraw, encoded.index)
         data = redrawn.data

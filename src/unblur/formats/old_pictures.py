@@ -37,13 +37,13 @@ the older one are exchanged."""
 
 @dataclass(frozen=True)
 class Redraw:
-    """Two functions that redraw an old picture with the new photo."""
+    """Two functions that make an old picture show the new photo."""
 
     pixels: Callable[[NDArray[np.uint8]], NDArray[np.uint8] | None]
     """Takes a picture, (h, w, 1 or 3); returns a new one of the same shape, or ``None`` if it
     cannot be redrawn."""
     jpeg: Callable[[bytes], bytes | None]
-    """Takes a JPEG file and its padding; returns as many bytes, or ``None``."""
+    """Takes a JPEG file and what follows it in its place; returns as many bytes, or ``None``."""
 
 
 KEEP = Redraw(lambda pixels: None, lambda data: None)

@@ -136,7 +136,7 @@ class Encoded:
     data: bytes
     notes: tuple[str, ...] = ()
     index: Any = None
-    """The parsed structure of ``data``, like `Photo.index`; ``None``: unknown."""
+    """The index of ``data``, as `Photo` has one of its container; ``None``: unknown."""
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,7 @@ class TiffFile:
         )
 
     def raw(self, entry: Entry) -> bytes:
-        """Return a field's stored bytes; raise `ValueError` if they are outside the file."""
+        """Return a field's stored values, or raise `ValueError` if they are outside the file."""
         if entry.start + entry.size > len(self.data):
             raise ValueError("points outside the file")
         return self.data[entry.start : entry.start + entry.size]

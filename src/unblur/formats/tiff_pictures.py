@@ -63,7 +63,7 @@ def _others(file: TiffFile, page: Page) -> Iterator[tuple[Directory, str]]:
 def _blocks(
     file: TiffFile, page: Page
 ) -> Iterator[tuple[Entry, Callable[[bytes, Redraw], Redrawn]]]:
-    """Yield the fields whose values contain JPEG pictures, and the functions to redraw them."""
+    """Yield the fields whose values hold JPEG pictures, and the functions to redraw these."""
     if entry := page.directory.entries.get(Tag.PHOTOSHOP):
         yield entry, old_pictures.in_photoshop_data
     start = file.value(page.directory, Tag.EXIF_IFD)
@@ -72,7 +72,7 @@ def _blocks(
 
 
 def _in_directory(file: TiffFile, directory: Directory, redraw: Redraw) -> bytes | None:
-    """Return a file with the picture of a directory redrawn; ``None`` if that is impossible."""
+    """Return a file with the picture of a directory redrawn; ``None`` if it cannot be."""
     if start := file.value(directory, Tag.JPEG_OFFSET):
         output = bytearray(file.data)
         place = slice(start, start + file.value(directory, Tag.JPEG_BYTE_COUNT))

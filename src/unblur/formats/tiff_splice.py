@@ -166,7 +166,7 @@ def _check_rest(original: TiffFile, result: TiffFile, page: Page) -> None:
 
 
 def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
-    """Yield start and stop of the bytes that must not change."""
+    """Yield start and stop of the bytes that must stay."""
     yield 0, 16 if file.is_big else 8  # the header
     entries, tags = page.directory.entries, place_tags(page.directory)
     replaced = {entries[tag].position for tag in tags if tag in entries}

@@ -42,7 +42,7 @@ def plan_copies(job: Job, options: Options) -> tuple[Pairs, tuple[str, ...]]:
     try:
         pairs = _find(job)
     except PhotoError as error:  # must not lose the result
-        return (), (f"its sidecars were not searched for: {error}",)
+        return (), (f"its sidecars were not looked for: {error}",)
     if options.sidecars or not pairs:
         return pairs, ()
     names = ", ".join(sorted(path.name for path, _ in pairs))

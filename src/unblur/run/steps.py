@@ -63,7 +63,7 @@ class FinishedPhoto:
     started: float
     comparison: drafts.Draft | None = None
     sidecars: Pairs = ()
-    """Files to copy, and the paths of their copies beside the result."""
+    """Files to be copied beside the result, and their places."""
 
     def __enter__(self) -> FinishedPhoto:
         return self
@@ -284,7 +284,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     """Make the folder or the backup for a result, and return notes for the user."""
     if job.target is None:
         return ()
-    _refuse_changed(job)  # otherwise the backup could be a copy of an edited file
+    _refuse_changed(job)  # or the backup would be a copy of somebody's edit
     if isinstance(job.target, Url):
         if options.keeps_backup:
             objects.copy(job.target, backup_of(job.target))

@@ -143,10 +143,10 @@ def make_folder(folder: Path) -> None:
 
 
 def keep_backup(path: Path, backup: Path) -> None:
-    """Give a file a second name (a hard link, or a copy), so that it survives being replaced.
+    """Give a file a second name, under which it stays when the first is replaced.
 
     Raises:
-        PhotoError: If that fails, or another file has the second name.
+        PhotoError: If that fails, or another file has that name.
     """
     if os.path.lexists(backup):
         if not keeps(backup, path):
