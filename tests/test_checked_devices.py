@@ -14,8 +14,8 @@ from fakes import PLAYED
 from unblur import config, doctor
 from unblur.cli import main
 from unblur.errors import DeviceError
-from unblur.models import self_tests
-from unblur.models.self_tests import VerdictFile
+from unblur.models import verdicts
+from unblur.models.verdicts import VerdictFile
 from unblur.network import checked_devices, device_kinds
 from unblur.network.checked_devices import CheckedDevices, key_of
 from unblur.network.config import SRNConfig
@@ -194,12 +194,12 @@ def test_a_folder_that_cannot_be_written_costs_only_the_memory(tests, file):
 
 def test_a_user_without_a_home_folder_gets_no_file(tests, monkeypatch):
     tests += [RIGHT, RIGHT]
-    monkeypatch.setattr(self_tests, "verdicts_file", lambda: config.NO_HOME / "self-tests.json")
+    monkeypatch.setattr(verdicts, "verdicts_file", lambda: config.NO_HOME / "self-tests.json")
     assert start()[0] == start()[0] == "other"
 
 
 def test_old_verdicts_are_forgotten(file, monkeypatch):
-    monkeypatch.setattr(self_tests, "MOST_VERDICTS", 3)
+    monkeypatch.setattr(verdicts, "MOST_VERDICTS", 3)
     for number in range(5):
         VerdictFile().put(f"device {number}", RIGHT)
     known = [VerdictFile().get(f"device {number}") for number in range(5)]

@@ -376,7 +376,7 @@ def _test(network: SRN, kind: DeviceKind) -> tuple[Verdict | None, Verdict | Non
     Returns:
         The verdict, the one that was remembered before, and why there is none.
     """
-    from unblur.models.self_tests import VerdictFile
+    from unblur.models.verdicts import VerdictFile
     from unblur.network.checked_devices import examine_again, key_of
 
     file = VerdictFile()

@@ -54,7 +54,7 @@ def load_deblurrer(
         UsageError: If the tile is too small, no device has the name, or ncnn is asked for on a GPU.
     """
     limit_openmp_spinning()
-    from unblur.models.self_tests import VerdictFile
+    from unblur.models.verdicts import VerdictFile
     from unblur.models.weights import Weights, load_network
     from unblur.network.backends import load_ncnn
     from unblur.network.checked_devices import CheckedDevices
