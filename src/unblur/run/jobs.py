@@ -11,7 +11,7 @@ from unblur.storage.places import FileState, Place
 
 @dataclass(frozen=True)
 class MaskFile:
-    """The file of a mask, and the hash of its content when the run was planned."""
+    """The file of a mask, and what it held when the run was planned."""
 
     path: Path
     digest: str

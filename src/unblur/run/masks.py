@@ -42,7 +42,7 @@ class Masks:
     place: Path | None = field(init=False, default=None)
     """The file or folder; ``None``: photos are deblurred everywhere."""
     _named: dict[str, list[Path]] = field(init=False, default_factory=lambda: defaultdict(list))
-    """The files in a folder, by their names without extensions."""
+    """The files of a folder, by their names without endings."""
     _known: dict[Path, MaskFile] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class Masks:
                 raise UsageError(str(error)) from error
 
     def is_mask(self, place: Place) -> bool:
-        """Return whether a file is the mask, or in the folder of masks."""
+        """Tell whether a file is the mask, or in the folder of masks."""
         if self.place is None or isinstance(place, Url):
             return False
         return identity(self.place) in (identity(place), identity(place.parent))
@@ -101,7 +101,7 @@ class Masks:
 
 
 def find_mask(path: Path, options: Options) -> MaskFile:
-    """Return the file of a mask, with the hash of its present content.
+    """Read what the file of a mask holds now.
 
     Raises:
         PhotoError: If the file cannot be read.

@@ -51,7 +51,7 @@ class LoadedPhoto:
     started: float
     """Time when reading began, by `time.monotonic`."""
     mask: Mask | None = None
-    """Where to deblur the photo; ``None``: everywhere."""
+    """Where to deblur it; ``None``: everywhere."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def load(job: Job, options: Options) -> LoadedPhoto:
     started = time.monotonic()
     data, state, attributes = _read(job, options)
     photo = _unless_left_alone(data, options) or coding.decode(data, options.max_pixels)
-    if options.format or options.strip_metadata:  # the result contains no other pictures
+    if options.format or options.strip_metadata:  # the result has no other pictures
         photo = replace(photo, companions=())
     if state:
         state = replace(state, content=content_of(data, photo.index))
@@ -137,7 +137,7 @@ def _unless_left_alone(data: bytes, options: Options) -> Photo | None:
     """Raise `LeftAlone` for a photo whose kind of blur is not wanted.
 
     Returns:
-        The photo, if it had to be decoded at full resolution.
+        The photo, if it had to be decoded as a whole to tell.
     """
     from unblur.blur import Kind, find_blur
     from unblur.formats import coding
