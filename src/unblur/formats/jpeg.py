@@ -109,7 +109,7 @@ def _read_subsampling(image: JpegImageFile) -> str:
 
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
-    """Encode new pixels with the original's tables and sampling, in its container."""
+    """Code new pixels with the original's tables and sampling, in its container."""
     original, notes = with_new_gain_maps(photo.container, photo.companions, encode)
     encoded = _encode(photo, original, pixels)
     return replace(encoded, notes=encoded.notes + notes)
