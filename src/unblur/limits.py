@@ -43,7 +43,7 @@ def refuse_excess(count: int, most: int, parts: str) -> None:
     if count > most:
         raise ExcessError(
             f"has more than {most:,} {parts}, far more than a photo needs; "
-            "if it is one, save it anew in an image editor"
+            "if it is one, save it again in an image editor"
         )
 
 

@@ -64,7 +64,7 @@ def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
 def decode_reduced(
     data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> tuple[Reduced, Photo | None]:
-    """Decode a photo as finely as `unblur.score` measures it, if its format can do so faster.
+    """Decode a photo at the resolution that `unblur.score` needs, if its format supports this.
 
     Args:
         data: The whole file.

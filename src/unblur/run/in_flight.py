@@ -114,7 +114,7 @@ class Place:
         """Bytes that the photo was admitted with: of its `FILE`, and of its `PIXELS`."""
 
     def hold_file(self, size: int) -> None:
-        """Wait until a file of so many bytes fits into the budget.
+        """Wait until a file of ``size`` bytes fits into the budget.
 
         Raises:
             InterruptedWaitError: If the run ends meanwhile.
