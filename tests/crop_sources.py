@@ -10,13 +10,13 @@ from scenes import make_scene, smeared
 
 from training.synthesis.overlays import draw_bank
 from training.synthesis.plan import largest_scene
-from training.synthesis.recipe import Recipe
+from training.synthesis.recipe import RECIPES
 from training.synthesis.scenes import gather_scenes
 from training.synthesis.sources import Pairs, Sources
 
 CPU = torch.device("cpu")
 SIZE, LONGEST = 48, 12.0
-LARGEST = largest_scene(Recipe(), SIZE, LONGEST)
+LARGEST = max(largest_scene(recipe, SIZE, LONGEST) for recipe in RECIPES.values())
 
 
 def scenes_of(*photos, is_coded=False):
