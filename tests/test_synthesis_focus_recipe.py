@@ -10,6 +10,7 @@ import pytest
 import torch
 from crop_sources import LONGEST, PLAIN, SIZE, batch_of, shift_between, sources_of
 
+from training.synthesis import focus
 from training.synthesis.plan import draw_sizes
 from training.synthesis.recipe import (
     DEPTHS,
@@ -106,6 +107,21 @@ def test_light_from_beyond_the_crop_comes_in_as_far_as_spots_reach():
         sizes = draw_sizes(FOCUS_RECIPE, SIZE, FOCUS_RECIPE.longest, random.Random(seed))
         reach = lenses.largest * lenses.most_stretch**0.5 + FOCUS_RECIPE.longest / 2
         assert sizes.margin >= reach * sizes.scale
+
+
+@pytest.mark.parametrize("kind", UNFOCUSED)
+def test_radii_are_those_of_the_photo_that_is_seen_even_if_the_camera_shrinks_it(kind, monkeypatch):
+    largest = []
+    spots = focus.spots
+
+    def note(lens, radius, most):
+        largest.append(most)
+        return spots(lens, radius, most)
+
+    monkeypatch.setattr(focus, "spots", note)
+    recipe = dataclasses.replace(ONLY_FOCUS, shrunk_photo_share=1, photo_shrinks=(1.5,))
+    batch_of(kind, recipe, count=2)
+    assert set(largest) == {1.5 * FOCUS_RECIPE.lenses.largest}
 
 
 def test_spots_of_lamps_stay_as_bright_as_they_were_recorded():
