@@ -133,6 +133,13 @@ def test_a_stretched_spot_is_longest_along_its_axis():
     assert (longer / shorter).sqrt() == pytest.approx(1.25, rel=0.02)
 
 
+def test_the_axis_does_not_turn_spots_that_are_not_stretched():
+    lens = dataclasses.replace(lens_of("pentagon"), axis=of_all(0.6))
+    assert torch.allclose(
+        spots(lens, RADII, LARGEST), spots(lens_of("pentagon"), RADII, LARGEST), atol=1e-3
+    )
+
+
 def test_spots_in_front_of_the_focus_are_upside_down_with_fringes_of_the_other_colour():
     far = spots(lens_of("pentagon"), RADII, LARGEST)
     near = spots(lens_of("pentagon"), -RADII, LARGEST)
@@ -163,6 +170,7 @@ def test_drawn_lenses_have_the_shares_and_ranges_that_were_asked_for():
     assert 1.23 < lens.stretch.max() <= 1.25
     apart = lens.fringe.amax(1) - lens.fringe.amin(1)
     assert 0.8 < apart.max() <= 1
+    assert lens.fringe.mean(1) == pytest.approx(0, abs=1e-6)
     radii = draw_radii(4000, random, lenses)
     assert radii.quantile(torch.tensor([0.0, 0.5, 1.0])).tolist() == pytest.approx(
         [0.5, 1.9, 6.0], abs=0.15

@@ -230,6 +230,17 @@ def test_a_sheet_shows_the_middle_of_every_picture():
     assert (sheet[10, 10, 0], sheet[10, 50, 0], sheet[34, 10, 0]) == (200, 10, 10)
 
 
+def test_a_step_is_one_graph_for_the_compiler(trainer):
+    try:
+        judge = torch.compile(trainer._judge, dynamic=False, backend="eager", fullgraph=True)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    blurred = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8)
+    sharp = blurred.roll(1, 3)
+    loss, *_ = judge(blurred, sharp)
+    assert loss.item() == pytest.approx(trainer._judge(blurred, sharp)[0].item())
+
+
 def squared_error(blurred, sharp):
     return [(blurred - sharp).square().mean()]
 

@@ -17,33 +17,22 @@ from training.judging.inference import deblur_all, unchanged
 from training.judging.judges import Subject, judge_defocused
 
 CPU = torch.device("cpu")
-PINNED_SQUARES = [
-    0.869,
-    1.051,
-    1.071,
-    0.812,
-    1.038,
-    0.813,
-    0.967,
-    1.305,
-    0.845,
-    1.081,
-    1.024,
-    1.046,
-]
+SEEDS = (1, 2, 5, 9)
+"""Of a disc, a Gaussian, an octagon and a heptagon."""
+PINNED_SQUARES = [0.812, 1.038, 0.813, 0.967, 1.305, 0.845, 0.99, 0.974, 0.961, 0.822, 1.051, 1.184]
 PINNED_MIDDLES = [
-    0.1122,
-    0.0893,
-    0.0873,
     0.1053,
     0.0786,
     0.1053,
     0.1697,
     0.1263,
     0.1936,
-    0.1548,
-    0.1632,
-    0.1598,
+    0.1064,
+    0.1084,
+    0.11,
+    0.1449,
+    0.1078,
+    0.0932,
 ]
 
 
@@ -89,7 +78,7 @@ def test_sharp_photos_have_noise_and_coding_and_must_stay_so(photos):
 
 def test_the_spots_of_the_sets_are_those_of_all_earlier_figures():
     half_widths, middles = [], []
-    for seed in range(4):
+    for seed in SEEDS:
         kernels = draw_kernels(2.0, np.random.default_rng(seed))
         places = np.arange(kernels.shape[1]) - kernels.shape[1] // 2
         half_widths += (kernels.sum(1) * places**2).sum(1).tolist()
