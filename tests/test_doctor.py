@@ -59,7 +59,7 @@ def test_a_machine_with_nothing_but_a_cpu_is_well():
     assert result.stderr == ""
     assert "All is well." in result.stdout
     assert said["torch"] == torch.__version__
-    assert said["--device auto"] == "uses cpu: torch sees no GPU"
+    assert said["--device auto"] == "uses cpu: there is no GPU that torch or ncnn can use"
     assert "correct, tested in" in said["cpu"]
     assert "tiles of" in said["cpu"]
     assert said["srn-compact"].endswith("MB)")

@@ -76,7 +76,7 @@ class Engine:
     """``auto``, or a name in `unblur.network.device_kinds.KINDS`, optionally with the number of a
     device: ``cuda:1``."""
     backend: Literal["auto", "torch", "ncnn"] = "auto"
-    """The library that computes on a CPU; see `unblur.network.backends`."""
+    """The library that computes; see `unblur.network.backends`."""
     tile: int | Literal["auto"] = "auto"
     """Side of the largest tile, a square, in pixels; ``auto``: as large as fits into memory."""
     strength: float = 1.0

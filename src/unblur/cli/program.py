@@ -187,7 +187,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=click.Choice(["auto", "torch", "ncnn"]),
     default=Engine.backend,
     show_default=True,
-    help="Library that computes on the CPU.",
+    help="Library that computes; torch or ncnn on CPUs, ncnn on GPUs with Vulkan.",
 )
 @click.option(
     "--tile",
