@@ -234,6 +234,30 @@ def test_a_device_that_computes_wrongly_is_not_used(real, network, monkeypatch):
 
 
 @needs_driver
+def test_after_a_failure_of_the_driver_the_cpu_goes_on(network, monkeypatch):
+    from unblur.network.vulkan_network import VulkanNetwork
+
+    def fail(*_):
+        raise RuntimeError("Vulkan error -1 in change")
+
+    monkeypatch.setattr(VulkanNetwork, "_run_graph", fail)
+    notes, picture = [], make_pixels(20, 20)
+    devices = OneDevice(VULKAN, "auto")
+    deblurrer = Deblurrer(network, Engine(device="vulkan"), devices=devices, warn=notes.append)
+    assert deblurrer(picture).shape == picture.shape
+    assert deblurrer.used["device"] == "cpu"
+    assert notes == ["Vulkan error -1 in change on vulkan: going on with the CPU"]
+
+
+def test_devices_of_unknown_types_are_used_by_name_only(gpus):
+    unknown = VulkanGpu(0, "mystery", "1.0.0", -1)
+    gpus(unknown)
+    assert unknown.is_software
+    assert choose_device("vulkan") is VULKAN
+    assert choose_device("auto") is not VULKAN
+
+
+@needs_driver
 @pytest.mark.parametrize("is_alive", [True, False])
 def test_a_device_that_ended_the_program_is_not_tried_again(real, network, monkeypatch, is_alive):
     def end(*_):

@@ -94,6 +94,8 @@ def largest_side(network: Network, kind: DeviceKind, backend: Backend = "torch")
     most = MOST_CPU_SIDE_PX if kind is CPU else MOST_SIDE_PX
     if not kind.is_automatic(torch):  # a program that plays a GPU, and is slow
         most = SMALLEST_TILE_PX
+    if kind.library == "ncnn":  # fewer sizes, because each has a verdict of its own
+        return max(SMALLEST_TILE_PX, 1 << min(most, tile).bit_length() - 1)
     return max(SMALLEST_TILE_PX, min(most, tile) // (2 * TILE_STEP_PX) * 2 * TILE_STEP_PX)
 
 

@@ -16,8 +16,9 @@ from unblur.main_memory import free_main_memory
 from unblur.network import ncnn_library
 
 INTEGRATED, SOFTWARE = 1, 3
-"""ncnn's numbers for types of devices; 0 has its own memory, and 2 is a part of a real one."""
-TYPES_BY_SPEED = 0, 2, INTEGRATED, SOFTWARE
+"""Two of ncnn's numbers for types of devices."""
+REAL_BY_SPEED = 0, 2, INTEGRATED
+"""Types that compute by themselves: a graphics card, a share of one, a part of the processor."""
 NVIDIA = 0x10DE
 """Its number in the list of makers of PCI devices."""
 MAIN_MEMORY_SHARE = 0.6
@@ -46,8 +47,13 @@ class VulkanGpu:
 
     @property
     def is_software(self) -> bool:
-        """Whether the CPU does the work; `unblur` is faster there without Vulkan."""
-        return self.type == SOFTWARE
+        """Whether the CPU does the work, or may do it; `unblur` is faster there without Vulkan."""
+        return self.type not in REAL_BY_SPEED
+
+    @property
+    def rank(self) -> int:
+        """Place of the type; the fastest has 0."""
+        return len(REAL_BY_SPEED) if self.is_software else REAL_BY_SPEED.index(self.type)
 
     @property
     def shares_memory(self) -> bool:
@@ -65,7 +71,7 @@ def _load_drivers() -> tuple[VulkanGpu, ...]:
     """Load the drivers of all devices, which takes up to 0.2 seconds, and describe the devices."""
     try:
         ncnn = ncnn_library.load_ncnn()
-    except DeviceError:  # damaged; the CPU says so
+    except DeviceError:  # damaged; a run on the CPU says so
         return ()
     if not hasattr(ncnn, "create_gpu_instance"):  # built without Vulkan
         return ()
@@ -73,7 +79,7 @@ def _load_drivers() -> tuple[VulkanGpu, ...]:
         ncnn.create_gpu_instance()
         count = ncnn.get_gpu_count()
     found = [_describe(ncnn.get_gpu_info(index), index) for index in range(count)]
-    return tuple(sorted(found, key=lambda gpu: TYPES_BY_SPEED.index(gpu.type)))
+    return tuple(sorted(found, key=lambda gpu: gpu.rank))
 
 
 def _describe(info: Any, index: int) -> VulkanGpu:  # noqa: ANN401 (ncnn has no types)
@@ -132,6 +138,11 @@ _OUTPUT = threading.Lock()
 @contextmanager
 def _without_messages() -> Iterator[None]:
     """Drop what C libraries write to standard error: ncnn describes each device there."""
+    try:
+        os.fstat(2)
+    except OSError:  # closed, as in a program without a terminal on Windows
+        yield
+        return
     with _OUTPUT:
         kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
         try:
