@@ -146,17 +146,17 @@ def _with_new_pictures(
 ) -> Encoded:
     """Redraw the small pictures in a result, and note those that still show the old photo."""
     codec = codec_of(photo.format)
-    data, stale = encoded.data, list[str]()
+    data, stale = encoded.data, [*encoded.stale]
     with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
         redraw = _make_redraw(photo, pixels) if refresh else KEEP
         redrawn = codec.redraw(data, redraw, encoded.index)
         data = redrawn.data
         stale += redrawn.stale
     with contextlib.suppress(ValueError):
-        new = {GAIN_MAP} if any(other.pixels is not None for other in photo.companions) else set()
-        stale += [
-            name for name in codec.old_pictures(photo.container, photo.index) if name not in new
-        ]
+        pixels_of_others = [other.pixels for other in photo.companions]
+        are_new = pixels_of_others and all(other is not None for other in pixels_of_others)
+        old = codec.old_pictures(photo.container, photo.index)
+        stale += [name for name in old if not (are_new and name == GAIN_MAP)]
     return replace(encoded, data=data, notes=encoded.notes + describe(stale))
 
 

@@ -39,7 +39,7 @@ def choose_device(name: str) -> DeviceKind:
     if number >= (count := kind.count(torch)):
         names = one_of([kind.numbered(number).name for number in range(count)])
         raise DeviceError(f"device {name} is not available: there is only {names}")
-    return kind if kind is device_kinds.CPU else kind.numbered(number)
+    return kind.numbered(number)
 
 
 def kind_of(device: torch.device) -> DeviceKind:
