@@ -290,11 +290,18 @@ def test_photoshops_thumbnail_shows_the_new_photo(name):
         assert new.endswith(other) == place.endswith(other)
 
 
-def test_a_thumbnail_of_old_photoshop_with_exchanged_colours_stays():
-    payload = b"Photoshop 3.0\0" + resource(small(OLD[..., ::-1]), b"\x04\x09")
-    result = encoded(add_segment(jpeg_markers.APP13, payload))
-    assert payload in result.data
-    assert result.notes == ("still as in the old photo: Photoshop's thumbnail",)
+def test_a_thumbnail_of_old_photoshop_keeps_its_exchanged_colours():
+    place = resource(small(OLD[..., ::-1]), b"\x04\x09")
+    result = encoded(add_segment(jpeg_markers.APP13, b"Photoshop 3.0\0" + place))
+    at = result.data.index(b"8BIM")
+    new = result.data[at : at + len(place)]
+    assert result.notes == ()
+    shown = Image.open(io.BytesIO(new[place.index(b"\xff\xd8") :]))
+    assert is_new(Image.fromarray(np.asarray(shown)[..., ::-1]))
+    kept = encoded(
+        add_segment(jpeg_markers.APP13, b"Photoshop 3.0\0" + place), refresh_thumbnail=False
+    )
+    assert kept.notes == ("still as in the old photo: Photoshop's thumbnail",)
 
 
 def jfif(head, picture):
