@@ -64,6 +64,8 @@ class FinishedPhoto:
     comparison: drafts.Draft | None = None
     sidecars: Pairs = ()
     """Files to be copied beside the result, and their places."""
+    keeps_backup: bool = False
+    """Whether the original, which the result replaces, stays under the name of its backup."""
 
     def __enter__(self) -> FinishedPhoto:
         return self
@@ -213,8 +215,11 @@ def finish(
     draft = _draft(job.target, encoded.data, marked, options.preserve_times)
     target_state = draft.state and replace(draft.state, content=content)
     outcome = replace(outcome, target_state=target_state)
+    finished = FinishedPhoto(
+        outcome, draft, loaded.started, sidecars=sidecars, keeps_backup=options.keeps_backup
+    )
     if job.comparison is None or picture is None:
-        return FinishedPhoto(outcome, draft, loaded.started, sidecars=sidecars)
+        return finished
     try:
         comparison = _draft(job.comparison, picture, attributes and attributes.stripped())
     except PhotoError:
@@ -222,7 +227,7 @@ def finish(
             raise
     state = comparison.state and replace(comparison.state, content=content_of(picture))
     outcome = replace(outcome, comparison_state=state)
-    return FinishedPhoto(outcome, draft, loaded.started, comparison, sidecars)
+    return replace(finished, outcome=outcome, comparison=comparison)
 
 
 def _draft(
@@ -281,20 +286,16 @@ def drawing_bytes(options: Options) -> int:
 
 
 def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
-    """Make the folder or the backup for a result, and return notes for the user."""
+    """Make the folder for a result, and return notes for the user."""
     if job.target is None:
         return ()
-    _refuse_changed(job)  # or the backup would be a copy of somebody's edit
+    _refuse_changed(job)
     if isinstance(job.target, Url):
-        if options.keeps_backup:
-            objects.copy(job.target, backup_of(job.target))
         return ()
     if not options.in_place:
         drafts.make_folder(job.target.parent)
         return ()
     is_shared = has_other_links(job.target)
-    if options.keeps_backup:
-        drafts.keep_backup(job.target, backup_of(job.target))
     return ("other names of the file (hard links) keep the original",) if is_shared else ()
 
 
@@ -315,7 +316,18 @@ def publish(finished: FinishedPhoto) -> Outcome:
         _refuse_changed(job)
         if finished.comparison:
             comparison = finished.comparison.publish(job.replaces_comparison)
-        target = finished.draft.publish(job.replaces)
+        target = _publish(finished)
     notes = finished.outcome.notes + copy_sidecars(finished.sidecars)
     seconds = time.monotonic() - finished.started
     return replace(finished.outcome, notes=notes, seconds=seconds).published(target, comparison)
+
+
+def _publish(finished: FinishedPhoto) -> FileState | None:
+    """Give a result its name; keep the original under another one if it is to stay."""
+    job, draft = finished.outcome.job, finished.draft
+    if not (finished.keeps_backup and job.target):
+        return draft.publish(job.replaces)
+    if isinstance(job.target, Url):
+        objects.copy(job.target, backup_of(job.target))
+        return draft.publish(job.replaces)
+    return drafts.replace_with_backup(draft, job.target, backup_of(job.target))
