@@ -1,7 +1,7 @@
-"""Pictures that belong to a photo and are deblurred with it, such as a gain map.
+"""Deblur the companions of a photo: pictures that belong to it, such as a gain map.
 
-A gain map says where a photo is brighter on a screen of high dynamic range than its pixels tell.
-It was made of the blurred photo: kept as it was, it would light a lamp's streak that is gone.
+A gain map says where a photo is brighter on an HDR screen than its pixels. It was made from the
+blurred photo: if it did not change, it would light a lamp's streak that is gone.
 benchmarks/README.md compares ways to change it.
 """
 
@@ -24,7 +24,7 @@ File = TypeVar("File")
 """A photo's file, as its format's module holds it."""
 
 MOST_COMPANIONS = 4
-"""In one photo; further ones stay as they are."""
+"""Most companions in one photo; further ones are not changed."""
 
 
 def decode_companions(
