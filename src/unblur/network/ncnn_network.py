@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from unblur.main_memory import return_freed_memory
+from unblur.network.backends import FAST_KERNEL
 from unblur.network.bands import LineBuffers
 from unblur.network.ncnn_graph import (
+    KERNEL,
     Layer,
     convolution,
     doubling_kernels,
@@ -68,6 +70,9 @@ class Convolutions:
         self._allocator.set_size_compare_ratio(0)  # reuse blocks that are much larger, too
         self._net = ncnn.Net()
         _set_options(self._net.opt)
+        # For a product of matrices, each pixel is copied once for each of a kernel's places.
+        largest = max(layer.parameters[KERNEL] for layer in layers)
+        self._net.opt.use_sgemm_convolution = largest <= FAST_KERNEL
         everything = [part for layer in layers for part in (input_layer(layer.inputs[0]), layer)]
         weights = _Reader(graph_weights(everything))
         if self._net.load_param_mem(graph_text(everything)) or self._net.load_model(weights):
