@@ -13,7 +13,8 @@ pytest.importorskip("ncnn")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is there on Linux only")
 
 DEBLUR = """\
-import json, resource, sys
+import json, re, sys
+from pathlib import Path
 import numpy as np, psutil, torch
 from unblur.network.config import SRNConfig
 from unblur.network.deblurrer import Deblurrer
@@ -32,7 +33,8 @@ photo = np.random.default_rng(0).integers(0, 256, (480, 320, 3), np.uint8)
 needs = photo_needs(photo, config, torch.float32, CPU, backend="ncnn")
 before = psutil.Process().memory_info().rss
 Deblurrer(network, engine)(photo)
-taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - before
+status = Path("/proc/self/status").read_text()  # getrusage counts the parent process, too
+taken = (int(re.search(r"VmHWM:\\s+([0-9]+) kB", status)[1]) << 10) - before
 print(json.dumps([taken, needs.total(tile) - needs.there]))
 """
 
@@ -43,4 +45,4 @@ def test_a_photo_takes_no_more_memory_than_is_told(shape):
     command = [sys.executable, "-c", DEBLUR, json.dumps(values), "192"]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     taken, told = json.loads(answer.stdout)
-    assert 0.2 * told <= taken <= told, (taken, told)
+    assert 0.3 * told <= taken <= told, (taken, told)
