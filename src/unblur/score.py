@@ -29,6 +29,8 @@ REACH_PX = 32
 Offsets = tuple[tuple[tuple[int, int], ...], ...]
 """For each direction, and each distance in it: rows down, 0 or more, and columns across."""
 
+_PART_BYTES = 1 << 20
+"""Size of the lines that are reduced at once: they stay in the cache of a core."""
 _TILE_PX = 32
 _DISTANCES = (1, 2, 4, 8, 16, REACH_PX)
 """Distances between compared pixels, in pixels."""
@@ -98,15 +100,19 @@ def read_luma(pixels: NDArray[Any]) -> NDArray[np.int16]:
     """Return the luma of the reduced photo, (H, W), from 0 to `_WHITE`."""
     height, width, channels = pixels.shape
     factor = reduction(width, height)
-    rows, columns = height // factor * factor, width // factor * factor
-    total = np.zeros((rows // factor, columns // factor, channels), np.float32)
-    for y in range(factor):
-        for x in range(factor):
-            total += pixels[y:rows:factor, x:columns:factor]
+    rows, columns = height // factor, width // factor
     # ITU-R BT.601, as in JPEG, so that JPEG's own luma gives the same score.
     weights = np.array([0.299, 0.587, 0.114] if channels == 3 else [1], np.float32)
     white = np.iinfo(pixels.dtype).max * factor**2
-    luma: NDArray[np.int16] = np.rint(total @ weights * (_WHITE / white)).astype(np.int16)
+    across = np.tile(weights * np.float32(_WHITE / white), factor)
+    luma = np.empty((rows, columns), np.int16)
+    step = max(1, _PART_BYTES // max(1, columns * across.nbytes))
+    for top in range(0, rows, step):
+        part = pixels[top * factor : min(top + step, rows) * factor, : columns * factor]
+        total = part[::factor].astype(np.float32)
+        for line in range(1, factor):
+            total += part[line::factor]
+        luma[top : top + step] = np.rint(total.reshape(len(total), columns, across.size) @ across)
     return luma
 
 
