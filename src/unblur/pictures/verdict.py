@@ -44,13 +44,17 @@ class Verdict:
         return ""
 
 
-def judge(pair: Pair) -> Verdict:
+def judge(pair: Pair, blur: Blur | None = None) -> Verdict:
     """Judge a photo beside its result.
 
     A photo with some sharp edges, of which much changed, is not called sharp: the network leaves
     sharp photos as they are.
+
+    Args:
+        pair: The photo and its result.
+        blur: How the photo is blurred, if that is known already.
     """
-    blur, changed = find_blur(pair.before.pixels), round(pair.change.share, 3)
+    blur, changed = blur or find_blur(pair.before.pixels), round(pair.change.share, 3)
     if blur.kind is Kind.SHARP and changed >= LITTLE:
         blur = replace(blur, kind=Kind.UNCLEAR)
     return Verdict(blur, changed)
