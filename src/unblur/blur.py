@@ -57,9 +57,9 @@ _FINE, _COARSE = ((0.8, 0.5), (0.3, 0.5)), ((0.95, 0.3), (0.7, 0.2))
 focus, by the share of the rise and of the contours (the sharpest ones)."""
 _FACTOR, _POWERS = 0.376, (0.738, -0.33, -0.146, 1.063)
 """The length is the product of these widths, each to its power, and of the factor."""
-_LONG_PX = 26.0
+_LONG_PX = 22.0
 """Larger last widths are those of longer motions than this was chosen on."""
-_LONG, _WIDE_PX, _LONG_FACTOR = ((0.6, 0.2),), 7.0, 1.15
+_LONG, _WIDE_PX, _LONG_FACTOR = ((0.6, 0.2),), 7.0, 1.22
 """What a longer motion is told by, where it is measured, and its length in such widths."""
 
 
@@ -122,8 +122,7 @@ class Contours:
     @cached_property
     def are_strong(self) -> NDArray[np.bool_]:
         """Whether there is a strong contour, (directions, tiles)."""
-        are_strong: NDArray[np.bool_] = self.contrasts.max(axis=1) > self.least
-        return are_strong
+        return np.asarray(self.contrasts.max(axis=1) > self.least)
 
     @property
     def are_enough(self) -> bool:
@@ -276,7 +275,7 @@ def _excesses(sides: Contours, shares: tuple[tuple[float, float], ...]) -> NDArr
     taken = sides.in_focus()
     widths = [np.quantile(sides.widths(rise)[:, taken], share, axis=1) for rise, share in shares]
     wide, narrow = np.array(widths).T
-    return np.sqrt(np.maximum(wide**2 - _NARROW * narrow**2, 1.0))
+    return np.asarray(np.sqrt(np.maximum(wide**2 - _NARROW * narrow**2, 1.0)))
 
 
 def _tile_widths(

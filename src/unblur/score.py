@@ -140,7 +140,7 @@ def smoothed(luma: NDArray[np.int16]) -> NDArray[np.int16]:
 
 def tile_rows(luma: NDArray[np.int16]) -> int:
     """Return the number of rows of tiles in a photo's luma."""
-    return (luma.shape[0] - REACH_PX) // _TILE_PX
+    return (len(luma) - REACH_PX) // _TILE_PX
 
 
 def largest_contrasts(

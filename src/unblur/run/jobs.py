@@ -11,9 +11,9 @@ from unblur.storage.places import FileState, Place
 
 @dataclass(frozen=True)
 class MaskFile:
-    """The file of a mask, and what it held when the run was planned."""
+    """A mask's file or object, and what it held when the run was planned."""
 
-    path: Path
+    place: Place
     digest: str
     """See `unblur.run.masks.digest_of`."""
 

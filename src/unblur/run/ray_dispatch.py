@@ -322,11 +322,11 @@ def _sample(sources: Iterable[Place | None]) -> list[Path]:
 
 def _absolute(job: Job) -> Job:
     """Return a job with absolute paths, for a process that runs in another folder."""
-    source, target, comparison = (
+    source, target, comparison, drawn = (
         place.absolute() if isinstance(place, Path) else place
-        for place in (job.source, job.target, job.comparison)
+        for place in (job.source, job.target, job.comparison, job.mask and job.mask.place)
     )
-    mask = job.mask and replace(job.mask, path=job.mask.path.absolute())
+    mask = job.mask and replace(job.mask, place=drawn or job.mask.place)
     return replace(job, source=source, target=target, comparison=comparison, mask=mask)
 
 
