@@ -122,7 +122,8 @@ class Contours:
     @cached_property
     def are_strong(self) -> NDArray[np.bool_]:
         """Whether there is a strong contour, (directions, tiles)."""
-        return np.asarray(self.contrasts.max(axis=1) > self.least)
+        are_strong: NDArray[np.bool_] = np.asarray(self.contrasts.max(axis=1) > self.least)
+        return are_strong
 
     @property
     def are_enough(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from unblur.run.ignored import IN_THE_CLOUD
 from unblur.storage.places import FileState, Place

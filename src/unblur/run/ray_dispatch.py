@@ -322,11 +322,13 @@ def _sample(sources: Iterable[Place | None]) -> list[Path]:
 
 def _absolute(job: Job) -> Job:
     """Return a job with absolute paths, for a process that runs in another folder."""
-    source, target, comparison, drawn = (
+    source, target, comparison = (
         place.absolute() if isinstance(place, Path) else place
-        for place in (job.source, job.target, job.comparison, job.mask and job.mask.place)
+        for place in (job.source, job.target, job.comparison)
     )
-    mask = job.mask and replace(job.mask, place=drawn or job.mask.place)
+    mask = job.mask
+    if mask and isinstance(mask.place, Path):
+        mask = replace(mask, place=mask.place.absolute())
     return replace(job, source=source, target=target, comparison=comparison, mask=mask)
 
 
