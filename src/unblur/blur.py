@@ -158,12 +158,13 @@ class Contours:
 
     def in_focus(self) -> NDArray[np.bool_]:
         """Return which tiles are in focus, (tiles,), where the contours are two `sides`."""
-        are_sharp = self.widths(_RISE)[1] <= _IN_FOCUS * self.sharp_widths[1]
-        both = self.are_strong.all(axis=0)
-        for taken in (both & are_sharp, both):
+        across, along = self.are_strong
+        both = np.logical_and(across, along)
+        in_focus = self.widths(_RISE)[1] <= _IN_FOCUS * float(self.sharp_widths[1])
+        for taken in (np.logical_and(both, in_focus), both):
             if taken.sum() >= FEWEST_TILES:
                 return taken
-        return self.are_strong[0]
+        return np.asarray(across)
 
 
 def find_blur(pixels: NDArray[np.uint8] | NDArray[np.uint16], factor: int = 1) -> Blur:
