@@ -161,10 +161,8 @@ class Contours:
         across, along = self.are_strong
         both = np.logical_and(across, along)
         in_focus = self.widths(_RISE)[1] <= _IN_FOCUS * float(self.sharp_widths[1])
-        for taken in (np.logical_and(both, in_focus), both):
-            if taken.sum() >= FEWEST_TILES:
-                return taken
-        return np.asarray(across)
+        choices: list[NDArray[np.bool_]] = [np.logical_and(both, in_focus), both, across]
+        return next((taken for taken in choices if taken.sum() >= FEWEST_TILES), across)
 
 
 def find_blur(pixels: NDArray[np.uint8] | NDArray[np.uint16], factor: int = 1) -> Blur:
