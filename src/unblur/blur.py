@@ -46,7 +46,7 @@ second."""
 _SHARPEST_SHARE, _SHALLOW = 0.02, 0.26
 """The photo has a soft background if this share of the strong contours is less wide than that share
 of their median width: a lens out of focus leaves no such contours."""
-_SOFT_PX = 4.2
+_SOFT_PX = 3.8
 """Least width of the sharpest contours in front of a soft background that are not sharp."""
 _IN_FOCUS = 2.0
 """A tile is in focus if its contours along the motion are at most so many times the sharp ones."""
@@ -57,9 +57,9 @@ _FINE, _COARSE = ((0.8, 0.5), (0.3, 0.5)), ((0.95, 0.3), (0.7, 0.2))
 focus, by the share of the rise and of the contours (the sharpest ones)."""
 _FACTOR, _POWERS = 0.376, (0.738, -0.33, -0.146, 1.063)
 """The length is the product of these widths, each to its power, and of the factor."""
-_LONG_PX = 22.0
+_LONG_PX = 28.0
 """Larger last widths are those of longer motions than this was chosen on."""
-_LONG, _WIDE_PX, _LONG_FACTOR = ((0.6, 0.2),), 7.0, 1.22
+_LONG, _WIDE_PX, _LONG_FACTOR = ((0.6, 0.2),), 7.0, 1.2
 """What a longer motion is told by, where it is measured, and its length in such widths."""
 
 
