@@ -132,6 +132,12 @@ def test_ncnn_computes_where_it_is_faster(wanted, kind, precision, is_there, exp
     assert choose_backend(wanted, kind, precision).backend == expected
 
 
+def test_torch_computes_networks_with_large_kernels(monkeypatch):
+    monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)
+    assert choose_backend("auto", CPU, torch.float32, kernel=5).backend == "torch"
+    assert choose_backend("ncnn", CPU, torch.float32, kernel=5).backend == "ncnn"
+
+
 def test_the_choice_of_the_library_is_explained(monkeypatch):
     monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: False)
     reasons = {
@@ -141,8 +147,9 @@ def test_the_choice_of_the_library_is_explained(monkeypatch):
         choose_backend("auto", CPU, torch.float32).reason,
     }
     monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)
+    reasons.add(choose_backend("auto", CPU, torch.float32, kernel=5).reason)
     reasons.add(choose_backend("auto", CPU, torch.float32).reason)
-    assert len(reasons) == 5
+    assert len(reasons) == 6
     assert any("unblur[ncnn]" in reason for reason in reasons)
 
 

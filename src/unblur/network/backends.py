@@ -15,6 +15,8 @@ from unblur.network import ncnn_library
 from unblur.network.device_kinds import CPU, DeviceKind
 
 Backend: TypeAlias = Literal["torch", "ncnn"]
+FAST_KERNEL = 3
+"""ncnn has a fast algorithm for kernels of this side only."""
 NCNN_SQUARE_PX = 4
 """ncnn computes whole squares of this side, also where fewer rows are needed."""
 
@@ -28,13 +30,16 @@ class Choice:
     """Why this one, as the end of a sentence."""
 
 
-def choose_backend(wanted: str, kind: DeviceKind, precision: torch.dtype) -> Choice:
+def choose_backend(
+    wanted: str, kind: DeviceKind, precision: torch.dtype, kernel: int = FAST_KERNEL
+) -> Choice:
     """Choose the library that computes on a device.
 
     Args:
         wanted: ``torch``, ``ncnn``, or ``auto``: the faster one that is installed.
         kind: The device.
         precision: Type that convolutions compute in there.
+        kernel: Side of the network's kernels in pixels.
     """
     if kind is not CPU:
         return Choice(kind.library, "it computes on GPUs")
@@ -44,6 +49,8 @@ def choose_backend(wanted: str, kind: DeviceKind, precision: torch.dtype) -> Cho
         return Choice("torch", "this CPU computes fastest in bfloat16")
     if wanted == "ncnn":
         return Choice("ncnn", "chosen by --engine")
+    if kernel != FAST_KERNEL:
+        return Choice("torch", f"it is faster for kernels of {kernel}x{kernel} pixels")
     if ncnn_library.has_ncnn():
         return Choice("ncnn", "it is faster than torch in float32")
     return Choice("torch", "ncnn would be faster; to install it: pip install 'unblur[ncnn]'")

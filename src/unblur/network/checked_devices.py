@@ -108,7 +108,8 @@ class CheckedDevices:
         Raises:
             DeviceError: If ncnn was asked for, and computes wrongly or cannot be loaded.
         """
-        choice = choose_backend(self._wanted, kind, precision)
+        kernel = self._network.config.kernel
+        choice = choose_backend(self._wanted, kind, precision, kernel)
         if kind is CPU and choice.backend == "ncnn" and not self._can_use_ncnn():
             return "torch"
         self._tell(f"{kind.shown(torch)} computes with {choice.backend}: {choice.reason}")

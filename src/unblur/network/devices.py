@@ -47,7 +47,7 @@ def choose_device(name: str, library: str = "auto") -> DeviceKind:
     if number >= (count := kind.count(torch)):
         names = one_of([kind.numbered(number).name for number in range(count)])
         raise DeviceError(f"device {name} is not available: there is only {names}")
-    return kind if kind is device_kinds.CPU else kind.numbered(number)
+    return kind.numbered(number)
 
 
 def require_library(engine: Engine) -> None:
@@ -185,7 +185,11 @@ def available_cores() -> int:
 
 def affinity_cores() -> int:
     """Return the number of logical cores that this process may run on."""
-    process = psutil.Process()
+    try:
+        process = psutil.Process()
+    except (OSError, psutil.Error):  # a sandbox without /proc
+        ask = getattr(os, "sched_getaffinity", None)
+        return len(ask(0)) if ask else os.cpu_count() or 1
     # macOS has no affinity.
     cores = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count()
     return cores or 1

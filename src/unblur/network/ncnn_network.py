@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from unblur.main_memory import return_freed_memory
+from unblur.network.backends import FAST_KERNEL
 from unblur.network.bands import LineBuffers
 from unblur.network.ncnn_graph import (
+    KERNEL,
     Layer,
     convolution,
     doubling_kernels,
@@ -47,6 +49,9 @@ class Convolutions:
         compute_in_float32(self._net.opt)
         # It is slower for 32 channels, and it rounds more.
         self._net.opt.use_winograd63_convolution = False
+        # For a product of matrices, each pixel is copied once for each of a kernel's places.
+        largest = max(int(layer.parameters[KERNEL]) for layer in layers)
+        self._net.opt.use_sgemm_convolution = largest <= FAST_KERNEL
         everything = [part for layer in layers for part in (input_layer(layer.inputs[0]), layer)]
         load_graph(self._net, everything)
 
