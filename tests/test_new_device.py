@@ -327,7 +327,7 @@ def test_weights_are_cast_once_for_a_device_and_once_more_for_float32(failures, 
     network = random_network("compact")
     deblur, _ = deblurrer_on_abacus(network)
     deblur(make_pixels(90, 70))
-    on_device = deblur._networks["abacus"]._copies
+    (on_device,) = (found._copies for found in deblur._networks.values())
     assert [key[0] for key in on_device] == [torch.bfloat16]
     for weight in next(iter(on_device.values())).parameters():
         assert weight.dtype == torch.bfloat16

@@ -27,7 +27,7 @@ from unblur.options import Engine, Options
 
 __all__ = ["failures"]
 
-CUDA, MPS, XPU, CPU = KINDS
+CUDA, MPS, XPU, VULKAN, CPU = KINDS
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_after_a_refused_operation_the_device_itself_tells_whether_it_works(text
 
 @pytest.mark.parametrize("text", ["sizes do not match", "invalid argument", ""])
 def test_other_errors_say_nothing_of_the_device(text):
-    assert [trouble_of(kind, RuntimeError(text)) for kind in KINDS] == [None] * 4
+    assert [trouble_of(kind, RuntimeError(text)) for kind in KINDS] == [None] * len(KINDS)
 
 
 def test_a_refused_photo_is_deblurred_by_the_cpu_and_the_next_on_the_device(failures, monkeypatch):
