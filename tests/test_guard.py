@@ -121,6 +121,7 @@ def test_signs_are_the_same_bytes_for_any_tile(size, dtype):
 def test_mirrored_and_turned_views_guard_the_same_pixels():
     image = night_with_sign(height=90)
     once = fakes.on_cpu(Darkening())(image)
+    assert np.all(once[INSIDE] == 255)
     assert np.array_equal(fakes.on_cpu(Darkening(), views=8)(image), once)
 
 
