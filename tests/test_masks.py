@@ -226,7 +226,7 @@ def turned_by_a_quarter(path):
         (animated, 2, "animat"),
         (lambda path: path.write_bytes(b"no picture"), 2, "not a photo"),
         (lambda path: None, 2, "no such file or folder"),
-        (turned_by_a_quarter, 1, "turn the mask by a quarter"),
+        (turned_by_a_quarter, 1, "rotate the mask by 90 degrees"),
     ],
 )
 def test_what_is_no_mask_is_refused_in_one_line(brighten, tmp_path, make, code, words):
@@ -346,7 +346,7 @@ def test_a_gain_map_is_masked_with_its_photo(tmp_path):
 
 def test_a_gain_map_that_lies_otherwise_than_its_photo_stays_and_the_photo_is_masked():
     photo = coding.decode(make_jpeg(80, 96, exif=make_exif(1)) + make_map(size=(48, 40)))
-    photo = with_new_companions(photo, lambda pixels: pixels // 2)
+    photo = with_new_companions(photo, False, lambda pixels: pixels // 2)
     new, pixels = masked(photo, photo.pixels // 2, make_mask(np.full((80, 96), 255, np.uint8)))
     assert np.array_equal(pixels, photo.pixels // 2)
     encoded = coding.encode(new, pixels)

@@ -1,4 +1,4 @@
-"""The Python interface: a photo in, a photo of the same kind out; see ``docs/api.md``.
+"""The Python interface: deblur paths, bytes, images and arrays; see ``docs/api.md``.
 
 Nothing here prints or exits. Notes and warnings go to the logger ``unblur``, which is
 silent unless the caller configures it.
@@ -25,7 +25,7 @@ from unblur.formats import coding
 from unblur.formats.codec import Reduced
 from unblur.formats.companions import with_new_companions
 from unblur.formats.masks import Mask, blended, make_mask, masked
-from unblur.formats.panorama import deblurred
+from unblur.formats.panorama import deblurred, is_round
 from unblur.formats.pixels import to_array, to_samples, turned
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
@@ -40,6 +40,7 @@ from unblur.run.plan import make_plan
 from unblur.storage.places import parse_place
 
 if TYPE_CHECKING:
+    from unblur.formats.photo import Photo as DecodedPhoto
     from unblur.network.deblurrer import Deblurrer as NetworkDeblurrer
 
 Photo = TypeVar("Photo", str, Path, bytes, PIL.Image.Image, NDArray[np.uint8], NDArray[np.uint16])
@@ -69,7 +70,7 @@ class Deblurrer:
         engine: Library that computes on the CPU: ``auto``, ``torch`` or ``ncnn``.
         tile: Side of the largest tile, a square, in pixels, or ``auto``.
         strength: Share of the change to apply, from 0 to 1.
-        views: Number of mirrored and turned passes to average, from 1 to 8.
+        views: Number of mirrored and rotated passes to average, from 1 to 8.
         max_memory: Limit on main memory, in bytes; by default the free memory.
 
     Raises:
@@ -113,7 +114,7 @@ class Deblurrer:
         self.close()
 
     def close(self) -> None:
-        """Free the network; from now on, photos are refused."""
+        """Free the network; afterwards, photos are refused."""
         self._network = None
 
     def __call__(
@@ -135,8 +136,8 @@ class Deblurrer:
             sidecars: For paths: copy files that belong to the photo, such as ``.xmp``, under the
                 result's name.
             mask: Where to deblur: the path of a grey picture, or an array (H, W), bool, uint8 or
-                uint16, of any size. White is deblurred, black stays as it is. It is drawn over the
-                upright photo; over an array as the array is.
+                uint16, of any size. White is deblurred, black stays as it is. It matches the
+                upright photo; for an array, it matches the array.
 
         Returns:
             A result of the same kind: the path of the result, the content of its file, an
@@ -184,9 +185,14 @@ class Deblurrer:
         except MemoryError as error:
             raise PhotoError("out of memory; a smaller tile needs less") from error
 
+    def _deblur_photo(self, photo: DecodedPhoto) -> tuple[DecodedPhoto, NDArray[Any]]:
+        """Return a photo whose companions have new pixels, and its own new pixels."""
+        round_photo = is_round(photo)
+        new = with_new_companions(photo, round_photo, self._deblur)
+        return new, deblurred(photo.pixels, round_photo, self._deblur)
+
     def _deblur_bytes(self, data: bytes, mask: Mask | None) -> bytes:
-        photo = with_new_companions(coding.decode(data), self._deblur)
-        pixels = deblurred(photo, self._deblur)
+        photo, pixels = self._deblur_photo(coding.decode(data))
         if mask:
             photo, pixels = masked(photo, pixels, mask)
         encoded = coding.encode(photo, pixels)
@@ -199,8 +205,8 @@ class Deblurrer:
         if job.problem:
             raise PhotoError(job.problem)
         loaded = replace(steps.load(job, options), mask=mask)
-        loaded = replace(loaded, photo=with_new_companions(loaded.photo, self._deblur))
-        finished = steps.finish(loaded, deblurred(loaded.photo, self._deblur), options)
+        photo, pixels = self._deblur_photo(loaded.photo)
+        finished = steps.finish(replace(loaded, photo=photo), pixels, options)
         outcome = steps.publish(finished)
         _tell(outcome.notes + outcome.details)
         return str(job.target)
@@ -255,7 +261,7 @@ def blur_score(image: Photo) -> float:
 
 
 def find_blur(image: Photo) -> Blur:
-    """Tell how a photo is blurred: moved, and by how much, or out of focus.
+    """Find out how a photo is blurred: moved, and by how much, or out of focus.
 
     Args:
         image: A path, a file's content, a Pillow image or an array.
@@ -273,7 +279,7 @@ def find_blur(image: Photo) -> Blur:
 
 
 def _read_reduced(image: object) -> Reduced:
-    """Read a photo as finely as its blur is measured."""
+    """Read a photo at the resolution at which its blur is measured."""
     with _named(image):
         if isinstance(image, str | Path):
             return steps.read_reduced(Job(parse_place(str(image)), None), Options())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -50,7 +49,7 @@ PAGE = "report.html"
 @verbosity_options
 @with_ui
 def try_photo(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over every option above)
-    """Show what unblur makes of one photo, in the web browser.
+    """Preview the result of one photo in the web browser.
 
     The page compares the photo with two results, of --views 1 and --views 8.
     A picture shows the result at several strengths. All files are in a new
@@ -162,10 +161,10 @@ def _open(path: Path) -> bool:
     """
     import webbrowser
 
-    has_windows = sys.platform in ("win32", "darwin") or any(
-        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-    )
+    from unblur.desktop.notices import has_display
+
+    is_chosen = bool(os.environ.get("BROWSER"))
     try:
-        return has_windows and webbrowser.open(path.as_uri())
+        return (is_chosen or has_display()) and webbrowser.open(path.as_uri())
     except (webbrowser.Error, OSError):
         return False

@@ -1,10 +1,12 @@
-"""Thumbnails and previews in a TIFF file, and what else in it still shows the old photo."""
+"""Redraw thumbnails and previews in a TIFF file, and find other pictures of the old photo."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,17 +17,19 @@ from unblur.formats.tiff_directory import Directory, Entry, Tag, TiffFile, read_
 from unblur.formats.tiff_pages import Page, is_reduced, read_page
 from unblur.formats.tiff_splice import decode_page, replace_page
 
+Found = TypeVar("Found")
+
 MOST_PICTURES = 16
-"""Further pages and sub-images that are looked at."""
+"""Most further pages and sub-images to examine."""
 MAX_PIXELS = 50_000_000
-"""Of one of them."""
+"""Most pixels of one of them."""
 
 
 def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
     """Redraw the thumbnails and previews of the first page of full size.
 
-    They are other pages and sub-images that say to be smaller copies, JPEG pictures in the way
-    of EXIF, and those in Photoshop's data and in maker notes.
+    They are: other pages and sub-images that are marked as smaller copies, JPEG pictures as in
+    EXIF, and pictures in Photoshop's data and in maker notes.
 
     Args:
         data: The whole file.
@@ -38,11 +42,11 @@ def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
     file = read_tiff(data)
     page = read_page(file)
     stale = list[str]()
-    for directory, name in islice(_others(file, page), MOST_PICTURES):
+    for directory, name in islice(_before_damage(_others(file, page)), MOST_PICTURES):
         changed = _in_directory(file, directory, redraw)
         stale += [name] * (changed is None)
         file = replace(file, data=changed or file.data)
-    for entry, in_bytes in _blocks(file, page):
+    for entry, in_bytes in _before_damage(_blocks(file, page)):
         new = in_bytes(file.raw(entry), redraw)
         stop = entry.start + entry.size
         file = replace(file, data=file.data[: entry.start] + new.data + file.data[stop:])
@@ -51,7 +55,7 @@ def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
 
 
 def _others(file: TiffFile, page: Page) -> Iterator[tuple[Directory, str]]:
-    """Yield the pages that are thumbnails, and the sub-images of the photo's, with their names."""
+    """Yield the pages that are thumbnails, and the sub-images of the photo's page, with names."""
     for other in file.pages():
         is_thumbnail = Tag.JPEG_OFFSET in other.entries or is_reduced(file, other)
         if is_thumbnail and other.start != page.directory.start:
@@ -64,22 +68,30 @@ def _blocks(
     file: TiffFile, page: Page
 ) -> Iterator[tuple[Entry, Callable[[bytes, Redraw], Redrawn]]]:
     """Yield the fields whose values hold JPEG pictures, and the functions to redraw these."""
-    if entry := page.directory.entries.get(Tag.PHOTOSHOP):
+    entry = page.directory.entries.get(Tag.PHOTOSHOP)
+    if entry and entry.is_within(file.data):
         yield entry, old_pictures.in_photoshop_data
     start = file.value(page.directory, Tag.EXIF_IFD)
-    if start and (entry := file.directory(start).entries.get(Tag.MAKER_NOTE)):
+    entry = file.directory(start).entries.get(Tag.MAKER_NOTE) if start else None
+    if entry and entry.is_within(file.data):
         yield entry, old_pictures.in_exif
+
+
+def _before_damage(found: Iterator[Found]) -> Iterator[Found]:
+    """Yield what is found up to a damaged part, which no program can read either."""
+    with contextlib.suppress(ValueError):
+        yield from found
 
 
 def _in_directory(file: TiffFile, directory: Directory, redraw: Redraw) -> bytes | None:
     """Return a file with the picture of a directory redrawn; ``None`` if it cannot be."""
-    if start := file.value(directory, Tag.JPEG_OFFSET):
-        output = bytearray(file.data)
-        place = slice(start, start + file.value(directory, Tag.JPEG_BYTE_COUNT))
-        return bytes(output) if old_pictures.redraw_place(output, place, redraw) else None
-    if not is_reduced(file, directory):
-        return None
     try:
+        if start := file.value(directory, Tag.JPEG_OFFSET):
+            output = bytearray(file.data)
+            place = slice(start, start + file.value(directory, Tag.JPEG_BYTE_COUNT))
+            return bytes(output) if old_pictures.redraw_place(output, place, redraw) else None
+        if not is_reduced(file, directory):
+            return None
         page = read_page(file, directory)
         if page.width * page.height > MAX_PIXELS or page.coding.sample_type.itemsize > 1:
             return None
@@ -91,7 +103,7 @@ def _in_directory(file: TiffFile, directory: Directory, redraw: Redraw) -> bytes
 
 
 def layers(data: bytes, index: None = None) -> Iterator[str]:
-    """Yield the name of an editor's layers, which stay as they were."""
+    """Yield the name of an editor's layers, if there are any; they are not redrawn."""
     file = read_tiff(data)
     if Tag.LAYERS in read_page(file).directory.entries:
         yield old_pictures.LAYERS
