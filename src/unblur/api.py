@@ -35,7 +35,7 @@ from unblur.options import STREAM, Engine, Options
 from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
-from unblur.run.masks import find_mask, read_mask
+from unblur.run.masks import open_mask
 from unblur.run.plan import make_plan
 from unblur.storage.places import parse_place
 
@@ -342,7 +342,7 @@ def _read(image: object) -> tuple[NDArray[Any], NDArray[Any] | None]:
 def _read_mask(mask: object) -> Mask:
     """Return a mask from its path or its pixels."""
     if isinstance(mask, str | Path):
-        return read_mask(find_mask(Path(mask), Options()), Options())
+        return open_mask(parse_place(str(mask)), Options())
     if isinstance(mask, np.ndarray):
         return make_mask(mask)
     raise UsageError(f"a mask is a path or an array, not of the type {type(mask).__name__}")
