@@ -42,6 +42,17 @@ def test_what_is_evaluated_is_what_the_tool_makes(views):
     assert not np.array_equal(result, pixels)
 
 
+def test_lamps_are_guarded_where_they_are_judged_as_the_tool_does():
+    network = unchanging_srn()
+    network.output.bias.data.fill_(-0.1)
+    pixels = make_pixels(61, 75) // 2
+    pixels[20:40, 30:50] = 255
+    expected = fakes.on_cpu(network, precision=torch.float32)(pixels)
+    assert np.array_equal(deblur(network, pixels, precision=torch.float32), expected)
+    alone = deblur_all(network, [pixels], precision=torch.float32, is_guarded=False)[0]
+    assert alone[30, 40, 0] < 250 < expected[30, 40, 0]
+
+
 def test_photos_deblurred_together_come_out_as_those_deblurred_alone(monkeypatch):
     monkeypatch.setattr("training.judging.inference.PIXELS_AT_ONCE", 2 * 40 * 50)
     network = some_network()

@@ -86,6 +86,9 @@ def parse_options() -> argparse.Namespace:
         choices=range(1, len(ALL_VIEWS) + 1),
         help="as unblur has it (1)",
     )
+    parser.add_argument(
+        "--no-guard", action="store_true", help="judge the network alone: let white areas turn grey"
+    )
     parser.add_argument("--fp32", action="store_true", help="compute in fp32 on any device")
     parser.add_argument("--save", type=Path, help="also write the table, with tabs, to a file")
     return parser.parse_args()
@@ -99,6 +102,7 @@ def judge_weights(
     device: torch.device,
     views: int = 1,
     precision: torch.dtype | None = None,
+    is_guarded: bool = True,
 ) -> list[list[str]]:
     """Judge networks and the blurred photos themselves; return a table's rows, titles first.
 
@@ -110,11 +114,14 @@ def judge_weights(
         device: Where the networks run.
         views: How many views of a photo are averaged, as `unblur --views`.
         precision: Type that convolutions compute in; by default the device's fastest.
+        is_guarded: Whether clipped areas are kept white, as unblur does.
     """
     subjects = {BLURRED: Subject(unchanged, device)}
     for name, path in weights.items():
         network = load_network(path).to(device)
-        deblur = partial(deblur_all, network, views=views, precision=precision)
+        deblur = partial(
+            deblur_all, network, views=views, precision=precision, is_guarded=is_guarded
+        )
         subjects[name] = Subject(deblur, device, network)
     judged = judge(subjects, parts, photos, pairs)
     return [["", *subjects], *(row for columns in judged for row in rows_of(columns))]
@@ -132,6 +139,7 @@ def main() -> None:
         options.device,
         options.views,
         torch.float32 if options.fp32 else None,
+        not options.no_guard,
     )
     print(aligned(rows))
     if options.save:

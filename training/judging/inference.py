@@ -13,6 +13,7 @@ from torch import Tensor
 
 from training.data import Pixels
 from unblur.network.devices import choose_precision, kind_of
+from unblur.network.guard import keep_white
 from unblur.network.srn import SRN
 from unblur.network.views import ALL_VIEWS, Mean, View
 
@@ -40,6 +41,7 @@ def deblur_all(
     photos: Sequence[Pixels],
     views: int = 1,
     precision: torch.dtype | None = None,
+    is_guarded: bool = True,
 ) -> list[Pixels]:
     """Deblur photos whole, those of one size together.
 
@@ -48,6 +50,7 @@ def deblur_all(
         photos: HWC uint8 of any sizes.
         views: How many views of each photo the result is the mean of, as `unblur --views`.
         precision: Type that convolutions compute in; by default the device's fastest.
+        is_guarded: Whether clipped areas are kept white, as unblur does.
 
     Returns:
         The results, in the photos' order.
@@ -57,7 +60,7 @@ def deblur_all(
         chosen = [photos[index] for index in batch]
         mean = Mean(views)
         for view in ALL_VIEWS[:views]:
-            mean.add(_seen(network, chosen, view, precision))
+            mean.add(_seen(network, chosen, view, precision, is_guarded))
         for index, result in zip(batch, mean.rounded().numpy(), strict=True):
             results[index] = result
     return [result for result in results if result is not None]
@@ -79,14 +82,22 @@ def stacked(photos: Sequence[Pixels], device: torch.device) -> Tensor:
     return torch.from_numpy(np.stack(photos)).to(device).permute(0, 3, 1, 2).contiguous()
 
 
-def _seen(network: SRN, photos: list[Pixels], view: View, precision: torch.dtype | None) -> Tensor:
+def _seen(
+    network: SRN,
+    photos: list[Pixels],
+    view: View,
+    precision: torch.dtype | None,
+    is_guarded: bool,
+) -> Tensor:
     """Return what a network makes of one view of photos, turned back, (N, H, W, 3) uint8."""
     height, _ = view.size(*photos[0].shape[:2])
     turned = [view.rows(torch.from_numpy(photo.copy()), 0, height).numpy() for photo in photos]
-    made = _run(network, stacked(turned, _device(network)), precision).permute(0, 2, 3, 1).cpu()
+    stack = stacked(turned, _device(network))
+    blurred, made = stack.permute(0, 2, 3, 1), _run(network, stack, precision).permute(0, 2, 3, 1)
     results = torch.empty(len(photos), *photos[0].shape, dtype=torch.uint8)
-    for result, seen in zip(results, made, strict=True):
-        view.write(result, 0, seen)
+    for result, seen, before in zip(results, made, blurred, strict=True):
+        guarded = keep_white(seen, before, 0, 255) if is_guarded else seen
+        view.write(result, 0, guarded.round().byte().cpu())
     return results
 
 
@@ -96,7 +107,7 @@ def _device(network: SRN) -> torch.device:
 
 @torch.inference_mode()
 def _run(network: SRN, photos: Tensor, precision: torch.dtype | None) -> Tensor:
-    """Run a network on photos (N, 3, H, W) uint8."""
+    """Run a network on photos (N, 3, H, W) uint8; return float32 from 0 to 255."""
     device = photos.device
     precision = precision or choose_precision(kind_of(device))
     multiple = network.config.multiple
@@ -106,4 +117,4 @@ def _run(network: SRN, photos: Tensor, precision: torch.dtype | None) -> Tensor:
     padded = padded.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, precision, precision != torch.float32):
         result = network(padded)[-1].float()[..., :height, :width]
-    return (result.clamp(0, 1) * 255).round().byte()
+    return result.clamp(0, 1) * 255

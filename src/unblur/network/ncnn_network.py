@@ -110,12 +110,15 @@ class PackedLayer(nn.Module):
         self.layer, self.convolutions, self.is_packed = layer, convolutions, is_packed
         self.weight = torch.empty(0)  # `SRN` asks for the type that it computes in
 
-    def run(self, window: Tensor, least_rows: int, pack: int) -> Tensor:
+    def run(self, window: Tensor, least_rows: int, pack: int, buffers: LineBuffers) -> Tensor:
         """Run the convolution on a window of rows, (B, C / pack, H, W * pack).
 
         Returns:
             The result; without rows if the window has fewer than ``least_rows``.
         """
+        if buffers.is_last and not buffers.is_whole:
+            # Each map of this band has another size, so that what is kept for it would pile up.
+            self.convolutions.free_spare_memory()
         is_empty = window.shape[2] < least_rows
         if is_empty:  # ncnn has no matrices without rows
             window = window.new_zeros(*window.shape[:2], least_rows, window.shape[3])
@@ -140,7 +143,7 @@ class PackedConv(PackedLayer):
         pack = self.inputs // x.shape[1]
         columns = self.before * pack, self.after * pack
         x = buffers.window(self, x, self.kernel, self.stride, self.before, self.after, columns)
-        return self.run(x, self.kernel, pack)
+        return self.run(x, self.kernel, pack, buffers)
 
 
 class PackedDoubling(PackedLayer):
@@ -154,7 +157,7 @@ class PackedDoubling(PackedLayer):
         """See `Doubling.forward`; maps are packed."""
         pack = self.inputs // x.shape[1]
         x = buffers.window(self, x, 3, 1, 1, 1, columns=(pack, pack))
-        return _interleaved(self.run(x, 3, pack), self.outputs)
+        return _interleaved(self.run(x, 3, pack, buffers), self.outputs)
 
 
 def _interleaved(x: Tensor, outputs: int) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unblur.network.bands import Span
 from unblur.network.config import SRNConfig
+from unblur.network.guard import keep_white
 from unblur.network.views import View, whole_numbers
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
@@ -113,10 +114,12 @@ class PhotoRows:
             red, green, blue = values.unbind(2)
             values = red.add_(green).add_(blue).div_(3)[:, :, None]
         values = values.clamp_(0, 1).mul_(self.largest)
+        above, below = max(0, top - 1), min(top + len(values) + 1, self.size[0])
+        blurred = whole_numbers(self.seen.rows(self.photo, above, below).to(self.device))
+        values = keep_white(values, blurred, top - above, self.largest)
         if self.strength == 1:
             return values
-        rows = self.seen.rows(self.photo, top, top + len(values))
-        original = whole_numbers(rows.to(self.device))
+        original = blurred[top - above :][: len(values)]
         return values.sub_(original).mul_(self.strength).add_(original)
 
 
