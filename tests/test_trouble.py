@@ -87,6 +87,7 @@ def test_the_error_of_newer_pytorch_is_read_like_others():
         (CUDA, "HIP error: an illegal memory access was encountered"),
         (MPS, "Command buffer exited with error status."),
         (XPU, "level_zero backend failed with error: 20 (UR_RESULT_ERROR_DEVICE_LOST)"),
+        (VULKAN, "Vulkan error -1 in change"),
     ],
 )
 def test_an_error_that_every_later_call_repeats_means_that_the_device_is_lost(kind, text):
