@@ -159,6 +159,16 @@ def test_a_device_without_room_for_a_piece_leaves_the_photo_to_the_cpu(network, 
     assert "out of memory on vulkan: going on with the CPU" in notes
 
 
+@needs_driver
+def test_with_little_main_memory_the_cpu_goes_on_because_its_bands_may_be_lower(network):
+    picture, notes, devices = make_pixels(1200, 900), [], OneDevice(VULKAN, "torch")
+    engine = Engine(device="vulkan", backend="torch", max_memory=450_000_000)
+    deblurrer = Deblurrer(network, engine, devices=devices, warn=notes.append)
+    assert deblurrer(picture).shape == picture.shape
+    assert deblurrer.used["device"] == "cpu"
+    assert notes == ["out of memory on vulkan: going on with the CPU"]
+
+
 def test_auto_takes_a_real_gpu_but_no_program_that_plays_one(gpus):
     if choose_device("auto") not in (VULKAN, CPU):
         pytest.skip("there is a GPU that PyTorch uses")

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import torch
 
-from unblur.errors import DeviceError
+from unblur.errors import DeviceError, PhotoError
 from unblur.network.backends import Backend
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import DeviceNetwork, Network
@@ -273,7 +273,12 @@ class Deblurrer:
         is_bound = allowed is not None and self.engine.tile != "auto"
         smallest = wanted if is_bound else SMALLEST_TILE_PX
         limit = None if allowed is None else allowed - self.reserved
-        return largest_tile(needs, wanted, smallest, limit)
+        try:
+            return largest_tile(needs, wanted, smallest, limit)
+        except PhotoError as error:
+            if kind is CPU or kind.library != "ncnn":
+                raise
+            raise MemoryError from error  # the CPU needs less: its bands may be lower
 
 
 def _as_seen(image: Pixels, is_turned: bool) -> Pixels:

@@ -38,8 +38,10 @@ LARGEST_MAP = 1 << 30
 RESIDENT_SHARE = 0.5
 """Share of a tile's budget that a whole photo, its result and coarser results may take."""
 TILE_STEP_PX = 64
-VULKAN_IMAGE_BYTES_PER_PIXEL = 2 * IMAGE_BYTES_PER_PIXEL
+VULKAN_IMAGE_BYTES_PER_PIXEL = 3 * IMAGE_BYTES_PER_PIXEL
 """Images of a band in main memory, and the buffers that ncnn copies them through."""
+VULKAN_DRIVER_BYTES = 128 << 20
+"""Main memory of a driver of Vulkan and of the programs that it makes for the network."""
 PROGRAM_BYTES = 350 << 20
 """Memory of Python and PyTorch before the first photo; an upper bound."""
 CODING_BYTES_PER_PIXEL = 8
@@ -121,6 +123,7 @@ def photo_needs(
     least_rows = config.stride
     if kind.library == "ncnn":
         per_pixel, least_rows = VULKAN_IMAGE_BYTES_PER_PIXEL, SIDE_IN_MARGINS * margin_of(config)
+        more += VULKAN_DRIVER_BYTES
     if not kind.free_memory:  # it uses main memory
         per_pixel = tile_bytes_per_pixel(config, precision.itemsize, backend)
         more += line_buffer_bytes(padded_width, config, precision.itemsize)
