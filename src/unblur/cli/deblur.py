@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -233,4 +234,5 @@ def _make_deblurrer(weights: Weights, options: Options, ui: Ui) -> Deblurrer:
         tell=lambda text: ui.say(text, VERBOSE),
     )
     ui.settings |= deblurrer.used
+    gc.freeze()  # or Python examines all of PyTorch's objects when it ends, for 0.4 seconds
     return deblurrer

@@ -14,8 +14,8 @@ from unblur.network.config import DOUBLING_KERNEL, LSTM_KERNEL, SCALES, SRNConfi
 MAPS_ALIVE = {"torch": 16, "ncnn": 28}
 """Feature maps of the first level's size that exist at once, measured at the peak, by library."""
 BYTES_PER_PARAMETER = {"torch": 12, "ncnn": 28}
-"""A weight in float32, and copies for convolutions: in another type, in another order, and for
-ncnn transformed, 36 numbers for a kernel of 9."""
+"""A weight in float32, and copies for convolutions: in another type, in another order, and
+transformed, 36 numbers for a kernel of 9. ncnn keeps all of them, PyTorch those of one layer."""
 HALF_BYTES, FLOAT32_BYTES = 2, 4
 """Between scales, images and states are in float16, within one in float32."""
 IMAGE_BYTES_PER_PIXEL = 8 * 3 * FLOAT32_BYTES
