@@ -306,7 +306,7 @@ def test_what_browsers_cannot_show_has_its_small_pictures(report, browse):
     page.get_by_text("This is a small copy").wait_for()
     assert page.locator("#after").get_attribute("src").startswith("data:image/webp")
     page.get_by_role("radio", name="1:1").check(force=True)
-    page.get_by_text("the part that changed most, pixel by pixel").wait_for()
+    page.get_by_text("the part that changed most, at full resolution").wait_for()
     assert page.evaluate("() => document.getElementById('canvas').offsetWidth") == 192
 
 
@@ -314,7 +314,7 @@ def test_when_files_have_gone_small_pictures_are_shown_and_it_is_told(report, br
     shutil.copy(report, tmp_path)
     page = browse(tmp_path / report.name, allowed="ERR_FILE_NOT_FOUND|failed file:")
     open_viewer(page, "bright.png")
-    page.get_by_text("is not where it was when this page was made").wait_for()
+    page.get_by_text("was moved or deleted after this page was made").wait_for()
     assert page.locator("#after").get_attribute("src").startswith("data:image/webp")
 
 

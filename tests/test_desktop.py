@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from unblur.cli import main
-from unblur.desktop import batch, installing, notices
+from unblur.desktop import action, installing, notices
 from unblur.desktop.installing import ABSENT, CHANGED, FOREIGN, INSTALLED
 from unblur.desktop.managers import MANAGERS, managers_of
 from unblur.desktop.mark import Mark, read_mark
@@ -420,7 +420,7 @@ def test_the_program_is_the_installed_one(tmp_path, monkeypatch, program):
 
 
 def summary(*lines, code=0):
-    return batch.Summary("unblur: 1 done", lines, code)
+    return action.Summary("unblur: 1 done", lines, code)
 
 
 @pytest.fixture
@@ -491,13 +491,13 @@ def test_the_chosen_photos_are_deblurred_and_named(
 @pytest.mark.posix
 def test_errors_that_stop_a_run_are_shown(notifiers, program, tmp_path):
     body = "echo 'unblur: error: the weights are damaged' >&2; exit 4"
-    result = batch.deblur_chosen(make_program(program, body), ["a.jpg"])
+    result = action.deblur_chosen(make_program(program, body), ["a.jpg"])
     assert (result.title, result.lines, result.exit_code) == (
         "unblur: error",
         ("the weights are damaged",),
         4,
     )
-    killed = batch.deblur_chosen(make_program(program, "kill -9 $$"), ["a.jpg"])
+    killed = action.deblur_chosen(make_program(program, "kill -9 $$"), ["a.jpg"])
     assert killed.lines == ("unblur ended with code -9",)
 
 
@@ -509,7 +509,7 @@ def test_where_nothing_can_be_shown_the_terminal_gets_the_text(programs, started
 
 
 def test_a_long_list_is_cut():
-    text = batch.Summary("", tuple(map(str, range(20))), 0).text
+    text = action.Summary("", tuple(map(str, range(20))), 0).text
     assert text.split("\n") == [*map(str, range(8)), "and 12 more"]
 
 
@@ -522,7 +522,7 @@ def test_each_status_of_a_photo_is_told(program):
         for status in Status
     ]
     lines = "\n".join(map(json.dumps, photos))
-    result = batch.deblur_chosen(make_program(program, f"cat <<'END'\n{lines}\nEND"), ["a.jpg"])
+    result = action.deblur_chosen(make_program(program, f"cat <<'END'\n{lines}\nEND"), ["a.jpg"])
     assert result.title == "unblur: 1 failed, 1 done, 1 planned, 1 skipped"
     assert result.lines == (
         "failed.jpg: why",

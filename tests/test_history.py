@@ -17,8 +17,8 @@ from PIL import Image
 
 from unblur.options import Options
 from unblur.run import history_tables, steps
-from unblur.run.content import content_of
 from unblur.run.done import KnownResults
+from unblur.run.hashes import content_of
 from unblur.run.history import History, Record
 from unblur.run.jobs import Job
 from unblur.run.marks import make_mark, read_mark

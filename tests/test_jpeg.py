@@ -12,7 +12,7 @@ from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.formats import coding, jpeg, jpeg_markers
-from unblur.run.content import content_of
+from unblur.run.hashes import content_of
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 

@@ -165,6 +165,17 @@ def test_contributors_are_told_of_every_package():
     assert set(table) == {path.parent.name for path in (SOURCE / "unblur").glob("*/__init__.py")}
 
 
+def test_every_file_that_contributors_are_told_of_exists():
+    named, folder = set(), ""
+    for line in (SOURCE.parent / "CONTRIBUTING.md").read_text("utf-8").splitlines():
+        heading = re.match(r"\| `(\w+/)` \| \|", line)
+        folder = heading[1] if heading else folder if line.startswith("|") else ""
+        named |= {folder + name for name in re.findall(r"`((?:\w+/)*\w+\.py)`", line)}
+    tops = SOURCE / "unblur", SOURCE.parent
+    missing = {name for name in named if not any((top / name).is_file() for top in tops)}
+    assert missing == {"formats/jxl.py"}  # the example of a new format
+
+
 def test_modules_import_only_from_packages_before_their_own():
     assert wrong_arrows(IMPORTS) == []
 

@@ -226,7 +226,7 @@ def turned_by_a_quarter(path):
         (animated, 2, "animat"),
         (lambda path: path.write_bytes(b"no picture"), 2, "not a photo"),
         (lambda path: None, 2, "no such file or folder"),
-        (turned_by_a_quarter, 1, "turn the mask by a quarter"),
+        (turned_by_a_quarter, 1, "rotate the mask by 90 degrees"),
     ],
 )
 def test_what_is_no_mask_is_refused_in_one_line(brighten, tmp_path, make, code, words):

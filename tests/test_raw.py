@@ -83,7 +83,7 @@ def make_dng(order="<", orientation=1):
 
 def write_tiff(pixels, known):
     """The TIFF that developed pixels become, with what a file of directories tells of the photo."""
-    index = raw.told_metadata(pixels, known)
+    index = raw.developed_metadata(pixels, known)
     return raw.encode(Photo(pixels, None, RAW, b"", {}, index=index), pixels).data
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from training.synthesis import focus, motion, paths
+from training.synthesis.recipe import FOCUS_RECIPE
 
 COUNT, SIZE = 4, 48
 PATHS = {
@@ -199,8 +200,9 @@ def test_no_stage_waits_for_its_device(no_values):
     motion.blur_by_poses(image, motion.draw_turning(path, longest, random, SIZE))
     motion.blur_layers(image, foreground, other, shaken)
     paths.draw_pan(longest, random, paths.KERNEL_INSTANTS)
-    drawn = focus.draw_defocus(COUNT, random, SIZE)
-    focus.defocus(image[..., :SIZE], drawn)
+    lenses = FOCUS_RECIPE.lenses
+    focus.defocus(image[..., :SIZE], focus.draw_defocus(COUNT, random, SIZE, lenses))
+    focus.defocus_layers(image, foreground, *focus.draw_layered(COUNT, random, lenses))
 
 
 def test_only_the_radius_of_a_kernel_has_to_be_waited_for(no_values):

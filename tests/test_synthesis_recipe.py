@@ -7,35 +7,25 @@ import numpy as np
 import pytest
 import torch
 from conftest import encode_image
-from crop_sources import CPU, LONGEST, SIZE, make_sources, sources_of
+from crop_sources import (
+    CPU,
+    LONGEST,
+    PLAIN,
+    SIZE,
+    batch_of,
+    make_sources,
+    shift_between,
+    sources_of,
+)
 from PIL import Image
 
 from training.synthesis import batches, movement, scenery
-from training.synthesis.batches import BatchMaker, make_batch
+from training.synthesis.batches import BatchMaker
 from training.synthesis.contact_sheet import rows_of_kinds
 from training.synthesis.recipe import KERNEL, KIND_SHARES, LAYERS, REAL, STILL, TURNING, Recipe
 from training.synthesis.sources import read_sources
 
 MOVED = [kind for kind in KIND_SHARES if kind not in (STILL, REAL)]
-PLAIN = Recipe(
-    drawn_share=0,
-    tinted_share=0,
-    defocus_share=0,
-    highlight_share=0,
-    noisy_share=0,
-    sent_share=0,
-    shrunk_photo_share=0,
-    frames={"shortest": 4.0},
-    caption_share=0,
-    jpeg_share=0,
-)
-"""What is left is the motion, and processing that differs little between both photos."""
-
-
-def batch_of(kind, recipe=None, count=6, seed=0, sources=None, size=SIZE, longest=LONGEST):
-    generator = torch.Generator().manual_seed(seed)
-    sources = sources or make_sources()
-    return make_batch(sources, recipe or Recipe(), kind, count, size, longest, generator)
 
 
 @pytest.mark.parametrize("kind", KIND_SHARES)
@@ -66,17 +56,6 @@ def test_still_photos_are_wanted_back_as_they_were_recorded():
     for seed in range(4):
         blurred, wanted = batch_of(STILL, seed=seed)
         assert torch.equal(blurred, wanted)
-
-
-def shift_between(blurred, wanted):
-    """The shift (y, x) in pixels that best turns one batch into the other, by least squares."""
-    first, second = (
-        torch.nn.functional.avg_pool2d(images.float().mean(1, keepdim=True), 7, 1)
-        for images in (blurred, wanted)
-    )
-    down, across = torch.gradient(second, dim=(2, 3))
-    slopes = torch.stack([down.flatten(), across.flatten()], dim=1)
-    return -torch.linalg.lstsq(slopes, (first - second).flatten()[:, None]).solution[:, 0]
 
 
 @pytest.mark.parametrize("kind", [*MOVED, REAL])

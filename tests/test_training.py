@@ -16,7 +16,7 @@ from training.pool import CropPool
 from training.sheet import draw
 from training.synthesis.batches import BatchMaker
 from training.synthesis.recipe import Recipe
-from training.trainer import COMPACT, Trainer, initialise
+from training.trainer import COMPACT, Trainer, compiled, initialise
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
@@ -228,3 +228,47 @@ def test_a_sheet_shows_the_middle_of_every_picture():
     sheet = np.asarray(draw(iter([[bright, dark], [dark, bright]]), 20, 30))
     assert sheet.shape == (44, 64, 3)
     assert (sheet[10, 10, 0], sheet[10, 50, 0], sheet[34, 10, 0]) == (200, 10, 10)
+
+
+def test_a_step_is_one_graph_for_the_compiler(trainer):
+    try:
+        judge = torch.compile(trainer._judge, dynamic=False, backend="eager", fullgraph=True)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    blurred = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8)
+    sharp = blurred.roll(1, 3)
+    loss, *_ = judge(blurred, sharp)
+    assert loss.item() == pytest.approx(trainer._judge(blurred, sharp)[0].item())
+
+
+def squared_error(blurred, sharp):
+    return [(blurred - sharp).square().mean()]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ImportError, OSError])
+def test_a_machine_that_cannot_compile_trains_without_it(monkeypatch, capsys, error):
+    def fail(blurred, sharp):
+        raise error("no C compiler was found\nand more lines")
+
+    monkeypatch.setattr(torch, "compile", lambda judge, dynamic: fail)
+    blurred, sharp = torch.zeros(3, requires_grad=True), torch.ones(3)
+    assert compiled(squared_error, blurred, sharp) is squared_error
+    said = "not compiled, so training is slower: no C compiler was found\n"
+    assert capsys.readouterr().out == said
+
+
+def test_a_machine_that_fails_on_the_way_back_trains_without_compiling(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda judge, dynamic: lambda *photos: judge(*photos))
+    assert compiled(squared_error, torch.zeros(3), torch.ones(3)) is squared_error  # no gradient
+    blurred = torch.zeros(3, requires_grad=True)
+    assert compiled(squared_error, blurred, torch.ones(3)) is not squared_error
+    assert blurred.grad is not None
+
+
+def test_a_device_without_memory_left_is_not_taken_for_one_that_cannot_compile(monkeypatch):
+    def fail(blurred, sharp):
+        raise torch.OutOfMemoryError("no memory is left")
+
+    monkeypatch.setattr(torch, "compile", lambda judge, dynamic: fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        compiled(squared_error, torch.zeros(3), torch.ones(3))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import re
+import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -14,6 +18,9 @@ from PIL import Image
 
 from training import kept, loop, pack, train
 from training.data import FIRST_HELD_OUT
+from training.judging import defocused
+from training.synthesis import batches
+from training.synthesis.recipe import FOCUS_RECIPE
 from training.trainer import COMPACT
 from unblur.models.weights import load_network, save_network
 from unblur.network.srn import SRN
@@ -46,6 +53,7 @@ def run(data, tmp_path, monkeypatch):
     few_layers = functools.partial(train.read_sources, overlays=2, captions=2)
     monkeypatch.setattr(train, "read_sources", few_layers)
     monkeypatch.setattr(loop, "STEPS_OF_A_LINE", 1)
+    monkeypatch.setattr(defocused, "CROP", 64)
 
     def run(*options):
         sizes = ["--crop", "64", "--batch", "2", "--pooled", "2", "--save-every", "1"]
@@ -141,3 +149,99 @@ def test_weights_of_another_shape_are_refused(run, tmp_path):
         run(
             "--seconds", "1", "--shapes", "deep", "--start-from", str(tmp_path / "tiny.safetensors")
         )
+
+
+def test_weights_against_motion_go_on_against_focus_blur(run, tmp_path, monkeypatch):
+    kinds = set()
+    make_batch = batches.make_batch
+
+    def note(sources, recipe, kind, *others):
+        kinds.add(kind)
+        return make_batch(sources, recipe, kind, *others)
+
+    monkeypatch.setattr(batches, "make_batch", note)
+    save_network(SRN(TINY), tmp_path / "tiny.safetensors")
+    home = tmp_path / "home"
+    start = ["--start-from", str(tmp_path / "tiny.safetensors"), "--begin", "0.6"]
+    run("--recipe", "focus", "--seconds", "2", "--judging", "1", *start, "--keep", str(home))
+    assert kinds <= set(FOCUS_RECIPE.kind_shares)
+    table = (home / "table.txt").read_text()
+    assert "defocus of 1 px: gain, dB (to ship: +1.50)" in table
+    assert "short: gain, dB" in table
+    trained, begun = (
+        load_network(home / f"{name}.safetensors") for name in ("compact", "compact-start")
+    )
+    assert not torch.equal(trained.output.weight, begun.output.weight)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "folder", "parts"),
+    [("motion", "next", ["oldest", "kinds", "lamps"]), ("focus", "focus", ["focus", "oldest"])],
+)
+def test_each_recipe_has_its_own_folder_and_judges(monkeypatch, recipe, folder, parts):
+    monkeypatch.setattr(sys, "argv", ["train", "--seconds", "9", "--recipe", recipe])
+    options = train.parse_options()
+    assert options.folder.name == folder
+    assert options.parts == parts
+
+
+TRAIN_WITH_FEW_PACKAGES = """
+import builtins, sys
+
+usual = builtins.__import__
+
+def refuse(name, globals=None, *others):
+    importer = (globals or {}).get("__name__", "").partition(".")[0]
+    if importer in ("training", "unblur") and name.partition(".")[0] in sys.argv[1].split():
+        raise ModuleNotFoundError(f"{globals['__name__']} wants {name}, which is not there")
+    return usual(name, globals, *others)
+
+builtins.__import__ = refuse
+
+from dataclasses import replace
+from pathlib import Path
+import torch
+from training import evaluate, mean, pack, sheet, train
+from training.judging import cost
+from training.synthesis import contact_sheet, speed
+from training.trainer import COMPACT, Trainer
+from unblur.models.weights import load_network, save_network
+from unblur.network.srn import SRN
+
+weights, cost.SIDE = Path(sys.argv[2]), 64
+save_network(SRN(replace(COMPACT, width=2, blocks=1)), weights)
+photos = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+Trainer(load_network(weights).requires_grad_(True), 1, 1e-3).train_on(photos, photos)
+rows = evaluate.judge_weights({"tiny": weights}, ["cost"], None, None, torch.device("cpu"))
+assert len(rows) == 3
+"""
+
+
+def modules_beyond(packages):
+    """The installed top-level modules that neither packages nor what these need bring."""
+    waiting, seen = [*packages], {"unblur"}
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                waiting += needed_by(name)
+    return sorted(
+        module
+        for module, names in metadata.packages_distributions().items()
+        if not seen & {name.lower().replace("_", "-") for name in names}
+    )
+
+
+def needed_by(package):
+    """Names of what a package always needs."""
+    for line in metadata.requires(package) or ():
+        if "extra ==" not in line:
+            yield re.match(r"[\w.-]+", line)[0].lower().replace("_", "-")
+
+
+def test_a_machine_needs_no_packages_but_those_that_are_listed(tmp_path):
+    missing = modules_beyond(pack.PACKAGES)
+    assert {"click", "rich"} <= set(missing)
+    code = [sys.executable, "-c", TRAIN_WITH_FEW_PACKAGES, " ".join(missing)]
+    subprocess.run([*code, str(tmp_path / "tiny.safetensors")], check=True)

@@ -19,7 +19,7 @@ import torch
 
 from training.data import SHARED
 from training.judging.inference import deblur_all, unchanged
-from training.judging.judges import PARTS, Column, Subject
+from training.judging.judges import FOCUS, PARTS, Column, Subject
 from unblur.models.weights import load_network
 from unblur.network.views import ALL_VIEWS
 
@@ -72,7 +72,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
     parser.add_argument(
-        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to judge by (all)"
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=[part for part in PARTS if part != FOCUS],
+        help=f"what to judge by (all but {FOCUS})",
     )
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument(

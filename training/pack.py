@@ -3,7 +3,8 @@
 ``python -m training.pack --megabytes 50`` writes ``training/runs/parts/1``, ``2`` and so
 on, each with a share of ``photos`` and ``pairs``. Copied into one folder on the machine,
 they are what ``--data`` takes there. The first part holds all real pairs and every
-held-out photo, so that training and judging can begin with it.
+held-out photo, so that training and judging can begin with it. The packages that the
+machine needs are printed, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from pathlib import Path
 from zlib import crc32
 
 from training.data import SHARED, photo_paths
+
+PACKAGES = ("torch", "numpy", "pillow", "safetensors", "psutil", "platformdirs")
+"""What a machine needs beside Python to train and to judge, and what these need themselves."""
 
 
 def files_to_send(data: Path) -> list[Path]:
@@ -72,6 +76,7 @@ def main() -> None:
         files = [path for path in part.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files) / 1e6
         print(f"{part}: {len(files)} files, {size:.0f} MB")
+    print(f"Packages that the machine needs: {', '.join(PACKAGES)}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from training.pool import POOLED, CropPool
 from training.revive import revive
 from training.synthesis.batches import BatchMaker, make_batch
 from training.synthesis.plan import largest_scene
-from training.synthesis.recipe import KERNEL, Recipe
+from training.synthesis.recipe import KERNEL, RECIPES
 from training.synthesis.sources import Sources, read_sources
 from training.trainer import COMPACT, SQUARED_ERROR_UNTIL, Trainer, initialise
 from unblur.models.weights import load_network, save_network
@@ -41,6 +41,11 @@ SHAPES = {
 """Networks that are compared: today's; one that does its work on coarser levels, as large as a file
 of 32 MB holds; and a narrower one of that kind, which costs three quarters."""
 
+RUNS = Path("training/runs")
+FOLDERS = {"motion": RUNS / "next", "focus": RUNS / "focus"}
+"""Where trainings by each recipe keep their state, unless told otherwise."""
+JUDGED_BY = {"motion": ["oldest", "kinds", "lamps"], "focus": ["focus", "oldest"]}
+"""What they are judged by at the end, unless told otherwise."""
 
 START = "start.safetensors"
 """The weights that a training went on from, their dead units revived, in a shape's folder."""
@@ -81,14 +86,14 @@ def make_trainer(
 def some_crops(options: argparse.Namespace, sources: Sources) -> Tensor:
     """Return a few blurred crops in [0, 1]."""
     generator = torch.Generator(options.device).manual_seed(options.seed)
-    recipe, count = Recipe(), min(options.batch, 16)
+    recipe, count = RECIPES[options.recipe], min(options.batch, 16)
     batch = make_batch(sources, recipe, KERNEL, count, options.crop, recipe.longest, generator)
     return batch[0] / 255
 
 
 def make_pool(options: argparse.Namespace, trainer: Trainer, sources: Sources) -> CropPool:
     """Return what a network trains on."""
-    recipe = Recipe()
+    recipe = RECIPES[options.recipe]
     make = BatchMaker(
         sources=sources,
         recipe=recipe,
@@ -107,7 +112,8 @@ def train_shapes(options: argparse.Namespace, until: float) -> dict[str, Path]:
         options: Of the command line.
         until: When all of them are done, of `time.monotonic`.
     """
-    largest = largest_scene(Recipe(), options.crop, Recipe().longest)
+    recipe = RECIPES[options.recipe]
+    largest = largest_scene(recipe, options.crop, recipe.longest)
     photos, pairs = options.data / "photos", options.data / "pairs"
     sources = read_sources(photos, pairs, largest, options.device)
     weights = {}
@@ -132,13 +138,14 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, required=True, help="time for everything")
     parser.add_argument("--judging", type=float, default=30, help="seconds of these to judge (30)")
-    parser.add_argument("--parts", nargs="*", choices=PARTS, default=["oldest", "kinds", "lamps"])
+    parser.add_argument("--recipe", choices=RECIPES, default="motion", help="blur to undo (motion)")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, help="to judge by")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["compact"])
     parser.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="of one shape")
     parser.add_argument("--begin", type=float, help="progress to begin with, from 0 to 1")
     parser.add_argument("--end", type=float, default=1, help="progress to end with (1)")
     parser.add_argument("--data", type=Path, default=SHARED, help="holds photos and pairs")
-    parser.add_argument("--folder", type=Path, default=Path("training/runs/next"))
+    parser.add_argument("--folder", type=Path, help="for state; each recipe has its own")
     parser.add_argument("--keep", type=Path, help="folder for what is to be taken home")
     parser.add_argument("--save-every", type=float, default=60, help="seconds (60)")
     parser.add_argument("--lr", type=float, default=1.5e-3)
@@ -148,6 +155,10 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64, help="crops of each step (64)")
     parser.add_argument("--pooled", type=int, default=POOLED, help=f"batches kept ({POOLED})")
     options = parser.parse_args()
+    if options.folder is None:
+        options.folder = FOLDERS[options.recipe]
+    if options.parts is None:
+        options.parts = JUDGED_BY[options.recipe]
     if options.start_from and len(options.shapes) > 1:
         parser.error("--start-from is for one shape")
     return options

@@ -51,6 +51,24 @@ def initialise(network: SRN) -> None:
                 weight.data.mul_(0.1)
 
 
+def compiled(judge: Judge, blurred: Tensor, sharp: Tensor) -> Judge:
+    """Compile a judge for photos like the given ones, or return it as it is if that fails.
+
+    A machine may lack what PyTorch compiles with, such as Triton or a C compiler. Training is
+    slower then, but the time on the machine is not lost.
+    """
+    fast: Judge = torch.compile(judge, dynamic=False)
+    try:
+        fast(blurred, sharp)[0].backward()  # the way back is compiled by itself
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ImportError, OSError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        print(f"not compiled, so training is slower: {first_line}", flush=True)
+        return judge
+    return fast
+
+
 def recorded(step: Step, blurred: Tensor, sharp: Tensor) -> Step:
     """Record what a step does on a GPU, so that it is launched at once.
 
@@ -173,7 +191,8 @@ class Trainer:
         """Return a step; on a GPU, compiled and recorded from an example."""
         if self.device.type == "cpu":
             return functools.partial(self._take_step, self._judge)
-        judge = torch.compile(self._judge, dynamic=False)
+        judge = compiled(self._judge, blurred, sharp)
+        self.network.zero_grad(set_to_none=True)
         return recorded(functools.partial(self._take_step, judge), blurred, sharp)
 
     def _schedule(self) -> None:

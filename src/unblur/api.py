@@ -1,4 +1,4 @@
-"""The Python interface: a photo in, a photo of the same kind out; see ``docs/api.md``.
+"""The Python interface: deblur paths, bytes, images and arrays; see ``docs/api.md``.
 
 Nothing here prints or exits. Notes and warnings go to the logger ``unblur``, which is
 silent unless the caller configures it.
@@ -69,7 +69,7 @@ class Deblurrer:
         engine: Library that computes on the CPU: ``auto``, ``torch`` or ``ncnn``.
         tile: Side of the largest tile, a square, in pixels, or ``auto``.
         strength: Share of the change to apply, from 0 to 1.
-        views: Number of mirrored and turned passes to average, from 1 to 8.
+        views: Number of mirrored and rotated passes to average, from 1 to 8.
         max_memory: Limit on main memory, in bytes; by default the free memory.
 
     Raises:
@@ -113,7 +113,7 @@ class Deblurrer:
         self.close()
 
     def close(self) -> None:
-        """Free the network; from now on, photos are refused."""
+        """Free the network; afterwards, photos are refused."""
         self._network = None
 
     def __call__(
@@ -135,8 +135,8 @@ class Deblurrer:
             sidecars: For paths: copy files that belong to the photo, such as ``.xmp``, under the
                 result's name.
             mask: Where to deblur: the path of a grey picture, or an array (H, W), bool, uint8 or
-                uint16, of any size. White is deblurred, black stays as it is. It is drawn over the
-                upright photo; over an array as the array is.
+                uint16, of any size. White is deblurred, black stays as it is. It matches the
+                upright photo; for an array, it matches the array.
 
         Returns:
             A result of the same kind: the path of the result, the content of its file, an
@@ -255,7 +255,7 @@ def blur_score(image: Photo) -> float:
 
 
 def find_blur(image: Photo) -> Blur:
-    """Tell how a photo is blurred: moved, and by how much, or out of focus.
+    """Find out how a photo is blurred: moved, and by how much, or out of focus.
 
     Args:
         image: A path, a file's content, a Pillow image or an array.
@@ -273,7 +273,7 @@ def find_blur(image: Photo) -> Blur:
 
 
 def _read_reduced(image: object) -> Reduced:
-    """Read a photo as finely as its blur is measured."""
+    """Read a photo at the resolution at which its blur is measured."""
     with _named(image):
         if isinstance(image, str | Path):
             return steps.read_reduced(Job(parse_place(str(image)), None), Options())

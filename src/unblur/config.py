@@ -1,4 +1,4 @@
-"""Places of configuration, models, history and self-tests, and reading the configuration."""
+"""Paths of the configuration, models, history and self-tests; read the configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unblur.errors import UsageError
 
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
 NO_HOME = Path(os.devnull) / "unblur"
-"""Folder of a user without a home folder: nothing is in it, and nothing can be put there."""
+"""Stands for a missing home folder: it does not exist, and cannot be created."""
 
 
 def models_folder() -> Path:
@@ -44,12 +44,12 @@ def home_folder() -> Path:
 
 
 def common_data_folder() -> Path:
-    """Return the folder in which all programs keep the user's data: ``XDG_DATA_HOME``."""
+    """Return the folder for the user's data of all programs: ``XDG_DATA_HOME``."""
     return _user_folder(platformdirs.user_data_path)
 
 
 def common_config_folder() -> Path:
-    """Return the folder in which all programs keep the user's settings: ``XDG_CONFIG_HOME``."""
+    """Return the folder for the user's settings of all programs: ``XDG_CONFIG_HOME``."""
     return _user_folder(platformdirs.user_config_path)
 
 
@@ -63,13 +63,13 @@ def _data_path() -> Path:
 
 
 def _user_folder(find: Callable[[], Path]) -> Path:
-    """Return a folder of the user's, or `NO_HOME`.
+    """Return one of the user's folders, or `NO_HOME`.
 
     In a container, HOME may be missing or empty and the user may have no entry in the
     password database.
     """
     if os.environ.get("HOME") == "":
-        del os.environ["HOME"]  # which libraries would take for the root folder
+        del os.environ["HOME"]  # libraries would take an empty value for the root folder
     try:
         folder = find()
     except RuntimeError:
@@ -97,7 +97,7 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
         return {}
     try:
         text = chosen.read_text("utf-8-sig")  # editors on Windows add a byte order mark
-        if "\0" in text:  # UTF-16 without a mark
+        if "\0" in text:  # UTF-16 without a byte order mark
             raise UnicodeError
         values = tomllib.loads(text)
     except FileNotFoundError:

@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
 
 
 class UnblurError(Exception):
-    """Base of all errors whose message is for the user."""
+    """Base class of all errors with a message for the user."""
 
     exit_code = ExitCode.FAILED
 

@@ -1,4 +1,4 @@
-"""Optional libraries: the package's extras."""
+"""Import optional libraries, which the package's extras install."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def load_extra(
         module: The library's name.
         extra: The extra that installs it.
         purpose: Subject of the message, in the plural.
-        error_type: Raised if it is missing.
+        error_type: Error to raise if the library is missing.
     """
     try:
         return import_module(module)

@@ -36,7 +36,7 @@ _VERSIONS = (
 
 
 _ask: ContextVar[Callable[[int], None]] = ContextVar("ask", default=lambda count: None)
-"""What `require_memory` calls first."""
+"""Function that `require_memory` calls first."""
 
 
 def free_main_memory() -> int:
@@ -55,10 +55,10 @@ def _within_limit(free: int) -> int:
 
 
 def _free_swap() -> int:
-    """Return the bytes of free swap, or 0 if the system does not tell."""
+    """Return the bytes of free swap, or 0 if they are unknown."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about counters that are not asked for
+            warnings.simplefilter("ignore")  # about counters that are not used here
             return int(psutil.swap_memory().free)
     except (OSError, RuntimeError):  # a container without /proc/vmstat; Windows without counters
         return 0
@@ -79,7 +79,7 @@ def asking_first(ask: Callable[[int], None]) -> Iterator[None]:
 
 
 def require_memory(count: int) -> None:
-    """Raise `PhotoError` if so many more bytes are not available: the system would end the run."""
+    """Raise `PhotoError` if ``count`` more bytes are not free: the system would kill the run."""
     _ask.get()(count)
     free = obtainable_memory()
     if count > free:
@@ -87,7 +87,7 @@ def require_memory(count: int) -> None:
 
 
 def lack_of_memory(needed: int, free: int) -> str:
-    """Return the message about a photo that needs more bytes than are free."""
+    """Return the message for a photo that needs more bytes than are free."""
     return (
         f"needs about {needed / 1e9:.1f} GB more memory, {free / 1e9:.1f} GB are free: "
         "close other programs, or use --jobs 1"
@@ -95,15 +95,15 @@ def lack_of_memory(needed: int, free: int) -> str:
 
 
 def limiting_file() -> Path | None:
-    """Return the control group's file that limits `free_main_memory`; ``None`` if none does."""
+    """Return the control group's file that limits `free_main_memory`, or ``None``."""
     limit = tightest_limit()
     return limit[1] if limit and limit[0] < psutil.virtual_memory().available else None
 
 
 def tightest_limit() -> tuple[int, Path] | None:
-    """Return the bytes that the tightest limit of a container or job leaves, and its file.
+    """Return the bytes left within the tightest limit of a container or job, and its file.
 
-    Cached file pages count as used, but are given up before a limit strikes; see
+    Cached file pages count as used, but the kernel frees them before it enforces a limit; see
     "working set" in
     https://kubernetes.io/docs/tasks/configure-pod-container/assign-memory-resource/
     """
@@ -117,11 +117,11 @@ def tightest_limit() -> tuple[int, Path] | None:
 
 
 def _left(group: Path, files: _Files) -> int | None:
-    """Return the bytes that a group's limit leaves, or ``None`` without a group or a limit."""
+    """Return the bytes left within a group's limit, or ``None`` without a group or a limit."""
     try:
         allowed = int((group / files.limit).read_text())
         used = int((group / files.usage).read_text())
-    except (OSError, ValueError):  # not there, or "max"
+    except (OSError, ValueError):  # the file is missing, or contains "max"
         return None
     return max(0, allowed - max(0, used - _reclaimable(group, files)))
 
@@ -135,8 +135,8 @@ def _reclaimable(group: Path, files: _Files) -> int:
 
 
 def return_freed_memory() -> None:
-    """Make glibc return freed memory to the system: decoders free as much as a photo takes."""
+    """Make glibc return freed memory to the system: decoders free the memory of a whole photo."""
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # missing in musl
         if trim:
             trim(0)

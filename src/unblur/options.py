@@ -11,9 +11,9 @@ from unblur.errors import UsageError
 
 SUFFIX = "-unblurred"
 COMPARED, COMPARED_STRENGTHS = "-compared", "-strengths"
-"""End the names of comparisons and of strips of strengths, before their own ending."""
+"""Suffixes of the pictures of ``--compare`` and ``--compare strengths``, before the extension."""
 LONGEST_SUFFIX_BYTES = 100
-"""Leaves room for the photo's own name within the 143 to 255 bytes that file systems allow."""
+"""In bytes: leaves room for the photo's own name, as file systems allow 143 to 255 bytes."""
 STREAM = "-"
 """Stands for standard input or output."""
 
@@ -21,14 +21,14 @@ STREAM = "-"
 SMALLEST_TILE_PX = 128
 """Smaller tiles save hardly any memory."""
 MOST_VIEWS = 8
-"""Mirrored or not, turned by no, one, two or three quarters."""
+"""Mirrored or not, rotated by 0, 90, 180 or 270 degrees."""
 DEFAULT_MAX_PIXELS = 500_000_000
 BLURRY_LEVEL = 0.3
 """Photos with a lower score count as sharp; ``docs/score.md`` shows how well that works."""
 CLUSTER_DEVICES = ("auto", "cuda", "cpu")
 """Devices that Ray can give to a worker."""
 USUAL_CELL = 10, 20
-"""Width and height of a terminal's character in pixels, where the terminal does not tell."""
+"""Width and height of a character in pixels, if the terminal does not report them."""
 
 
 class Way(Enum):
@@ -56,14 +56,14 @@ SAME_RESULT = frozenset(
         *("output", "suffix", "in_place", "backup", "on_existing", "preserve_times", "sidecars"),
         *("only_motion", "verdict"),
         *("compare", "picture_side", "screen"),  # pictures beside the result
-        "mask",  # each photo's own is in `unblur.run.jobs.Job.settings`
-        # The key has the hash of the weights. Tiles and devices change roundings only.
+        "mask",  # the hash of each photo's mask is in `unblur.run.jobs.Job.settings`
+        # The key has the hash of the weights. Tiles and devices change only the rounding.
         *("engine", "model", "device", "backend", "tile", "threads", "max_memory"),
     )
 )
-"""Options that change no result; all others are in the history's key."""
+"""Options that do not change results; all others are in the history's key."""
 KEY_TEXTS = {"refresh-thumbnail=False": "keep-thumbnail", "strip-metadata=True": "strip-metadata"}
-"""Parts of the key, as histories on disk spell them."""
+"""Names of options in the key, as existing histories on disk spell them."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Engine:
     model: str = "srn-compact"
     """A model's name, or the path of a weights file."""
     device: str = "auto"
-    """``auto``, or a name in `unblur.network.device_kinds.KINDS`, perhaps with the number of one
+    """``auto``, or a name in `unblur.network.device_kinds.KINDS`, optionally with the number of a
     device: ``cuda:1``."""
     backend: Literal["auto", "torch", "ncnn"] = "auto"
     """The library that computes on a CPU; see `unblur.network.backends`."""
@@ -82,7 +82,7 @@ class Engine:
     strength: float = 1.0
     """Share of the change to apply, from 0 to 1."""
     views: int = 1
-    """Number of mirrored and turned passes to average, from 1 to `MOST_VIEWS`."""
+    """Number of mirrored and rotated passes to average, from 1 to `MOST_VIEWS`."""
     threads: int | Literal["auto"] | None = "auto"
     """CPU threads; ``auto``: one per available core; ``None``: PyTorch's present number."""
     max_memory: int | None = None
@@ -122,14 +122,14 @@ class Options:
     """All options of a run; see ``unblur --help``."""
 
     output: str | None = None
-    """A file, a folder, ``-`` for standard output, or ``None`` for beside each photo."""
+    """A file, a folder, ``-`` for standard output, or ``None``: beside each photo."""
     suffix: str = SUFFIX
     """Added to the name, before the extension."""
     recursive: bool = False
     include: tuple[str, ...] = ()
-    """Glob patterns; in folders, only photos that match one are taken."""
+    """Glob patterns; in folders, only photos that match one of them are processed."""
     exclude: tuple[str, ...] = ()
-    """Glob patterns; in folders, photos that match one are left out."""
+    """Glob patterns; in folders, photos that match one of them are skipped."""
     in_place: bool = False
     backup: bool | None = None
     """With ``in_place``, keep the original as ``<name>.orig``; ``None`` means yes."""
@@ -149,19 +149,19 @@ class Options:
     mask: str | None = None
     """A mask for all photos, or a folder of masks by the photos' names; see `unblur.run.masks`."""
     compare: bool | Literal["strengths"] = False
-    """Write a picture beside each result: of before and after, or of several strengths."""
+    """Write a picture beside each result: before and after, or several strengths."""
     picture_side: int = 0
-    """Longer side of the report's small pictures, in pixels; 0 makes none."""
+    """Longer side of the report's small pictures, in pixels; 0: no pictures."""
     screen: Screen | None = None
-    """The terminal that shows each photo before and after; ``None`` shows none."""
+    """The terminal that shows each photo before and after; ``None``: not shown."""
     max_pixels: int = DEFAULT_MAX_PIXELS
-    """Larger photos are refused."""
+    """Most pixels of a photo; larger photos are refused."""
     only_blurry: float | None = None
-    """Skip photos with a lower `unblur.score.blur_score`; ``None`` skips none."""
+    """Skip photos with a lower `unblur.score.blur_score`; ``None``: skip no photo."""
     only_motion: bool = False
     """Skip photos that are out of focus."""
     verdict: bool = False
-    """Tell how each photo was blurred, and how much of it changed."""
+    """Find out how each photo was blurred, and how much of it changed."""
     fail_fast: bool = False
     jobs: int | None = None
     """Photos to decode ahead, and as many to write in parallel; ``None``: one on a CPU, or as many
@@ -175,7 +175,7 @@ class Options:
 
     @property
     def compared_suffix(self) -> str:
-        """What ends the names of the pictures that ``compare`` asks for."""
+        """Suffix of the pictures that ``compare`` asks for."""
         return COMPARED_STRENGTHS if self.compare == "strengths" else COMPARED
 
     @property

@@ -6,13 +6,13 @@ import os
 import re
 
 _NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""Surrogates that stand for no byte of a file name, see `os.fsencode`."""
+"""Surrogates that do not represent a byte of a file name, see `os.fsencode`."""
 
 
 def printable(text: str | os.PathLike[str]) -> str:
     r"""Return text as one line without characters that control a terminal.
 
-    Control characters, line ends, marks of writing direction and lone surrogates are escaped as
+    Control characters, line breaks, marks of writing direction and lone surrogates are escaped as
     in Python: ``\x1b``, ``\n``, ``\u202e``. Bytes of file names that are not UTF-8 become U+FFFD.
     """
     encoded = os.fsencode(_NO_BYTES.sub(lambda match: _escape(match[0]), os.fspath(text)))
@@ -24,7 +24,7 @@ def _escape(character: str) -> str:
 
 
 def describe_os_error(error: OSError) -> str:
-    """Return the system's reason in lower case, without the path."""
+    """Return the system's message in lower case, without the path."""
     return (error.strerror or str(error)).lower()
 
 

@@ -143,8 +143,26 @@ def expose(
         the scene is brighter than white; noise and JPEG are in the blurred one alone.
     """
     kernel = motion_kernel(trajectory(length, rng))
+    return record(convolve(scene, kernel), scene, margin, gamma, rng)
+
+
+def record(
+    seen: Array, scene: Array, margin: int, gamma: float, rng: np.random.Generator
+) -> tuple[Pixels, Pixels]:
+    """Record what a lens and a moved camera see of a scene, and what a perfect exposure would.
+
+    Args:
+        seen: Blurred linear light, of the size of the scene.
+        scene: See `expose`.
+        margin: See `expose`.
+        gamma: See `expose`.
+        rng: Source of randomness.
+
+    Returns:
+        See `expose`.
+    """
     inside = (slice(margin, -margin), slice(margin, -margin))
-    recorded = convolve(scene, kernel)[inside]
+    recorded = seen[inside]
     if rng.random() < NOISE_SHARE:
         recorded = add_sensor_noise(recorded, rng)
     blurred = encode(recorded, gamma)

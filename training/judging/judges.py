@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import torch
 
 from training.data import Pair
-from training.judging import cost, lamps, letters, nights
+from training.judging import cost, defocused, lamps, letters, nights
 from training.judging.inference import Deblur
 from training.judging.scores import Crops, Score, judge_crops
 from training.judging.validation import (
@@ -28,6 +28,8 @@ from unblur.network.srn import SRN
 Column: TypeAlias = dict[str, str]
 """What was measured, and the figure."""
 
+FOCUS = "focus"
+"""The part that is for networks against focus blur alone."""
 WORST_CROPS = 3
 """How many of the crops that lose most are listed."""
 SHRUNK_CROPS, SHRINK = 5, 2
@@ -142,6 +144,29 @@ def _shares(name: str, found: letters.Letters) -> Column:
     }
 
 
+def judge_defocused(sets: dict[str, list[Pair]], subject: Subject) -> Column:
+    """Tell how photos out of focus and sharp ones come out, beside what is wanted to ship."""
+    crops = {
+        name: judge_crops(subject.deblur, pairs, subject.device) for name, pairs in sets.items()
+    }
+    sharp = crops.pop(defocused.SHARP)
+    column: Column = {}
+    for (name, measured), wanted in zip(
+        crops.items(), defocused.WANTED_GAINS.values(), strict=True
+    ):
+        score = measured.score()
+        column[f"{name}: gain, dB (to ship: {wanted:+.2f})"] = FIGURES["gain, dB"](score)
+        column[f"{name}: crops that lose 0.1 dB"] = FIGURES["crops that lose 0.1 dB"](score)
+        column[f"{name}: SSIM"] = FIGURES["SSIM"](score)
+    bar = f"of 255 (to ship: below {defocused.MOST_HARM:.2f})"
+    clean = Crops.joined(list(crops.values())).harm
+    column[f"{defocused.SHARP} changed by, {bar}"] = f"{clean.mean():.3f}"
+    column[f"{defocused.SHARP} with noise and coding changed by, {bar}"] = (
+        f"{sharp.harm.mean():.3f}"
+    )
+    return column
+
+
 def judge_cost(_: None, subject: Subject) -> Column:
     """Tell what a network costs; what is none costs nothing."""
     if subject.network is None:
@@ -168,6 +193,7 @@ PARTS = {
     "kinds": Part(
         lambda photos, _: sets_by_kind(photos), partial(judge_sets, together="all kinds")
     ),
+    FOCUS: Part(lambda photos, _: defocused.defocused_sets(photos), judge_defocused),
     "lamps": Part(_night_sets, judge_lamps),
     "letters": Part(lambda photos, pairs: letters.pages(), judge_letters),
     "cost": Part(lambda photos, pairs: None, judge_cost),

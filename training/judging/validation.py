@@ -96,10 +96,10 @@ def synthetic_pairs(
             crop = random_crop(pixels, size + 2 * MARGIN, rng)
             if is_drawn:
                 crop = draw_over(crop, rng)
-            pairs.append(Pair(_name(path, number), *blur_crop(crop, MARGIN, longest, rng)))
+            pairs.append(Pair(name_of(path, number), *blur_crop(crop, MARGIN, longest, rng)))
         return pairs
 
-    return _side_by_side(make, named_photos(photos, FIRST_HELD_OUT))
+    return side_by_side(make, named_photos(photos, FIRST_HELD_OUT))
 
 
 def sets_by_kind(photos: Path) -> dict[str, list[Pair]]:
@@ -133,19 +133,20 @@ def pairs_of_kind(
             rng = np.random.default_rng([20261, zlib.crc32(path.stem.encode()), shrink, number])
             places = (random_crop(pixels, CROP + 2 * MARGIN, rng) for _ in range(candidates))
             longest = lengths[(index + shrink + number) % len(lengths)]
-            name = _name(path, number) + (" at half size" if shrink == 2 else "")
+            name = name_of(path, number) + (" at half size" if shrink == 2 else "")
             photos_of_it = blur_crop(max(places, key=liking), MARGIN, longest, rng, lamp_share)
             pairs.append(Pair(name, *photos_of_it))
         return pairs
 
-    return _side_by_side(make, named_photos(photos, HELD_OUT_BY_KIND[kind]))
+    return side_by_side(make, named_photos(photos, HELD_OUT_BY_KIND[kind]))
 
 
-def _name(path: Path, number: int) -> str:
+def name_of(path: Path, number: int) -> str:
+    """Return what a crop of a photo is called."""
     return f"{path.stem} crop {number + 1}"
 
 
-def _side_by_side(make: Callable[[int, Path], list[Pair]], paths: Collection[Path]) -> list[Pair]:
+def side_by_side(make: Callable[[int, Path], list[Pair]], paths: Collection[Path]) -> list[Pair]:
     """Make the pairs of several photos in as many threads as there are cores, in order."""
     with ThreadPoolExecutor() as threads:
         made: Iterable[list[Pair]] = threads.map(make, range(len(paths)), paths)

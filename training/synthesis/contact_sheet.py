@@ -16,7 +16,7 @@ from training.data import SHARED, Pixels
 from training.sheet import draw
 from training.synthesis.batches import make_batch
 from training.synthesis.plan import largest_scene
-from training.synthesis.recipe import Recipe
+from training.synthesis.recipe import RECIPES, Recipe
 from training.synthesis.sources import Sources, read_sources
 
 
@@ -34,17 +34,21 @@ def rows_of_kinds(
 
 def main() -> None:
     """Draw a sheet from the command line."""
-    recipe = Recipe()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sheet", type=Path)
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
     parser.add_argument("--every", type=int, default=8, help="take every so manieth photo (8)")
-    parser.add_argument("--kinds", nargs="+", choices=recipe.kind_shares)
+    parser.add_argument("--recipe", choices=RECIPES, default="motion", help="(motion)")
+    parser.add_argument("--kinds", nargs="+", help="of the recipe (all)")
     parser.add_argument("--crops", type=int, default=4, help="of each kind (4)")
     parser.add_argument("--size", type=int, default=256, help="of the crops in pixels (256)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    recipe = RECIPES[options.recipe]
+    kinds = options.kinds or list(recipe.kind_shares)
+    if unknown := set(kinds) - recipe.kind_shares.keys():
+        parser.error(f"no kinds of this recipe: {', '.join(sorted(unknown))}")
     sources = read_sources(
         options.photos,
         options.pairs,
@@ -54,7 +58,6 @@ def main() -> None:
         captions=12,
         every=options.every,
     )
-    kinds = options.kinds or list(recipe.kind_shares)
     rows = rows_of_kinds(sources, recipe, kinds, options.crops, options.size, options.seed)
     draw(rows, options.size, options.size).save(options.sheet)
 

@@ -1,8 +1,7 @@
-"""Scenes that are out of focus, wholly or in part. They stay so in the wanted picture, too."""
+"""Scenes that are out of focus, wholly or in part."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.synthesis.draws import chance, normal, uniform, whole
+from training.synthesis.lenses import Lens, draw_lens, draw_radii, spots
 from training.synthesis.motion import blur_by_kernels
-
-LEAST_RADIUS, LARGEST_RADIUS = 0.8, 6.0
-"""Pixels. Bounds of the radius that is drawn; the larger one is also that of the kernels."""
+from training.synthesis.recipe import Lenses
 
 CELLS = 5
 """Most random cells on the side of a mask."""
@@ -21,28 +19,59 @@ CELLS = 5
 
 @dataclass(frozen=True)
 class Defocus:
-    """How far a lens is out of focus, and where."""
+    """How far lenses are out of focus, and where."""
 
+    lens: Lens
     radius: Tensor
-    """Of the circle of confusion in pixels (B,), up to `LARGEST_RADIUS`; 0 changes nothing."""
-    is_disc: Tensor
-    """Booleans (B,): a disc, as lenses without aberrations make, or a Gaussian."""
-    mask: Tensor
-    """Share of the blurred scene at each place, (B, 1, H, W) in [0, 1]."""
+    """Signed, in pixels (B,); see `spots`. 0 changes nothing."""
+    depth: Tensor
+    """Share of the radius at each place, (B, 1, H, W) in [0, 1]."""
+    largest: float
+    """Pixels that no radius exceeds, fringes included."""
+    levels: int = 1
+    """How many radii are computed; what lies between two of them is a mixture of both. With 1, it
+    is a mixture of the sharp scene and the blurred one."""
 
 
 def defocus(linear: Tensor, blur: Defocus) -> Tensor:
-    """Put scenes (B, C, H, W), in linear light, out of focus."""
-    far = blur_by_kernels(linear, focus_kernels(blur.radius, blur.is_disc))
-    return torch.lerp(linear, far, blur.mask)
+    """Put scenes (B, 3, H, W), in linear light, out of focus.
+
+    Where the distance changes, each place is blurred as if all of the scene were as far away.
+    So nothing hides what is behind it; `defocus_layers` has objects that do.
+    """
+    result = linear
+    for level in range(1, blur.levels + 1):
+        kernels = spots(blur.lens, blur.radius * (level / blur.levels), blur.largest)
+        share = (blur.depth * blur.levels - (level - 1)).clamp(0, 1)
+        result = torch.lerp(result, blur_by_kernels(linear, kernels), share)
+    return result
+
+
+def defocus_layers(background: Tensor, foreground: Tensor, far: Defocus, near: Defocus) -> Tensor:
+    """Put objects and what is behind them out of focus, each by itself.
+
+    The outline of an object spreads as its surface does, so that what is behind it is seen
+    through its blurred border ("over", as in `training.synthesis.motion.blur_layers`).
+
+    Args:
+        background: (B, 3, H, W) in linear light.
+        foreground: (B, 4, H, W): red, green and blue multiplied by alpha, then alpha.
+        far: Of the background.
+        near: Of the foreground.
+    """
+    colours = defocus(foreground[:, :3], near)
+    cover = defocus(foreground[:, 3:].expand(-1, 3, -1, -1), near)
+    return colours + (1 - cover) * defocus(background, far)
 
 
 def draw_defocus(
     count: int,
     generator: torch.Generator,
     size: int,
-    share: float = 0.4,
+    lenses: Lenses,
+    share: float = 1.0,
     wholly_share: float = 1 / 3,
+    scale: float = 1.0,
 ) -> Defocus:
     """Draw how scenes are out of focus.
 
@@ -50,38 +79,49 @@ def draw_defocus(
         count: Number of scenes B.
         generator: Source of randomness, on the device of the scenes.
         size: Their sides in pixels.
-        share: How many of them are out of focus.
+        lenses: What lenses are drawn, and how far they are out of focus.
+        share: How many of the scenes are out of focus.
         wholly_share: How many of these are so all over; of the others a soft region is.
+        scale: Pixels of a scene for each one that is seen later.
     """
     mask = soft_masks(count, generator, size)
     wholly = chance(wholly_share, (count, 1, 1, 1), generator)
-    taken = chance(share, (count, 1, 1, 1), generator)
+    taken = chance(share, (count,), generator)
+    is_near = chance(0.5, (count,), generator)
+    radius = draw_radii(count, generator, lenses, scale) * taken
     return Defocus(
-        radius=uniform(LEAST_RADIUS, LARGEST_RADIUS, (count,), generator),
-        is_disc=chance(0.5, (count,), generator),
-        mask=torch.where(wholly, 1.0, mask) * taken,
+        lens=draw_lens(count, generator, lenses, scale),
+        radius=torch.where(is_near, -radius, radius),
+        depth=torch.where(wholly, 1.0, mask),
+        largest=lenses.largest * scale,
+        levels=lenses.levels,
     )
 
 
-def focus_kernels(radius: Tensor, is_disc: Tensor) -> Tensor:
-    """Return discs with soft edges and Gaussians as kernels that sum to one.
+def draw_layered(
+    count: int, generator: torch.Generator, lenses: Lenses, scale: float = 1.0
+) -> tuple[Defocus, Defocus]:
+    """Draw how a background and the objects before it are out of focus.
 
-    Args:
-        radius: In pixels (B,), up to `LARGEST_RADIUS`. A Gaussian's standard deviation is
-            the radius divided by 1.6.
-        is_disc: Booleans (B,).
+    A third of the scenes are focused on the background, a third on the objects, and the
+    others between both. Arguments are those of `draw_defocus`.
 
     Returns:
-        Kernels (B, K, K), K odd and the same for any radius.
+        Of the background, and of the objects, which the same lens shows.
     """
-    half = math.ceil(2 * LARGEST_RADIUS) + 1
-    places = torch.arange(-half, half + 1, device=radius.device, dtype=torch.float32)
-    distance = torch.hypot(places[:, None], places)
-    radius, is_disc = radius[:, None, None], is_disc[:, None, None]
-    disc = (radius + 0.5 - distance).clamp(0, 1)
-    gaussian = (-0.5 * (distance / (radius / 1.6).clamp(min=0.05)) ** 2).exp()
-    kernels = torch.where(is_disc, disc, gaussian)
-    return kernels / kernels.sum((1, 2), keepdim=True)
+    lens = draw_lens(count, generator, lenses, scale)
+    focused = whole(0, 3, (count,), generator)
+    everywhere = torch.ones(count, 1, 1, 1, device=generator.device)
+    far, near = (
+        Defocus(
+            lens=lens,
+            radius=side * draw_radii(count, generator, lenses, scale) * (focused != layer),
+            depth=everywhere,
+            largest=lenses.largest * scale,
+        )
+        for layer, side in enumerate((1, -1))
+    )
+    return far, near
 
 
 def soft_masks(count: int, generator: torch.Generator, size: int) -> Tensor:

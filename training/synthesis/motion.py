@@ -63,14 +63,16 @@ def blur_by_kernels(linear: Tensor, kernels: Tensor, margin: int = 0) -> Tensor:
 
     Args:
         linear: Images (B, C, H, W).
-        kernels: (B, K, K), K odd.
+        kernels: (B, K, K), or (B, C, K, K) with one for each channel; K odd.
         margin: Pixels on each side that are not part of the result.
     """
     radius = kernels.shape[-1] // 2
     padded = F.pad(linear, (radius - margin,) * 4, mode="replicate")
     height, width = padded.shape[-2:]
     size = (_fast_length(height), _fast_length(width))
-    spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernels, s=size)[:, None]
+    if kernels.ndim == 3:
+        kernels = kernels[:, None]
+    spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernels, s=size)
     full = torch.fft.irfft2(spectrum, s=size)
     return full[..., 2 * radius : height, 2 * radius : width].clamp(min=0)
 

@@ -1,4 +1,4 @@
-"""The kinds of motion: each takes scenes, and returns them blurred and as they are wanted."""
+"""The kinds of blur: each takes scenes, and returns them blurred and as they are wanted."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.synthesis import motion, paths
-from training.synthesis.draws import uniform
+from training.synthesis import focus, motion, paths
+from training.synthesis.draws import chance, uniform
 from training.synthesis.plan import Batch
-from training.synthesis.recipe import FRAMES, KERNEL, LAYERS, STILL, TURNING
+from training.synthesis.recipe import DEPTHS, FOCUS, FRAMES, KERNEL, LAYERS, STILL, TURNING
 from training.synthesis.scenery import draw_objects
 
 Images = tuple[Tensor, Tensor]
@@ -19,12 +19,12 @@ Images = tuple[Tensor, Tensor]
 
 
 def move(batch: Batch, linear: Tensor) -> Images:
-    """Move scenes (B, 3, scene, scene) in linear light as the kind of the batch wants it.
+    """Blur scenes (B, 3, scene, scene) in linear light as the kind of the batch wants it.
 
     Returns:
         Blurred and wanted light, each (B, 3, recorded, recorded).
     """
-    return _MOTIONS[batch.kind](batch, linear)
+    return _BLURS[batch.kind](batch, linear)
 
 
 def _keep_still(batch: Batch, linear: Tensor) -> Images:
@@ -34,10 +34,40 @@ def _keep_still(batch: Batch, linear: Tensor) -> Images:
 
 def _blur_by_kernels(batch: Batch, linear: Tensor) -> Images:
     """Move the whole picture alike."""
-    path = _draw_paths(batch, _draw_bounds(batch), paths.KERNEL_INSTANTS)
-    kernels = motion.kernels_of(path, radius=batch.sizes.margin)
-    blurred = motion.blur_by_kernels(linear, kernels, batch.sizes.margin)
+    return _shaken(batch, linear), _without_margin(batch, linear)
+
+
+def _put_out_of_focus(batch: Batch, linear: Tensor) -> Images:
+    """Put pictures out of focus, wholly or in part, and shake some of them."""
+    recipe, sizes = batch.recipe, batch.sizes
+    defocus = focus.draw_defocus(
+        batch.count,
+        batch.generator,
+        sizes.scene,
+        recipe.lenses,
+        wholly_share=recipe.wholly_defocused_share,
+        scale=sizes.scale,
+    )
+    blurred = _shaken(batch, focus.defocus(linear, defocus), recipe.shaken_share)
     return blurred, _without_margin(batch, linear)
+
+
+def _put_layers_out_of_focus(batch: Batch, linear: Tensor) -> Images:
+    """Put objects and what is behind them out of focus, and shake some of the pictures."""
+    recipe, sizes = batch.recipe, batch.sizes
+    far, near = focus.draw_layered(batch.count, batch.generator, recipe.lenses, sizes.scale)
+    objects = draw_objects(batch)
+    blurred = focus.defocus_layers(linear, objects, far, near)
+    wanted = motion.reference_of_layers(linear, objects, sizes.margin)
+    return _shaken(batch, blurred, recipe.shaken_share), wanted
+
+
+def _shaken(batch: Batch, linear: Tensor, share: float = 1.0) -> Tensor:
+    """Move a share of whole pictures, and cut off all margins."""
+    path = _draw_paths(batch, _draw_bounds(batch), paths.KERNEL_INSTANTS)
+    path = path * chance(share, (batch.count, 1, 1), batch.generator)
+    kernels = motion.kernels_of(path, radius=batch.sizes.margin)
+    return motion.blur_by_kernels(linear, kernels, batch.sizes.margin)
 
 
 def _blur_by_turning(batch: Batch, linear: Tensor) -> Images:
@@ -97,10 +127,12 @@ def _draw_paths(batch: Batch, bounds: Tensor, instants: int) -> Tensor:
     )
 
 
-_MOTIONS: dict[str, Callable[[Batch, Tensor], Images]] = {
+_BLURS: dict[str, Callable[[Batch, Tensor], Images]] = {
     STILL: _keep_still,
     KERNEL: _blur_by_kernels,
     TURNING: _blur_by_turning,
     LAYERS: _blur_layers,
     FRAMES: _blur_as_frames,
+    FOCUS: _put_out_of_focus,
+    DEPTHS: _put_layers_out_of_focus,
 }

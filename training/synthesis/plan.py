@@ -38,10 +38,11 @@ class Sizes:
         return self.recorded / self.wanted
 
 
-def sizes_of(size: int, longest: float, camera: float, messenger: float) -> Sizes:
+def sizes_of(recipe: Recipe, size: int, longest: float, camera: float, messenger: float) -> Sizes:
     """Return the sides of a batch's images.
 
     Args:
+        recipe: How they are made.
         size: Side of the crops that are wanted, an even number.
         longest: Upper bound in pixels of the motion, as the crops show it.
         camera: What the camera divides sides by before it codes photos.
@@ -49,7 +50,8 @@ def sizes_of(size: int, longest: float, camera: float, messenger: float) -> Size
     """
     coded = processing.size_before_shrinking(size, messenger)
     recorded = 2 * math.ceil(processing.size_before_shrinking(coded, camera) / 2)
-    return Sizes(size, coded, recorded, math.ceil(longest * recorded / size / 2) + 4)
+    reach = longest / 2 + recipe.room_for_defocus
+    return Sizes(size, coded, recorded, math.ceil(reach * recorded / size) + 4)
 
 
 def draw_sizes(recipe: Recipe, size: int, longest: float, host: random.Random) -> Sizes:
@@ -59,12 +61,12 @@ def draw_sizes(recipe: Recipe, size: int, longest: float, host: random.Random) -
         messenger = host.choice(recipe.photo_shrinks)
     elif host.random() < recipe.shrunk_photo_share:
         camera = host.choice(recipe.photo_shrinks)
-    return sizes_of(size, longest, camera, messenger)
+    return sizes_of(recipe, size, longest, camera, messenger)
 
 
 def largest_scene(recipe: Recipe, size: int, longest: float) -> int:
     """Return the side in pixels of the largest scenes that batches are made of."""
-    return sizes_of(size, longest, max(1.0, *recipe.photo_shrinks), 1.0).scene
+    return sizes_of(recipe, size, longest, max(1.0, *recipe.photo_shrinks), 1.0).scene
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-STILL, KERNEL, TURNING, LAYERS, FRAMES, REAL = (
+STILL, KERNEL, TURNING, LAYERS, FRAMES, REAL, FOCUS, DEPTHS = (
     "still",
     "kernel",
     "turning",
     "layers",
     "frames",
     "real",
+    "focus",
+    "depths",
 )
 KIND_SHARES = MappingProxyType(
     {STILL: 0.2, KERNEL: 0.2, TURNING: 0.13, LAYERS: 0.12, FRAMES: 0.2, REAL: 0.15}
@@ -37,6 +39,32 @@ FRAMES_DIFFER = MappingProxyType(
     }
 )
 Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Lenses:
+    """Lenses that are out of focus: shares from 0 to 1, and bounds of what is drawn evenly."""
+
+    radius: Range = (0.8, 6.0)
+    """Pixels. Of the spot that a point of light becomes."""
+    radius_power: float = 1.0
+    """What even numbers from 0 to 1 are raised to before they become radii: 1 for even radii,
+    more to have small ones more often."""
+    gaussian_share: float = 0.5
+    """How many spots are Gaussian, as aberrations and diffraction make them."""
+    polygon_share: float = 0.0
+    """How many have 5 to 9 straight sides, as blades make them. The others are discs."""
+    most_stretch: float = 1.0
+    """How many times as long as wide spots are at most, with the same area."""
+    most_fringe: float = 0.0
+    """Pixels. Most that the radii of red, green and blue differ by."""
+    levels: int = 1
+    """How many radii are computed of a scene whose distance changes."""
+
+    @property
+    def largest(self) -> float:
+        """Pixels that no radius exceeds, fringes included."""
+        return self.radius[1] + self.most_fringe
 
 
 @dataclass(frozen=True)
@@ -82,6 +110,12 @@ class Recipe:
     defocus comes with most motion blur."""
     wholly_defocused_share: float = 1 / 3
     """How many of these are so all over."""
+    lenses: Lenses = Lenses()
+    """What makes them so; in the kinds *focus* and *depths*, where it is to be undone, too."""
+    room_for_defocus: float = 0.0
+    """Pixels around a crop that are blurred with it, beside those that its motion needs."""
+    shaken_share: float = 0.0
+    """How many crops of the kinds *focus* and *depths* are moved, too."""
     highlight_share: float = 0.4
     """How many have lamps or lit areas brighter than white, whose streaks stay white."""
     broad_highlight_share: float = 0.3
@@ -144,3 +178,36 @@ class Recipe:
         """Return the longest motion in pixels at a point of a training, from 0 to 1."""
         step = int(2 * progress * len(self.longest_steps))
         return self.longest_steps[step] if step < len(self.longest_steps) else self.longest
+
+
+FOCUS_RECIPE = Recipe(
+    # Out of focus wholly or in part, at several distances that hide each other, only moved, and
+    # sharp. Photos that are sharp must stay as they are.
+    kind_shares=MappingProxyType({STILL: 0.2, FOCUS: 0.5, DEPTHS: 0.2, KERNEL: 0.1}),
+    longest=8.0,
+    longest_steps=(),
+    least_bound=2.0,
+    # What is soft in a photo is taken for out of focus here, so what is wanted must be sharp:
+    # photos are shrunk to that, and never enlarged.
+    shrunk_share=0.8,
+    enlarged_share=0.0,
+    # Nothing is put out of focus that is wanted back so.
+    defocus_share=0.0,
+    wholly_defocused_share=0.5,
+    lenses=Lenses(
+        radius=(0.5, 6.0),
+        # Most photos are slightly out of focus: half of the radii are below 2 px.
+        radius_power=2.0,
+        gaussian_share=0.3,
+        polygon_share=0.4,
+        most_stretch=1.25,
+        most_fringe=1.0,
+        levels=3,
+    ),
+    room_for_defocus=8.0,
+    shaken_share=0.35,
+)
+"""Defocus of 0.5 to 6 px is to be undone, and short motion with it."""
+
+RECIPES = MappingProxyType({"motion": Recipe(), "focus": FOCUS_RECIPE})
+"""All recipes by name."""

@@ -18,8 +18,12 @@ def draw_scenes(batch: Batch) -> Tensor:
     recipe, count, generator = batch.recipe, batch.count, batch.generator
     stored = _draw_over(batch, _draw_photos(batch))
     linear = _light(batch, stored)
+    if not recipe.defocus_share:
+        return linear
     shares = (recipe.defocus_share, recipe.wholly_defocused_share)
-    defocus = focus.draw_defocus(count, generator, batch.sizes.scene, *shares)
+    defocus = focus.draw_defocus(
+        count, generator, batch.sizes.scene, recipe.lenses, *shares, batch.sizes.scale
+    )
     return focus.defocus(linear, defocus)
 
 

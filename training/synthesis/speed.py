@@ -14,7 +14,7 @@ import torch
 from training.data import SHARED
 from training.synthesis.batches import make_batch
 from training.synthesis.plan import largest_scene
-from training.synthesis.recipe import Recipe
+from training.synthesis.recipe import RECIPES, Recipe
 from training.synthesis.sources import Sources, read_sources
 
 
@@ -44,12 +44,13 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
     parser.add_argument("--every", type=int, default=8, help="take every so manieth photo (8)")
+    parser.add_argument("--recipe", choices=RECIPES, default="motion", help="(motion)")
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--batch", type=int, default=16, help="crops of a batch (16)")
     parser.add_argument("--batches", type=int, default=10, help="of each kind (10)")
     parser.add_argument("--size", type=int, default=256, help="of the crops in pixels (256)")
     options = parser.parse_args()
-    recipe = Recipe()
+    recipe = RECIPES[options.recipe]
     largest = largest_scene(recipe, options.size, recipe.longest)
     sources = read_sources(
         options.photos, options.pairs, largest, options.device, 24, 12, options.every

@@ -1,4 +1,4 @@
-"""The command line: options, commands and everything that is printed. One module per command."""
+"""Read the command line and print. Each command has its own module."""
 
 from __future__ import annotations
 

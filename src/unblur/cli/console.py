@@ -1,8 +1,8 @@
-"""The user interface: the only module that prints.
+"""Print messages, progress and results: the only module that prints.
 
-Standard output carries the list for scripts: paths of results, or lines of JSON. Messages go to
-standard error. Control characters are escaped in messages, and in the list if a terminal shows it:
-see `unblur.words.printable`.
+Standard output gets the list for scripts: paths of results, or lines of JSON. Messages go to
+standard error. Control characters are escaped in messages, and in the list if it goes to a
+terminal: see `unblur.words.printable`.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def output_errors_as_unblur_errors() -> Iterator[None]:
 
 
 def _discard(stream: TextIO) -> None:
-    """Drop the buffered text of a stream, which would fail once more when Python exits."""
+    """Drop the buffered text of a stream; Python would try to write it again at exit."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Log:
-    """Standard error without errors: a full disk or a closed terminal must not stop a photo."""
+    """Standard error that ignores errors: a full disk or closed terminal must not stop a photo."""
 
     def __init__(self) -> None:
         self._stream = sys.stderr
@@ -96,7 +96,7 @@ class Ui:
         verbosity: NORMAL, VERBOSE or DEBUG; a lower number prints only errors.
         listing: Format of the list of results.
         stdout: File descriptor of standard output.
-        settings: Options of the network for each line of JSON; may be changed later.
+        settings: Options of the network for each line of JSON; a runner adds to them.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Ui:
         line = printable(text)
         with self._lock:
             if self._bar:
-                # Not as markup, nor for emoji: a name may hold brackets and colons.
+                # Without markup and emoji codes: a name may contain brackets and colons.
                 self._bar.console.print(
                     line, markup=False, emoji=False, highlight=False, soft_wrap=True
                 )
@@ -128,11 +128,11 @@ class Ui:
                 print(line, file=_Log(), flush=True)
 
     def answer(self, *cells: str, end: str = "\n") -> None:
-        """Print a line of a command's answer on standard output.
+        """Print a line of a command's output on standard output.
 
         Args:
-            cells: Texts, separated by tabs. A script gets them unchanged, including bytes of names
-                that are not text.
+            cells: Texts, which are separated by tabs. Scripts get them unchanged, including bytes
+                of names that are not UTF-8.
             end: End of the line, unless standard output is a terminal.
         """
         if sys.stdout.isatty():
@@ -163,7 +163,7 @@ class Ui:
             self.say(line, DEBUG)
 
     def passed_over(self, plan: Plan) -> None:
-        """Print files and folders that the search passed over, with the reasons, if VERBOSE."""
+        """Print files and folders that the search skipped, with the reasons, if VERBOSE."""
         for path, reason in plan.passed_over:
             self.say(f"{path}: passed over: {reason}", VERBOSE)
 
@@ -215,7 +215,7 @@ class Ui:
                 self._bar = None
 
     def photo_progress(self, job: Job) -> Callable[[float], None]:
-        """Show a photo's own bar; return a function that sets it to a share, 0 to 1."""
+        """Show a progress bar for one photo; return a function that sets it, from 0 to 1."""
         bar = self._bar
         if bar is None:
             return lambda share: None
@@ -263,7 +263,7 @@ class Ui:
         self._megapixels += outcome.width * outcome.height / 1e6
         task = self._bar.tasks[0]
         rate = self._megapixels / task.elapsed if task.elapsed else 0.0
-        # Neither skipped photos nor those that are only scored have a size.
+        # Photos that were skipped or only scored have no size.
         size = f"{self._megapixels:.1f} megapixels, {rate:.2f}/s" if self._megapixels else ""
         self._bar.update(task.id, advance=1, size=size)
 

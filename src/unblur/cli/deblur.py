@@ -76,7 +76,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         code = ExitCode.OK
         try:
             runner = _make_runner(weights, flags, options, ui)
-            del weights  # so that their file's bytes are freed when the network is built
+            del weights  # so that the file's bytes are freed when the network is built
             run_plan(plan, runner, session)
         finally:  # also after an interrupt
             if page and report.counts:
@@ -88,7 +88,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
 
 
 def _require_history(history: History, options: Options) -> None:
-    """Raise `UsageError` if results replace originals, but a second run would not know them."""
+    """Raise `UsageError` if results replace originals, but later runs could not recognise them."""
     if history.problem and options.in_place:
         raise UsageError(f"--in-place needs the record of results: {history.problem}")
 
@@ -107,13 +107,13 @@ def _read_options(flags: dict[str, Any]) -> Options:
 
 
 def _is_on_command_line(option: str) -> bool:
-    """Tell whether an option was typed, not only set by the environment or the configuration."""
+    """Return whether an option was typed, not only set by the environment or the configuration."""
     source = click.get_current_context().get_parameter_source(option)
     return source is ParameterSource.COMMANDLINE
 
 
 def _check_cluster(flags: dict[str, Any], engine: Engine) -> None:
-    """Raise `UsageError` for options that contradict running on a cluster, or not on one."""
+    """Raise `UsageError` for options that cannot be used with ``--ray``, or only with it."""
     if flags["ray"] is None and _is_on_command_line("workers"):
         raise UsageError("--workers needs --ray: without it, this machine does all the work")
     if flags["ray"] is not None and engine.device not in CLUSTER_DEVICES:
@@ -122,13 +122,13 @@ def _check_cluster(flags: dict[str, Any], engine: Engine) -> None:
 
 
 def _chosen(record: type[Options | Engine], flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a record's fields; those without a value keep their default."""
+    """Return the values of a record's fields; fields without a value are left out."""
     names = [field.name for field in fields(record)]
     return {name: flags[name] for name in names if flags.get(name) is not None}
 
 
 def _with_display_options(options: Options, flags: dict[str, Any], plan: Plan, ui: Ui) -> Options:
-    """Return the options with what the page, the terminal and JSON show of each photo."""
+    """Add the options for pictures and facts that the page, the terminal and JSON show."""
     if flags["report"] is not None:
         from unblur.cli.page import picture_side
 
@@ -144,7 +144,7 @@ def _with_display_options(options: Options, flags: dict[str, Any], plan: Plan, u
 
 
 def _shows_verdicts(flags: dict[str, Any], ui: Ui) -> bool:
-    """Tell whether the kind of blur is shown; with a memory limit, only where it is asked for."""
+    """Return whether to show the kind of blur; with a memory limit, only if it is asked for."""
     is_said = ui.verbosity >= NORMAL and flags["max_memory"] is None
     return is_said or flags["json"] or flags["report"] is not None
 

@@ -1,4 +1,4 @@
-"""``unblur desktop``: the action "Deblur with unblur" in the menus of file managers."""
+"""``unblur desktop``: add "Deblur with unblur" to the menus of file managers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ managers_argument = click.argument(
 
 @click.group()
 def desktop() -> None:
-    """Put "Deblur with unblur" into the menus of file managers."""
+    """Add "Deblur with unblur" to the menus of file managers."""
 
 
 @desktop.command()
@@ -37,9 +37,9 @@ def install(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
     """Add the action to file managers.
 
     MANAGER is nautilus, nemo, dolphin, thunar, finder or explorer. Without
-    names, add it to those that are on this machine. The action deblurs the
-    chosen photos, and those in chosen folders, then shows a notification.
-    Files that unblur has not made are never replaced.
+    names, add the action to all file managers on this machine. The action
+    deblurs the selected photos, and those in selected folders, then shows a
+    notification. Files that unblur did not write are never replaced.
     """
     from unblur.desktop.installing import find_program, install
 
@@ -47,10 +47,8 @@ def install(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
     chosen = _named(managers) if managers else [one for one in managers_of() if one.is_found]
     if not chosen:
         names = ", ".join(manager.name for manager in managers_of())
-        raise UsageError(
-            f"found no file manager; to install for one all the same, name it: {names}"
-        )
-    return _for_each(chosen, lambda one: _tell(ui, one, "added to", install(one, program)), ui)
+        raise UsageError(f"found no file manager; to install for one anyway, name it: {names}")
+    return _for_each(chosen, lambda one: _report(ui, one, "added to", install(one, program)), ui)
 
 
 @desktop.command()
@@ -58,29 +56,29 @@ def install(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
 @verbosity_options
 @with_ui
 def remove(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
-    """Take the action out of file managers.
+    """Remove the action from file managers.
 
-    Without names, take it out of all. Folders that were made for it are
-    deleted, too, if they are empty.
+    Without names, remove it from all of them. Folders that were made for it
+    are deleted, too, if they are empty.
     """
     from unblur.desktop.installing import remove
 
     chosen = _named(managers) if managers else managers_of()
-    return _for_each(chosen, lambda one: _tell(ui, one, "removed from", remove(one)), ui)
+    return _for_each(chosen, lambda one: _report(ui, one, "removed from", remove(one)), ui)
 
 
 @desktop.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each file manager.")
 @with_ui
 def status(ui: Ui, as_json: bool) -> ExitCode:
-    """Tell which file managers have the action.
+    """Show which file managers have the action.
 
-    One line each: name, whether it is on this machine, whether the action is
-    installed, its file, and the program that it calls.
+    Each line has the file manager's name, whether it is on this machine,
+    whether the action is installed, its file, and the program that it starts.
     """
     from unblur.desktop.installing import look_up
 
-    def tell(manager: FileManager) -> None:
+    def show(manager: FileManager) -> None:
         state = look_up(manager)
         if as_json:
             ui.answer(json.dumps(asdict(state)))
@@ -88,7 +86,7 @@ def status(ui: Ui, as_json: bool) -> ExitCode:
             rows.append(_row(state))
 
     rows: list[tuple[str, ...]] = []
-    code = _for_each(managers_of(), tell, ui)
+    code = _for_each(managers_of(), show, ui)
     ui.table(rows)
     return code
 
@@ -109,7 +107,7 @@ def run(ui: Ui, paths: tuple[str, ...]) -> ExitCode:
 
     File managers call this. Each PATH is a photo, or a folder with photos.
     """
-    from unblur.desktop.batch import deblur_chosen
+    from unblur.desktop.action import deblur_chosen
     from unblur.desktop.installing import find_program
     from unblur.desktop.notices import show
 
@@ -134,7 +132,7 @@ def _named(names: Iterable[str]) -> list[FileManager]:
     return [here[name] for name in dict.fromkeys(names)]
 
 
-def _tell(ui: Ui, manager: FileManager, done: str, paths: list[Path]) -> None:
+def _report(ui: Ui, manager: FileManager, done: str, paths: list[Path]) -> None:
     if paths:
         ui.say(f"{done} {manager.name} ({manager.label})")
     for path in paths:
@@ -144,7 +142,7 @@ def _tell(ui: Ui, manager: FileManager, done: str, paths: list[Path]) -> None:
 def _for_each(
     managers: Iterable[FileManager], act: Callable[[FileManager], None], ui: Ui
 ) -> ExitCode:
-    """Act on each file manager; an error of one does not stop the others."""
+    """Act on each file manager; an error with one does not stop the others."""
     code = ExitCode.OK
     for manager in managers:
         try:

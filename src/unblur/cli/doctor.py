@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WIDTH, LABEL_WIDTH = 80, 15
 GOOD, BAD, NEITHER = "✓", "✗", " "
 PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
-"""Marks for terminals without the other characters."""
+"""Marks for terminals that cannot show the usual ones."""
 
 
 @click.command()
@@ -65,7 +65,7 @@ def doctor(ui: Ui, as_json: bool) -> ExitCode:
 
 
 def _showable(line: str, encoding: str) -> str:
-    """Return a line with only the characters of an encoding."""
+    """Return a line with only characters that an encoding has."""
     try:
         line.encode(encoding)
     except UnicodeEncodeError:
@@ -80,7 +80,7 @@ def _row(label: str, text: str, mark: str = NEITHER) -> Iterator[str]:
 
 
 def _wrapped(text: str, first: str, following: str) -> list[str]:
-    # Paths and addresses stay whole, to be copied.
+    # Do not break paths and addresses, so that they can be copied.
     return textwrap.wrap(
         text, WIDTH - 1, initial_indent=first, subsequent_indent=following,
         break_long_words=False, break_on_hyphens=False,

@@ -34,7 +34,7 @@ def models() -> None:
 def list_models(ui: Ui) -> None:
     """List the models.
 
-    One line each: name, size, licence, location, strengths and weaknesses.
+    Each line has the name, size, licence, location, strengths and weaknesses.
     """
     ui.table([_row(name) for name in (*MODELS, *imported_models())])
 
@@ -77,13 +77,14 @@ def _place(name: str) -> str:
 def info(ui: Ui, model: str) -> None:
     """Show the details of a model.
 
-    Its licence, training data and source, and the content of its weights file.
+    Print its licence, training data and source, and the notes in its weights
+    file.
     """
     ui.table([*_describe_known(model), *_describe_file(model)])
 
 
 def _describe_known(name: str) -> list[tuple[str, ...]]:
-    """Return the rows of a model in `MODELS`: licence, training data, source."""
+    """Return the rows for a model in `MODELS`: licence, training data, source."""
     model = MODELS.get(name)
     if model is None:
         return []
@@ -104,7 +105,7 @@ def _describe_known(name: str) -> list[tuple[str, ...]]:
 
 
 def _describe_file(name: str) -> list[tuple[str, ...]]:
-    """Return the rows of a weights file: its path, and the notes inside.
+    """Return the rows for a weights file: its path, and the notes in it.
 
     Raises:
         WeightsError: If the name is unknown or the file is damaged.
@@ -164,7 +165,7 @@ def _known(names: tuple[str, ...]) -> list[str]:
 
 
 def _is_whole(name: str, ui: Ui) -> bool:
-    """Tell whether a model is here and undamaged, and print that."""
+    """Print and return whether a model is here and undamaged."""
     if not _is_here(name):
         return False
     from unblur.models.weights import load_network, open_model
@@ -237,7 +238,7 @@ def import_model(ui: Ui, file: Path, name: str | None) -> None:
     "--format",
     "kind",
     type=click.Choice(["onnx", "dtmodel"]),
-    help="ONNX, or a package for darktable. Default: as FILE ends.",
+    help="ONNX, or a package for darktable. Default: by the extension of FILE.",
 )
 @click.option(
     "--precision",
@@ -254,9 +255,10 @@ def export(
 ) -> None:
     """Export a network for other programs.
 
-    FILE takes photos of any size: float32, RGB, shape (N, 3, H, W), sRGB values
-    in [0, 1]. It contains the licence, the training data and the source. This
-    needs the extra onnx and takes about half a minute.
+    The exported network takes photos of any size: float32, RGB, shape
+    (N, 3, H, W), sRGB values in [0, 1]. FILE also contains the licence, the
+    training data and the source. This needs the extra onnx and takes about
+    half a minute.
     """
     from unblur.models.exporting import check_target, encode
     from unblur.models.weights import open_model

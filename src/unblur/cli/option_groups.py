@@ -18,10 +18,10 @@ GROUPS = {
     "Running": "--jobs --fail-fast --history --config --ray --workers",
     "Messages": "--json --null --completion --version --help",
 }
-"""Long spellings of all options, in the order of the help; each is in one group only."""
+"""Long names of all options, in the order of the help; each option is in one group only."""
 
 SPELLING_COLUMNS = 28
-"""Width of the column of spellings; after a longer one, the help starts on the next line."""
+"""Width of the column of names; after a longer name, the help starts on the next line."""
 
 
 class PlainOption(click.Option):
@@ -57,7 +57,7 @@ def write_groups(
     options = {long_spelling(o): o for o in params if isinstance(o, click.Option)}
     for heading, names in GROUPS.items():
         records = [options[name].get_help_record(ctx) for name in names.split()]
-        # Padded, so that the texts of all groups begin in one column.
+        # Padding aligns the texts of all groups in one column.
         rows = [(left.ljust(SPELLING_COLUMNS), text) for left, text in filter(None, records)]
         with formatter.section(heading):
             formatter.write_dl(rows, col_max=SPELLING_COLUMNS)

@@ -1,4 +1,4 @@
-"""The program `unblur`: all options for photos, and the other commands."""
+"""The command ``unblur``: all options for photos, and the other commands."""
 
 from __future__ import annotations
 
@@ -109,12 +109,12 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     cls=Compare,
     default=False,
     metavar="[strengths]",
-    help="Also write NAME-compared.png: before and after; or strengths beside each other.",
+    help="Also write NAME-compared.png, before and after; or several strengths side by side.",
 )
 @click.option(
     "--only",
     type=click.Choice(["blurry", "motion"]),
-    help="Skip sharp photos; with motion, those that are out of focus, too.",
+    help="Skip sharp photos; motion also skips photos that are out of focus.",
 )
 @click.option(
     "--blur-level",
@@ -122,13 +122,13 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     default=BLURRY_LEVEL,
     show_default=True,
     metavar="N",
-    help="Lowest blur score that --only takes; see unblur score.",
+    help="With --only, skip photos with a lower blur score; see unblur score.",
 )
 @max_pixels_option
 @click.option(
     "--mask",
     metavar="FILE|DIR",
-    help="Grey picture: deblur where it is white, keep black. DIR: one for each photo's name.",
+    help="Grey picture: deblur only where it is white. DIR: one mask per photo, by name.",
 )
 @click.option(
     "--suffix",
@@ -177,7 +177,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "--report",
     metavar="FILE.html",
     type=click.Path(path_type=Path),
-    help="Write a web page: all photos before and after.",
+    help="Write a web page that shows all photos before and after.",
 )
 @click.option("--preview", is_flag=True, help="Show photos before and after in the terminal.")
 @model_option
@@ -204,7 +204,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     default=Engine.views,
     show_default=True,
     metavar=f"1-{MOST_VIEWS}",
-    help="Average N mirrored and turned passes: slightly better, N times slower.",
+    help="Average N mirrored and rotated passes: slightly better, N times slower.",
 )
 @click.option(
     "--threads",
@@ -278,7 +278,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
     result or the settings have changed.
     """
     if not flags:
-        return  # a command was named, and runs next
+        return  # another command was given, and runs next
     from unblur.cli.streams import claimed_stdout
 
     verbosity = flags["verbose"] - flags["quiet"]
@@ -292,7 +292,7 @@ def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
     if flags["json"]:
         return "json"
     if os.isatty(stdout):
-        return "none"  # no script reads the list, and messages say the same
+        return "none"  # no script reads the list, and messages name the results
     return "nul" if flags["null"] else "lines"
 
 

@@ -1,4 +1,4 @@
-"""``unblur restore``: put back the originals that ``--in-place`` has replaced."""
+"""``unblur restore``: put back originals that ``--in-place`` has replaced."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unblur.run.report import Report
 
 MOST_THREADS = 4
-"""Largest default: more threads do not read faster from one disk, and each holds a photo."""
+"""Largest default: more threads do not read faster from one disk, and each needs memory."""
 
 
 @click.command(context_settings={"auto_envvar_prefix": "UNBLUR"})

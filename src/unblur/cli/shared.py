@@ -1,4 +1,4 @@
-"""Code for all commands: common options, choice of the command, and exit codes for errors."""
+"""Code shared by all commands: common options, choice of the command, exit codes for errors."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class PhotosOrCommand(click.Group):
     """Deblurs photos, unless the first word is the name of a command.
 
-    A photo with such a name is written ``./models``. The package click-default-group does the
-    same, but drops ``--``, after which names may begin with a dash.
+    For a photo with such a name, the user writes ``./models``. The package click-default-group does
+    the same, but drops ``--``, after which names may begin with a dash.
     """
 
     def __init__(self, *args: Any, **attributes: Any) -> None:  # noqa: ANN401 (as Click has it)
@@ -272,7 +272,7 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = data.decode("utf-16", "replace").encode()
     data = data.removeprefix(codecs.BOM_UTF8)
-    if not flags["null"] and (b"\0\n" in data or b"\n\0" in data):  # UTF-16 without a mark
+    if not flags["null"] and (b"\0\n" in data or b"\n\0" in data):  # UTF-16 without byte order mark
         raise UsageError(f"{source}: is in UTF-16: save it with the encoding UTF-8")
     lines = data.split(b"\0") if flags["null"] else data.splitlines()
     try:
@@ -283,7 +283,7 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
 
 
 def _check_working_folder() -> None:
-    """Raise `UsageError` if the working folder is gone: libraries would fail in odd ways."""
+    """Raise `UsageError` if the working folder is gone: libraries fail without explanation."""
     try:
         Path.cwd()
     except OSError as error:
@@ -291,7 +291,7 @@ def _check_working_folder() -> None:
 
 
 def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
-    """Act; print an error as one line, with a traceback at -vv, and return its exit code."""
+    """Run a command; print an error as one line, with a traceback at -vv; return the exit code."""
     try:
         _check_working_folder()
         return act()
@@ -302,7 +302,7 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
         ui.error("interrupted")
         return interrupted_code(interrupt)
     except BrokenPipeError:
-        return ExitCode.FAILED  # the reader of the list has ended
+        return ExitCode.FAILED  # the program that reads the list has ended
     except Exception as error:
         ui.trace(traceback.format_exc())
         ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
@@ -310,7 +310,7 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
 
 
 def with_ui(act: Callable[..., ExitCode | None]) -> Callable[..., None]:
-    """Give a command a `Ui`, and end the program with its exit code, or that of its error."""
+    """Give a command a `Ui`, and end the program with the exit code of the command or its error."""
 
     @functools.wraps(act)
     def command(quiet: int = 0, verbose: int = 0, **flags: Any) -> None:  # noqa: ANN401

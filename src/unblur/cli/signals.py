@@ -1,4 +1,4 @@
-"""Signals that end a run in order, and their exit codes."""
+"""End a run cleanly on a signal, with the exit code of the signal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _StopSignal(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def orderly_signals() -> Iterator[None]:
-    """End the run in order on the first signal, and at once on the second."""
+    """End the run cleanly on the first signal, and at once on the second."""
     codes = _codes_of_signals()
 
     def stop(number: int, frame: FrameType | None) -> None:

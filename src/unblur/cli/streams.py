@@ -1,4 +1,4 @@
-"""The standard streams: opened if they are closed, and standard output reserved for photos."""
+"""Prepare the standard streams: open closed ones, and reserve standard output for photos."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 
 def prepare_streams() -> None:
-    """Open closed standard streams, and let slow ones block.
+    """Open closed standard streams, and make them blocking.
 
-    A stream that the caller has closed becomes the null device. Otherwise the next file
-    that is opened would take its descriptor, and messages would be written into that file.
+    A stream that the caller closed becomes the null device. Otherwise the next opened file would
+    get its descriptor, and messages would be written into that file.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is not None:
-            with contextlib.suppress(AttributeError, OSError):  # on Windows at most for pipes
+            with contextlib.suppress(AttributeError, OSError):  # Windows supports at most pipes
                 os.set_blocking(descriptor, True)
             continue
         with contextlib.suppress(OSError):
@@ -31,8 +31,8 @@ def prepare_streams() -> None:
 def claimed_stdout() -> Iterator[int]:
     """Reserve standard output, and yield a descriptor for it.
 
-    While the context lasts, descriptor 1 is standard error, so that the output of a
-    library cannot get into a photo.
+    While the context lasts, descriptor 1 is standard error, so that text printed by a library
+    cannot get into a photo.
     """
     sys.stdout.flush()
     claimed = os.dup(1)

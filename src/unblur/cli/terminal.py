@@ -1,4 +1,4 @@
-"""Pictures in a terminal: by kitty's protocol, by sixel, or as half blocks of two colours.
+"""Show pictures in a terminal: with kitty's protocol, sixel, or half blocks of two colours.
 
 One query finds out what the terminal supports. It asks for kitty's graphics protocol ("Querying
 support and available transmission mediums") and then for the primary device attributes, which every
@@ -26,7 +26,7 @@ ATTRIBUTES = re.compile(rb"\x1b\[\?([0-9;]*)c")
 KITTY_OK = b"_Gi=31;OK"
 SIXEL = b"4"
 ANSWER_SECONDS = 1.0
-"""Longest wait for an answer; a terminal that answers may be far away."""
+"""Longest wait for an answer, in seconds; the terminal may be at a remote machine."""
 
 ENOUGH_COLORS = ("256", "truecolor")
 """Rich's names of color systems with enough colours for half blocks."""
@@ -45,7 +45,7 @@ class Printed:
         from rich.style import Style
 
         if self.preview.blocks is None:
-            # As a control code Rich sends it unchanged, and does not count it as text.
+            # Rich sends a control code unchanged, and does not count it as text.
             yield Segment(self.preview.code, None, [(ControlType.CURSOR_FORWARD, 0)])
             yield Segment.line()
             return
@@ -83,7 +83,7 @@ def read_answer(answer: bytes) -> Way:
 
 
 def _ask(stream: int) -> bytes:
-    """Return the answer of a descriptor's terminal; nothing while we run in the background.
+    """Return the answer of a descriptor's terminal, or nothing if we run in the background.
 
     Raises:
         ImportError: On Windows.
@@ -95,7 +95,7 @@ def _ask(stream: int) -> bytes:
     descriptor = os.open(os.ttyname(stream), os.O_RDWR | os.O_NOCTTY)
     try:
         if os.tcgetpgrp(descriptor) != os.getpgrp():
-            return b""  # changing its settings from the background would stop us
+            return b""  # changing the terminal's settings from the background would stop us
         before = termios.tcgetattr(descriptor)
         try:
             tty.setcbreak(descriptor, termios.TCSANOW)

@@ -50,7 +50,7 @@ PAGE = "report.html"
 @verbosity_options
 @with_ui
 def try_photo(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over every option above)
-    """Show what unblur makes of one photo, in the web browser.
+    """Preview the result of one photo in the web browser.
 
     The page compares the photo with two results, of --views 1 and --views 8.
     A picture shows the result at several strengths. All files are in a new

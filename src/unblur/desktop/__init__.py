@@ -1,1 +1,1 @@
-"""The action "Deblur with unblur" in the menus of file managers, and its notification."""
+"""Add the action "Deblur with unblur" to file managers, and show its notification."""

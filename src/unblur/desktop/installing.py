@@ -1,4 +1,4 @@
-"""Put the action into a file manager, take it out, and tell whether it is there."""
+"""Add the action to a file manager, remove it, and find out whether it is installed."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ class State:
     """Whether the file manager is on this machine."""
     state: str
     """`INSTALLED`, `ABSENT`, `CHANGED` (by the user or an older version), or `FOREIGN` (there is
-    a file of this name that unblur has not made)."""
+    a file of this name that unblur did not write)."""
     path: str
-    """The file, which may be missing."""
+    """The action's file, which may be missing."""
     program: str | None
-    """The program that the action calls; ``None`` if the action is not installed."""
+    """The program that the action starts; ``None`` if the action is not installed."""
     program_exists: bool
-    """Whether that program is there."""
+    """Whether that program exists."""
 
 
 def find_program() -> Path:
     """Return the absolute path of the installed program ``unblur``.
 
-    ``python -m unblur`` would import modules from the folder of the photos first.
+    ``python -m unblur`` is not used, because it would import modules from the folder of the photos.
 
     Raises:
-        DesktopError: If there is none, or a file manager could not read its path.
+        DesktopError: If it is not installed, or a file manager could not read its path.
     """
     suffix = ".exe" if sys.platform == "win32" else ""
     started = Path(sys.argv[0]).with_suffix(suffix) if sys.argv[0] else Path()
@@ -68,14 +68,14 @@ def _is_program(path: Path) -> bool:
 
 
 def install(manager: FileManager, program: Path) -> list[Path]:
-    """Put the action into a file manager, and return its files.
+    """Add the action to a file manager, and return the files written.
 
     Args:
         manager: The file manager.
-        program: The program that the action is to call.
+        program: The program that the action starts.
 
     Raises:
-        DesktopError: If a file is not unblur's, or is damaged. Then none is written.
+        DesktopError: If a file was not written by unblur, or is damaged. Then nothing is written.
         PhotoError: If a file cannot be written.
     """
     changes = [_planned(part, program) for part in manager.parts]
@@ -88,14 +88,14 @@ def install(manager: FileManager, program: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Change:
-    """A file that is to be written."""
+    """A file to write."""
 
     path: Path
     data: bytes
     replaces: bool
-    """Whether there is an older file, which is unblur's or shared."""
+    """Whether an older file exists, which unblur wrote or which is shared."""
     like: Attributes | None
-    """Attributes of the older file."""
+    """Attributes of the older file, if there is one."""
     mode: int | None
 
 
@@ -115,7 +115,7 @@ def _planned(part: Part, program: Path) -> _Change:
 
 
 def _place(part: Part) -> Path:
-    """Return the path of a part; a file of the user may be a link, which stays one."""
+    """Return the path of a part; if the user's file is a link, the path of its target."""
     return follow_links(part.path()) if part.is_shared else part.path()
 
 
@@ -130,7 +130,7 @@ def _read(path: Path) -> tuple[bytes, Attributes] | None:
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Name the file in errors."""
+    """Add the file's name to errors."""
     try:
         yield
     except (DesktopError, PhotoError) as error:
@@ -138,16 +138,16 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def remove(manager: FileManager) -> list[Path]:
-    """Take the action out of a file manager, and return the files from which it is gone.
+    """Remove the action from a file manager, and return the files that were changed or deleted.
 
-    A file that unblur has not made stays. Folders that were made for the action are deleted if
+    A file that unblur did not write is kept. Folders that were made for the action are deleted if
     they are empty.
 
     Raises:
         DesktopError: If a file is damaged, or cannot be deleted.
         PhotoError: If a file cannot be written.
     """
-    parts = reversed(manager.parts)  # the first one has made the folders
+    parts = reversed(manager.parts)  # the first part made the folders
     return [path for part in parts if (path := _remove_part(part))]
 
 
@@ -168,7 +168,7 @@ def _remove_part(part: Part) -> Path | None:
 
 
 def _delete(path: Path, levels: int) -> None:
-    """Delete a file, and those of its folders that were made for it and are empty."""
+    """Delete a file, and the folders made for it if they are empty."""
     try:
         path.unlink()
     except OSError as error:
@@ -207,6 +207,6 @@ def _part_state(part: Part) -> tuple[str, Mark | None]:
     mark = read_mark(data)
     if mark is None:
         return (ABSENT if part.is_shared else FOREIGN), None
-    # Thunar writes a shared file anew in its own way.
+    # Thunar rewrites a shared file in its own style.
     is_same = part.is_shared or part.add(None, mark) == data
     return (INSTALLED if is_same else CHANGED), mark

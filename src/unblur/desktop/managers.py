@@ -1,4 +1,4 @@
-"""The file managers that can show the action, one row each."""
+"""The file managers that can show the action: a table with one row for each."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from unblur.desktop.templates import ACTION
 
 @dataclass(frozen=True)
 class Part:
-    """A file that a file manager reads."""
+    """A file that a file manager reads to show the action."""
 
     path: Callable[[], Path]
-    """Returns its path, which begins with `NO_HOME` if there is no home folder."""
+    """Returns the file's path, which begins with `NO_HOME` if there is no home folder."""
     add: Callable[[bytes | None, Mark], bytes]
-    """Returns the file with the action; its first argument is the old file, if there is one."""
+    """Returns the content with the action; the first argument is the old content, if any."""
     cut: Callable[[bytes, Mark], bytes | None] = lambda data, mark: None
-    """Returns the file without the action; ``None`` if the file is to be deleted."""
+    """Returns the content without the action; ``None`` to delete the file."""
     is_shared: bool = False
-    """Whether the user's own actions are in the file, too."""
+    """Whether the file also contains the user's own actions."""
     mode: int | None = None
-    """Its permissions; ``None``: those of the old file, or those that the umask allows."""
+    """Permissions of the file; ``None``: those of the old file, or as the umask allows."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class FileManager:
     """A file manager."""
 
     name: str
-    """Name on the command line, and of its program on Linux."""
+    """Name on the command line, and of the file manager's program on Linux."""
     label: str
-    """Name that users know, and the place of the action in its menus."""
+    """Name that users know, and where the action appears in the menus."""
     parts: tuple[Part, ...]
     system: str = "linux"
-    """The system that it runs on, as in `sys.platform`; Linux stands for all with XDG folders."""
+    """System as in `sys.platform`; ``linux`` stands for all systems with XDG folders."""
 
     @property
     def is_found(self) -> bool:
-        """Whether it is on this machine. Finder and Explorer are part of their systems."""
+        """Whether it is installed. Finder and Explorer are part of their systems."""
         return self.system != "linux" or shutil.which(self.name) is not None
 
 
@@ -76,7 +76,7 @@ MANAGERS = (
             Part(
                 lambda: common_data_folder() / "kio" / "servicemenus" / "unblur.desktop",
                 _made(templates.service_menu),
-                mode=0o755,  # KDE ignores menus in the home folder that cannot be executed
+                mode=0o755,  # in the home folder, KDE ignores menus that are not executable
             ),
         ),
     ),

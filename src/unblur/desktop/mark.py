@@ -1,4 +1,4 @@
-"""The mark in each file that unblur has made for a file manager."""
+"""The mark in each file that unblur writes for a file manager."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _MARK = re.compile(rb"made-by-unblur-desktop:(\d+):([\w.%~/-]+)")
 
 @dataclass(frozen=True)
 class Mark:
-    """What unblur has to know of a file that it has made.
+    """What unblur needs to know about a file that it wrote, such as how to remove it.
 
-    Its text consists of letters, digits and a few signs, so that every format of file can hold it.
+    As text it has only letters, digits and a few signs, so that it fits into every file format.
     """
 
     levels: int
-    """Parts of the file's path that did not exist before: 1 for the file itself, 2 for its folder,
-    too, and so on; 0 for a file of the user, to which only an action was added."""
+    """Number of path levels that unblur created: 1 for the file, 2 for the file and its folder, and
+    so on; 0 if only an action was added to the user's file."""
     program: Path
-    """The absolute path of the program that the file calls."""
+    """Absolute path of the program that the file starts."""
 
     def __str__(self) -> str:
         return f"made-by-unblur-desktop:{self.levels}:{quote(str(self.program))}"
 
 
 def read_mark(data: bytes) -> Mark | None:
-    """Return the mark in the bytes of a file, which may be UTF-8 or UTF-16; ``None`` if none."""
+    """Return the mark in a file's bytes, in UTF-8 or UTF-16; ``None`` if there is no mark."""
     found = _MARK.search(data.replace(b"\0", b""))
     return Mark(int(found[1]), Path(unquote(found[2].decode()))) if found else None

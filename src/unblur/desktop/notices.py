@@ -1,4 +1,4 @@
-"""Show a text on the desktop: as a notification or, where there is none, in a window."""
+"""Show a summary on the desktop: as a notification or, if that is not possible, in a window."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unblur.desktop.batch import Summary
+from unblur.desktop.action import Summary
 
 _APPLE_SCRIPT = """\
 on run {heading, message}
@@ -27,13 +27,13 @@ class Notifier:
 
     program: str
     arguments: Callable[[Summary], list[str]]
-    """Returns the program's arguments; names of photos must not act as options or markup."""
+    """Returns the program's arguments, where names of photos cannot act as options or markup."""
     is_window: bool = False
     """Whether it opens a window on a display of Linux, and ends when that is closed."""
 
 
 def _notification(summary: Summary) -> list[str]:
-    """Return the arguments of notify-send; a notification of failures stays until it is closed.
+    """Return the arguments of notify-send; a notification with failures stays until it is closed.
 
     See freedesktop.org, *Desktop Notifications Specification*, "Markup".
     """
@@ -67,13 +67,13 @@ NOTIFIERS = (
     Notifier("kdialog", _kdialog, is_window=True),
     Notifier("xmessage", lambda summary: ["-center", f"{summary.title}\n\n{summary.text}"], True),
 )
-"""All of them, the best first."""
+"""All notifiers, the best first."""
 _CLOSED = 1
-"""Exit code of windows that the user has closed without pressing a button."""
+"""Exit code if the user closed a window without pressing a button."""
 
 
 def show(summary: Summary) -> bool:
-    """Show a summary by the first program that is there and works; tell whether one did."""
+    """Show a summary with the first program that works; return whether one did."""
     return any(_shows(notifier, summary) for notifier in NOTIFIERS)
 
 

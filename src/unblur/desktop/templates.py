@@ -13,7 +13,7 @@ ACTION = "Deblur with unblur"
 """The text in the menu."""
 TOOLTIP = "Remove motion blur; the original stays as it is"
 WORDS = ("desktop", "run", "--")
-"""What follows the program; then come the chosen files."""
+"""Arguments after the program; the selected files follow."""
 
 _SCRIPT = Template("""\
 #!/bin/sh
@@ -40,7 +40,7 @@ Exec=$program desktop run -- %F
 
 
 def shell_script(mark: Mark) -> bytes:
-    """Return a script that gets the chosen files as its arguments, as Nautilus and Nemo do."""
+    """Return a script for Nautilus and Nemo, which gets the selected files as arguments."""
     return _SCRIPT.substitute(mark=mark, program=shlex.quote(str(mark.program))).encode()
 
 
@@ -81,7 +81,8 @@ def workflow_info(mark: Mark) -> bytes:
 def workflow(mark: Mark) -> bytes:
     """Return the ``document.wflow`` of a Quick Action: Automator's action *Run Shell Script*.
 
-    The files are its arguments. Automator would report a failure a second time, so there is none.
+    The files are its arguments. It always succeeds, because Automator would report a failure a
+    second time.
     """
     import plistlib
 
@@ -125,7 +126,7 @@ def workflow(mark: Mark) -> bytes:
 def shortcut(mark: Mark) -> bytes:
     """Return a shortcut of Windows (``.lnk``) that starts the program in a minimised window.
 
-    A batch file would not do: the shell would run what follows ``&`` in the name of a photo.
+    A batch file would be unsafe: the shell would run the text after ``&`` in the name of a photo.
 
     See Microsoft, *[MS-SHLLINK]: Shell Link (.LNK) Binary File Format*, 2.1 (the header), 2.4 (the
     texts) and 2.5.4 (the target, as a path in which variables are replaced).
@@ -142,6 +143,6 @@ def shortcut(mark: Mark) -> bytes:
 
 
 def _counted(text: str) -> bytes:
-    """Return a text of a shortcut: the number of its characters, and UTF-16."""
+    """Return a text as in a shortcut: its number of characters, then its UTF-16 bytes."""
     data = text.encode("utf-16-le")
     return struct.pack("<H", len(data) // 2) + data

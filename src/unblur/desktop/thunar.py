@@ -1,4 +1,4 @@
-"""The custom actions of Thunar, ``uca.xml``: add or remove one; the others stay byte for byte.
+"""Add or remove a custom action in Thunar's ``uca.xml``; other actions stay byte for byte.
 
 See Xfce, *Thunar: Custom Actions*.
 """
@@ -17,7 +17,7 @@ from unblur.desktop.templates import ACTION, TOOLTIP, WORDS
 from unblur.errors import DesktopError
 
 FILE = Path("Thunar") / "uca.xml"
-"""Place of the file in a folder of settings."""
+"""Path of the file in a settings folder."""
 
 _NO_ACTIONS = b'<?xml version="1.0" encoding="UTF-8"?>\n<actions>\n</actions>\n'
 _END = b"</actions>"
@@ -43,8 +43,8 @@ def with_action(old: bytes | None, mark: Mark) -> bytes:
     """Return the file with the action.
 
     Args:
-        old: The file, or ``None`` if there is none. Then the actions for all users come first,
-            which Thunar would not show any more.
+        old: The present file, or ``None`` if there is none. A new file begins with the actions for
+            all users, because Thunar would no longer show them.
         mark: The mark of the action.
 
     Raises:
@@ -64,7 +64,7 @@ def with_action(old: bytes | None, mark: Mark) -> bytes:
 
 
 def without_action(data: bytes, mark: Mark) -> bytes | None:
-    """Return the file without the action; ``None`` if nothing of the user's is in it.
+    """Return the file without the action; ``None`` if it has no other action of the user.
 
     Raises:
         DesktopError: If the file is damaged.
@@ -75,9 +75,9 @@ def without_action(data: bytes, mark: Mark) -> bytes | None:
 
 
 def _has_only_system_actions(data: bytes) -> bool:
-    """Tell whether there are no actions but those for all users.
+    """Return whether all actions in a file are those for all users.
 
-    Thunar gives them numbers, and keeps their names in the user's language alone.
+    Thunar gives them new identifiers, and keeps their names in the user's language only.
     """
     own, others = _parse(data), _parse(system_actions())
     return len(own) == len(others) and all(
@@ -101,7 +101,7 @@ def _without(data: bytes) -> bytes:
 
 
 def _parse(data: bytes) -> list[dict[str, set[str]]]:
-    """Return the actions of a file: what `_CHOSEN_BY_USERS` names, in each language."""
+    """Return the actions of a file: the texts of the elements `_CHOSEN_BY_USERS`."""
     from xml.etree import ElementTree
 
     try:

@@ -1,6 +1,6 @@
-"""Read the decoding work of an AV1 image from its headers.
+"""Find out from the headers of an AV1 image how much work decoding it is.
 
-Its data consist of units (OBU), see the AV1 Bitstream & Decoding Process
+The data consist of units (OBU), see the AV1 Bitstream & Decoding Process
 Specification, sections 5.3 to 5.5.
 """
 
@@ -17,7 +17,7 @@ SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
 
 @dataclass(frozen=True)
 class Extent:
-    """The work of a decoder."""
+    """The amount of work for a decoder."""
 
     frames: int
     """Number of frames, shown or not."""
@@ -26,7 +26,7 @@ class Extent:
 
 
 def read_extent(data: bytes) -> Extent:
-    """Read the number and size of the frames in an image's data, or raise `ValueError`."""
+    """Read the number and largest size of the frames in an image, or raise `ValueError`."""
     frames = pixels = 0
     for kind, payload in limited(_units(data), len(data), "units of AV1"):
         if kind == SEQUENCE_HEADER:
@@ -49,7 +49,7 @@ def _units(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_leb128(data: bytes, position: int) -> tuple[int, int]:
-    """Read a number of seven bits a byte, the least significant first; return its end, too."""
+    """Read a number of seven bits per byte, least significant first; also return its end."""
     value = 0
     for index, byte in enumerate(data[position : position + 8]):
         value |= (byte & 0x7F) << 7 * index
@@ -59,7 +59,7 @@ def _read_leb128(data: bytes, position: int) -> tuple[int, int]:
 
 
 class _Bits:
-    """Reads bits, the most significant first."""
+    """A reader of bits, most significant first."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "big")
@@ -87,7 +87,7 @@ def _read_largest(payload: bytes) -> int:
     """Return the pixels of the largest frame that a sequence header allows (5.5.1)."""
     bits = _Bits(payload[:LONGEST_SEQUENCE_HEADER])
     bits.read(4)  # profile, still picture
-    if bits.read(1):  # a header reduced to what a still picture needs
+    if bits.read(1):  # reduced header of a still picture
         bits.read(5)
     else:
         _skip_operating_points(bits)

@@ -1,7 +1,7 @@
 """AVIF: decode a still photo, and put new pixels into the original's container.
 
-The codec's configuration is that of "AV1 Codec ISO Media File Format Binding", section 2.3.
-Alpha is another image, which is kept and not decoded. Crop and rotation are not applied, so
+The codec's configuration is described in "AV1 Codec ISO Media File Format Binding", section 2.3.
+Alpha is a separate image, which is kept and not decoded. Crop and rotation are not applied, so
 both stay valid. A grid becomes one image. Photos of 10 and 12 bits need the extra ``deep``.
 """
 
@@ -35,7 +35,7 @@ _SUBSAMPLING = {0b00: "4:4:4", 0b10: "4:2:2", 0b11: "4:2:0"}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo, and note how it is coded, but for its quality."""
+    """Decode a still photo, and record how it is encoded, except for its quality."""
     if not features.check("avif"):
         raise PhotoError("AVIF files need a Pillow that was built with libavif")
     file = bmff.read(data)
@@ -56,7 +56,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
-    """Code new pixels as the original's were, in its container."""
+    """Encode new pixels like the original's, in its container."""
     original: ItemFile = photo.index
     coding = with_quality(photo, original.coded_length, _code)
     original = with_new_gain_maps(original, photo.companions, encode)
@@ -65,26 +65,29 @@ def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
 
 
 def _code(pixels: NDArray[Any], **options: Any) -> bytes:  # noqa: ANN401  # for a library
-    """Code pixels as a file with no metadata."""
+    """Encode pixels as a file without metadata."""
     if "bit_depth" in options:
         return avif_deep.code(pixels, **options)
     return code_pixels(pixels, None, "AVIF", **options)
 
 
 def _decoded_pixels(item: Item) -> int:
-    """Return how many pixels libavif decodes of an image, which may be more than it says to have.
+    """Return the number of pixels that libavif decodes, which may exceed the image's stated size.
 
     Raises:
-        ValueError: If it is damaged.
+        ValueError: If the image is damaged.
     """
     extent = av1.read_extent(item.data or b"") if item.type == b"av01" else av1.Extent(0, 0)
     return max(pixels_of(item), extent.frames * extent.pixels)
 
 
 def _read_coding(item: Item) -> dict[str, Any]:
-    """Return Pillow's options that fit an image's coding, or raise `ValueError` if it is no AV1.
+    """Return the options with which Pillow encodes an image in the same way.
 
-    The option ``bit_depth`` is not Pillow's; photos of 8 bits have none.
+    The option ``bit_depth`` is not Pillow's; photos of 8 bits do not have it.
+
+    Raises:
+        ValueError: If the image is not AV1.
     """
     config = item.find(b"av1C") or b""
     if item.type != b"av01" or len(config) < 4:

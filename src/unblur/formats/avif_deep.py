@@ -1,7 +1,8 @@
-"""The pixels of AVIF photos of 10 and 12 bits, which Pillow cuts to 8: the extra ``deep``.
+"""Decode and encode the pixels of 10- and 12-bit AVIF photos, with the extra ``deep``.
 
-imagecodecs always codes the full range with the matrix of BT.601. Both are in the colour
-space of the file that it writes, where `unblur.formats.bmff_items.splice` keeps them.
+Pillow would cut them to 8 bits. imagecodecs always encodes the full range with the matrix of
+BT.601, and writes both into the file's colour space, where `unblur.formats.bmff_items.splice`
+keeps them.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from unblur.formats.pixels import rounded, widened
 from unblur.main_memory import require_memory
 
 SPEED = 6
-"""That of Pillow and of libavif's programs."""
+"""Default of Pillow and of libavif's programs."""
 FINEST_LOSSY = 99
-"""imagecodecs codes quality 100 without loss, but only as 4:4:4."""
+"""imagecodecs encodes quality 100 without loss, but only as 4:4:4."""
 
 
 def decode(data: bytes, depth: int, width: int, height: int) -> NDArray[np.uint16]:
@@ -44,7 +45,7 @@ def decode(data: bytes, depth: int, width: int, height: int) -> NDArray[np.uint1
 
 
 def code(pixels: NDArray[np.uint16], *, bit_depth: int, subsampling: str, quality: int) -> bytes:
-    """Code (H, W, 1 or 3) pixels, scaled to 16 bits, as a file with no metadata.
+    """Encode (H, W, 1 or 3) pixels, scaled to 16 bits, as a file without metadata.
 
     Args:
         pixels: The pixels.
@@ -53,7 +54,7 @@ def code(pixels: NDArray[np.uint16], *, bit_depth: int, subsampling: str, qualit
         quality: 0 to 100.
     """
     samples = rounded(pixels, bit_depth)
-    if samples.shape[2] == 1:  # arrays of two axes would be coded without loss
+    if samples.shape[2] == 1:  # two-dimensional arrays would be encoded without loss
         samples = np.repeat(samples, 3, axis=2)
     if subsampling != "4:4:4":
         quality = min(quality, FINEST_LOSSY)

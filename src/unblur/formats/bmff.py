@@ -23,18 +23,18 @@ from unblur.formats.refusals import ANIMATED, COMPACT, ONE_FRAME
 from unblur.limits import limited, refuse_excess
 
 INDEXING = frozenset({b"iinf", b"iloc", b"iprp", b"iref", b"idat"})
-"""Boxes in meta that are written again."""
+"""Boxes in meta that are written from the items."""
 MOST_LINKS = 100_000
-"""Pieces of data, properties or other items of all items together. A photo of 500 megapixels in
-tiles of 512x512 has 2,000 tiles, each of about five properties."""
+"""Most pieces of data, properties or references of all items together. A photo of 500 megapixels
+in tiles of 512x512 has 2,000 tiles, each with about five properties."""
 
 
 def read(data: bytes) -> ItemFile:
     """Read a file's items.
 
     Raises:
-        PhotoError: If it is an animation of several frames.
-        ValueError: If it is damaged, cut off, or has no primary image.
+        PhotoError: If the file is an animation of several frames.
+        ValueError: If the file is damaged, cut off, or has no primary image.
     """
     before: list[bytes] = []
     after: list[bytes] = []
@@ -63,7 +63,7 @@ def _without_track(data: bytes, movie: Box, file: ItemFile) -> ItemFile:
 
 
 def write(file: ItemFile) -> bytes:
-    """Write a file of items; their data come right after meta, or raise `ValueError`."""
+    """Write a file of items, whose data come right after meta; raise `ValueError` on failure."""
     offsets: dict[bytes, int] = {}
     length = 0
     for item in file.items.values():
@@ -77,7 +77,7 @@ def write(file: ItemFile) -> bytes:
 
 
 def _top_level(data: bytes) -> Iterator[Box]:
-    """Yield a file's boxes; other bytes at its end count as one."""
+    """Yield a file's boxes; other bytes at the end of the file count as one box."""
     start = 0
     while start < len(data):
         try:
@@ -92,7 +92,7 @@ def _top_level(data: bytes) -> Iterator[Box]:
 
 @dataclass
 class _Index:
-    """Content of the boxes in meta, by the items' numbers."""
+    """Content of the boxes in meta, by item number."""
 
     entries: dict[int, bytes] = field(default_factory=dict)
     data: dict[int, bytes] = field(default_factory=dict)
@@ -166,13 +166,13 @@ def _read_locations(data: bytes, box: Box, idat: Box | None, index: _Index) -> N
 def _read_extent(
     cursor: Cursor, widths: tuple[int, int, int], start: int, stop: int
 ) -> tuple[int, int]:
-    """Read start and stop of a piece of an item's data; without a length it reaches the end.
+    """Read start and stop of a piece of an item's data; without a length it ends at ``stop``.
 
     Args:
         cursor: Cursor in the box of locations.
-        widths: Sizes of the piece's number, offset and length, in bytes.
-        start: Base of its offset.
-        stop: End of the data; a `ValueError` is raised beyond it.
+        widths: Sizes in bytes of the piece's number, offset and length.
+        start: Position from which its offset counts.
+        stop: End of the data; a piece beyond it raises `ValueError`.
     """
     _, offset, length = map(cursor.number, widths)
     first = start + offset
@@ -205,7 +205,7 @@ def _read_properties(data: bytes, box: Box, index: _Index) -> None:
             index.properties[key] = tuple(
                 Property(known[(number & mask) - 1], number > mask)
                 for number in numbers
-                if number & mask  # 0: no property
+                if number & mask  # 0 means no property
             )
 
 
@@ -277,11 +277,11 @@ def _make_locations(items: Mapping[int, Item], offsets: Mapping[bytes, int], sta
     size = _id_size(located)
     body = bytearray([size // 2, 0, 0, 0, 0x44, 0]) + len(located).to_bytes(size, "big")
     for key, data in located.items():
-        body += key.to_bytes(size, "big") + bytes(4) + b"\0\1"  # in this file, one extent
+        body += key.to_bytes(size, "big") + bytes(4) + b"\0\1"  # in this file, a single extent
         body += (start + offsets[data]).to_bytes(4, "big") + len(data).to_bytes(4, "big")
     return make_box(b"iloc", bytes(body))
 
 
 def _id_size(keys: Iterable[int]) -> int:
-    """Return the size of items' numbers in bytes."""
+    """Return the size of item numbers in bytes."""
     return 4 if max(keys, default=0) > WIDEST_SHORT_ID else 2

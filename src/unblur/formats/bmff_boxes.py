@@ -1,4 +1,4 @@
-"""Boxes, of which ISO base media files are made (ISO/IEC 14496-12, section 4.2)."""
+"""Read and write boxes, the parts of ISO base media files (ISO/IEC 14496-12, section 4.2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unblur.limits import limited
 
 @dataclass(frozen=True)
 class Box:
-    """The place of a box in a file."""
+    """The type and position of a box in a file."""
 
     type: bytes
     start: int
@@ -20,14 +20,14 @@ class Box:
 
 @dataclass
 class Cursor:
-    """Reads successive numbers."""
+    """A reader of successive numbers."""
 
     data: bytes
     position: int
     stop: int
 
     def number(self, size: int) -> int:
-        """Read a big-endian unsigned number, or raise `ValueError` if it ends after ``stop``."""
+        """Read a big-endian unsigned number; raise `ValueError` if it ends after ``stop``."""
         start, self.position = self.position, self.position + size
         if self.position > self.stop:
             raise ValueError("a box is too short")
@@ -35,7 +35,7 @@ class Cursor:
 
 
 def read_box(data: bytes, start: int, stop: int) -> Box:
-    """Read a box's header, or raise `ValueError` if the box ends after ``stop``."""
+    """Read a box's header; raise `ValueError` if the box ends after ``stop``."""
     length = int.from_bytes(data[start : start + 4], "big")
     body = start + 8
     if length == 1:
@@ -70,6 +70,6 @@ def make_box(kind: bytes, body: bytes) -> bytes:
 
 
 def open_full_box(data: bytes, box: Box) -> tuple[Cursor, int]:
-    """Return a cursor behind a box's version and flags, and the version."""
+    """Return a cursor after a box's version and flags, and the version."""
     cursor = Cursor(data, box.body, box.stop)
     return cursor, cursor.number(4) >> 24

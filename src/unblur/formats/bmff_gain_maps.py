@@ -1,7 +1,7 @@
 """Gain maps in HEIF and AVIF files.
 
-A map is the second source of a tone-mapped item (ISO/IEC 23008-12, tmap; ISO 21496-1), or an
-auxiliary image of Apple's.
+A map is the second source of a tone-mapped item (ISO/IEC 23008-12, tmap; ISO 21496-1), or one of
+Apple's auxiliary images.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images and their metadata as items of a file (ISO/IEC 23008-12, sections 6 and 9).
+"""The items of a HEIF or AVIF file: images and metadata (ISO/IEC 23008-12, sections 6 and 9).
 
 New pixels replace one item, the primary image. Metadata, gain maps, depth, alpha,
 thumbnails, profiles and rotation are other items and properties, whose bytes stay.
@@ -16,17 +16,17 @@ from unblur.limits import refuse_excess
 ROTATION, MIRROR, CROP = b"irot", b"imir", b"clap"
 COLOR = b"colr"
 CODING = frozenset({b"av1C", b"hvcC", b"ispe", b"pixi", b"a1op", b"a1lx", b"lsel"})
-"""Properties of the pixels' coding."""
+"""Properties that describe how the pixels are encoded."""
 DERIVED = frozenset({b"grid", b"iden", b"iovl"})
-"""Types of items that are made of other items."""
+"""Types of items that are derived from other items."""
 ALPHA_URNS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
-"""Types of auxiliary images that hold transparency (ISO/IEC 23008-12, 6.5.8 and B.2.3)."""
+"""Types of auxiliary images with transparency (ISO/IEC 23008-12, 6.5.8 and B.2.3)."""
 UNSPECIFIED = 2
-"""Code point of ITU-T H.273 for primaries and transfer that a profile defines."""
+"""Code point of ITU-T H.273 for primaries and transfer functions that a profile defines."""
 _NCLX = ">4sHHHB"
 
 HIDDEN = 1
-"""Flag of an image that is not shown by itself, in the last byte of the entry's flags."""
+"""Flag for an image that is not shown by itself, in the last byte of the entry's flags."""
 
 ITEM_BRANDS = frozenset({b"tmap"})
 """Brands that need an item of the same type: libavif refuses files without it."""
@@ -36,7 +36,7 @@ TRACK_BRANDS = frozenset({b"avis", b"msf1", b"hevc", b"hevx"})
 WIDEST_SHORT_ID = 0xFFFF
 
 MOST_PIXELS_DECODED = 8
-"""Most pixels in the parts of an image for each of its own: tiles reach over its border."""
+"""Most pixels in the parts of an image, relative to its own: tiles reach beyond its border."""
 PIXELS_ALWAYS_DECODED = 16_000_000
 MOST_LEVELS = 8
 """Deepest nesting of derived images."""
@@ -50,7 +50,7 @@ class Property:
 
     box: bytes
     essential: bool
-    """Whether a reader must understand it to show the item."""
+    """Whether a reader must understand the property to show the item."""
 
     @property
     def type(self) -> bytes:
@@ -81,10 +81,10 @@ class ColorCode:
 
 @dataclass(frozen=True)
 class Item:
-    """An item: a coded image, one derived from others, or metadata."""
+    """An item: an encoded image, an image derived from others, or metadata."""
 
     entry: bytes
-    """Its infe box in the item information."""
+    """The item's infe box in the item information."""
     data: bytes | None
     properties: tuple[Property, ...] = ()
 
@@ -96,25 +96,25 @@ class Item:
 
     @property
     def color(self) -> ColorCode | None:
-        """Its colour space, if it has such a property."""
+        """The item's colour space, if it has that property."""
         for prop in filter(_is_color_code, self.properties):
             _, primaries, transfer, matrix, flags = struct.unpack_from(_NCLX, prop.body)
             return ColorCode(primaries, transfer, matrix, bool(flags & 0x80))
         return None
 
     def find(self, kind: bytes) -> bytes | None:
-        """Return the body of its first property of a type."""
+        """Return the body of the item's first property of a type, or ``None``."""
         return next((prop.body for prop in self.properties if prop.type == kind), None)
 
     def without(self, kinds: Iterable[bytes]) -> Item:
-        """Return the item without its properties of some types."""
+        """Return the item without the properties of some types."""
         kept = tuple(prop for prop in self.properties if prop.type not in kinds)
         return replace(self, properties=kept)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference of an item to others, such as of a grid to its tiles (``dimg``)."""
+    """A reference from an item to others, such as from a grid to its tiles (``dimg``)."""
 
     type: bytes
     source: int
@@ -144,7 +144,7 @@ class ItemFile:
 
     @property
     def coded(self) -> Item:
-        """The primary image, or the first coded part of a derived one."""
+        """The primary image, or the first encoded part if it is derived."""
         for key in [self.primary_id, *self.sources(self.primary_id)]:
             if self.items[key].type not in DERIVED:
                 return self.items[key]
@@ -152,7 +152,7 @@ class ItemFile:
 
     @property
     def coded_length(self) -> int:
-        """Size of the primary image's coded pixels, in bytes."""
+        """Size of the primary image's encoded pixels, in bytes."""
         return sum(map(len, self.coded_data))
 
     @property
@@ -163,7 +163,7 @@ class ItemFile:
 
     @property
     def alpha_ids(self) -> set[int]:
-        """The images with the transparency of the primary one."""
+        """Numbers of the images with the primary image's transparency."""
         return {
             ref.source
             for ref in self.references
@@ -183,9 +183,9 @@ class ItemFile:
         return replace(self, items={**self.items, self.primary_id: item})
 
     def sources(self, *keys: int) -> list[int]:
-        """Return the direct and indirect sources of some items, without these.
+        """Return the direct and indirect sources of some items, without the items themselves.
 
-        Each is visited once: items may refer to each other in millions of ways.
+        Each item is visited once: there may be millions of paths between them.
         """
         derived = self.derived
         found = dict.fromkeys(keys)  # in order of appearance
@@ -199,7 +199,7 @@ class ItemFile:
 
 
 def with_primary(file: ItemFile, key: int) -> ItemFile:
-    """Return a file whose primary image is another one of its items."""
+    """Return a file with another item as its primary image."""
     size = 2 if key <= WIDEST_SHORT_ID else 4
     box = make_box(b"pitm", bytes([size == 4, 0, 0, 0]) + key.to_bytes(size, "big"))
     meta = tuple(box if other[4:8] == b"pitm" else other for other in file.meta)
@@ -207,7 +207,7 @@ def with_primary(file: ItemFile, key: int) -> ItemFile:
 
 
 def as_stored(file: ItemFile) -> ItemFile:
-    """Return a file of the primary image alone, not rotated, mirrored or hidden."""
+    """Return a file with only the primary image, not rotated, mirrored or hidden."""
     kept = dict.fromkeys([file.primary_id, *file.sources(file.primary_id)])
     items = {key: file.items[key] for key in kept}
     alone = replace(
@@ -227,7 +227,7 @@ def as_stored(file: ItemFile) -> ItemFile:
 
 
 def with_true_brands(box: bytes, items: Mapping[int, Item]) -> bytes:
-    """Return a box; a ftyp box without the brands of tracks and of missing items."""
+    """Return a box; from a ftyp box, remove the brands for tracks and for missing items."""
     length, kind = int.from_bytes(box[:4], "big"), box[4:8]
     if kind != b"ftyp" or length != len(box) or length < 16:
         return box
@@ -246,14 +246,14 @@ def pixels_of(image: Item) -> int:
 
 
 def refuse_costly(file: ItemFile, decoded: Callable[[Item], int] = pixels_of) -> None:
-    """Refuse a primary image whose parts have far more pixels than itself.
+    """Refuse a primary image whose parts have far more pixels than the image.
 
     Args:
         file: The file.
         decoded: Returns the number of decoded pixels of one image.
 
     Raises:
-        ExcessError: If they have, or are nested too deep.
+        ExcessError: If the parts have too many pixels, or are nested too deep.
         ValueError: If an image is damaged.
     """
     derived, counts = file.derived, dict[int, int]()
@@ -277,9 +277,9 @@ def refuse_costly(file: ItemFile, decoded: Callable[[Item], int] = pixels_of) ->
 def splice(original: ItemFile, coded: ItemFile) -> tuple[ItemFile, tuple[str, ...]]:
     """Put the primary image of one file into another.
 
-    The primary image keeps its number, which others refer to, and the properties of its
-    meaning; those of its coding come from the coded file. Its old parts are removed, and
-    with a note a C2PA manifest, which signs the old pixels.
+    The primary image keeps its number, to which others refer, and the properties about its
+    meaning. The properties about its encoding come from the encoded file. Its old parts are
+    removed. A C2PA manifest, which signs the old pixels, is removed with a note.
 
     Raises:
         ValueError: If there are too many items.
@@ -316,7 +316,7 @@ def _is_kept(box: bytes) -> bool:
 
 
 def _parts(file: ItemFile) -> set[int]:
-    """Return the parts that only the primary image has."""
+    """Return the parts that belong only to the primary image."""
     parts = set(file.sources(file.primary_id))
     made = parts | {file.primary_id}
     used = {
@@ -330,7 +330,7 @@ def _parts(file: ItemFile) -> set[int]:
 
 
 def _replaced(old: Item, new: Item) -> Item:
-    """Return an image of the new pixels with the old one's name and meaning."""
+    """Return an image with the new pixels, and the old image's name and meaning."""
     at, coded_at = _type_position(old.entry), _type_position(new.entry)
     entry = old.entry[:at] + new.entry[coded_at : coded_at + 4] + old.entry[at + 4 :]
     replaced = (CODING | {prop.type for prop in new.properties}) - {COLOR}
@@ -341,7 +341,7 @@ def _replaced(old: Item, new: Item) -> Item:
 
 
 def _recolored(new: Item, old: Item) -> Item:
-    """Return an image with the old one's colour space."""
+    """Return an image with the old image's colour space."""
     if not new.color:
         return new
     box = _merged_color(old, new.color).box
@@ -352,7 +352,7 @@ def _recolored(new: Item, old: Item) -> Item:
 
 
 def _merged_color(old: Item, new: ColorCode) -> ColorCode:
-    """Return the old item's colour space with the new one's matrix and range."""
+    """Return the old item's colour space with the new item's matrix and range."""
     if old.color:
         return replace(new, primaries=old.color.primaries, transfer=old.color.transfer)
     if old.find(COLOR) is not None:
@@ -367,7 +367,7 @@ def _is_color_code(prop: Property) -> bool:
 
 
 def _type_position(entry: bytes) -> int:
-    """Return the position of the type in an infe box; before version 2 there is none."""
+    """Return the position of the type in an infe box, which has one since version 2."""
     return {2: 16, 3: 18}.get(entry[8], len(entry))
 
 

@@ -1,4 +1,4 @@
-"""Metadata, rotation and transparency of HEIF and AVIF files (ISO/IEC 23008-12)."""
+"""Read and remove metadata, rotation and transparency in HEIF and AVIF (ISO/IEC 23008-12)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from unblur.formats.old_pictures import GAIN_MAP
 from unblur.formats.photo import Encoded, Photo
 
 BT709_OR_UNSPECIFIED = frozenset({1, 2})
-"""Colour primaries (ITU-T H.273) that photos without a profile are taken to have."""
+"""Colour primaries (ITU-T H.273) that are assumed for photos without a profile."""
 
 
 def coded_pixels(data: bytes, index: ItemFile | None = None) -> Iterator[bytes]:
@@ -28,7 +28,7 @@ def coded_pixels(data: bytes, index: ItemFile | None = None) -> Iterator[bytes]:
 
 
 def metadata(data: bytes, index: ItemFile | None = None) -> Metadata:
-    """Read the metadata of a file, of which ``index`` are the items if they are known."""
+    """Read the metadata of a file; ``index`` has its items, if they are known."""
     file = index or bmff.read(data)
     exif = xmp = b""
     pictures = {file.primary_id, *file.alpha_ids}
@@ -53,12 +53,12 @@ def metadata(data: bytes, index: ItemFile | None = None) -> Metadata:
 
 
 def stripped(data: bytes) -> bytes:
-    """Return a file without metadata; profile and rotation belong to the image itself."""
+    """Return a file without metadata; it keeps profile and rotation, which are properties."""
     return bmff.write(_without_others(bmff.read(data)))
 
 
 def _without_others(file: ItemFile) -> ItemFile:
-    """Return the primary image, the images that it is made of, and its transparency."""
+    """Return the primary image, the images it is derived from, and its transparency."""
     images = {file.primary_id, *file.alpha_ids}
     kept = images.union(file.sources(*images))
     items = {key: item for key, item in file.items.items() if key in kept}
@@ -73,21 +73,21 @@ def _without_others(file: ItemFile) -> ItemFile:
 
 
 def upright(data: bytes, index: ItemFile | None, pixels: NDArray[Any]) -> NDArray[Any]:
-    """Turn and mirror (H, W, ...) pixels by the image's properties (ISO/IEC 23008-12, 6.5).
+    """Rotate and mirror (H, W, ...) pixels by the image's properties (ISO/IEC 23008-12, 6.5).
 
     Returns:
         A view: nothing is copied.
     """
     for prop in (index or bmff.read(data)).primary.properties:
         if prop.type == ROTATION:
-            pixels = np.rot90(pixels, prop.body[0] & 3)  # anticlockwise, as irot is
+            pixels = np.rot90(pixels, prop.body[0] & 3)  # anticlockwise, like irot
         elif prop.type == MIRROR:
             pixels = np.flip(pixels, prop.body[0] & 1)  # 0 exchanges top and bottom
     return pixels
 
 
 def old_pictures(data: bytes, index: ItemFile | None = None) -> Iterator[str]:
-    """Yield the name of gain maps, which new pixels leave as they were."""
+    """Yield the name of gain maps, if the file has any."""
     file = index or bmff.read(data)
     kinds = ((item.type, item.find(b"auxC") or b"") for item in file.items.values())
     if any(kind == b"tmap" or b"hdrgainmap" in auxiliary for kind, auxiliary in kinds):
@@ -106,7 +106,7 @@ def make_codec(
     encode: Callable[[Photo, Any], Encoded],
     check_conversion: Callable[[Photo], tuple[str, ...]] = check_conversion,
 ) -> Codec:
-    """Return the record of a format that is made of items, with its own coding of pixels."""
+    """Return the `Codec` of a format with items, which encodes pixels in its own way."""
     return Codec(
         decode=decode,
         encode=encode,

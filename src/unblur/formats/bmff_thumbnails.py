@@ -1,4 +1,4 @@
-"""Thumbnails in HEIF and AVIF files: in EXIF, and images of their own (ISO/IEC 23008-12, 6.4.5)."""
+"""Redraw thumbnails in HEIF and AVIF: in EXIF, and as images (ISO/IEC 23008-12, 6.4.5)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THUMBNAIL = b"thmb"
 JPEG_ITEM = b"jpeg"
 MOST_THUMBNAILS = 8
 MAX_PIXELS = 10_000_000
-"""Of a thumbnail."""
+"""Most pixels of a thumbnail."""
 
 
 def redraw(
@@ -44,7 +44,7 @@ def redraw(
     stale = list[str]()
     for key, item in original.items.items():
         if item.type == b"Exif" and item.data:
-            start = 4 + int.from_bytes(item.data[:4], "big")  # of the byte order mark (A.2.1)
+            start = 4 + int.from_bytes(item.data[:4], "big")  # the byte order mark (A.2.1)
             exif = in_exif(item.data[start:], redraw)
             stale += exif.stale
             new = replace(item, data=item.data[:start] + exif.data)
@@ -72,7 +72,7 @@ def _redrawn(
 ) -> ItemFile | None:
     """Return a file with a new thumbnail, or ``None`` if it cannot be drawn.
 
-    It may be longer than the old one, whose quality it has.
+    The new thumbnail has the old one's quality, and may take more bytes.
     """
     thumbnail = file.items[key]
     if thumbnail.type == JPEG_ITEM:
@@ -87,6 +87,6 @@ def _redrawn(
         if pixels is None:
             return None
         coded = bmff.read(encode(photo, pixels).data)
-    except Exception:  # libraries raise anything for damaged images; the photo itself is whole
+    except Exception:  # libraries raise any type for damaged images; the photo itself is fine
         return None
     return with_primary(splice(alone, coded)[0], file.primary_id)

@@ -1,7 +1,7 @@
-"""Tracks of frames beside the items of a file (ISO/IEC 14496-12, sections 8.3 to 8.7).
+"""Recognise animations of one frame in HEIF and AVIF (ISO/IEC 14496-12, sections 8.3 to 8.7).
 
-A program that writes animations writes one of a single frame, too: a still photo, which is
-also the primary image among the items.
+Some programs write a still photo as a track with a single frame, beside the same picture as the
+primary image among the items.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from unblur.limits import limited
 
 
 def is_still(data: bytes, movie: Box, picture: bytes) -> bool:
-    """Return whether each track has one frame, and that of a track is a picture.
+    """Return whether each track has one frame, and one of these frames is a given picture.
 
     Args:
         data: The file.
-        movie: Its moov box.
+        movie: The file's moov box.
         picture: The coded pixels of the primary image.
 
     Raises:
@@ -27,7 +27,7 @@ def is_still(data: bytes, movie: Box, picture: bytes) -> bool:
 
 
 def _only_frame(data: bytes, track: Box) -> bytes | None:
-    """Return the coded pixels of a track's only frame, or ``None`` if it has not just one."""
+    """Return the encoded pixels of a track's only frame, or ``None`` if it has several or none."""
     outer = track
     for kind in (b"mdia", b"minf", b"stbl"):
         found = [box for box in boxes(data, outer.body, outer.stop) if box.type == kind]

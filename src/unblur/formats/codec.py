@@ -1,7 +1,7 @@
-"""The record of functions by which the pipeline handles one photo format.
+"""The functions that each photo format provides to the pipeline.
 
-Each format's module ends with its record, ``CODEC``; a row of
-`unblur.formats.photo.FORMATS` names the module. Nothing else knows about formats one by one.
+Each format's module ends with its `Codec`, named ``CODEC``; a row of
+`unblur.formats.photo.FORMATS` names the module. No other code depends on a single format.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from unblur.formats.photo import Encoded, Format, Photo
 
 @dataclass(frozen=True)
 class Target:
-    """How photos of other formats are written in this one."""
+    """How photos of other formats are converted to this one."""
 
     write: Callable[[Photo, Metadata, int | None], bytes]
-    """Writes a new file of a photo's pixels and alpha, and of metadata; the quality is 1 to 100, or
-    ``None`` for a high one."""
+    """Writes a new file from a photo's pixels and alpha, and metadata. The quality is 1 to 100, or
+    ``None`` for a high quality."""
     longest_side: int | None = None
-    """In pixels; ``None``: unlimited."""
+    """Longest side in pixels; ``None``: unlimited."""
     is_8_bit: bool = False
     has_quality: bool = False
     has_opacity: bool = True
     has_extra_channel: bool = False
-    """Whether an alpha channel can be something else than opacity."""
+    """Whether an alpha channel can be something other than opacity."""
     too_large: Callable[[Metadata], list[str]] = lambda metadata: []
     """Returns the names of the blocks of metadata that do not fit."""
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """A photo as finely as its blur is measured."""
+    """A photo at the resolution at which its blur is measured."""
 
     pixels: NDArray[Any]
     """(H, W, 1 or 3), upright."""
     factor: int
-    """By how much each side was divided."""
+    """Factor by which each side was divided."""
 
 
 @dataclass(frozen=True)
 class Codec:
-    """What one format can do.
+    """The functions of one format.
 
-    Functions raise ``ValueError`` or whatever a library raises for damaged files, and
-    `unblur.errors.PhotoError` for files of a kind that cannot be processed. An ``index`` is
-    what the format's own functions noted of the same bytes before, or ``None``.
+    They raise ``ValueError`` or any error of a library for damaged files, and
+    `unblur.errors.PhotoError` for files of an unsupported kind. An ``index`` is the parsed
+    structure of the same bytes from an earlier call of the format's functions, or ``None``.
     """
 
     decode: Callable[[bytes, int], Photo]
@@ -64,24 +64,24 @@ class Codec:
     metadata: Callable[[bytes, Any], Metadata]
     """Reads the metadata of a file (and its index)."""
     stripped: Callable[[bytes], bytes] | None = None
-    """Returns a file without metadata; ``None``: the file has to be written anew."""
+    """Returns a file without metadata; ``None``: a new file is written instead."""
     decode_reduced: Callable[[bytes, int], Reduced] | None = None
-    """Decodes a file as finely as `unblur.score` measures it; ``None``: no faster than as a whole.
-    """
+    """Decodes a file at the resolution that `unblur.score` needs; ``None``: the format cannot do
+    this faster than decoding everything."""
     upright: Callable[[bytes, Any, NDArray[Any]], NDArray[Any]] | None = None
-    """Turns (H, W, ...) pixels of a file (and its index) upright, without a copy; ``None``: EXIF
-    tells the orientation."""
+    """Rotates (H, W, ...) pixels of a file (and its index) upright, without a copy; ``None``: use
+    the orientation in EXIF."""
     check_conversion: Callable[[Photo], tuple[str, ...]] = lambda photo: ()
-    """Refuses a photo that no other format can hold; returns notes on what a conversion loses."""
+    """Refuses a photo that cannot be converted; returns notes on what a conversion loses."""
     redraw: Callable[[bytes, Redraw, Any], Redrawn] = lambda data, redraw, index: Redrawn(data)
-    """Redraws the thumbnails and previews in a file (and its index), in their places."""
+    """Redraws the thumbnails and previews in a file (and its index), in place."""
     old_pictures: Callable[[bytes, Any], Iterator[str]] = lambda data, index: iter(())
-    """Yields the names of other pictures of a file (and its index), which stay as they were."""
+    """Yields the names of other pictures in a file (and its index), which are not redrawn."""
     target: Target | None = None
-    """``None``: no photo is converted to this format."""
+    """How to convert photos to this format; ``None``: not offered."""
 
 
 def codec_of(form: Format) -> Codec:
-    """Return the record of a format, whose module is imported only now."""
+    """Return the `Codec` of a format, and import its module if necessary."""
     codec: Codec = import_module(form.module).CODEC
     return codec

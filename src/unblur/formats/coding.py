@@ -1,7 +1,7 @@
-"""Decode files to photos, and encode photos with new pixels.
+"""Decode files of any format to photos, and encode photos with new pixels.
 
-Libraries code only pixels. The format's module carries all other bytes over, because every
-library loses some of them when it writes a whole file.
+Libraries encode only pixels. The format's module copies all other bytes, because every library
+loses some of them when it writes a whole file.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from unblur.options import DEFAULT_MAX_PIXELS
 
 
 def coded_pixels(data: bytes, index: object = None) -> Iterator[bytes]:
-    """Yield the coded pixels of a file in pieces.
+    """Yield the encoded pixels of a file in pieces.
 
     Tags, profiles, thumbnails and other pictures in the file are left out.
 
     Args:
         data: The whole file.
-        index: That of the `Photo` or of the `Encoded` with these bytes, if there is one.
+        index: Index of the `Photo` or the `Encoded` with these bytes, if there is one.
 
     Raises:
-        PhotoError: If it is no photo, damaged, or of a kind that cannot be processed.
+        PhotoError: If the file is not a photo, is damaged, or is of an unsupported kind.
     """
     form = _identify(data)
     with _decoder_errors_as_photo_errors(form):
@@ -64,7 +64,7 @@ def decode(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
 def decode_reduced(
     data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> tuple[Reduced, Photo | None]:
-    """Decode a photo as finely as `unblur.score` measures it, if its format can do so faster.
+    """Decode a photo at the resolution that `unblur.score` needs, if its format supports this.
 
     Args:
         data: The whole file.
@@ -93,10 +93,10 @@ def _identify(data: bytes) -> Format:
 
 @contextlib.contextmanager
 def _decoder_errors_as_photo_errors(form: Format) -> Iterator[None]:
-    """Raise a `PhotoError` for any error that a library raises for a damaged file."""
+    """Raise any error of a library as a `PhotoError` about a damaged file."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata, which is kept as it is
+            warnings.simplefilter("ignore")  # about metadata, which are copied unchanged
             yield
     except (PhotoError, MemoryError):
         raise
@@ -113,14 +113,14 @@ def encode(
     quality: int | None = None,
     strip_metadata: bool = False,
 ) -> Encoded:
-    """Code new pixels as the photo's were, in its own container, unless options say otherwise.
+    """Encode new pixels like the photo's, in its own container, unless options say otherwise.
 
     Args:
         photo: The original.
-        pixels: Of the same shape and type as the photo's.
+        pixels: New pixels, of the same shape and type as the photo's.
         refresh_thumbnail: Whether to redraw thumbnails and previews inside the file.
         form: Format to write instead of the photo's own, one of `CONVERSIONS`.
-        quality: 1 to 100, instead of the photo's own; a note tells if the format has none.
+        quality: 1 to 100, instead of the photo's own; a note says if the format has no quality.
         strip_metadata: Whether to leave out all metadata that are not needed to show the photo.
 
     Returns:
@@ -144,7 +144,7 @@ def encode(
 def _with_new_pictures(
     photo: Photo, pixels: NDArray[Any], encoded: Encoded, refresh: bool
 ) -> Encoded:
-    """Redraw the small pictures in a result, and note those that still show the old photo."""
+    """Redraw the small pictures in a result; a note names those that still show the old photo."""
     codec = codec_of(photo.format)
     data, stale = encoded.data, list[str]()
     with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
@@ -161,7 +161,7 @@ def _with_new_pictures(
 
 
 def _make_redraw(photo: Photo, pixels: NDArray[Any]) -> Redraw:
-    """Return how to redraw pictures; metadata are read only if there is one."""
+    """Return functions that redraw pictures; metadata are read only if there is a picture."""
 
     @functools.cache
     def metadata() -> Metadata:
@@ -171,7 +171,7 @@ def _make_redraw(photo: Photo, pixels: NDArray[Any]) -> Redraw:
 
 
 def _with_quality(photo: Photo, quality: int | None) -> tuple[Photo, tuple[str, ...]]:
-    """Return the photo with another quality, and a note if its format has none."""
+    """Return the photo with another quality, and a note if its format has no quality."""
     if quality is None:
         return photo, ()
     if not photo.coding.keys() & {"qtables", "quality"}:

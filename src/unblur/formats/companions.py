@@ -1,7 +1,7 @@
-"""Pictures that belong to a photo and are deblurred with it, such as a gain map.
+"""Deblur the companions of a photo: pictures that belong to it, such as a gain map.
 
-A gain map says where a photo is brighter on a screen of high dynamic range than its pixels tell.
-It was made of the blurred photo: kept as it was, it would light a lamp's streak that is gone.
+A gain map says where a photo is brighter on an HDR screen than its pixels. It was made from the
+blurred photo: if it did not change, it would light a lamp's streak that is gone.
 benchmarks/README.md compares ways to change it.
 """
 
@@ -19,7 +19,7 @@ from unblur.formats.panorama import deblurred
 from unblur.formats.photo import Companion, Photo
 
 MOST_COMPANIONS = 4
-"""In one photo; further ones stay as they are."""
+"""Most companions in one photo; further ones are not changed."""
 
 
 def decode_companions(

@@ -1,9 +1,9 @@
-"""Write a photo in another format than its own.
+"""Convert a photo to another format.
 
-Metadata that the new format cannot hold are named in a note. Pixels are turned upright,
-because many viewers ignore the orientation in formats other than JPEG. Photos that would look
-different are refused: JPEG has no transparency, and that of HEIF and AVIF is not decoded.
-Formats of 8 bits get 16-bit photos rounded.
+A note names metadata that the new format cannot hold. Pixels are rotated upright, because many
+viewers ignore the orientation in formats other than JPEG. Photos that would look different are
+refused: JPEG has no transparency, and the transparency of HEIF and AVIF is not decoded. For formats
+with 8 bits, 16-bit photos are rounded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from unblur.formats.pixels import rounded, turned
 NO_QUALITY = "the quality does not apply to this {} file"
 
 MOST_PICTURES = 64
-"""Pictures in a file that are decoded or drawn; a hostile file could hold a million."""
+"""Most pictures in a file to decode and draw; a hostile file could contain a million."""
 
 
 def convert(
@@ -40,14 +40,14 @@ def convert(
     strip_metadata: bool,
     refresh_thumbnail: bool,
 ) -> Encoded:
-    """Code pixels in another format, with the photo's metadata.
+    """Encode pixels in another format, with the photo's metadata.
 
     Args:
         photo: The original.
-        pixels: Of the same shape and type as the photo's.
+        pixels: New pixels, of the same shape and type as the photo's.
         form: One of `CONVERSIONS`.
-        quality: 1 to 100, or ``None`` for a high one.
-        strip_metadata: Whether to carry only the profile.
+        quality: 1 to 100, or ``None`` for a high quality.
+        strip_metadata: Whether to keep only the profile.
         refresh_thumbnail: Whether to redraw the thumbnail and the previews in the EXIF block.
 
     Raises:
@@ -85,14 +85,14 @@ def convert(
 
 
 def metadata_of(photo: Photo) -> Metadata:
-    """Return a photo's metadata; none if its container is damaged beside the pixels."""
+    """Return a photo's metadata; empty if its container is damaged outside the pixels."""
     with contextlib.suppress(ValueError):
         return codec_of(photo.format).metadata(photo.container, photo.index)
     return Metadata()
 
 
 def upright(photo: Photo, metadata: Metadata, array: NDArray[Any]) -> NDArray[Any]:
-    """Turn an array of a photo's height and width upright, without a copy."""
+    """Rotate an array of a photo's height and width upright, without a copy."""
     turn = codec_of(photo.format).upright
     if turn:
         return turn(photo.container, photo.index, array)
@@ -100,11 +100,11 @@ def upright(photo: Photo, metadata: Metadata, array: NDArray[Any]) -> NDArray[An
 
 
 def make_redraw(pixels: NDArray[Any], turn: Turn) -> Redraw:
-    """Return how to redraw pictures that show a photo as stored, or upright.
+    """Return functions that redraw pictures of a photo, whether these are as stored or upright.
 
     Args:
         pixels: (H, W, 1 or 3), the photo as stored.
-        turn: Turns arrays upright; called only if there is a picture.
+        turn: Rotates arrays upright; called only if there is a picture.
     """
 
     def draw(old: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
@@ -124,7 +124,7 @@ def make_redraw(pixels: NDArray[Any], turn: Turn) -> Redraw:
 
 
 def _turned_metadata(metadata: Metadata, pixels: NDArray[Any], turn: Turn) -> Metadata:
-    """Return the metadata of a photo, (H, W, C) as stored, once it has been turned upright."""
+    """Return the metadata of a photo, (H, W, C) as stored, after it was rotated upright."""
     height, width = turn(pixels).shape[:2]
     exif = exif_thumbnail.turned_upright(metadata.exif, pixels, turn)
     metadata = replace(metadata, exif=exif).upright(is_quarter_turn(turn))

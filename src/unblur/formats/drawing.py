@@ -1,4 +1,4 @@
-"""Draw a photo anew as a small picture, such as a thumbnail, showed it before."""
+"""Draw a photo as an old small picture of it, such as a thumbnail, showed it."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from PIL import Image
 from unblur.formats.pixels import reduced
 
 MIN_LIKENESS = 0.85
-"""Least correlation of a photo with its thumbnail. Thumbnails of cameras reach 0.91 and more, those
-of turned or mirrored photos at most 0.8."""
+"""Least correlation of a photo with its thumbnail. Thumbnails from cameras reach 0.91 and more;
+rotated or mirrored ones reach at most 0.8."""
 SAMPLES = 3
-"""A photo is first averaged to so many times the thumbnail's size."""
+"""Size, relative to the thumbnail, to which a photo is first reduced by averaging."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """The part of a photo in a thumbnail, and its place there."""
+    """The part of a photo that a thumbnail shows, and its position in the thumbnail."""
 
     source: tuple[float, float, float, float]
     """Left, top, right and bottom in the photo."""
     target: tuple[int, int, int, int]
-    """The same in the thumbnail; black bars lie outside."""
+    """Left, top, right and bottom in the thumbnail; black bars are outside."""
 
 
 def draw_like(old: NDArray[np.uint8], pixels: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """Draw a photo as an old, small picture shows it: with its size, its crop and its bars.
+    """Draw a photo like an old, small picture of it: with the same size, crop and black bars.
 
     Args:
         old: (h, w, 1 or 3), the picture.
         pixels: (H, W, 1 or 3), the photo, 8 or 16 bits.
 
     Returns:
-        An array like ``old``; ``None`` if that shows something else than the photo.
+        An array like ``old``; ``None`` if ``old`` shows something other than the photo.
     """
     height, width = pixels.shape[:2]
     rows, columns, channels = old.shape
@@ -55,7 +55,7 @@ def _place(
     """Draw a reduced photo over a copy of the old thumbnail; return their likeness and the copy."""
     (x, y, x_stop, y_stop), (left, top, right, bottom) = placement.source, placement.target
     box = (x / factor, y / factor, x_stop / factor, y_stop / factor)
-    # Of the filters tried, this one was the most like those of cameras.
+    # Of the tested filters, this one was the most similar to those of cameras.
     part = photo.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box)
     drawn = old.copy()
     drawn[top:bottom, left:right] = np.asarray(part).reshape(bottom - top, right - left, -1)

@@ -1,4 +1,4 @@
-"""Turn the thumbnail in an EXIF block.
+"""Rotate the thumbnail in an EXIF block.
 
 EXIF is a TIFF (Exif 2.32, section 4.5.2) whose second directory describes the thumbnail
 (4.5.8). The block keeps its length, so that no offset and no other tag changes.
@@ -20,19 +20,19 @@ from unblur.formats.metadata import exchange_sides, find_thumbnail
 from unblur.formats.tiff_directory import read_tiff
 
 Turn: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
-"""Turns an array, (H, W, ...), as a photo is turned upright."""
+"""Rotates an array, (H, W, ...), in the way that makes a photo upright."""
 
 
 def turned_upright(exif: bytes, pixels: NDArray[Any], turn: Turn) -> bytes:
-    """Turn an EXIF block's thumbnail as its photo is turned, unless it is upright already.
+    """Rotate an EXIF block's thumbnail like its photo, unless it is upright already.
 
-    A thumbnail that cannot be turned within its place is no longer listed: it would lie on its
-    side.
+    A thumbnail that cannot be rotated in place is removed from the directory, because it would be
+    shown on its side.
 
     Args:
         exif: The block from its byte order mark on; any bytes are allowed.
         pixels: (H, W, 1 or 3), the photo as stored, 8 or 16 bits.
-        turn: Turns arrays as the photo is turned.
+        turn: Rotates arrays like the photo.
 
     Returns:
         A block of the same length.
@@ -57,7 +57,7 @@ def turned_upright(exif: bytes, pixels: NDArray[Any], turn: Turn) -> bytes:
 
 
 def changes_pixels(turn: Turn) -> bool:
-    """Return whether a function turns or mirrors arrays at all."""
+    """Return whether a function rotates or mirrors arrays at all."""
     array = np.arange(6).reshape(2, 3)
     return not np.array_equal(turn(array), array)
 
@@ -68,7 +68,7 @@ def is_quarter_turn(turn: Turn) -> bool:
 
 
 def _without(exif: bytes) -> bytes:
-    """Return a block whose first directory is its last."""
+    """Return a block without the directories after the first."""
     output = bytearray(exif)
     with contextlib.suppress(ValueError):  # damaged, so that no program finds a thumbnail
         file = read_tiff(exif)

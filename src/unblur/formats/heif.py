@@ -1,9 +1,9 @@
 """HEIF (HEIC): decode a still photo, and put new pixels into the original's container.
 
-The codec's configuration is ISO/IEC 14496-15, section 8.3.3.1. Photos of 8, 10 and 12 bits
-keep their depth, and grids their tiles. Rotation is not applied, so it stays valid; a crop
-(clap) is, because libheif codes odd sizes with one. Alpha is another image, which is kept
-and not decoded.
+The codec's configuration is described in ISO/IEC 14496-15, section 8.3.3.1. Photos of 8, 10 and
+12 bits keep their depth, and grids keep their tiles. Rotation is not applied, so it stays valid. A
+crop (clap) is applied, because libheif encodes odd sizes with a crop. Alpha is a separate image,
+which is kept and not decoded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CHROMA = {1: "420", 2: "422", 3: "444"}
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo, and note how it is coded, but for its quality."""
+    """Decode a still photo, and record how it is encoded, except for its quality."""
     library = _load_library()
     file = bmff.read(data)
     coding = _read_coding(file)
@@ -47,7 +47,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     pixels = np.array(image)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if pixels.dtype == np.uint16:  # the library puts the bits into the higher ones
+    if pixels.dtype == np.uint16:  # the library uses the higher bits
         depth = coding["bit_depth"]
         pixels = widened(pixels >> np.uint16(16 - depth), depth)
     coding["quality"] = AS_ORIGINAL
@@ -56,7 +56,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
-    """Code new pixels as the original's were, in its container."""
+    """Encode new pixels like the original's, in its container."""
     original: ItemFile = photo.index
     coding = with_quality(photo, original.coded_length, _code)
     original = with_new_gain_maps(original, photo.companions, encode)
@@ -70,7 +70,7 @@ def _load_library() -> ModuleType:
 
 
 def _read_coding(file: ItemFile) -> dict[str, Any]:
-    """Return pillow-heif's options that fit an image's coding, or raise `PhotoError`."""
+    """Return the options with which pillow-heif encodes alike, or raise `PhotoError`."""
     item = file.coded
     config = item.find(b"hvcC") or b""
     if item.type != b"hvc1" or len(config) < 19:
@@ -92,7 +92,7 @@ def _read_coding(file: ItemFile) -> dict[str, Any]:
 
 
 def _code(pixels: NDArray[Any], **options: int | str) -> bytes:
-    """Code pixels as a file with no metadata."""
+    """Encode pixels as a file without metadata."""
     grey = pixels.shape[2] == 1
     mode = "L" if grey else "RGB"
     if pixels.dtype == np.uint16:

@@ -31,18 +31,18 @@ from unblur.formats.pixels import code_pixels, open_image, to_array, turned
 from unblur.score import reduction
 
 _SUBSAMPLING: dict[tuple[float, float], str] = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
-"""Luma samples per chroma sample, across and down. Pillow cannot write others, such as 4:4:0,
-which become 4:4:4."""
+"""Luma samples per chroma sample, across and down. Pillow cannot write other samplings, such as
+4:4:0; they become 4:4:4."""
 
 _BLOCKS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
 """Luma samples per chroma sample, down and across, of the samplings that Pillow can write."""
 
 _NEW = {"quality": 95, "subsampling": "4:4:4"}
-"""Pillow's options for photos of other formats, finer than its defaults."""
+"""Pillow's options for photos of other formats; the quality is higher than its default."""
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode the first image, and note how it is coded."""
+    """Decode the first image, and record how it is encoded."""
     data, parts, notes = _with_end(data, max_pixels)
     image = _open(marks.without_metadata(data, parts), max_pixels)
     coding = _read_coding(image, marks.is_rgb_coded(data, parts))
@@ -59,9 +59,10 @@ def _with_end(data: bytes, max_pixels: int) -> tuple[bytes, tuple[Segment, ...],
 
 
 def decode_reduced(data: bytes, max_pixels: int) -> Reduced:
-    """Decode the luma of the first image as finely as `unblur.score` measures it.
+    """Decode the luma of the first image at the resolution that `unblur.score` needs.
 
-    libjpeg decodes a half, a quarter or an eighth of each side in a fraction of the time.
+    libjpeg can decode an image at a half, a quarter or an eighth of its sides in a fraction of the
+    time.
     """
     data, parts, _ = _with_end(data, max_pixels)
     image = _open(marks.without_metadata(data, parts), max_pixels)
@@ -82,7 +83,7 @@ def _open(data: bytes, max_pixels: int) -> JpegImageFile:
 
 
 def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:
-    """Return the options that make Pillow code as an image is coded, or raise `PhotoError`."""
+    """Return the options with which Pillow encodes alike, or raise `PhotoError`."""
     try:
         tables = [image.quantization[table] for *_, table in image.layer]
     except KeyError:
@@ -130,7 +131,7 @@ def _encode(photo: Photo, original: bytes, pixels: NDArray[np.uint8]) -> Encoded
 def coded_pixels(data: bytes, parts: Iterable[Segment] | None = None) -> Iterator[bytes]:
     """Yield the first image's frame, tables and scans, which new pixels replace.
 
-    An image without an end marker goes up to the end of the file.
+    An image without an end marker reaches the end of the file.
     """
     has_scan = False
     try:
@@ -148,9 +149,9 @@ def splice(
 ) -> Encoded:
     """Put the pixels of one file into the container of another.
 
-    Frame, tables and scans are the coded file's, all other bytes the original's. Left out
-    with a note: a C2PA manifest, which signs the old pixels, and an Adobe segment that
-    contradicts the coding of the new ones.
+    Frame, tables and scans come from the encoded file, all other bytes from the original. A C2PA
+    manifest, which signs the old pixels, and an Adobe segment that contradicts the encoding of the
+    new ones are left out, with a note.
 
     Args:
         original: The file with the metadata.
@@ -158,7 +159,7 @@ def splice(
         original_parts: The original's segments, if known.
 
     Raises:
-        ValueError: If either is not a whole JPEG.
+        ValueError: If either is not a complete JPEG.
     """
     old, new = original_parts or tuple(segments(original)), tuple(segments(coded))
     rgb_coded = marks.is_rgb_coded(coded, new) if marks.component_count(coded, new) == 3 else None

@@ -1,9 +1,9 @@
 """Change the stored YCbCr of a JPEG by the difference of its RGB pixels.
 
-Coding an unchanged photo again would change it: conversion between RGB and YCbCr rounds
-and clips, and coarse chroma is smoothed, because decoders enlarge it by a triangle filter
-and encoders average it. So the difference is added to the stored YCbCr, and its chroma
-is sharpened by as much as the decoder will smooth it.
+Encoding an unchanged photo again would change it: conversion between RGB and YCbCr rounds
+and clips, and coarse chroma is smoothed, because decoders enlarge it with a triangle filter
+and encoders average it. So the difference is added to the stored YCbCr. Its chroma is sharpened
+by as much as the decoder will smooth it.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from unblur.formats.pixels import Floats
 FROM_RGB = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
 )
-"""Turns differences of red, green and blue into those of Y, Cb and Cr (JFIF 1.02, page 3)."""
+"""Converts differences of red, green and blue to those of Y, Cb and Cr (JFIF 1.02, page 3)."""
 STRIP_BYTES = 8 << 20
-"""Size of the differences of a strip of rows; processors' caches hold so many."""
+"""Bytes of the differences of a strip of rows, which fit into a processor's cache."""
 LEAST_ROWS = 32
-"""Rows of a strip; with fewer, most of the work would be on the rows beside them."""
+"""Least rows of a strip; with fewer, most of the work would be on the rows above and below it."""
 GROUP_PX = 8
-"""So many pixels side by side are converted as one row of a matrix: products with matrices of
+"""Number of adjacent pixels that are converted as one row of a matrix: products with matrices of
 three columns are slow."""
 
 REACH = 3
-"""Coarse samples on each side that sharpening looks at; farther ones would change no level."""
+"""Coarse samples on each side that sharpening uses; farther ones would not change a level."""
 
 
 def _weights(ratio: float) -> Floats:
-    """Return the weights of a coarse sample, and of those at distances of 1 to `REACH`."""
+    """Return the weights of a coarse sample, and of samples at distances of 1 to `REACH`."""
     powers = np.array([ratio**distance for distance in range(REACH + 1)])
     weights: Floats = (powers / (2 * powers.sum() - 1)).astype(np.float32)
     return weights
@@ -82,8 +82,8 @@ def move_colors(
 def difference(before: NDArray[Any], after: NDArray[Any], across: int) -> Floats:
     """Return how pixels changed, (H, W', 3), where W' is a multiple of `GROUP_PX`.
 
-    If coarse chroma has a sample for the last column of an odd width, the next column is what the
-    triangle filter would show there.
+    If coarse chroma has a sample for the last column of an odd width, a column is added with the
+    values that the triangle filter would give it.
     """
     height, width = before.shape[:2]
     change = np.empty((height, -(-width // GROUP_PX) * GROUP_PX, 3), np.float32)
@@ -148,7 +148,7 @@ def averaged(plane: Floats, down: int, across: int) -> Floats:
 
 
 def _beyond(lines: Floats) -> Floats:
-    """Return what the triangle filter would show after the last of an odd number of lines."""
+    """Return the line that the triangle filter would show after an odd number of lines."""
     last, previous = lines[-1], lines[max(-2, -len(lines))]
     beyond: Floats = last + (last - previous) * np.float32(0.5)
     return beyond
@@ -162,7 +162,7 @@ def sharpened(plane: Floats, weights: Floats, down: int, across: int) -> Floats:
 
 
 def _filtered(lines: Floats, weights: Floats) -> Floats:
-    """Filter each line with its neighbours; beyond the ends lines are mirrored."""
+    """Filter each line with its neighbours; lines are mirrored at the ends."""
     mirrored = np.pad(np.arange(len(lines)), REACH, mode="symmetric")
     lines = np.concatenate([lines[mirrored[:REACH]], lines, lines[mirrored[-REACH:]]])
     count = len(lines) - 2 * REACH
@@ -175,7 +175,7 @@ def _filtered(lines: Floats, weights: Floats) -> Floats:
 
 
 def _rounded(values: Floats) -> NDArray[np.uint8]:
-    """Round to 8 bits; the values are changed."""
+    """Round to 8 bits; this changes ``values``."""
     np.rint(values, out=values)
     np.clip(values, 0, 255, out=values)
     return values.astype(np.uint8)

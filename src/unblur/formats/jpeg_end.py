@@ -1,4 +1,4 @@
-"""JPEG files that lack only their end marker, which some phones and downloads leave out."""
+"""Repair JPEG files without an end marker, which some phones and downloads leave out."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from unblur.formats.jpeg_markers import Segment, segments
 NO_END = "the end marker was missing, and was added; the picture is whole"
 END = b"\xff\xd9"
 FILLINGS = (b"\x55" * 4096, b"\xaa" * 4096, bytes(range(1, 255)) * 16)
-"""Bits that would become pixels if any were missing; decoders put zeros there. They are longer
-than the ten blocks of a unit can be."""
+"""Extra bits that decoders would use as pixels if bits were missing (decoders otherwise use zeros).
+They are longer than the ten blocks of a unit."""
 RESTARTS = range(0xD0, 0xD8)
 BLANK_BYTES = 16
-"""So many zeros at the end of a scan are what a failed copy leaves, and no pixels."""
+"""Number of zeros at the end of a scan that shows a failed copy: pixels do not end like this."""
 
 
 def with_end(
@@ -26,8 +26,8 @@ def with_end(
 ) -> tuple[bytes, tuple[Segment, ...], tuple[str, ...]]:
     """Return a file with its end marker, its segments, and a note if the marker was missing.
 
-    A picture is whole if no bit is missing: what follows its last bits then changes no pixel. All
-    bits of all coefficients have to be in its scans (ITU-T T.81, section G.1.1).
+    A picture is complete if no bit is missing: then bits after its last one change no pixel. Its
+    scans must have all bits of all coefficients (ITU-T T.81, section G.1.1).
 
     Args:
         data: The file.
@@ -58,7 +58,7 @@ def _next_restart(data: bytes) -> bytes:
 
 
 def _has_all_scans(data: bytes, parts: Iterable[Segment]) -> bool:
-    """Return whether the scans hold every bit of every coefficient of every component."""
+    """Return whether the scans contain every bit of every coefficient of every component."""
     frame = b""
     missing: dict[int, NDArray[np.uint8]] = defaultdict(lambda: np.full(64, 0xFF, np.uint8))
     for segment in parts:

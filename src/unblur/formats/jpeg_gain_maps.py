@@ -1,7 +1,7 @@
-"""Gain maps in JPEG files: whole JPEG images behind the first one.
+"""Gain maps in JPEG files: complete JPEG images after the first one.
 
 They are listed in the multi-picture index (CIPA DC-007), and in XMP with their lengths (Ultra HDR
-image format). So a new one takes exactly the place of the old one.
+image format). So a new map must fill exactly the bytes of the old one.
 """
 
 from __future__ import annotations

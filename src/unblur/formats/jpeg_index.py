@@ -1,4 +1,4 @@
-"""The index of a JPEG file of several images (CIPA DC-007, Multi-Picture Format)."""
+"""Read and correct the index of a JPEG file with several images (CIPA DC-007, MPF)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from unblur.formats.tiff_directory import TiffFile, read_tiff
 MPF_ENTRIES_TAG = 0xB002
 MPF_ENTRY_BYTES = 16
 TYPE_GROUP, LARGE_THUMBNAIL = 0xFF0000, 0x010000
-"""Bits of an image's type, and their value for previews of the size of a screen."""
+"""Bits of an image's type, and their value for screen-sized previews."""
 MOST_PREVIEWS = 8
-"""Entries in which previews are looked for; cameras list two or three."""
+"""Most entries to search for previews; cameras list two or three."""
 
 
 def move_index(
@@ -27,7 +27,7 @@ def move_index(
         output: The new file so far; changed in place.
         index: The original's index, from its byte order mark on.
         old_base: Offset of the index in the original file.
-        new_base: Its offset in the output.
+        new_base: Offset of the index in the output.
         ends: Ends of the first image in the original and in the output.
     """
     moved = ends[1] - ends[0]
@@ -47,12 +47,12 @@ def move_index(
 
 
 def find_previews(index: bytes, base: int, end: int) -> Iterator[slice]:
-    """Yield the places in a file of smaller pictures of the first image (5.2.3.3.1).
+    """Yield the positions in a file of smaller versions of the first image (5.2.3.3.1).
 
     Args:
         index: The index, from its byte order mark on; any bytes are allowed.
-        base: Its offset in the file.
-        end: End of the first image. A picture that does not lie behind it has an empty place.
+        base: Offset of the index in the file.
+        end: End of the first image. A picture that does not come after it has an empty position.
     """
     with contextlib.suppress(ValueError):
         file = read_tiff(index)
@@ -64,11 +64,11 @@ def find_previews(index: bytes, base: int, end: int) -> Iterator[slice]:
 
 
 def find_pictures(index: bytes, base: int) -> Iterator[int]:
-    """Yield where the first pictures behind the first image begin in a file.
+    """Yield the start positions of the first pictures that follow the first image in a file.
 
     Args:
         index: The index, from its byte order mark on; any bytes are allowed.
-        base: Its offset in the file.
+        base: Offset of the index in the file.
     """
     with contextlib.suppress(ValueError):
         file = read_tiff(index)

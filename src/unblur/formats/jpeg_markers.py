@@ -1,4 +1,4 @@
-"""A JPEG file's segments (ITU-T T.81, annex B); functions reuse those that the caller has."""
+"""Read and write the segments of a JPEG file (ITU-T T.81, annex B)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from unblur.limits import limited, refuse_excess
 SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
 APP0, APP1, APP2, APP11, APP13, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Start-of-frame markers; the three left out are DHT, JPG and DAC."""
+"""Start-of-frame markers; the missing numbers are DHT, JPG and DAC."""
 
 LONGEST_SEGMENT = 0xFFFF - 2
 """Most bytes of a segment's payload."""
 
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""Inside coded data only stuffed zeros and restart markers follow 0xFF. Preceding 0xFF are not
-matched: that would take quadratic time over a long run of them."""
+"""End of encoded data, in which only stuffed zeros and restart markers follow 0xFF. Preceding 0xFF
+are not matched, which would take quadratic time for a long run of them."""
 _SEGMENT_START = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
-"""Excluded are markers without a segment."""
+"""Markers that begin a segment."""
 
 MOST_SCANS = 100
-"""Encoders write about ten; each takes as long as decoding all pixels."""
+"""Most scans: encoders write about ten, and each takes as long as decoding all pixels."""
 
 EXIF = b"Exif\0\0"
 MPF = b"MPF\0"
@@ -36,7 +36,7 @@ class NoEndError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Positions of a marker and its bytes in a file."""
+    """A segment: its marker, and its position in a file."""
 
     marker: int
     start: int
@@ -44,18 +44,18 @@ class Segment:
 
     @property
     def is_metadata(self) -> bool:
-        """Whether it is an application segment or a comment."""
+        """Whether the segment is an application segment or a comment."""
         return APP0 <= self.marker <= APP15 or self.marker == COM
 
     def payload(self, data: bytes) -> bytes:
-        """Return the bytes after marker and length."""
+        """Return the segment's bytes after marker and length."""
         return data[self.start + 4 : self.stop]
 
 
 def segments(data: bytes) -> Iterator[Segment]:
     """Yield the first image's segments, from SOI to EOI.
 
-    An SOS segment includes the coded data. Bytes between segments are skipped.
+    An SOS segment includes the encoded data. Bytes between segments are skipped.
 
     Raises:
         ExcessError: If there are too many.
@@ -93,7 +93,7 @@ def make_segment(marker: int, payload: bytes) -> bytes:
 
 
 def is_rgb_coded(data: bytes, parts: Iterable[Segment] | None = None) -> bool:
-    """Return whether three components hold RGB rather than YCbCr, by libjpeg's rules."""
+    """Return whether an image of three components is RGB rather than YCbCr, by libjpeg's rules."""
     transform = None
     names = b""
     for segment in parts or segments(data):

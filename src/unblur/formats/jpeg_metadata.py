@@ -1,4 +1,4 @@
-"""Metadata in JPEG segments: Exif 2.32 (4.7.2), XMP (part 3) and ICC.1 (annex B)."""
+"""Read and write metadata in JPEG segments: Exif 2.32 (4.7.2), XMP (part 3), ICC.1 (annex B)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 IPTC = b"Photoshop 3.0\0"
 ICC = b"ICC_PROFILE\0"
 ICC_ROOM = marks.LONGEST_SEGMENT - len(ICC) - 2
-"""Bytes of a profile in a segment: its number, and how many there are, take one byte each."""
+"""Most bytes of a profile in a segment; the segment's number and their count take a byte each."""
 LONGEST_ICC = 0xFF * ICC_ROOM
 
 JFIF = b"JFIF\0"
@@ -67,9 +67,9 @@ def _describe(marker: int, payload: bytes) -> str:
 
 
 def with_metadata(data: bytes, blocks: Metadata) -> bytes:
-    """Add metadata to a file that has none; blocks that are `too_large` are left out.
+    """Add metadata to a file without any; blocks that are `too_large` are left out.
 
-    JFIF's segment stays the first (JFIF 1.02).
+    The JFIF segment stays first (JFIF 1.02).
     """
     start = 2
     for segment in segments(data):
@@ -91,7 +91,7 @@ def _make_segments(blocks: Metadata) -> Iterator[bytes]:
 
 
 def too_large(blocks: Metadata) -> list[str]:
-    """Return the names of the blocks that do not fit; only profiles can span segments."""
+    """Return the names of the blocks that do not fit; only profiles can span several segments."""
     names = [("EXIF", marks.EXIF + blocks.exif), ("XMP", XMP + blocks.xmp)]
     return [
         f"{name} of more than 64 KiB" for name, block in names if len(block) > marks.LONGEST_SEGMENT
@@ -99,7 +99,7 @@ def too_large(blocks: Metadata) -> list[str]:
 
 
 def stripped(data: bytes) -> bytes:
-    """Return the first image with nothing but its profile and its orientation."""
+    """Return the first image with only its profile and its orientation."""
     parts = tuple(segments(data))
     shown = b"".join(_shown(data, parts))
     return with_metadata(shown, metadata(data, parts).stripped())

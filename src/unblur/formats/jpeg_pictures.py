@@ -1,4 +1,4 @@
-"""Thumbnails and previews in a JPEG file, and what else in it still shows the old photo."""
+"""Redraw thumbnails and previews in a JPEG file, and find other pictures of the old photo."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.old_pictures import PREVIEWS, THUMBNAILS, Redraw, Redrawn, redraw_place
 
 _SIZE_PLACES = {b"JFIF\0": 12, b"JFXX\0\x13": 6}
-"""Where a thumbnail of three bytes a pixel has its width and height (JFIF 1.02)."""
+"""Position of width and height of a thumbnail with three bytes per pixel (JFIF 1.02)."""
 _HEADERS = {marks.APP1: marks.EXIF, marks.APP2: marks.MPF}
-"""Beginnings of segments that hold pictures, or an index of pictures."""
+"""First bytes of segments with pictures, or with an index of pictures."""
 _JFXX = b"JFXX\0"
 _JFXX_JPEG = b"JFXX\0\x10"
 
 
 def redraw(data: bytes, redraw: Redraw, parts: tuple[Segment, ...] | None) -> Redrawn:
-    """Redraw the thumbnails and previews of a file, in their places.
+    """Redraw the thumbnails and previews of a file in place.
 
     Args:
         data: The whole file.
@@ -37,7 +37,7 @@ def redraw(data: bytes, redraw: Redraw, parts: tuple[Segment, ...] | None) -> Re
         payload = segment.payload(data) if segment.is_metadata else b""
         kind = _HEADERS.get(segment.marker, b"")
         if kind in seen or not payload.startswith(kind):
-            continue  # only the first of a kind is the photo's
+            continue  # only the first of a kind belongs to the photo
         seen |= {kind} - {b""}
         if kind == marks.MPF:
             start = segment.stop - len(payload) + len(kind)
@@ -51,7 +51,7 @@ def redraw(data: bytes, redraw: Redraw, parts: tuple[Segment, ...] | None) -> Re
 
 
 def _in_segment(marker: int, payload: bytes, redraw: Redraw) -> Redrawn:
-    """Redraw the pictures in the end of a segment's payload."""
+    """Redraw the pictures at the end of a segment's payload."""
     if marker == marks.APP1:
         return old_pictures.in_exif(payload[len(marks.EXIF) :], redraw)
     if marker == marks.APP13:
@@ -62,7 +62,7 @@ def _in_segment(marker: int, payload: bytes, redraw: Redraw) -> Redrawn:
 
 
 def _in_jfif(payload: bytes, redraw: Redraw) -> Redrawn:
-    """Redraw the thumbnail in a JFIF segment; those with a palette stay (JFIF 1.02, pp. 5-7)."""
+    """Redraw the thumbnail in a JFIF segment, unless it has a palette (JFIF 1.02, pp. 5-7)."""
     if payload.startswith(_JFXX_JPEG):
         new = redraw.jpeg(payload[len(_JFXX_JPEG) :])
         return Redrawn(b"", (THUMBNAILS,)) if new is None else Redrawn(new)
@@ -79,7 +79,7 @@ def _in_jfif(payload: bytes, redraw: Redraw) -> Redrawn:
 
 
 def gain_maps(data: bytes, parts: tuple[Segment, ...]) -> Iterator[str]:
-    """Yield the name of gain maps after the image."""
+    """Yield the name of gain maps, if any follow the image."""
     following = data[marks.image_end(data, parts) :]
     if following and any(mark in following for mark in jpeg_gain_maps.MARKS):
         yield old_pictures.GAIN_MAP

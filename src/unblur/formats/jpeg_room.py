@@ -1,4 +1,4 @@
-"""Code a JPEG picture within the bytes that an old one takes, so that no offset changes."""
+"""Encode a JPEG picture into the bytes of an old one, so that no offset changes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ COARSER = (1.0, 1.2, 1.5, 2.0)
 def code_within(
     room: int, coding: dict[str, Any], code: Callable[[dict[str, Any]], bytes]
 ) -> bytes | None:
-    """Code a picture as finely as it fits.
+    """Encode a picture at the best quality that fits.
 
     Args:
-        room: Bytes.
+        room: Number of bytes to fill.
         coding: The old picture's options for Pillow.
-        code: Codes the new picture with options.
+        code: Encodes the new picture with options.
 
     Returns:
-        So many bytes, the last of them zeros; ``None`` if the picture does not fit.
+        ``room`` bytes, padded with zeros; ``None`` if the picture does not fit.
     """
     codings = (code(options) for options in _options(coding))
     coded = next((coded for coded in codings if len(coded) <= room), None)
@@ -28,7 +28,7 @@ def code_within(
 
 
 def _options(coding: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield options for codings, each of fewer bytes than the last."""
+    """Yield options for Pillow; each gives fewer bytes than the one before."""
     yield coding
     for factor in COARSER:
         tables = [[_coarser(step, factor) for step in table] for table in coding["qtables"]]

@@ -1,4 +1,4 @@
-"""The Y, Cb and Cr that a JPEG file stores, before a decoder enlarges and converts them."""
+"""Read Y, Cb and Cr as a JPEG file stores them, before a decoder enlarges and converts them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class StoredColors:
 
 
 def read_stored(open_file: Callable[[], JpegImageFile], is_coarse: bool) -> StoredColors:
-    """Decode the stored colours of a photo that is coded as YCbCr.
+    """Decode the stored colours of a photo that is encoded as YCbCr.
 
-    libjpeg can decode a photo at half its size. It then takes a quarter of the coefficients of
-    Y, but all of Cb and Cr that have half of Y's rows and columns: these come as they are
-    stored, where otherwise they come enlarged by a filter that cannot be undone exactly. Y comes
-    from a second pass, which leaves chroma out. Both together take about as long as decoding
+    libjpeg can decode a photo at half its size. Then it uses a quarter of the coefficients of Y,
+    but all of Cb and Cr if these have half of Y's rows and columns. So it returns Cb and Cr as
+    stored; at full size it would enlarge them with a filter that cannot be undone exactly. Y comes
+    from a second pass without chroma. Both passes together take about as long as decoding
     everything once.
 
     Args:

@@ -1,8 +1,8 @@
-"""Redraw or turn a JPEG picture inside a file, within the bytes that it takes.
+"""Redraw or rotate a JPEG picture inside a file, in place.
 
 The new picture is written over the old one and padded with zeros, so that no offset and no
 other byte of the file changes. It has the old one's tables and sampling. If it does not fit,
-because the new photo has more detail, it is coded more coarsely.
+because the new photo has more detail, it is encoded more coarsely.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unblur.formats.photo import Photo
 from unblur.formats.pixels import code_pixels
 
 MAX_PIXELS = 1_000_000
-"""More than an EXIF block can hold at any usual quality."""
+"""Most pixels to decode: more than fit into an EXIF block at any usual quality."""
 
 
 def redrawn(
@@ -29,15 +29,16 @@ def redrawn(
     draw: Callable[[NDArray[np.uint8]], NDArray[np.uint8] | None],
     max_pixels: int = MAX_PIXELS,
 ) -> bytes | None:
-    """Redraw a picture in its room.
+    """Redraw a picture in place.
 
     Args:
-        data: The picture. Zeros after its end are room, too; other bytes there stay.
-        draw: Draws the new picture, an array like the old one, or ``None`` if it cannot.
+        data: The picture. Zeros after its end may be overwritten, too; other bytes there are kept.
+        draw: Takes the old picture's array; returns a new one of the same shape, or ``None``.
         max_pixels: Larger pictures are not decoded.
 
     Returns:
-        As many bytes; ``None`` if the picture is damaged, cannot be drawn, or does not fit.
+        As many bytes as ``data``; ``None`` if the picture is damaged, cannot be drawn, or does not
+        fit.
     """
 
     def code(old: Photo, pixels: NDArray[np.uint8], options: dict[str, Any]) -> bytes:
@@ -47,7 +48,7 @@ def redrawn(
 
 
 def turned(data: bytes, turn: Callable[[NDArray[Any]], NDArray[Any]]) -> bytes | None:
-    """Turn a picture in its room; arguments and result are those of `redrawn`."""
+    """Rotate a picture in place; arguments and result are like those of `redrawn`."""
 
     def code(old: Photo, pixels: NDArray[np.uint8], options: dict[str, Any]) -> bytes:
         return code_pixels(np.ascontiguousarray(pixels), None, "JPEG", **options)
@@ -61,7 +62,7 @@ def _changed(
     code: Callable[[Photo, NDArray[np.uint8], dict[str, Any]], bytes],
     max_pixels: int,
 ) -> bytes | None:
-    """Code a changed picture over the old one as finely as it fits, and pad it."""
+    """Encode a changed picture over the old one at the best quality that fits, and pad it."""
     try:
         old, room = _read(data, max_pixels)
         pixels = change(old.pixels)
@@ -82,6 +83,6 @@ def read_pixels(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def _read(data: bytes, max_pixels: int) -> tuple[Photo, int]:
-    """Decode a picture, and count the bytes that it and the zeros behind it take."""
+    """Decode a picture; also return the number of its bytes and of the zeros after it."""
     end = jpeg_markers.image_end(data)
     return jpeg.decode(data[:end], max_pixels), len(data) - len(data[end:].lstrip(b"\0"))

@@ -1,6 +1,7 @@
-"""Masks: grey pictures that say where a photo is deblurred, and how much.
+"""Masks: grey pictures that say where, and how much, a photo is deblurred.
 
-White is deblurred, black stays as it is, and grey is a blend of both.
+Where a mask is white, the photo is deblurred; where it is black, the photo stays as it is; grey
+blends both.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from unblur.formats.png_chunks import SIGNATURE
 from unblur.options import DEFAULT_MAX_PIXELS
 
 GREY_TOLERANCE = 8
-"""Largest difference of red, green and blue in a grey picture, of 255: lossy formats round."""
+"""Largest difference of red, green and blue in a grey picture, of 255: lossy formats add errors."""
 TURNED_TOLERANCE = 0.02
-"""Relative difference of two ratios of width to height that still count as equal."""
+"""Largest relative difference of two aspect ratios that count as equal."""
 
 BIT_DEPTH_PLACE, ONE_BIT_GREY = slice(24, 26), b"\x01\x00"
-"""Where a PNG file tells its bit depth and colour type, and those of black and white."""
+"""Position of the bit depth and colour type in a PNG file, and their values for black and white."""
 
 
 @dataclass(frozen=True)
 class Mask:
-    """A mask, upright: it is drawn over the photo as people see it."""
+    """A mask, upright: it is drawn over the photo as viewers show it."""
 
     weights: NDArray[np.uint8]
-    """(H, W), any size: 0 keeps the photo, 255 takes the result."""
+    """(H, W), of any size: 0 keeps the photo, 255 takes the result."""
 
     def fitted(self, width: int, height: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Scale the mask to an upright photo.
@@ -46,7 +47,7 @@ class Mask:
             The mask with smooth edges and with hard edges, (height, width), for `_weights`.
 
         Raises:
-            PhotoError: If the mask lies on its side.
+            PhotoError: If the mask is rotated by 90 degrees.
         """
         self._refuse_turned(width, height)
         image = Image.fromarray(self.weights)
@@ -63,7 +64,7 @@ class Mask:
         if is_alike and (width > height) != (columns > rows) and width != height:
             raise PhotoError(
                 f"the mask is {columns}x{rows}, but the photo {width}x{height} as people see it: "
-                "turn the mask by a quarter"
+                "rotate the mask by 90 degrees"
             )
 
 
@@ -75,7 +76,7 @@ def decode_mask(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Mask:
         max_pixels: Larger masks are refused.
 
     Raises:
-        PhotoError: If it cannot be decoded, is animated, or is no opaque grey picture.
+        PhotoError: If the file cannot be decoded, is animated, or is not an opaque grey picture.
     """
     photo = coding.decode(_in_eight_bits(data, max_pixels), max_pixels)
     turn = turn_of(photo)
@@ -85,13 +86,13 @@ def decode_mask(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Mask:
 
 
 def _in_eight_bits(data: bytes, max_pixels: int) -> bytes:
-    """Return a PNG file of one bit a pixel with eight bits, and other files as they are.
+    """Convert a PNG file with one bit per pixel to eight bits; return other files unchanged.
 
-    Photos are not stored so, but programs that choose the smallest form store black and white so.
+    Photos are not stored like this, but some programs store black-and-white masks like this.
     """
     if not data.startswith(SIGNATURE) or data[BIT_DEPTH_PLACE] != ONE_BIT_GREY:
         return data
-    with contextlib.suppress(Exception):  # a damaged file, which the decoder will name
+    with contextlib.suppress(Exception):  # the decoder will report a damaged file
         image = open_image(data, ["PNG"], max_pixels)
         exif = image.info.get("exif", b"")
         return code_pixels(to_array(image.convert("L")), None, "PNG", exif=exif)
@@ -99,7 +100,7 @@ def _in_eight_bits(data: bytes, max_pixels: int) -> bytes:
 
 
 def make_mask(pixels: NDArray[Any]) -> Mask:
-    """Make a mask of upright pixels.
+    """Make a mask from upright pixels.
 
     Args:
         pixels: (H, W), (H, W, 1) or (H, W, 3), bool, uint8 or uint16.
@@ -124,7 +125,7 @@ def make_mask(pixels: NDArray[Any]) -> Mask:
 
 
 def masked(photo: Photo, pixels: NDArray[Any], mask: Mask) -> tuple[Photo, NDArray[Any]]:
-    """Blend a deblurred photo and its companions with what they were before.
+    """Blend a deblurred photo and its companions with their old pixels.
 
     Args:
         photo: The photo, whose companions have new pixels.
@@ -144,7 +145,7 @@ def masked(photo: Photo, pixels: NDArray[Any], mask: Mask) -> tuple[Photo, NDArr
 
 
 def _masked_companion(companion: Companion, mask: Mask, turn: Turn) -> Companion:
-    """Blend a companion; one that does not lie as its photo does stays as it was."""
+    """Blend a companion; if its orientation differs from the photo's, keep its old pixels."""
     if companion.pixels is None:
         return companion
     try:
@@ -157,13 +158,13 @@ def _masked_companion(companion: Companion, mask: Mask, turn: Turn) -> Companion
 def blended(
     before: NDArray[Any], after: NDArray[Any], mask: Mask, turn: Turn = lambda array: array
 ) -> NDArray[Any]:
-    """Blend two versions of a photo, in whole numbers, so that black keeps every sample.
+    """Blend two versions of a photo, in integers, so that black keeps every sample.
 
     Args:
         before: (H, W, C), uint8 or uint16, as stored.
         after: Of the same shape and type.
-        mask: Black: before; white: after.
-        turn: Turns the photo upright.
+        mask: Black takes ``before``, white takes ``after``.
+        turn: Rotates the photo upright.
 
     Returns:
         A new array, as stored.
@@ -172,7 +173,7 @@ def blended(
         PhotoError: If the mask does not fit.
     """
     result: NDArray[Any] = after.copy()
-    old, new = turn(before), turn(result)  # views: the result is written as stored
+    old, new = turn(before), turn(result)  # views, so that writes go to the result as stored
     height, width, channels = old.shape
     smooth, hard = mask.fitted(width, height)
     step = max(1, STRIP_BYTES // (width * channels * np.int32().itemsize))
@@ -185,15 +186,15 @@ def blended(
 
 
 def _weights(smooth: NDArray[np.uint8], hard: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Return the weights of a scaled mask: edges are smooth, and lie on their lighter side.
+    """Return the weights of a scaled mask: edges are smooth, but only on their lighter side.
 
-    So a black pixel of the mask keeps all pixels of the photo that it covers. The smooth mask
-    alone, which has half of the difference at the edge, would let the lighter side in.
+    So a black pixel of the mask keeps all pixels of the photo that it covers. The smooth mask alone
+    would be grey on both sides of an edge.
     """
     weights: NDArray[np.int16] = np.clip(2 * smooth.astype(np.int16) - hard, 0, hard)
     return weights
 
 
 def turn_of(photo: Photo) -> Turn:
-    """Return how to turn arrays of a photo's height and width upright."""
+    """Return a function that rotates arrays of a photo's height and width upright."""
     return functools.partial(upright, photo, metadata_of(photo))

@@ -1,7 +1,4 @@
-"""EXIF, XMP and colour profiles, as every container holds them.
-
-The blocks stay byte for byte; only the containers around them differ.
-"""
+"""Read and adapt EXIF, XMP and colour profiles, which are the same in every container."""
 
 from __future__ import annotations
 
@@ -26,19 +23,19 @@ from unblur.formats.tiff_directory import (
 from unblur.formats.tiff_fields import write_block, write_numbers
 
 JPEG_COMPRESSION = 6
-"""Of thumbnails in EXIF (Exif 2.32, 4.5.8)."""
+"""Compression of thumbnails in EXIF (Exif 2.32, 4.5.8)."""
 FURTHER_PAGES = "further pages"
 _VALUE = rb"(?:\s{0,9}=\s{0,9}[\"']|>)\s{0,9}"
-"""What stands between a property's name and its value, as an attribute or as an element."""
+"""Pattern between a property's name and its value, as an attribute or as an element."""
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation" + _VALUE + rb")[2-8]")
 _WHOLE_NUMBERS = {BYTE: "B", SHORT: "H", LONG: "I"}
-"""How `struct` calls the types in which cameras and programs write an orientation."""
+"""Codes of `struct` for the types in which cameras and programs write an orientation."""
 _SIZES = (
     (Tag.IMAGE_WIDTH, Tag.IMAGE_LENGTH),
     (Tag.PIXEL_X_DIMENSION, Tag.PIXEL_Y_DIMENSION),
     (Tag.RELATED_IMAGE_WIDTH, Tag.RELATED_IMAGE_LENGTH),
 )
-"""Pairs of fields that hold a photo's width and height."""
+"""Pairs of fields with a photo's width and height."""
 _SIDES = (
     *_SIZES,
     (Tag.X_RESOLUTION, Tag.Y_RESOLUTION),
@@ -53,28 +50,28 @@ _XMP_SIZES = (
 
 @dataclass(frozen=True)
 class Metadata:
-    """Blocks that every format can hold, and names of others that only the original can."""
+    """Blocks that every format can store, and names of others that only the original can store."""
 
     exif: bytes = b""
-    """From the byte order mark on."""
+    """The EXIF block, from its byte order mark on."""
     xmp: bytes = b""
     icc: bytes = b""
     left_out: tuple[str, ...] = ()
 
     def stripped(self) -> Metadata:
-        """Return only the blocks that a viewer needs to show the photo as it was."""
+        """Return only the blocks that a viewer needs to show the photo as before."""
         orientation = read_orientation(self.exif)
         exif = b"" if orientation == 1 else make_orientation(orientation)
         pages = tuple(name for name in self.left_out if name == FURTHER_PAGES)
         return Metadata(exif, icc=self.icc, left_out=pages)
 
     def upright(self, quarter_turn: bool = False) -> Metadata:
-        """Return the metadata of the photo once its pixels have been turned upright."""
+        """Return the metadata of the photo after its pixels were rotated upright."""
         exif = upright_exif(self.exif, quarter_turn)
         return replace(self, exif=exif, xmp=upright_xmp(self.xmp))
 
     def with_size(self, width: int, height: int) -> Metadata:
-        """Return the metadata with the photo's width and height wherever they are told."""
+        """Return the metadata with a new width and height wherever they are stored."""
         exif, xmp = _exif_with_size(self.exif, (width, height)), self.xmp
         for pattern, side in zip(_XMP_SIZES, (width, height), strict=True):
             xmp = pattern.sub(rb"\g<1>%d" % side, xmp)
@@ -82,7 +79,7 @@ class Metadata:
 
 
 def read_orientation(exif: bytes) -> int:
-    """Return the orientation in an EXIF block, 1 to 8; 1, upright, if it has none."""
+    """Return the orientation in an EXIF block, 1 to 8; 1 (upright) if it has none."""
     with contextlib.suppress(ValueError):  # damaged, or no EXIF at all
         file = read_tiff(exif)
         place = _find_orientation(file, file.directory(file.first))
@@ -92,10 +89,10 @@ def read_orientation(exif: bytes) -> int:
 
 
 def upright_exif(exif: bytes, quarter_turn: bool = False) -> bytes:
-    """Return the EXIF block of a photo once its pixels have been turned upright.
+    """Return the EXIF block of a photo after its pixels were rotated upright.
 
-    All of its orientations become 1, that of the thumbnail too. The block keeps its length; a
-    damaged one stays as it is.
+    All orientations become 1, including the thumbnail's. The block keeps its length; a damaged
+    block is not changed.
 
     Args:
         exif: The block from its byte order mark on.
@@ -114,7 +111,7 @@ def upright_exif(exif: bytes, quarter_turn: bool = False) -> bytes:
 
 
 def exchange_sides(output: bytearray, directory: Directory) -> None:
-    """Exchange the type, count and value of fields about width and height, in a block's bytes."""
+    """Exchange the type, count and value of the fields of width and height in a block's bytes."""
     for pair in _SIDES:
         if all(tag in directory.entries for tag in pair):
             one, other = (
@@ -125,7 +122,7 @@ def exchange_sides(output: bytearray, directory: Directory) -> None:
 
 
 def _about_photo(file: TiffFile) -> Iterator[Directory]:
-    """Yield a block's directories about the photo: the first, and two that it leads to."""
+    """Yield a block's directories about the photo: the first, and two that it points to."""
     directory = file.directory(file.first)
     yield directory
     for tag in (Tag.EXIF_IFD, Tag.INTEROPERABILITY_IFD):
@@ -137,7 +134,7 @@ def _about_photo(file: TiffFile) -> Iterator[Directory]:
 
 
 def _exif_with_size(exif: bytes, size: tuple[int, int]) -> bytes:
-    """Return an EXIF block whose fields of width and height, where it has any, are true."""
+    """Return an EXIF block with the right width and height in all its fields of them."""
     output = bytearray(exif)
     with contextlib.suppress(ValueError):
         file = read_tiff(exif)
@@ -149,7 +146,7 @@ def _exif_with_size(exif: bytes, size: tuple[int, int]) -> bytes:
 
 
 def _set_number(output: bytearray, order: str, entry: Entry, number: int) -> None:
-    """Set a field of one whole number, in a block's bytes; SHORT becomes LONG if it has to."""
+    """Set a field of one integer in a block's bytes; SHORT becomes LONG if necessary."""
     if entry.type not in (SHORT, LONG) or entry.count != 1:
         return
     kind = SHORT if entry.type == SHORT and number <= 0xFFFF else LONG
@@ -159,7 +156,7 @@ def _set_number(output: bytearray, order: str, entry: Entry, number: int) -> Non
 
 
 def find_thumbnail(exif: bytes) -> slice | None:
-    """Return the place of a JPEG thumbnail in an EXIF block, or ``None`` without one."""
+    """Return the position of a JPEG thumbnail in an EXIF block, or ``None`` without one."""
     try:
         file = read_tiff(exif)
         _, second = islice(file.pages(), 2)
@@ -167,7 +164,7 @@ def find_thumbnail(exif: bytes) -> slice | None:
             return None
         start = file.value(second, Tag.JPEG_OFFSET)
         stop = start + file.value(second, Tag.JPEG_BYTE_COUNT)
-    except ValueError:  # damaged, or of one directory only
+    except ValueError:  # damaged, or without a second directory
         return None
     return slice(start, stop) if 0 <= start <= stop <= len(exif) else None
 
@@ -178,13 +175,13 @@ def upright_xmp(xmp: bytes) -> bytes:
 
 
 def make_orientation(orientation: int) -> bytes:
-    """Make an EXIF block with no field but the orientation."""
+    """Make an EXIF block with only the orientation."""
     field = write_numbers(Tag.ORIENTATION, ">", SHORT, orientation)
     return write_block([field], {}, ">")
 
 
 def _find_orientation(file: TiffFile, directory: Directory) -> tuple[str, int] | None:
-    """Return what `struct` calls a directory's orientation, and the position of its value."""
+    """Return the `struct` code of a directory's orientation, and the position of its value."""
     entry = directory.entries.get(Tag.ORIENTATION)
     if entry is None or entry.count != 1 or entry.type not in _WHOLE_NUMBERS:
         return None
@@ -193,5 +190,5 @@ def _find_orientation(file: TiffFile, directory: Directory) -> tuple[str, int] |
 
 
 def from_byte_order(exif: bytes) -> bytes:
-    """Return an EXIF block without the header that some writers repeat from JPEG."""
+    """Return an EXIF block without the header from JPEG, which some programs add."""
     return exif.removeprefix(EXIF)

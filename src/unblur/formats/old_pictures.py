@@ -1,8 +1,8 @@
-"""Pictures inside a file that show its photo, such as thumbnails, previews and layers.
+"""Redraw pictures inside a file that show its photo, such as thumbnails and previews.
 
-Many programs show them instead of the photo. Those that are coded as small JPEG files are
-redrawn from the new photo, in their places. The others are kept byte for byte, because only
-the programs that made them can write them. A note names those that still show the old photo.
+Many programs show them instead of the photo. Pictures that are small JPEG files are redrawn from
+the new photo, in place. Others, such as layers, are kept byte for byte, because only the programs
+that made them can write them. A note names those that still show the old photo.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GAIN_MAP = "the gain map"
 THUMBNAILS = "thumbnails"
 
 MOST_PREVIEWS = 8
-"""In the maker notes of one EXIF block; cameras store one or two."""
+"""Most previews in the maker notes of one EXIF block; cameras store one or two."""
 
 _JPEG_START = b"\xff\xd8\xff"
 _RESOURCE = b"8BIM"
@@ -40,8 +40,8 @@ class Redraw:
     """Two functions that make an old picture show the new photo."""
 
     pixels: Callable[[NDArray[np.uint8]], NDArray[np.uint8] | None]
-    """Takes a picture, (h, w, 1 or 3); returns one of the same shape, or ``None`` if it cannot be
-    redrawn."""
+    """Takes a picture, (h, w, 1 or 3); returns a new one of the same shape, or ``None`` if it
+    cannot be redrawn."""
     jpeg: Callable[[bytes], bytes | None]
     """Takes a JPEG file and what follows it in its place; returns as many bytes, or ``None``."""
 
@@ -52,20 +52,20 @@ KEEP = Redraw(lambda pixels: None, lambda data: None)
 
 @dataclass(frozen=True)
 class Redrawn:
-    """Bytes with new pictures, and the names of those that still show the old photo."""
+    """Bytes with new pictures, and the names of pictures that still show the old photo."""
 
     data: bytes
     stale: tuple[str, ...] = ()
 
 
 def describe(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the note on such pictures, or nothing."""
+    """Return the note on pictures that still show the old photo, if there are any."""
     names = dict.fromkeys(names)
     return (f"still as in the old photo: {', '.join(names)}",) if names else ()
 
 
 def redraw_place(output: bytearray, place: slice, redraw: Redraw) -> bool:
-    """Redraw the JPEG picture in a place of some bytes, and return whether it was."""
+    """Redraw the JPEG picture at a position in some bytes; return whether that worked."""
     new = redraw.jpeg(bytes(output[place]))
     if new is not None:
         output[place] = new
@@ -75,8 +75,7 @@ def redraw_place(output: bytearray, place: slice, redraw: Redraw) -> bool:
 def in_exif(exif: bytes, redraw: Redraw) -> Redrawn:
     """Redraw the thumbnail of an EXIF block, and previews in its maker notes.
 
-    The thumbnail has no name in the result: if it cannot be redrawn, it showed something else
-    before.
+    The result never names the thumbnail: if it cannot be redrawn, it did not show the photo.
 
     Args:
         exif: The block from its byte order mark on; any bytes are allowed.
@@ -98,9 +97,9 @@ def in_exif(exif: bytes, redraw: Redraw) -> Redrawn:
 
 
 def _find_previews(data: bytes, thumbnail: slice) -> Iterator[slice]:
-    """Yield the places of JPEG pictures outside the thumbnail; those without an end are short.
+    """Yield the positions of JPEG pictures outside the thumbnail; some may be cut off.
 
-    A picture ends at its end marker: zeros that follow can be a camera's numbers.
+    A picture ends at its end marker: zeros after it can be a camera's numbers.
     """
     position = 0
     for _ in range(MOST_PREVIEWS):
@@ -125,7 +124,7 @@ def in_photoshop_data(data: bytes, redraw: Redraw) -> Redrawn:
         redraw: How to redraw pictures.
 
     Returns:
-        As many bytes.
+        As many bytes as ``data``.
     """
     output = bytearray(data)
     place = _find_resource(data, _THUMBNAIL_RESOURCE)
@@ -136,9 +135,10 @@ def in_photoshop_data(data: bytes, redraw: Redraw) -> Redrawn:
 
 
 def _find_resource(data: bytes, mark: bytes) -> slice:
-    """Return the place of the first resource's content, which is empty if there is none.
+    """Return the position of the first resource's content, which is empty if there is none.
 
-    Mark and name come first, a Pascal string padded to an even length, then the content's length.
+    The resource has a mark, a name (a Pascal string padded to an even length), and the content's
+    length before its content.
     """
     at = data.find(mark)
     if at < 0:

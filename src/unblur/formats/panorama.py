@@ -1,4 +1,4 @@
-"""Panoramas of 360 degrees, whose left and right sides meet.
+"""Deblur 360-degree panoramas, whose left and right sides meet.
 
 They are marked in XMP (Google's Photo Sphere XMP Metadata, namespace GPano).
 """

@@ -1,7 +1,7 @@
 """A photo in memory, and the table of formats.
 
-Names and marks of formats are needed before any photo is read. So this module imports no
-format's own module, and none of the libraries that those need.
+Names and signatures of formats are needed before any photo is read. So this module imports
+neither the formats' own modules nor the libraries that they need.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HEADER_BYTES = 64
-"""How many bytes of a file tell the format of its result; see `identify`."""
+"""Number of bytes at the start of a file that determine the format of its result."""
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,21 @@ class Format:
 
     name: str
     suffixes: tuple[str, ...]
-    """Usual endings of file names, the preferred one first."""
+    """Usual extensions of file names, the preferred one first."""
     module: str
     """Name of the module with its `codec.Codec`; it is imported only when a photo is read."""
     signatures: tuple[tuple[int, bytes], ...] = ()
-    """Position and bytes of marks in the header, of which one is enough."""
+    """Position and bytes of signatures in the header; one of them is enough."""
     brands: frozenset[bytes] = frozenset()
     """Brands of ISO base media files."""
     written_as: Format | None = None
     """Format of the result, for formats that cannot be written."""
     recognise: Callable[[bytes], bool] | None = None
-    """Tells this format from ``written_as``, where both begin alike."""
+    """Distinguishes this format from ``written_as`` if both have the same signature."""
     option: str = ""
     """Name for ``--format``; empty: no photo is converted to it."""
     common_name: str = ""
-    """Name for users, where it is another one."""
+    """Name for users, if it differs from ``name``."""
     browsers_show: bool = True
 
     @property
@@ -93,14 +93,14 @@ RAW = Format(
 )
 
 FORMATS = (JPEG, PNG, WEBP, AVIF, HEIF, TIFF, RAW)
-"""The table of formats. AVIF comes before HEIF, whose brands AVIF files may bear too."""
+"""The table of formats. AVIF comes before HEIF, because AVIF files may have HEIF's brands, too."""
 
 CONVERSIONS = {form.option: form for form in FORMATS if form.option}
-"""Formats that any photo can be written in, by the names that users know."""
+"""Formats to which any photo can be converted, by the names that users know."""
 
 
 def identify(header: bytes) -> Format | None:
-    """Return the format of a file by its first bytes, or ``None`` if it is not processed.
+    """Return the format of a file by its first bytes, or ``None`` if it is not supported.
 
     Args:
         header: The file, or its first `HEADER_BYTES`. From these, a camera RAW file
@@ -131,7 +131,7 @@ def format_by_suffix(suffix: str) -> Format | None:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A finished file, and notes on it for the user."""
+    """An encoded file, and notes on it for the user."""
 
     data: bytes
     notes: tuple[str, ...] = ()
@@ -141,14 +141,14 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Companion:
-    """A picture in a photo's file that is deblurred as the photo is, such as its gain map."""
+    """A picture in a photo's file that is deblurred like the photo, such as its gain map."""
 
     photo: Photo
-    """The picture as a file of its own."""
+    """The picture as a separate file."""
     place: Any
-    """Where it is in the photo's file."""
+    """Position of the picture in the photo's file."""
     pixels: NDArray[Any] | None = None
-    """Its new pixels; ``None``: it stays as it is."""
+    """The new pixels; ``None``: the picture is not changed."""
 
 
 @dataclass(frozen=True)
@@ -156,24 +156,24 @@ class Photo:
     """A decoded photo, and the file around it, into which new pixels are written."""
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
-    """(H, W, 3), or (H, W, 1) for grey, as stored: not turned upright, not colour-managed."""
+    """(H, W, 3), or (H, W, 1) for grey, as stored: not rotated upright, not colour-managed."""
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None
     """(H, W) opacity, or another channel besides the colours; never changed."""
     format: Format
     container: bytes
     """The original file, whose metadata the result keeps."""
     coding: dict[str, Any]
-    """Options that make a library code pixels as the original's are."""
+    """Options with which a library encodes pixels like the original's."""
     notes: tuple[str, ...] = ()
     """Notes on the decoding for the user."""
     alpha_is_opacity: bool = True
-    """Whether that channel is opacity, and no mask that somebody saved."""
+    """Whether that channel is opacity, and not a mask that an editor saved."""
     index: Any = None
-    """What `decode` found in the container, so that no other function of its format parses it."""
+    """The structure of the container, as `decode` parsed it, so that it is parsed only once."""
     companions: tuple[Companion, ...] = ()
-    """Other pictures in the container that belong to it."""
+    """Other pictures in the container that belong to the photo."""
 
     @property
     def opacity(self) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
-        """(H, W), or ``None`` if all of the photo is opaque."""
+        """(H, W), or ``None`` if the photo is opaque."""
         return self.alpha if self.alpha_is_opacity else None

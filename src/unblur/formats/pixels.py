@@ -16,7 +16,7 @@ Floats: TypeAlias = NDArray[np.float32]
 
 STRIP_BYTES = 16 << 20
 COPIED_BYTES = 256 << 10
-"""So much is copied at once, which stays in a processor's cache between two copies."""
+"""Bytes to copy at once: they stay in a processor's cache between two copies."""
 LEAST_SIDE_PX = 32
 """The embedded network pads a photo's sides to a multiple of this."""
 
@@ -38,7 +38,7 @@ def open_image(data: bytes, formats: list[str], max_pixels: int) -> Image.Image:
     """
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
-    except UnidentifiedImageError:  # whose own message is about an object in memory
+    except UnidentifiedImageError:  # its message names an object in memory
         raise PhotoError("damaged, or encoded in an unsupported way") from None
     refuse_large(image.width, image.height, max_pixels)
     return image
@@ -64,7 +64,7 @@ def refuse_thin(width: int, height: int, max_pixels: int) -> None:
 
 
 def to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """Copy an image to (H, W, C), in strips: all at once would take three times the memory.
+    """Copy an image to (H, W, C), in strips, because all at once would take three times the memory.
 
     Raises:
         PhotoError: If there is not enough memory.
@@ -83,7 +83,7 @@ def to_array(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn and mirror an array as EXIF says (Exif 2.32, 4.6.4, Orientation); nothing is copied."""
+    """Rotate and mirror an array by its EXIF orientation (Exif 2.32, 4.6.4), without a copy."""
     if orientation >= 5:
         array = array.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -103,14 +103,14 @@ def to_samples(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]
 
 
 def to_image(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> Image.Image:
-    """Make a Pillow image of 8-bit pixels and alpha, as `to_samples` joins them."""
+    """Make a Pillow image from 8-bit pixels and alpha; see `to_samples`."""
     return Image.fromarray(to_samples(pixels, alpha))
 
 
 def code_pixels(
     pixels: NDArray[Any], alpha: NDArray[Any] | None, form: str, **options: Any
 ) -> bytes:
-    """Code 8-bit pixels as a file of a format of Pillow, without metadata."""
+    """Encode 8-bit pixels as a file in one of Pillow's formats, without metadata."""
     buffer = io.BytesIO()
     to_image(pixels, alpha).save(buffer, form, **options)
     return buffer.getvalue()
@@ -118,7 +118,7 @@ def code_pixels(
 
 def rounded(samples: NDArray[Any], bits: int = 8) -> NDArray[Any]:
     """Round 16-bit samples to 8 to 15 bits, as ``uint8`` or ``uint16``; white stays white."""
-    wide = samples.astype(np.uint32)  # in place from here: a whole photo is large in 32 bits
+    wide = samples.astype(np.uint32)  # changed in place from here on, to save memory
     wide *= (1 << bits) - 1
     wide += 0x7FFF
     wide //= 0xFFFF
@@ -151,5 +151,5 @@ def reduced(pixels: NDArray[Any], factor: int) -> Image.Image:
 
 
 def to_8_bit_image(pixels: NDArray[Any]) -> Image.Image:
-    """Make a Pillow image of (H, W, 1 or 3) pixels of 8 or 16 bits."""
+    """Make a Pillow image of 8 bits from (H, W, 1 or 3) pixels of 8 or 16 bits."""
     return to_image(rounded(pixels) if pixels.dtype == np.uint16 else pixels, None)

@@ -30,13 +30,13 @@ from unblur.limits import refuse_excess
 from unblur.main_memory import require_memory
 
 PALETTE = 3
-"""Colour type of IHDR whose samples index PLTE."""
+"""Colour type in IHDR whose samples are indexes into PLTE."""
 
 _CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
-"""Samples of a pixel by colour type (table 8), without the palette's."""
+"""Samples per pixel by colour type (table 8), except for palettes."""
 
 INFLATED_AT_ONCE = 16 << 20
-"""Bytes of pixels that are unpacked at once to count them."""
+"""Bytes of pixels to unpack at once when they are counted."""
 
 KEY_BECAME_ALPHA = "the transparent colour became an alpha channel"
 
@@ -46,12 +46,12 @@ C2PA = b"caBX"
 APPLE = b"CgBI"
 """First chunk of a PNG that only Apple's systems decode."""
 APPLE_OFFSETS = b"iDOT"
-"""Apple's private chunk with byte offsets into IDAT, which new pixels make wrong."""
+"""Apple's private chunk with byte offsets into IDAT, which new pixels make invalid."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """The fields of IHDR about the storage of pixels."""
+    """The fields of IHDR that describe how pixels are stored."""
 
     width: int
     height: int
@@ -60,7 +60,7 @@ class Header:
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo; palettes become truecolour, colour keys an alpha channel."""
+    """Decode a still photo; a palette becomes truecolour, a colour key an alpha channel."""
     header = read_header(data)
     if is_animated(data):
         raise PhotoError(ANIMATED)
@@ -74,13 +74,13 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def _as_truecolor(image: Image.Image, header: Header) -> tuple[Image.Image, tuple[str, ...]]:
-    """Resolve a palette or a colour key; return the image, and a note on the change."""
+    """Convert a palette or a colour key; return the image, and a note on the change."""
     has_key = "transparency" in image.info
     if header.color_type == PALETTE:
         return image.convert("RGBA" if has_key else "RGB"), ("the palette became truecolour",)
     if not has_key:
         return image, ()
-    if header.bit_depth < 8:  # the key is in the file's levels, not in Pillow's 256
+    if header.bit_depth < 8:  # the key counts the file's levels, not Pillow's 256
         image.info["transparency"] *= 255 // (2**header.bit_depth - 1)
     return image.convert("LA" if image.mode == "L" else "RGBA"), (KEY_BECAME_ALPHA,)
 
@@ -98,7 +98,7 @@ def _decode_16_bit(data: bytes, header: Header) -> Photo:
 def _refuse_endless(data: bytes, header: Header) -> None:
     """Raise `ExcessError` if pixels unpack to far more than the photo has."""
     row = 8 + header.width * _CHANNELS[header.color_type] * header.bit_depth // 8
-    most = 2 * header.height * row + INFLATED_AT_ONCE  # interlaced ones have twice the rows
+    most = 2 * header.height * row + INFLATED_AT_ONCE  # interlaced photos have twice the rows
     inflated, inflate = 0, zlib.decompressobj()
     with contextlib.suppress(zlib.error):  # libpng decides on damage
         for chunk in chunks(data):
@@ -118,12 +118,12 @@ def _make_photo(samples: NDArray[Any], data: bytes, notes: tuple[str, ...]) -> P
 
 
 def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
-    """Code new pixels, in the original's container."""
+    """Encode new pixels in the original's container."""
     return splice(photo.container, code(pixels, photo.alpha))
 
 
 def code(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> bytes:
-    """Code 8- or 16-bit pixels as a file with no metadata, or raise `PhotoError`."""
+    """Encode 8- or 16-bit pixels as a file without metadata, or raise `PhotoError`."""
     if pixels.dtype == np.uint16:
         library = load_extra("imagecodecs", "deep", "16-bit PNG files")
         coded: bytes = library.png_encode(to_samples(pixels, alpha))
@@ -132,7 +132,7 @@ def code(pixels: NDArray[Any], alpha: NDArray[Any] | None) -> bytes:
 
 
 def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
-    """Yield the data that new pixels replace: header, palette and coded pixels."""
+    """Yield the data that new pixels replace: header, palette and encoded pixels."""
     for chunk in chunks(data):
         if chunk.type in REPLACED or chunk.type == b"PLTE":
             yield chunk.data
@@ -154,7 +154,7 @@ def read_header(data: bytes) -> Header:
 
 
 def is_animated(data: bytes) -> bool:
-    """Return whether the file has more frames than its picture (11.3.6)."""
+    """Return whether the file has further frames besides its picture (11.3.6)."""
     is_still = True
     for chunk in chunks(data):
         if chunk.type == b"acTL":
@@ -165,7 +165,7 @@ def is_animated(data: bytes) -> bool:
 
 
 def without_metadata(data: bytes) -> bytes:
-    """Return the file with only the chunks of its pixels, or raise `ValueError`.
+    """Return the file with only the chunks that its pixels need, or raise `ValueError`.
 
     Libraries decode these bytes: damaged metadata could make them refuse the photo.
     """
@@ -175,8 +175,8 @@ def without_metadata(data: bytes) -> bytes:
 def splice(original: bytes, coded: bytes) -> Encoded:
     """Put the pixels of one file into the container of another.
 
-    Chunks about other things than the storage of pixels, and bytes after the last chunk, are
-    kept. A palette is left out, and so is a colour key (tRNS) that became an alpha channel.
+    Chunks that do not describe how pixels are stored, and bytes after the last chunk, are kept. A
+    palette is left out, and so is a colour key (tRNS) that became an alpha channel.
 
     Args:
         original: The file with the metadata.
@@ -208,7 +208,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
 
 
 def _kept_chunk(chunk: Chunk, palette: bytes, old: Header, new: Header) -> bytes:
-    """Return a chunk of the original for the new file, perhaps adapted or empty."""
+    """Return a chunk of the original for the new file, adapted if necessary, or nothing."""
     has_alpha = bool(new.color_type & 4)
     if chunk.type in REPLACED or chunk.type == APPLE_OFFSETS:
         return b""

@@ -1,4 +1,4 @@
-"""The chunks of a PNG file (W3C PNG specification, third edition, section 5)."""
+"""Read and write the chunks of a PNG file (W3C PNG specification, third edition, section 5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ABOUT_PIXELS = REPLACED | {b"PLTE", b"tRNS", b"IEND"}
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk's type and data, and its bytes in the file, checksum or padding included."""
+    """A chunk's type and data, and its bytes in the file, including checksum or padding."""
 
     type: bytes
     data: bytes
@@ -23,11 +23,11 @@ class Chunk:
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
-    """Yield the chunks up to IEND; checksums are not judged.
+    """Yield the chunks up to IEND; checksums are not verified.
 
     Raises:
-        ExcessError: If there are too many.
-        ValueError: If the file is no PNG or ends before IEND.
+        ExcessError: If there are too many chunks.
+        ValueError: If the file is not a PNG, or ends before IEND.
     """
     return limited(_chunks(data), len(data), "chunks")
 

@@ -1,4 +1,4 @@
-"""Metadata in PNG chunks (W3C PNG specification, third edition, section 11.3)."""
+"""Read and write metadata in PNG chunks (W3C PNG specification, third edition, section 11.3)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ XMP = b"XML:com.adobe.xmp\0"
 COLOR = frozenset({b"cICP", b"gAMA", b"cHRM"})
 TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 SHOWN = ABOUT_PIXELS | COLOR | {b"sRGB", b"mDCV", b"cLLI", b"sBIT", b"pHYs"}
-"""Chunks that a viewer needs to show pixels, other than the profile."""
+"""Chunks, besides the profile, that a viewer needs to show pixels."""
 LONGEST_INFLATED = 64 << 20
-"""Bytes of a profile or a text: far more than any real one, far less than a bomb."""
+"""Most bytes of a profile or text: more than any real one, far less than a decompression bomb."""
 
 
 def metadata(data: bytes, index: None = None) -> Metadata:
-    """Read the first block of each kind: to inflate every one could take for ever."""
+    """Read the first block of each kind; decompressing all of them could take for ever."""
     found: dict[str, bytes] = {}
     left_out: dict[str, None] = {}
     types = set()
@@ -38,7 +38,7 @@ def metadata(data: bytes, index: None = None) -> Metadata:
 
 
 def _block_kind(chunk: Chunk) -> str:
-    """Return the name that `Metadata` has for the block in a chunk; empty if it holds none."""
+    """Return the name in `Metadata` of the block in a chunk; empty if there is none."""
     if chunk.type == b"iTXt" and chunk.data.startswith(XMP):
         return "xmp"
     return {b"eXIf": "exif", b"iCCP": "icc"}.get(chunk.type, "")
@@ -76,7 +76,7 @@ def inflate(data: bytes) -> bytes:
 
 
 def with_metadata(data: bytes, blocks: Metadata) -> bytes:
-    """Add chunks of metadata behind IHDR: a profile has to come before palette and pixels."""
+    """Add metadata chunks after IHDR, because a profile must come before palette and pixels."""
     start = next(len(SIGNATURE + chunk.raw) for chunk in chunks(data))
     inserted = b""
     if blocks.icc:
@@ -90,6 +90,6 @@ def with_metadata(data: bytes, blocks: Metadata) -> bytes:
 
 
 def stripped(data: bytes) -> bytes:
-    """Return a file with nothing but its pixels, how they are shown, and their orientation."""
+    """Return a file with only its pixels, the chunks for showing them, and the orientation."""
     shown = (chunk.raw for chunk in chunks(data) if chunk.type in SHOWN)
     return with_metadata(SIGNATURE + b"".join(shown), metadata(data).stripped())

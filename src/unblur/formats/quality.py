@@ -1,4 +1,4 @@
-"""Estimate the quality at which a file was coded."""
+"""Estimate the quality at which a file was encoded."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from unblur.formats.photo import Photo
 
 AS_ORIGINAL = None
-"""A quality that `with_quality` has to find."""
+"""Stands for a quality that `with_quality` finds."""
 QUALITIES = range(40, 101, 5)
 BLOCK = 256
 BLOCKS_PER_SIDE = 4
 
 
 def with_quality(photo: Photo, length: int, code: Callable[..., bytes]) -> dict[str, Any]:
-    """Return the options for coding new pixels; the original's quality is found only now.
+    """Return the options for encoding new pixels; the original's quality is estimated only now.
 
     Args:
         photo: The original.
-        length: Size of its coded pixels, in bytes.
-        code: Codes pixels, (H, W, C), with options such as the photo's coding.
+        length: Size of its encoded pixels, in bytes.
+        code: Encodes pixels, (H, W, C), with options such as the photo's coding.
     """
     if photo.coding["quality"] is not AS_ORIGINAL:
         return photo.coding
@@ -40,12 +40,13 @@ def match_quality(
 ) -> int:
     """Return the lowest of `QUALITIES` whose encoding is at least as large as the original's.
 
-    It is measured on four codings of a sample. The result is the last if none is large enough.
+    A sample is encoded four times to find it. If no encoding is large enough, the last quality is
+    returned.
 
     Args:
-        pixels: The original's, (H, W, C).
-        length: Size of the original's coded pixels, in bytes.
-        code: Codes pixels at a quality.
+        pixels: The original's pixels, (H, W, C).
+        length: Size of the original's encoded pixels, in bytes.
+        code: Encodes pixels at a quality.
     """
     sample = sample_blocks(pixels)
     budget = length * sample.size / pixels.size

@@ -1,8 +1,8 @@
-"""Camera RAW: develop a photo to a new 16-bit TIFF, since RAW cannot be written.
+"""Camera RAW: develop a photo to a new 16-bit TIFF, because RAW files cannot be written.
 
-LibRaw (the extra ``raw``) develops the sensor's data with the camera's white balance to
-upright sRGB (IEC 61966-2-1). Exif fields about camera and exposure, XMP and IPTC are kept;
-maker notes are not, since their offsets would be wrong. The result is not compressed.
+LibRaw (the extra ``raw``) develops the sensor data with the camera's white balance to upright
+sRGB (IEC 61966-2-1). Exif fields about camera and exposure, XMP and IPTC are kept. Maker notes
+are not, because their offsets would be wrong. The result is not compressed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _KEPT = frozenset(
 """Fields of the first directory that are valid for the result."""
 
 _EXIF_IN_FIRST = frozenset({33434, 33437, 34850, 34855, 36867, 36868, *range(37377, 37387)})
-"""Exposure, aperture, time and others, which TIFF/EP has in the first directory."""
+"""Fields such as exposure, aperture and time, which TIFF/EP has in the first directory."""
 
 _TIME_OF_PHOTO = 36867
 """DateTimeOriginal."""
@@ -67,7 +67,7 @@ _UNKNOWN_OFFSET = 0xFFFFFFFF
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Develop a photo; its index are the metadata of the TIFF that it becomes."""
+    """Develop a photo; its ``index`` has the metadata for the new TIFF."""
     if is_cut_off(data):
         raise PhotoError("the camera RAW file is cut off")
     library = load_extra("rawpy", "raw", "camera RAW files")
@@ -88,11 +88,11 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     left = "maker notes are" if _is_dated(known) else "its date, maker notes and other tags are"
     notes = (f"developed to a 16-bit TIFF; {left} in the RAW file only",)
-    return Photo(pixels, None, RAW, data, {}, notes, index=told_metadata(pixels, known))
+    return Photo(pixels, None, RAW, data, {}, notes, index=developed_metadata(pixels, known))
 
 
 def _is_dated(known: TiffFile) -> bool:
-    """Tell whether the time of the photo was found; older forms than TIFF hold it elsewhere."""
+    """Return whether the time of the photo was found; older forms than TIFF hold it elsewhere."""
     first = read_fields(known, known.first)
     return _TIME_OF_PHOTO in first.keys() | read_linked(known, first, Tag.EXIF_IFD).keys()
 
@@ -117,14 +117,14 @@ def encode(photo: Photo, pixels: NDArray[np.uint16]) -> Encoded:
 
 
 def coded_pixels(data: bytes, index: Metadata | None = None) -> Iterator[bytes]:
-    """Yield the strips or tiles of a RAW file, or all of it if directories do not list them."""
+    """Yield the strips or tiles of a RAW file, or the whole file if it does not list them."""
     pieces: set[tuple[int, int]] = set()
     with contextlib.suppress(ValueError):
         file = read_tiff(data)
         for directory in file.directories():
             pieces.update(file.data_ranges(directory))
-    is_told = pieces and max(stop for _, stop in pieces) <= len(data)
-    if is_told and sum(stop - start for start, stop in pieces) <= len(data):
+    are_listed = pieces and max(stop for _, stop in pieces) <= len(data)
+    if are_listed and sum(stop - start for start, stop in pieces) <= len(data):
         for start, stop in sorted(pieces):
             yield data[start:stop]
     else:
@@ -132,19 +132,19 @@ def coded_pixels(data: bytes, index: Metadata | None = None) -> Iterator[bytes]:
 
 
 def is_cut_off(data: bytes) -> bool:
-    """Return whether a file ends before its last piece; LibRaw fills the rest with black."""
+    """Return whether a file ends before its last piece; LibRaw would fill the rest with black."""
     return any(stop > len(data) for stop in _stops(data))
 
 
 def _stops(data: bytes) -> Iterator[int]:
-    """Yield the ends of pieces of the file, if its container is known."""
+    """Yield the end positions of the file's pieces, if its container is known."""
     with contextlib.suppress(ValueError):
         file = read_tiff(data)
         for directory in file.directories():
             for start, stop in file.data_ranges(directory):
                 yield stop - start if start == _UNKNOWN_OFFSET else stop
     if data.startswith(b"FUJIFILMCCD-RAW") and len(data) >= 108:
-        # Offset and length of the JPEG, of the sensor's description and of its data.
+        # Offset and length of the JPEG, the sensor's description and the sensor data.
         places = struct.unpack_from(">6I", data, 84)
         yield from (sum(places[index : index + 2]) for index in (0, 2, 4))
     if data.startswith(b"ftypcrx ", 4):
@@ -156,14 +156,14 @@ def _box_stops(data: bytes) -> Iterator[int]:
     position = 0
     while 0 <= position <= len(data) - 16:
         size, _, long_size = struct.unpack_from(">I4sQ", data, position)
-        if size == 0:  # up to the end of the file
+        if size == 0:  # the box reaches the end of the file
             return
         position += max(8, long_size if size == 1 else size)
         yield position
 
 
 def _find_metadata(data: bytes, raw: Any, library: Any) -> TiffFile:  # noqa: ANN401
-    """Return the file itself if it has directories, or its thumbnail's EXIF."""
+    """Return the file itself if it has directories, otherwise the EXIF of its thumbnail."""
     with contextlib.suppress(ValueError):
         return read_tiff(data)
     with contextlib.suppress(ValueError, library.LibRawError):
@@ -174,12 +174,12 @@ def _find_metadata(data: bytes, raw: Any, library: Any) -> TiffFile:  # noqa: AN
 
 
 def metadata(data: bytes, index: Metadata) -> Metadata:
-    """Return the metadata of the TIFF that a photo becomes, as read from it."""
+    """Return the metadata for the new TIFF, which `decode` has read."""
     pixel = np.zeros((1, 1, 3), np.uint16)
     return tiff.metadata(tiff_writer.write_tiff(pixel, None, index, Compression.NONE))
 
 
-def told_metadata(pixels: NDArray[np.uint16], known: TiffFile) -> Metadata:
+def developed_metadata(pixels: NDArray[np.uint16], known: TiffFile) -> Metadata:
     """Return the metadata of developed pixels, (H, W, 3 or 1), sRGB or grey.
 
     Args:
@@ -197,7 +197,7 @@ def told_metadata(pixels: NDArray[np.uint16], known: TiffFile) -> Metadata:
 
 
 def _make_exif(file: TiffFile, first: dict[int, Field]) -> bytes:
-    """Make an EXIF block of the camera's fields; developing has turned the photo upright."""
+    """Make an EXIF block from the camera's fields; the developed photo is upright."""
     order = file.order
     exif, gps = (read_linked(file, first, tag) for tag in (Tag.EXIF_IFD, Tag.GPS_IFD))
     exif = {tag: first[tag] for tag in _EXIF_IN_FIRST & first.keys()} | exif

@@ -1,11 +1,11 @@
-"""Why files cannot be processed that are in none of the supported formats."""
+"""Explain why a file in an unsupported format cannot be processed."""
 
 from __future__ import annotations
 
 from unblur.formats import photo
 
 BEGINNING_BYTES = 1024
-"""How many bytes of a file tell why it is refused."""
+"""Number of bytes at the start of a file that are needed to explain a refusal."""
 
 _FORMATS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "GIF"),
@@ -33,7 +33,7 @@ _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"/annex/objects/", "a git-annex pointer, not the photo; run: git annex get"),
     (0, b"\0\5\x16\7", "extra data that macOS keeps beside a photo (AppleDouble), not the photo"),
 )
-"""Position and bytes of other files, and what to say of them."""
+"""Position and bytes of other kinds of files, with their explanations."""
 
 _PAGES = (b"<!doctype html", b"<html", b"<head", b"<body")
 

@@ -1,7 +1,7 @@
 """TIFF 6.0 and BigTIFF: decode a photo, and put new pixels into the original's container.
 
-Only the first page of full size changes, and pictures that are smaller copies of it. All other
-bytes stay: other pages, metadata, gaps. LZW, PackBits and Zstandard need the extra ``deep``.
+Only the first page of full size and its smaller copies change. All other bytes stay: other pages,
+metadata, gaps. LZW, PackBits and Zstandard need the extra ``deep``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def coded_pixels(data: bytes, index: None = None) -> Iterator[bytes]:
 
 
 def encode(photo: Photo, pixels: Samples) -> Encoded:
-    """Code new pixels as the original's are, in its container, and read the result back."""
+    """Encode new pixels like the original's, in its container, and read the result back."""
     original = read_tiff(photo.container)
     page = read_page(original)
     data = replace_page(original, page, pixels, photo.alpha)
@@ -67,9 +67,9 @@ def metadata(data: bytes, index: None = None) -> Metadata:
 
 
 def _make_exif(file: TiffFile, fields: dict[int, Field]) -> tuple[bytes, bool]:
-    """Make an EXIF block of a page's fields; also return whether there were maker notes.
+    """Make an EXIF block from a page's fields; also return whether there were maker notes.
 
-    Maker notes are left out: their offsets are true only where they are.
+    Maker notes are left out, because their offsets are valid only at their old position.
     """
     first = [field for tag, field in fields.items() if tag in _EXIF_IN_FIRST]
     linked, has_notes = {}, False

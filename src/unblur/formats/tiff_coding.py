@@ -1,4 +1,4 @@
-"""The compression of one strip or tile of a TIFF.
+"""Decode and encode one strip or tile of a TIFF.
 
 TIFF 6.0, sections 9 (PackBits), 13 (LZW) and 14 (predictor); TIFF Technical
 Note 2 (JPEG); Deflate, LZMA and Zstandard as libtiff stores them. Only
@@ -37,16 +37,16 @@ class Compression(IntEnum):
 
 
 _BY_EXTRA = {Compression.LZW: "lzw", Compression.PACKBITS: "packbits", Compression.ZSTD: "zstd"}
-"""Names in imagecodecs of the compressions that Python has no library for."""
+"""Names in imagecodecs of the compressions that need it."""
 
 MOST_TABLES, MOST_TABLE_BYTES = 16, 1 << 14
-"""Limits of the tables that all strips or tiles of JPEG share and decode again."""
+"""Limits for the JPEG tables that all strips or tiles share; each strip or tile decodes them."""
 
 LZMA_MEMORY_BYTES = 256 << 20
-"""Enough to read the highest preset; a file can ask for 4 GiB."""
+"""Memory limit in bytes: enough for the highest preset; a file could ask for 4 GiB."""
 
 DEFLATE_LEVEL = 4
-"""Four times as fast as the default, 6, and within 5 percent of its size on photos."""
+"""Four times as fast as the default level, 6; photos are at most 5 percent larger."""
 
 NO_PREDICTOR, HORIZONTAL_DIFFERENCING = 1, 2
 
@@ -56,22 +56,22 @@ Samples: TypeAlias = NDArray[Any]
 
 @dataclass(frozen=True)
 class Coding:
-    """The coding of a page's strips or tiles."""
+    """How a page's strips or tiles are encoded."""
 
     compression: Compression
     predictor: int
     sample_type: np.dtype[Any]
-    """Of 8 or 16 bits, in the file's byte order."""
+    """Type of samples, with 8 or 16 bits, in the file's byte order."""
     is_ycbcr: bool
-    """Whether JPEG holds YCbCr, which becomes RGB when it is decoded."""
+    """Whether JPEG contains YCbCr, which decoding converts to RGB."""
     segment_pixels: int
-    """Pixels of a whole strip or tile; a JPEG with more is hostile."""
+    """Number of pixels of a whole strip or tile; a JPEG with more is hostile."""
     jpeg_tables: bytes = field(default=b"", repr=False)
     """Tables that all strips or tiles share, from `read_tables`."""
 
     @property
     def is_lossless(self) -> bool:
-        """Whether decoding returns the coded pixels exactly."""
+        """Whether decoding returns the encoded pixels exactly."""
         return self.compression != Compression.JPEG
 
 
@@ -79,9 +79,9 @@ def decode_segment(data: bytes, shape: tuple[int, int, int], coding: Coding) -> 
     """Decode one strip or tile to samples in the machine's byte order.
 
     Args:
-        data: The coded strip or tile.
-        shape: Its shape, (H, W, C); further samples are ignored.
-        coding: Its coding.
+        data: The encoded strip or tile.
+        shape: The shape of its samples, (H, W, C); further samples are ignored.
+        coding: How it is encoded.
 
     Raises:
         PhotoError: If an extra is missing.
@@ -103,11 +103,11 @@ def decode_segment(data: bytes, shape: tuple[int, int, int], coding: Coding) -> 
 
 
 def encode_segment(samples: Samples, coding: Coding, original: bytes) -> bytes:
-    """Code one strip or tile.
+    """Encode one strip or tile.
 
     Args:
-        samples: (H, W, C).
-        coding: The page's coding.
+        samples: The samples, (H, W, C).
+        coding: How the page is encoded.
         original: The old strip or tile, whose JPEG tables and sampling are kept.
 
     Raises:
@@ -139,7 +139,7 @@ def _compress(samples: NDArray[Any], compression: Compression) -> bytes:
     if compression == Compression.LZMA:
         return lzma.compress(samples.data)
     rows = samples.reshape(len(samples), -1).view(np.uint8)
-    if compression == Compression.PACKBITS:  # each row on its own (section 9)
+    if compression == Compression.PACKBITS:  # each row separately (section 9)
         return b"".join(_codec(compression, "encode")(row) for row in rows)
     return _codec(compression, "encode")(rows)
 
@@ -160,7 +160,7 @@ def _decode_jpeg(data: bytes, shape: tuple[int, int, int], coding: Coding) -> Sa
 
 
 def _encode_jpeg(samples: Samples, coding: Coding, original: bytes) -> bytes:
-    """Code as the original is, without application segments, which TIFF does not use."""
+    """Encode like the original, without application segments, which TIFF does not use."""
     old = jpeg.decode(_whole_jpeg(original, coding), coding.segment_pixels)
     coded = code_pixels(samples, None, "JPEG", **old.coding)
     return b"".join(

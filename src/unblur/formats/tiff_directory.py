@@ -1,4 +1,4 @@
-"""The directories of a TIFF file (TIFF 6.0, section 2), and of a BigTIFF.
+"""Read the directories of a TIFF file (TIFF 6.0, section 2) or a BigTIFF.
 
 Camera RAW and EXIF consist of the same directories (TIFF/EP, ISO 12234-2; DNG 1.7;
 Exif 2.32, section 4.6).
@@ -78,7 +78,8 @@ class Tag(IntEnum):
 
 
 UNSPECIFIED, ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 0, 1, 2
-"""Values of ExtraSamples: no opacity, colours are multiplied by it, or not (TIFF 6.0, p. 31)."""
+"""Values of ExtraSamples: not opacity; opacity that multiplies the colours; opacity that does not
+(TIFF 6.0, p. 31)."""
 
 BYTE, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 3, 4, 5, 7, 16
 """Field types that are written."""
@@ -91,7 +92,7 @@ _WHOLE_NUMBERS = frozenset("BHIQbhiq")
 SIGNATURES = {b"II": "<", b"MM": ">"}
 BIG_VERSION = 43
 VERSIONS = frozenset({42, BIG_VERSION, 0x55, 0x4F52, 0x5352})
-"""The last three, of Panasonic and Olympus RAW files, differ in this number only."""
+"""Numbers in the header; only these differ in Panasonic and Olympus RAW (the last three)."""
 
 POINTERS = (Tag.SUB_IFDS, Tag.EXIF_IFD, Tag.GPS_IFD, Tag.INTEROPERABILITY_IFD)
 """Tags that point to directories outside the chain of pages."""
@@ -113,7 +114,7 @@ class Entry:
     type: int
     count: int
     start: int
-    """Offset of its values in the file."""
+    """Offset of the field's values in the file."""
     position: int
     """Offset of the field itself."""
 
@@ -135,7 +136,7 @@ class Directory:
 
     @property
     def cost(self) -> int:
-        """Bytes to read for it; in a hostile file, directories cost more than its size."""
+        """Number of bytes to read for the directory; in a hostile file, they exceed its size."""
         arrays = (self.entries[tag].size for tag in _ARRAYS if tag in self.entries)
         return self.stop - self.start + sum(arrays)
 
@@ -150,7 +151,7 @@ class TiffFile:
     is_big: bool
 
     def unpack(self, code: str, position: int) -> tuple[int, ...]:
-        """Read numbers, or raise `ValueError` if they lie outside the file."""
+        """Read numbers; raise `ValueError` if they are outside the file."""
         if position > len(self.data) - struct.calcsize("<" + code):
             raise ValueError("points outside the file")
         return struct.unpack_from(self.order + code, self.data, position)
@@ -176,7 +177,7 @@ class TiffFile:
         return 20 if self.is_big else 12
 
     def directory(self, start: int) -> Directory:
-        """Read the directory at an offset, or raise `ValueError` if it is outside the file."""
+        """Read the directory at an offset; raise `ValueError` if it is outside the file."""
         head, field_format, offset = ("Q", "HHQQ", 12) if self.is_big else ("H", "HHII", 8)
         (count,) = self.unpack(head, start)
         first, size = start + struct.calcsize("<" + head), self.entry_size
@@ -202,7 +203,7 @@ class TiffFile:
         return self.data[entry.start : entry.start + entry.size]
 
     def values(self, directory: Directory, tag: int) -> tuple[int, ...]:
-        """Return a field's integers; none without such a field, or raise `ValueError`."""
+        """Return a field's integers, empty without the field; raise `ValueError` if damaged."""
         entry = directory.entries.get(tag)
         if entry is None:
             return ()
@@ -210,7 +211,7 @@ class TiffFile:
         return struct.unpack(f"{self.order}{entry.count}{code}", self.raw(entry))
 
     def value(self, directory: Directory, tag: int, default: int = 0) -> int:
-        """Return a field's first integer, or a default if there is none; raises as `values`."""
+        """Return a field's first integer, or a default; raises like `values`."""
         entry = directory.entries.get(tag)
         if entry is None or entry.count == 0:
             return default
@@ -267,7 +268,7 @@ class TiffFile:
                 yield from self.values(directory, tag)
 
     def data_ranges(self, directory: Directory) -> Iterator[tuple[int, int]]:
-        """Yield start and stop of each piece of image data; raises as `values`."""
+        """Yield start and stop of each piece of image data; raises like `values`."""
         for offsets, counts in DATA_TAGS:
             starts, sizes = self.values(directory, offsets), self.values(directory, counts)
             for start, size in zip(starts, sizes, strict=False):
@@ -283,7 +284,7 @@ def _whole_number(entry: Entry) -> str:
 
 
 def read_tiff(data: bytes) -> TiffFile:
-    """Read a TIFF header (TIFF 6.0, section 2), or raise `ValueError` if there is none."""
+    """Read a TIFF header (TIFF 6.0, section 2); raise `ValueError` if there is none."""
     order = SIGNATURES.get(data[:2])
     if order is None or len(data) < 8:
         raise ValueError("does not begin as a TIFF")
@@ -307,10 +308,10 @@ _RAW_MARKS = (b"CR", b"IIII", b"MMMM")
 
 
 def is_camera_raw(data: bytes) -> bool:
-    """Tell whether a file that begins as a TIFF holds sensor data: its first page is a thumbnail.
+    """Return whether a file that begins like a TIFF contains sensor data.
 
     Args:
-        data: The file, or its beginning; the rest is not considered then.
+        data: The file, or only its beginning.
     """
     if data[8:10] == _RAW_MARKS[0] or data[8:12] in _RAW_MARKS:
         return True

@@ -1,4 +1,4 @@
-"""Read TIFF fields, and write them into new directories, as for EXIF blocks."""
+"""Read TIFF fields, and write them into new directories, such as in EXIF blocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unblur.formats.tiff_directory import FIELD_CODES, LONG, SIGNATURES, Tag, Ti
 
 @dataclass(frozen=True)
 class Field:
-    """A field to be written, its values already in the file's byte order."""
+    """A field to write; its values are in the file's byte order."""
 
     tag: int
     type: int
@@ -23,7 +23,8 @@ class Field:
 def read_fields(file: TiffFile, start: int) -> dict[int, Field]:
     """Return a directory's readable fields by tag.
 
-    Damaged fields are left out, and those after which the values would be larger than the file.
+    Damaged fields are left out, and so are fields with which the values would exceed the file's
+    size.
 
     Args:
         file: The file.
@@ -41,7 +42,7 @@ def read_fields(file: TiffFile, start: int) -> dict[int, Field]:
 
 
 def read_linked(file: TiffFile, fields: Mapping[int, Field], tag: int) -> dict[int, Field]:
-    """Return the fields of the directory that a field points to, or none."""
+    """Return the fields of the directory that a field points to; empty if there is none."""
     if tag not in fields:
         return {}
     pointer = fields[tag]
@@ -50,7 +51,7 @@ def read_linked(file: TiffFile, fields: Mapping[int, Field], tag: int) -> dict[i
 
 
 def write_numbers(tag: int, order: str, kind: int, *numbers: int) -> Field:
-    """Make a field of integers; a rational is two of them."""
+    """Make a field of integers; a rational takes two."""
     code = FIELD_CODES[kind]
     count = len(numbers) // len(code)
     return Field(tag, kind, count, struct.pack(order + code * count, *numbers))
@@ -75,7 +76,7 @@ def write_directory(fields: Sequence[Field], order: str, start: int) -> bytes:
     for item in sorted(fields, key=lambda item: item.tag):
         values = item.values.ljust(4, b"\0")
         if len(values) > 4:
-            values += bytes(len(values) % 2)  # values begin on word boundaries
+            values += bytes(len(values) % 2)  # values must begin at an even offset
             beyond += values
             values = struct.pack(order + "I", position + len(beyond) - len(values))
         table += struct.pack(order + "HHI", item.tag, item.type, item.count) + values

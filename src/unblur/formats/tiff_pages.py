@@ -1,4 +1,4 @@
-"""Read how a TIFF page stores its pixels: strips or tiles, and their coding."""
+"""Read how a TIFF page stores its pixels: strips or tiles, and how they are encoded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from unblur.formats.tiff_directory import (
 from unblur.limits import ALWAYS_ALLOWED, refuse_excess
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
-"""Values of PhotometricInterpretation that are processed, YCbCr only inside JPEG."""
+"""Supported values of PhotometricInterpretation; YCbCr only inside JPEG."""
 
 _REFUSED_PHOTOMETRICS = {3: "palette", 4: "mask", 5: "CMYK", YCBCR: "YCbCr", 8: "Lab"}
 _REFUSED_PHOTOMETRICS |= {9: "Lab", 10: "Lab", 32844: "LogL", 32845: "LogLuv"}
@@ -42,11 +42,11 @@ REDUCED_SIZE = 1
 """Bit of NewSubfileType, and value + 1 of SubfileType, that marks a thumbnail."""
 
 SMALLEST_TILE = 64
-"""Each so many pixels allow one more strip or tile."""
+"""A page may have one more strip or tile for each of these many pixels."""
 LARGEST_TILE = 1 << 24
-"""Pixels that the tiles of a page may always have."""
+"""Number of pixels that the tiles of any page may have."""
 MOST_BEYOND = 4
-"""Most pixels of tiles for each pixel of the page: they reach beyond its right and lower side."""
+"""Most pixels of tiles per pixel of the page: tiles reach beyond its right and lower side."""
 
 _PREDICTED = {Compression.LZW, Compression.DEFLATE, Compression.OLD_DEFLATE}
 _PREDICTED |= {Compression.LZMA, Compression.ZSTD}
@@ -55,22 +55,22 @@ _PREDICTED |= {Compression.LZMA, Compression.ZSTD}
 
 @dataclass(frozen=True)
 class Segment:
-    """A strip or tile: the place of its samples in the page."""
+    """A strip or tile: the position of its samples in the page."""
 
     rows: slice
     columns: slice
     samples: slice
     shape: tuple[int, int, int]
-    """(H, W, C) as stored: tiles at the border are whole."""
+    """(H, W, C) as stored: tiles at the border are not cropped."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """The storage of one page's pixels."""
+    """How one page stores its pixels."""
 
     directory: Directory
     number: int
-    """Its number in the file, from 1; 0 if another one than the photo's was read."""
+    """Number of the page in the file, from 1; 0 for a page other than the photo's."""
     pages: int
     """Number of the file's pages."""
     width: int
@@ -78,9 +78,9 @@ class Page:
     channels: int
     """1 or 3, alpha not counted."""
     samples: int
-    """Channels, and alpha if there is one."""
+    """Number of channels, including alpha."""
     alpha_is_opacity: bool
-    """Whether the extra sample is not declared as something else."""
+    """Whether the extra sample is opacity: the file does not declare it as something else."""
     is_planar: bool
     """Whether each sample has its own strips or tiles."""
     is_white_zero: bool
@@ -112,14 +112,14 @@ class Page:
 
 
 def read_page(file: TiffFile, directory: Directory | None = None) -> Page:
-    """Read the storage of the first page of full size, or of another one.
+    """Read how the first page of full size, or another page, stores its pixels.
 
     Args:
         file: The file.
-        directory: That of the other page, which has no number.
+        directory: Directory of the other page; its number is not known then.
 
     Raises:
-        PhotoError: If it is of an unsupported kind.
+        PhotoError: If the page is of an unsupported kind.
         ValueError: If its fields are contradictory.
     """
     pages = list(file.pages())
@@ -165,10 +165,10 @@ def read_page(file: TiffFile, directory: Directory | None = None) -> Page:
 
 
 def _uncompressed_sizes(page: Page) -> tuple[int, ...]:
-    """Return the sizes of the strips or tiles of a page that does not tell them."""
+    """Return the sizes of the strips or tiles of a page that does not state them."""
     if page.coding.compression != Compression.NONE:
         raise PhotoError(
-            "the TIFF file does not tell the lengths of its compressed strips; "
+            "the TIFF file does not state the lengths of its compressed strips; "
             "open it in an image editor and save it again"
         )
     size = page.coding.sample_type.itemsize
@@ -198,7 +198,7 @@ def _first_full_size(file: TiffFile, pages: list[Directory]) -> tuple[int, Direc
 
 
 def is_reduced(file: TiffFile, page: Directory) -> bool:
-    """Return whether a page says that it is a smaller copy of another one."""
+    """Return whether a page is marked as a smaller copy of another page."""
     is_new = file.value(page, Tag.NEW_SUBFILE_TYPE) & REDUCED_SIZE
     return bool(is_new) or file.value(page, Tag.SUBFILE_TYPE) == REDUCED_SIZE + 1
 
@@ -283,9 +283,9 @@ def place_tags(page: Directory) -> tuple[Tag, Tag]:
 def _read_places(
     file: TiffFile, page: Directory, count: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the offsets and byte counts of so many strips or tiles."""
+    """Return the offsets and byte counts of ``count`` strips or tiles."""
     offsets, byte_counts = (file.values(page, tag)[:count] for tag in place_tags(page))
-    is_told = place_tags(page)[1] in page.entries
-    if len(offsets) < count or (is_told and len(byte_counts) < count):
+    has_byte_counts = place_tags(page)[1] in page.entries
+    if len(offsets) < count or (has_byte_counts and len(byte_counts) < count):
         raise ValueError("strips or tiles are missing")
     return offsets, byte_counts

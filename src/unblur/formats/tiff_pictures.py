@@ -1,4 +1,4 @@
-"""Thumbnails and previews in a TIFF file, and what else in it still shows the old photo."""
+"""Redraw thumbnails and previews in a TIFF file, and find other pictures of the old photo."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from unblur.formats.tiff_pages import Page, is_reduced, read_page
 from unblur.formats.tiff_splice import decode_page, replace_page
 
 MOST_PICTURES = 16
-"""Further pages and sub-images that are looked at."""
+"""Most further pages and sub-images to examine."""
 MAX_PIXELS = 50_000_000
-"""Of one of them."""
+"""Most pixels of one of them."""
 
 
 def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
     """Redraw the thumbnails and previews of the first page of full size.
 
-    They are other pages and sub-images that say to be smaller copies, JPEG pictures in the way
-    of EXIF, and those in Photoshop's data and in maker notes.
+    They are: other pages and sub-images that are marked as smaller copies, JPEG pictures as in
+    EXIF, and pictures in Photoshop's data and in maker notes.
 
     Args:
         data: The whole file.
@@ -51,7 +51,7 @@ def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
 
 
 def _others(file: TiffFile, page: Page) -> Iterator[tuple[Directory, str]]:
-    """Yield the pages that are thumbnails, and the sub-images of the photo's, with their names."""
+    """Yield the pages that are thumbnails, and the sub-images of the photo's page, with names."""
     for other in file.pages():
         is_thumbnail = Tag.JPEG_OFFSET in other.entries or is_reduced(file, other)
         if is_thumbnail and other.start != page.directory.start:
@@ -91,7 +91,7 @@ def _in_directory(file: TiffFile, directory: Directory, redraw: Redraw) -> bytes
 
 
 def layers(data: bytes, index: None = None) -> Iterator[str]:
-    """Yield the name of an editor's layers, which stay as they were."""
+    """Yield the name of an editor's layers, if there are any; they are not redrawn."""
     file = read_tiff(data)
     if Tag.LAYERS in read_page(file).directory.entries:
         yield old_pictures.LAYERS

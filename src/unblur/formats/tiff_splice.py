@@ -1,8 +1,8 @@
-"""Decode the pixels of a TIFF page, and put new ones in their place.
+"""Decode the pixels of a TIFF page, and replace them with new ones.
 
-Only the strips or tiles of the page change, and the two fields of their offsets and lengths.
-New ones are compressed as before, and written over the old ones or, without room, to the end
-of the file.
+Only the strips or tiles of the page, and the two fields with their offsets and lengths, change.
+New strips or tiles are compressed like the old ones. They are written over the old ones, or to the
+end of the file if they do not fit.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def decode_page(data: bytes, page: Page) -> tuple[Samples, Samples | None]:
 
 
 def replace_page(original: TiffFile, page: Page, pixels: Samples, alpha: Samples | None) -> bytes:
-    """Return a file with new pixels of a page, coded as the old ones and read back.
+    """Return a file with new pixels in a page, encoded like the old ones and read back.
 
     Args:
         original: The file.
@@ -72,7 +72,7 @@ def replace_page(original: TiffFile, page: Page, pixels: Samples, alpha: Samples
 
 
 def _blocks(page: Page, pixels: Samples, alpha: Samples | None) -> Iterator[Samples]:
-    """Yield the pixels of each strip or tile; the nearest pixels fill borders."""
+    """Yield the pixels of each strip or tile; the nearest pixels fill its part outside the page."""
     for segment in page.segments():
         block = pixels[segment.rows, segment.columns]
         if page.is_white_zero:
@@ -85,7 +85,7 @@ def _blocks(page: Page, pixels: Samples, alpha: Samples | None) -> Iterator[Samp
 
 
 def splice(file: TiffFile, page: Page, coded: Sequence[bytes]) -> bytes:
-    """Replace the strips or tiles of a page by new ones in the same order.
+    """Replace the strips or tiles of a page with new ones in the same order.
 
     Raises:
         PhotoError: If the file would be too large for its offsets.
@@ -97,7 +97,7 @@ def splice(file: TiffFile, page: Page, coded: Sequence[bytes]) -> bytes:
         output += bytes(max(0, offset - len(output)))
         output[offset : offset + len(data)] = data
     for tag, values in zip(place_tags(page.directory), (offsets, byte_counts), strict=True):
-        if tag in page.directory.entries:  # uncompressed strips may tell no lengths
+        if tag in page.directory.entries:  # uncompressed strips may lack lengths
             _replace_values(output, file, page.directory.entries[tag], values)
     return bytes(output)
 
@@ -105,8 +105,8 @@ def splice(file: TiffFile, page: Page, coded: Sequence[bytes]) -> bytes:
 def _place(page: Page, sizes: list[int], end: int) -> list[int]:
     """Return the offsets of new strips or tiles.
 
-    Each keeps its place if all fit. Otherwise they fill the old places in order, and the
-    rest goes to the end of the file.
+    Each keeps its offset if all fit. Otherwise they fill the space of the old ones in order, and
+    the rest goes to the end of the file.
     """
     old = zip(page.byte_counts, sizes, strict=True)
     if all(new <= count for count, new in old) and len(set(page.offsets)) == len(sizes):
@@ -115,7 +115,7 @@ def _place(page: Page, sizes: list[int], end: int) -> list[int]:
     spaces = chain(_spaces(page), [(end, end + sum(sizes) + len(sizes) + 1)])
     at, stop = next(spaces)
     for index in sorted(range(len(sizes)), key=page.offsets.__getitem__):
-        at += at % 2  # on a word boundary (TIFF 6.0, section 2)
+        at += at % 2  # an even offset (TIFF 6.0, section 2)
         while at + sizes[index] > stop:
             at, stop = next(spaces)
             at += at % 2
@@ -136,7 +136,7 @@ def _spaces(page: Page) -> Iterator[tuple[int, int]]:
 
 
 def _replace_values(output: bytearray, file: TiffFile, entry: Entry, values: list[int]) -> None:
-    """Write a field's numbers in place, or as a wider type if they do not fit."""
+    """Write a field's numbers in place, with a wider type if they do not fit."""
     sizes = {3: "H", LONG: "I", LONG8: "Q"}
     code = sizes.get(entry.type, "")
     wide = LONG8 if file.is_big else LONG
@@ -156,7 +156,7 @@ def _replace_values(output: bytearray, file: TiffFile, entry: Entry, values: lis
 
 
 def _check_rest(original: TiffFile, result: TiffFile, page: Page) -> None:
-    """Make sure that all fields and all other pages are as they were, or raise `PhotoError`."""
+    """Raise `PhotoError` if a field or another page of the file has changed."""
     reached = 0
     for start, stop in sorted(_kept_ranges(original, page)):
         start = max(start, reached)  # overlapping bytes are compared once
@@ -184,7 +184,7 @@ def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
 
 
 def _check_pixels(result: TiffFile, page: Page, blocks: Iterable[Samples]) -> None:
-    """Make sure that the file reads as what was written; raise `PhotoError` if it does not."""
+    """Raise `PhotoError` if the file does not decode to the pixels that were written."""
     coded = read_page(result, result.directory(page.directory.start)).coded(result.data)
     for segment, data, block in zip(page.segments(), coded, blocks, strict=True):
         read = decode_segment(data, segment.shape, page.coding)

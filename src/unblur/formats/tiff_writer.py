@@ -1,8 +1,8 @@
-"""Write a new TIFF around an EXIF block, which is a TIFF itself.
+"""Write a new TIFF around an EXIF block, which is itself a TIFF.
 
-The block stays at the beginning, so that its offsets, also those in maker notes, stay
+The block stays at the beginning, so that its offsets, including those in maker notes, stay
 valid. Pixels follow, then a directory that replaces the block's first one (TIFF 6.0,
-sections 2, 8, 14 and 18). The block's thumbnail is not listed: it would count as a page.
+sections 2, 8, 14 and 18). The block's thumbnail is not listed, because it would count as a page.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _ABOUT_OTHER_PIXELS = frozenset(
         Tag.DNG_VERSION,
     }
 )
-"""Fields that do not belong into an EXIF block, and would be wrong for the new pixels."""
+"""Fields that do not belong in an EXIF block, and would be wrong for the new pixels."""
 
 
 def write_tiff(
@@ -116,7 +116,7 @@ def _choose_coding(samples: Samples, compression: Compression, order: str) -> Co
 def _append_strips(
     output: bytearray, samples: Samples, coding: Coding, order: str
 ) -> dict[int, Field]:
-    """Append coded pixels to a file; return the fields with their offsets and lengths."""
+    """Append encoded pixels to a file; return the fields with their offsets and lengths."""
     height, width, _ = samples.shape
     rows = coding.segment_pixels // width
     offsets, sizes = [], []
@@ -136,7 +136,7 @@ def _append_strips(
 
 
 def _read_exif(exif: bytes) -> TiffFile:
-    """Return an EXIF block as a TIFF; if it is damaged, one without directories."""
+    """Return an EXIF block as a TIFF; if it is damaged, a TIFF without directories."""
     try:
         file = read_tiff(exif)
         file.directory(file.first)
@@ -146,7 +146,7 @@ def _read_exif(exif: bytes) -> TiffFile:
 
 
 def _describe(samples: Samples, channels: int, coding: Coding, order: str) -> dict[int, Field]:
-    """Return the fields of the pixels' storage, without those of strips."""
+    """Return the fields that describe how pixels are stored, except for the strips."""
     height, width, depth = samples.shape
     numbers: dict[Tag, tuple[int, ...]] = {
         Tag.IMAGE_WIDTH: (width,),

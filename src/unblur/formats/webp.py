@@ -1,8 +1,8 @@
 """WebP: decode a still photo, and put new pixels into the original's container.
 
-The container is RFC 9649, section 2; VP8's frame header is RFC 6386, section 9. A lossy
-file keeps its quality, read from the quantiser of its VP8 frame, and its alpha chunk
-(ALPH). A lossless file stays lossless, and exact below transparency.
+The container is described in RFC 9649, section 2, VP8's frame header in RFC 6386, section 9. A
+lossy file keeps its quality, read from the quantiser of its VP8 frame, and its alpha chunk
+(ALPH). A lossless file stays lossless, even in transparent pixels.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ ALPHA_FLAG = 0x10
 ANIMATION, FRAME = b"ANIM", b"ANMF"
 ANIMATION_FLAG = 0x02
 FRAME_FIELDS_BYTES = 16
-"""Place, size, duration and flags of a frame, before its picture."""
+"""Number of bytes before a frame's picture: its position, size, duration and flags."""
 PARTIAL = "an animation whose only frame is smaller than itself cannot be processed"
 RIFF_HEADER_BYTES, CHUNK_HEADER_BYTES = 12, 8
 C2PA = b"C2PA"
 
 FRAME_START = b"\x9d\x01\x2a"
-"""Follows the three bytes of a key frame's tag."""
+"""Bytes after the three bytes of a key frame's tag."""
 FRAME_HEADER_BYTES = 10
 MAX_QUANTIZER = 127
 
@@ -47,12 +47,12 @@ QUALITY = 90
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo, and note how it is coded; an animation of one frame becomes one."""
+    """Decode a still photo or an animation of one frame, and record how it is encoded."""
     still = as_still(data)
     notes = (ONE_FRAME,) if still != data else ()
     data, frame = still, _image_chunk(still)
     width, height, _ = _read_frame(frame)
-    refuse_large(width, height, max_pixels)  # libwebp takes memory as soon as it opens a file
+    refuse_large(width, height, max_pixels)  # opening a file with libwebp already takes memory
     image = open_image(data, ["WEBP"], max_pixels)
     pixels, alpha = to_array(image), None
     if image.mode == "RGBA":
@@ -63,7 +63,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
-    """Code new pixels as the original's were, in its container."""
+    """Encode new pixels like the original's, in its container."""
     alpha = photo.alpha if "lossless" in photo.coding else None
     return splice(photo.container, code_pixels(pixels, alpha, "WEBP", **photo.coding))
 
@@ -127,7 +127,7 @@ def as_still(data: bytes) -> bytes:
 def splice(original: bytes, coded: bytes) -> Encoded:
     """Put the pixels of one file into the container of another.
 
-    Only the chunk of pixels (VP8 or VP8L) is replaced, and a C2PA manifest left out.
+    Only the chunk of pixels (VP8 or VP8L) is replaced, and a C2PA manifest is left out.
 
     Args:
         original: The file with the metadata.
@@ -163,7 +163,7 @@ def read_metadata(data: bytes, index: None = None) -> Metadata:
 
 
 def with_metadata(data: bytes, metadata: Metadata) -> bytes:
-    """Return a still photo with other metadata, which VP8X announces (RFC 9649, 2.7).
+    """Return a still photo with other metadata, and list them in VP8X (RFC 9649, 2.7).
 
     Raises:
         PhotoError: If the file is an animation.
@@ -293,7 +293,7 @@ class BoolReader:
 
 
 def _form_end(data: bytes) -> int:
-    """Return the end of the RIFF form; its last byte of padding may be missing."""
+    """Return the end of the RIFF form; the last byte of padding may be missing."""
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
         raise ValueError("does not begin as a WebP")
     stop = 8 + int.from_bytes(data[4:8], "little")
@@ -334,7 +334,7 @@ def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
 
 
 def stripped(data: bytes) -> bytes:
-    """Return a file with nothing but its picture, its profile and its orientation."""
+    """Return a file with only its picture, profile and orientation."""
     return with_metadata(data, read_metadata(data).stripped())
 
 
@@ -350,6 +350,6 @@ CODEC = Codec(
     metadata=read_metadata,
     stripped=stripped,
     redraw=redraw,
-    # 14 bits hold a side in the headers of VP8 and VP8L.
+    # The headers of VP8 and VP8L have 14 bits for a side.
     target=Target(_write, longest_side=16_383, is_8_bit=True, has_quality=True),
 )

@@ -1,1 +1,1 @@
-"""Trained weights by name: the catalog, download, import, export and loading."""
+"""Find trained weights by name: catalog, download, import, export and loading."""

@@ -1,4 +1,4 @@
-"""What is known of a network, for files that other programs read."""
+"""A network's model card: the facts that exported files contain."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Card:
     purpose: str
     """What it is good and bad at."""
     weights_sha256: str
-    """Of the weights file."""
+    """Hash of the weights file."""
 
     @property
     def text(self) -> str:
-        """All of it, in sentences."""
+        """The card as sentences."""
         return (
             f"{self.name} removes motion blur from photos. {self.purpose}. "
             f"Licence: {self.license}. Trained on: {self.training_data}. Source: {self.source}. "
@@ -38,10 +38,10 @@ class Card:
         )
 
     def notes(self, config: SRNConfig, precision: str) -> dict[str, str]:
-        """Return it as names and texts.
+        """Return the card as names and texts.
 
         Args:
-            config: Shape of the network.
+            config: Configuration of the network.
             precision: Type of the exported weights, such as ``fp32``.
         """
         return {
@@ -59,7 +59,7 @@ class Card:
 
 
 def read_card(model: str, weights: Weights) -> Card:
-    """Return the card of a model's name, or of the path of a weights file.
+    """Return the card of a model, given by its name or by the path of a weights file.
 
     Raises:
         WeightsError: If the file is damaged.

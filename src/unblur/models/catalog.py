@@ -1,4 +1,4 @@
-"""The networks that are known by name, and where their weights are."""
+"""The catalog of networks with a name, and how to find their weights."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Model:
-    """A network that is known by name."""
+    """A network in the catalog."""
 
     name: str
     config: SRNConfig
     parameters: int
     """Number of weights."""
     file: str
-    """The published file; its size and checksum follow."""
+    """Name of the published file."""
     size: int | None
-    """In bytes; ``None`` if not published."""
+    """Size of that file in bytes; ``None`` if not published."""
     sha256: str | None
-    """Of the whole file; ``None`` if not published."""
+    """Hash of that file; ``None`` if not published."""
     license: str
     training_data: str
-    """The photos that it was trained on, and their licences."""
+    """The photos that the network was trained on, and their licences."""
     source: str
-    """Its authors, and where they describe it."""
+    """The network's authors, and where they describe it."""
     good_at: str
     bad_at: str
     url: str = ""
-    """Where programs can download the file; empty if they cannot."""
+    """Address of the file for programs; empty if programs cannot download it."""
     page: str = ""
-    """Where people can download it with a browser, if programs cannot."""
+    """Web page with the file for browsers, if programs cannot download it."""
 
     @property
     def is_embedded(self) -> bool:
@@ -52,7 +52,7 @@ class Model:
 
 
 def _published(name: str, config: SRNConfig, parameters: int, good_at: str, bad_at: str) -> Model:
-    """Describe a network of the paper's authors; they publish all three in one archive."""
+    """Return the entry of a network by the authors of the paper, who publish one archive."""
     return Model(
         name=name,
         config=config,
@@ -71,14 +71,14 @@ def _published(name: str, config: SRNConfig, parameters: int, good_at: str, bad_
 
 
 def _real_blur(name: str, folder: str, training_data: str, good_at: str, page: str) -> Model:
-    """Describe a network of POSTECH: `srn-color`, trained on photos of real blur.
+    """Return the entry of a network by POSTECH: `srn-color`, trained on photos with real blur.
 
     Args:
-        name: Its name here.
-        folder: The folder of its checkpoint, as the authors' README names it.
+        name: Name of the model here.
+        folder: Folder of its checkpoint, as the authors' README names it.
         training_data: The photos that it was trained on.
         good_at: What these photos show.
-        page: The authors' repository, whose README has the links to the weights.
+        page: The authors' repository, whose README links to the weights.
     """
     return Model(
         name=name,
@@ -111,7 +111,7 @@ MODELS = {
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
-            source="the authors of unblur; weights/README.md tells how it was trained",
+            source="the authors of unblur; weights/README.md describes the training",
             good_at="camera shake and motion, on a CPU",
             bad_at="focus blur, streaks longer than 30 pixels",
         ),
@@ -163,7 +163,7 @@ DEFAULT_MODEL = Engine.model
 
 
 def find_weights(model: str) -> Path:
-    """Return the weights file of a model's name or of a path.
+    """Return the weights file of a model, given by its name or by the file's path.
 
     Raises:
         WeightsError: If there is no such model or file.
@@ -184,7 +184,7 @@ def find_weights(model: str) -> Path:
 
 
 def is_model_name(text: str) -> bool:
-    """Tell whether a text can name a model and its file in the models folder."""
+    """Return whether a text can name a model and its file in the models folder."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -194,7 +194,7 @@ def installed_path(name: str) -> Path:
 
 
 def imported_models() -> list[str]:
-    """Return the sorted names of models in the models folder that the catalog lacks."""
+    """Return the sorted names of models in the models folder that are not in the catalog."""
     folder = models_folder()
     found = folder.glob(f"*{WEIGHTS_SUFFIX}") if is_folder(folder) else ()
     names = {path.name.removesuffix(WEIGHTS_SUFFIX) for path in found}
@@ -202,7 +202,7 @@ def imported_models() -> list[str]:
 
 
 def repair_hint(model: str | Path) -> str:
-    """Explain how to repair or get the weights of a name or a file."""
+    """Return advice for users on how to get or repair the weights of a model or file."""
     path = Path(model)
     if path.parent == models_folder():
         model = path.name.removesuffix(WEIGHTS_SUFFIX)
@@ -225,7 +225,7 @@ def repair_hint(model: str | Path) -> str:
 
 @contextlib.contextmanager
 def errors_as_weights_errors(path: Path, advises: bool = False) -> Iterator[None]:
-    """Raise `OSError` and `ValueError` as `WeightsError`, with the path and perhaps a hint."""
+    """Raise `OSError` and `ValueError` as `WeightsError`, with the path and perhaps advice."""
     try:
         yield
     except OSError as error:
@@ -236,7 +236,7 @@ def errors_as_weights_errors(path: Path, advises: bool = False) -> Iterator[None
 
 
 def _find_embedded(model: Model) -> Path:
-    """Find a file inside the installed package, or in the source tree beside it."""
+    """Return a file of the installed package, or of the source tree beside it."""
     package = Path(__file__).parents[1]
     places = (package / "data" / model.file, package.parents[1] / "weights" / model.file)
     path = next((place for place in places if place.is_file()), None)

@@ -1,8 +1,8 @@
-"""Packages of models for the module "neural restore" of darktable 5.6 and newer.
+"""Write model packages for the module "neural restore" of darktable 5.6 and newer.
 
-The format is described in ``docs/dtmodel-format.md`` and ``docs/model-yaml-spec.md`` of
-https://github.com/andriiryzhkov/darktable-ai-sdk, and what darktable feeds a model with in
-``src/ai/README.md`` of https://github.com/darktable-org/darktable.
+``docs/dtmodel-format.md`` and ``docs/model-yaml-spec.md`` of
+https://github.com/andriiryzhkov/darktable-ai-sdk describe the format. ``src/ai/README.md`` of
+https://github.com/darktable-org/darktable describes the input that darktable gives a model.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from unblur.models.card import PAPER, Card
 from unblur.version import __version__
 
 TASK = "denoise"
-"""darktable has no task for deblurring; it gives this one a photo, and takes one of that size."""
+"""darktable has no task for deblurring. This task has the same input and output: a photo."""
 ENDING = ".dtmodel"
 TIME = (1980, 1, 1, 0, 0, 0)
-"""Of the members of an archive, so that the same model gives the same bytes."""
+"""Fixed time of an archive's members, so that the same model gives the same bytes."""
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9.]+)*")
 
 
 def check_id(identifier: str) -> None:
-    """Raise `UsageError` if darktable could not use an identifier as the name of a folder."""
+    """Raise `UsageError` if darktable cannot use an identifier as the name of a folder."""
     if not _ID.fullmatch(identifier):
         raise UsageError(
             f"{identifier}{ENDING}: darktable takes the name of the file as the model's "
@@ -39,14 +39,14 @@ def pack(onnx: bytes, identifier: str, card: Card) -> bytes:
 
     Args:
         onnx: The network; see `unblur.models.onnx_graph.encode_onnx`.
-        identifier: Name of the package's file without its ending.
+        identifier: Name of the package's file without its extension.
         card: Where the network comes from.
     """
     config = _config(identifier, card)
     members: dict[str, str | bytes] = {
         "config.json": _json(config),
         "model.onnx": onnx,
-        # Of JSON, which is YAML, too: the input of darktable's own packaging tool.
+        # The input of darktable's own packaging tool. JSON is also valid YAML.
         "model.yaml": _json(config | {"type": "single"}),
     }
     buffer = io.BytesIO()
@@ -61,7 +61,7 @@ def pack(onnx: bytes, identifier: str, card: Card) -> bytes:
 def _config(identifier: str, card: Card) -> dict[str, Any]:
     """Return the content of ``config.json``.
 
-    It names no ``input_sizes``: darktable then takes the largest of its tiles that fits.
+    Without ``input_sizes``, darktable uses its largest tile that fits into memory.
     """
     return {
         "id": identifier,

@@ -1,7 +1,7 @@
-"""Download known models from their publishers into the models folder.
+"""Download models in the catalog from their publishers into the models folder.
 
-If the publisher states no checksum, that of the first download is recorded, and
-later downloads must match it: trust on first use, as ``ssh`` trusts a host's key.
+If the publisher states no checksum, the checksum of the first download is recorded, and later
+downloads must match it. This is trust on first use, as ``ssh`` trusts a host's key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unblur.storage.temporaries import sweep, temporary_beside
 from unblur.words import describe_os_error
 
 MIRROR_VARIABLE = "UNBLUR_MIRROR"
-"""Variable with the address of a folder that replaces all publishers' addresses."""
+"""Environment variable: the address of a folder to use instead of the publishers' addresses."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Downloaded:
     """Result of a download."""
 
     paths: list[Path]
-    """The weights files."""
+    """Paths of the weights files."""
     checksum: str
     """The sha256 of the published file."""
     is_first: bool
-    """Whether there was no checksum to compare it with."""
+    """Whether there was no checksum to compare the file with."""
 
 
 def address(model: Model) -> str:
@@ -44,7 +44,7 @@ def address(model: Model) -> str:
 
 
 def offline_recipe(model: Model) -> str:
-    """Explain how to copy a model to a machine without a network."""
+    """Return instructions for copying a model to a machine without internet access."""
     return (
         f"{model.name} cannot be downloaded offline: either download {model.url} on another "
         f"machine and run: unblur models import {model.file}; or, on a machine that has "
@@ -54,14 +54,14 @@ def offline_recipe(model: Model) -> str:
 
 
 def download(models: Sequence[Model], watch: Watch) -> Downloaded:
-    """Fetch a published file once, and store the networks in it.
+    """Download a published file once, and store the networks in it.
 
     Args:
         models: Networks that are published in the same file.
         watch: Callbacks of the transfer.
 
     Raises:
-        WeightsError: If the file cannot be fetched, has changed, or does not hold the
+        WeightsError: If the file cannot be downloaded, has changed, or does not contain the
             networks. The models folder is then unchanged.
     """
     model, folder = models[0], models_folder()
@@ -70,7 +70,7 @@ def download(models: Sequence[Model], watch: Watch) -> Downloaded:
     recorded = _read_record(record)
     expected = model.sha256 or recorded
     sweep(folder, trust_locks=False)
-    # Each becomes a file of its own, in float32.
+    # Each network is stored in a separate file, in float32.
     unpacked = sum(4 * one.parameters for one in models)
     watch = replace(watch, begin=lambda size: check_room(folder, size + unpacked))
     try:
@@ -98,7 +98,7 @@ def download(models: Sequence[Model], watch: Watch) -> Downloaded:
 
 
 def _keep_all(models: Sequence[Model], scratch: Path, checksum: str) -> list[Path]:
-    """Store the networks of an archive, after all of them were read."""
+    """Read all networks of an archive, then store them."""
     names = {model.name for model in models}
     file = models[0].file
     try:
@@ -112,7 +112,7 @@ def _keep_all(models: Sequence[Model], scratch: Path, checksum: str) -> list[Pat
 
 
 def _read_record(record: Path) -> str | None:
-    """Return the checksum of the first download, or ``None`` if there was none."""
+    """Return the recorded checksum of the first download, or ``None`` if there is none."""
     with errors_as_weights_errors(record):
         if not record.exists():
             return None

@@ -1,4 +1,4 @@
-"""Fetch a file over HTTP from unreliable servers and networks.
+"""Download a file over HTTP from unreliable servers and networks.
 
 Proxies and certificate authorities come from the environment, as `requests` reads them:
 ``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE``.
@@ -24,12 +24,12 @@ from unblur.words import describe_os_error
 
 CHUNK_BYTES = 1 << 16
 LARGEST_DOWNLOAD_BYTES = 4 << 30
-"""More than the weights of any network here, with their optimiser's state, could be."""
+"""Largest download: larger than any network here, including its optimiser's state."""
 PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed later."""
 MOST_REDIRECTS = 10
 WORTH_BYTES = 1 << 20
-"""A connection that brought so much before it broke gets all its retries again."""
+"""Bytes after which a broken connection gets all its retries again."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,21 @@ class Patience:
 
     retries: int = 4
     backoff_seconds: float = 0.5
-    """Waits are 0, then 2, 4, 8 times this, each with up to twice this added at random."""
+    """Seconds. Waits are 0, then 2, 4, 8 times this, plus a random time up to twice this."""
     connect_seconds: float = 10.0
     silence_seconds: float = 30.0
-    """A server that sends nothing for so long has stalled."""
+    """Seconds without a byte after which a server counts as stalled."""
 
     def policy(self) -> Retry:
-        """Return the same for `urllib3`."""
+        """Return these settings for `urllib3`."""
         return Retry(
             total=self.retries,
-            other=0,  # a certificate that is refused now is refused in a second
+            other=0,  # such as a refused certificate, where a retry does not help
             backoff_factor=self.backoff_seconds,
             backoff_jitter=2 * self.backoff_seconds,
             status_forcelist=PASSING_STATUSES,
             raise_on_status=False,
-            # A server may ask for hours.
+            # A server may ask to wait for hours.
             respect_retry_after_header=False,
         )
 
@@ -65,11 +65,11 @@ class Watch:
     """Callbacks of a download."""
 
     progress: Callable[[int, int | None], None] = lambda done, total: None
-    """Takes the bytes received, and their total if the server tells."""
+    """Takes the number of bytes received, and the total if the server states it."""
     trouble: Callable[[str], None] = lambda text: None
     """Takes a sentence about a failure after which the download goes on."""
     begin: Callable[[int], None] = lambda size: None
-    """Takes the size before the first byte is written; may raise to refuse it."""
+    """Takes the size before the first byte is written; may raise to refuse the download."""
 
 
 class _RefusedError(Exception):
@@ -77,7 +77,7 @@ class _RefusedError(Exception):
 
 
 class _BrokenError(Exception):
-    """The connection broke, and may not the next time."""
+    """The connection broke; a retry may succeed."""
 
 
 class _Partial:
@@ -88,7 +88,7 @@ class _Partial:
         self.restart()
 
     def restart(self) -> None:
-        """Delete them."""
+        """Delete the bytes received so far."""
         self._file.seek(0)
         self._file.truncate()
         self.size = 0
@@ -116,21 +116,21 @@ def fetch(url: str, file: BinaryIO, size: int | None, sha256: str | None, watch:
     """Download a file.
 
     Args:
-        url: Its address.
-        file: Open for writing; holds the download alone on return.
-        size: In bytes, if known.
-        sha256: Of the whole file, if known.
+        url: Address of the file.
+        file: Open for writing; on return it contains only the download.
+        size: Expected size in bytes, if known.
+        sha256: Expected hash, if known.
         watch: Callbacks.
 
     Returns:
-        The sha256 of the bytes.
+        The sha256 of the file.
 
     Raises:
         WeightsError: If the server does not send the file.
     """
     with requests.Session() as session:
         session.max_redirects = MOST_REDIRECTS
-        # Size and checksum are those of the bytes sent: nothing may be unpacked on the way.
+        # Size and checksum are those of the bytes as sent, so ask for no compression.
         session.headers["Accept-Encoding"] = "identity"
         session.headers["User-Agent"] = f"unblur/{__version__}"
         for scheme in ("http://", "https://"):
@@ -146,7 +146,7 @@ def fetch(url: str, file: BinaryIO, size: int | None, sha256: str | None, watch:
 
 
 def without_password(url: str) -> str:
-    """Return an address without a user's name and password."""
+    """Return an address without user name and password."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
@@ -160,7 +160,7 @@ def _check(partial: _Partial, size: int | None, sha256: str | None) -> None:
 
 
 def _fetch_from(url: str, partial: _Partial, session: requests.Session, watch: Watch) -> None:
-    """Request the file, and the missing rest whenever the connection breaks."""
+    """Request the file, and request the missing part whenever the connection breaks."""
     policy, worth = PATIENCE.policy(), WORTH_BYTES
     while True:
         try:
@@ -177,7 +177,7 @@ def _fetch_from(url: str, partial: _Partial, session: requests.Session, watch: W
 
 
 def _receive(url: str, partial: _Partial, session: requests.Session, watch: Watch) -> None:
-    """Request the missing bytes once, and append what comes.
+    """Request the missing bytes once, and append the bytes received.
 
     Raises:
         _BrokenError: If the connection broke.
@@ -203,11 +203,11 @@ def _receive(url: str, partial: _Partial, session: requests.Session, watch: Watc
 
 
 def _begin(response: requests.Response, partial: _Partial) -> int | None:
-    """Prepare for the server's bytes; return the size of the whole file, if it is told."""
+    """Check the server's answer; return the size of the whole file, if the server states it."""
     start, total = _content_range(response)
     if response.status_code == 206 and start == partial.size:
         return total
-    if response.status_code in (206, 416):  # it misunderstood what was asked for
+    if response.status_code in (206, 416):  # the server misunderstood the request
         partial.restart()
         raise _BrokenError("the server sent another part than was asked for")
     if response.status_code != 200:
@@ -216,7 +216,7 @@ def _begin(response: requests.Response, partial: _Partial) -> int | None:
         raise _RefusedError("sends a web page instead of the file")
     partial.restart()
     tag = response.headers.get("ETag", "W/")
-    # RFC 9110, section 13.1.5: a weak tag does not tell whether bytes are the same.
+    # RFC 9110, section 13.1.5: a weak tag does not guarantee equal bytes.
     weak = tag.startswith("W/")
     partial.version = response.headers.get("Last-Modified") if weak else tag
     length = response.headers.get("Content-Length", "")
@@ -250,7 +250,7 @@ def _is_html(chunk: bytes) -> bool:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn errors of `requests` into sentences."""
+    """Raise errors of `requests` as `_RefusedError`, with a sentence for the user."""
     try:
         yield
     except requests.TooManyRedirects as error:
@@ -265,12 +265,12 @@ def _translated() -> Iterator[None]:
     except (requests.Timeout, requests.ConnectionError) as error:
         what = "does not answer" if "timed out" in str(error) else "cannot be reached"
         raise _RefusedError(f"{what} ({_cause(error)})") from error
-    except (requests.RequestException, OSError) as error:  # a wrong address; no such CA bundle
+    except (requests.RequestException, OSError) as error:  # such as a missing CA bundle
         raise _RefusedError(str(error)) from error
 
 
 def _cause(error: BaseException) -> str:
-    """Return the sentence at the bottom of a chain of errors."""
+    """Return the message of the first error in a chain of errors."""
     while True:
         inner = error.args[0] if error.args else None
         deeper = getattr(error, "reason", None) or inner

@@ -1,4 +1,4 @@
-"""Import weights of a user, or of a download, into the models folder.
+"""Import weights from a user's file, or from a download, into the models folder.
 
 Files are not trusted: nothing in them is executed, names inside an archive never
 become paths, and sizes are limited.
@@ -43,13 +43,13 @@ from unblur.network.srn import SRN
 from unblur.storage.drafts import FileDraft, make_folder
 
 PUBLISHED_STEP = 523000
-"""The step of training that the authors' program loads."""
+"""Training step of the checkpoint that the authors' program loads."""
 SAFE_TORCH = (2, 10)
-"""Older ones can be harmed by a file even with ``weights_only``: CVE-2025-32434, CVE-2026-24747."""
+"""A file can attack older versions even with ``weights_only``: CVE-2025-32434, CVE-2026-24747."""
 MOST_CHECKPOINTS = 16
-"""An archive of more is not the authors'."""
+"""An archive with more checkpoints is not the authors'."""
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "params", "model", "network")
-"""Where programs put the weights in a file that holds more."""
+"""Keys of the weights in files that contain more than weights."""
 
 _INDEX = re.compile(r"(?P<prefix>(?:.*/)?[^/]*?(?:-(?P<step>\d{1,9}))?)\.index", re.DOTALL)
 _SHARD = re.compile(r"\.data-\d{5}-of-\d{5}")
@@ -62,13 +62,13 @@ def read_networks(path: Path, wanted: set[str] | None = None) -> dict[str, SRN]:
     Args:
         path: The authors' archive, a TensorFlow checkpoint (its prefix or one of its
             files), a PyTorch state dict, or safetensors.
-        wanted: Names of the networks to read of an archive; by default all.
+        wanted: Names of the networks to read from an archive; by default all.
 
     Returns:
         The networks by their default names.
 
     Raises:
-        WeightsError: If there is none, or one does not fit, with the first difference.
+        WeightsError: If the file has no network, or one does not fit; names the first difference.
     """
     with errors_as_weights_errors(path):
         if prefix := _checkpoint_prefix(path):
@@ -88,17 +88,17 @@ def keep(network: SRN, name: str, source: str, checksum: str | None) -> Path:
     """Store a network in the models folder, unless it is there already, and read it back.
 
     Args:
-        network: Its weights are stored as they are.
+        network: The network; its weights are stored without conversion.
         name: Name of the model, and of its file.
-        source: Its origin, a file or an address, which is noted in the header.
+        source: Origin of the network, a file or an address, to record in the header.
         checksum: The sha256 of that file.
 
     Returns:
         Path of the weights file.
 
     Raises:
-        UsageError: If it cannot have this name.
-        WeightsError: If another network is there, or the file cannot be written.
+        UsageError: If the network cannot have this name.
+        WeightsError: If another network has the name, or the file cannot be written.
     """
     _check_name(name, network.config)
     path = installed_path(name)
@@ -192,7 +192,7 @@ def _checkpoint_prefix(path: Path) -> Path | None:
 
 
 def _checkpoint_name(prefix: Path) -> str:
-    """Return a default name: that of the network, or of the file if it may be any network."""
+    """Return a default name: the network's, or the file's if the network is not certain."""
     name = recognise(TensorFlowCheckpoint(prefix), str(prefix.absolute()))
     step = prefix.name.rpartition("-")[2]
     is_of_other_training = step.isdecimal() and int(step) != PUBLISHED_STEP
@@ -216,7 +216,7 @@ def _read_state_dict(path: Path) -> SRN:
         raise ValueError("too large for the weights of a network")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of any type, for a damaged pickle
+    except Exception as error:  # a damaged pickle can raise any type
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"damaged, or holds more than weights, which is not loaded ({reason})"
@@ -225,7 +225,7 @@ def _read_state_dict(path: Path) -> SRN:
 
 
 def _unwrapped(content: Any) -> dict[str, Tensor]:  # noqa: ANN401 (whatever was saved)
-    """Return the state dict in the content of a PyTorch file, under the names of `SRN`."""
+    """Return the state dict in the content of a PyTorch file, with the names of `SRN`."""
     weights = content
     if isinstance(content, Mapping):
         weights = next((content[key] for key in STATE_DICT_KEYS if key in content), content)
@@ -234,7 +234,7 @@ def _unwrapped(content: Any) -> dict[str, Tensor]:  # noqa: ANN401 (whatever was
     for name, value in weights.items():
         if not isinstance(name, str) or not _is_plain(value):
             raise ValueError(f"holds no state dict: {name!r} is no plain array")
-    # As torch.nn.DataParallel names them.
+    # torch.nn.DataParallel adds this prefix.
     prefix = "module." if all(name.startswith("module.") for name in weights) else ""
     return {name.removeprefix(prefix): value.detach() for name, value in weights.items()}
 
@@ -251,7 +251,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _from_state_dict(weights: dict[str, Tensor]) -> SRN:
-    """Build the known network that weights fit; they hold no configuration."""
+    """Build the network of the catalog that fits some weights without a configuration."""
     if "output.weight" not in weights:
         raise ValueError("not the weights of this network: output.weight is missing")
     channels = tuple(weights["output.weight"].shape[:1])
@@ -267,7 +267,7 @@ def _from_state_dict(weights: dict[str, Tensor]) -> SRN:
 
 
 def _owned(network: SRN) -> SRN:
-    """Give a network memory of its own: arrays of a file may overlap."""
+    """Copy a network's weights: arrays read from a file may share memory."""
     copies = {
         name: tensor.float() if tensor.dtype is torch.float64 else tensor.clone()
         for name, tensor in network.state_dict().items()
@@ -284,7 +284,7 @@ class _Checkpoint:
     step: int
     index: zipfile.ZipInfo
     shards: dict[str, zipfile.ZipInfo]
-    """By the ending of their names."""
+    """Members by the extension of their names."""
 
 
 def _read_zip(path: Path, wanted: set[str] | None) -> dict[str, SRN]:
@@ -301,11 +301,11 @@ def _read_zip(path: Path, wanted: set[str] | None) -> dict[str, SRN]:
 
 
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
-"""Errors of `zipfile` for damaged, encrypted or oddly compressed archives, besides `OSError`."""
+"""Errors of `zipfile`, besides `OSError`, for damaged, encrypted or unsupported archives."""
 
 
 def _read_archive(archive: zipfile.ZipFile, wanted: set[str] | None) -> dict[str, SRN]:
-    """Read the published networks in an archive, each from the checkpoint that the authors load."""
+    """Read the published networks of an archive, each from the checkpoint that its authors load."""
     checkpoints = _list_checkpoints(archive)
     if not 1 <= len(checkpoints) <= MOST_CHECKPOINTS:
         raise ValueError(f"holds {len(checkpoints) or 'no'} TensorFlow checkpoints")
@@ -330,7 +330,7 @@ def _read_archive(archive: zipfile.ZipFile, wanted: set[str] | None) -> dict[str
 
 
 def _list_checkpoints(archive: zipfile.ZipFile) -> list[_Checkpoint]:
-    """Return the checkpoints of an archive in the order in which they are preferred."""
+    """Return the checkpoints of an archive, in order of preference."""
     members = {member.filename.replace("\\", "/"): member for member in archive.infolist()}
     checkpoints = []
     for name, member in members.items():
@@ -348,7 +348,7 @@ def _list_checkpoints(archive: zipfile.ZipFile) -> list[_Checkpoint]:
 
 
 def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, most: int) -> None:
-    """Unpack a member to a file, up to ``most`` bytes."""
+    """Unpack a member to a file of at most ``most`` bytes."""
     check_room(target.parent, min(member.file_size, most))
     left = most
     try:

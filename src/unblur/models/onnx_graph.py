@@ -1,4 +1,4 @@
-"""A network as one ONNX graph, which takes photos of any size.
+"""Convert a network to one ONNX graph, which takes photos of any size.
 
 https://onnx.ai/onnx/intro/
 """
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, ValueInfoProto
 
 OPSET = 18
-"""Version of ONNX's operators; ONNX Runtime reads it since 1.14."""
+"""Version of ONNX's operators; ONNX Runtime 1.14 and newer support it."""
 IR_VERSION = 8
-"""Version of the file format that came with these operators; PyTorch writes a newer one."""
+"""Version of the file format that belongs to these operators; PyTorch writes a newer one."""
 LEAST_TORCH = (2, 7)
-"""Older ones do not name the dynamic dimensions."""
+"""Oldest version of PyTorch that names the dynamic dimensions."""
 DIMENSIONS = ("batch", "channels", "height", "width")
 EXAMPLE = (2, 3, 50, 70)
-"""The photos that the network is traced with: sides that need padding, and no two alike."""
+"""Shape of the photos for tracing the network: sides need padding, and no two are equal."""
 
 
 class PhotoNetwork(nn.Module):
     """The three scales of a network, with the padding before and the cropping after them.
 
     Args:
-        network: In the type that convolutions are to compute in: float32 or float16.
+        network: The network, in the type in which convolutions compute: float32 or float16.
     """
 
     def __init__(self, network: SRN) -> None:
@@ -102,13 +102,13 @@ def encode_onnx(network: SRN, half: bool, notes: dict[str, str]) -> bytes:
 
 
 def is_new_enough() -> bool:
-    """Tell whether this PyTorch can export a network."""
+    """Return whether this PyTorch can export a network."""
     version = torch.__version__.split("+")[0].split(".")[:2]
     return tuple(int(part) for part in version) >= LEAST_TORCH
 
 
 def _trace(network: SRN) -> ModelProto:
-    """Write down the operators of a network."""
+    """Export a network's operators by tracing it."""
     with _silent():
         program = torch.onnx.export(
             PhotoNetwork(network).eval(),
@@ -127,7 +127,7 @@ def _trace(network: SRN) -> ModelProto:
 def _tidy(graph: GraphProto) -> None:
     """Remove paths of this machine from a graph, and name the dimensions of its result.
 
-    PyTorch notes where in the source code each operator comes from.
+    PyTorch records the place in the source code that each operator comes from.
     """
     values: list[ValueInfoProto] = [*graph.input, *graph.output, *graph.value_info]
     for part in (graph, *graph.node, *graph.initializer, *values):
@@ -141,7 +141,7 @@ def _tidy(graph: GraphProto) -> None:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Hide what the exporter says to programmers."""
+    """Hide the exporter's messages, which are for programmers."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

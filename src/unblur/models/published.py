@@ -18,13 +18,13 @@ from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
 
 CONFIGS = {name: MODELS[name].config for name in ("srn-color", "srn-gray", "srn-lstm")}
-"""The three graphs, by the names of the networks that the authors of SRN published."""
+"""The three architectures, by the names of the networks that the authors of SRN published."""
 SCOPE = "g_net/"
-"""Variables outside this scope are the optimiser's."""
+"""Scope of the network's variables; all others belong to the optimiser."""
 
 
 def variable_names(config: SRNConfig) -> dict[str, str]:
-    """Map the name of each of `SRN`'s layers to its variables' scope in a checkpoint."""
+    """Map the name of each layer of `SRN` to the scope of its variables in a checkpoint."""
     names = {"output": "dec1_0"}
     for level, blocks in enumerate(config.blocks_by_level):
         names[f"entries.{level}"] = f"enc{level + 1}_1"
@@ -48,7 +48,7 @@ def load_published(prefix: Path) -> SRN:
         prefix: Path of the checkpoint without ``.index``.
 
     Raises:
-        WeightsError: With the first difference, if it is damaged or of another network.
+        WeightsError: If it is damaged or of another network; names the first difference.
     """
     checkpoint = TensorFlowCheckpoint(prefix)
     config = CONFIGS[recognise_graph(checkpoint)]
@@ -70,11 +70,11 @@ def recognise(checkpoint: TensorFlowCheckpoint, origin: str) -> str:
 
     Args:
         checkpoint: The checkpoint.
-        origin: Its path where it comes from. Networks of the same graph differ only in their
-            weights, and are known by the folders in which their authors publish them.
+        origin: Path of the checkpoint at its source. Networks of the same architecture differ only
+            in their weights, so they are recognised by the authors' names of folders.
 
     Raises:
-        WeightsError: If it is none of the published graphs.
+        WeightsError: If it has none of the published architectures.
     """
     graph = recognise_graph(checkpoint)
     for model in MODELS.values():
@@ -84,7 +84,7 @@ def recognise(checkpoint: TensorFlowCheckpoint, origin: str) -> str:
 
 
 def recognise_graph(checkpoint: TensorFlowCheckpoint) -> str:
-    """Return the name of a checkpoint's graph, one of `CONFIGS`, or raise `WeightsError`."""
+    """Return the name of a checkpoint's architecture in `CONFIGS`, or raise `WeightsError`."""
     entry = checkpoint.entries.get(f"{SCOPE}dec1_0/biases")
     channels = entry.shape[0] if entry and entry.shape else 0
     recurrent = f"{SCOPE}convLSTM/LSTM_conv/weights" in checkpoint.entries
@@ -99,7 +99,7 @@ def recognise_graph(checkpoint: TensorFlowCheckpoint) -> str:
 
 
 def _refuse_surplus(checkpoint: TensorFlowCheckpoint, scopes: set[str]) -> None:
-    """Refuse layers that the network lacks; other variables are the optimiser's."""
+    """Refuse layers that the network does not have; other variables belong to the optimiser."""
     for name in sorted(checkpoint.entries):
         scope, _, kind = name.rpartition("/")
         if name.startswith(SCOPE) and kind in ("weights", "biases") and scope not in scopes:

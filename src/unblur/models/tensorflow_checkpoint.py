@@ -29,16 +29,16 @@ Fields: TypeAlias = dict[int, list[int | bytes]]
 FOOTER_BYTES = 48
 TABLE_MAGIC = 0xDB4775248B80FB57
 BLOCK_TRAILER_BYTES = 5
-"""After each block: how it is compressed, and a checksum."""
+"""Bytes after each block: its compression, and a checksum."""
 LARGEST_INDEX_BYTES = 64 << 20
-"""No index of a network comes near this; a larger file is not read."""
+"""Largest index to read; a network's index is much smaller."""
 FLOAT32 = 1
-"""``DT_FLOAT`` of TensorFlow's ``types.proto``; the only type a network's variables have."""
+"""``DT_FLOAT`` of TensorFlow's ``types.proto``: the type of all variables of a network."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Type and place of a variable: the fields of ``BundleEntryProto`` that are used."""
+    """Type and position of a variable: the used fields of ``BundleEntryProto``."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -79,7 +79,7 @@ class TensorFlowCheckpoint:
         """Read one float32 variable.
 
         Raises:
-            WeightsError: If it is missing, damaged, or of another type.
+            WeightsError: If the variable is missing, damaged, or of another type.
         """
         entry = self.entries.get(name)
         if entry is None:
@@ -98,7 +98,7 @@ class TensorFlowCheckpoint:
                 raise ValueError(f"the checksum of {name} is wrong: the file is damaged")
         try:
             return np.frombuffer(data, "<f4").reshape(entry.shape).astype(np.float32)
-        except ValueError as error:  # more dimensions, or longer ones, than there can be
+        except ValueError as error:  # too many dimensions, or too large ones
             raise WeightsError(f"{self._index}: {name} has an impossible shape") from error
 
 
@@ -117,7 +117,7 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     for _, handle in _read_block(data, *_read_handle(footer, position)[:2]):
         offset, size, _ = _read_handle(handle, 0)
         unread -= size
-        if unread < 0:  # else a small file could keep the reader busy for days
+        if unread < 0:  # a small file could otherwise keep the reader busy for days
             raise ValueError("its blocks overlap")
         yield from _read_block(data, offset, size)
 
@@ -148,7 +148,7 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
 
 
 def _read_handle(data: bytes, position: int) -> tuple[int, int, int]:
-    """Return the offset and the size of a block, and where its handle ends."""
+    """Return the offset and size of a block, and the end of its handle."""
     offset, position = _read_varint(data, position)
     return offset, *_read_varint(data, position)
 
@@ -165,7 +165,7 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _masked_crc32c(data: bytes) -> int:
-    """CRC-32C as LevelDB stores it: rotated right by 15 bits, plus a constant."""
+    """Return a CRC-32C as LevelDB stores it: rotated right by 15 bits, plus a constant."""
     crc: int = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -201,7 +201,7 @@ def read_fields(message: bytes) -> Fields:
 
 
 def _number(fields: Fields, number: int) -> int:
-    """Return a scalar field; protocol buffers leave zeros out."""
+    """Return a scalar field, or 0 if it is missing: protocol buffers do not store zeros."""
     value = fields.get(number, [0])[-1]
     return value if isinstance(value, int) else int.from_bytes(value, "little")
 

@@ -1,6 +1,6 @@
-"""The remembered results of devices' self-tests: one small file in the cache folder.
+"""Remember the results of self-tests of devices, in one small file in the cache folder.
 
-It may be deleted at any time; then devices are tested again.
+The file may be deleted at any time; then devices are tested again.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from unblur.network.self_test import PRECISIONS, Verdict
 from unblur.storage.drafts import FileDraft, make_folder
 
 MOST_VERDICTS = 100
-"""Older ones are forgotten: each version of PyTorch or of a driver adds some."""
+"""Number of verdicts to keep, the newest: each version of PyTorch or of a driver adds some."""
 
 
 class VerdictFile:
-    """Verdicts by key; see `unblur.network.checked_devices.Verdicts`.
+    """A file of verdicts by key; see `unblur.network.checked_devices.Verdicts`.
 
-    A file that is damaged counts as empty. If it cannot be written, nothing is remembered.
+    A damaged file counts as empty. If the file cannot be written, nothing is remembered.
 
     Args:
-        path: The file; by default the user's.
+        path: Path of the file; by default the user's.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -37,7 +37,7 @@ class VerdictFile:
         return _verdict(self._read().get(key))
 
     def put(self, key: str, verdict: Verdict) -> None:
-        """Remember a verdict, or forget an older one if the new one does not last."""
+        """Store a verdict; if it is only temporary, delete the older one instead."""
         if NO_HOME in self._path.parents:
             return
         verdicts = self._read()
@@ -62,12 +62,12 @@ class VerdictFile:
 
 
 def _verdict(values: object) -> Verdict | None:
-    """Return a verdict from the file; ``None`` if it is none."""
+    """Return a verdict from its stored fields; ``None`` if they are damaged."""
     if not isinstance(values, dict):
         return None
     try:
         verdict = Verdict(**values)
-    except TypeError:  # other fields
+    except TypeError:  # unknown or missing fields
         return None
     texts = verdict.precision, verdict.problem, verdict.reason
     is_valid = all(isinstance(text, str) for text in texts) and verdict.precision in PRECISIONS

@@ -1,4 +1,4 @@
-"""Weights files: safetensors with the network's configuration and a checksum in the header.
+"""Read and write weights files: safetensors with configuration and checksum in the header.
 
 https://huggingface.co/docs/safetensors/index#format
 """
@@ -25,20 +25,20 @@ CONFIG_KEY = "unblur.config"
 CHECKSUM_KEY = "unblur.sha256"
 """Header entry with the sha256 of the rest of the file; see `_checksum`."""
 SOURCE_KEY, SOURCE_CHECKSUM_KEY = "unblur.source", "unblur.source-sha256"
-"""Header entries with the name and the sha256 of the file that the weights were read from."""
+"""Header entries: name and sha256 of the file from which the weights were imported."""
 
 LARGEST_FILE_BYTES = 1 << 30
-"""Larger files are not read; networks are much smaller."""
+"""Largest file to read, in bytes; networks are much smaller."""
 LENGTH_BYTES = 8
-"""Bytes at the start of a file, which hold the length of its header."""
+"""Number of bytes at the start of a file that contain the length of its header."""
 LARGEST_HEADER_BYTES = 16 << 20
 NOTES = "__metadata__"
-"""The part of the header with entries of the writer's own."""
+"""Part of the header for the writer's own entries."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file, read and hashed once in a run."""
+    """The content of a weights file, read and hashed once in a run."""
 
     path: Path
     data: bytes = field(repr=False)
@@ -49,14 +49,14 @@ class Weights:
 
 
 def open_model(model: str) -> Weights:
-    """Read the weights of a model's name, or of a path.
+    """Read the weights of a model, given by its name or by the path of its file.
 
     Embedded weights are compared with the hash in `unblur.models.catalog`. Other files
     contain a checksum, which `load_network` compares.
 
     Raises:
-        WeightsError: If there is no such model or file, it cannot be read, or it is
-            embedded and not the file of this version.
+        WeightsError: If there is no such model or file, the file cannot be read, or embedded
+            weights are not those of this version.
     """
     path, known = find_weights(model), MODELS.get(model)
     with errors_as_weights_errors(path):
@@ -110,17 +110,17 @@ def read_notes(path: Path) -> dict[str, str]:
 
 
 def decode_network(data: bytes, is_verified: bool = False) -> SRN:
-    """Build a network from the bytes of a weights file, in the type that these store.
+    """Build a network from the bytes of a weights file, in the stored type.
 
     Args:
         data: The content of the file.
-        is_verified: Whether it is known to be undamaged; its checksum is not compared then.
+        is_verified: Whether the file is known to be undamaged; then its checksum is not compared.
 
     Returns:
         The network, with its weights in the stored type.
 
     Raises:
-        ValueError: If they are damaged or do not fit.
+        ValueError: If the weights are damaged or do not fit the network.
     """
     header = _parse_header(data)
     notes = header[NOTES]
@@ -147,7 +147,7 @@ def decode_tensors(data: bytes) -> dict[str, torch.Tensor]:
 
     try:
         return safetensors.torch.load(data)
-    except (SafetensorError, KeyError) as error:  # a type that PyTorch does not have
+    except (SafetensorError, KeyError) as error:  # KeyError: a type that PyTorch does not have
         raise ValueError(f"cannot be read as safetensors ({error})") from error
 
 
@@ -155,7 +155,7 @@ def build_network(config: SRNConfig, tensors: dict[str, torch.Tensor]) -> SRN:
     """Build a network from its weights, without copying them.
 
     Raises:
-        ValueError: If the weights do not fit or are not finite; names the first problem.
+        ValueError: If weights do not fit or are not finite; names the first problem.
     """
     import torch
 
@@ -215,7 +215,7 @@ def encode_network(
 def _checksum(header: dict[str, Any], data: bytes) -> str:
     """Return the sha256 of the arrays and of the header without the checksum's own entry.
 
-    The header is serialised again, so the order of its entries and spaces do not matter.
+    The header is serialised again, so the order of its entries and its spaces do not matter.
     """
     notes = {key: value for key, value in header[NOTES].items() if key != CHECKSUM_KEY}
     digest = hashlib.sha256(json.dumps(header | {NOTES: notes}, sort_keys=True).encode())

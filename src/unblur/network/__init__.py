@@ -1,4 +1,4 @@
-"""The network: an array to a deblurred array. Bands, devices and memory belong to it.
+"""Deblur an array with the SRN network: bands of rows, devices and memory.
 
 Nothing here knows of files.
 """

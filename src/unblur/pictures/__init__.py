@@ -1,1 +1,1 @@
-"""Pictures of a photo before and after, for files, pages and terminals."""
+"""Draw a photo before and after, for files, pages and terminals, and describe its blur."""

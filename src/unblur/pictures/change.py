@@ -84,7 +84,7 @@ def measure_change(before: NDArray[Any], after: NDArray[Any]) -> Change:
 
 
 def _parts(rows: int, columns: int, most: int) -> Iterator[tuple[slice, slice]]:
-    """Divide a grid into whole rows, or pieces of one row, of at most so many places."""
+    """Divide a grid into groups of whole rows, or parts of one row, of at most ``most`` cells."""
     across = min(columns, most)
     down = most // across
     for top in range(0, rows, down):

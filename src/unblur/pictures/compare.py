@@ -1,4 +1,4 @@
-"""Before and after: two views of a photo, and the pictures that are drawn of them."""
+"""Draw a photo and its result side by side, and small pictures of them for pages."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from unblur.pictures.display import Area, Upright, make_views
 from unblur.score import blur_score
 
 SIDE_PX = 960
-"""Longest side of a photo in the comparison."""
+"""Longest side of a photo in the comparison, in pixels."""
 MAGNIFIED = 3
 """Magnification of the part that is drawn below the photos."""
 DETAIL_SHAPE = 4, 3
 DETAIL_PX = 192
-"""Width of the part in a page, pixel by pixel, unless its photos are smaller."""
+"""Width of the detail in a page, at full resolution; photos may be smaller."""
 
 GAP_PX, LABEL_PX, LABEL_WIDTH_PX, FONT_PX = 16, 40, 240, 22
 GROUND, INK, MARK = (24, 25, 27), (235, 236, 238), (255, 196, 0)
@@ -37,34 +37,34 @@ PICTURE_CODING = {"format": "WEBP", "quality": 60, "method": 4}
 
 @dataclass(frozen=True)
 class Pair:
-    """A photo and its result, to be looked at."""
+    """A photo and its result, ready to be drawn."""
 
     before: Upright
     after: Upright
     change: Change
 
     def strongest(self, width: int) -> Area:
-        """Return the part of this width, and of the usual shape, that changed most."""
+        """Return the part that changed most, of this width and the usual aspect ratio."""
         return self.change.strongest(width, max(1, width * DETAIL_SHAPE[1] // DETAIL_SHAPE[0]))
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Small pictures of a photo for a page, upright and coded as WebP, and facts on the change."""
+    """Small pictures of a photo for a page, upright, as WebP files, and facts on the change."""
 
     before: bytes
     after: bytes
     detail_before: bytes
-    """The part that changed most, pixel by pixel."""
+    """The part that changed most, at full resolution."""
     detail_after: bytes
     size: tuple[int, int]
     """Width and height of the upright photo."""
     focus: tuple[float, float]
-    """Where the middle of that part lies, as shares of the width and the height."""
+    """Centre of that part, as shares of the width and the height."""
     change: float
     """Mean difference of the result from the photo, from 0 to 1."""
     scores: tuple[float, float]
-    """The `unblur.score.blur_score` of both."""
+    """Blur scores before and after; see `unblur.score.blur_score`."""
 
     @property
     def coded(self) -> tuple[bytes, bytes, bytes, bytes]:
@@ -77,7 +77,7 @@ class Pictures:
 
 
 def make_pair(photo: Photo, pixels: NDArray[Any]) -> Pair:
-    """Put a photo beside its result, whose pixels have the same shape and type."""
+    """Pair a photo with its result, whose pixels have the same shape and type."""
     before, after = make_views(photo, pixels)
     return Pair(before, after, measure_change(before.pixels, after.pixels))
 
@@ -113,12 +113,12 @@ def draw_comparison(pair: Pair, side: int = SIDE_PX) -> Image.Image:
 
 
 def draw_coarsely(pair: Pair, side: int, height: int) -> Image.Image:
-    """Draw the part that changed most pixel by pixel, below the whole photo if there is room.
+    """Draw the part that changed most at full resolution, below the whole photo if there is room.
 
     Args:
-        pair: What to draw; before is on the left of after.
-        side: Largest width of each photo, in the few pixels that there are.
-        height: Largest height of all.
+        pair: The photo and its result; before is on the left.
+        side: Largest width of each photo in pixels.
+        height: Largest height of the picture in pixels.
     """
     area = pair.strongest(side)
     views = (pair.before, pair.after)
@@ -135,12 +135,12 @@ def draw_coarsely(pair: Pair, side: int, height: int) -> Image.Image:
 
 
 def code_comparison(pair: Pair) -> bytes:
-    """Draw a comparison, and code it as a PNG file."""
+    """Draw a comparison, and encode it as a PNG file."""
     return coded_png(draw_comparison(pair))
 
 
 def coded_png(picture: Image.Image) -> bytes:
-    """Code a picture as a PNG file."""
+    """Encode a picture as a PNG file."""
     return _code(picture, format="PNG")
 
 
@@ -170,13 +170,13 @@ def make_pictures(pair: Pair, side: int) -> Pictures:
 
 
 def code_thumbnail(header: bytes) -> bytes | None:
-    """Take the thumbnail out of a JPEG file, upright and coded as other small pictures are.
+    """Return the thumbnail in a JPEG file, upright, encoded like the other small pictures.
 
     Args:
-        header: Enough of the file's beginning to hold its EXIF block.
+        header: The beginning of the file, long enough to contain its EXIF block.
 
     Returns:
-        The picture, or ``None`` if there is none, or none that can be read.
+        The encoded picture, or ``None`` if there is no readable thumbnail.
     """
     exif = jpeg_markers.first_exif(header)
     place = find_thumbnail(exif)

@@ -1,7 +1,7 @@
-"""A photo as a viewer shows it: upright, in sRGB, 8 bits, on white paper.
+"""Draw a photo as a viewer shows it: upright, in sRGB, with 8 bits, on a white background.
 
-The network works on pixels as stored. The page of a run, comparisons and pictures
-in the terminal show them this way.
+The network works on pixels as stored. Reports, comparisons and pictures in the terminal show
+them as drawn here.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Area:
 
 @dataclass(frozen=True)
 class Upright:
-    """The upright photo; its arrays are the photo's own, turned without a copy."""
+    """The upright photo; its arrays are rotated views of the photo's arrays, not copies."""
 
     pixels: NDArray[Any]
-    """(H, W, 1 or 3) of 8 or 16 bits."""
+    """(H, W, 1 or 3), uint8 or uint16."""
     alpha: NDArray[Any] | None
-    """(H, W), or ``None`` if all is opaque."""
+    """(H, W), or ``None`` if the photo is opaque."""
     profile: bytes
     """ICC profile of the pixels; empty for sRGB."""
 
@@ -51,7 +51,7 @@ class Upright:
         return self.pixels.shape[1], self.pixels.shape[0]
 
     def fitted(self, width: int, height: int) -> Image.Image:
-        """Draw the whole photo in RGB, as large as fits but never enlarged."""
+        """Draw the whole photo in RGB, as large as fits, but never enlarged."""
         scale = min(1.0, width / self.size[0], height / self.size[1])
         size = max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale))
         factor = max(1, int(0.5 / scale))  # leaves at least two pixels for a finer filter
@@ -61,7 +61,7 @@ class Upright:
         return self._finished(image.resize(size, Image.Resampling.LANCZOS), alpha)
 
     def part(self, area: Area) -> Image.Image:
-        """Draw a part of the photo in RGB, pixel by pixel."""
+        """Draw a part of the photo in RGB at full resolution."""
         rows = slice(area.top, area.top + area.height)
         columns = slice(area.left, area.left + area.width)
         alpha = None
@@ -77,7 +77,12 @@ class Upright:
 
 
 def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[Upright, Upright]:
-    """Return the photo before and after, whose pixels have the same shape and type."""
+    """Return the upright photo before and after.
+
+    Args:
+        photo: The photo.
+        pixels: Pixels of its result, of the same shape and type.
+    """
     metadata = metadata_of(photo)
     alpha = None if photo.opacity is None else upright(photo, metadata, photo.opacity)
     before, after = (
@@ -88,7 +93,7 @@ def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[Upright, Upright]:
 
 
 def blended_part(before: Upright, after: Upright, area: Area, strength: float) -> Image.Image:
-    """Draw a part of a photo as ``--strength`` would make it, pixel by pixel.
+    """Draw a part of a photo at full resolution, with the change that ``--strength`` applies.
 
     Samples are blended as stored, before their colours are converted.
 

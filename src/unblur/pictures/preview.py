@@ -1,4 +1,4 @@
-"""A photo before and after, drawn as a terminal can show it.
+"""Draw a photo before and after in a form that a terminal can show.
 
 kitty's protocol is described under "Kitty graphics protocol", sixel in DEC's VT330/VT340
 Programmer Reference, chapter 14.
@@ -34,13 +34,13 @@ class Preview:
     """A picture for a terminal."""
 
     code: str
-    """Bytes for the terminal; empty if it cannot show pictures."""
+    """Text for the terminal; empty if it cannot show pictures."""
     blocks: Image.Image | None = None
     """The picture to draw with characters instead."""
 
 
 def draw_preview(pair: Pair, screen: Screen) -> Preview:
-    """Draw a photo before and after, as large as is sensible."""
+    """Draw a photo before and after, in a size that fits the terminal."""
     columns = min(screen.columns, WIDEST_COLUMNS)
     if screen.way is Way.BLOCKS:
         height = int(2 * screen.rows * SHARE_OF_ROWS)
@@ -53,7 +53,7 @@ def draw_preview(pair: Pair, screen: Screen) -> Preview:
 
 
 def to_kitty(picture: Image.Image) -> str:
-    """Code a picture in kitty's graphics protocol, as PNG in chunks ("Remote client")."""
+    """Encode a picture in kitty's graphics protocol, as PNG in chunks ("Remote client")."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     data = base64.b64encode(buffer.getvalue()).decode()
@@ -67,7 +67,7 @@ def to_kitty(picture: Image.Image) -> str:
 
 
 def to_sixel(picture: Image.Image) -> str:
-    """Code a picture as sixels: six rows at a time, one colour after the other."""
+    """Encode a picture as sixels: six rows at a time, one colour after the other."""
     indexed = picture.convert("RGB").quantize(SIXEL_COLORS, dither=Image.Dither.FLOYDSTEINBERG)
     palette = np.array(indexed.getpalette(), int).reshape(-1, 3)
     pixels = np.asarray(indexed)
@@ -87,7 +87,7 @@ def to_sixel(picture: Image.Image) -> str:
 
 
 def _repeated(sixels: NDArray[np.uint8]) -> str:
-    """Write a line of sixels, with repetitions counted."""
+    """Return a line of sixels as text, with run-length encoding."""
     text = (sixels + SIXEL_ZERO).tobytes().decode()
     return REPETITION.sub(lambda match: f"!{len(match[0])}{match[1]}", text)
 
@@ -96,7 +96,7 @@ Color = tuple[int, int, int]
 
 
 def half_blocks(picture: Image.Image) -> Iterator[Iterator[tuple[Color, Color]]]:
-    """Yield lines of characters, each the colours of its upper and of its lower half."""
+    """Yield lines of characters, each as the colours of its upper and lower half."""
     pixels = np.asarray(picture.convert("RGB"))
     for top in range(0, len(pixels) - 1, 2):
         upper, lower = pixels[top].tolist(), pixels[top + 1].tolist()

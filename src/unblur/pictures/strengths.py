@@ -1,4 +1,4 @@
-"""The strip of strengths: one part of a photo with more and more of the change."""
+"""Draw one part of a photo at several strengths, side by side."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from unblur.pictures.compare import FONT_PX, GAP_PX, GROUND, INK, LABEL_PX, Pair
 from unblur.pictures.display import blended_part
 
 STRENGTHS = 0.0, 0.25, 0.5, 0.75, 1.0
-"""Those of the strip; each is a value for ``--strength``."""
+"""Strengths to show, as values of ``--strength``."""
 PART_PX = 360, 480
-"""Largest width and height of a part: five beside each other fill a screen of 1920 pixels."""
+"""Largest width and height of a part: five side by side fill a screen of 1920 pixels."""
 LEAST_COLUMN_PX = 210
-"""Width of a column in which each label has room, for photos that are narrower."""
+"""Smallest width of a column, so that its label fits above a narrow photo."""
 
 
 def draw_strengths(pair: Pair) -> Image.Image:
-    """Draw the part that changed most, pixel by pixel, once for each of `STRENGTHS`.
+    """Draw the part that changed most at full resolution, once for each of `STRENGTHS`.
 
     Args:
         pair: The photo, and its result of strength 1.
@@ -40,5 +40,5 @@ def label_of(strength: float) -> str:
 
 
 def code_strengths(pair: Pair) -> bytes:
-    """Draw a strip of strengths, and code it as a PNG file."""
+    """Draw a part at several strengths, and encode the picture as a PNG file."""
     return coded_png(draw_strengths(pair))

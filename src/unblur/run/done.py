@@ -1,8 +1,8 @@
 """Find out from the record whether a photo is done, or is itself a result.
 
-A file with the recorded path, size and time stamp is recognised without reading it. Only if these
-do not match, and the file may still be a result, it is read and recognised by its content. Its
-new path is then recorded, so that the next run need not read it.
+A file with the recorded path, size and time stamp is recognised without reading it. If these do not
+match, but the file may be a result, it is read and recognised by its content. Then its new path is
+recorded, so that the next run need not read it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unblur.errors import PhotoError
-from unblur.run.content import read_content
+from unblur.run.hashes import read_content
 from unblur.run.history import History, Record, key_of, pixels_in, whole_in
 from unblur.run.marks import read_mark
 from unblur.storage import objects
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unblur.run.jobs import Job
 
     Look = Callable[[Place], FileState | None]
-    """Returns the state of a file or object; ``None`` if there is none."""
+    """Returns the state of a file or object; ``None`` if it does not exist."""
 
 ALREADY_DONE = "already done"
 IS_RESULT = "is itself a result of unblur; --overwrite deblurs it once more"
@@ -36,14 +36,14 @@ IS_RESULT = "is itself a result of unblur; --overwrite deblurs it once more"
 
 @dataclass
 class KnownResults:
-    """Answers from the record, and from the content of files, which are results of which photos.
+    """Finds out which files are results of which photos, from the record and the files' content.
 
     Args:
         history: The record of results.
         settings: See `unblur.run.runner.Session`.
         look: Returns the state of a file or object.
         reads: Whether files may be read, to recognise them by their content.
-        most: Largest file to read, in bytes; ``None`` is any.
+        most: Largest file to read, in bytes; ``None``: any size.
     """
 
     history: History
@@ -52,10 +52,10 @@ class KnownResults:
     reads: bool = True
     most: int | None = None
     _read: dict[Path, tuple[FileState, list[Record]]] = field(default_factory=dict, repr=False)
-    """Files that were read: the state of each, and the records of its pixels."""
+    """Files that were read, each with its state and the records with its pixels."""
 
     def is_done(self, job: Job, options: Options) -> bool:
-        """Tell whether an earlier run has done all of a job."""
+        """Return whether an earlier run has done all of a job."""
         if job.source is None or job.target is None:
             return False
         if options.in_place:
@@ -76,7 +76,7 @@ class KnownResults:
         return self.history.format_of(photo, state, is_result=options.in_place)
 
     def is_ours(self, target: Place, source: Place | None) -> bool:
-        """Tell whether a file is a result of a photo, which a newer result may replace."""
+        """Return whether a file is a result of a photo, so that a newer result may replace it."""
         if source is None:
             return False
         return any(
@@ -85,7 +85,7 @@ class KnownResults:
         )
 
     def is_result(self, photo: Place) -> bool:
-        """Tell whether a photo is itself the result of another photo."""
+        """Return whether a photo is itself the result of another photo."""
         for record in self._results_at(photo):
             if record.is_changed:
                 self._learn(record)
@@ -93,11 +93,11 @@ class KnownResults:
         return False
 
     def recognise(self, photo: Place, state: FileState, options: Options) -> str | None:
-        """Return why to skip a photo that is a result by its content; ``None`` if it is none.
+        """Return why to skip a photo whose content is that of a result; ``None`` if it is not.
 
         Args:
             photo: The photo.
-            state: Its state, with its content.
+            state: The photo's state, with the hashes of its content.
             options: The user's options.
         """
         if options.on_existing == "overwrite" and not options.in_place:
@@ -116,7 +116,7 @@ class KnownResults:
         return False
 
     def _is_made_of(self, source: Place, target: Place, settings: str, is_thorough: bool) -> bool:
-        """Tell whether a file is a result of the unchanged photo, made with the same settings."""
+        """Return whether a file is a result of the unchanged photo, made with the same settings."""
         for record in self._same_at(target, is_thorough):
             if record.settings != settings:
                 continue
@@ -131,13 +131,13 @@ class KnownResults:
         return False
 
     def _is_same_photo(self, source: Place, record: Record) -> bool:
-        """Tell whether a photo has the pixels from which a result was made."""
+        """Return whether a photo has the pixels from which a result was made."""
         if not pixels_in(record.before) or not self._may_read(source):
             return False
         return pixels_in(self._look_inside(_path(source))[0]) == pixels_in(record.before)
 
     def _results_at(self, place: Place, is_thorough: bool = False) -> list[Record]:
-        """Return the records of the results that a file or object certainly is; see `_same_at`."""
+        """Return the records of a file or object that is certainly a result; see `_same_at`."""
         same = self._same_at(place, is_thorough)
         return [r for r in same if r.is_recorded or _is_certain(r, self._read[_path(place)][0])]
 
@@ -146,12 +146,12 @@ class KnownResults:
 
         Args:
             place: The file or object.
-            is_thorough: Whether to read a file even without a sign that it may be a result.
+            is_thorough: Whether to read a file even if nothing suggests that it is a result.
         """
         state = self.look(place)
         record = self.history.at(place, state) if state else None
         if record and record.before == record.after and not isinstance(place, Url):
-            record = None  # size and time are those of its photo, which may have been restored
+            record = None  # the photo has the same size and time, and may have been restored
         if record and (pixels_in(record.after) or not self._may_read(place)):
             return [record]
         if state is None or not self._may_read(place):
@@ -163,7 +163,7 @@ class KnownResults:
         return []
 
     def _look_inside(self, path: Path) -> tuple[FileState, list[Record]]:
-        """Read a file, once; return its state with its content, and the records of its pixels."""
+        """Read a file once; return its state with hashes, and the records with its pixels."""
         if path not in self._read:
             try:
                 state, attributes = read_content(path, self.most)
@@ -176,7 +176,7 @@ class KnownResults:
         return self._read[path]
 
     def _known(self, place: Place, state: FileState) -> list[Record]:
-        """Return the records of results with the same pixels, changed to this place."""
+        """Return the records of results with the same pixels, updated to this place."""
         same = self.history.with_pixels(pixels_in(state))
         return [
             replace(record, target=place, after=replace(state, content=record.after.content))
@@ -189,16 +189,16 @@ class KnownResults:
             self.history.learn(record)
 
     def _may_read(self, place: Place) -> bool:
-        return self.reads and not isinstance(place, Url)  # reading an object means a download
+        return self.reads and not isinstance(place, Url)  # an object would have to be downloaded
 
 
 def is_marked(photo: Path, state: FileState, mark: bytes) -> bool:
-    """Tell whether a photo is a result of ``--in-place`` by its mark.
+    """Return whether a mark shows that a photo is a result of ``--in-place``.
 
     Args:
         photo: The photo.
-        state: Its state, with its content.
-        mark: Its mark; empty if there is none.
+        state: The photo's state, with the hashes of its content.
+        mark: The photo's mark; empty if it has none.
     """
     record = read_mark(mark, photo, state)
     return record is not None and _is_certain(record, state)
@@ -210,7 +210,7 @@ def _path(place: Place) -> Path:
 
 
 def _is_certain(record: Record, state: FileState) -> bool:
-    """Tell whether a file with the pixels of a result is that result.
+    """Return whether a file with the pixels of a result is that result.
 
     If deblurring did not change the pixels, the file may also be the photo or a copy of it.
 

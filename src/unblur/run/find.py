@@ -1,4 +1,4 @@
-"""Find photos: files and objects that the user names, and photos below folders."""
+"""Find photos: files and objects that the user names, and photos in folders and subfolders."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from unblur.words import describe_os_error
 
 BACKUP = "a backup"
 _OTHERS_BACKUP = re.compile(r"\.\w+(_original|~|\.bak)$", re.IGNORECASE)
-"""Endings of the backups that ExifTool and editors make."""
+"""Extensions of backups that ExifTool and editors write."""
 NO_PHOTO = "not a photo that can be processed"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file, folder or object that was found: a photo to try, or one with a reason against it."""
+    """A file, folder or object that was found: a photo to try, or something to skip."""
 
     place: Place
     below: PurePath
     """Path relative to the folder that the user named."""
     problem: str | None = None
-    """Why it cannot be processed."""
+    """Why the photo cannot be processed."""
     passed_over: str | None = None
-    """Why it is passed over."""
+    """Why it is skipped."""
     form: Format | None = None
     """Format by its first bytes; ``None`` if they were not read."""
 
@@ -80,7 +80,7 @@ def find(
 
 
 def is_folder_at(named: Place) -> bool:
-    """Tell whether a place is a folder.
+    """Return whether a place is a folder.
 
     Raises:
         PhotoError: If a store does not answer.
@@ -91,15 +91,15 @@ def is_folder_at(named: Place) -> bool:
 def format_of(photo: Place) -> Format | None:
     """Return the format of a photo by its first bytes.
 
-    For an object the ending of its name counts, because a request for each object
-    would take too long. Its content is checked when it is read.
+    An object's format is taken from the extension of its name, because a request for each object
+    would take too long. The content is checked when the object is read.
     """
     if isinstance(photo, Url) and (form := format_by_suffix(photo.suffix)):
         return form
     try:
         return identify(_read_header(photo) or b"")
     except PhotoError:
-        return None  # reading the photo will report it
+        return None  # reading the photo will report the error
 
 
 def _read_header(photo: Place) -> bytes | None:
@@ -122,7 +122,7 @@ class _Entry:
 
 
 def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Iterator[Found]:
-    """Yield the files below a folder, sorted, and folders that are not entered."""
+    """Yield the files below a folder, sorted, and the folders that are not searched."""
     # A stack of listings: folders may be nested deeper than Python can recurse.
     stack: list[Iterator[_Entry]] = [iter([_Entry(top, PurePath(), is_folder=True, status=None)])]
     while stack:
@@ -150,7 +150,7 @@ def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Itera
 def _to_entry(folder: _Entry, listed: os.DirEntry[str]) -> _Entry:
     try:
         is_folder = listed.is_dir()
-    except OSError:  # such as of links in a circle
+    except OSError:  # such as a loop of links
         is_folder = False
     path = folder.path / listed.name
     status = status_in_listing(listed, unlimited(path))
@@ -187,7 +187,7 @@ def _look_at_file(entry: _Entry, options: Options, known_format: KnownFormat) ->
         return Found(path, below, form=known)
     header = _read_header(path)
     form = identify(header or b"")
-    # An unreadable file with the ending of a photo is tried, so that its error is reported.
+    # An unreadable file with the extension of a photo is tried, so that its error is reported.
     may_be_photo = form or (header is None and format_by_suffix(path.suffix))
     return Found(path, below, passed_over=None if may_be_photo else NO_PHOTO, form=form)
 
@@ -254,7 +254,7 @@ def _folders_left_alone(urls: list[Url], top: Url) -> dict[str, str]:
         name = folder.rpartition("/")[2]
         tag = None
         if CACHE_TAG in inside:
-            with contextlib.suppress(PhotoError):  # one that cannot be read proves nothing
+            with contextlib.suppress(PhotoError):  # an unreadable tag is ignored
                 tag = _read_header(Url(top.scheme, f"{top.path}/{folder}/{CACHE_TAG}"))
         if reason := reason_by_name(name) or reason_by_content(name, inside, tag):
             reasons[folder] = reason
@@ -275,12 +275,12 @@ def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | N
 
 
 def _leads_out(key: str) -> bool:
-    """Tell whether a key, used as a relative path, could lead out of a folder."""
+    """Return whether a key, used as a relative path, could lead out of a folder."""
     return ".." in re.split(r"[/\\]", key) or (os.name == "nt" and ":" in key)
 
 
 def is_same(first: Place, second: Place) -> bool:
-    """Tell whether two places are one file or object."""
+    """Return whether two places name the same file or object."""
     if isinstance(first, Url) or isinstance(second, Url):
         return first == second
     try:

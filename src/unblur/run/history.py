@@ -1,7 +1,7 @@
-"""The record of results: from which photo and with which settings each was made, and its places.
+"""The record of results: the photo and the settings of each result, and its paths.
 
-A result is recognised by its path, size and time stamp, without reading it, or at any place by the
-hash of its coded pixels; see `unblur.run.content`. The record is one SQLite file in the user's data
+A result is recognised by its path, size and time stamp, without reading it, or at any path by the
+hash of its coded pixels; see `unblur.run.hashes`. The record is one SQLite file in the user's data
 folder. Several runs and several machines may share it.
 """
 
@@ -18,27 +18,27 @@ from typing import TypeVar
 from unblur.config import NO_HOME
 from unblur.formats.photo import Format
 from unblur.run import history_tables as tables
-from unblur.run.content import format_of_hash
+from unblur.run.hashes import format_of_hash
 from unblur.storage import objects
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Content, FileState, Place, Url
 
 IN_MEMORY = Path(":memory:")
-"""Path of a history that is empty at first and is never written to disk."""
+"""Path of a history that starts empty and is never written to disk."""
 WAIT_SECONDS = 60.0
-"""Longest wait for another run that is writing."""
+"""Longest wait for another run that is writing, in seconds."""
 LEARNED_AT_ONCE = 1000
-"""Results with new places that are written in one transaction, since each waits for the disk."""
+"""Moved results to write in one transaction, because each transaction waits for the disk."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Record:
-    """A result, its photo, and the settings."""
+    """A result, its photo, and the settings that it was made with."""
 
     source: Place | str
-    """The photo; or its key, if this comes from the database; empty if it is not known."""
+    """The photo, or its key if the record comes from the database; empty if unknown."""
     before: FileState
     """State of the photo."""
     target: Place | str
@@ -55,7 +55,7 @@ class Record:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether this comes unchanged from the database."""
+        """Whether the record comes unchanged from the database."""
         return isinstance(self.source, str) and isinstance(self.target, str)
 
     @property
@@ -104,8 +104,8 @@ class History:
     """The record of results; safe to use from several threads.
 
     Args:
-        path: The SQLite file, created when missing. If it cannot be used, nothing
-            is known, nothing is recorded, and `problem` tells why.
+        path: The SQLite file, created if it is missing. If it cannot be used, the history is
+            empty, nothing is recorded, and `problem` has the reason.
     """
 
     def __init__(self, path: Path) -> None:
@@ -150,7 +150,7 @@ class History:
         return self._select(tables.WITH_PIXELS, (pixels,)) if pixels else []
 
     def may_hold(self, place: Place, size: int) -> bool:
-        """Tell whether the record has a result of this place or of this size in bytes."""
+        """Return whether the record has a result at this place, or of this size in bytes."""
         return bool(self._select(tables.LIKE, (key_of(place), size)))
 
     @property
@@ -164,7 +164,7 @@ class History:
         Args:
             photo: The photo.
             state: Its present state.
-            is_result: Whether to look for results at its place, instead of results made from it.
+            is_result: Whether to look for results at this place instead of results made from it.
         """
         query = tables.AT if is_result else tables.MADE_OF
         for record in self._select(query, (key_of(photo), state.size, str(state.mark))):
@@ -174,9 +174,9 @@ class History:
     def record(self, *records: Record) -> None:
         """Write results to the record in one transaction, just before they are published.
 
-        After a crash in between, the record has a file that does not exist, which is harmless.
-        The other order could leave a result that is not in the record. An object gets its
-        version only when it is published, so it is recorded twice, first by its checksum.
+        After a crash in between, the record contains a file that does not exist, which is harmless.
+        In the other order, a crash could leave a result that is not in the record. An object gets
+        its version only when it is published, so it is recorded twice, first by its checksum.
         """
         learned, self._learned = self._learned, []
         rows = [record.to_row() for record in (*learned, *records)]
@@ -184,13 +184,13 @@ class History:
             self._do(lambda database: tables.insert(database, rows))
 
     def learn(self, record: Record) -> None:
-        """Record a result that was found with another name or time stamp; written later."""
+        """Record a result that was found with a new name or time stamp; it is written later."""
         self._learned.append(record)
         if len(self._learned) >= LEARNED_AT_ONCE:
             self.record()
 
     def forget(self, place: Place) -> None:
-        """Remove a place from the record; results with other places stay known by them."""
+        """Remove a place from the record; a result that has other places stays known there."""
         self._do(lambda database: tables.forget(database, key_of(place)))
 
     def _select(self, query: str, values: tuple[str | int, ...]) -> list[Record]:
@@ -200,7 +200,7 @@ class History:
         return self._do(select) or []
 
     def _do(self, act: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Act in one transaction; after an error return ``None``, and keep the first one's text."""
+        """Act in one transaction; after an error return ``None``, and keep the first message."""
         if self._database is None:
             return None
         try:
@@ -232,9 +232,9 @@ class History:
 
 
 def key_of(place: Place | str) -> str:
-    """Return the text that stands for a place in the database.
+    """Return the text for a place in the database.
 
-    Lone surrogates, which stand for odd bytes in names, are escaped: SQLite refuses them.
+    Lone surrogates, which represent bytes that are not UTF-8, are escaped: SQLite refuses them.
     """
     if isinstance(place, str):
         return place

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 VERSION = 1
 VERSIONS = 3
-"""Results to keep per place: the present one, and later ones if a run is killed before it
-replaces that."""
+"""Results to keep per place: the present one, and later ones that killed runs recorded but did not
+publish."""
 COPIES = 16
 """Places to keep per result, such as the paths of one folder on several machines."""
 
@@ -56,10 +56,10 @@ def prepare(database: sqlite3.Connection) -> None:
     """Create the table in a new file, which must be writable.
 
     Raises:
-        sqlite3.Error: If the file is none of SQLite's, of another program or a newer version, or
-            cannot be written.
+        sqlite3.Error: If the file is not an SQLite file, belongs to another program or a newer
+            version, or cannot be written.
     """
-    database.execute("BEGIN IMMEDIATE")  # fails if nothing can be written
+    database.execute("BEGIN IMMEDIATE")  # fails if the file cannot be written
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise sqlite3.OperationalError("written by a newer version of unblur")
@@ -72,12 +72,12 @@ def prepare(database: sqlite3.Connection) -> None:
 
 
 def insert(database: sqlite3.Connection, rows: Sequence[Mapping[str, str | int]]) -> None:
-    """Write rows, and remove those that they replace."""
+    """Write rows, and delete the rows that they replace."""
     for statement in (_FORGET_UNREAD, _INSERT, _FORGET_VERSIONS, _FORGET_COPIES):
         database.executemany(statement, rows)
 
 
 def forget(database: sqlite3.Connection, target: str) -> None:
-    """Remove a place from rows, and delete rows with unknown or unchanged pixels."""
+    """Remove a place from its rows; delete the rows with unknown or unchanged pixels."""
     for statement in _FORGET:
         database.execute(statement, (target,))

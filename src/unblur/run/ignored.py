@@ -1,6 +1,6 @@
-"""Rules for files and folders that a search passes over, by their names or their content.
+"""Rules for files and folders that a search skips, by their names or their content.
 
-A folder that the user names is always entered.
+A folder that the user names is always searched.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import PurePath
 
 CACHE_TAG = "CACHEDIR.TAG"
 CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
-"""Begins a valid tag (B. Ford, Cache Directory Tagging Specification, version 0.6)."""
+"""First bytes of a valid tag (B. Ford, Cache Directory Tagging Specification, version 0.6)."""
 NO_MEDIA = ".nomedia"
-"""Name of the file by which Android's apps keep a folder out of galleries."""
+"""Name of the file that hides a folder from galleries on Android."""
 
 _PACKAGES = {
     "a library of Apple Photos": ".photoslibrary",
@@ -33,24 +33,24 @@ _PACKAGES = {
     "a virtual machine or a disk image": ".backupbundle .pvm .sparsebundle .utm .vmwarevm",
     "a program": ".app .appex .bundle .framework .kext .lrplugin .plugin .xcassets",
 }
-"""Endings of folder names, by the kind of folder. macOS shows most of these as one file."""
+"""Extensions of folder names, by the kind of folder. macOS shows most of these as one file."""
 _DAMAGED = "remains of a damaged file system"
 _NAMES = {
-    "a library of iPhoto": ["iphoto library"],  # before 2011 it had no ending
+    "a library of iPhoto": ["iphoto library"],  # without an extension before 2011
     "a library of Photo Booth": ["photo booth library"],
     "thumbnails for an iPod": ["ipod photo cache"],
     "a bin": ["$recycle.bin", "recycle.bin", "recycle bin", "recycled", "recycler"],
     "a bin of the system": ["trash", "trashbox", "network recycle bin", "network trash folder"],
     "a bin or old versions of Nextcloud": ["files_trashbin", "files_versions"],
     "backups of Time Machine": ["backups.backupdb"],
-    "snapshots": ["~snapshot"],  # of NetApp's storage, as Windows sees them
+    "snapshots": ["~snapshot"],  # of NetApp's storage, on Windows
     "a system folder": ["system volume information", "temporary items", "$sysreset", "$winreagent"],
     "files that macOS adds to archives": ["__macosx"],
     _DAMAGED: ["lost+found", "lost.dir"],
 }
 """Names of folders in lower case, by the kind of folder."""
 _CHECKED = re.compile(r"found\.\d{3}")
-"""Names, in lower case, of the folders where Windows puts fragments found by a disk check."""
+"""Names, in lower case, of folders with fragments that a disk check of Windows found."""
 _ON_STORAGE = "thumbnails, a bin or snapshots of network storage"
 _STORAGE_MARKS = ("@", "#")
 """First characters of system folders on network storage by Synology, QNAP and others, such as
@@ -75,16 +75,16 @@ _ENDINGS = {
     "programs and their parts": ".apk .bat .c .cpp .css .dll .dylib .exe .go .h .ini .java .js "
     ".lnk .msi .php .ps1 .py .rs .sh .so .toml .url",
 }
-"""Endings of files that are never photos, by the kind of file."""
+"""Extensions of files that are never photos, by the kind of file."""
 NEVER_PHOTOS = frozenset(ending for text in _ENDINGS.values() for ending in text.split())
 
 IN_THE_CLOUD = "its content is in the cloud only, and is not downloaded"
 CLOUD_ENDINGS = (".icloud", ".nextcloud", ".owncloud")
-"""Endings that sync programs add to the name of a placeholder for a file in the cloud."""
+"""Extensions that sync programs add to the name of a placeholder for a file in the cloud."""
 
 
 def reason_by_name(folder: str) -> str | None:
-    """Return why a folder with this name is passed over; ``None`` if it is entered."""
+    """Return why a folder with this name is skipped; ``None`` if it is searched."""
     name = folder.lower()
     if name.startswith(_STORAGE_MARKS):
         return _ON_STORAGE
@@ -94,7 +94,7 @@ def reason_by_name(folder: str) -> str | None:
 
 
 def reason_by_content(folder: str, names: Iterable[str], cache_tag: bytes | None) -> str | None:
-    """Return why a folder with this content is passed over; ``None`` if it is searched.
+    """Return why a folder with this content is skipped; ``None`` if it is searched.
 
     Args:
         folder: Name of the folder.
@@ -112,16 +112,16 @@ def reason_by_content(folder: str, names: Iterable[str], cache_tag: bytes | None
 
 
 def cannot_be_photo(file: str) -> bool:
-    """Tell whether a file's ending rules out a photo.
+    """Return whether a file cannot be a photo, by its extension.
 
-    Other endings decide nothing: photos are recognised by their content.
+    Files with other extensions may be photos: photos are recognised by their content.
     """
     _, dot, ending = file.lower().rpartition(".")
     return dot + ending in NEVER_PHOTOS
 
 
 def stands_for_file(name: str) -> str | None:
-    """Return the name of the file in the cloud, if this name is that of its placeholder.
+    """Return the name of a file in the cloud, if the given name is that of its placeholder.
 
     macOS before version 14 wrote ``.photo.jpg.icloud`` for ``photo.jpg``.
     """

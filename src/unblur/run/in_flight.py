@@ -1,8 +1,8 @@
-"""Photos in flight: how many are decoded, deblurred and written at the same time.
+"""Limit how many photos are decoded, deblurred and written at the same time.
 
-The number of threads is one bound, free memory is the other. A decoder asks for memory as soon as
-it knows the size of a photo (`unblur.main_memory.require_memory`). It waits until the photos before
-it leave enough.
+The number of threads is one limit, free memory is the other. A decoder asks for memory as soon as
+it knows the size of a photo (`unblur.main_memory.require_memory`), and waits until earlier photos
+have freed enough.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from unblur.main_memory import asking_first, free_main_memory, obtainable_memory
 from unblur.options import Options
 
 MEMORY_SHARE = 0.5
-"""Share of the free memory for photos in flight; the network and other programs need the rest."""
+"""Share of the free memory for all these photos; the network and other programs need the rest."""
 BYTES_PER_DECODER_BYTE = 2.5
-"""Bytes that a photo takes until it is written, for each that its decoder asks for. The decoder
-asks for twice the pixels, which is enough for the photo and its result. Encoding takes 8 more bytes
-for each pixel of 6 (`unblur.network.memory.CODING_BYTES_PER_PIXEL`)."""
+"""Memory of a photo until it is written, relative to the bytes that its decoder asks for. The
+decoder asks for twice the pixels: enough for the photo and its result, 6 bytes per pixel. Encoding
+takes 8 more bytes per pixel (`unblur.network.memory.CODING_BYTES_PER_PIXEL`)."""
 FILE, PIXELS = "file", "pixels"
-"""What a photo takes memory for."""
+"""Kinds of memory that a photo takes."""
 CORES_LEFT = 2
-"""Cores for the thread that feeds a GPU, and for the system."""
+"""Cores to leave for the thread that feeds a GPU, and for the system."""
 
 
 def photos_ahead(options: Options, computes_on_cpu: bool, cores: int) -> int:
     """Return how many photos to decode ahead, and how many to write in parallel.
 
-    A GPU is faster than one core decodes and encodes, so photos beside it get nearly all cores. A
-    network on the CPU uses the cores itself.
+    A GPU is faster than one core can decode and encode, so with a GPU nearly all cores decode and
+    encode. A network on the CPU uses the cores itself.
 
     Args:
         options: The user's options.
@@ -38,7 +38,7 @@ def photos_ahead(options: Options, computes_on_cpu: bool, cores: int) -> int:
         cores: Number of cores that this process may use.
 
     Returns:
-        A number of photos; 0: do one photo after the other, so that none waits in memory.
+        A number of photos; 0: process photos one at a time, so that none waits in memory.
     """
     if options.engine.max_memory:
         return 0
@@ -46,14 +46,14 @@ def photos_ahead(options: Options, computes_on_cpu: bool, cores: int) -> int:
 
 
 class InterruptedWaitError(Exception):
-    """The run ends, so a photo that waits for memory is not decoded any more."""
+    """The run ends, so a photo that waits for memory is no longer decoded."""
 
 
 class MemoryQueue:
-    """Lets photos into memory in their order, while all of them together stay within a budget.
+    """Admits photos to memory in order, as long as all of them together stay within a budget.
 
-    The oldest photo never waits. So no photo waits for ever, and one that is larger than the budget
-    is in memory alone.
+    The oldest photo never waits. So no photo waits for ever, and a photo that is larger than the
+    budget is processed alone.
 
     Args:
         budget: Bytes for all photos; by default `MEMORY_SHARE` of the memory that is free now.
@@ -63,18 +63,18 @@ class MemoryQueue:
         self._budget = MEMORY_SHARE * free_main_memory() if budget is None else budget
         self._changed = threading.Condition()
         self._places: list[Place] = []
-        """Photos in flight, oldest first."""
+        """Admitted and waiting photos, oldest first."""
         self._is_over = False
 
     def join(self) -> Place:
-        """Add a photo, the youngest."""
+        """Add a photo at the end of the queue."""
         with self._changed:
             place = Place(self)
             self._places.append(place)
             return place
 
     def end(self) -> None:
-        """Let no photo in any more; those that wait raise `InterruptedWaitError`."""
+        """Admit no more photos; waiting ones raise `InterruptedWaitError`."""
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
@@ -111,10 +111,10 @@ class Place:
     def __init__(self, queue: MemoryQueue) -> None:
         self._queue = queue
         self.held: dict[str, int] = {}
-        """Bytes that the photo was let in with: of its `FILE`, and of its `PIXELS`."""
+        """Bytes that the photo was admitted with: of its `FILE`, and of its `PIXELS`."""
 
     def hold_file(self, size: int) -> None:
-        """Wait until a file of so many bytes fits into the budget.
+        """Wait until a file of ``size`` bytes fits into the budget.
 
         Raises:
             InterruptedWaitError: If the run ends meanwhile.
@@ -122,7 +122,7 @@ class Place:
         self._queue.hold(self, FILE, size)
 
     def hold_pixels(self, count: int) -> None:
-        """Wait until the photos before have their pixels, and those of this one fit, too.
+        """Wait until all earlier photos have their pixels, and this photo's pixels fit, too.
 
         Args:
             count: Bytes that the decoder asks for.
@@ -134,10 +134,10 @@ class Place:
 
     @contextlib.contextmanager
     def decoding(self) -> Iterator[None]:
-        """Let decoders wait for this photo's turn while the context lasts, in this thread."""
+        """While the context lasts, let decoders in this thread wait for this photo's turn."""
         with asking_first(self.hold_pixels):
             yield
 
     def leave(self) -> None:
-        """Give the memory to the photos that wait, because this one is written, or failed."""
+        """Release the photo's memory for waiting photos, after it was written or failed."""
         self._queue.leave(self)

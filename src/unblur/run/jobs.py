@@ -25,17 +25,17 @@ class Job:
     source: Place | None
     """The photo; ``None`` is standard input."""
     target: Place | None
-    """Place of the result; ``None`` is standard output."""
+    """Path or address of the result; ``None`` is standard output."""
     replaces: bool = False
     """Whether an existing file at the target may be replaced."""
     replaced: FileState | None = None
     """State that the existing target must still have; ``None``: not checked."""
     problem: str | None = None
-    """Why the job is impossible; such a job fails without a try."""
+    """Why the job is impossible; such a job fails without being tried."""
     skip: str | None = None
     """Why the job is unnecessary; such a job is skipped."""
     comparison: Place | None = None
-    """Place of the picture of before and after, side by side; ``None``: no picture."""
+    """Path or address of the comparison picture; ``None``: no picture."""
     replaces_comparison: bool = False
     """Whether an existing comparison may be replaced."""
     mask: MaskFile | None = None
@@ -43,7 +43,7 @@ class Job:
 
     @property
     def settings(self) -> str:
-        """The settings of this photo alone, as text: added to the run's in the history's key."""
+        """Settings of this photo only, as text: the history's key has them after the run's."""
         return f" mask={self.mask.digest}" if self.mask else ""
 
     @property
@@ -58,7 +58,7 @@ class Plan:
 
     jobs: list[Job] = field(default_factory=list)
     passed_over: list[tuple[Place, str]] = field(default_factory=list)
-    """Files and folders that are no jobs, each with the reason."""
+    """Files and folders that were skipped, each with the reason."""
 
     @property
     def in_cloud(self) -> int:

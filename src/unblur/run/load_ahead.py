@@ -1,4 +1,4 @@
-"""Load photos in threads ahead of the work on them."""
+"""Load the next photos in threads, while earlier photos are processed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Load(Generic[S, T]):
-    """A photo that a thread loads, or that its caller will."""
+    """A photo that a thread loads, or that the caller of `result` loads."""
 
     photo: S
     _load: Callable[[S], T]
@@ -24,11 +24,11 @@ class Load(Generic[S, T]):
 
     @property
     def is_ready(self) -> bool:
-        """Whether `result` will not wait."""
+        """Whether `result` returns without waiting."""
         return self._future is not None and self._future.done()
 
     def result(self) -> T:
-        """Wait until the photo is loaded, then return, or raise, as ``load`` does."""
+        """Wait until the photo is loaded; return or raise what ``load`` returned or raised."""
         return result_of(self._future) if self._future else self._load(self.photo)
 
 
@@ -45,9 +45,9 @@ def load_ahead(
         executor: The threads.
         photos: The photos, in order.
         load: Loads one.
-        depth: How many photos may be loaded before they are asked for.
-        is_stream: Tells whether a photo is standard input. The caller's thread loads it: signals
-            interrupt only the main thread, and standard input may stay silent for ever.
+        depth: How many photos may be loaded ahead.
+        is_stream: Returns whether a photo is standard input. The caller's thread loads it, because
+            signals interrupt only the main thread, and standard input may never send a byte.
 
     Yields:
         Each photo, in order.
@@ -62,7 +62,7 @@ def load_ahead(
 
 
 def result_of(future: Future[T]) -> T:
-    """Wait for a future, then return, or raise, as it does."""
+    """Wait for a future; return its result, or raise its exception."""
     wait_for(future)
     return future.result()
 

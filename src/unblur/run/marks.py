@@ -1,7 +1,7 @@
 """The mark on results of ``--in-place``: an extended attribute, for machines without the record.
 
 The mark changes no byte of the file, and survives moves and copies that keep extended attributes.
-It holds the hash of the result's pixels, and counts only for a file with these pixels: if an
+It contains the hash of the result's pixels, and is valid only for a file with these pixels: if an
 editor copies the mark to another picture, that picture is still deblurred.
 """
 
@@ -20,7 +20,7 @@ def make_mark(content: Content, before: FileState, settings: str) -> bytes:
 
     Args:
         content: Hashes of the result.
-        before: State of the photo, with its content.
+        before: State of the photo, with the hashes of its content.
         settings: See `unblur.run.runner.Session`.
     """
     given = pixels_in(before), whole_in(before)
@@ -29,12 +29,12 @@ def make_mark(content: Content, before: FileState, settings: str) -> bytes:
 
 
 def read_mark(mark: bytes, place: Place, state: FileState) -> Record | None:
-    """Return the record that a file's mark holds.
+    """Return the record that a file's mark contains.
 
     Args:
         mark: The mark; empty if there is none.
         place: The file.
-        state: State of the file, with its content.
+        state: State of the file, with the hashes of its content.
 
     Returns:
         A record whose source and target are the file; ``None`` if the mark is missing, of

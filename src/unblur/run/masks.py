@@ -1,7 +1,7 @@
 """Find and read the masks of photos.
 
-One file is the mask of all photos. In a folder, the mask of ``IMG_1.jpg`` has the name ``IMG_1``
-and the ending of any format. The masks themselves are no photos of the run.
+A single file is the mask of all photos. In a folder, the mask of ``IMG_1.jpg`` has the name
+``IMG_1`` and the extension of any format. Masks are not deblurred themselves.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ IS_MASK = "a mask"
 
 @dataclass
 class Masks:
-    """The masks of a run, each read once to learn what it holds.
+    """The masks of a run; each is read once and hashed.
 
     Args:
         options: The user's options.
 
     Raises:
-        UsageError: If there is no such file or folder, or the one file is no mask.
+        UsageError: If there is no such file or folder, or the single file is not a mask.
     """
 
     options: Options
@@ -46,7 +46,7 @@ class Masks:
     _known: dict[Path, MaskFile] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Look at the file or folder."""
+        """Read the file, or list the folder."""
         if self.options.mask is None:
             return
         place = parse_place(self.options.mask)
@@ -72,7 +72,7 @@ class Masks:
         return identity(self.place) in (identity(place), identity(place.parent))
 
     def with_mask(self, job: Job) -> Job:
-        """Return a job with the photo's mask, or with the problem that there is none."""
+        """Return a job with the photo's mask; if it has none, with that problem."""
         if self.place is None or job.problem:
             return job
         try:
@@ -104,7 +104,7 @@ def find_mask(path: Path, options: Options) -> MaskFile:
     """Read what the file of a mask holds now.
 
     Raises:
-        PhotoError: If it cannot be read.
+        PhotoError: If the file cannot be read.
     """
     return MaskFile(path, digest_of(_read(path, options)))
 
@@ -113,7 +113,7 @@ def read_mask(mask: MaskFile, options: Options) -> Mask:
     """Read a mask.
 
     Raises:
-        PhotoError: If it cannot be read, is no mask, or was changed since the run was planned.
+        PhotoError: If the file cannot be read, is not a mask, or was changed since the plan.
     """
     from unblur.formats.masks import decode_mask
 

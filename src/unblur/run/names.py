@@ -1,4 +1,4 @@
-"""Names of results and comparisons."""
+"""Choose the names of results and comparisons."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ COMPARISON_ENDINGS = COMPARED + ".png", COMPARED_STRENGTHS + ".png"
 
 
 def wanted_format(options: Options) -> Format | None:
-    """Return the format that ``--format`` names; ``None`` without it."""
+    """Return the format of ``--format``, or ``None`` without that option."""
     return CONVERSIONS[options.format] if options.format else None
 
 
 def result_place(source: Place, like: Place, suffix: str, result: Format | None) -> Place:
-    """Return the place of a photo's result, with an ending that fits its format.
+    """Return the path or address of a photo's result, with an extension that fits its format.
 
     A name that is too long for the file system is shortened. If the format is not known, the
-    photo's ending stays.
+    photo's extension is kept.
 
     Args:
         source: The photo.
-        like: The same name in the result's folder.
-        suffix: Text between the name and its ending.
+        like: The photo's name in the result's folder.
+        suffix: Text between the name and its extension.
         result: Format of the result.
     """
     ending = source.suffix
@@ -36,12 +36,12 @@ def result_place(source: Place, like: Place, suffix: str, result: Format | None)
 
 
 def comparison_place(target: Place, options: Options, ending: str = "") -> Place:
-    """Return the place of the comparison of a photo and its result: beside the result.
+    """Return the path or address of a comparison, which is written beside the result.
 
     Args:
         target: The result.
-        options: The user's options; their suffix is taken from the result's name.
-        ending: Ending of the result, if another result's name differs only in that.
+        options: The user's options; their suffix is removed from the result's name.
+        ending: Extension of the result, if another result's name differs only in that.
     """
     ending += options.compared_suffix + ".png"
     room = longest_name(target) - len(os.fsencode(ending))

@@ -1,4 +1,4 @@
-"""The planner: turn the user's paths into jobs, before any pixel is read."""
+"""Plan a run: turn the user's paths into jobs, before any pixel is read."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ from unblur.words import describe_os_error
 def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:
     """Find the photos, choose the target of each, and check whether it can be written.
 
-    A file that the user names is always tried. Below a folder, photos are recognised by their
-    content; hidden files and folders, links to folders, results of earlier runs and everything in
-    `unblur.run.ignored` are passed over. Links to folders are never followed, so there are no
-    loops.
+    A file that the user names is always tried. In folders, photos are recognised by their content.
+    Hidden files and folders, links to folders, results of earlier runs and everything in
+    `unblur.run.ignored` are skipped. Links to folders are never followed, so there are no loops.
 
     Args:
         paths: Photos, folders, addresses in object stores, or ``-`` for standard input.
@@ -42,7 +41,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         settings: See `unblur.run.runner.Session`.
 
     Raises:
-        UsageError: If the paths and the options do not fit together.
+        UsageError: If the paths and the options contradict each other.
     """
     real_folder.cache_clear()
     plan, listing, masks = Plan(), Listing(), Masks(options)
@@ -94,10 +93,10 @@ def find_photos(paths: Iterable[str], options: Options) -> Plan:
 
 
 def _read_names(paths: Iterable[str]) -> list[str]:
-    """Return the paths without repetitions.
+    """Return the paths without duplicates.
 
     Raises:
-        UsageError: If a path is empty, as from an unset variable, or contains a NUL character.
+        UsageError: If a path is empty, such as from an unset variable, or contains a NUL character.
     """
     named = list(dict.fromkeys(paths))
     if "" in named:
@@ -116,7 +115,7 @@ def _photos_at(
     plan: Plan,
     known_format: KnownFormat = lambda path: None,
 ) -> Iterator[Found]:
-    """Yield the photos at a path; add to the plan what is passed over or cannot be done."""
+    """Yield the photos at a path; add to the plan what is skipped or cannot be processed."""
     for found in find(parse_place(path), options, listing, known_format):
         if found.passed_over:
             plan.passed_over.append((found.place, found.passed_over))
@@ -162,7 +161,7 @@ def _plan_stream(options: Options, into_folder: bool) -> Job:
 
 def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
     photo = found.place
-    if options.in_place:  # the photo itself, not a link to it
+    if options.in_place:  # replace the photo itself, not a link to it
         return photo if isinstance(photo, Url) else follow_links(photo)
     if options.output == STREAM:
         return None
@@ -173,13 +172,13 @@ def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
 
 
 def _kept(found: Found) -> Format | None:
-    """Return the format of a photo's result that is not converted."""
+    """Return the format of a photo's result without ``--format``."""
     form = found.form or format_of(found.place)
     return form and form.result
 
 
 def _with_comparisons(jobs: list[Job], options: Options) -> Iterator[Job]:
-    """Name the comparisons; with the result's ending if results differ only in that."""
+    """Choose the comparisons' names, with the result's extension if results differ only in that."""
     targets = [job.target for job in jobs if job.target is not None]
     taken = Counter(_identity(comparison_place(target, options)) for target in targets)
     for job in jobs:
@@ -197,7 +196,7 @@ def _check(job: Job, options: Options, known: KnownResults) -> Job:
         return job
     try:
         return _check_states(job, options, known)
-    except PhotoError as error:  # of a store that does not tell
+    except PhotoError as error:  # a store does not answer
         return replace(job, problem=str(error))
     except OSError as error:
         return replace(job, problem=describe_os_error(error))
@@ -241,7 +240,7 @@ def _check_states(job: Job, options: Options, known: KnownResults) -> Job:
 def _problem_of_ending(source: Place | None, target: Place, options: Options) -> str | None:
     """Return why the result cannot have the name that the user chose; ``None`` if it can.
 
-    The photo is opened only if the endings tell that something may be wrong.
+    The photo is opened only if the extensions suggest a problem.
     """
     wanted = wanted_format(options)
     endings = wanted.suffixes if wanted else (source.suffix.lower() if source else "",)
@@ -262,7 +261,7 @@ def _reason_to_skip(job: Job, options: Options, known: KnownResults) -> str | No
 def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
     """Mark each job whose output is also the input or the output of another job.
 
-    A photo that was named twice, by different spellings of its path, is skipped the second time.
+    A photo that is named twice, with different spellings of its path, is skipped the second time.
     """
     sources = [None if job.source is None else _identity(job.source) for job in jobs]
     read = frozenset(sources)
@@ -308,7 +307,7 @@ def _identity(target: Place) -> Url | str:
 
 
 def has_other_links(path: Path) -> bool:
-    """Tell whether a file has hard links other than its own name and its backup."""
+    """Return whether a file has hard links besides its own name and its backup."""
     status = path.stat()
     expected = 2 if is_same(path, backup_of(path)) else 1
     return stat.S_ISREG(status.st_mode) and status.st_nlink > expected

@@ -1,4 +1,4 @@
-"""The dispatcher of a Ray cluster: hand photos to workers, and record and report their results.
+"""Send photos to the workers of a Ray cluster, and record and report their results.
 
 Each photo takes two calls of a worker. `Worker.start` writes the result to a temporary file.
 Then the driver records the result, and `Worker.publish` gives the file its name. So a result is
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 TRIES = 3
-"""Workers that may die during one photo, and starts of a worker that may fail in a row."""
+"""Most workers that may die during one photo, and most failed starts of a worker in a row."""
 PATIENCE_SECONDS = 30.0
-"""Wait for a first worker before a message says so, and for unpublished results at the end."""
+"""Seconds to wait for a first worker before a message, and for unpublished results at the end."""
 SWEEP_SECONDS = 5.0
-"""Time for lost workers to die; the next run removes files that they leave later."""
+"""Seconds to wait for lost workers to die; the next run removes files that they write later."""
 
 
 class Dispatcher:
-    """Hands the photos of a run to workers.
+    """Sends the photos of a run to workers.
 
     A worker has few photos at a time, so that waiting photos take no memory. A
-    lost worker is replaced. Its photos become suspects: each is tried again with
-    a worker of its own, which shows the photo that kills workers. That photo
-    fails after `TRIES`.
+    lost worker is replaced. Its photos become suspects: each is tried again
+    alone on a worker, which shows which photo kills workers. That photo fails
+    after `TRIES`.
 
     Args:
         jobs: The photos.
@@ -69,7 +69,7 @@ class Dispatcher:
         self._waiting = deque(Task(job, number) for number, job in enumerate(jobs))
         self._suspects: deque[Task] = deque()
         self._calls: dict[Any, tuple[RemoteWorker, Task | None]] = {}
-        """Calls without an answer yet; those without a task prepare a worker."""
+        """Calls without an answer yet; a call without a task prepares a worker."""
         self._samples = _sample(job.source for job in jobs)
         self._actors = ray.remote(Worker)
         self._names = (f"unblur-{secrets.token_hex(3)}-{number}" for number in count(1))
@@ -81,7 +81,7 @@ class Dispatcher:
         self._is_ending = False
 
     def run(self) -> None:
-        """Do all photos.
+        """Process all photos.
 
         Raises:
             UnblurError: If no worker can be used.
@@ -106,7 +106,7 @@ class Dispatcher:
         ends = time.monotonic() + PATIENCE_SECONDS
         while self._publishing and time.monotonic() < ends:
             self._take_answers(timeout=1.0, calls=self._publishing)
-        if self._discards:  # a worker that is stopped before leaves its files
+        if self._discards:  # a worker that is stopped too early leaves its files behind
             ray.wait(self._discards, num_returns=len(self._discards), timeout=PATIENCE_SECONDS)
         for worker in self._workers:
             _kill(worker)
@@ -140,13 +140,13 @@ class Dispatcher:
         self._calls[call] = (worker, None)
 
     def _hand_out(self) -> None:
-        """Give waiting photos to the workers with the fewest, while any worker takes more."""
+        """Send waiting photos to the least busy workers, while any worker takes more."""
         while takers := [worker for worker in self._workers if self._may_take(worker)]:
             worker = min(takers, key=lambda worker: len(worker.tasks))
             queue = self._suspects if self._suspects and not worker.tasks else self._waiting
             task = queue.popleft()
             expected = task.source_state or self._state_in_place(task.job)
-            # Without replacement the worker finds out: another run's result is in the way.
+            # If the job may not replace a file, the worker finds the other run's result.
             if task.job.replaces and self._session.is_done_meanwhile(task.job):
                 self._session.settle(Outcome(task.job, Status.SKIPPED, DONE_MEANWHILE))
                 continue
@@ -160,7 +160,7 @@ class Dispatcher:
             return None
         try:
             return objects.state_of(job.source)
-        except PhotoError:  # a store does not answer; if that goes on, the worker reports it
+        except PhotoError:  # a store does not answer; if this persists, the worker reports it
             return None
 
     def _may_take(self, worker: RemoteWorker) -> bool:
@@ -171,20 +171,20 @@ class Dispatcher:
         return bool(self._waiting) and len(worker.tasks) < self._depth(worker)
 
     def _depth(self, worker: RemoteWorker) -> int:
-        """Return how many photos a worker has at a time: one in the network, others beside it."""
+        """Return how many photos a worker has at a time: one is deblurred, others wait."""
         on_cpu, cores = not worker.shape.get("num_gpus"), int(worker.shape["num_cpus"])
         return 1 + 2 * photos_ahead(self._session.options, on_cpu, cores)
 
     def _take_answers(self, timeout: float, calls: Iterable[Any] | None = None) -> None:
-        """Wait for one answer, then act on all answers that have come.
+        """Wait for one answer, then process all answers that have arrived.
 
-        Their results are recorded together, because each record waits for the disk.
+        Their results are recorded together, because each write to the record waits for the disk.
         """
         ready, others = ray.wait(list(calls or self._calls), num_returns=1, timeout=timeout)
         if ready and others:
             ready += ray.wait(others, num_returns=len(others), timeout=0)[0]
         received = [answer for call in ready if (answer := self._receive(call))]
-        # The worker of an answer may have been lost by another call.
+        # Another call may have found out that the worker of an answer is lost.
         answers = [answer for answer in received if answer.task in answer.worker.tasks]
         self._record(answers)
         for answer in answers:
@@ -194,14 +194,14 @@ class Dispatcher:
                 self._settle(answer.worker, answer.task, answer.outcome)
 
     def _record(self, answers: list[Answer]) -> None:
-        """Record results before they are published; discard those that must not be."""
+        """Record results before they are published; discard results that must not be published."""
         for answer in answers:
             if answer.is_unpublished:
                 try:
                     self._session.refuse_result(answer.task.job, answer.outcome.source_state)
                 except LeftAlone as error:
                     self._discard(answer, error)
-        try:  # again after publishing, if that has changed the states of the files
+        try:  # record again if publishing changed the states of the files
             self._session.record(*(a.outcome for a in answers if a.has_new_states))
         except PhotoError as error:
             for answer in answers:
@@ -209,19 +209,19 @@ class Dispatcher:
                     self._discard(answer, error)
 
     def _discard(self, answer: Answer, reason: Exception) -> None:
-        """Delete an unpublished result; the reason becomes the outcome."""
+        """Delete an unpublished result, and report the reason as the outcome."""
         self._discards.append(answer.worker.actor.discard.remote(answer.task.number))
         answer.outcome = outcome_of_error(answer.task.job, reason)
 
     def _receive(self, call: Any) -> Answer | None:  # noqa: ANN401
-        """Return a worker's answer about a task; act on one about the worker itself."""
+        """Return a worker's answer about a task; process an answer about the worker itself."""
         if call not in self._calls:
             return None  # the worker was lost meanwhile
         worker, task = self._calls.pop(call)
         try:
             value = ray.get(call)
         except RayError as error:
-            cause = getattr(error, "cause", None)  # what the worker itself has raised
+            cause = getattr(error, "cause", None)  # the exception that the worker raised
             if isinstance(cause, DeviceError):
                 self._abandon(worker, cause)
                 self._remove(worker, cause)
@@ -234,7 +234,7 @@ class Dispatcher:
         return Answer(worker, task, _with_job(value, task.job))
 
     def _admit(self, worker: RemoteWorker, settings: dict[str, Any] | UnblurError) -> None:
-        """Let a ready worker take photos; remove one that cannot be used, see `_remove`."""
+        """Let a ready worker take photos, or remove it if it cannot be used; see `_remove`."""
         if isinstance(settings, UnblurError):
             self._remove(worker, settings)
             return
@@ -243,13 +243,13 @@ class Dispatcher:
         self._session.ui.say(f"{ready} of {len(self._workers)} workers are ready", VERBOSE)
 
     def _publish(self, answer: Answer) -> None:
-        """Let a worker publish a result that is finished and recorded."""
+        """Let a worker publish a finished and recorded result."""
         answer.task.recorded = answer.outcome
         call = answer.worker.actor.publish.remote(answer.task.number)
         self._calls[call] = (answer.worker, answer.task)
 
     def _settle(self, worker: RemoteWorker, task: Task, outcome: Outcome) -> None:
-        """Report the outcome of a task, and take the task from its worker."""
+        """Report the outcome of a task, and remove the task from its worker."""
         worker.tasks.discard(task)
         self._session.ui.settings |= worker.settings or {}
         self._session.settle(outcome)
@@ -267,7 +267,7 @@ class Dispatcher:
             self._start_worker(worker)
 
     def _abandon(self, worker: RemoteWorker, error: Exception) -> None:
-        """End a worker: settle results that it has published, retry its other photos."""
+        """End a worker: settle the results that it published, and retry its other photos."""
         self._may_have_leftovers = True
         _kill(worker)
         self._calls = {call: of for call, of in self._calls.items() if of[0] is not worker}
@@ -283,7 +283,7 @@ class Dispatcher:
                 self._settle(worker, task, published)
                 return
             task.source_state, task.recorded = task.recorded.source_state, None
-            # A comparison that is there now is from the first try.
+            # An existing comparison is from the first try.
             task.job = replace(task.job, replaces_comparison=True)
         worker.tasks.discard(task)
         task.lost_workers += 1
@@ -297,7 +297,7 @@ class Dispatcher:
         self._session.settle(Outcome(task.job, Status.FAILED, reason, trace=str(error)))
 
     def _remove(self, worker: RemoteWorker, reason: UnblurError) -> None:
-        """Go on without a worker; raise the reason if no other worker is left."""
+        """Continue without a worker; raise the reason if no other worker is left."""
         _kill(worker)
         self._workers.remove(worker)
         if not self._workers:
@@ -315,7 +315,7 @@ class Dispatcher:
 
 
 def _sample(sources: Iterable[Place | None]) -> list[Path]:
-    """Return a few photos, by which a worker checks that its node sees the same files."""
+    """Return a few photos, with which a worker checks that its node sees the same files."""
     paths = [source.absolute() for source in sources if isinstance(source, Path)]
     return [paths[0], paths[len(paths) // 2], paths[-1]] if paths else []
 
@@ -331,14 +331,14 @@ def _absolute(job: Job) -> Job:
 
 
 def _with_job(outcome: Outcome, job: Job) -> Outcome:
-    """Return a worker's outcome with the driver's job, whose paths are as the user named them."""
-    if outcome.job.comparison is None:  # none was asked for, or drawing it failed
+    """Return a worker's outcome with the driver's job, which has the paths as the user typed."""
+    if outcome.job.comparison is None:  # not wanted, or drawing it failed
         job = replace(job, comparison=None)
     return replace(outcome, job=job)
 
 
 def _published(recorded: Outcome) -> Outcome | None:
-    """Return the outcome of a result that a lost worker has published; ``None`` if it has not."""
+    """Return the outcome of a result if a lost worker published it; otherwise ``None``."""
     target = recorded.job.target
     assert target is not None
     assert recorded.target_state is not None
@@ -347,7 +347,7 @@ def _published(recorded: Outcome) -> Outcome | None:
             place = recorded.job.comparison  # published before the result
             state = objects.state_of(place) if place and recorded.comparison_state else None
             return recorded.published(objects.state_of(target), state)
-    except PhotoError:  # a store does not answer; if that goes on, the next worker reports it
+    except PhotoError:  # a store does not answer; if this persists, the next worker reports it
         pass
     return None
 

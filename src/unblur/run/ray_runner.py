@@ -1,7 +1,7 @@
-"""The runner on a Ray cluster: connect to it, and choose the workers.
+"""Run jobs on a Ray cluster: connect to it, and choose the workers.
 
 The plan, the record and the report stay in the driver, the program that the user started.
-`unblur.run.ray_dispatch` hands photos to the workers.
+`unblur.run.ray_dispatch` sends photos to the workers.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 CORES = 4
 """Default number of cores of a worker without a GPU."""
 CONNECT_SECONDS = 10.0
-"""Longest wait for the cluster to accept a connection."""
+"""Longest wait for the cluster to accept a connection, in seconds."""
 LOCAL_STORE_BYTES = 128 << 20
-"""Size of the object store of a cluster on this machine; it holds the network only."""
+"""Bytes of the object store of a cluster on this machine; it contains only the network."""
 
 
 class RayRunner:
@@ -42,7 +42,7 @@ class RayRunner:
         address: ``auto``, ``local``, ``host:port`` or ``ray://host:port``.
         load_network: Called once; each node gets a copy through Ray's object store.
         engine: Options of the network; ``threads`` are the cores of a worker without a GPU.
-        workers: How many workers to start; ``None``: as many as the cluster has room for.
+        workers: Number of workers to start; ``None``: as many as the cluster has room for.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ def choose_shapes(nodes: Iterable[Shape], engine: Engine, wanted: int | None = N
         if not shapes:
             raise DeviceError("the cluster has no GPU" if use_gpus else "the cluster has no cores")
         return shapes
-    # Workers beyond the room wait, and make an autoscaler add nodes.
+    # Workers that do not fit wait, which makes an autoscaler add nodes.
     usual: Shape = {"num_gpus": 1.0} if use_gpus else {}
     further = shapes[-1] if shapes else usual | {"num_cpus": float(group)}
     return (shapes + [further] * wanted)[:wanted]
@@ -117,12 +117,12 @@ def _connect(address: str) -> None:
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray sends no usage statistics
-        # Otherwise Ray would create a token that lets others in, and keep it in the home folder.
+        # Otherwise Ray would create an access token, and store it in the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         _refuse_unreachable(address)
         ray.init(address, **options)
-    except Exception as error:  # each way to connect raises errors of its own
+    except Exception as error:  # each kind of connection has its own errors
         line = " ".join(str(error).split()) or type(error).__name__
         raise DeviceError(f"the Ray cluster {address} cannot be used: {line}") from error
 

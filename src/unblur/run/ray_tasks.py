@@ -1,4 +1,4 @@
-"""The dispatcher's records: photos as tasks, workers, and the answers of workers."""
+"""The dispatcher's data: photos as tasks, workers, and the answers of workers."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from unblur.storage.places import FileState
 
 @dataclass(eq=False)
 class Task:
-    """A job that waits for a worker or is with one."""
+    """A job that waits for a worker, or that a worker processes."""
 
     job: Job
     number: int
-    """Names the task to workers."""
+    """Number by which workers know the task."""
     lost_workers: int = 0
-    """Workers that died during the task. A task with one is a suspect: it may have killed it."""
+    """Number of workers that died during the task. If any did, the task is a suspect."""
     source_state: FileState | None = None
-    """State that the photo must have, because an earlier try may have published a result."""
+    """State that the photo must still have: an earlier try may have published a result."""
     recorded: Outcome | None = None
     """Outcome of the finished result, which is recorded and being published."""
 
 
 @dataclass(eq=False)
 class RemoteWorker:
-    """A worker as the driver sees it; a lost one is replaced in the same record."""
+    """A worker as the driver sees it; a replacement of a lost worker reuses the object."""
 
     shape: Shape
     actor: Any = None
@@ -42,7 +42,7 @@ class RemoteWorker:
 
     @property
     def has_suspect(self) -> bool:
-        """Whether it is alone with a task that may have killed a worker."""
+        """Whether the worker processes a suspect, which is its only task."""
         return any(task.lost_workers for task in self.tasks)
 
 
@@ -61,6 +61,6 @@ class Answer:
 
     @property
     def has_new_states(self) -> bool:
-        """Whether the states of the written files are not recorded."""
+        """Whether the states of the written files are not recorded yet."""
         recorded = self.task.recorded
         return recorded is None or recorded.written_states != self.outcome.written_states

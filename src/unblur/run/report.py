@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 MOST_PICTURE_BYTES = 96 << 20
-"""Browsers show a page of 130 MB, which that makes, but not one of gigabytes."""
+"""This makes a page of 130 MB, which browsers can show; they cannot show gigabytes."""
 NOTHING_USED: dict[str, Any] = {"device": None, "engine": None, "tile": None}
-"""Device and tile of a photo that was not deblurred."""
+"""Device and tile for a photo that was not deblurred."""
 
 
 class LeftAlone(Exception):  # noqa: N818 (no error: the photo is skipped)
@@ -39,12 +39,12 @@ class Status(Enum):
     SKIPPED = "skipped"
     FAILED = "failed"
     PLANNED = "planned"
-    """To be done; the final status only in a dry run."""
+    """Not done yet; the final status only in a dry run."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one job: its status, and the states of the files that were read and written."""
+    """The outcome of one job: its status, and the states of the files read and written."""
 
     job: Job
     status: Status
@@ -64,7 +64,7 @@ class Outcome:
     preview: Preview | None = None
     """Small picture for the terminal; dropped once it is shown."""
     verdict: Verdict | None = None
-    """How it was blurred, and how much of it changed; ``None`` unless done and asked for."""
+    """How the photo was blurred, and how much of it changed; ``None`` unless done and wanted."""
     source_state: FileState | None = None
     """State of the photo that was read; ``None`` for standard input."""
     target_state: FileState | None = None
@@ -72,7 +72,7 @@ class Outcome:
     comparison_state: FileState | None = None
     """State of the written comparison."""
     used: dict[str, Any] = field(default_factory=NOTHING_USED.copy)
-    """Device and tile that worked on the photo; nulls if none did."""
+    """Device that processed the photo, and its tile size; ``None`` values if no device did."""
 
     @property
     def written_states(self) -> tuple[FileState | None, FileState | None]:
@@ -80,7 +80,7 @@ class Outcome:
         return self.target_state, self.comparison_state
 
     def published(self, target: FileState | None, comparison: FileState | None) -> Outcome:
-        """Return the outcome with the states of published files, whose content is known already."""
+        """Return the outcome with the states of the published files; their hashes are known."""
         target, comparison = (
             state and replace(state, content=known.content if known else None)
             for state, known in zip((target, comparison), self.written_states, strict=True)
@@ -91,8 +91,8 @@ class Outcome:
         """Return the line of JSON that ``--json`` prints.
 
         Args:
-            settings: Further values for the line: the options of the network. The device and
-                the tile are those that the photo was deblurred with, not those asked for.
+            settings: Further values for the line: the options of the network. Device and tile are
+                replaced by those that were used.
         """
         values = {
             "input": _text(self.job.source),
@@ -112,14 +112,14 @@ class Outcome:
 
 
 def blur_to_json(blur: Blur | None) -> dict[str, Any]:
-    """Return the fields that tell how a photo is blurred, for a line of JSON."""
+    """Return the fields on a photo's blur for a line of JSON."""
     if blur is None:
         return dict.fromkeys(("blur", "blur_length", "blur_angle"))
     return {"blur": blur.kind.value, "blur_length": blur.length, "blur_angle": blur.angle}
 
 
 def planned_outcome(job: Job) -> Outcome:
-    """Return the outcome of a job as the plan knows it: failed, skipped, or still to be done."""
+    """Return the outcome that the plan has for a job: failed, skipped, or planned."""
     if job.problem:
         return Outcome(job, Status.FAILED, job.problem)
     if job.skip:
@@ -143,16 +143,16 @@ def outcome_of_error(job: Job, error: Exception) -> Outcome:
 
 
 def _text(path: os.PathLike[str] | None) -> str | None:
-    # Bytes that are not text become lone surrogates, which os.fsencode turns back.
+    # Bytes that are not UTF-8 become lone surrogates, which os.fsencode converts back.
     return None if path is None else os.fspath(path)
 
 
 @dataclass(kw_only=True)
 class Report:
-    """The outcomes of a run: counts, and the failures.
+    """The outcomes of a run: their numbers, and the failures.
 
-    Other outcomes are dropped, so that a large run takes no memory, unless they are kept. Of these
-    only the first have pictures, up to `MOST_PICTURE_BYTES`.
+    Other outcomes are dropped, so that a large run takes no memory, unless ``keeps_outcomes`` is
+    set. Then only the first outcomes keep their pictures, up to `MOST_PICTURE_BYTES`.
     """
 
     keeps_outcomes: bool = False
@@ -160,7 +160,7 @@ class Report:
     picture_bytes: int = 0
     """Bytes of the pictures that are kept."""
     left_out: int = 0
-    """Number of photos whose pictures are not kept, because there are too many."""
+    """Number of photos whose pictures were dropped, because there were too many."""
     in_cloud: int = 0
     """Number of files whose content is in the cloud only."""
     outcomes: list[Outcome] = field(default_factory=list)
@@ -170,9 +170,9 @@ class Report:
     """The latest outcome, without pictures."""
     interrupted_by: KeyboardInterrupt | None = None
     ended_by: UnblurError | None = None
-    """Why no photo can be deblurred any more, such as a lost device."""
+    """Why the run cannot go on, such as a lost device."""
     not_reached: int = 0
-    """Number of photos that were not tried because of that."""
+    """Number of photos that were not tried for this reason."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """Held while a job is settled; threads settle jobs at the same time."""
 
@@ -186,7 +186,7 @@ class Report:
             self.failures.append(outcome)
 
     def _kept(self, outcome: Outcome) -> Outcome:
-        """Return an outcome with what the page needs; without pictures if there are too many."""
+        """Return an outcome as the page needs it; without pictures if there are too many."""
         pictures = outcome.pictures
         if pictures and not self.takes(sum(map(len, pictures.coded))):
             pictures = pictures.uncoded()
@@ -194,9 +194,10 @@ class Report:
         return replace(outcome, preview=None, pictures=pictures, **states)
 
     def takes(self, size: int) -> bool:
-        """Count a photo's pictures of ``size`` bytes, and tell whether the page has room for them.
+        """Count a photo's pictures of ``size`` bytes; return whether the page has room for them.
 
-        When it is full, it takes no smaller ones either: the page says from where on they lack.
+        Once the page is full, smaller pictures are dropped, too, because the page says from which
+        photo on pictures are missing.
         """
         has_room = not self.left_out and self.picture_bytes + size <= MOST_PICTURE_BYTES
         self.picture_bytes += size * has_room
@@ -214,10 +215,10 @@ class Report:
 
     def summary(self) -> str:
         """Return the totals in one line."""
-        told = [Status.DONE, Status.SKIPPED, Status.FAILED]
+        shown = [Status.DONE, Status.SKIPPED, Status.FAILED]
         if self.counts[Status.PLANNED]:
-            told[0] = Status.PLANNED
-        totals = ", ".join(f"{self.counts[status]} {status.value}" for status in told)
+            shown[0] = Status.PLANNED
+        totals = ", ".join(f"{self.counts[status]} {status.value}" for status in shown)
         if self.not_reached:
             totals += f", {self.not_reached} not reached"
         return f"{totals}. {self.cloud_note}" if self.cloud_note else totals

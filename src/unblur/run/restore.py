@@ -1,7 +1,7 @@
-"""Restore the originals that ``--in-place`` has kept as ``NAME.orig``.
+"""Restore the originals that ``--in-place`` kept as ``NAME.orig``.
 
-The backup is renamed over the result in one step, so that the name always leads to a whole photo.
-A result that was edited since is replaced only with ``--force``.
+The backup is renamed over the result in one step, so that the name always belongs to a complete
+photo. A result that was edited since is replaced only with ``--force``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from unblur.errors import PhotoError
 from unblur.formats.photo import FORMATS, HEADER_BYTES, identify
 from unblur.options import Options
-from unblur.run.content import read_content
 from unblur.run.find import BACKUP, find, is_same
+from unblur.run.hashes import read_content
 from unblur.run.history import History, Record, pixels_in
 from unblur.run.jobs import Job
 from unblur.run.marks import read_mark
@@ -35,7 +35,7 @@ class Choices:
 
     recursive: bool = False
     force: bool = False
-    """Whether to replace results that were edited, too."""
+    """Whether to replace even results that were edited."""
     dry_run: bool = False
 
 
@@ -69,7 +69,7 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
         yield _job(backup_of(follow_links(unlimited(named))))
     else:
         options = Options(recursive=choices.recursive, in_place=True)
-        # Any known format: photos themselves need not be opened.
+        # Pass any format, so that the photos are not opened to find theirs.
         for found in find(named, options, Listing(), known_format=lambda path: FORMATS[0]):
             if found.problem:
                 yield Job(found.place, None, problem=found.problem)
@@ -80,12 +80,12 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
 
 
 def _is_backup(path: Path) -> bool:
-    """Tell whether a path has the name of a backup, and has no backup itself."""
+    """Return whether a path has the name of a backup, and does not have a backup itself."""
     return is_backup(path.name) and not os.path.lexists(backup_of(path))
 
 
 def _is_photo(backup: Path) -> bool:
-    """Tell whether a backup may be a photo; other programs name other files like that."""
+    """Return whether a backup may be a photo: other programs also write ``.orig`` files."""
     header = files.read_header(backup, HEADER_BYTES)
     return header is None or identify(header) is not None
 
@@ -119,7 +119,7 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
 
 
 def _check_files(photo: Path, backup: Path) -> None:
-    """Raise `PhotoError` if a backup cannot be the original of a photo, or not be renamed."""
+    """Raise `PhotoError` if a backup is not the original of a photo, or cannot be renamed."""
     if backup.is_symlink() or not backup.is_file():
         raise PhotoError("there is no original to put back")
     if not _is_photo(backup):
@@ -139,7 +139,7 @@ def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
     assert result.content
     assert original.content
     if result.content == original.content:
-        return  # it was never replaced, or was restored by a copy
+        return  # the photo was never replaced, or was restored by copying
     records = history.with_pixels(pixels_in(result))
     marked = read_mark(attributes.mark, photo, result)
     _check_records([*records, *([marked] if marked else [])], photo, result, original)

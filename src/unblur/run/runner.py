@@ -1,4 +1,4 @@
-"""Run a plan: a runner does the jobs; the session records results and reports outcomes."""
+"""Run a plan: a runner processes the jobs; the session records results and reports outcomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DONE_MEANWHILE = "done by another run meanwhile"
 
 @dataclass(frozen=True)
 class Session:
-    """Everything that the photos of one run share."""
+    """The shared state of one run: options, record and report."""
 
     options: Options
     history: History
@@ -39,20 +39,20 @@ class Session:
         return self.options.fail_fast and bool(self.report.failures)
 
     def is_done_meanwhile(self, job: Job, reads: bool = False) -> bool:
-        """Tell whether another run has done a job since it was planned.
+        """Return whether another run has done a job since it was planned.
 
         Args:
             job: The job.
             reads: Whether to read files. If two runs write the same result at the same time, the
-                record holds the time stamp of one; the other's file is recognised by its content.
+                record has the time stamp of only one; the other file is recognised by its content.
         """
         try:
             return KnownResults(self.history, self.settings, reads=reads).is_done(job, self.options)
-        except PhotoError:  # a store does not answer; if that goes on, the job itself reports it
+        except PhotoError:  # a store does not answer; if this persists, the job reports it
             return False
 
     def refuse_result(self, job: Job, state: FileState | None) -> None:
-        """Raise `LeftAlone` if a photo is itself a result, by the content in its state."""
+        """Raise `LeftAlone` if the hashes of a photo show that it is itself a result."""
         if job.source and job.target and state:
             memory = KnownResults(self.history, self.settings)
             if reason := memory.recognise(job.source, state, self.options):
@@ -95,7 +95,7 @@ class Session:
 
 
 class Runner(Protocol):
-    """Does jobs: on this machine, or on a cluster."""
+    """Processes jobs on this machine, or on a cluster."""
 
     def __enter__(self) -> object:
         """Load the network and join the cluster; called once, only if there is a job to do.
@@ -119,9 +119,10 @@ class Runner(Protocol):
 
 
 def run_plan(plan: Plan, runner: Runner, session: Session) -> None:
-    """Do the jobs of a plan; a failed job stops the others only with ``--fail-fast``.
+    """Process the jobs of a plan; a failed job stops the others only with ``--fail-fast``.
 
-    The session receives the outcomes; after an interrupt or the loss of the device, those so far.
+    The session receives the outcomes. If the run is interrupted or the device is lost, it has the
+    outcomes up to then.
 
     Raises:
         UnblurError: If the runner cannot begin.

@@ -1,8 +1,8 @@
-"""Files beside a photo in which programs keep its ratings, edits, albums and places.
+"""Copy sidecars: files in which programs store a photo's ratings, edits, albums and locations.
 
-Programs find them by the photo's name, so a result needs copies under its own. Files that are
-not true of the result are no sidecars: an ``.AAE`` crops the original's pixels, and a film
-belongs to a Live Photo.
+Programs find them by the photo's name, so a result needs copies under its own name. Files that do
+not apply to the result are not copied: an ``.AAE`` crops the original's pixels, and a video belongs
+to a Live Photo.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from unblur.storage.files import exists, is_regular, read_photo_bytes
 from unblur.storage.places import Place, Url
 
 AFTER_NAME = (".xmp", ".json", ".pp3")
-"""Endings of darktable, digiKam, Google Takeout and RawTherapee, after the photo's whole name."""
+"""Extensions of darktable, digiKam, Google Takeout and RawTherapee, after the photo's full name."""
 AFTER_STEM = (".xmp", ".pp3")
-"""Endings of Lightroom and others, in place of the photo's own."""
+"""Extensions of Lightroom and others, which replace the photo's extension."""
 SUPPLEMENT, LONGEST_SUPPLEMENTED = ".supplemental-metadata", 46
-"""What Google Takeout adds before ``.json``; longer names are cut off."""
+"""Text that Google Takeout adds before ``.json``; it cuts off longer names."""
 MOST_BYTES = 64 << 20
 
 Pairs = tuple[tuple[Place, Place], ...]
-"""Sidecars, each with its place beside the result."""
+"""Sidecars, each with the path of its copy beside the result."""
 
 
 def plan_copies(job: Job, options: Options) -> tuple[Pairs, tuple[str, ...]]:
-    """Return the sidecars to copy, and notes on those that stay behind.
+    """Return the sidecars to copy, and notes on sidecars that are not copied.
 
     Object stores are asked only if the user wants copies, because that takes a request per photo.
-    Results in place have the names of their photos, and so their sidecars.
+    Results of ``--in-place`` keep the names of their photos, and so their sidecars.
     """
     if options.in_place:
         return (), ()
@@ -41,7 +41,7 @@ def plan_copies(job: Job, options: Options) -> tuple[Pairs, tuple[str, ...]]:
         return (), ()
     try:
         pairs = _find(job)
-    except PhotoError as error:  # no reason to lose the result
+    except PhotoError as error:  # must not lose the result
         return (), (f"its sidecars were not looked for: {error}",)
     if options.sidecars or not pairs:
         return pairs, ()
@@ -55,7 +55,7 @@ def _find(job: Job) -> Pairs:
         return ()
     names, new_names = _names(source), _names(target)
     there = _existing(source, names)
-    found: dict[str, tuple[Place, Place]] = {}  # once each where names differ in case only
+    found: dict[str, tuple[Place, Place]] = {}  # names that differ only by case count once
     for name, new in zip(names, new_names, strict=True):
         path, place = source.with_name(name), target.with_name(new)
         if name in there and path != place:
@@ -64,7 +64,7 @@ def _find(job: Job) -> Pairs:
 
 
 def _existing(photo: Place, names: list[str]) -> set[str]:
-    """Return those of the names that exist beside a photo."""
+    """Return the names, of some candidates, that exist beside a photo."""
     if isinstance(photo, Url):
         start = f"{photo.stem}."[:LONGEST_SUPPLEMENTED]  # all names begin like this
         return objects.existing_beside(photo, names, start)
@@ -82,7 +82,7 @@ def _names(photo: Place) -> list[str]:
 def copy_sidecars(pairs: Pairs) -> tuple[str, ...]:
     """Copy sidecars, each in one step; return notes on those that could not be copied.
 
-    A file that is there already is never replaced: somebody may have rated the result.
+    An existing file is never replaced: the user may have rated the result.
     """
     return tuple(note for path, place in pairs if (note := _copy(path, place)))
 
@@ -103,7 +103,7 @@ def _is_there(place: Place) -> bool:
         return exists(place)
     try:
         return objects.state_of(place) is not None
-    except PhotoError:  # the store does not answer: copying tells why
+    except PhotoError:  # the store does not answer; copying will report why
         return False
 
 

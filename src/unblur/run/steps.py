@@ -1,4 +1,4 @@
-"""The steps of one photo: load it, finish its result, publish the result.
+"""The steps for one photo: load it, finish its result, publish the result.
 
 The steps are the same on this machine and on a cluster. Between `finish` and
 `publish` the runner records the result, so that no crash leaves a result that
@@ -45,11 +45,11 @@ class LoadedPhoto:
     job: Job
     photo: Photo
     state: FileState | None
-    """State of the file, with its content; ``None`` for standard input."""
+    """State of the file, with the hashes of its content; ``None`` for standard input."""
     attributes: Attributes | None
     """Owner, permissions and extended attributes; ``None`` if the photo is not a file."""
     started: float
-    """Time before reading, by `time.monotonic`."""
+    """Time when reading began, by `time.monotonic`."""
     mask: Mask | None = None
     """Where to deblur it; ``None``: everywhere."""
 
@@ -78,12 +78,12 @@ def load(job: Job, options: Options) -> LoadedPhoto:
     """Read and decode a photo.
 
     Raises:
-        PhotoError: If it or its mask cannot be read or decoded, or the target has the wrong format.
-        LeftAlone: If it is sharp and only blurred photos are wanted, or if it is itself a result.
+        PhotoError: If the photo or its mask cannot be decoded, or the target has the wrong format.
+        LeftAlone: If the photo is skipped: its kind of blur is not wanted, or it is a result.
     """
     from unblur.formats import coding
     from unblur.main_memory import return_freed_memory
-    from unblur.run.content import content_of
+    from unblur.run.hashes import content_of
 
     started = time.monotonic()
     data, state, attributes = _read(job, options)
@@ -100,7 +100,7 @@ def load(job: Job, options: Options) -> LoadedPhoto:
         and attributes
         and is_marked(job.source, state, attributes.mark)
     ):
-        raise LeftAlone(ALREADY_DONE)  # by a run with another record
+        raise LeftAlone(ALREADY_DONE)  # a run with another record has done it
     if problem := problem_of_format(job.target, photo.format, options):
         raise PhotoError(problem)
     if options.in_place:
@@ -123,7 +123,7 @@ def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attribut
 
 
 def read_reduced(job: Job, options: Options) -> Reduced:
-    """Read a photo as finely as its blur is measured.
+    """Read a photo at the resolution at which its blur is measured.
 
     Raises:
         PhotoError: If it cannot be read or decoded.
@@ -170,7 +170,7 @@ def finish(
         PhotoError: If the mask does not fit, or the result cannot be encoded or written.
     """
     from unblur.formats import coding
-    from unblur.run.content import content_of
+    from unblur.run.hashes import content_of
 
     job, photo = loaded.job, loaded.photo
     if loaded.mask:
@@ -187,7 +187,7 @@ def finish(
         strip_metadata=options.strip_metadata,
     )
     notes = encoded.notes + _prepare_place(job, options)
-    sidecars, told = plan_copies(job, options)
+    sidecars, sidecar_notes = plan_copies(job, options)
     height, width = photo.pixels.shape[:2]
     outcome = Outcome(
         job,
@@ -196,7 +196,7 @@ def finish(
         width,
         height,
         0.0,
-        notes + told,
+        notes + sidecar_notes,
         photo.notes,
         source_state=loaded.state,
     )
@@ -237,7 +237,7 @@ def _draft(
 def _compare(
     outcome: Outcome, loaded: LoadedPhoto, pixels: Pixels, options: Options
 ) -> tuple[Outcome, bytes | None]:
-    """Compare the photo with its result: judge, and draw the pictures that the options ask for.
+    """Judge the blur of the photo, and draw the pictures that the options ask for.
 
     Returns:
         The outcome with its small pictures, and the comparison as a PNG file or ``None``.
@@ -264,7 +264,7 @@ def _compare(
         if options.compare == "strengths":
             return shown, code_strengths(pair)
         return shown, compare.code_comparison(pair)
-    except Exception as error:  # no reason to lose the result
+    except Exception as error:  # must not lose the result
         failed = outcome_of_error(outcome.job, error)
         note = f"the photo could not be compared with its result: {failed.reason}"
         job = replace(outcome.job, comparison=None)
@@ -272,7 +272,7 @@ def _compare(
 
 
 def drawing_bytes(options: Options) -> int:
-    """Return the bytes of memory for comparing photos with their results; 0 if none are."""
+    """Return the bytes of memory for comparing photos with their results; 0 without comparing."""
     if not (options.compare or options.picture_side or options.screen or options.verdict):
         return 0
     from unblur.pictures.compare import DRAWING_BYTES
@@ -308,7 +308,7 @@ def publish(finished: FinishedPhoto) -> Outcome:
     """Rename a finished result to its target, after its comparison.
 
     Raises:
-        PhotoError: If a file that must stay is in the way, or renaming fails.
+        PhotoError: If a file exists that must not be replaced, or renaming fails.
     """
     job, comparison = finished.outcome.job, None
     with finished:

@@ -1,4 +1,4 @@
-"""The interface by which a run reports its progress, and the levels of messages."""
+"""The interface through which a run reports messages, progress and outcomes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from unblur.run.jobs import Job
 from unblur.run.report import Outcome
 
 NORMAL, VERBOSE, DEBUG = 0, 1, 2
-"""Levels of verbosity; below NORMAL only errors are printed."""
+"""Levels of verbosity; below NORMAL, only errors are printed."""
 
 
 class Watcher(Protocol):
     """Receives the messages and outcomes of a run; `unblur.cli.console.Ui` prints them."""
 
     settings: dict[str, Any]
-    """Options of the network, by name; a runner adds the device and the tile."""
+    """Options of the network, by name; a runner adds the device and the tile size."""
 
     def say(self, text: str, level: int = NORMAL) -> None:
         """Print a sentence, if the verbosity is at least ``level``."""

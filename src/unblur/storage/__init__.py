@@ -1,4 +1,4 @@
-"""Files and objects: names, attributes, locks, whole reads and atomic writes.
+"""Read and write files and objects: names, attributes, locks, atomic writes.
 
 Nothing here knows what a photo is.
 """

@@ -1,4 +1,4 @@
-"""Owner, permissions, times and extended attributes of files, and copying them."""
+"""Read and copy the owner, permissions, times and extended attributes of files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Attributes:
 
     status: os.stat_result
     extended: dict[str, bytes]
-    """Extended attributes that are copied."""
+    """Extended attributes to copy, by name."""
     mark: bytes = b""
     """Value of `MARK`, which is not copied."""
 
@@ -53,29 +53,29 @@ class Attributes:
         return cls(os.fstat(descriptor), extended, mark)
 
     def stripped(self) -> Attributes:
-        """Return only the owner, permissions and access list."""
+        """Return a copy with only the owner, permissions and access list."""
         kept = {name: value for name, value in self.extended.items() if name == ACCESS_LIST}
         return Attributes(self.status, kept)
 
     def marked(self, mark: bytes) -> Attributes:
-        """Return the same for a copy, with another mark."""
+        """Return a copy with another mark."""
         return replace(self, extended={**self.extended, MARK: mark})
 
     def copy_to(self, descriptor: int, path: Path, keep_time: bool) -> None:
-        """Set them on an open file, as far as its file system and the user's rights allow.
+        """Set these attributes on an open file, as far as the system and the user's rights allow.
 
-        The file is not reopened by its path, where somebody could have put a link.
+        The file is not reopened by its path, where another user could have put a link.
 
         Args:
-            descriptor: The file.
-            path: Its path, for systems that cannot do this by descriptor.
+            descriptor: Descriptor of the open file.
+            path: Its path, for systems that need it instead of a descriptor.
             keep_time: Whether to copy the time of modification, too.
         """
-        self._give_owner(descriptor)  # first, since that takes rights away: see chown(2)
-        for name, value in self.extended.items():  # before a read-only file takes no more
+        self._give_owner(descriptor)  # first, because chown(2) removes permissions
+        for name, value in self.extended.items():  # while the file is still writable
             with contextlib.suppress(OSError):
                 setxattr(descriptor, name, value)
-        if sys.platform != "win32":  # which has read-only alone, and removes no such file
+        if sys.platform != "win32":  # Windows has only a read-only flag, and then cannot delete
             set_mode(descriptor, path, self._mode_for(descriptor))
         if keep_time:
             times = self.status.st_atime_ns, self.status.st_mtime_ns
@@ -83,7 +83,7 @@ class Attributes:
 
     def _give_owner(self, descriptor: int) -> None:
         """Set a file's owner and group, or its group alone if only that is allowed."""
-        change_owner = getattr(os, "chown", None)  # which Windows does not have
+        change_owner = getattr(os, "chown", None)  # missing on Windows
         if change_owner is None or _owners(os.fstat(descriptor)) == _owners(self.status):
             return
         for owner in (self.status.st_uid, -1):
@@ -98,7 +98,7 @@ class Attributes:
 
 
 def has_mark(path: Path) -> bool:
-    """Tell whether a file has a `MARK`, without opening it."""
+    """Return whether a file has a `MARK`, without opening it."""
     if not HAS_EXTENDED:
         return False
     try:
@@ -112,11 +112,11 @@ def _owners(status: os.stat_result) -> tuple[int, int]:
 
 
 def set_mode(descriptor: int, path: Path, mode: int) -> None:
-    """Set an open file's permissions (see `stat.S_IMODE`), if its file system has any."""
+    """Set an open file's permissions (see `stat.S_IMODE`), if its file system supports them."""
     with contextlib.suppress(OSError):
         os.chmod(_handle(os.chmod, descriptor, path), mode)  # noqa: PTH101 (Path takes none)
 
 
 def _handle(call: Callable[..., object], descriptor: int, path: Path) -> int | Path:
-    """Return an open file as a function of `os` takes it: on Windows by its path."""
+    """Return the descriptor for a function of `os`, or the path if it needs one, as on Windows."""
     return descriptor if call in os.supports_fd else path

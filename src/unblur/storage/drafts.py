@@ -21,46 +21,50 @@ from unblur.storage.temporaries import temporary_beside
 from unblur.words import describe_os_error
 
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Waits between attempts to rename to a name that another program may hold open."""
+"""Seconds to wait between attempts to replace a file that another program may have open."""
 
 
 class Draft(ABC):
-    """A complete but invisible output: `publish` names it, leaving the context discards it."""
+    """A complete but invisible output: `publish` gives it its name.
+
+    Leaving the context deletes a draft that was not published.
+    """
 
     state: FileState | None = None
-    """Its state once published, as far as known before."""
+    """State that the output will have once published, as far as it is known before."""
 
     @abstractmethod
     def publish(self, replaces: bool) -> FileState | None:
-        """Give it its name in one step, and return its state.
+        """Give the output its name in one step, and return its state.
 
         Args:
-            replaces: Replace an existing file; otherwise even one that appeared just now stays.
+            replaces: Replace an existing file. Otherwise an existing file is an error, even one
+                that has just appeared.
 
         Raises:
-            PhotoError: If an existing file must stay, or the output cannot be written.
+            PhotoError: If a file exists and must not be replaced, or writing fails.
         """
 
     def __enter__(self) -> Draft:
         return self
 
     def __exit__(self, *unused: object) -> None:  # noqa: B027 (not all need it)
-        """Discard it if it was not published."""
+        """Delete the output if it was not published."""
 
 
 class FileDraft(Draft):
-    """An output in a temporary file beside its place.
+    """An output in a temporary file in the target's folder.
 
     Args:
-        path: Its place.
+        path: Path of the published file.
         data: Its content.
-        like: Attributes of a file whose owner, permissions and extended attributes it gets;
-            by default it belongs to the user, with the permissions that the umask allows.
+        like: Attributes to copy: owner, permissions and extended attributes. By default the file
+            belongs to the user, with the permissions that the umask allows.
         keep_time: Copy the time of modification of ``like``, too.
-        mode: Its permissions, instead of those of ``like``.
+        mode: Permissions to set, instead of those of ``like``.
 
     Raises:
-        PhotoError: If it cannot be written.
+        PhotoError: If the temporary file cannot be written.
     """
 
     def __init__(
@@ -73,7 +77,7 @@ class FileDraft(Draft):
     ) -> None:
         self.path = path
         with contextlib.ExitStack() as stack, _os_errors_as_photo_errors(path):
-            is_private = like is not None or mode is not None  # until it has its permissions
+            is_private = like is not None or mode is not None  # until permissions are set
             temporary = stack.enter_context(temporary_beside(path, is_private))
             write_all(temporary.descriptor, data)
             if like is not None:
@@ -82,7 +86,7 @@ class FileDraft(Draft):
                 set_mode(temporary.descriptor, temporary.path, mode)
             _flush(temporary.descriptor)
             self.state = FileState.of(os.fstat(temporary.descriptor))
-            if not temporary.is_locked:  # Windows, which renames no open file
+            if not temporary.is_locked:  # Windows cannot rename an open file
                 temporary.close()
             self._scratch = temporary.path
             self._open = stack.pop_all()
@@ -91,7 +95,7 @@ class FileDraft(Draft):
         self._open.close()
 
     def publish(self, replaces: bool) -> FileState | None:
-        """Rename it; see `Draft`."""
+        """Rename the temporary file to its path; see `Draft`."""
         with _os_errors_as_photo_errors(self.path):
             if replaces:
                 _replace(self._scratch, self.path)
@@ -102,20 +106,20 @@ class FileDraft(Draft):
 
 
 class StreamDraft(Draft):
-    """An output for a descriptor."""
+    """An output that is written to a descriptor, such as standard output."""
 
     def __init__(self, descriptor: int, data: bytes) -> None:
         self._descriptor, self._data = descriptor, data
 
     def publish(self, replaces: bool) -> None:
-        """Write it; see `Draft`."""
+        """Write the data; see `Draft`."""
         with _os_errors_as_photo_errors("to standard output"):
             write_all(self._descriptor, self._data)
 
 
 @contextlib.contextmanager
 def _os_errors_as_photo_errors(path: Path | str) -> Iterator[None]:
-    """Turn the system's errors into `PhotoError`."""
+    """Raise `OSError` as `PhotoError`, with the path."""
     try:
         yield
     except FileExistsError as error:
@@ -129,7 +133,7 @@ def _os_errors_as_photo_errors(path: Path | str) -> Iterator[None]:
 
 def make_folder(folder: Path) -> None:
     """Make a folder and its missing parents; raise `PhotoError` if that fails."""
-    # Path.mkdir calls itself for each parent: too often for trees a thousand deep.
+    # Path.mkdir is recursive, which fails for a thousand nested folders.
     missing = list(itertools.takewhile(lambda one: not is_folder(one), (folder, *folder.parents)))
     try:
         for one in reversed(missing):
@@ -163,7 +167,7 @@ def move_over(source: Path, target: Path) -> None:
 
 
 def _replace(scratch: Path, path: Path) -> None:
-    """Rename, and wait a little if a program on Windows has the old file open."""
+    """Rename over an existing file; on Windows, retry while another program has it open."""
     for seconds in PAUSES_SECONDS:
         try:
             scratch.replace(path)
@@ -176,7 +180,7 @@ def _replace(scratch: Path, path: Path) -> None:
 
 
 def _rename_to_new(scratch: Path, path: Path) -> None:
-    """Rename, unless the target exists: a rename alone would replace it."""
+    """Rename, or fail if the target exists: a plain rename would replace it."""
     try:
         os.link(scratch, path)  # atomic, and fails if the name is taken
     except FileExistsError:
@@ -184,11 +188,11 @@ def _rename_to_new(scratch: Path, path: Path) -> None:
     except OSError:  # file systems without hard links
         if path.exists():
             raise FileExistsError(str(path)) from None
-        scratch.rename(path)  # on Windows this, too, fails if the name is taken
+        scratch.rename(path)  # on Windows this fails, too, if the name is taken
 
 
 def _flush(descriptor: int) -> None:
-    """Flush a file's bytes to the disk, where the file system can."""
+    """Flush a file's bytes to the disk, if the file system supports this."""
     with if_supported():
         os.fsync(descriptor)
     with contextlib.suppress(ImportError), if_supported():
@@ -200,13 +204,13 @@ def _flush(descriptor: int) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush a folder's names to the disk, where the system can."""
+    """Flush a folder's names to the disk, if the system supports this."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:  # Windows, or a folder that may not be listed
         return
     try:
-        with if_supported(errno.EBADF):  # of systems that flush only what is open for writing
+        with if_supported(errno.EBADF):  # some systems flush only files that are open for writing
             os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Read files, and look up what lies at a path."""
+"""Read files, and find out what kind of file is at a path."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from unblur.words import describe_os_error
 
 _NOT_REGULAR = "not a regular file"
 PART_BYTES = 1 << 20
-"""Bytes of a stream that are read at once."""
+"""Bytes to read from a stream at once."""
 SIGNALS_SECONDS = 0.2
-"""Longest time until a signal is noticed."""
+"""Seconds after which a waiting read checks for signals."""
 
 
 def read_photo_bytes(path: Path, most: int | None = None) -> tuple[bytes, Attributes]:
-    """Read a regular file; return its content and its attributes at the time.
+    """Read a regular file; return its content and its attributes at that time.
 
     Args:
-        path: Its path.
-        most: Refuse a larger one without reading it, in bytes.
+        path: Path of the file.
+        most: Largest size in bytes; a larger file is refused without reading it.
 
     Raises:
-        PhotoError: If it is not regular, too large, cannot be read, or changes meanwhile.
+        PhotoError: If the file is not regular, too large, unreadable, or changes while it is read.
     """
     try:
         with _open_regular(path) as file:
@@ -54,15 +54,15 @@ def read_photo_bytes(path: Path, most: int | None = None) -> tuple[bytes, Attrib
 def read_stream(stream: BinaryIO, most: int | None = None) -> bytes:
     """Read a stream, such as standard input, to its end.
 
-    It is read in parts: a single ``read`` would not notice signals.
+    The stream is read in parts, because a single ``read`` would not notice signals.
 
     Args:
         stream: Any binary stream.
-        most: Stop and refuse it after so many bytes.
+        most: Largest number of bytes; a longer stream is refused.
 
     Raises:
-        OSError: If it cannot be read.
-        PhotoError: If it has more bytes.
+        OSError: If the stream cannot be read.
+        PhotoError: If the stream has more than ``most`` bytes.
     """
     data = io.BytesIO()
     while part := _read_part(stream):
@@ -72,9 +72,9 @@ def read_stream(stream: BinaryIO, most: int | None = None) -> bytes:
 
 
 def _read_part(stream: BinaryIO) -> bytes:
-    """Read some bytes of a stream; none at its end. A signal interrupts the wait for them."""
+    """Read some bytes of a stream, or none at its end. A signal interrupts the wait."""
     if sys.platform == "win32" and (descriptor := _descriptor(stream)) is not None:
-        # Not the stream's own method: its lock would still be held when Python ends.
+        # The stream's own method would hold its lock when Python exits.
         return _in_thread(lambda: os.read(descriptor, PART_BYTES))
     _wait_for_input(stream)
     part: bytes = stream.read1(PART_BYTES)  # type: ignore[attr-defined]
@@ -97,7 +97,7 @@ def _in_thread(read: Callable[[], bytes]) -> bytes:
         except OSError as error:
             future.set_exception(error)
 
-    threading.Thread(target=work, daemon=True).start()  # Python does not wait for it at the end
+    threading.Thread(target=work, daemon=True).start()  # Python does not wait for daemons at exit
     while wait((future,), SIGNALS_SECONDS).not_done:
         pass
     return future.result()
@@ -106,17 +106,18 @@ def _in_thread(read: Callable[[], bytes]) -> bytes:
 def _wait_for_input(stream: BinaryIO) -> None:
     """Wait until a stream has bytes, or a signal comes.
 
-    A signal just before a blocking call does not interrupt it, so no call blocks for long.
+    A signal that comes just before a blocking call does not interrupt it, so each call blocks only
+    briefly.
     """
-    if sys.platform == "win32":  # whose `select` takes only sockets
+    if sys.platform == "win32":  # `select` supports only sockets there
         return
-    with contextlib.suppress(OSError, ValueError):  # no open file; too many for `select`
+    with contextlib.suppress(OSError, ValueError):  # not an open file; too many for `select`
         while not select.select([stream.fileno()], [], [], SIGNALS_SECONDS)[0]:
             pass
 
 
 def read_header(path: Path, size: int) -> bytes | None:
-    """Return the first bytes of a file: none if it is not regular, ``None`` if unreadable."""
+    """Return a file's first bytes: empty if it is not a regular file, ``None`` if unreadable."""
     try:
         with _open_regular(path) as file:
             return file.read(size)
@@ -127,7 +128,7 @@ def read_header(path: Path, size: int) -> bytes | None:
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    # Opening a named pipe without O_NONBLOCK would wait for a writer.
+    # Without O_NONBLOCK, opening a named pipe would wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         file = os.fdopen(os.open(unlimited(path), flags), "rb")
@@ -142,9 +143,12 @@ def _open_regular(path: Path) -> BinaryIO:
 
 
 def keeps(backup: Path, path: Path) -> bool:
-    """Tell whether a backup has all bytes of a file, or raise `PhotoError` if one is unreadable.
+    """Return whether a backup has the same bytes as a file.
 
-    A symbolic link is no backup: it may lead to the file that is replaced.
+    A symbolic link does not count as a backup: it may lead to the file that is replaced.
+
+    Raises:
+        PhotoError: If either file cannot be read.
     """
     if backup.is_symlink() or not backup.is_file():
         return False
@@ -156,23 +160,23 @@ def keeps(backup: Path, path: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Tell whether a path leads to anything that is accessible."""
+    """Return whether a path leads to anything accessible."""
     return _mode_at(path) != 0
 
 
 def is_device(path: Path) -> bool:
-    """Tell whether a path leads to something besides a file or a folder, such as a pipe."""
+    """Return whether a path leads to something other than a file or a folder, such as a pipe."""
     mode = _mode_at(path)
     return mode != 0 and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def is_regular(path: Path) -> bool:
-    """Tell whether a path leads to an accessible file."""
+    """Return whether a path leads to an accessible regular file."""
     return stat.S_ISREG(_mode_at(path))
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether a path leads to an accessible folder."""
+    """Return whether a path leads to an accessible folder."""
     return stat.S_ISDIR(_mode_at(path))
 
 

@@ -1,8 +1,8 @@
 """Differences between Linux, macOS and Windows, and between their file systems.
 
 Sources: Microsoft, *Naming Files, Paths, and Namespaces* and *Reparse Point
-Tags*; Apple, *Apple File System Reference* (names are compared without regard
-to normalisation, and to case unless the volume was made so).
+Tags*; Apple, *Apple File System Reference* (names are compared regardless of
+normalisation, and regardless of case unless the volume is case-sensitive).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LONGEST_PLAIN_PATH = 200
-"""Characters; Windows' limit of 260 less what names of results and temporary files add."""
+"""Characters: Windows' limit of 260, minus room for names of results and temporary files."""
 
 _JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT, which `stat` names on Windows only
 _DEVICES = r"CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9\u00b9\u00b2\u00b3]"
 _NO_WINDOWS_NAME = re.compile(
     rf"({_DEVICES})[ ]*(\..*)?"  # a device, whatever follows the first dot
     r"|.*[\x00-\x1f<>:\"/\\|?*].*"
-    r"|.*[. ]",  # an end that Windows would cut off
+    r"|.*[. ]",  # Windows would remove these characters at the end
     re.IGNORECASE | re.DOTALL,
 )
 _ACCESS_DENIED, _SHARING_VIOLATION = 5, 32
@@ -38,9 +38,9 @@ _DATALESS = 0x40000000
 
 
 def identity(path: Path) -> str:
-    """Return one text for all paths of a file, which may be missing.
+    """Return a text that is the same for all paths of a file, which need not exist.
 
-    Folders are resolved once: for 50,000 photos that would take most of the time.
+    Resolved folders are cached: resolving them for 50,000 photos would take most of the time.
     """
     if path.name in ("", "..") or os.path.islink(path):  # noqa: PTH114 (takes any name)
         folder, name = os.path.split(os.path.realpath(path))
@@ -59,18 +59,18 @@ def real_folder(folder: str) -> str:
 
 
 def follow_links(path: Path) -> Path:
-    """Resolve a path; unlike `Path.resolve`, also one whose links lead in circles."""
+    """Resolve a path, even one with a loop of links, which `Path.resolve` refuses."""
     return Path(os.path.realpath(path))
 
 
 @functools.lru_cache(maxsize=1024)
 def ignores_case(folder: Path) -> bool:
-    """Tell whether names that differ only by case are one file in a folder.
+    """Return whether names that differ only by case name the same file in a folder.
 
-    This is found out from existing names, without writing.
+    Existing names are compared; nothing is written.
     """
     for place in (folder, *folder.parents):
-        # A folder that is missing or cannot be listed is taken to be like its parent.
+        # A folder that is missing or cannot be listed is assumed to be like its parent.
         with contextlib.suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
                 if entry.name != entry.name.swapcase():
@@ -86,7 +86,7 @@ def _is_one_file(first: Path, second: Path) -> bool:
 
 
 def unlimited(path: Path) -> Path:
-    r"""Return a path as Windows takes it at any length, with ``\\?\`` before a long one."""
+    r"""Return a path of any length in the form that Windows accepts: ``\\?\`` before a long one."""
     if sys.platform != "win32":
         return path
     absolute = os.path.abspath(path)  # noqa: PTH100 (what follows the prefix is taken literally)
@@ -103,7 +103,7 @@ def with_prefix(absolute: str) -> str:
 
 
 def can_be_named(name: str) -> bool:
-    """Tell whether the system allows a file name; Windows reserves some for devices."""
+    """Return whether the system allows a file name; Windows reserves some for devices."""
     return sys.platform != "win32" or not _NO_WINDOWS_NAME.fullmatch(name)
 
 
@@ -123,12 +123,12 @@ def status_in_listing(entry: os.DirEntry[str], path: Path) -> os.stat_result | N
 
 
 def is_hidden(name: str, status: os.stat_result | None) -> bool:
-    """Tell whether a name begins with a dot, or Windows or macOS marks its file as hidden."""
+    """Return whether a name begins with a dot, or Windows or macOS marks its file as hidden."""
     return name.startswith(".") or _has_mark(status, stat.FILE_ATTRIBUTE_HIDDEN, stat.UF_HIDDEN)
 
 
 def is_in_cloud(status: os.stat_result | None) -> bool:
-    """Tell whether opening a file would download it.
+    """Return whether opening a file would download it.
 
     See Microsoft, *File Attribute Constants*; Apple's ``sys/stat.h``.
     """
@@ -136,13 +136,13 @@ def is_in_cloud(status: os.stat_result | None) -> bool:
 
 
 def _has_mark(status: os.stat_result | None, attributes: int, flags: int) -> bool:
-    """Tell whether a file has one of some attributes of Windows or flags of macOS."""
+    """Return whether a file has any of these attributes (on Windows) or flags (on macOS)."""
     has_attribute = getattr(status, "st_file_attributes", 0) & attributes
     return bool(has_attribute or getattr(status, "st_flags", 0) & flags)
 
 
 def is_link(status: os.stat_result | None) -> bool:
-    """Tell whether a status is that of a symbolic link or a junction of Windows."""
+    """Return whether a status is that of a symbolic link, or of a junction on Windows."""
     if status is None:
         return False
     return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION
@@ -150,12 +150,12 @@ def is_link(status: os.stat_result | None) -> bool:
 
 @contextlib.contextmanager
 def if_supported(*more: int) -> Iterator[None]:
-    """Ignore that a file system does not offer what is asked of it; other errors are raised.
+    """Ignore errors that say that a file system does not support an operation.
 
-    Network file systems and those in user space refuse fsync with different errors.
+    Network file systems and file systems in user space refuse fsync with different errors.
 
     Args:
-        more: Further values of `errno` that mean this here.
+        more: Further values of `errno` that mean "not supported" for this operation.
     """
     try:
         yield
@@ -165,5 +165,5 @@ def if_supported(*more: int) -> Iterator[None]:
 
 
 def is_in_use(error: OSError) -> bool:
-    """Tell whether Windows refused because another program may have the file open."""
+    """Return whether Windows refused because another program may have the file open."""
     return getattr(error, "winerror", None) in (_ACCESS_DENIED, _SHARING_VIOLATION)

@@ -1,4 +1,4 @@
-"""Object stores, such as S3, through fsspec: objects are read and written whole.
+"""Read and write whole objects in object stores, such as S3, through fsspec.
 
 An object appears, or replaces another, when its last byte has arrived.
 """
@@ -25,7 +25,7 @@ EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 """The extra that each kind of store needs."""
 
 DIGEST = "sha256 "
-"""Begins the mark of an object that is not in its store yet and so has no version."""
+"""Prefix of the version of an object that is not in its store yet."""
 
 _MARKS = ("ETag", "etag", "generation", "mtime", "LastModified", "last_modified", "created")
 """Names of an object's version, the most reliable first."""
@@ -40,14 +40,14 @@ def read(url: Url, most: int | None = None) -> tuple[bytes, FileState]:
     """Read a whole object.
 
     Args:
-        url: Its address.
-        most: Refuse a larger one without reading it, in bytes.
+        url: Address of the object.
+        most: Largest size in bytes; a larger object is refused without reading it.
 
     Returns:
-        Its content, and its state just before.
+        The object's content, and its state just before it was read.
 
     Raises:
-        PhotoError: If it is too large, cannot be read, or changes meanwhile.
+        PhotoError: If the object is too large, unreadable, or changes while it is read.
     """
     before = state_of(url)
     refuse_oversize(before.size if before else 0, most)
@@ -69,13 +69,13 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
     """Write a whole object in one step, and return its state.
 
     Args:
-        url: Its address.
+        url: Address of the object.
         data: Its content.
-        replaces: Replace an existing object. Otherwise even one that appeared just now
-            stays, if the store can refuse: those of Amazon and Google can.
+        replaces: Replace an existing object. Otherwise an existing object is an error, even one
+            that has just appeared, if the store can refuse: Amazon's and Google's can.
 
     Raises:
-        PhotoError: If it cannot be written, or an existing one must stay.
+        PhotoError: If writing fails, or an object exists and must not be replaced.
     """
     options = {} if replaces else {"mode": "create"}
     kind = _TYPES.guess_type(url.name)[0]
@@ -88,7 +88,7 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
         try:
             store.pipe_file(path, data, **options)
         except FileExistsError as error:
-            # A request that was repeated because its answer got lost finds its own object.
+            # If the library repeated a request whose answer was lost, the object is ours.
             if not holds(url, FileState(len(data), _digest(data))):
                 raise PhotoError(f"{url} exists; --overwrite replaces it") from error
     written = state_of(url)
@@ -105,15 +105,15 @@ def copy(source: Url, target: Url) -> None:
 
 
 def existing_beside(url: Url, names: list[str], start: str) -> set[str]:
-    """Return those of the names that objects beside another one have.
+    """Return the names, of some candidates, that exist beside an object.
 
-    Amazon's and Google's stores list names by their beginning, in one request. Others are asked
+    Amazon's and Google's stores list names by prefix, in one request. Other stores get a request
     for each name.
 
     Args:
-        url: Address of the other object.
-        names: Names to look for.
-        start: Beginning of all names.
+        url: Address of the object.
+        names: Candidates.
+        start: Common prefix of all candidates.
 
     Raises:
         PhotoError: If the store fails.
@@ -127,13 +127,13 @@ def existing_beside(url: Url, names: list[str], start: str) -> set[str]:
 
 
 def is_folder(url: Url) -> bool:
-    """Tell whether there are objects below an address; raise `PhotoError` if that fails."""
+    """Return whether there are objects below an address; raise `PhotoError` if that fails."""
     with _store_errors_as_photo_errors(url) as (store, path):
         return bool(store.isdir(path))
 
 
 def state_of(place: Place) -> FileState | None:
-    """Return the state of a file or an object, or ``None`` if there is none.
+    """Return the state of a file or an object, or ``None`` if it does not exist.
 
     Raises:
         PhotoError: If the store fails.
@@ -149,7 +149,11 @@ def state_of(place: Place) -> FileState | None:
 
 
 def holds(place: Place, state: FileState) -> bool:
-    """Tell whether a file or an object still has a state; raise `PhotoError` if the store fails."""
+    """Return whether a file or an object is unchanged since it had a state.
+
+    Raises:
+        PhotoError: If the store fails.
+    """
     found = state_of(place)
     if found is None or found == state:
         return found == state
@@ -159,7 +163,7 @@ def holds(place: Place, state: FileState) -> bool:
 
 
 class Upload(Draft):
-    """An output for an object store, still in memory."""
+    """An output for an object store; it stays in memory until it is published."""
 
     def __init__(self, url: Url, data: bytes) -> None:
         self._url, self._data = url, data
@@ -169,12 +173,12 @@ class Upload(Draft):
         self._data = b""
 
     def publish(self, replaces: bool) -> FileState:
-        """Write it; see `Draft`."""
+        """Write the object; see `Draft`."""
         return write(self._url, self._data, replaces)
 
 
 class Listing:
-    """States of many objects at one moment: one request to a store lists a thousand."""
+    """States of many objects, listed at once: one request to a store lists a thousand."""
 
     def __init__(self) -> None:
         self._states: dict[Url, FileState] = {}
@@ -194,7 +198,7 @@ class Listing:
         return sorted(states)
 
     def state_of(self, place: Place) -> FileState | None:
-        """Return the state of a listed object, or that of `state_of` for other places."""
+        """Return the state of a listed object; other places are asked by `state_of`."""
         if isinstance(place, Url) and any(place.key_below(f) is not None for f in self._folders):
             return self._states.get(place)
         return state_of(place)
@@ -207,7 +211,7 @@ def _digest(data: bytes) -> str:
 def _state(info: dict[str, Any]) -> FileState:
     name = next((name for name in _MARKS if info.get(name)), "")
     value = info.get(name, "")
-    if isinstance(value, datetime):  # which a list may give as a number
+    if isinstance(value, datetime):  # some listings have a number instead
         value = value.timestamp()
     return FileState(info["size"], f"{name} {value}")
 
@@ -230,10 +234,10 @@ def _store_class(scheme: str) -> type[AbstractFileSystem]:
 
 
 def _open(url: Url) -> tuple[AbstractFileSystem, str]:
-    """Return the store and an object's name in it, or raise `UsageError` if that is unusable."""
+    """Return the store and an object's name in it; raise `UsageError` if it cannot be used."""
     kind = _store_class(url.scheme)
     text = str(url)
-    # Stores that list from memory would not see what other runs do.
+    # A cached listing would miss the changes of other runs.
     store = kind(use_listings_cache=False, **kind._get_kwargs_from_urls(text))
     return store, str(kind._strip_protocol(text))
 
@@ -242,13 +246,13 @@ def _open(url: Url) -> tuple[AbstractFileSystem, str]:
 def _store_errors_as_photo_errors(
     url: Url, sentence: str = "{1}"
 ) -> Iterator[tuple[AbstractFileSystem, str]]:
-    """Give the store and an object's name in it, and turn its errors into `PhotoError`."""
+    """Yield the store and an object's name in it; raise the store's errors as `PhotoError`."""
     store, path = _open(url)
     try:
         yield store, path
     except PhotoError:
         raise
-    except Exception as error:  # each store's library has errors of its own
+    except Exception as error:  # each store's library has its own errors
         reason = "no such object" if isinstance(error, FileNotFoundError) else str(error)
         line = " ".join(reason.split()) or type(error).__name__
         raise PhotoError(sentence.format(url, line)) from error

@@ -1,4 +1,4 @@
-"""Places of photos: paths of files, addresses of objects in stores."""
+"""Where a photo is stored: the path of a file, or the address of an object in a store."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeAlias, TypeVar
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # one letter is a drive of Windows
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a Windows drive
 
 
 @dataclass(frozen=True, order=True)
 class Url:
-    """The address of an object, or of a folder: the common beginning of objects' names.
+    """The address of an object, or of a folder: the common prefix of its objects' names.
 
-    Names are not quoted, and ``//`` stays.
+    Names are not quoted, and ``//`` is kept.
     """
 
     scheme: str
@@ -36,12 +36,12 @@ class Url:
 
     @property
     def stem(self) -> str:
-        """The name without its ending."""
+        """The name without its extension."""
         return PurePosixPath(self.name).stem
 
     @property
     def suffix(self) -> str:
-        """The ending of the name, with its dot."""
+        """The extension of the name, with its dot."""
         return PurePosixPath(self.name).suffix
 
     def with_name(self, name: str) -> Url:
@@ -53,7 +53,7 @@ class Url:
         return Url(self.scheme, f"{self.path}/{below.as_posix()}")
 
     def key_below(self, folder: Url) -> str | None:
-        """Return its name relative to a folder, or ``None`` if it lies elsewhere."""
+        """Return the key relative to a folder, or ``None`` if the object is not in it."""
         start = folder.path + "/"
         is_below = self.scheme == folder.scheme and self.path.startswith(start)
         return self.path[len(start) :] if is_below else None
@@ -62,13 +62,13 @@ class Url:
 Place: TypeAlias = Path | Url
 AnyPlace = TypeVar("AnyPlace", Path, Url)
 BACKUP_ENDING = ".orig"
-"""Ends the names of originals that are kept beside the results that replaced them."""
+"""Extension of the originals that ``--in-place`` keeps."""
 
 
 def parse_place(text: str) -> Place:
     """Return a path, or an address if the text begins with ``scheme://``.
 
-    An address ``file://`` (RFC 8089), which file managers use, becomes a path.
+    File managers use ``file://`` addresses (RFC 8089); they become paths.
     """
     match = _SCHEME.match(text)
     if match is None:
@@ -82,18 +82,18 @@ def parse_place(text: str) -> Place:
 
 
 def is_backup(name: str) -> bool:
-    """Tell whether a name is that of a backup, in upper or lower case."""
+    """Return whether a name is that of a backup, in upper or lower case."""
     return name.lower().endswith(BACKUP_ENDING)
 
 
 def backup_of(photo: AnyPlace) -> AnyPlace:
-    """Return the place of the backup of a photo that its result replaces."""
+    """Return where ``--in-place`` keeps the original of a photo."""
     return photo.with_name(photo.name + BACKUP_ENDING)
 
 
 @dataclass(frozen=True)
 class Content:
-    """Hashes of a file's content; see `unblur.run.content.content_of`."""
+    """Hashes of a file's content; see `unblur.run.hashes.content_of`."""
 
     pixels: str
     """The format's name and the hash of the coded pixels, which moving the file or editing its
@@ -104,22 +104,22 @@ class Content:
 
 @dataclass(frozen=True)
 class FileState:
-    """State of a file or an object: another one means that it was changed."""
+    """State of a file or an object; if the state differs later, the content was changed."""
 
     size: int
     mark: int | str
     """A file's time of modification in nanoseconds, or an object's version."""
     content: Content | None = field(default=None, compare=False)
-    """Its hashes, if it was read."""
+    """Hashes of the content, if it was read."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileState:
-        """Return the state in a file's status."""
+        """Return the state that a file's status describes."""
         return cls(status.st_size, status.st_mtime_ns)
 
     @classmethod
     def at(cls, path: Path) -> FileState | None:
-        """Return the state of a file, or ``None`` if there is none."""
+        """Return the state of a file, or ``None`` if it does not exist."""
         try:
             return cls.of(path.stat())
         except OSError:
@@ -127,12 +127,12 @@ class FileState:
 
 
 def longest_name(place: Place) -> int:
-    """Return the most bytes that a name beside a place may have; folders may be missing.
+    """Return the longest file name in bytes in the folder of a place; folders may be missing.
 
-    Encrypted folders take fewer than others: eCryptfs 143; see pathconf(3).
+    Encrypted folders allow less than others: eCryptfs 143 bytes; see pathconf(3).
     """
     usual = 255
-    pathconf = getattr(os, "pathconf", None)  # which Windows does not have
+    pathconf = getattr(os, "pathconf", None)  # missing on Windows
     if pathconf is None or isinstance(place, Url):
         return usual
     for folder in place.parents:
@@ -143,7 +143,7 @@ def longest_name(place: Place) -> int:
 
 
 def shortened(name: str, most_bytes: int) -> str:
-    """Return the beginning of a name that fits into some bytes."""
+    """Return a name, cut at the end to ``most_bytes`` bytes."""
     while name and len(os.fsencode(name)) > most_bytes:
         name = name[:-1]
     return name

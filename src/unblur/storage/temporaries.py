@@ -1,6 +1,6 @@
-"""Temporary files beside the files that they will become.
+"""Temporary files in the folder of the file that they will become.
 
-The name tells the machine that writes it, and a lock that it is still being written.
+The name contains the machine that writes the file, and a lock shows that it is still being written.
 Many network file systems do not show the locks of other machines.
 """
 
@@ -24,15 +24,15 @@ TEMPORARY_FILES = ".*.unblur-*.tmp"
 _ENDING = re.compile(r"\.unblur-([a-z0-9-]+)-[0-9a-f]{6}\.tmp")
 """The end of a temporary file's name, with its host."""
 LONGEST_HOST = 12
-"""Characters of the host's own name; a hash of four more follows."""
+"""Most characters of the host's own name; four characters of a hash follow."""
 MACHINE_ID = Path("/etc/machine-id")
-"""File with the number of an installation of systemd, see machine-id(5)."""
+"""File with the unique number of a Linux installation, see machine-id(5)."""
 ABANDONED_AFTER_SECONDS = 3600.0
 
 
 @dataclass
 class Temporary:
-    """A temporary file that is open."""
+    """An open temporary file."""
 
     descriptor: int
     path: Path
@@ -40,7 +40,7 @@ class Temporary:
     _is_open: bool = True
 
     def close(self) -> None:
-        """Close it and release the lock."""
+        """Close the file, which releases its lock."""
         if self._is_open:
             self._is_open = False
             os.close(self.descriptor)
@@ -48,9 +48,10 @@ class Temporary:
 
 @functools.cache
 def host() -> str:
-    """Return a short name of this machine, of letters, digits and dashes.
+    """Return a short name of this machine, made of letters, digits and dashes.
 
-    Its end is a hash of the whole name and the machine's number: many are called ``localhost``.
+    It ends with a hash of the whole name and the machine's number, because many machines are called
+    ``localhost``.
     """
     import socket
 
@@ -67,11 +68,11 @@ def host() -> str:
 def temporary_beside(path: Path, is_private: bool = False) -> Iterator[Temporary]:
     """Open a temporary file in the target's folder, and remove it at the end if it still exists.
 
-    It stays locked while open: files of killed runs, which `sweep` removes, have no lock.
+    The file is locked while it is open. Files of killed runs have no lock; `sweep` removes them.
 
     Args:
         path: The target.
-        is_private: Let only the user read it, whatever the umask.
+        is_private: Let only the user read the file, whatever the umask.
     """
     is_ours = False
     while not is_ours:
@@ -94,7 +95,7 @@ def _create(path: Path, mode: int) -> Temporary:
 
 
 def _claim(temporary: Temporary) -> bool:
-    """Lock a new file, and tell whether another run's `sweep` has not removed it before."""
+    """Lock a new file; return whether it still exists, as another run may have swept it."""
     try:
         temporary.is_locked = _lock(temporary.descriptor)
     except BlockingIOError:
@@ -103,15 +104,15 @@ def _claim(temporary: Temporary) -> bool:
 
 
 def sweep(folder: Path, trust_locks: bool = True) -> int:
-    """Remove temporary files of killed runs, and return how many.
+    """Remove temporary files of killed runs from a folder, and return their number.
 
-    A locked file stays. An unlocked one of this machine is removed. Files of other machines,
-    and files that cannot be locked, are removed when they are an hour old.
+    Locked files are kept. Unlocked files of this machine are removed. Files of other machines, and
+    files that cannot be locked, are removed when they are an hour old.
 
     Args:
-        folder: Its temporary files are removed, not those below.
-        trust_locks: Whether to remove unlocked files of any age: on some network file systems
-            every lock succeeds.
+        folder: The folder; subfolders are not searched.
+        trust_locks: Whether a missing lock means that a file is abandoned. On some network file
+            systems every lock succeeds, so there its age decides.
     """
     removed = 0
     with contextlib.suppress(OSError):
@@ -122,12 +123,12 @@ def sweep(folder: Path, trust_locks: bool = True) -> int:
 
 
 def has_unfinished(folder: Path) -> bool:
-    """Tell whether a folder holds temporary files of this machine."""
+    """Return whether a folder holds temporary files of this machine."""
     return any(_has_our_locks(scratch) for scratch in folder.glob(TEMPORARY_FILES))
 
 
 def _has_our_locks(scratch: Path) -> bool:
-    """Tell whether this machine wrote a temporary file, and so sees its lock."""
+    """Return whether this machine wrote a temporary file, and so sees its lock."""
     ending = _ENDING.search(scratch.name)
     return ending is not None and ending[1] == host()
 
@@ -138,23 +139,27 @@ def _remove_if_abandoned(scratch: Path, trust_locks: bool) -> bool:
     descriptor = os.open(scratch, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
         status = os.fstat(descriptor)
-        # --preserve-times sets the time of modification back. The other time, of creation on
-        # Windows and of any change elsewhere, cannot be set.
+        # --preserve-times may set the time of modification back. The other time (creation on
+        # Windows, last change elsewhere) cannot be set.
         changed = max(status.st_mtime, status.st_ctime)
         is_old = time.time() - changed > ABANDONED_AFTER_SECONDS
-        # Also tried where no lock proves nothing: a lock proves that the file is being written.
+        # Try to lock in any case: if that fails, the file is being written.
         if _lock(descriptor) and trust_locks and _has_our_locks(scratch):
             scratch.unlink()
             return True
     finally:
         os.close(descriptor)
     if is_old:
-        scratch.unlink()  # closed: Windows removes no open file
+        scratch.unlink()  # after closing: Windows cannot remove an open file
     return is_old
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock an open file; return whether that works here, or raise `BlockingIOError` if it is."""
+    """Lock an open file; return whether the system and file system support locks.
+
+    Raises:
+        BlockingIOError: If another process has locked it.
+    """
     try:
         import fcntl
     except ImportError:  # Windows

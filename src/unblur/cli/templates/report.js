@@ -90,7 +90,7 @@
       }
     } catch {
       if (!isLatest()) return;
-      note.textContent = "The original or the result is not where it was when this page was made. ";
+      note.textContent = "The original or the result was moved or deleted after this page was made. ";
     }
     const pair = zoom && detail().before ? detail() : small();
     if (!pair.before || !pair.after) return;
@@ -98,8 +98,8 @@
     if (!isLatest()) return;
     put(pair, [image.naturalWidth, image.naturalHeight]);
     note.textContent += zoom && detail().before
-      ? "This is the part that changed most, pixel by pixel: all that the page has of this photo."
-      : "This is a small copy: all that the page has of this photo.";
+      ? "This is the part that changed most, at full resolution. The page has no more of this photo."
+      : "This is a small copy. The page has no more of this photo.";
   }
 
   function layOut() {

@@ -1,4 +1,4 @@
-"""Deblur what was chosen in a file manager, and sum up the results in a few lines."""
+"""Deblur the photos selected in a file manager, and sum up the results in a few lines."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from unblur.errors import ExitCode
 from unblur.words import printable
 
 MOST_LINES = 8
-"""Longest list of photos; notifications show no more."""
+"""Most photos to list; notifications have no room for more."""
 STATUSES = ("failed", "done", "planned", "skipped")
-"""Those of `unblur.run.report.Status`, in the order in which photos are listed."""
+"""Values of `unblur.run.report.Status`, in the order in which photos are listed."""
 _ERROR = "unblur: error: "
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of the chosen photos."""
+    """The outcome for the selected photos."""
 
     title: str
     lines: tuple[str, ...]
     """One line for each photo, or for each error if no photo was found."""
     exit_code: int
-    """That of the run; see `unblur.errors.ExitCode`."""
+    """The exit code of the run; see `unblur.errors.ExitCode`."""
 
     @property
     def text(self) -> str:
-        """The first lines, and how many more there are."""
+        """The first lines, and the number of further ones."""
         more = len(self.lines) - MOST_LINES
         ending = [f"and {more} more"] if more > 0 else []
         return "\n".join([*self.lines[:MOST_LINES], *ending])
 
 
 def deblur_chosen(program: Path, paths: Sequence[str]) -> Summary:
-    """Deblur photos, and those in folders, in a process of its own.
+    """Deblur photos, and those in folders, in a separate process.
 
-    So a notification also appears if the process is killed. The paths go through its standard
-    input: there may be more of them than fit on a command line.
+    So a notification appears even if the process is killed. Paths are passed through standard
+    input, because there may be more than fit on a command line.
 
     Args:
-        program: The program ``unblur``.
-        paths: Chosen files and folders, absolute or relative to the current folder.
+        program: Path of the program ``unblur``.
+        paths: Selected files and folders, absolute or relative to the current folder.
     """
     if not paths:
         reason = "no file was chosen, or the folder is not on this machine"
@@ -63,7 +63,7 @@ def _sum_up(outcomes: list[dict[str, Any]], messages: Iterable[str], exit_code: 
     counts = Counter(outcome["status"] for outcome in outcomes)
     ordered = sorted(outcomes, key=lambda outcome: STATUSES.index(outcome["status"]))
     lines = [_describe(outcome) for outcome in ordered]
-    if exit_code and not counts["failed"]:  # photos do not explain it
+    if exit_code and not counts["failed"]:  # no photo explains the exit code
         errors = [line.removeprefix(_ERROR) for line in messages if line.startswith(_ERROR)]
         lines = [*(errors or [f"unblur ended with code {exit_code}"]), *lines]
     totals = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])

@@ -1,8 +1,8 @@
-"""Hashes by which photos and results are recognised, wherever they lie.
+"""Hash the content of photos and results, to recognise them after they were moved.
 
-The hash of the pixels covers the coded pixels only, not the metadata (see
-`unblur.formats.coding.coded_pixels`). It is BLAKE2b (RFC 7693) with 16 bytes: two different photos
-never share it by chance.
+The hash of the pixels covers only the coded pixels, not the metadata (see
+`unblur.formats.coding.coded_pixels`). It is BLAKE2b (RFC 7693) with 16 bytes, so two different
+photos practically never have the same hash.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def read_content(path: Path, most: int | None = None) -> tuple[FileState, Attrib
 
     Args:
         path: The file.
-        most: Largest size to read, in bytes; ``None`` is any.
+        most: Largest size to read, in bytes; ``None``: any size.
 
     Returns:
-        Its state, with the content, and its attributes.
+        The file's state, with the hashes of its content, and its attributes.
 
     Raises:
-        PhotoError: If the file cannot be read, or is larger.
+        PhotoError: If the file cannot be read, or is larger than ``most``.
     """
     data, attributes = files.read_photo_bytes(path, most)
     return replace(FileState.of(attributes.status), content=content_of(data)), attributes
