@@ -11,9 +11,8 @@ from unblur.network import winograd
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SameConv
 
-LARGEST_ERROR = {torch.float32: 3e-5, torch.bfloat16: 0.05}
+LARGEST_ERROR = 3e-5
 """Largest difference to the definition, for results of the order of 1."""
-CHANNELS = {torch.float32: 64, torch.bfloat16: 256}
 
 
 def random_layer(inputs, outputs):
@@ -30,17 +29,16 @@ def _seed():
     torch.manual_seed(3)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("batch", "height", "width"), [(1, 8, 12), (3, 1, 1), (2, 3, 5), (1, 6, 600), (1, 41, 83)]
 )
 @torch.inference_mode()
-def test_maps_of_any_size_are_convolved_as_by_definition(dtype, batch, height, width):
-    (weight, bias), x = random_layer(5, 7), random_map(batch, 5, height + 2, width + 2).to(dtype)
+def test_maps_of_any_size_are_convolved_as_by_definition(batch, height, width):
+    (weight, bias), x = random_layer(5, 7), random_map(batch, 5, height + 2, width + 2)
     result = winograd.convolve(x, weight, bias)
     expected = F.conv2d(x.double(), weight.double(), bias.double())
-    assert (result.shape, result.dtype) == (expected.shape, dtype)
-    assert (result - expected).abs().max() < LARGEST_ERROR[dtype]
+    assert (result.shape, result.dtype) == (expected.shape, torch.float32)
+    assert (result - expected).abs().max() < LARGEST_ERROR
 
 
 @torch.inference_mode()
@@ -50,17 +48,17 @@ def test_an_infinite_value_does_not_become_a_finite_one():
     assert not winograd.convolve(x, weight, bias).isfinite().all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_few_channels_other_kernels_strides_and_gradients_are_left_to_pytorch(dtype):
-    most = CHANNELS[dtype]
-    x, weight = random_map(1, most, 4, 4).to(dtype), torch.empty(most, most, 3, 3)
+def test_few_channels_other_kernels_types_and_gradients_are_left_to_pytorch():
+    x, weight = random_map(1, 64, 4, 4), torch.empty(64, 64, 3, 3)
     with torch.inference_mode():
         assert winograd.is_faster(x, weight, stride=1)
         assert not winograd.is_faster(x, weight, stride=2)
-        assert not winograd.is_faster(x, torch.empty(most, most, 5, 5), stride=1)
-        assert not winograd.is_faster(x, weight[: most // 2], stride=1)
-        assert not winograd.is_faster(x.half(), weight, stride=1)
+        assert not winograd.is_faster(x, torch.empty(64, 64, 5, 5), stride=1)
+        assert not winograd.is_faster(x, weight[:32], stride=1)
+        assert not winograd.is_faster(x.bfloat16(), weight, stride=1)
         assert not winograd.is_faster(x.to("meta"), weight, stride=1)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not winograd.is_faster(x, weight, stride=1)
     assert not winograd.is_faster(x, weight, stride=1)
 
 
@@ -73,7 +71,7 @@ def test_bands_of_any_heights_give_what_pytorch_gives_for_the_whole(rows, at, ha
     expected = expected.relu() if has_relu else expected
     with torch.inference_mode():
         result = torch.cat(in_bands(layer, cut(rows, 1, at), x), dim=2)
-    assert (result - expected).abs().max() < LARGEST_ERROR[torch.float32]
+    assert (result - expected).abs().max() < LARGEST_ERROR
 
 
 def test_a_wide_network_uses_fewer_multiplications_and_gives_the_same_photo(monkeypatch):
