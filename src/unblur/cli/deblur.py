@@ -226,15 +226,19 @@ def _make_deblurrer(weights: Weights, options: Options, ui: Ui) -> Deblurrer:
     from unblur.models.loading import load_deblurrer
     from unblur.run.steps import drawing_bytes
 
-    deblurrer = load_deblurrer(
-        weights,
-        options.engine,
-        reserved=drawing_bytes(options),
-        warn=ui.say,
-        tell=lambda text: ui.say(text, VERBOSE),
-    )
-    ui.settings |= deblurrer.used
-    # PyTorch's objects stay until the program ends. Python need not look for garbage among them,
-    # which would take 0.4 seconds at the end.
+    gc.disable()
+    try:
+        deblurrer = load_deblurrer(
+            weights,
+            options.engine,
+            reserved=drawing_bytes(options),
+            warn=ui.say,
+            tell=lambda text: ui.say(text, VERBOSE),
+        )
+    finally:
+        gc.enable()
+    # PyTorch's objects stay until the program ends. To look for garbage among them would take half
+    # a second, most of it at the end.
     gc.freeze()
+    ui.settings |= deblurrer.used
     return deblurrer
