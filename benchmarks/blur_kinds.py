@@ -3,7 +3,8 @@
 ``python -m benchmarks.blur_kinds`` blurs the photos that nothing was trained or chosen on: by
 straight and hand-held motion in random directions, and by lenses out of focus. It prints which
 kinds are found, and how far lengths and angles are off. ``--training`` takes other photos: on
-every tenth of them the thresholds were chosen. Real pairs are half and half.
+every tenth of them the thresholds were chosen, and ``--training --fit --every 10`` prints what
+`unblur.blur` makes of contours' widths to tell a length. Real pairs are half and half.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from benchmarks.score import (
 )
 from training.data import photo_paths, read_pairs, read_pixels
 from training.judging.fixed_blur import Array, convolve, motion_kernel, trajectory
-from unblur.blur import Blur, Kind, find_blur
+from unblur.blur import Blur, Kind, excess_widths, find_blur, find_contours
 from unblur.formats.coding import decode
+from unblur.score import measure_sharpness, read_luma
 
 LENGTHS = ((4, 7), (7, 12), (12, 22), (22, 40))
 """Ranges of the motion's length in pixels."""
@@ -189,6 +191,44 @@ def print_lengths(found: list[tuple[Truth, Blur]]) -> None:
         print(f"| {name} | {shares} | {len(pairs)} |")
 
 
+def widths_of(pixels: Array) -> Array:
+    """Return the widths of contours that the length of a motion is told by, (4,)."""
+    luma = read_luma(pixels)
+    return excess_widths(luma, find_contours(measure_sharpness(luma)).sides())
+
+
+def print_fit(motions: list[tuple[float, Array]]) -> None:
+    """Print the factor and the powers of widths that give the lengths of motions best.
+
+    Logarithms are fitted by least squares, reweighted so that some photos which were blurred
+    before do not count (Holland and Welsch, "Robust regression using iteratively reweighted least
+    squares", 1977, with Cauchy's weights). The factor is 6 % smaller than fitted: a third more and
+    a third less of a length lie around 94 % of it, in logarithms.
+    """
+    lengths = np.log([length for length, _ in motions])
+    widths = np.log([[np.e, *widths] for _, widths in motions])
+    weights = np.ones(len(motions))
+    for _ in range(30):
+        root = np.sqrt(weights)
+        found = np.linalg.lstsq(widths * root[:, None], lengths * root, rcond=None)[0]
+        weights = 1 / (1 + ((widths @ found - lengths) / 0.25) ** 2)
+    print(
+        f"{len(motions)} motions: factor {0.94 * np.exp(found[0]):.3f}, powers", found[1:].round(3)
+    )
+
+
+def fit(paths: list[Path]) -> None:
+    """Fit the length of motions on photos."""
+    motions = []
+    for path in paths:
+        for truth, data in make_photos(path):
+            pixels = decode(data).pixels
+            if truth.length and find_blur(pixels).kind is Kind.MOTION:
+                motions.append((truth.length, widths_of(pixels)))
+        print(path.stem, file=sys.stderr, flush=True)
+    print_fit(motions)
+
+
 def choose_paths(folder: Path, training: bool, every: int) -> list[Path]:
     """List every nth of the photos that are held out, or of the others."""
     paths = [
@@ -206,12 +246,16 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
     parser.add_argument("--training", action="store_true", help="photos that it was chosen on")
     parser.add_argument("--every", type=int, default=1, help="take every nth photo")
+    parser.add_argument("--fit", action="store_true", help="fit the length of motions only")
     options = parser.parse_args()
+    paths = choose_paths(options.photos, options.training, options.every)
+    if options.fit:
+        fit(paths)
+        return
     found: list[tuple[Truth, Blur]] = []
     for pair in read_pairs(options.pairs, held_out=not options.training):
         found.append((Truth("video frames, sharp"), find_blur(pair.sharp)))
         found.append((Truth("video frames, blurred"), find_blur(pair.blurred)))
-    paths = choose_paths(options.photos, options.training, options.every)
     seconds, megapixels = 0.0, 0.0
     for path in paths:
         for truth, data in make_photos(path):

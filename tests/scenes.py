@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
+from benchmarks.blur_kinds import disc
 from training.judging.fixed_blur import convolve, motion_kernel
 
 
@@ -28,6 +29,13 @@ def smeared(pixels, length, degrees=20.0):
     light = (pixels.astype(np.float32) / 255) ** 2.2
     moved = convolve(light, motion_kernel(path))
     return np.round(np.clip(moved, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8)
+
+
+def unfocused(pixels, radius):
+    """Blur by a lens out of focus, with a disc of a radius in pixels."""
+    light = (pixels.astype(np.float32) / 255) ** 2.2
+    soft = convolve(light, disc(radius))
+    return np.round(np.clip(soft, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8)
 
 
 def noisy(pixels, deviation, seed=0):

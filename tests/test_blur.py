@@ -7,23 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
-from scenes import make_scene, noisy, smeared
+from scenes import make_scene, noisy, smeared, unfocused
 
 import unblur
-from benchmarks.blur_kinds import disc
-from training.judging.fixed_blur import convolve
 from unblur.blur import Blur, Kind, find_blur
 
 
 @pytest.fixture(scope="module")
 def scene():
     return make_scene()
-
-
-def unfocused(pixels, radius):
-    light = (pixels.astype(np.float32) / 255) ** 2.2
-    soft = convolve(light, disc(radius))
-    return np.round(np.clip(soft, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8)
 
 
 def apart(angle, other):
@@ -43,7 +35,7 @@ def test_motion_is_found_in_any_direction(scene, degrees):
     assert apart(found.angle, -degrees) <= 15
 
 
-@pytest.mark.parametrize("length", [5, 8, 16, 30, 40])
+@pytest.mark.parametrize("length", [5, 8, 16, 30, 40, 80])
 def test_the_length_of_a_motion_is_found_within_a_third(length):
     found = find_blur(smeared(make_scene(960, 1280), length))
     assert found.kind is Kind.MOTION
@@ -54,6 +46,16 @@ def test_the_length_of_a_motion_is_found_within_a_third(length):
 def test_a_photo_out_of_focus_is_no_motion(scene, radius):
     found = find_blur(unfocused(scene, radius))
     assert (found.kind, found.length, found.angle) == (Kind.FOCUS, None, None)
+
+
+@pytest.mark.parametrize(
+    ("subject", "background", "kind"),
+    [(1.4, 12, Kind.SHARP), (3, 12, Kind.UNCLEAR), (3, 3, Kind.FOCUS)],
+)
+def test_a_soft_background_is_no_photo_out_of_focus(subject, background, kind):
+    photo = unfocused(make_scene(960, 1280), background)
+    photo[360:600, 480:800] = unfocused(make_scene(960, 1280), subject)[360:600, 480:800]
+    assert find_blur(photo).kind is kind
 
 
 def test_noise_and_night_hide_no_motion(scene):

@@ -55,7 +55,7 @@ def test_the_amount_is_a_share_of_the_full_range(dtype):
 def test_strips_change_nothing(monkeypatch):
     pair = changed_at(30, 30, 200, 100)
     whole = measure_change(*pair)
-    monkeypatch.setattr(change, "STRIP_BYTES", 1)
+    monkeypatch.setattr(change, "_PART_BYTES", 1)
     strips = measure_change(*pair)
     assert np.array_equal(whole.blocks, strips.blocks)
     assert whole.amount == pytest.approx(strips.amount)

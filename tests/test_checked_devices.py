@@ -31,7 +31,7 @@ def tests(monkeypatch):
     """Put a device into the table; return the verdicts of its next tests, which take no time."""
     tests = []
 
-    def examine(network, kind):
+    def examine(network, kind, backend):
         verdict = tests.pop(0)
         if isinstance(verdict, Exception):
             raise verdict
@@ -39,7 +39,11 @@ def tests(monkeypatch):
 
     monkeypatch.setattr(device_kinds, "KINDS", (PLAYED, CPU))
     monkeypatch.setattr(checked_devices, "examine", examine)
-    monkeypatch.setattr(checked_devices, "needs_test", lambda kind: kind is not CPU)
+    monkeypatch.setattr(
+        checked_devices,
+        "needs_test",
+        lambda kind, backend: kind is not CPU or backend == "ncnn",
+    )
     return tests
 
 
@@ -57,7 +61,9 @@ def start(name="other", network=None):
     """
     said = []
     network = network or fakes.Identity()
-    devices = CheckedDevices(network, name, VerdictFile(), warn=said.append, tell=said.append)
+    devices = CheckedDevices(
+        network, name, "auto", VerdictFile(), warn=said.append, tell=said.append
+    )
     kind = devices.first()
     precision = devices.precision(kind)
     return kind.name, precision, [text for text in said if not text.startswith("testing ")]
@@ -74,8 +80,9 @@ def test_a_run_says_before_its_first_photo_that_it_tests_the_device(tests, file)
     tests += [RIGHT]
     told = []
     for _ in range(2):
-        network = fakes.Identity()
-        CheckedDevices(network, "other", VerdictFile(), warn=told.append, tell=told.append).first()
+        CheckedDevices(
+            fakes.Identity(), "other", "auto", VerdictFile(), warn=told.append, tell=told.append
+        ).first()
     assert told == ["testing other, before it is first used"]
 
 
@@ -104,7 +111,7 @@ def test_a_full_device_is_not_remembered_and_tested_again_for_the_next_photo(tes
     said = []
     tests += [MemoryError(), MemoryError(), RIGHT]
     devices = CheckedDevices(
-        fakes.Identity(), "other", VerdictFile(), warn=said.append, tell=said.append
+        fakes.Identity(), "other", "auto", VerdictFile(), warn=said.append, tell=said.append
     )
     assert [devices.first().name for _ in range(4)] == ["cpu", "cpu", "other", "other"]
     test, full = "testing other, before it is first used", "out of memory on other"

@@ -97,6 +97,22 @@ def test_workers_compute_as_the_network_is_told_to(cluster, tmp_path, unblur, mo
     assert there == here != plain
 
 
+def test_workers_compute_with_ncnn(cluster, tmp_path, unblur, monkeypatch):
+    pytest.importorskip("ncnn")
+    torch.manual_seed(1)
+    save_network(SRN(SRNConfig(width=8, blocks=1, kernel=3, residual=True)), tmp_path / "model")
+    library = write_library(tmp_path / "library", "a.jpg")
+    monkeypatch.chdir(tmp_path)
+    run, there = ("-r", library, "--engine", "ncnn", "--json"), ("--ray", cluster.address)
+    results = [
+        unblur(*run, "-o", "here/", model=tmp_path / "model"),
+        unblur(*run, "-o", "there/", *there, model=tmp_path / "model"),
+    ]
+    lines = [json.loads(result.stdout.splitlines()[0]) for result in results]
+    assert [(line["status"], line["engine"]) for line in lines] == [("done", "ncnn")] * 2
+    assert files_in(Path("here")) == files_in(Path("there"))
+
+
 def test_what_workers_draw_is_on_the_page_and_beside_the_results(
     cluster, tmp_path, unblur, monkeypatch
 ):
@@ -348,6 +364,9 @@ def test_there_is_a_worker_for_each_group_of_cores():
         {"num_cpus": 2.0}
     ]
     assert len(choose_shapes(nodes, Engine(device="cpu", threads=1))) == 11
+    assert choose_shapes(nodes, Engine(backend="ncnn")) == choose_shapes(
+        nodes, Engine(device="cpu")
+    )
 
 
 def test_more_workers_than_there_is_room_for_wait_for_nodes():

@@ -377,7 +377,7 @@ def test_tiles_shrink_before_a_photo_is_refused(megabytes_free):
 def test_a_bound_on_main_memory_holds_on_a_gpu_too(allowed, fits):
     gpu = replace(fakes.PLAYED, name="GPU", free_memory=lambda torch: 1 << 40)
     engine = Engine(tile=512, max_memory=allowed)
-    deblurrer = Deblurrer(fakes.Identity(), engine, devices=OneDevice(gpu))
+    deblurrer = Deblurrer(fakes.Identity(), engine, devices=OneDevice(gpu, "torch"))
     image = make_pixels(64, 64)
     if fits:
         assert np.array_equal(deblurrer(image), image)

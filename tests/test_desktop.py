@@ -456,6 +456,7 @@ def test_where_no_notification_is_shown_a_window_is(notifiers, tmp_path, window)
 
 @pytest.mark.posix
 def test_without_a_display_there_is_no_window(notifiers, monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.delenv("DISPLAY")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     notifiers("zenity", code=1)

@@ -8,7 +8,7 @@ import torch
 
 from unblur import cgroups
 from unblur.models.loading import limit_openmp_spinning
-from unblur.network.devices import available_cores, use_threads
+from unblur.network.devices import affinity_cores, available_cores, use_threads
 
 
 @pytest.fixture
@@ -74,3 +74,11 @@ def test_threads_that_wait_spin_briefly_unless_the_user_says_otherwise(chosen, t
     monkeypatch.setattr(os, "environ", chosen)
     limit_openmp_spinning()
     assert chosen == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": turns}
+
+
+def test_cores_are_counted_in_a_sandbox_without_proc(monkeypatch):
+    def fail():
+        raise psutil.NoSuchProcess(1)
+
+    monkeypatch.setattr(psutil, "Process", fail)
+    assert 1 <= affinity_cores() <= os.cpu_count()

@@ -18,7 +18,7 @@ from unblur.config import models_folder
 from unblur.doctor import ModelFile, examine, find_extras, findings
 from unblur.errors import ExitCode, WeightsError
 from unblur.models.weights import open_model
-from unblur.network import devices, self_test
+from unblur.network import devices, examination, self_test
 from unblur.network.device_kinds import CPU
 from unblur.network.gpus import Gpu
 
@@ -159,7 +159,7 @@ def test_a_configuration_that_cannot_be_read_is_a_problem(monkeypatch, tmp_path)
 
 def test_a_gpu_that_torch_cannot_use_gets_the_command_that_installs_one_that_can(monkeypatch):
     monkeypatch.setattr(doctor, "find_gpus", lambda: (NVIDIA,))
-    monkeypatch.setattr(doctor, "_build", lambda: "CPU")
+    monkeypatch.setattr(examination, "_build", lambda: "CPU")
     result = ask()
     assert result.exit_code == 0, "results are right, if slow"
     assert "https://pytorch.org/get-started/locally/" in result.stdout

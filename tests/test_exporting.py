@@ -233,9 +233,13 @@ def test_the_network_in_a_package_runs(exported):
         ("My Model.dtmodel", None, "use lower-case letters"),
         ("..dtmodel", None, "use lower-case letters"),
         ("missing/model.onnx", None, "the folder does not exist"),
+        ("folder.onnx", None, "is a folder"),
+        ("photo.jpg/model.onnx", None, "photo.jpg is not a folder"),
     ],
 )
-def test_a_name_that_fits_no_format_is_refused(tmp_path, name, kind, words):
+def test_a_name_that_cannot_be_written_is_refused(tmp_path, name, kind, words):
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "photo.jpg").touch()
     with pytest.raises(UsageError, match=words):
         check_target(tmp_path / name, kind, overwrite=False)
 

@@ -197,7 +197,8 @@ def test_stripped_of_metadata_a_result_has_no_extended_attributes(tagged, unblur
 def test_a_backup_on_a_disk_without_hard_links_has_them_too(tagged, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     backup = tagged.with_name("backup.jpg")
-    drafts.keep_backup(tagged, backup)
+    with drafts.FileDraft(tagged, b"new") as draft:
+        drafts.replace_with_backup(draft, tagged, backup)
     assert backup.read_bytes() == make_jpeg()
     assert extended_attributes(backup) == {"user.xdg.comment": b"the harbour"}
 

@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import make_jpeg
 
+from unblur import config
 from unblur.cli import main
 from unblur.cli.terminal import find_screen
 from unblur.errors import PhotoError
@@ -704,3 +705,12 @@ def test_on_windows_a_pipe_is_read_to_its_end(monkeypatch):
     with os.fdopen(reader, "rb") as stream:
         assert read_stream(stream) == b"a photo"
     assert read_stream(io.BytesIO(b"another")) == b"another"
+
+
+@pytest.mark.posix
+def test_a_configuration_that_is_a_folder_gets_one_plain_line(jpeg, tmp_path, unblur, monkeypatch):
+    (tmp_path / "unblur" / "unblur.toml").mkdir(parents=True)
+    monkeypatch.setattr(config, "config_file", lambda: tmp_path / "unblur" / "unblur.toml")
+    result = unblur(jpeg)
+    assert result.code == 2
+    assert "unblur.toml: cannot be read: is a directory" in " ".join(result.stderr.split())

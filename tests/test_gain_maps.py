@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import struct
 
@@ -12,11 +13,13 @@ from PIL import Image
 from test_avif import make_avif, make_grid, with_gain_map
 
 from unblur import api
+from unblur.errors import DeviceError, PhotoError
 from unblur.formats import bmff, coding, jpeg_markers
 from unblur.formats.bmff_gain_maps import gain_map_keys
 from unblur.formats.companions import with_new_companions
 from unblur.formats.jpeg_gain_maps import _find_places
 from unblur.formats.jpeg_markers import APP1, make_segment
+from unblur.formats.photo import JPEG
 from unblur.options import Options
 from unblur.run import steps
 from unblur.run.jobs import Job
@@ -58,7 +61,7 @@ def deblur_darker(pixels):
 
 def deblurred(data):
     """The result of deblurring a file, with its gain maps."""
-    photo = with_new_companions(coding.decode(data), deblur_darker)
+    photo = with_new_companions(coding.decode(data), False, deblur_darker)
     return coding.encode(photo, deblur_darker(photo.pixels))
 
 
@@ -100,6 +103,7 @@ def test_a_sharper_map_is_coded_coarser_until_it_fits():
     noise = np.random.default_rng(0)
     photo = with_new_companions(
         coding.decode(original),
+        False,
         lambda pixels: (pixels ^ noise.integers(0, 32, pixels.shape)).astype(np.uint8),
     )
     result = coding.encode(photo, photo.pixels)
@@ -111,7 +115,7 @@ def test_a_map_that_does_not_fit_stays_and_is_named():
     uniform = encode_image(Image.fromarray(np.zeros((64, 64), np.uint8)), "JPEG", quality=95)
     small = uniform[:2] + make_segment(APP1, GAIN_XMP) + uniform[2:]
     photo = with_new_companions(
-        coding.decode(ultra_hdr(small)), lambda pixels: make_pixels(*pixels.shape)
+        coding.decode(ultra_hdr(small)), False, lambda pixels: make_pixels(*pixels.shape)
     )
     result = coding.encode(photo, photo.pixels)
     assert gain_map_of(result.data) == small
@@ -129,6 +133,64 @@ def test_a_damaged_gain_map_stays_and_the_photo_is_processed():
     encoded = deblurred(ultra_hdr(broken))
     assert encoded.data.endswith(broken)
     assert STALE in encoded.notes
+
+
+def make_heif_with_gain_map():
+    pytest.importorskip("pillow_heif")
+    from test_heif import make_heif
+
+    return with_gain_map(b"heic", make_heif(), auxiliary=True)
+
+
+MAKERS = [lambda: ultra_hdr(make_map()), with_gain_map, make_heif_with_gain_map]
+
+
+def failing_for(new, function, error):
+    """A function of a format that raises an error if it is to code these pixels."""
+
+    def code(pixels, *arguments, **options):
+        if np.array_equal(pixels, new):
+            raise error
+        return function(pixels, *arguments, **options)
+
+    return code
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["JPEG", "AVIF", "HEIF"])
+@pytest.mark.parametrize("error", [OSError, KeyError, MemoryError])
+def test_a_gain_map_that_cannot_be_coded_stays_and_the_photo_is_processed(make, error, monkeypatch):
+    original = make()
+    photo = with_new_companions(coding.decode(original), False, deblur_darker)
+    module = importlib.import_module(photo.format.module)
+    name = "code_pixels" if photo.format is JPEG else "_code"
+    new = photo.companions[0].pixels
+    monkeypatch.setattr(module, name, failing_for(new, getattr(module, name), error("any")))
+    encoded = coding.encode(photo, 255 - photo.pixels)
+    after = coding.decode(encoded.data)
+    assert near(after.pixels, 255 - photo.pixels)
+    assert np.array_equal(find_map(encoded.data), photo.companions[0].photo.pixels)
+    assert encoded.notes == (STALE,)
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["JPEG", "AVIF", "HEIF"])
+@pytest.mark.parametrize("error", [PhotoError, MemoryError, RuntimeError])
+def test_a_gain_map_that_cannot_be_deblurred_stays_and_the_photo_is_processed(make, error):
+    def fail(pixels):
+        raise error("any")
+
+    photo = with_new_companions(coding.decode(make()), False, fail)
+    encoded = coding.encode(photo, deblur_darker(photo.pixels))
+    assert near(coding.decode(encoded.data).pixels, photo.pixels // 2)
+    assert np.array_equal(find_map(encoded.data), photo.companions[0].photo.pixels)
+    assert encoded.notes == (STALE,)
+
+
+def test_a_lost_device_is_not_taken_for_the_fault_of_a_gain_map():
+    def lose(pixels):
+        raise DeviceError("lost")
+
+    with pytest.raises(DeviceError):
+        with_new_companions(coding.decode(ultra_hdr(make_map())), False, lose)
 
 
 def test_a_map_larger_than_its_photo_is_not_decoded():

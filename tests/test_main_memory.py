@@ -149,3 +149,12 @@ def test_the_lack_is_told_with_the_photos_name(unblur, tmp_path, monkeypatch):
 
 def test_freed_memory_can_be_returned_anywhere():
     return_freed_memory()
+
+
+@pytest.mark.posix
+def test_a_sandbox_without_proc_tells_its_free_memory_otherwise(monkeypatch):
+    def fail():
+        raise FileNotFoundError(2, "No such file or directory", "/proc/meminfo")
+
+    monkeypatch.setattr(main_memory.psutil, "virtual_memory", fail)
+    assert main_memory.free_main_memory() > 1 << 20

@@ -6,6 +6,7 @@ import io
 import os
 from dataclasses import replace
 
+import fsspec
 import numpy as np
 import pytest
 from conftest import encode_image, make_exif, make_jpeg, make_pixels
@@ -20,6 +21,8 @@ from unblur.formats.masks import blended, decode_mask, make_mask, masked
 from unblur.options import Options
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.plan import make_plan
+from unblur.storage import files
+from unblur.storage.places import Url
 
 HEIGHT, WIDTH = 48, 64
 LEFT = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -181,6 +184,61 @@ def test_a_photo_without_a_mask_fails_and_the_others_are_done(brighten, tmp_path
     assert not (tmp_path / "c-unblurred.png").exists()
 
 
+@pytest.fixture
+def store():
+    """An empty object store in memory; a function puts arrays into it as PNG files."""
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+
+    def put(key, pixels):
+        memory.pipe_file(f"/bucket/{key}", encode_image(Image.fromarray(pixels), "PNG"))
+        return f"memory://bucket/{key}"
+
+    return put
+
+
+def test_an_object_in_a_store_is_a_mask(brighten, tmp_path, store):
+    photo = save_photo(tmp_path / "photo.png")
+    assert brighten(photo, "--mask", store("mask.png", LEFT)).code == 0
+    new = read(tmp_path / "photo-unblurred.png")
+    np.testing.assert_array_equal((new != read(photo)).any(axis=2), LEFT > 0)
+
+
+def test_masks_in_a_store_are_found_by_name_and_are_no_photos(brighten, tmp_path, store):
+    for key, pixels in (
+        ("a.png", make_pixels(HEIGHT, WIDTH) // 2),
+        ("masks/a.png", LEFT),
+        ("masks/old/a.png", 255 - LEFT),
+        ("masks/.a.png", 255 - LEFT),
+    ):
+        store(key, pixels)
+    chosen = ("--mask", "memory://bucket/masks", "-o", f"{tmp_path}{os.sep}", "--exclude", "old")
+    result = brighten("-r", "memory://bucket", *chosen, "-v")
+    assert result.code == 0
+    assert "memory://bucket/masks/a.png: passed over: a mask" in result.stderr
+    before = coding.decode(fsspec.filesystem("memory").cat_file("/bucket/a.png")).pixels
+    new = read(tmp_path / "a-unblurred.png")
+    np.testing.assert_array_equal((new != before).any(axis=2), LEFT > 0)
+
+
+@pytest.mark.parametrize("address", ["memory://bucket/none.png", "memory://nothing"])
+def test_a_mask_that_is_not_in_the_store_is_told_in_a_line(brighten, tmp_path, store, address):
+    result = brighten(save_photo(tmp_path / "photo.png"), "--mask", address)
+    assert result.code == 2
+    assert f"--mask {address}: no such file or folder" in result.stderr
+
+
+def test_one_mask_of_many_photos_is_decoded_once(brighten, tmp_path, monkeypatch):
+    photos = [save_photo(tmp_path / f"{name}.png") for name in "abc"]
+    mask, decoded = save_mask(tmp_path / "mask.png", 251 - LEFT // 255), []
+    monkeypatch.setattr(
+        "unblur.formats.masks.decode_mask",
+        lambda *given: decoded.append(given) or decode_mask(*given),
+    )
+    assert brighten(*photos, "--mask", mask).code == 0
+    assert len(decoded) == 1
+
+
 def test_masks_below_a_folder_of_photos_are_no_photos(brighten, tmp_path):
     save_photo(tmp_path / "a.png")
     save_mask(tmp_path / "masks" / "a.png")
@@ -299,6 +357,16 @@ def deblurrer(brightening_weights):
         yield deblurrer
 
 
+def test_a_python_caller_has_the_file_of_a_mask_read_once(deblurrer, tmp_path, monkeypatch):
+    mask, opened = save_mask(tmp_path / "mask.png"), []
+    whole = files.read_photo_bytes
+    monkeypatch.setattr(
+        files, "read_photo_bytes", lambda path, most: opened.append(path) or whole(path, most)
+    )
+    deblurrer(make_pixels(HEIGHT, WIDTH), mask=mask)
+    assert opened == [mask]
+
+
 @pytest.mark.parametrize("kind", ["path", "bytes", "image", "array"])
 @pytest.mark.parametrize("mask_kind", ["path", "array", "bool"])
 def test_python_callers_give_a_path_or_an_array(deblurrer, tmp_path, kind, mask_kind):
@@ -346,7 +414,7 @@ def test_a_gain_map_is_masked_with_its_photo(tmp_path):
 
 def test_a_gain_map_that_lies_otherwise_than_its_photo_stays_and_the_photo_is_masked():
     photo = coding.decode(make_jpeg(80, 96, exif=make_exif(1)) + make_map(size=(48, 40)))
-    photo = with_new_companions(photo, lambda pixels: pixels // 2)
+    photo = with_new_companions(photo, False, lambda pixels: pixels // 2)
     new, pixels = masked(photo, photo.pixels // 2, make_mask(np.full((80, 96), 255, np.uint8)))
     assert np.array_equal(pixels, photo.pixels // 2)
     encoded = coding.encode(new, pixels)
@@ -382,5 +450,7 @@ def test_the_workers_of_a_cluster_get_the_absolute_path_of_a_mask(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     with History(IN_MEMORY) as history:
         (job,) = make_plan(["photo.png"], Options(mask="mask.png"), history, "").jobs
-    assert _absolute(job).mask.path == tmp_path / "mask.png"
+    assert _absolute(job).mask.place == tmp_path / "mask.png"
     assert _absolute(job).settings == job.settings != ""
+    in_store = replace(job, mask=replace(job.mask, place=Url("memory", "bucket/mask.png")))
+    assert _absolute(in_store).mask == in_store.mask

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 
 import fakes
@@ -17,7 +18,7 @@ from unblur.errors import UsageError
 from unblur.models.loading import load_deblurrer
 from unblur.models.weights import open_model
 from unblur.network import backends
-from unblur.network.backends import backend_reason, choose_backend
+from unblur.network.backends import choose_backend
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, KINDS
@@ -128,20 +129,27 @@ def test_a_graph_is_text_and_its_weights_are_little_endian_numbers():
 )
 def test_ncnn_computes_where_it_is_faster(wanted, kind, precision, is_there, expected, monkeypatch):
     monkeypatch.setattr(backends, "has_ncnn", lambda: is_there)
-    assert choose_backend(wanted, kind, precision) == expected
+    assert choose_backend(wanted, kind, precision).backend == expected
+
+
+def test_torch_computes_networks_with_large_kernels(monkeypatch):
+    monkeypatch.setattr(backends, "has_ncnn", lambda: True)
+    assert choose_backend("auto", CPU, torch.float32, kernel=5).backend == "torch"
+    assert choose_backend("ncnn", CPU, torch.float32, kernel=5).backend == "ncnn"
 
 
 def test_the_choice_of_the_library_is_explained(monkeypatch):
     monkeypatch.setattr(backends, "has_ncnn", lambda: False)
     reasons = {
-        backend_reason("ncnn", CPU, torch.float32),
-        backend_reason("auto", CPU, torch.bfloat16),
-        backend_reason("auto", KINDS[0], torch.bfloat16),
-        backend_reason("auto", CPU, torch.float32),
+        choose_backend("ncnn", CPU, torch.float32).reason,
+        choose_backend("auto", CPU, torch.bfloat16).reason,
+        choose_backend("auto", KINDS[0], torch.bfloat16).reason,
+        choose_backend("auto", CPU, torch.float32).reason,
     }
     monkeypatch.setattr(backends, "has_ncnn", lambda: True)
-    reasons.add(backend_reason("auto", CPU, torch.float32))
-    assert len(reasons) == 5
+    reasons.add(choose_backend("auto", CPU, torch.float32, kernel=5).reason)
+    reasons.add(choose_backend("auto", CPU, torch.float32).reason)
+    assert len(reasons) == 6
     assert any("unblur[ncnn]" in reason for reason in reasons)
 
 
@@ -162,3 +170,20 @@ def test_without_ncnn_its_option_names_the_command_that_installs_it(unblur, jpeg
     result = unblur(jpeg, "--engine", "ncnn")
     assert result.code == 5
     assert "pip install 'unblur[ncnn]'" in result.stderr
+
+
+LEAVE_A_MAP = """\
+import gc, torch
+from unblur.network.ncnn_graph import convolution
+from unblur.network.ncnn_network import Convolutions
+layer = convolution("a", "in", torch.ones(16, 16, 3, 3), torch.zeros(16), 1, False)
+found = Convolutions([layer]).run(layer, torch.ones(1, 5, 5 * 16), 16, True)
+gc.collect()
+assert torch.allclose(found, torch.tensor(144.0))
+del found
+gc.collect()
+"""
+
+
+def test_a_map_can_be_kept_longer_than_its_network():
+    subprocess.run([sys.executable, "-c", LEAVE_A_MAP], check=True)

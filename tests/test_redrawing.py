@@ -6,17 +6,19 @@ import io
 import struct
 import zlib
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from conftest import encode_image, make_pixels
 from PIL import Image
-from test_avif import with_gain_map
+from test_avif import make_avif, with_gain_map
 from test_tiff import make_pages
 
+from unblur.errors import PhotoError
 from unblur.formats import bmff, bmff_thumbnails, coding, jpeg_markers, png_chunks
 from unblur.formats.bmff_boxes import make_box
-from unblur.formats.bmff_gain_maps import find_companions
+from unblur.formats.bmff_gain_maps import find_companions, gain_map_keys
 from unblur.formats.bmff_items import MIRROR, ROTATION, Property, Reference
 from unblur.formats.bmff_thumbnails import find_thumbnails
 from unblur.formats.codec import codec_of
@@ -290,11 +292,18 @@ def test_photoshops_thumbnail_shows_the_new_photo(name):
         assert new.endswith(other) == place.endswith(other)
 
 
-def test_a_thumbnail_of_old_photoshop_with_exchanged_colours_stays():
-    payload = b"Photoshop 3.0\0" + resource(small(OLD[..., ::-1]), b"\x04\x09")
-    result = encoded(add_segment(jpeg_markers.APP13, payload))
-    assert payload in result.data
-    assert result.notes == ("still as in the old photo: Photoshop's thumbnail",)
+def test_a_thumbnail_of_old_photoshop_keeps_its_exchanged_colours():
+    place = resource(small(OLD[..., ::-1]), b"\x04\x09")
+    result = encoded(add_segment(jpeg_markers.APP13, b"Photoshop 3.0\0" + place))
+    at = result.data.index(b"8BIM")
+    new = result.data[at : at + len(place)]
+    assert result.notes == ()
+    shown = Image.open(io.BytesIO(new[place.index(b"\xff\xd8") :]))
+    assert is_new(Image.fromarray(np.asarray(shown)[..., ::-1]))
+    kept = encoded(
+        add_segment(jpeg_markers.APP13, b"Photoshop 3.0\0" + place), refresh_thumbnail=False
+    )
+    assert kept.notes == ("still as in the old photo: Photoshop's thumbnail",)
 
 
 def jfif(head, picture):
@@ -483,3 +492,44 @@ def test_a_converted_photo_takes_a_new_preview_along():
     assert is_new(new[new.index(b"\xff\xd8\xff") :])
     kept = coding.encode(photo, NEW, refresh_thumbnail=False, form=CONVERSIONS["webp"])
     assert kept.notes == (PREVIEWS,)
+
+
+def with_lost_item(data, kind, damage):
+    """A file in which the location of an item besides the photo is damaged."""
+    data = bmff.write(bmff.read(data))
+    file = bmff.read(data)
+    found = {"Exif": [k for k, item in file.items.items() if item.type == b"Exif"]}
+    found |= {"thumbnail": find_thumbnails(file), "gain map": gain_map_keys(file)}
+    entry = found[kind][0].to_bytes(2, "big") + b"\0\0\0\0\0\1"  # method, file, number of pieces
+    at = data.index(entry, data.index(b"iloc"))
+    return data[: at + 2] + damage(data[at + 2 : at + 16]) + data[at + 16 :]
+
+
+LOST = {
+    "outside the file": lambda place: place[:6] + b"\x7f\0\0\0" + place[10:],
+    "too long": lambda place: place[:10] + b"\x7f\0\0\0",
+    "in another item": lambda place: b"\0\2" + place[2:],
+    "in another file": lambda place: place[:2] + b"\0\1" + place[4:],
+}
+
+
+@pytest.mark.parametrize("damage", LOST.values(), ids=LOST.keys())
+@pytest.mark.parametrize("kind", ["Exif", "thumbnail", "gain map"])
+def test_an_item_that_is_not_in_the_file_does_not_stop_the_photo(kind, damage):
+    make = {"thumbnail": partial(with_thumbnail_item, "AVIF"), "gain map": with_gain_map}
+    whole = make.get(kind, lambda: make_avif(exif=exif_with_thumbnail()))()
+    data = with_lost_item(whole, kind, damage)
+    photo = coding.decode(data)
+    assert photo.notes == (bmff.LOST,)
+    result = coding.encode(photo, photo.pixels // 2)
+    assert np.abs(coding.decode(result.data).pixels.astype(int) - photo.pixels // 2).mean() < 8
+
+
+@pytest.mark.parametrize("damage", LOST.values(), ids=LOST.keys())
+def test_a_photo_whose_own_data_are_not_in_the_file_is_refused(damage):
+    data = bmff.write(bmff.read(with_thumbnail_item("AVIF")))
+    key = bmff.read(data).primary_id
+    entry = key.to_bytes(2, "big") + b"\0\0\0\0\0\1"
+    at = data.index(entry, data.index(b"iloc")) + 2
+    with pytest.raises(PhotoError, match="damaged or cut off AVIF"):
+        coding.decode(data[:at] + damage(data[at : at + 14]) + data[at + 14 :])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
 from unblur.cli import main
-from unblur.storage import attributes
+from unblur.storage import attributes, drafts
 
 
 @pytest.fixture
@@ -240,6 +241,29 @@ def test_what_takes_the_name_of_the_backup_meanwhile_stays(library, deblur, mean
     result = deblur("--in-place", photo)
     assert (result.code, photo.read_bytes(), backup.read_bytes()) == (1, before, b"notes")
     assert "appeared meanwhile" in result.stderr
+
+
+@pytest.mark.parametrize("step", ["write_all", "_replace"])
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EPERM])
+def test_a_photo_that_cannot_be_replaced_gets_no_backup(library, deblur, monkeypatch, step, reason):
+    def fail(*unused):
+        raise OSError(reason, os.strerror(reason))
+
+    before = contents(library)
+    monkeypatch.setattr(drafts, step, fail)
+    assert deblur("--in-place", library / "a.jpg").code == 1
+    assert contents(library) == before
+
+
+def test_an_older_backup_of_a_photo_that_cannot_be_replaced_stays(library, deblur, monkeypatch):
+    def fail(*unused):
+        raise OSError(errno.EPERM, "not permitted")
+
+    shutil.copy(library / "a.jpg", library / "a.jpg.orig")  # as a killed run leaves it
+    before = contents(library)
+    monkeypatch.setattr(drafts, "_replace", fail)
+    assert deblur("--in-place", library / "a.jpg").code == 1
+    assert contents(library) == before
 
 
 def test_backups_whose_names_became_upper_case_are_left_alone_and_put_back(

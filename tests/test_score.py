@@ -137,3 +137,8 @@ def test_a_large_jpeg_photo_is_refused_before_it_is_decoded(scene):
     data = encode_image(Image.fromarray(scene), "JPEG")
     with pytest.raises(PhotoError, match="megapixels"):
         coding.decode_reduced(data, max_pixels=1000)
+
+
+@pytest.mark.parametrize("shape", [(1, MOST_PIXELS + 2, 1), (MOST_PIXELS + 2, 1, 1)])
+def test_a_line_of_pixels_that_is_too_long_to_be_halved_scores_0(shape):
+    assert blur_score(np.zeros(shape, np.uint8)) == 0

@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 from conftest import PseudoTerminal, encode_image
 from PIL import Image, ImageFilter
-from scenes import make_scene, smeared
+from scenes import make_scene, smeared, unfocused
 
+from unblur import blur as blur_module
+from unblur import score as score_module
 from unblur.cli import main
 
 SHARP = make_scene(240, 320)
@@ -207,6 +209,29 @@ def test_only_motion_leaves_sharp_and_unfocused_photos_alone(photos, unblur):
     )
     assert status["sharp.jpg"][0] == "skipped"
     assert (status["more.png"][0], status["blurred.jpg"][0]) == ("done", "done")
+
+
+def test_only_motion_leaves_a_soft_background_alone(tmp_path, unblur):
+    scene = make_scene(960, 1280)
+    photo, subject = unfocused(scene, 12), unfocused(scene, 1.4)
+    photo[360:600, 480:800] = subject[360:600, 480:800]
+    (tmp_path / "photo.png").write_bytes(encode_image(Image.fromarray(photo), "PNG"))
+    status = status_of(unblur("-r", tmp_path, "--only", "motion", "--json"))
+    assert status["photo.png"] == ("skipped", "sharp in front of a soft background")
+
+
+@pytest.mark.parametrize("only", ["motion", "blurry"])
+def test_a_photo_is_scored_once(photos, unblur, monkeypatch, only):
+    scored, measure = [], score_module.measure_sharpness
+
+    def count(luma):
+        scored.append(luma)
+        return measure(luma)
+
+    for module in (blur_module, score_module):
+        monkeypatch.setattr(module, "measure_sharpness", count)
+    assert "changed" in unblur(photos / "blurred.jpg", "--only", only).stderr
+    assert len(scored) == 1
 
 
 def test_only_motion_does_not_leave_standard_output_empty(photos, unblur):

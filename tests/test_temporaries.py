@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -161,3 +163,16 @@ def test_files_that_are_only_called_alike_stay(tmp_path, pass_hours, name):
     pass_hours(100)
     assert sweep(tmp_path) == 0
     assert names(tmp_path) == [name]
+
+
+def test_a_folder_that_lets_nobody_remove_files_takes_a_result(jpeg, unblur, monkeypatch):
+    unlink = Path.unlink
+
+    def refuse(path, *rest, **options):
+        if path.name.endswith(".tmp"):  # as in an append-only folder, see chattr(1)
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(path, *rest, **options)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    result = unblur(jpeg)
+    assert (result.code, "photo.jpg -> " in result.stderr) == (0, True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
 
 import numpy as np
@@ -342,3 +343,43 @@ def test_any_bytes_give_a_page_or_a_reason(signature, rest):
     except (PhotoError, ValueError):
         return
     assert page.height > 0 < page.width
+
+
+def damaged_tag(tag, place, count=None):
+    """A TIFF with a field whose values lie in another place."""
+    extra = [(65_000, "B", 9, b"8BIM\x04\x0c\0\0\0", True)]
+    data = bytearray(make_tiff(make_pixels(16, 16), compression="zlib", extratags=extra))
+    entry = next(read_tiff(bytes(data)).pages()).entries[65_000]
+    struct.pack_into("<HHII", data, entry.position, tag, 4, count or 9, place)
+    return bytes(data)
+
+
+def followed_by(offset):
+    """A TIFF whose page says that another one follows at an offset."""
+    data = bytearray(make_tiff(make_pixels(16, 16)))
+    stop = next(read_tiff(bytes(data)).pages()).stop
+    data[stop - 4 : stop] = (offset % len(data)).to_bytes(4, "little")
+    return bytes(data)
+
+
+def cut_in_the_second_page():
+    pages = (make_pixels(16, 16), 0), (make_pixels(64, 64, seed=1), 0)
+    return make_pages(*pages, compression="zlib")[:-1000]
+
+
+DAMAGED_BESIDE = {
+    "last page cut off": cut_in_the_second_page,
+    "next page at the last byte": lambda: followed_by(-1),
+    "text in the pixels": lambda: damaged_tag(270, 8, 100),
+    "text outside the file": lambda: damaged_tag(270, 100, 60_000),
+    "Exif outside the file": lambda: damaged_tag(34_665, 1 << 30, 1),
+    "Photoshop's data outside the file": lambda: damaged_tag(34_377, 1 << 30),
+}
+
+
+@pytest.mark.parametrize("make", DAMAGED_BESIDE.values(), ids=DAMAGED_BESIDE.keys())
+def test_damage_beside_the_pixels_does_not_stop_the_photo(make):
+    photo = coding.decode(make())
+    noise = np.random.default_rng(0).integers(0, 256, photo.pixels.shape, np.uint8)
+    result = coding.encode(photo, noise)
+    assert np.array_equal(coding.decode(result.data).pixels, noise)

@@ -13,6 +13,7 @@ import fakes
 import pytest
 
 from unblur.cli import deblur
+from unblur.network.srn import SRN
 
 
 @pytest.fixture
@@ -33,13 +34,20 @@ def opened(monkeypatch):
     return addresses
 
 
+@pytest.fixture
+def networks():
+    """The networks that were loaded."""
+    return []
+
+
 @pytest.fixture(autouse=True)
-def engines(monkeypatch):
+def engines(monkeypatch, networks):
     """Let the tool make photos brighter, so that a change shows; remember the engines."""
     made = []
 
-    def make(weights, options, ui):
+    def make(network, options, ui):
         made.append(options.engine)
+        networks.append(network)
         return fakes.on_cpu(fakes.Brighter(), views=options.engine.views)
 
     monkeypatch.setattr(deblur, "_make_deblurrer", make)
@@ -66,6 +74,12 @@ def test_the_page_shows_both_results_and_the_strengths(unblur, jpeg, folder, ope
     for name in ("photo-strengths.png", "photo-views-1.jpg", "photo-views-8.jpg"):
         assert f'href="{name}"' in html
     assert [engine.views for engine in engines] == [1, 8]
+
+
+def test_the_network_is_loaded_once(unblur, jpeg, folder, opened, networks):
+    unblur("try", jpeg)
+    assert [type(network) for network in networks] == [SRN, SRN]
+    assert networks[0] is networks[1]
 
 
 def test_nothing_is_written_beside_the_photo(unblur, jpeg, folder, opened):

@@ -9,7 +9,7 @@ import fakes
 import pytest
 from conftest import encode_image
 from PIL import Image, ImageFilter
-from scenes import make_scene, smeared
+from scenes import make_scene, smeared, unfocused
 
 from unblur.blur import Blur, Kind
 from unblur.cli import deblur
@@ -68,10 +68,20 @@ def test_a_page_has_a_badge_and_a_filter_for_each_kind(moved, tmp_path, unblur):
     assert '<strong class="badge">Out of focus</strong>' in (tmp_path / "soft.html").read_text()
 
 
-@pytest.mark.parametrize(("share", "kind"), [(0.02, Kind.SHARP), (0.6, Kind.UNCLEAR)])
-def test_no_photo_of_which_much_changed_is_called_sharp(share, kind):
-    before = SimpleNamespace(pixels=make_scene(480, 640))
-    pair = SimpleNamespace(before=before, change=SimpleNamespace(share=share))
+@pytest.mark.parametrize(
+    ("radius", "share", "kind"),
+    [
+        (0, 0.02, Kind.SHARP),
+        (0, 0.6, Kind.UNCLEAR),
+        (3, 0.02, Kind.FOCUS),
+        (3, 0.6, Kind.UNCLEAR),
+    ],
+)
+def test_a_photo_of_which_much_changed_is_neither_sharp_nor_out_of_focus(radius, share, kind):
+    pixels = unfocused(make_scene(480, 640), radius) if radius else make_scene(480, 640)
+    pair = SimpleNamespace(
+        before=SimpleNamespace(pixels=pixels), change=SimpleNamespace(share=share)
+    )
     assert judge(pair).blur.kind is kind
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from unblur.errors import WeightsError
+from unblur.models import weights
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.models.weights import (
     CONFIG_KEY,
@@ -188,3 +189,12 @@ def test_any_changed_byte_is_refused_or_changes_nothing(position, value):
 def test_any_bytes_are_refused_in_words(data):
     with pytest.raises(ValueError, match=r"safetensors|weights"):
         decode_network(data)
+
+
+def test_where_pytorch_cannot_see_the_processor_one_line_says_what_to_do(jpeg, unblur, monkeypatch):
+    monkeypatch.setattr(weights, "PROCESSOR_FILE", str(jpeg.parent / "proc" / "cpuinfo"))
+    monkeypatch.setattr("sys.platform", "linux")
+    result = unblur(jpeg)
+    assert result.code == 5
+    (line,) = result.stderr.splitlines()
+    assert "cpuinfo cannot be read, and PyTorch needs it: mount /proc" in line

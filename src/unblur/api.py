@@ -25,7 +25,7 @@ from unblur.formats import coding
 from unblur.formats.codec import Reduced
 from unblur.formats.companions import with_new_companions
 from unblur.formats.masks import Mask, blended, make_mask, masked
-from unblur.formats.panorama import deblurred
+from unblur.formats.panorama import deblurred, is_round
 from unblur.formats.pixels import to_array, to_samples, turned
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
@@ -35,11 +35,12 @@ from unblur.options import STREAM, Engine, Options
 from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
-from unblur.run.masks import find_mask, read_mask
+from unblur.run.masks import open_mask
 from unblur.run.plan import make_plan
 from unblur.storage.places import parse_place
 
 if TYPE_CHECKING:
+    from unblur.formats.photo import Photo as DecodedPhoto
     from unblur.network.deblurrer import Deblurrer as NetworkDeblurrer
 
 Photo = TypeVar("Photo", str, Path, bytes, PIL.Image.Image, NDArray[np.uint8], NDArray[np.uint16])
@@ -184,9 +185,14 @@ class Deblurrer:
         except MemoryError as error:
             raise PhotoError("out of memory; a smaller tile needs less") from error
 
+    def _deblur_photo(self, photo: DecodedPhoto) -> tuple[DecodedPhoto, NDArray[Any]]:
+        """Return a photo whose companions have new pixels, and its own new pixels."""
+        round_photo = is_round(photo)
+        new = with_new_companions(photo, round_photo, self._deblur)
+        return new, deblurred(photo.pixels, round_photo, self._deblur)
+
     def _deblur_bytes(self, data: bytes, mask: Mask | None) -> bytes:
-        photo = with_new_companions(coding.decode(data), self._deblur)
-        pixels = deblurred(photo, self._deblur)
+        photo, pixels = self._deblur_photo(coding.decode(data))
         if mask:
             photo, pixels = masked(photo, pixels, mask)
         encoded = coding.encode(photo, pixels)
@@ -199,8 +205,8 @@ class Deblurrer:
         if job.problem:
             raise PhotoError(job.problem)
         loaded = replace(steps.load(job, options), mask=mask)
-        loaded = replace(loaded, photo=with_new_companions(loaded.photo, self._deblur))
-        finished = steps.finish(loaded, deblurred(loaded.photo, self._deblur), options)
+        photo, pixels = self._deblur_photo(loaded.photo)
+        finished = steps.finish(replace(loaded, photo=photo), pixels, options)
         outcome = steps.publish(finished)
         _tell(outcome.notes + outcome.details)
         return str(job.target)
@@ -336,7 +342,7 @@ def _read(image: object) -> tuple[NDArray[Any], NDArray[Any] | None]:
 def _read_mask(mask: object) -> Mask:
     """Return a mask from its path or its pixels."""
     if isinstance(mask, str | Path):
-        return read_mask(find_mask(Path(mask), Options()), Options())
+        return open_mask(parse_place(str(mask)), Options())
     if isinstance(mask, np.ndarray):
         return make_mask(mask)
     raise UsageError(f"a mask is a path or an array, not of the type {type(mask).__name__}")

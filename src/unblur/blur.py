@@ -2,14 +2,16 @@
 
 Motion widens contours across its path and leaves those along it sharp; a lens out of
 focus widens all of them alike. So the widths of contours are measured in sixteen
-directions, as `unblur.score` measures them in four. ``docs/score.md`` has the thresholds'
-evidence, which ``python -m benchmarks.blur_kinds`` computes.
+directions, as `unblur.score` measures them in four. A photo with a soft background has both sharp
+and wide contours, unlike one out of focus. ``docs/score.md`` has the thresholds' evidence, which
+``python -m benchmarks.blur_kinds`` computes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +22,10 @@ from unblur.score import (
     REACH_PX,
     SMALLEST_SIDE_PX,
     Offsets,
+    Sharpness,
     largest_contrasts,
+    measure_sharpness,
     read_luma,
-    score_of,
     smoothed,
     strong_contrasts,
 )
@@ -30,7 +33,9 @@ from unblur.score import (
 _DIRECTIONS = 16
 _DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, REACH_PX)
 _EVERY = 2
-"""Rows are measured every so many, for speed."""
+"""Rows of pixels are measured every so many, for speed."""
+_MOST_TILES = 960
+"""Larger photos are measured in the rows of tiles with most strong contours, for speed."""
 _RISE = 0.6
 """Share of a contour's rise that is measured, and extrapolated to all of it."""
 _SHARP_SHARE = 0.1
@@ -38,15 +43,24 @@ _SHARP_SHARE = 0.1
 _MOVED, _EVEN = 1.3, 1.2
 """Widest contours in widths of those along them: motion from the first ratio up, focus below the
 second."""
-_USUAL_SHARE = 0.2
-"""The same for the length, of contours in focus."""
+_SHARPEST_SHARE, _SHALLOW = 0.02, 0.26
+"""The photo has a soft background if this share of the strong contours is less wide than that share
+of their median width: a lens out of focus leaves no such contours."""
+_SOFT_PX = 3.8
+"""Least width of the sharpest contours in front of a soft background that are not sharp."""
 _IN_FOCUS = 2.0
 """A tile is in focus if its contours along the motion are at most so many times the sharp ones."""
-_WIDE_PX = 8.0
-"""Wider contours are measured once more in a photo of half the size."""
-_LENGTH = 1.18
-"""Length of the motion in widths of the contours across it. All these were chosen on photos that
-``docs/score.md`` does not judge by."""
+_NARROW = 0.5
+"""Share of the squared width along a motion that the squared width across it has anyway."""
+_FINE, _COARSE = ((0.8, 0.5), (0.3, 0.5)), ((0.95, 0.3), (0.7, 0.2))
+"""What the length is told by, in the photo and in one of half the size: widths of contours in
+focus, by the share of the rise and of the contours (the sharpest ones)."""
+_FACTOR, _POWERS = 0.376, (0.738, -0.33, -0.146, 1.063)
+"""The length is the product of these widths, each to its power, and of the factor."""
+_LONG_PX = 28.0
+"""Larger last widths are those of longer motions than this was chosen on."""
+_LONG, _WIDE_PX, _LONG_FACTOR = ((0.6, 0.2),), 7.0, 1.2
+"""What a longer motion is told by, where it is measured, and its length in such widths."""
 
 
 class Kind(Enum):
@@ -95,40 +109,60 @@ def _way(angle: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Contours:
-    """Contours of a photo by direction and tile."""
+class Contours:
+    """Contours of a photo by direction, distance and tile."""
 
-    widths: NDArray[np.float64]
-    """(directions, tiles), in pixels."""
-    are_strong: NDArray[np.bool_]
-    """(directions, tiles): whether there is a contour to be measured."""
+    contrasts: NDArray[np.int16]
+    """(directions, distances, tiles): the `largest_contrasts`."""
+    offsets: Offsets
+    """Of the directions, which the contours lie across."""
+    least: float
+    """Least contrast of a strong contour, one to be measured."""
+
+    @cached_property
+    def are_strong(self) -> NDArray[np.bool_]:
+        """Whether there is a strong contour, (directions, tiles)."""
+        are_strong: NDArray[np.bool_] = np.asarray(self.contrasts.max(axis=1) > self.least)
+        return are_strong
 
     @property
     def are_enough(self) -> bool:
         """Whether each direction has contours to be measured."""
         return bool((self.are_strong.sum(axis=1) >= FEWEST_TILES).all())
 
+    def widths(self, rise: float) -> NDArray[np.float64]:
+        """Return the widths in pixels, (directions, tiles), by a share of the contours' rise."""
+        both = zip(self.contrasts, self.offsets, strict=True)
+        return np.stack([_tile_widths(contrast, offsets, rise) for contrast, offsets in both])
+
+    @cached_property
     def sharp_widths(self) -> NDArray[np.float64]:
-        """Return the widths of the sharpest contours, (directions,)."""
-        both = zip(self.widths, self.are_strong, strict=True)
+        """The widths of the sharpest contours, (directions,)."""
+        both = zip(self.widths(_RISE), self.are_strong, strict=True)
         return np.array([np.quantile(width[strong], _SHARP_SHARE) for width, strong in both])
 
-    def excess(self, direction: int, in_focus: float) -> tuple[float, float]:
-        """Return the usual width across a motion, and by how much that exceeds the one along it.
+    @property
+    def widest(self) -> int:
+        """The direction across which the sharp contours are the widest."""
+        return int(self.sharp_widths.argmax())
 
-        Args:
-            direction: Of the motion.
-            in_focus: Largest width of contours along it, in tiles that are in focus.
-        """
-        sides = [direction, _across(direction)]
-        along = self.widths[sides[1]]
-        taken = self.are_strong[sides].all(axis=0) & (along <= in_focus)
-        if taken.sum() < FEWEST_TILES:
-            taken = self.are_strong[sides].all(axis=0)
-        if not taken.any():
-            taken = self.are_strong[direction]
-        wide, narrow = np.quantile(self.widths[sides][:, taken], _USUAL_SHARE, axis=1)
-        return float(wide), float(np.sqrt(max(wide**2 - narrow**2, 1.0)))
+    def sides(self) -> Contours:
+        """Return those across the widest direction, and those along it."""
+        pair = [self.widest, _across(self.widest)]
+        return Contours(self.contrasts[pair], tuple(self.offsets[i] for i in pair), self.least)
+
+    @property
+    def ratio(self) -> float:
+        """Their width in widths of those along that direction, which are as sharp."""
+        return float(self.sharp_widths[self.widest] / self.sharp_widths[_across(self.widest)])
+
+    def in_focus(self) -> NDArray[np.bool_]:
+        """Return which tiles are in focus, (tiles,), where the contours are two `sides`."""
+        across, along = self.are_strong
+        both = np.logical_and(across, along)
+        in_focus = self.widths(_RISE)[1] <= _IN_FOCUS * float(self.sharp_widths[1])
+        choices: list[NDArray[np.bool_]] = [np.logical_and(both, in_focus), both, across]
+        return next((taken for taken in choices if taken.sum() >= FEWEST_TILES), across)
 
 
 def find_blur(pixels: NDArray[np.uint8] | NDArray[np.uint16], factor: int = 1) -> Blur:
@@ -141,67 +175,128 @@ def find_blur(pixels: NDArray[np.uint8] | NDArray[np.uint16], factor: int = 1) -
     luma = read_luma(pixels)
     if min(luma.shape) < SMALLEST_SIDE_PX:
         return Blur(Kind.UNCLEAR, 0.0)
-    smooth = smoothed(luma)
-    score, contours = score_of(luma, smooth), _measure(smooth)
+    sharpness = measure_sharpness(luma)
+    score, contours = sharpness.score, find_contours(sharpness)
     if not contours.are_enough:
         return Blur(Kind.UNCLEAR, score)
     if score < BLURRY_LEVEL:
         return Blur(Kind.SHARP, score)
-    widths = contours.sharp_widths()
-    widest = int(widths.argmax())
-    ratio = widths[widest] / widths[_across(widest)]
-    if ratio < _MOVED:
-        return Blur(Kind.FOCUS if ratio < _EVEN else Kind.UNCLEAR, score)
+    if contours.ratio < _MOVED:
+        return Blur(_kind_of_unmoved(contours), score)
     length = _length(luma, contours) * factor * pixels.shape[1] / luma.shape[1]
     # Rows count downwards, angles upwards.
-    angle = round(180 - widest * 180 / _DIRECTIONS) % 180
+    angle = round(180 - contours.widest * 180 / _DIRECTIONS) % 180
     return Blur(Kind.MOTION, score, round(length, 1), angle)
+
+
+def find_contours(sharpness: Sharpness) -> Contours:
+    """Measure the contours of a photo across each of sixteen directions."""
+    counts = sharpness.are_strong.sum(axis=1)
+    rows = np.argsort(-counts, kind="stable")[: max(1, _MOST_TILES // len(sharpness.are_strong.T))]
+    contrasts = largest_contrasts(sharpness.smooth, _OFFSETS, _EVERY, sorted(rows.tolist()))
+    return Contours(contrasts, _OFFSETS, sharpness.least)
+
+
+def _kind_of_unmoved(contours: Contours) -> Kind:
+    """Return the kind of a photo that is not moved; a soft background is no blur."""
+    widest = contours.widest
+    widths = contours.widths(_RISE)[widest][contours.are_strong[widest]]
+    sharpest, usual = np.quantile(widths, (_SHARPEST_SHARE, 0.5))
+    if sharpest < _SHALLOW * usual:
+        return Kind.SHARP if sharpest < _SOFT_PX else Kind.UNCLEAR
+    return Kind.FOCUS if contours.ratio < _EVEN else Kind.UNCLEAR
 
 
 def _across(direction: int) -> int:
     return (direction + _DIRECTIONS // 2) % _DIRECTIONS
 
 
-def _length(luma: NDArray[np.int16], contours: _Contours) -> float:
-    """Return the length of a motion in pixels of the luma."""
-    widths = contours.sharp_widths()
-    widest = int(widths.argmax())
-    wide, excess = contours.excess(widest, _IN_FOCUS * float(widths[_across(widest)]))
-    if wide > _WIDE_PX and min(luma.shape) >= 2 * SMALLEST_SIDE_PX:
-        half = _halved(luma)
-        coarse = _measure(smoothed(half))
-        if coarse.are_enough:
-            return 2 * _length(half, coarse)
-    return _LENGTH * excess
+def _length(luma: NDArray[np.int16], contours: Contours) -> float:
+    """Return the length of a motion in pixels of the luma.
+
+    Args:
+        luma: (H, W).
+        contours: Its contours across all directions.
+    """
+    widths = excess_widths(luma, contours.sides())
+    if widths[-1] > _LONG_PX:
+        return _LONG_FACTOR * _long_width(luma, contours)
+    return _FACTOR * float(np.prod(widths**_POWERS))
 
 
-def _measure(smooth: NDArray[np.int16]) -> _Contours:
-    """Measure the contours of a photo across each direction, in its smoothed luma."""
-    contrasts = largest_contrasts(smooth, _OFFSETS, _EVERY)
-    enough, _ = strong_contrasts(smooth, contrasts)
-    both = zip(contrasts, _OFFSETS, strict=True)
-    widths = np.stack([_tile_widths(contrast, offsets) for contrast, offsets in both])
-    return _Contours(widths, contrasts.max(axis=1) > enough)
+def excess_widths(luma: NDArray[np.int16], sides: Contours) -> NDArray[np.float64]:
+    """Return by how much contours across a motion are wider than those along it.
+
+    Args:
+        luma: (H, W).
+        sides: Its contours across the motion, and along it.
+
+    Returns:
+        (4,), in pixels of the luma, in the order of `_FINE` and `_COARSE`.
+    """
+    half, coarse = _halved_contours(luma, sides)
+    factor = luma.shape[0] // half.shape[0]
+    return np.concatenate([_excesses(sides, _FINE), factor * _excesses(coarse, _COARSE)])
+
+
+def _long_width(luma: NDArray[np.int16], contours: Contours) -> float:
+    """Return the excess width of a long motion, measured where it is some pixels wide.
+
+    The direction is found once more in each size: contours that are too wide have none.
+    """
+    [width] = _excesses(contours.sides(), _LONG)
+    half, coarse = _halved_contours(luma, contours)
+    if width > _WIDE_PX and half is not luma:
+        return 2 * _long_width(half, coarse)
+    return float(width)
+
+
+def _halved_contours(
+    luma: NDArray[np.int16], contours: Contours
+) -> tuple[NDArray[np.int16], Contours]:
+    """Return a photo of half the size and its contours, or the photo if that is too small."""
+    if min(luma.shape) < 2 * SMALLEST_SIDE_PX:
+        return luma, contours
+    half = _halved(luma)
+    smooth = smoothed(half)
+    contrasts = largest_contrasts(smooth, contours.offsets, _EVERY)
+    least, _ = strong_contrasts(smooth, contrasts)
+    found = Contours(contrasts, contours.offsets, least)
+    return (half, found) if found.are_enough else (luma, contours)
+
+
+def _excesses(sides: Contours, shares: tuple[tuple[float, float], ...]) -> NDArray[np.float64]:
+    """Return by how much contours across a motion are wider than those along, in pixels.
+
+    Args:
+        sides: Contours across the motion, and along it.
+        shares: Of the contours' rise, and of the contours in focus.
+    """
+    taken = sides.in_focus()
+    widths = [np.quantile(sides.widths(rise)[:, taken], share, axis=1) for rise, share in shares]
+    wide, narrow = np.array(widths).T
+    return np.asarray(np.sqrt(np.maximum(wide**2 - _NARROW * narrow**2, 1.0)))
 
 
 def _tile_widths(
-    contrast: NDArray[np.int16], offsets: tuple[tuple[int, int], ...]
+    contrast: NDArray[np.int16], offsets: tuple[tuple[int, int], ...], share: float
 ) -> NDArray[np.float64]:
     """Return the width in pixels of the sharpest contour in each tile, (tiles,).
 
     Args:
         contrast: (distances, tiles).
         offsets: Rows down and columns across, for each distance.
+        share: Share of a contour's rise that is measured, and extrapolated to all of it.
     """
     distances = np.array([0.0, *(float(np.hypot(*offset)) for offset in offsets)])
     rise = np.maximum.accumulate(contrast, axis=0) / np.maximum(contrast.max(axis=0), 1)
     rise = np.pad(rise, ((1, 0), (0, 0)))
     tiles = np.arange(rise.shape[1])
-    above = np.clip((rise < _RISE).sum(axis=0), 1, len(offsets))
+    above = np.clip((rise < share).sum(axis=0), 1, len(offsets))
     low, high = rise[above - 1, tiles], rise[above, tiles]
-    part = np.clip((_RISE - low) / np.maximum(high - low, 1e-6), 0, 1)
+    part = np.clip((share - low) / np.maximum(high - low, 1e-6), 0, 1)
     reached = distances[above - 1] + part * (distances[above] - distances[above - 1])
-    widths: NDArray[np.float64] = reached / _RISE
+    widths: NDArray[np.float64] = reached / share
     return widths
 
 

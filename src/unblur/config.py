@@ -11,6 +11,7 @@ from typing import Any
 import platformdirs
 
 from unblur.errors import UsageError
+from unblur.words import describe_os_error
 
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
 NO_HOME = Path(os.devnull) / "unblur"
@@ -105,7 +106,9 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
     except UnicodeError as error:
         advice = "save it with the encoding UTF-8"
         raise UsageError(f"{chosen}: is in UTF-16 or another encoding: {advice}") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UsageError(f"{chosen}: cannot be read: {describe_os_error(error)}") from error
+    except ValueError as error:
         raise UsageError(f"{chosen}: cannot be read as TOML: {error}") from error
     options = {name.replace("-", "_"): value for name, value in values.items()}
     for name, value in options.items():

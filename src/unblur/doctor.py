@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import platform
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,19 +14,16 @@ from typing import TYPE_CHECKING
 from unblur import config
 from unblur.config import NO_HOME, config_file, history_file, models_folder, read_config
 from unblur.errors import ExitCode, UsageError, WeightsError
-from unblur.main_memory import limiting_file
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
-from unblur.options import Engine
 from unblur.run.obstacles import problem_of_target
 from unblur.storage.files import exists
 from unblur.storage.objects import state_of
 from unblur.version import __version__
 
 if TYPE_CHECKING:
-    from unblur.network.device_kinds import DeviceKind
-    from unblur.network.self_test import Verdict
+    from unblur.network.examination import PyTorch
     from unblur.network.srn import SRN
 
 LIBRARIES = {"torch": "torch", "Pillow": "pillow", "numpy": "numpy"}
@@ -50,55 +46,6 @@ class Extra:
     package: str
     version: str | None
     """``None`` if it is not installed."""
-
-
-@dataclass(frozen=True)
-class Device:
-    """A device and the result of its self-test."""
-
-    name: str
-    """Value for ``--device``."""
-    hardware: str
-    precision: str
-    """Data type of convolutions: the fastest that is right."""
-    precision_reason: str
-    """Why it is float32, though the device has a type that should be faster; or empty."""
-    engine: str
-    """Library that computes: ``torch`` or ``ncnn``."""
-    engine_reason: str
-    """Why it is used, as the end of a sentence."""
-    free_bytes: int
-    """Free memory, within the container's limit."""
-    limited_by: str | None
-    """The control group's file with that limit; ``None`` if the machine has no more free memory."""
-    tile: int | None
-    """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without a passed test."""
-    problem: str | None
-    """Error of the self-test; ``None`` if the device is correct or was not tested."""
-    seconds: float | None
-    """Duration of the self-test; ``None`` if there was none."""
-    untested: str
-    """Why there was no self-test; empty if there was one."""
-    failed_before: bool
-    """Whether it was remembered as wrong, so that runs did not use it."""
-
-
-@dataclass(frozen=True)
-class PyTorch:
-    """The installed PyTorch, and what it uses."""
-
-    build: str
-    """CUDA, ROCm or CPU."""
-    warning: str
-    """Its warning about an unusable driver."""
-    devices: tuple[Device, ...]
-    """Fastest first."""
-    chosen: str
-    """The device that ``--device auto`` takes."""
-    threads: int
-    threads_reason: str
-    bf16_instructions: dict[str, bool]
-    """Whether the CPU has each instruction set for bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +177,9 @@ def _pytorch_problems(examination: Examination) -> list[Finding]:
         for device in pytorch.devices
         if device.problem
     ]  # fmt: skip
+    if pytorch.ncnn and pytorch.ncnn.problem:
+        text = f"ncnn failed its self-test: {pytorch.ncnn.problem}. Use --engine torch, or run:"
+        wrong.append(Finding(text, "pip install --upgrade ncnn", ExitCode.DEVICE))
     return wrong + _unused_gpu(examination, pytorch)
 
 
@@ -310,78 +260,7 @@ def _import_pytorch() -> str | None:
 
 
 def _examine_pytorch(network: SRN | None) -> PyTorch:
-    """Test each device with a network; without one, only list the devices."""
-    import torch
-
-    from unblur.network.device_kinds import bf16_instructions
-    from unblur.network.devices import automatic_threads, available_devices, threads_reason
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        kinds = [device for kind in available_devices() for device in kind.each(torch)]
-    devices = tuple(_examine_device(kind, network) for kind in kinds)
-    return PyTorch(
-        build=_build(),
-        warning=" ".join(str(caught[0].message).split()) if caught else "",
-        devices=devices,
-        # As unblur.network.checked_devices.CheckedDevices does.
-        chosen="cpu" if devices[0].problem else devices[0].name,
-        threads=automatic_threads(),
-        threads_reason=threads_reason(),
-        bf16_instructions=bf16_instructions(torch),
-    )
-
-
-def _build() -> str:
-    import torch
-
-    from unblur.network.device_kinds import KINDS
-
-    return next(build for kind in KINDS if (build := kind.build(torch)))
-
-
-def _examine_device(kind: DeviceKind, network: SRN | None) -> Device:
-    import torch
-
-    from unblur.network.backends import backend_reason, choose_backend
-    from unblur.network.devices import choose_precision
-    from unblur.network.memory import automatic_tile, free_memory
-
-    limit = limiting_file()
-    verdict, before, untested = _test(network, kind) if network else (None, None, "no weights")
-    precision = getattr(torch, verdict.precision) if verdict else choose_precision(kind)
-    is_right = verdict is not None and not verdict.problem
-    with kind.selected(torch):
-        hardware = " ".join(filter(None, (kind.hardware(torch), kind.alias(torch))))
-    return Device(
-        name=kind.name,
-        hardware=hardware,
-        precision=str(precision).removeprefix("torch."),
-        precision_reason=verdict.reason if verdict else "",
-        engine=choose_backend(Engine.backend, kind, precision),
-        engine_reason=backend_reason(Engine.backend, kind, precision),
-        free_bytes=free_memory(kind),
-        limited_by=None if kind.free_memory or not limit else str(limit),
-        tile=automatic_tile(network.config, precision, kind) if network and is_right else None,
-        problem=(verdict.problem or None) if verdict else None,
-        seconds=verdict.seconds if verdict else None,
-        untested=untested,
-        failed_before=bool(before and before.problem),
-    )
-
-
-def _test(network: SRN, kind: DeviceKind) -> tuple[Verdict | None, Verdict | None, str]:
-    """Test a device, and remember the verdict.
-
-    Returns:
-        The verdict, the one that was remembered before, and why there is none.
-    """
     from unblur.models.verdicts import VerdictFile
-    from unblur.network.checked_devices import examine_again, key_of
+    from unblur.network.examination import examine_pytorch
 
-    file = VerdictFile()
-    before = file.get(key_of(network, kind))
-    try:
-        return examine_again(network, kind, file), before, ""
-    except MemoryError:
-        return None, before, "its memory is full"
+    return examine_pytorch(network, VerdictFile())

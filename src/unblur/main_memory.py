@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -41,12 +42,23 @@ _ask: ContextVar[Callable[[int], None]] = ContextVar("ask", default=lambda count
 
 def free_main_memory() -> int:
     """Return the bytes of main memory that are free, within the container's limit."""
-    return _within_limit(int(psutil.virtual_memory().available))
+    return _within_limit(_available())
 
 
 def obtainable_memory() -> int:
     """Return the bytes of free memory and swap, within the container's limit."""
-    return _within_limit(int(psutil.virtual_memory().available) + _free_swap())
+    return _within_limit(_available() + _free_swap())
+
+
+def _available() -> int:
+    """Return the bytes of main memory that the machine can give."""
+    try:
+        return int(psutil.virtual_memory().available)
+    except (OSError, psutil.Error):  # a sandbox without /proc, or whose /proc has only processes
+        if sys.platform == "win32":
+            raise
+        pages, size = (os.sysconf(f"SC_{name}") for name in ("AVPHYS_PAGES", "PAGE_SIZE"))
+        return max(0, pages * size)  # cached files count as used here
 
 
 def _within_limit(free: int) -> int:
@@ -97,7 +109,7 @@ def lack_of_memory(needed: int, free: int) -> str:
 def limiting_file() -> Path | None:
     """Return the control group's file that limits `free_main_memory`, or ``None``."""
     limit = tightest_limit()
-    return limit[1] if limit and limit[0] < psutil.virtual_memory().available else None
+    return limit[1] if limit and limit[0] < _available() else None
 
 
 def tightest_limit() -> tuple[int, Path] | None:

@@ -12,6 +12,8 @@ No edges need to be found, which noise and JPEG blocks would disturb.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,8 @@ REACH_PX = 32
 Offsets = tuple[tuple[tuple[int, int], ...], ...]
 """For each direction, and each distance in it: rows down, 0 or more, and columns across."""
 
+_PART_BYTES = 1 << 20
+"""Size of the lines that are reduced at once: they stay in the cache of a core."""
 _TILE_PX = 32
 _DISTANCES = (1, 2, 4, 8, 16, REACH_PX)
 """Distances between compared pixels, in pixels."""
@@ -52,6 +56,20 @@ _SHARP_WIDTH_PX = 2.6
 """Width of the sharpest possible contour after the binomial filter."""
 
 
+@dataclass(frozen=True)
+class Sharpness:
+    """How sharp a photo is, and what it was found by."""
+
+    score: float
+    """See `blur_score`."""
+    smooth: NDArray[np.int16]
+    """The photo's luma, `smoothed`."""
+    are_strong: NDArray[np.bool_]
+    """(rows, columns) of tiles: whether a tile has a strong contour in some direction."""
+    least: float
+    """Least contrast of a strong contour."""
+
+
 def blur_score(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> float:
     """Return by how much the sharpest contours of a photo are too wide.
 
@@ -64,26 +82,25 @@ def blur_score(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> float:
         shorter than 98 pixels.
     """
     luma = read_luma(pixels)
-    if min(luma.shape) < SMALLEST_SIDE_PX:
-        return 0.0
-    return score_of(luma, smoothed(luma))
+    return measure_sharpness(luma).score if min(luma.shape) >= SMALLEST_SIDE_PX else 0.0
 
 
-def score_of(luma: NDArray[np.int16], smooth: NDArray[np.int16]) -> float:
-    """Return the score of a photo.
+def measure_sharpness(luma: NDArray[np.int16]) -> Sharpness:
+    """Measure how sharp a photo is.
 
     Args:
         luma: As `read_luma` returns it; each side has at least `SMALLEST_SIDE_PX`.
-        smooth: The same, `smoothed`.
     """
-    diagonal = float(np.hypot(*luma.shape))
+    smooth = smoothed(luma)
     contrasts = largest_contrasts(smooth, _OFFSETS)
-    enough, least = strong_contrasts(smooth, contrasts)
+    least, half = strong_contrasts(smooth, contrasts)
     widest = max(
-        _width(contrast, offsets, enough) or _width(contrast, offsets, least)
+        _width(contrast, offsets, least) or _width(contrast, offsets, half)
         for contrast, offsets in zip(contrasts, _OFFSETS, strict=True)
     )
-    return round(1000 * max(0.0, widest - _SHARP_WIDTH_PX) / diagonal, 2)
+    excess = max(0.0, widest - _SHARP_WIDTH_PX) / float(np.hypot(*luma.shape))
+    are_strong = contrasts.max(axis=(0, 1)).reshape(tile_rows(smooth), -1) > least
+    return Sharpness(round(1000 * excess, 2), smooth, are_strong, least)
 
 
 def reduction(width: int, height: int) -> int:
@@ -98,15 +115,19 @@ def read_luma(pixels: NDArray[Any]) -> NDArray[np.int16]:
     """Return the luma of the reduced photo, (H, W), from 0 to `_WHITE`."""
     height, width, channels = pixels.shape
     factor = reduction(width, height)
-    rows, columns = height // factor * factor, width // factor * factor
-    total = np.zeros((rows // factor, columns // factor, channels), np.float32)
-    for y in range(factor):
-        for x in range(factor):
-            total += pixels[y:rows:factor, x:columns:factor]
+    rows, columns = height // factor, width // factor
     # ITU-R BT.601, as in JPEG, so that JPEG's own luma gives the same score.
     weights = np.array([0.299, 0.587, 0.114] if channels == 3 else [1], np.float32)
     white = np.iinfo(pixels.dtype).max * factor**2
-    luma: NDArray[np.int16] = np.rint(total @ weights * (_WHITE / white)).astype(np.int16)
+    across = np.tile(weights * np.float32(_WHITE / white), factor)
+    luma = np.empty((rows, columns), np.int16)
+    step = max(1, _PART_BYTES // max(1, columns * across.nbytes))
+    for top in range(0, rows, step):
+        part = pixels[top * factor : min(top + step, rows) * factor, : columns * factor]
+        total = part[::factor].astype(np.float32)
+        for line in range(1, factor):
+            total += part[line::factor]
+        luma[top : top + step] = np.rint(total.reshape(len(total), columns, across.size) @ across)
     return luma
 
 
@@ -117,8 +138,13 @@ def smoothed(luma: NDArray[np.int16]) -> NDArray[np.int16]:
     return smooth
 
 
+def tile_rows(luma: NDArray[np.int16]) -> int:
+    """Return the number of rows of tiles in a photo's luma."""
+    return (len(luma) - REACH_PX) // _TILE_PX
+
+
 def largest_contrasts(
-    luma: NDArray[np.int16], offsets: Offsets, every: int = 1
+    luma: NDArray[np.int16], offsets: Offsets, every: int = 1, rows: Iterable[int] | None = None
 ) -> NDArray[np.int16]:
     """Return the largest contrasts, (directions, distances, tiles).
 
@@ -127,13 +153,14 @@ def largest_contrasts(
             left, right and bottom borders.
         offsets: Between compared pixels, as many for each direction.
         every: Compare the pixels of every nth row only, which is quicker.
+        rows: The rows of tiles to measure; ``None``: all.
     """
-    height, width = luma.shape
-    rows, columns = (height - REACH_PX) // _TILE_PX, (width - 2 * REACH_PX) // _TILE_PX
+    taken = list(range(tile_rows(luma)) if rows is None else rows)
+    columns = (luma.shape[1] - 2 * REACH_PX) // _TILE_PX
     across = columns * _TILE_PX
-    found = np.zeros((len(offsets), len(offsets[0]), rows, columns), np.int16)
+    found = np.zeros((len(offsets), len(offsets[0]), len(taken), columns), np.int16)
     difference = np.empty((len(range(0, _TILE_PX, every)), across), np.int16)
-    for row in range(rows):
+    for place, row in enumerate(taken):
         top = row * _TILE_PX
         here = luma[top : top + _TILE_PX : every, REACH_PX : REACH_PX + across]
         for i, direction in enumerate(offsets):
@@ -142,8 +169,8 @@ def largest_contrasts(
                 there = luma[lines, REACH_PX + x : REACH_PX + x + across]
                 np.abs(np.subtract(there, here, out=difference), out=difference)
                 largest = difference.max(axis=0).reshape(columns, _TILE_PX)
-                found[i, k, row] = largest.max(axis=1)
-    return found.reshape(len(offsets), len(offsets[0]), rows * columns)
+                found[i, k, place] = largest.max(axis=1)
+    return found.reshape(len(offsets), len(offsets[0]), len(taken) * columns)
 
 
 def strong_contrasts(

@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from unblur.run.watcher import NORMAL, VERBOSE
 if TYPE_CHECKING:
     from unblur.models.weights import Weights
     from unblur.network.deblurrer import Deblurrer
+    from unblur.network.srn import SRN
     from unblur.run.history import History
     from unblur.run.jobs import Plan
     from unblur.run.local import LocalRunner
@@ -207,7 +209,7 @@ def _print_summary(report: Report, ui: Ui) -> ExitCode:
 
 def _make_runner(weights: Weights, flags: dict[str, Any], options: Options, ui: Ui) -> Runner:
     if flags["ray"] is None:
-        return local_runner(weights, options, ui)
+        return local_runner(lambda: weights, options, ui)
     load_extra("ray", "cluster", "runs on a cluster", UsageError)
     from unblur.models.weights import load_network
     from unblur.run.ray_runner import RayRunner
@@ -215,14 +217,16 @@ def _make_runner(weights: Weights, flags: dict[str, Any], options: Options, ui: 
     return RayRunner(flags["ray"], lambda: load_network(weights), options.engine, flags["workers"])
 
 
-def local_runner(weights: Weights, options: Options, ui: Ui) -> LocalRunner:
-    """Return a runner on this machine, which loads the network when it begins."""
+def local_runner(
+    open_network: Callable[[], Weights | SRN], options: Options, ui: Ui
+) -> LocalRunner:
+    """Return a runner on this machine, which opens and loads the network when it begins."""
     from unblur.run.local import LocalRunner
 
-    return LocalRunner(lambda: _make_deblurrer(weights, options, ui))
+    return LocalRunner(lambda: _make_deblurrer(open_network(), options, ui))
 
 
-def _make_deblurrer(weights: Weights, options: Options, ui: Ui) -> Deblurrer:
+def _make_deblurrer(weights: Weights | SRN, options: Options, ui: Ui) -> Deblurrer:
     from unblur.models.loading import load_deblurrer
     from unblur.run.steps import drawing_bytes
 

@@ -20,7 +20,8 @@ from unblur.run.watcher import NORMAL
 from unblur.words import printable
 
 if TYPE_CHECKING:
-    from unblur.doctor import Device, Examination, Finding, ModelFile, PyTorch
+    from unblur.doctor import Examination, Finding, ModelFile
+    from unblur.network.examination import Device, Ncnn, PyTorch
 
 WIDTH, LABEL_WIDTH = 80, 15
 GOOD, BAD, NEITHER = "✓", "✗", " "
@@ -118,6 +119,9 @@ def _pytorch_lines(pytorch: PyTorch) -> Iterator[str]:
     yield from _row("torch build", f"for {pytorch.build}")
     for device in pytorch.devices:
         yield from _device_row(device)
+    if pytorch.ncnn:
+        verdict, mark = _verdict(pytorch.ncnn)
+        yield from _row("ncnn", f"{pytorch.ncnn.version} on the CPU; {verdict}", mark)
     yield from _row("--device auto", f"uses {pytorch.chosen}: {_why(pytorch)}")
     instructions = ", ".join(
         f"{name} {'yes' if there else 'no'}" for name, there in pytorch.bf16_instructions.items()
@@ -136,14 +140,7 @@ def _why(pytorch: PyTorch) -> str:
 def _device_row(device: Device) -> Iterator[str]:
     from rich.filesize import decimal
 
-    if device.problem:
-        verdict, mark = f"failed: {device.problem}", BAD
-    elif device.seconds is None:
-        verdict, mark = f"not tested: {device.untested}", NEITHER
-    else:
-        verdict, mark = f"correct, tested in {device.seconds:.1f} s", GOOD
-    if device.failed_before and not device.problem:
-        verdict += "; an earlier test failed, so it was not used until now"
+    verdict, mark = _verdict(device)
     tile = f", tiles of {device.tile} pixels" if device.tile else ""
     limit = f" (limit in {device.limited_by})" if device.limited_by else ""
     free = f"{decimal(device.free_bytes)} free{limit}"
@@ -154,6 +151,18 @@ def _device_row(device: Device) -> Iterator[str]:
     yield from _row(device.name, text, mark)
     if device.name == "cpu":
         yield from _row("--engine auto", f"uses {device.engine}: {device.engine_reason}")
+
+
+def _verdict(tested: Device | Ncnn) -> tuple[str, str]:
+    """Return the result of a self-test in words, and the row's mark."""
+    if tested.problem:
+        return f"failed: {tested.problem}", BAD
+    if tested.seconds is None:
+        return f"not tested: {tested.untested}", NEITHER
+    verdict = f"correct, tested in {tested.seconds:.1f} s"
+    if tested.failed_before:
+        verdict += "; an earlier test failed, so it was not used until now"
+    return verdict, GOOD
 
 
 def _model_row(model: ModelFile) -> Iterator[str]:

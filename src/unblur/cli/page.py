@@ -33,6 +33,7 @@ from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Report, Status
 from unblur.storage import drafts, files
 from unblur.storage.places import Place, Url, backup_of
+from unblur.storage.targets import problem_of_file
 from unblur.storage.temporaries import sweep
 from unblur.version import __version__
 from unblur.words import printable
@@ -90,15 +91,13 @@ def check_target(path: Path) -> None:
     """Raise `UsageError`, before the run, if the page cannot be written."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--report needs a name that ends in .html, not {path}")
-    if files.is_folder(path):
-        raise UsageError(f"{path} is a folder")
-    if files.exists(path) and (files.is_device(path) or not _is_ours(path)):
+    if files.is_regular(path) and not _is_ours(path):
         raise UsageError(f"{path} exists and is not a report of unblur: choose another name")
     folder = path.absolute().parent
     if not files.is_folder(folder):
         raise UsageError(f"{folder} is not a folder, so {path.name} cannot be written there")
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"{folder} cannot be written to")
+    if problem := problem_of_file(path, may_replace=True):
+        raise UsageError(problem)
 
 
 def _is_ours(path: Path) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
     from unblur.models.weights import Weights
+    from unblur.network.srn import SRN
     from unblur.run.report import Report
 
 VIEWS = 1, MOST_VIEWS
@@ -61,12 +63,13 @@ def try_photo(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands ov
 
     _refuse_other_than_photo(flags["photo"])
     started, weights = time.monotonic(), open_model(flags["model"])
+    open_network = cache(partial(_load, weights))
     folder = _make_folder()
     report = Report(keeps_outcomes=True)
     try:
         for views in VIEWS:
             if not (report.failures or report.interrupted_by):
-                _deblur(flags, views, weights, (folder, report, ui))
+                _deblur(flags, views, open_network, (folder, report, ui))
         if _is_any_done(report):
             _write_page(report, folder, flags, time.monotonic() - started, ui)
     finally:
@@ -98,6 +101,14 @@ def _make_folder() -> Path:
         ) from error
 
 
+def _load(weights: Weights) -> SRN:
+    from unblur.models.loading import limit_openmp_spinning
+    from unblur.models.weights import load_network
+
+    limit_openmp_spinning()
+    return load_network(weights)
+
+
 def _is_any_done(report: Report) -> bool:
     from unblur.run.report import Status
 
@@ -105,14 +116,17 @@ def _is_any_done(report: Report) -> bool:
 
 
 def _deblur(
-    flags: dict[str, Any], views: int, weights: Weights, shared: tuple[Path, Report, Ui]
+    flags: dict[str, Any],
+    views: int,
+    open_network: Callable[[], SRN],
+    shared: tuple[Path, Report, Ui],
 ) -> None:
     """Deblur the photo with a number of views, and add the outcome to the report.
 
     Args:
         flags: The values of all options.
         views: Number of views.
-        weights: The network's weights.
+        open_network: Returns the network on the CPU.
         shared: The folder of the results, the report, and the user interface.
     """
     from unblur.cli.page import picture_side
@@ -133,7 +147,7 @@ def _deblur(
     ours = Report(keeps_outcomes=True)
     with History(IN_MEMORY) as history:
         plan = make_plan([flags["photo"]], options, history, "")
-        runner = local_runner(weights, options, ui)
+        runner = local_runner(open_network, options, ui)
         run_plan(plan, runner, Session(options, history, "", ui, -1, ours))
     for outcome in ours.outcomes:
         report.add(replace(outcome, notes=(f"made with --views {views}", *outcome.notes)))
@@ -162,10 +176,10 @@ def _open(path: Path) -> bool:
     """
     import webbrowser
 
-    has_windows = sys.platform in ("win32", "darwin") or any(
-        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-    )
+    from unblur.desktop.notices import has_display
+
+    is_chosen = bool(os.environ.get("BROWSER"))
     try:
-        return has_windows and webbrowser.open(path.as_uri())
+        return (is_chosen or has_display()) and webbrowser.open(path.as_uri())
     except (webbrowser.Error, OSError):
         return False

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from unblur.errors import UsageError
+from unblur.network.device_kinds import parse_device
+
 if TYPE_CHECKING:
     from typing import Literal
 
@@ -89,12 +92,13 @@ class DeviceName(click.Choice[str]):
     ) -> str:
         """Read a name; whether the device is there is known later."""
         kind, colon, number = str(value).partition(":")
-        name = super().convert(kind, param, ctx)
-        if not colon:
-            return name
-        if name == "auto" or not re.fullmatch("[0-9]{1,4}", number):
-            self.fail(f"{value!r} is not a device such as cuda:1", param, ctx)
-        return f"{name}:{int(number)}"
+        name = super().convert(kind, param, ctx) + colon + number
+        if name != "auto":
+            try:
+                parse_device(name)
+            except UsageError as error:
+                self.fail(str(error), param, ctx)
+        return name
 
 
 class OnlyBlurry(click.Option):

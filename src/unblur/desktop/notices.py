@@ -6,6 +6,7 @@ import html
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ class Notifier:
     arguments: Callable[[Summary], list[str]]
     """Returns the program's arguments, where names of photos cannot act as options or markup."""
     is_window: bool = False
-    """Whether it opens a window on a display of Linux, and ends when that is closed."""
+    """Whether it opens a window, and ends when that is closed."""
 
 
 def _notification(summary: Summary) -> list[str]:
@@ -72,6 +73,12 @@ _CLOSED = 1
 """Exit code if the user closed a window without pressing a button."""
 
 
+def has_display() -> bool:
+    """Return whether programs can open windows."""
+    names = "DISPLAY", "WAYLAND_DISPLAY"
+    return sys.platform in ("win32", "darwin") or any(os.environ.get(name) for name in names)
+
+
 def show(summary: Summary) -> bool:
     """Show a summary with the first program that works; return whether one did."""
     return any(_shows(notifier, summary) for notifier in NOTIFIERS)
@@ -79,8 +86,7 @@ def show(summary: Summary) -> bool:
 
 def _shows(notifier: Notifier, summary: Summary) -> bool:
     program = shutil.which(notifier.program)
-    has_display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-    if program is None or (notifier.is_window and not has_display):
+    if program is None or (notifier.is_window and not has_display()):
         return False
     # PowerShell would read its arguments as code.
     texts = {"NOTICE_TITLE": summary.title, "NOTICE_TEXT": summary.text}

@@ -59,9 +59,9 @@ def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
     """Encode new pixels like the original's, in its container."""
     original: ItemFile = photo.index
     coding = with_quality(photo, original.coded_length, _code)
-    original = with_new_gain_maps(original, photo.companions, encode)
+    original, stale = with_new_gain_maps(original, photo.companions, encode)
     file, notes = splice(original, bmff.read(_code(pixels, **coding)))
-    return Encoded(bmff.write(file), notes)
+    return Encoded(bmff.write(file), notes, stale=stale)
 
 
 def _code(pixels: NDArray[Any], **options: Any) -> bytes:  # noqa: ANN401  # for a library

@@ -24,6 +24,7 @@ from unblur.limits import limited, refuse_excess
 
 INDEXING = frozenset({b"iinf", b"iloc", b"iprp", b"iref", b"idat"})
 """Boxes in meta that are written from the items."""
+LOST = "the file lacks the data of tags or pictures beside the photo"
 MOST_LINKS = 100_000
 """Most pieces of data, properties or references of all items together. A photo of 500 megapixels
 in tiles of 512x512 has 2,000 tiles, each with about five properties."""
@@ -59,7 +60,7 @@ def _without_track(data: bytes, movie: Box, file: ItemFile) -> ItemFile:
     if not is_still(data, movie, file.primary.data or b""):
         raise PhotoError(ANIMATED)
     before = tuple(with_true_brands(box, file.items) for box in file.before)
-    return replace(file, before=before, notes=(ONE_FRAME,))
+    return replace(file, before=before, notes=(*file.notes, ONE_FRAME))
 
 
 def write(file: ItemFile) -> bytes:
@@ -97,6 +98,8 @@ class _Index:
     entries: dict[int, bytes] = field(default_factory=dict)
     data: dict[int, bytes] = field(default_factory=dict)
     properties: dict[int, tuple[Property, ...]] = field(default_factory=dict)
+    lost: dict[int, str] = field(default_factory=dict)
+    """Why the data of an item are not in the file."""
 
 
 def _read_meta(data: bytes, meta: Box) -> ItemFile:
@@ -118,7 +121,17 @@ def _read_meta(data: bytes, meta: Box) -> ItemFile:
     if primary_id not in items or len(items[primary_id].type) != 4:
         raise ValueError("has no primary image")
     others = tuple(data[box.start : box.stop] for box in children if box.type not in INDEXING)
-    return ItemFile(primary_id, items, tuple(references), others)
+    file = ItemFile(primary_id, items, tuple(references), others)
+    return replace(file, notes=_refuse_lost(file, index.lost))
+
+
+def _refuse_lost(file: ItemFile, lost: Mapping[int, str]) -> tuple[str, ...]:
+    """Raise `ValueError` if data of the photo are lost; return a note if those of others are."""
+    images = {file.primary_id, *file.alpha_ids}
+    for key in images.union(file.sources(*images)):
+        if key in lost:
+            raise ValueError(lost[key])
+    return (LOST,) * bool(lost)
 
 
 def _read_entries(data: bytes, box: Box, index: _Index) -> None:
@@ -148,13 +161,17 @@ def _read_locations(data: bytes, box: Box, idat: Box | None, index: _Index) -> N
         file_number = cursor.number(2)
         start, stop = (idat.body, idat.stop) if method == 1 and idat else (0, len(data))
         if method > 1 or file_number or (method == 1 and not idat):
-            raise ValueError("has items whose data lie elsewhere")
+            index.lost[key] = "has items whose data lie elsewhere"
         start += cursor.number(base_size)
         number = cursor.number(2)
         links += number
         refuse_excess(links, MOST_LINKS, "pieces of items")
         widths = (number_size, offset_size, length_size)
         extents = tuple(_read_extent(cursor, widths, start, stop) for _ in range(number))
+        if any(last > stop for _, last in extents):
+            index.lost[key] = "ends before its items do"
+        if key in index.lost:
+            continue
         if extents not in known:
             budget -= sum(last - first for first, last in extents)
             if budget < 0:
@@ -172,13 +189,11 @@ def _read_extent(
         cursor: Cursor in the box of locations.
         widths: Sizes in bytes of the piece's number, offset and length.
         start: Position from which its offset counts.
-        stop: End of the data; a piece beyond it raises `ValueError`.
+        stop: End of the data; a damaged piece ends after it.
     """
     _, offset, length = map(cursor.number, widths)
     first = start + offset
-    if first + length > stop:
-        raise ValueError("ends before its items do")
-    return first, first + length if length else stop
+    return first, first + length if length else max(first, stop)
 
 
 def _read_properties(data: bytes, box: Box, index: _Index) -> None:

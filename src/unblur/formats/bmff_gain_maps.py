@@ -11,7 +11,7 @@ from typing import Any
 
 from unblur.formats import bmff
 from unblur.formats.bmff_items import CROP, ItemFile, as_stored, splice, with_primary
-from unblur.formats.companions import decode_companions
+from unblur.formats.companions import decode_companions, put_companions
 from unblur.formats.photo import Companion, Encoded, Photo
 
 TONE_MAPPED = b"tmap"
@@ -56,16 +56,19 @@ def with_new_gain_maps(
     file: ItemFile,
     companions: tuple[Companion, ...],
     encode: Callable[[Photo, Any], Encoded],
-) -> ItemFile:
-    """Return a file whose gain maps have the new pixels of companions.
+) -> tuple[ItemFile, tuple[str, ...]]:
+    """Return a file whose gain maps have new pixels, and the names of those that stay.
 
-    Raises:
-        ValueError: If there are too many items.
+    Args:
+        file: The photo's file.
+        companions: Its gain maps.
+        encode: The format's own function, which writes new pixels into a file of one image.
     """
-    for companion in companions:
-        if companion.pixels is not None:
-            coded = bmff.read(encode(companion.photo, companion.pixels).data)
-            alone = with_primary(file, companion.place)
-            alone = alone.with_primary(alone.primary.without({CROP}))  # the coded one has its own
-            file = with_primary(splice(alone, coded)[0], file.primary_id)
-    return file
+
+    def put(file: ItemFile, companion: Companion) -> ItemFile:
+        coded = bmff.read(encode(companion.photo, companion.pixels).data)
+        alone = with_primary(file, companion.place)
+        alone = alone.with_primary(alone.primary.without({CROP}))  # the coded one has its own
+        return with_primary(splice(alone, coded)[0], file.primary_id)
+
+    return put_companions(file, companions, put)

@@ -25,6 +25,8 @@ from unblur.formats.pixels import refuse_thin
 from unblur.formats.refusals import BEGINNING_BYTES, describe_refused
 from unblur.options import DEFAULT_MAX_PIXELS
 
+DAMAGED = "damaged tags or pictures beside the photo were kept as they are"
+
 
 def coded_pixels(data: bytes, index: object = None) -> Iterator[bytes]:
     """Yield the encoded pixels of a file in pieces.
@@ -146,18 +148,22 @@ def _with_new_pictures(
 ) -> Encoded:
     """Redraw the small pictures in a result; a note names those that still show the old photo."""
     codec = codec_of(photo.format)
-    data, stale = encoded.data, list[str]()
-    with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
-        redraw = _make_redraw(photo, pixels) if refresh else KEEP
+    data, stale = encoded.data, [*encoded.stale]
+    notes = encoded.notes
+    redraw = _make_redraw(photo, pixels) if refresh else KEEP
+    try:
         redrawn = codec.redraw(data, redraw, encoded.index)
+    except Exception:  # a container that is damaged beside the pixels
+        notes += (DAMAGED,)
+    else:
         data = redrawn.data
         stale += redrawn.stale
-    with contextlib.suppress(ValueError):
-        new = {GAIN_MAP} if any(other.pixels is not None for other in photo.companions) else set()
-        stale += [
-            name for name in codec.old_pictures(photo.container, photo.index) if name not in new
-        ]
-    return replace(encoded, data=data, notes=encoded.notes + describe(stale))
+    with contextlib.suppress(Exception):
+        pixels_of_others = [other.pixels for other in photo.companions]
+        are_new = pixels_of_others and all(other is not None for other in pixels_of_others)
+        old = codec.old_pictures(photo.container, photo.index)
+        stale += [name for name in old if not (are_new and name == GAIN_MAP)]
+    return replace(encoded, data=data, notes=notes + describe(stale))
 
 
 def _make_redraw(photo: Photo, pixels: NDArray[Any]) -> Redraw:

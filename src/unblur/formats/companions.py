@@ -11,12 +11,17 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
+from unblur.errors import DeviceError
+from unblur.formats.old_pictures import GAIN_MAP
 from unblur.formats.panorama import deblurred
 from unblur.formats.photo import Companion, Photo
+
+File = TypeVar("File")
+"""A photo's file, as its format's module holds it."""
 
 MOST_COMPANIONS = 4
 """Most companions in one photo; further ones are not changed."""
@@ -43,15 +48,52 @@ def decode_companions(
     return tuple(companions)
 
 
-def with_new_companions(photo: Photo, deblur: Callable[[Any], NDArray[Any]]) -> Photo:
-    """Return a photo whose companions have new pixels.
+def with_new_companions(
+    photo: Photo, is_round: bool, deblur: Callable[[Any], NDArray[Any]]
+) -> Photo:
+    """Return a photo whose companions have new pixels, if they can be deblurred.
 
     Args:
         photo: The photo, whose own pixels stay.
+        is_round: The answer of `unblur.formats.panorama.is_round` for the photo.
         deblur: Takes and returns pixels, (H, W, 1 or 3), uint8 or uint16.
+
+    Raises:
+        DeviceError: If no photo can be deblurred any more.
     """
-    companions = (
-        replace(companion, pixels=deblurred(replace(photo, pixels=companion.photo.pixels), deblur))
-        for companion in photo.companions
-    )
-    return replace(photo, companions=tuple(companions))
+
+    def new(companion: Companion) -> Companion:
+        try:
+            pixels = deblurred(companion.photo.pixels, is_round, deblur)
+        except DeviceError:
+            raise
+        except Exception:  # no reason to lose the photo
+            return companion
+        return replace(companion, pixels=pixels)
+
+    return replace(photo, companions=tuple(map(new, photo.companions)))
+
+
+def put_companions(
+    file: File, companions: Iterable[Companion], put: Callable[[File, Companion], File | None]
+) -> tuple[File, tuple[str, ...]]:
+    """Put the new pixels of companions into a photo's file.
+
+    Args:
+        file: The file.
+        companions: Those without new pixels stay as they are.
+        put: Returns the file with the new pixels of one, or ``None`` if they have no room.
+
+    Returns:
+        The file, and the names of the companions that could not be coded and stay.
+    """
+    stale = []
+    for companion in companions:
+        if companion.pixels is None:
+            continue
+        new = None
+        with contextlib.suppress(Exception):  # libraries raise anything; the photo itself is whole
+            new = put(file, companion)
+        stale += [GAIN_MAP] * (new is None)
+        file = file if new is None else new
+    return file, tuple(stale)

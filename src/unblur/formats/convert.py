@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ from unblur.formats.pixels import rounded, turned
 
 NO_QUALITY = "the quality does not apply to this {} file"
 
+Draw: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.uint8] | None]
+"""Draws a photo as an old picture shows it, if it does."""
 MOST_PICTURES = 64
 """Most pictures in a file to decode and draw; a hostile file could contain a million."""
 
@@ -115,12 +118,16 @@ def make_redraw(pixels: NDArray[Any], turn: Turn) -> Redraw:
             drawn = draw_like(old, turn(pixels))
         return drawn
 
-    def redraw_jpeg(data: bytes) -> bytes | None:
+    def draw_bgr(old: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        drawn = draw(old[..., ::-1])
+        return None if drawn is None else np.ascontiguousarray(drawn[..., ::-1])
+
+    def redraw_jpeg(data: bytes, draw: Draw = draw) -> bytes | None:
         return None if next(left, None) is None else jpeg_thumbnail.redrawn(data, draw, most)
 
     left = iter(range(MOST_PICTURES))
     most = max(pixels.shape[0] * pixels.shape[1], jpeg_thumbnail.MAX_PIXELS)
-    return Redraw(draw, redraw_jpeg)
+    return Redraw(draw, redraw_jpeg, functools.partial(redraw_jpeg, draw=draw_bgr))
 
 
 def _turned_metadata(metadata: Metadata, pixels: NDArray[Any], turn: Turn) -> Metadata:

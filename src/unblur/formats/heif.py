@@ -59,10 +59,10 @@ def encode(photo: Photo, pixels: NDArray[Any]) -> Encoded:
     """Encode new pixels like the original's, in its container."""
     original: ItemFile = photo.index
     coding = with_quality(photo, original.coded_length, _code)
-    original = with_new_gain_maps(original, photo.companions, encode)
+    original, stale = with_new_gain_maps(original, photo.companions, encode)
     original = original.with_primary(original.primary.without({CROP}))
     file, notes = splice(original, bmff.read(_code(pixels, **coding)))
-    return Encoded(bmff.write(file), notes)
+    return Encoded(bmff.write(file), notes, stale=stale)
 
 
 def _load_library() -> ModuleType:

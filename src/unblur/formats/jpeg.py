@@ -110,9 +110,8 @@ def _read_subsampling(image: JpegImageFile) -> str:
 
 def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
     """Code new pixels with the original's tables and sampling, in its container."""
-    original, notes = with_new_gain_maps(photo.container, photo.companions, encode)
-    encoded = _encode(photo, original, pixels)
-    return replace(encoded, notes=encoded.notes + notes)
+    original, stale = with_new_gain_maps(photo.container, photo.companions, encode)
+    return replace(_encode(photo, original, pixels), stale=stale)
 
 
 def _encode(photo: Photo, original: bytes, pixels: NDArray[np.uint8]) -> Encoded:

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.formats import jpeg_markers as marks
-from unblur.formats.companions import decode_companions
+from unblur.formats.companions import decode_companions, put_companions
 from unblur.formats.jpeg_index import find_pictures
 from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.jpeg_room import code_within
-from unblur.formats.old_pictures import GAIN_MAP, describe
 from unblur.formats.photo import Companion, Encoded, Photo
 
 MARKS = (b"hdrgm:", b"HDRGainMap", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")
@@ -70,22 +69,20 @@ def with_new_gain_maps(
     companions: tuple[Companion, ...],
     encode: Callable[[Photo, NDArray[np.uint8]], Encoded],
 ) -> tuple[bytes, tuple[str, ...]]:
-    """Return a file whose gain maps have new pixels, and a note if one does not fit in its place.
+    """Return a file whose gain maps have new pixels, and the names of those that stay.
 
     Args:
         data: The whole file.
         companions: Its gain maps.
         encode: Writes new pixels into a JPEG file.
     """
-    output, notes = bytearray(data), tuple[str, ...]()
-    for companion in companions:
-        if companion.pixels is not None:
-            new = _coded(companion, encode)
-            if new is None:
-                notes = describe([GAIN_MAP])
-            else:
-                output[companion.place] = new
-    return bytes(output), notes
+
+    def put(file: bytes, companion: Companion) -> bytes | None:
+        place = companion.place
+        new = _coded(companion, encode)
+        return None if new is None else file[: place.start] + new + file[place.stop :]
+
+    return put_companions(data, companions, put)
 
 
 def _coded(

@@ -37,13 +37,15 @@ the older one are exchanged."""
 
 @dataclass(frozen=True)
 class Redraw:
-    """Two functions that make an old picture show the new photo."""
+    """Functions that make an old picture show the new photo."""
 
     pixels: Callable[[NDArray[np.uint8]], NDArray[np.uint8] | None]
     """Takes a picture, (h, w, 1 or 3); returns a new one of the same shape, or ``None`` if it
     cannot be redrawn."""
     jpeg: Callable[[bytes], bytes | None]
     """Takes a JPEG file and what follows it in its place; returns as many bytes, or ``None``."""
+    bgr_jpeg: Callable[[bytes], bytes | None] = lambda data: None
+    """The same for a JPEG file whose red and blue are exchanged."""
 
 
 KEEP = Redraw(lambda pixels: None, lambda data: None)
@@ -126,12 +128,17 @@ def in_photoshop_data(data: bytes, redraw: Redraw) -> Redrawn:
     Returns:
         As many bytes as ``data``.
     """
-    output = bytearray(data)
-    place = _find_resource(data, _THUMBNAIL_RESOURCE)
-    start = data.find(_JPEG_START, place.start, place.stop)
-    is_new = start >= 0 and redraw_place(output, slice(start, place.stop), redraw)
-    is_stale = _BGR_THUMBNAIL_RESOURCE in data or (_THUMBNAIL_RESOURCE in data and not is_new)
-    return Redrawn(bytes(output), (EDITOR_THUMBNAIL,) * is_stale)
+    output, stale = bytearray(data), False
+    kinds = ((_THUMBNAIL_RESOURCE, redraw.jpeg), (_BGR_THUMBNAIL_RESOURCE, redraw.bgr_jpeg))
+    for mark, redraw_jpeg in kinds:
+        place = _find_resource(data, mark)
+        start = data.find(_JPEG_START, place.start, place.stop)
+        new = redraw_jpeg(data[start : place.stop]) if start >= 0 else None
+        if new is None:
+            stale |= mark in data
+        else:
+            output[start : place.stop] = new
+    return Redrawn(bytes(output), (EDITOR_THUMBNAIL,) * stale)
 
 
 def _find_resource(data: bytes, mark: bytes) -> slice:

@@ -40,26 +40,33 @@ class Wrapped:
         return np.ascontiguousarray(result[:, self.margin : -self.margin])
 
 
-def wrapped(photo: Photo) -> Wrapped:
+def wrapped(pixels: NDArray[Any], is_round: bool) -> Wrapped:
     """Continue a panorama of 360 degrees beyond each side by the other side.
 
     Without that, the result has a line where the sides meet. Other photos stay as they are.
-    """
-    if not is_round(photo):
-        return Wrapped(photo.pixels, 0)
-    margin = min(MARGIN_PX, photo.pixels.shape[1])
-    sides = ((0, 0), (margin, margin), (0, 0))
-    return Wrapped(np.pad(photo.pixels, sides, mode="wrap"), margin)
-
-
-def deblurred(photo: Photo, deblur: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
-    """Deblur a photo; a panorama of 360 degrees as `wrapped` continues it.
 
     Args:
-        photo: The photo.
-        deblur: Takes and returns pixels, (H, W, 1 or 3), uint8 or uint16.
+        pixels: (H, W, 1 or 3), the photo or its gain map, uint8 or uint16.
+        is_round: The answer of `is_round` for the photo.
     """
-    continued = wrapped(photo)
+    if not is_round:
+        return Wrapped(pixels, 0)
+    margin = min(MARGIN_PX, pixels.shape[1])
+    sides = ((0, 0), (margin, margin), (0, 0))
+    return Wrapped(np.pad(pixels, sides, mode="wrap"), margin)
+
+
+def deblurred(
+    pixels: NDArray[Any], is_round: bool, deblur: Callable[[Any], NDArray[Any]]
+) -> NDArray[Any]:
+    """Deblur pixels; those of a panorama of 360 degrees as `wrapped` continues them.
+
+    Args:
+        pixels: (H, W, 1 or 3), uint8 or uint16.
+        is_round: The answer of `is_round` for the photo.
+        deblur: Takes and returns such pixels.
+    """
+    continued = wrapped(pixels, is_round)
     return continued.unwrapped(deblur(continued.pixels))
 
 

@@ -137,6 +137,8 @@ class Encoded:
     notes: tuple[str, ...] = ()
     index: Any = None
     """The index of ``data``, as `Photo` has one of its container; ``None``: unknown."""
+    stale: tuple[str, ...] = ()
+    """Names of other pictures in the file that could not be coded, and show the old photo."""
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,10 @@ class Entry:
         """Size of the values in bytes; 0 for an unknown type."""
         return self.count * struct.calcsize("<" + FIELD_CODES.get(self.type, ""))
 
+    def is_within(self, data: bytes) -> bool:
+        """Tell whether a file holds all of its values."""
+        return self.start + self.size <= len(data)
+
 
 @dataclass(frozen=True)
 class Directory:
@@ -198,7 +202,7 @@ class TiffFile:
 
     def raw(self, entry: Entry) -> bytes:
         """Return a field's stored values, or raise `ValueError` if they are outside the file."""
-        if entry.start + entry.size > len(self.data):
+        if not entry.is_within(self.data):
             raise ValueError("points outside the file")
         return self.data[entry.start : entry.start + entry.size]
 
@@ -218,18 +222,23 @@ class TiffFile:
         return self.unpack(_whole_number(entry), entry.start)[0]
 
     def pages(self) -> Iterator[Directory]:
-        """Yield the directories of the main chain.
+        """Yield the directories of the main chain, up to one that is damaged.
 
         Raises:
             ExcessError: If there are too many.
-            ValueError: If the chain leads outside the file or back into itself.
+            ValueError: If the first is damaged, or the chain leads back into itself.
         """
         return limited(self._chain(), len(self.data), "pages")
 
     def _chain(self) -> Iterator[Directory]:
         start, budget = self.first, len(self.data)
         while start:
-            page = self.directory(start)
+            try:
+                page = self.directory(start)
+            except ValueError:
+                if start == self.first:
+                    raise
+                return  # the pages before it are whole
             budget -= page.cost
             if budget < 0:
                 raise ValueError("its directories go round in a circle")
@@ -242,7 +251,7 @@ class TiffFile:
         Pointers to anything else are skipped.
 
         Raises:
-            ValueError: If a page lies outside the file, or directories overlap.
+            ValueError: If the first page lies outside the file, or directories overlap.
         """
         seen: set[int] = set()
         budget = len(self.data)

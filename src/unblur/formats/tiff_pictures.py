@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from unblur.formats.old_pictures import SUB_IMAGES, THUMBNAILS, Redraw, Redrawn
 from unblur.formats.tiff_directory import Directory, Entry, Tag, TiffFile, read_tiff
 from unblur.formats.tiff_pages import Page, is_reduced, read_page
 from unblur.formats.tiff_splice import decode_page, replace_page
+
+Found = TypeVar("Found")
 
 MOST_PICTURES = 16
 """Most further pages and sub-images to examine."""
@@ -38,11 +42,11 @@ def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
     file = read_tiff(data)
     page = read_page(file)
     stale = list[str]()
-    for directory, name in islice(_others(file, page), MOST_PICTURES):
+    for directory, name in islice(_before_damage(_others(file, page)), MOST_PICTURES):
         changed = _in_directory(file, directory, redraw)
         stale += [name] * (changed is None)
         file = replace(file, data=changed or file.data)
-    for entry, in_bytes in _blocks(file, page):
+    for entry, in_bytes in _before_damage(_blocks(file, page)):
         new = in_bytes(file.raw(entry), redraw)
         stop = entry.start + entry.size
         file = replace(file, data=file.data[: entry.start] + new.data + file.data[stop:])
@@ -64,22 +68,30 @@ def _blocks(
     file: TiffFile, page: Page
 ) -> Iterator[tuple[Entry, Callable[[bytes, Redraw], Redrawn]]]:
     """Yield the fields whose values hold JPEG pictures, and the functions to redraw these."""
-    if entry := page.directory.entries.get(Tag.PHOTOSHOP):
+    entry = page.directory.entries.get(Tag.PHOTOSHOP)
+    if entry and entry.is_within(file.data):
         yield entry, old_pictures.in_photoshop_data
     start = file.value(page.directory, Tag.EXIF_IFD)
-    if start and (entry := file.directory(start).entries.get(Tag.MAKER_NOTE)):
+    entry = file.directory(start).entries.get(Tag.MAKER_NOTE) if start else None
+    if entry and entry.is_within(file.data):
         yield entry, old_pictures.in_exif
+
+
+def _before_damage(found: Iterator[Found]) -> Iterator[Found]:
+    """Yield what is found up to a damaged part, which no program can read either."""
+    with contextlib.suppress(ValueError):
+        yield from found
 
 
 def _in_directory(file: TiffFile, directory: Directory, redraw: Redraw) -> bytes | None:
     """Return a file with the picture of a directory redrawn; ``None`` if it cannot be."""
-    if start := file.value(directory, Tag.JPEG_OFFSET):
-        output = bytearray(file.data)
-        place = slice(start, start + file.value(directory, Tag.JPEG_BYTE_COUNT))
-        return bytes(output) if old_pictures.redraw_place(output, place, redraw) else None
-    if not is_reduced(file, directory):
-        return None
     try:
+        if start := file.value(directory, Tag.JPEG_OFFSET):
+            output = bytearray(file.data)
+            place = slice(start, start + file.value(directory, Tag.JPEG_BYTE_COUNT))
+            return bytes(output) if old_pictures.redraw_place(output, place, redraw) else None
+        if not is_reduced(file, directory):
+            return None
         page = read_page(file, directory)
         if page.width * page.height > MAX_PIXELS or page.coding.sample_type.itemsize > 1:
             return None

@@ -7,7 +7,9 @@ end of the file if they do not fit.
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -166,7 +168,11 @@ def _check_rest(original: TiffFile, result: TiffFile, page: Page) -> None:
 
 
 def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
-    """Yield start and stop of the bytes that must stay."""
+    """Yield start and stop of the bytes that must stay.
+
+    Values of a damaged field can lie in the page's pixels, or outside the file.
+    """
+    pixels = [place for space in _spaces(page) for place in space]
     yield 0, 16 if file.is_big else 8  # the header
     entries, tags = page.directory.entries, place_tags(page.directory)
     replaced = {entries[tag].position for tag in tags if tag in entries}
@@ -176,11 +182,19 @@ def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
             if entry.position in replaced:
                 yield start, entry.position
                 start = entry.position + file.entry_size
-            else:
-                yield entry.start, entry.start + entry.size
+            elif not _overlaps(pixels, entry.start, entry.start + entry.size):
+                yield entry.start, min(entry.start + entry.size, len(file.data))
         yield start, directory.stop
         if directory.start != page.directory.start:
-            yield from file.data_ranges(directory)
+            with contextlib.suppress(ValueError):  # damaged places of another page
+                for first, end in file.data_ranges(directory):
+                    yield first, min(end, len(file.data))
+
+
+def _overlaps(places: list[int], start: int, stop: int) -> bool:
+    """Tell whether a range overlaps one of others: their starts and stops, in order."""
+    before = bisect_right(places, start)
+    return before % 2 == 1 or (before < len(places) and places[before] < stop)
 
 
 def _check_pixels(result: TiffFile, page: Page, blocks: Iterable[Samples]) -> None:

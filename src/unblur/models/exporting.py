@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from unblur.errors import UsageError
 from unblur.models import darktable
 from unblur.models.card import read_card
 from unblur.models.weights import Weights, load_network
+from unblur.storage.targets import problem_of_file
 
 KINDS = {".onnx": "onnx", darktable.ENDING: "dtmodel"}
 """Kinds of files, by the endings of their names."""
@@ -33,8 +33,8 @@ def check_target(file: Path, kind: str | None, overwrite: bool) -> str:
         raise UsageError(f"{file}: the ending does not fit --format {kind}")
     if kind == "dtmodel":
         darktable.check_id(file.stem)
-    if os.path.lexists(file) and not overwrite:
-        raise UsageError(f"{file} exists; --overwrite replaces it")
+    if problem := problem_of_file(file, may_replace=overwrite):
+        raise UsageError(problem)
     if not file.absolute().parent.is_dir():
         raise UsageError(f"{file}: the folder does not exist")
     return kind

@@ -37,7 +37,7 @@ def load_deblurrer(
 ) -> Deblurrer:
     """Load a network onto a device, after testing that the device computes correctly.
 
-    The test is made once for each version of PyTorch and of the driver.
+    The test is made once for each version of PyTorch, of ncnn and of the driver.
 
     Args:
         weights: The network's weights, or the network itself on the CPU.
@@ -50,7 +50,7 @@ def load_deblurrer(
 
     Raises:
         WeightsError: If the weights are damaged.
-        DeviceError: If a device was asked for and is missing or computes wrongly.
+        DeviceError: If a device or ncnn was asked for and is missing or computes wrongly.
         UsageError: If the tile is too small, no device has the name, or ncnn is asked for on a GPU.
     """
     limit_openmp_spinning()
@@ -70,7 +70,9 @@ def load_deblurrer(
             raise UsageError(f"--engine ncnn uses the CPU, so --device {engine.device} is refused")
         engine = replace(engine, device="cpu")
     network = load_network(weights) if isinstance(weights, Weights) else weights
-    devices = CheckedDevices(network, engine.device, VerdictFile(), warn=warn, tell=tell)
+    devices = CheckedDevices(
+        network, engine.device, engine.backend, VerdictFile(), warn=warn, tell=tell
+    )
     if is_named is None:
         is_named = engine.device != "auto"
     fatal = {Trouble.LOST} if is_named else set()

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unblur.errors import WeightsError
+from unblur.errors import DeviceError, WeightsError
 from unblur.models.catalog import MODELS, errors_as_weights_errors, find_weights, repair_hint
 from unblur.network.config import SRNConfig
 
@@ -32,6 +34,8 @@ LARGEST_FILE_BYTES = 1 << 30
 LENGTH_BYTES = 8
 """Number of bytes at the start of a file that contain the length of its header."""
 LARGEST_HEADER_BYTES = 16 << 20
+PROCESSOR_FILE = "/proc/cpuinfo"
+"""Where Linux describes the processor, see proc(5)."""
 NOTES = "__metadata__"
 """Part of the header for the writer's own entries."""
 
@@ -78,12 +82,23 @@ def load_network(weights: Path | Weights) -> SRN:
 
     Raises:
         WeightsError: If the file is missing, damaged, or does not fit its own header.
+        DeviceError: If PyTorch cannot work here.
     """
+    _require_processor()
     path = weights if isinstance(weights, Path) else weights.path
     with errors_as_weights_errors(path, advises=True):
         if isinstance(weights, Path):
             return decode_network(read_weights(weights)).float()
         return decode_network(weights.data, weights.is_verified).float()
+
+
+def _require_processor() -> None:
+    """Raise `DeviceError` if PyTorch cannot find out what the processor can do."""
+    if sys.platform == "linux" and not os.access(PROCESSOR_FILE, os.R_OK):
+        raise DeviceError(
+            f"{PROCESSOR_FILE} cannot be read, and PyTorch needs it: mount /proc in the chroot or "
+            "container, or let the systemd unit have ProcSubset=all"
+        )
 
 
 def read_weights(path: Path) -> bytes:

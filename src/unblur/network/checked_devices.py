@@ -1,4 +1,4 @@
-"""Choose the device and the precision for each photo, by tests that are made once."""
+"""Choose device, library and precision for each photo, by tests that are made once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from unblur.errors import DeviceError
+from unblur.network.backends import Backend, choose_backend, ncnn_version
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
 from unblur.network.devices import choose_device, choose_precision
@@ -35,25 +36,27 @@ class CheckedDevices:
     Args:
         network: A network on the CPU; it stays there.
         name: See `unblur.network.devices.choose_device`, which also says what is raised.
+        wanted: The library that computes on a CPU; see `unblur.network.backends.choose_backend`.
         verdicts: Where verdicts are remembered.
-        warn: Called with the reason if a device is not used that ``auto`` would take.
-        tell: Called before a device is tested, and with the reason if a device computes in float32,
-            but could in less.
+        warn: Called with the reason if a device or a library is not used that ``auto`` would take.
+        tell: Called before a test, with the library that computes and why, and with the reason if
+            a device computes in float32, but could in less.
     """
 
     def __init__(
         self,
         network: Network,
         name: str,
+        wanted: str,
         verdicts: Verdicts,
         *,
         warn: Callable[[str], None],
         tell: Callable[[str], None],
     ) -> None:
-        self._network, self._verdicts = network, verdicts
+        self._network, self._wanted, self._verdicts = network, wanted, verdicts
         self._is_named, self._kind = name != "auto", choose_device(name)
         self._warn, self._tell = cache(warn), cache(tell)  # say each sentence once
-        self._known: dict[str, Verdict] = {}
+        self._known: dict[tuple[str, Backend], Verdict] = {}
 
     def first(self) -> DeviceKind:
         """Return the device to begin the next photo on.
@@ -82,6 +85,8 @@ class CheckedDevices:
 
     def precision(self, kind: DeviceKind) -> torch.dtype:
         """Return the type to compute in on a device: the fastest that is right."""
+        if kind is CPU and self._wanted == "ncnn":
+            return choose_precision(kind, "ncnn")
         try:
             verdict = self._verdict(kind)
         except MemoryError:
@@ -91,34 +96,69 @@ class CheckedDevices:
         precision: torch.dtype = getattr(torch, verdict.precision)
         return precision
 
-    def _verdict(self, kind: DeviceKind) -> Verdict:
-        """Return a device's verdict: the one of this run, the remembered one, or a new one."""
-        if not needs_test(kind):
+    def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
+        """Return the library that computes on a device: the fastest that is right.
+
+        Raises:
+            DeviceError: If ncnn was asked for, and computes wrongly or cannot be loaded.
+        """
+        kernel = self._network.config.kernel
+        choice = choose_backend(self._wanted, kind, precision, kernel)
+        if kind is CPU and choice.backend == "ncnn" and not self._can_use_ncnn():
+            return "torch"
+        self._tell(f"{kind.shown(torch)} computes with {choice.backend}: {choice.reason}")
+        return choice.backend
+
+    def _can_use_ncnn(self) -> bool:
+        """Tell whether ncnn computes correctly on the CPU; if not, say why."""
+        is_named = self._wanted == "ncnn"
+        try:
+            problem = self._verdict(CPU, "ncnn").problem
+        except MemoryError:  # the photo itself may take less memory than the test
+            return is_named
+        if problem and is_named:
+            raise DeviceError(
+                f"ncnn failed its self-test: {problem}; use --engine torch, "
+                "and see unblur doctor, which repeats the test"
+            )
+        if problem:
+            self._warn(f"ncnn failed its self-test: {problem}; going on with torch")
+        return not problem
+
+    def _verdict(self, kind: DeviceKind, backend: Backend = "torch") -> Verdict:
+        """Return a verdict: the one of this run, the remembered one, or a new one."""
+        if not needs_test(kind, backend):
             return Verdict("float32")
-        if kind.name not in self._known:
-            key = key_of(self._network, kind)
-            known = self._verdicts.get(key)
+        if (kind.name, backend) not in self._known:
+            known = self._verdicts.get(key_of(self._network, kind, backend))
             if not known:
-                self._tell(f"testing {kind.shown(torch)}, before it is first used")
-            self._known[kind.name] = known or examine_again(self._network, kind, self._verdicts)
-        return self._known[kind.name]
+                tested = backend if kind is CPU and backend != "torch" else kind.shown(torch)
+                self._tell(f"testing {tested}, before it is first used")
+                known = examine_again(self._network, kind, self._verdicts, backend)
+            self._known[kind.name, backend] = known
+        return self._known[kind.name, backend]
 
 
-def examine_again(network: Network, kind: DeviceKind, verdicts: Verdicts) -> Verdict:
+def examine_again(
+    network: Network, kind: DeviceKind, verdicts: Verdicts, backend: Backend = "torch"
+) -> Verdict:
     """Test a device, and remember the verdict; see `unblur.network.self_test.examine`."""
-    key = key_of(network, kind)
-    verdict = examine(network, kind)
-    if needs_test(kind):
+    key = key_of(network, kind, backend)
+    verdict = examine(network, kind, backend)
+    if needs_test(kind, backend):
         verdicts.put(key, verdict)
     return verdict
 
 
-def key_of(network: Network, kind: DeviceKind) -> str:
+def key_of(network: Network, kind: DeviceKind, backend: Backend = "torch") -> str:
     """Return all that a verdict depends on, as text."""
     with kind.selected(torch):
         parts = [kind.name, kind.hardware(torch), kind.driver(torch)]
-    parts += [f"torch {torch.__version__}", str(choose_precision(kind)).removeprefix("torch.")]
-    parts += [f"{largest_side(network, kind)} pixels"]
+    precision = choose_precision(kind, backend)
+    parts += [f"torch {torch.__version__}", str(precision).removeprefix("torch.")]
+    if backend == "ncnn":
+        parts += [f"ncnn {ncnn_version()}"]
+    parts += [f"{largest_side(network, kind, backend)} pixels"]
     if kind is CPU:
         parts += [f"{torch.get_num_threads()} threads"]
     return "; ".join([*parts, json.dumps(network.config.to_dict())])

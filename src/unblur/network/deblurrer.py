@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from unblur.errors import DeviceError
-from unblur.network.backends import Backend, choose_backend
+from unblur.network.backends import Backend
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import DeviceNetwork, Network
 from unblur.network.devices import Devices, OneDevice, choose_device
@@ -78,13 +78,13 @@ class Deblurrer:
         self._network, self._precision = network, precision
         self.config = network.config
         self.views = ALL_VIEWS[: engine.views]
-        self._devices = devices or OneDevice(choose_device(engine.device))
+        self._devices = devices or OneDevice(choose_device(engine.device), engine.backend)
         self._fatal, self._is_lost = fatal, False
         self.kind = self._devices.first()
         """Where the latest photo was begun."""
         self.overflowed = False
         """Whether the values of any photo overflowed, so that it was computed in float32."""
-        self._networks: dict[str, DeviceNetwork] = {}
+        self._networks: dict[tuple[str, torch.dtype, Backend], DeviceNetwork] = {}
         self.tile = self._wanted_tile(self.kind)
         """Side of the largest tile, a square, in pixels, for the memory that is free now."""
         self.used: dict[str, Any] = {
@@ -155,7 +155,8 @@ class Deblurrer:
             return done
         self.warn(f"{done.problem} on {kind.shown(torch)}: going on with the CPU")
         if done.trouble is Trouble.LOST:
-            self._networks.pop(kind.name, None)
+            for key in [key for key in self._networks if key[0] == kind.name]:
+                del self._networks[key]
         return self._run_now(image, on_progress, CPU)
 
     def _try(self, kind: DeviceKind, act: Callable[[], T]) -> T | Setback:
@@ -195,10 +196,7 @@ class Deblurrer:
             is_kept_out: Whether the photo must stay in main memory.
         """
         require_device_memory(kind, self.config, self._precision_on(kind))
-        if kind.name not in self._networks:
-            precision, backend = self._precision_on(kind), self._backend_on(kind)
-            self._networks[kind.name] = DeviceNetwork(self._network, kind, precision, backend)
-        network = self._networks[kind.name]
+        network = self._network_on(kind)
         resident = 0 if is_kept_out or kind is CPU else self._resident_bytes(image)
         if resident > RESIDENT_SHARE * tile_budget(kind):
             resident = 0
@@ -215,13 +213,18 @@ class Deblurrer:
         self.used = run.used
         return run
 
+    def _network_on(self, kind: DeviceKind) -> DeviceNetwork:
+        precision, backend = self._precision_on(kind), self._backend_on(kind)
+        key = kind.name, precision, backend
+        if key not in self._networks:
+            self._networks[key] = DeviceNetwork(self._network, kind, precision, backend)
+        return self._networks[key]
+
     def _precision_on(self, kind: DeviceKind) -> torch.dtype:
-        if kind is CPU and self.engine.backend == "ncnn":
-            return torch.float32
         return self._precision or self._devices.precision(kind)
 
     def _backend_on(self, kind: DeviceKind) -> Backend:
-        return choose_backend(self.engine.backend, kind, self._precision_on(kind))
+        return self._devices.backend(kind, self._precision_on(kind))
 
     def _resident_bytes(self, image: Pixels) -> int:
         return resident_bytes(image, self.config, len(self.views))

@@ -230,9 +230,11 @@ def parse_device(name: str) -> tuple[DeviceKind, int | None]:
     Raises:
         UsageError: If it is neither.
     """
-    match = re.fullmatch(r"([a-z]+)(?::([0-9]{1,4}))?", name)
+    match = re.fullmatch(r"([a-z]+)(?::(0|[1-9][0-9]{0,3}))?", name)
     kind = next((kind for kind in KINDS if match and kind.name == match[1]), None)
     if match is None or kind is None:
         names = ", ".join(["auto", *(kind.name for kind in KINDS)])
         raise UsageError(f"{name!r} is no device: choose one of {names}, or cuda:1")
+    if kind is CPU and match[2]:
+        raise UsageError(f"{name!r} is no device: the CPU has no number; use cpu")
     return kind, int(match[2]) if match[2] else None

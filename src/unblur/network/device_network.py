@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from unblur.network.backends import Backend
+from unblur.network.backends import Backend, load_ncnn
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, DeviceKind
@@ -35,6 +35,7 @@ class Network(Protocol):
 
 def _with_ncnn(network: Network) -> Network:
     """Return the same network with ncnn's convolutions; other networks than `SRN` stay."""
+    load_ncnn()
     from unblur.network.ncnn_network import NcnnNetwork
 
     if isinstance(network, SRN):

@@ -13,6 +13,7 @@ import torch
 from unblur.cgroups import own_groups
 from unblur.errors import DeviceError
 from unblur.network import device_kinds
+from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import DeviceKind, parse_device
 from unblur.network.gpus import PLATFORMS, find_gpus, install_command
 from unblur.words import one_of
@@ -39,7 +40,7 @@ def choose_device(name: str) -> DeviceKind:
     if number >= (count := kind.count(torch)):
         names = one_of([kind.numbered(number).name for number in range(count)])
         raise DeviceError(f"device {name} is not available: there is only {names}")
-    return kind if kind is device_kinds.CPU else kind.numbered(number)
+    return kind.numbered(number)
 
 
 def kind_of(device: torch.device) -> DeviceKind:
@@ -70,12 +71,20 @@ class Devices(Protocol):
     def precision(self, kind: DeviceKind) -> torch.dtype:
         """Return the type that convolutions compute in on a device."""
 
+    def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
+        """Return the library that computes on a device in a precision."""
+
 
 class OneDevice:
-    """One device that was not tested, and its usual precision."""
+    """One device that was not tested, and its usual precision.
 
-    def __init__(self, kind: DeviceKind) -> None:
-        self._kind = kind
+    Args:
+        kind: The device.
+        wanted: The library that computes on a CPU; see `unblur.network.backends.choose_backend`.
+    """
+
+    def __init__(self, kind: DeviceKind, wanted: str) -> None:
+        self._kind, self._wanted = kind, wanted
 
     def first(self) -> DeviceKind:
         """Return the device."""
@@ -83,15 +92,25 @@ class OneDevice:
 
     def precision(self, kind: DeviceKind) -> torch.dtype:
         """Return the usual type; see `choose_precision`."""
-        return choose_precision(kind)
+        return choose_precision(kind, self._wanted)
+
+    def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
+        """Return the library that was asked for, or the faster one."""
+        return choose_backend(self._wanted, kind, precision).backend
 
 
-def choose_precision(kind: DeviceKind) -> torch.dtype:
+def choose_precision(kind: DeviceKind, backend: str = "torch") -> torch.dtype:
     """Return the type that convolutions compute in: the fastest that is safe.
 
     On a CPU without instructions for it, bfloat16 is slower than float32. Float16 is
     avoided: on some GPUs its narrow range turns whole pictures black.
+
+    Args:
+        kind: The device.
+        backend: The library that computes; ncnn computes in float32 on a CPU.
     """
+    if kind is device_kinds.CPU and backend == "ncnn":
+        return torch.float32
     with kind.selected(torch):
         return torch.bfloat16 if kind.has_bfloat16(torch) else torch.float32
 
@@ -132,7 +151,11 @@ def available_cores() -> int:
 
 def affinity_cores() -> int:
     """Return the number of logical cores that this process may run on."""
-    process = psutil.Process()
+    try:
+        process = psutil.Process()
+    except (OSError, psutil.Error):  # a sandbox without /proc
+        ask = getattr(os, "sched_getaffinity", None)
+        return len(ask(0)) if ask else os.cpu_count() or 1
     # macOS has no affinity.
     cores = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count()
     return cores or 1

@@ -18,6 +18,8 @@ from torch import Tensor
 MAGIC = "7767517"
 """First line of a graph: the version of the format."""
 PLAIN_FLOAT32 = bytes(4)
+KERNEL = 1
+"""Number of the parameter of a convolution that is the side of its kernel."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def convolution(
         stride: Stride in both directions.
         has_relu: Whether negative results become 0.
     """
-    sizes = {0: weight.shape[0], 1: weight.shape[2], 3: stride, 5: 1, 6: weight.numel()}
+    sizes = {0: weight.shape[0], KERNEL: weight.shape[2], 3: stride, 5: 1, 6: weight.numel()}
     return Layer(
         "Convolution", name, (source,), (name,), sizes | {9: int(has_relu)}, (weight, bias)
     )

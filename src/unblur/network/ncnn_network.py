@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from unblur.main_memory import return_freed_memory
+from unblur.network.backends import FAST_KERNEL
 from unblur.network.bands import LineBuffers
 from unblur.network.ncnn_graph import (
+    KERNEL,
     Layer,
     convolution,
     doubling_kernels,
@@ -68,6 +70,9 @@ class Convolutions:
         self._allocator.set_size_compare_ratio(0)  # reuse blocks that are much larger, too
         self._net = ncnn.Net()
         _set_options(self._net.opt)
+        # For a product of matrices, each pixel is copied once for each of a kernel's places.
+        largest = max(layer.parameters[KERNEL] for layer in layers)
+        self._net.opt.use_sgemm_convolution = largest <= FAST_KERNEL
         everything = [part for layer in layers for part in (input_layer(layer.inputs[0]), layer)]
         weights = _Reader(graph_weights(everything))
         if self._net.load_param_mem(graph_text(everything)) or self._net.load_model(weights):
@@ -93,7 +98,7 @@ class Convolutions:
         failed, found = extractor.extract(layer.outputs[0], PACKED if is_packed else 0)
         if failed:
             raise MemoryError  # nothing else can fail in a graph of convolutions
-        return _tensor(found)
+        return _tensor(_Map(found, self._allocator))
 
     def free_spare_memory(self) -> None:
         """Free the memory that was kept for the next convolution."""
@@ -103,8 +108,9 @@ class Convolutions:
 def _set_options(options: ncnn.Option) -> None:
     """Let ncnn compute in float32 with as many threads as PyTorch; by default it rounds."""
     options.num_threads = torch.get_num_threads()
-    for kind in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
-        setattr(options, f"use_{kind}", False)
+    for name in dir(options):  # versions differ
+        if name.startswith(("use_fp16_", "use_bf16_")):
+            setattr(options, name, False)
     options.use_winograd63_convolution = False  # slower for 32 channels, and it rounds more
 
 
@@ -118,12 +124,28 @@ def _mat(x: Tensor, pack: int) -> ncnn.Mat:
     return mat
 
 
-def _tensor(mat: ncnn.Mat) -> Tensor:
-    """View ncnn's matrix as a tensor (C / pack, H, W * pack); the tensor keeps it in memory."""
-    pack = mat.elempack
-    mat.w, mat.cstep = mat.w * pack, mat.cstep * pack
-    mat.elempack, mat.elemsize = 1, FLOAT32_BYTES
-    return torch.from_numpy(np.asarray(mat))
+class _Map:
+    """A matrix of ncnn, for NumPy; it outlives neither its memory nor the owner of this memory.
+
+    Args:
+        mat: The matrix, packed; it is (C / pack, H, W * pack) afterwards.
+        allocator: Owns its memory. ncnn ends the process if an allocator is deleted before.
+    """
+
+    def __init__(self, mat: ncnn.Mat, allocator: ncnn.Allocator) -> None:
+        self._mat, self._allocator = mat, allocator
+        pack = mat.elempack
+        mat.w, mat.cstep = mat.w * pack, mat.cstep * pack
+        mat.elempack, mat.elemsize = 1, FLOAT32_BYTES
+        self.__array_interface__ = np.asarray(mat).__array_interface__
+
+    def __del__(self) -> None:
+        del self._mat  # before the allocator
+
+
+def _tensor(found: _Map) -> Tensor:
+    """View a map of ncnn as a tensor, which keeps it in memory."""
+    return torch.from_numpy(np.asarray(found))
 
 
 def unpacked(x: Tensor, pack: int) -> Tensor:

@@ -1,4 +1,6 @@
-"""A test whether a device computes what the CPU computes in float32, and which type is faster.
+"""A test whether a device computes what PyTorch computes on the CPU in float32.
+
+On a CPU with bfloat16 it also finds which type is faster. ncnn is tested like another device.
 
 Some drivers return black pictures, values that are not numbers, or their input, and report no
 error. Others are wrong only for large arrays, or only in the operations that bands use: on Apple's
@@ -11,14 +13,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unblur.errors import DeviceError, PhotoError
+from unblur.errors import PhotoError
+from unblur.network.backends import Backend
 from unblur.network.deblurrer import Deblurrer
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
@@ -37,10 +42,12 @@ MOST_SIDE_PX = 3072
 """Side of the large picture on a device that takes photos in one piece."""
 SQUARES_PX, BLUR_PX = (3, 8), 9
 """Height and width of the rectangles, and length of the blur."""
-LEAST_PSNR_DB, LEAST_LARGE_PSNR_DB = 40.0, 35.0
-"""A device counts as wrong if any part of a picture has a lower PSNR. With the embedded weights,
-bfloat16 has 54 dB in the small picture. In the large one, which is compared with less context,
-even float32 has only 46 dB."""
+LEAST_PSNR_DB: dict[Backend, float] = {"torch": 40.0, "ncnn": 60.0}
+"""A device counts as wrong if any part of the small picture has a lower PSNR, by the library that
+computes. With the embedded weights, bfloat16 has 54 dB, and ncnn in float32 86 dB."""
+LEAST_LARGE_PSNR_DB = 35.0
+"""The same for the large picture. It is compared with a smaller one, of which the network sees
+less: even float32 has only 46 dB."""
 PRECISIONS = ("float32", "bfloat16")
 RUNS, SLOWER = 2, 1.2
 """The fastest run counts. Less than this ratio may be noise of a busy machine."""
@@ -49,8 +56,10 @@ TRIES = 5
 wrong: 0.7 was measured as 0.5 to 2.7. The verdict is remembered, and decides on results."""
 NOT_NUMBERS, CANNOT_RUN = "not numbers", "it cannot run the network"
 
-Picture = NDArray[np.uint8]
+Picture: TypeAlias = NDArray[np.uint8]
 """(H, W, 3)."""
+Run: TypeAlias = Callable[..., Picture]
+"""Deblurs a picture; see `_run`, whose last two arguments it takes."""
 
 
 @dataclass(frozen=True)
@@ -69,38 +78,45 @@ class Verdict:
     """Duration of the test; 0 without one."""
 
 
-def needs_test(kind: DeviceKind) -> bool:
-    """Tell whether runs test a device; float32 on the CPU is what all are compared with."""
-    return kind is not CPU or choose_precision(kind) is not torch.float32
+def needs_test(kind: DeviceKind, backend: Backend = "torch") -> bool:
+    """Tell whether runs test a device with a library.
+
+    All are compared with PyTorch's float32 on the CPU, which needs no test.
+    """
+    is_float32 = choose_precision(kind, backend) is torch.float32
+    return kind is not CPU or backend != "torch" or not is_float32
 
 
-def largest_side(network: Network, kind: DeviceKind) -> int:
+def largest_side(network: Network, kind: DeviceKind, backend: Backend = "torch") -> int:
     """Return the side of the large picture in pixels: that of the tiles for the free memory."""
-    tile = automatic_tile(network.config, choose_precision(kind), kind)
+    precision = choose_precision(kind, backend)
+    tile = automatic_tile(network.config, precision, kind, backend=backend)
     most = MOST_CPU_SIDE_PX if kind is CPU else MOST_SIDE_PX
     return max(SMALLEST_TILE_PX, min(most, tile) // (2 * TILE_STEP_PX) * 2 * TILE_STEP_PX)
 
 
-def examine(network: Network, kind: DeviceKind) -> Verdict:
+def examine(network: Network, kind: DeviceKind, backend: Backend = "torch") -> Verdict:
     """Test a device in its usual precision, and if that is wrong, in float32.
 
     On the CPU, another precision than float32 must be faster, too.
 
     Args:
         network: A network on the CPU; it stays there.
-        kind: A device that PyTorch sees.
+        kind: A device that is there.
+        backend: The library that computes on it.
 
     Raises:
         MemoryError: If the device's memory, or main memory, is too full for the test.
     """
-    started, usual = time.perf_counter(), choose_precision(kind)
-    verdict = _of_cpu(network, usual) if kind is CPU else _of_other(network, kind, usual)
+    started, usual = time.perf_counter(), choose_precision(kind, backend)
+    if kind is CPU and usual is not torch.float32:
+        verdict = _of_fast_cpu(network, usual)
+    else:
+        verdict = _of_other(network, kind, usual, backend)
     return replace(verdict, seconds=round(time.perf_counter() - started, 3))
 
 
-def _of_cpu(network: Network, usual: torch.dtype) -> Verdict:
-    if usual is torch.float32:
-        return Verdict("float32", problem=find_problem(network, CPU, usual) or "")
+def _of_fast_cpu(network: Network, usual: torch.dtype) -> Verdict:
     wrong = find_problem(network, CPU, usual)
     reason = wrong or _slowness(network, usual)
     if reason is None:
@@ -110,22 +126,25 @@ def _of_cpu(network: Network, usual: torch.dtype) -> Verdict:
     return Verdict("float32", problem, text, lasts=_lasts(reason))
 
 
-def _of_other(network: Network, kind: DeviceKind, usual: torch.dtype) -> Verdict:
-    problem = find_problem(network, kind, usual)
+def _of_other(network: Network, kind: DeviceKind, usual: torch.dtype, backend: Backend) -> Verdict:
+    problem = find_problem(network, kind, usual, backend)
     if problem is None:
         return Verdict(_name(usual))
-    if usual is torch.float32 or find_problem(network, kind, torch.float32):
+    if usual is torch.float32 or find_problem(network, kind, torch.float32, backend):
         return Verdict(_name(usual), problem=problem, lasts=_lasts(problem))
     return Verdict("float32", reason=f"with {_name(usual)} {problem}", lasts=_lasts(problem))
 
 
-def find_problem(network: Network, kind: DeviceKind, precision: torch.dtype) -> str | None:
-    """Compare the results of a device with those of the CPU in float32.
+def find_problem(
+    network: Network, kind: DeviceKind, precision: torch.dtype, backend: Backend = "torch"
+) -> str | None:
+    """Compare the results of a device with those of PyTorch on the CPU in float32.
 
     Args:
         network: A network on the CPU; it stays there.
-        kind: A device that PyTorch sees.
+        kind: A device that is there.
         precision: Type that convolutions compute in on the device.
+        backend: The library that computes on it.
 
     Returns:
         The problem in words, or ``None``.
@@ -133,47 +152,49 @@ def find_problem(network: Network, kind: DeviceKind, precision: torch.dtype) -> 
     Raises:
         MemoryError: See `examine`.
     """
+    right = partial(_run, network, CPU, torch.float32, "torch")
+    tested = partial(_run, network, kind, precision, backend)
     period = -(-PERIOD_PX // network.config.multiple) * network.config.multiple
-    strip, pattern = _blurred_squares(*STRIP_PX), _blurred_squares(period, period)
+    count = max(3, largest_side(network, kind, backend) // period)
     try:
-        return _compare_bands(network, kind, precision, strip) or _compare_large(
-            network, kind, precision, pattern
+        return _compare_bands(right, tested, LEAST_PSNR_DB[backend]) or _compare_large(
+            right, tested, _blurred_squares(period, period), count
         )
     except PhotoError as error:  # of a network that returns no numbers even in float32
         if NOT_NUMBERS not in str(error):
             raise MemoryError from error
         return f"it returns values that are {NOT_NUMBERS}"
-    except (DeviceError, RuntimeError) as error:  # whatever a driver or an operator raises
+    except Exception as error:  # whatever a driver, an operator or a damaged library raises
         if is_out_of_memory(error):
             raise MemoryError from error
         cause = error.__cause__ or error  # of a lost device
         return f"{CANNOT_RUN} ({type(cause).__name__}: {first_line(cause)})"
 
 
-def _compare_bands(
-    network: Network, kind: DeviceKind, precision: torch.dtype, strip: Picture
-) -> str | None:
+def _compare_bands(right: Run, tested: Run, least: float) -> str | None:
     """Compare a small picture in bands with the same picture as a whole."""
-    expected = _run(network, CPU, torch.float32, strip)
-    found = _run(network, kind, precision, strip, tile=SMALLEST_TILE_PX)
-    height, width = STRIP_PX
+    strip, (height, width) = _blurred_squares(*STRIP_PX), STRIP_PX
+    found, expected = tested(strip, tile=SMALLEST_TILE_PX), right(strip)
     parts = (height // width, width, 1, width, 3)
     expected, found = expected.reshape(parts), found.reshape(parts)
-    return _difference(strip.reshape(parts), expected, found, LEAST_PSNR_DB)
+    return _difference(strip.reshape(parts), expected, found, least)
 
 
-def _compare_large(
-    network: Network, kind: DeviceKind, precision: torch.dtype, pattern: Picture
-) -> str | None:
+def _compare_large(right: Run, tested: Run, pattern: Picture, count: int) -> str | None:
     """Compare each repetition in a large picture with the centre of a small picture.
 
     The outermost repetitions are left out, because there the network sees the edge.
+
+    Args:
+        right: Deblurs a picture with PyTorch.
+        tested: Deblurs a picture on the device that is tested.
+        pattern: What is repeated, (side, side, 3).
+        count: Repetitions in each direction.
     """
     period, around = len(pattern), slice(1, -1)
-    small = _parts(_run(network, CPU, torch.float32, np.tile(pattern, (3, 3, 1))), period)
-    count = max(3, largest_side(network, kind) // period)
     large = np.tile(pattern, (count, count, 1))
-    found = _parts(_run(network, kind, precision, large), period)[around, :, around]
+    found = _parts(tested(large), period)[around, :, around]
+    small = _parts(right(np.tile(pattern, (3, 3, 1))), period)
     expected = small[around, :, around]
     return _difference(pattern[None, :, None], expected, found, LEAST_LARGE_PSNR_DB)
 
@@ -199,6 +220,7 @@ def _run(
     network: Network,
     kind: DeviceKind,
     precision: torch.dtype,
+    backend: Backend,
     picture: Picture,
     tile: int | Literal["auto"] = "auto",
 ) -> Picture:
@@ -209,7 +231,7 @@ def _run(
         RuntimeError: If the device fails.
         DeviceError: If the device is lost.
     """
-    deblur = _deblurrer(network, kind, precision, tile)
+    deblur = _deblurrer(network, kind, precision, backend, tile)
     result = deblur(picture)
     if deblur.overflowed:
         raise PhotoError(NOT_NUMBERS)
@@ -217,18 +239,22 @@ def _run(
 
 
 def _deblurrer(
-    network: Network, kind: DeviceKind, precision: torch.dtype, tile: int | Literal["auto"]
+    network: Network,
+    kind: DeviceKind,
+    precision: torch.dtype,
+    backend: Backend,
+    tile: int | Literal["auto"],
 ) -> Deblurrer:
-    engine = Engine(device=kind.name, backend="torch", tile=tile)
+    engine, devices = Engine(device=kind.name, tile=tile), OneDevice(kind, backend)
     return Deblurrer(
-        network, engine, devices=OneDevice(kind), precision=precision, fatal=frozenset(Trouble)
+        network, engine, devices=devices, precision=precision, fatal=frozenset(Trouble)
     )
 
 
 def _slowness(network: Network, usual: torch.dtype) -> str | None:
     """Tell if a precision is slower than float32 on the CPU, each time that it is measured."""
     both = [
-        _deblurrer(network, CPU, precision, MOST_CPU_SIDE_PX)
+        _deblurrer(network, CPU, precision, "torch", MOST_CPU_SIDE_PX)
         for precision in (usual, torch.float32)
     ]
     least = math.inf

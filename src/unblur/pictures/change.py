@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unblur.formats.pixels import STRIP_BYTES
 from unblur.pictures.display import Area
 
 BLOCK_PX = 16
 """Sides of a block, but for photos that are narrower."""
+
+_PART_BYTES = 1 << 20
+"""Size of the differences that are measured at once: they stay in the cache of a core."""
 
 VISIBLE = 0.01
 """Least standard deviation of a visible change, as a share of the full range: 2.5 of 255."""
@@ -69,15 +71,16 @@ def measure_change(before: NDArray[Any], after: NDArray[Any]) -> Change:
     block = min(BLOCK_PX, height), min(BLOCK_PX, width)
     rows, columns = height // block[0], width // block[1]
     blocks, total = np.empty((rows, columns), np.float32), 0.0
-    most = max(1, STRIP_BYTES // (block[0] * block[1] * channels * np.float32().itemsize))
+    most = max(1, _PART_BYTES // (block[0] * block[1] * channels * np.float32().itemsize))
     for part in _parts(rows, columns, most):
         pixels = tuple(
             slice(size * lines.start, size * lines.stop)
             for size, lines in zip(block, part, strict=True)
         )
-        difference = after[pixels].astype(np.float32) - before[pixels]
+        difference = after[pixels].astype(np.float32)
+        difference -= before[pixels]
         blocks[part] = _deviation(difference, block)
-        total += float(np.abs(difference, out=difference).sum(dtype=np.float64))
+        total += float(np.abs(difference, out=difference).sum(dtype=np.float32))
     full = np.iinfo(before.dtype).max
     amount = total / (blocks.size * block[0] * block[1] * channels) / full
     return Change(amount, blocks / np.float32(full), block, width, height)
@@ -97,11 +100,12 @@ def _deviation(values: NDArray[np.float32], block: tuple[int, int]) -> NDArray[n
     height, width, channels = values.shape
     rows, columns = height // block[0], width // block[1]
     lines = values.reshape(rows, block[0], columns * block[1] * channels)
+    # Products of matrices take a fraction of the time of sums along short axes.
+    down = np.ones(block[0], np.float32)
+    across = np.tile(np.eye(channels, dtype=np.float32) / (block[0] * block[1]), (block[1], 1))
     mean, square = (
-        # Whole lines first: that is far quicker than along two axes at once.
-        sums.sum(axis=1).reshape(rows, columns, block[1], channels).sum(axis=2)
-        / (block[0] * block[1])
-        for sums in (lines, np.square(lines))
+        sums.reshape(rows, columns, block[1] * channels) @ across
+        for sums in (down @ lines, np.einsum("rbc,rbc->rc", lines, lines))
     )
     deviation: NDArray[np.float32] = np.sqrt(np.maximum(0, square - mean**2)).mean(axis=-1)
     return deviation

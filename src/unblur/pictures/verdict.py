@@ -10,6 +10,8 @@ from unblur.pictures.compare import Pair
 
 LITTLE = 0.1
 """Where less of a photo changed, it hardly looks different."""
+MUCH = 0.25
+"""So much of a photo changes where it moved, and nearly nothing where it is out of focus."""
 LONGEST_PX = 30
 """Longer streaks become only a little crisper; ``docs/troubleshooting.md`` says more."""
 
@@ -44,13 +46,18 @@ class Verdict:
         return ""
 
 
-def judge(pair: Pair) -> Verdict:
+def judge(pair: Pair, blur: Blur | None = None) -> Verdict:
     """Judge a photo beside its result.
 
-    A photo with some sharp edges, of which much changed, is not called sharp: the network leaves
-    sharp photos as they are.
+    What the network changes is evidence too: it leaves sharp photos, and those out of focus,
+    nearly as they are. If it changed more, the photo is neither.
+
+    Args:
+        pair: The photo and its result.
+        blur: How the photo is blurred, if that is known already.
     """
-    blur, changed = find_blur(pair.before.pixels), round(pair.change.share, 3)
-    if blur.kind is Kind.SHARP and changed >= LITTLE:
+    blur, changed = blur or find_blur(pair.before.pixels), round(pair.change.share, 3)
+    most = {Kind.SHARP: LITTLE, Kind.FOCUS: MUCH}.get(blur.kind)
+    if most is not None and changed >= most:
         blur = replace(blur, kind=Kind.UNCLEAR)
     return Verdict(blur, changed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from unblur.run.ignored import IN_THE_CLOUD
 from unblur.storage.places import FileState, Place
@@ -11,9 +10,9 @@ from unblur.storage.places import FileState, Place
 
 @dataclass(frozen=True)
 class MaskFile:
-    """The file of a mask, and what it held when the run was planned."""
+    """A mask's file or object, and what it held when the run was planned."""
 
-    path: Path
+    place: Place
     digest: str
     """See `unblur.run.masks.digest_of`."""
 

@@ -153,14 +153,15 @@ class _Batch:
     def _start(self, load: Load[_Photo, LoadedPhoto]) -> None:
         """Let the network work on a photo as soon as it is loaded."""
         from unblur.formats.companions import with_new_companions
-        from unblur.formats.panorama import wrapped
+        from unblur.formats.panorama import is_round, wrapped
 
         photo = load.photo
         try:
             loaded = load.result()
-            new = with_new_companions(loaded.photo, self._deblurrer)
+            round_photo = is_round(loaded.photo)
+            new = with_new_companions(loaded.photo, round_photo, self._deblurrer)
             loaded = replace(loaded, photo=new)
-            pixels = wrapped(loaded.photo)
+            pixels = wrapped(new.pixels, round_photo)
             progress = self._session.ui.photo_progress(photo.job)
             pending = self._deblurrer.start(pixels.pixels, progress)
         except Exception as error:  # a bug with one photo must not lose the others

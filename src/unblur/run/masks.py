@@ -1,4 +1,4 @@
-"""Find and read the masks of photos.
+"""Find and read the masks of photos: files, or objects in a store.
 
 A single file is the mask of all photos. In a folder, the mask of ``IMG_1.jpg`` has the name
 ``IMG_1`` and the extension of any format. Masks are not deblurred themselves.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from unblur.errors import PhotoError, UsageError
@@ -17,7 +19,7 @@ from unblur.formats.photo import format_by_suffix
 from unblur.limits import most_bytes
 from unblur.options import Options
 from unblur.run.jobs import Job, MaskFile
-from unblur.storage import files
+from unblur.storage import files, objects
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Place, Url, parse_place
 
@@ -39,35 +41,42 @@ class Masks:
     """
 
     options: Options
-    place: Path | None = field(init=False, default=None)
+    place: Place | None = field(init=False, default=None)
     """The file or folder; ``None``: photos are deblurred everywhere."""
-    _named: dict[str, list[Path]] = field(init=False, default_factory=lambda: defaultdict(list))
+    _is_folder: bool = field(init=False, default=False)
+    _named: dict[str, list[Place]] = field(init=False, default_factory=lambda: defaultdict(list))
     """The files of a folder, by their names without endings."""
-    _known: dict[Path, MaskFile] = field(init=False, default_factory=dict)
+    _known: dict[Place, MaskFile] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Read the file, or list the folder."""
         if self.options.mask is None:
             return
         place = parse_place(self.options.mask)
-        if isinstance(place, Url):
-            raise UsageError(f"--mask {place}: masks must be files, not objects in a store")
-        if not files.exists(place):
-            raise UsageError(f"--mask {place}: no such file or folder")
+        try:
+            self._look_at(place)
+        except PhotoError as error:
+            raise UsageError(str(error)) from error
         self.place = place
-        if files.is_folder(place):
-            for path in sorted(place.iterdir()):
-                if format_by_suffix(path.suffix) and not path.name.startswith("."):
-                    self._named[path.stem].append(path)
-        else:
-            try:
-                read_mask(self._learn(place), self.options)
-            except PhotoError as error:
-                raise UsageError(str(error)) from error
+
+    def _look_at(self, place: Place) -> None:
+        with _naming(place):
+            self._is_folder = _is_folder(place)
+            inside = _inside(place) if self._is_folder else ()
+            if not self._is_folder and not _exists(place):
+                raise UsageError(f"--mask {place}: no such file or folder")
+        for path in inside:
+            if format_by_suffix(path.suffix) and not path.name.startswith("."):
+                self._named[path.stem].append(path)
+        if not self._is_folder:
+            read_mask(self._learn(place), self.options)
 
     def is_mask(self, place: Place) -> bool:
-        """Tell whether a file is the mask, or in the folder of masks."""
-        if self.place is None or isinstance(place, Url):
+        """Tell whether a file or an object is the mask, or in the folder of masks."""
+        if isinstance(self.place, Url) and isinstance(place, Url):
+            key = place.key_below(self.place)
+            return place == self.place or (key is not None and "/" not in key)
+        if self.place is None or isinstance(place, Url) or isinstance(self.place, Url):
             return False
         return identity(self.place) in (identity(place), identity(place.parent))
 
@@ -80,9 +89,9 @@ class Masks:
         except PhotoError as error:
             return replace(job, problem=str(error))
 
-    def _path_for(self, job: Job) -> Path:
+    def _path_for(self, job: Job) -> Place:
         assert self.place
-        if not files.is_folder(self.place):
+        if not self._is_folder:
             return self.place
         if job.source is None:
             raise PhotoError(f"has no name to find its mask in {self.place}: --mask needs a file")
@@ -94,19 +103,37 @@ class Masks:
             raise PhotoError(f"has more than one mask in {self.place}: {names}")
         return found[0]
 
-    def _learn(self, path: Path) -> MaskFile:
-        if path not in self._known:
-            self._known[path] = find_mask(path, self.options)
-        return self._known[path]
+    def _learn(self, place: Place) -> MaskFile:
+        if place not in self._known:
+            self._known[place] = find_mask(place, self.options)
+        return self._known[place]
 
 
-def find_mask(path: Path, options: Options) -> MaskFile:
-    """Read what the file of a mask holds now.
+def _is_folder(place: Place) -> bool:
+    return objects.is_folder(place) if isinstance(place, Url) else files.is_folder(place)
+
+
+def _exists(place: Place) -> bool:
+    if isinstance(place, Url):
+        return objects.state_of(place) is not None
+    return files.exists(place)
+
+
+def _inside(folder: Place) -> Iterable[Place]:
+    """Return the files in a folder, or the objects, sorted; folders in it do not count."""
+    if not isinstance(folder, Url):
+        return sorted(folder.iterdir())
+    found = objects.Listing().add(folder)
+    return [url for url in found if "/" not in (url.key_below(folder) or "/")]
+
+
+def find_mask(place: Place, options: Options) -> MaskFile:
+    """Read what a mask holds now.
 
     Raises:
         PhotoError: If the file cannot be read.
     """
-    return MaskFile(path, digest_of(_read(path, options)))
+    return MaskFile(place, digest_of(_read(place, options)))
 
 
 def read_mask(mask: MaskFile, options: Options) -> Mask:
@@ -115,24 +142,50 @@ def read_mask(mask: MaskFile, options: Options) -> Mask:
     Raises:
         PhotoError: If the file cannot be read, is not a mask, or was changed since the plan.
     """
-    from unblur.formats.masks import decode_mask
-
-    data = _read(mask.path, options)
+    data = _read(mask.place, options)
     if digest_of(data) != mask.digest:
-        raise PhotoError(f"the mask {mask.path} was changed meanwhile: run again")
-    try:
-        return decode_mask(data, options.max_pixels)
-    except PhotoError as error:
-        raise PhotoError(f"the mask {mask.path}: {error}") from error
+        raise PhotoError(f"the mask {mask.place} was changed meanwhile: run again")
+    return _decode(mask.place, data, options)
+
+
+def open_mask(place: Place, options: Options) -> Mask:
+    """Read a mask that no run has planned.
+
+    Raises:
+        PhotoError: If it cannot be read, or is no mask.
+    """
+    return _decode(place, _read(place, options), options)
 
 
 def digest_of(data: bytes) -> str:
-    """Return a short hash of a mask's file."""
+    """Return a short hash of a mask's content."""
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _read(path: Path, options: Options) -> bytes:
+def _read(place: Place, options: Options) -> bytes:
+    most = most_bytes(options.max_pixels)
+    with _naming(place):
+        if isinstance(place, Url):
+            return objects.read(place, most)[0]
+        return files.read_photo_bytes(place, most)[0]
+
+
+def _decode(place: Place, data: bytes, options: Options) -> Mask:
+    with _naming(place):
+        return _decoded(data, options.max_pixels)
+
+
+@lru_cache(maxsize=1)  # photos that share a mask follow each other
+def _decoded(data: bytes, max_pixels: int) -> Mask:
+    from unblur.formats.masks import decode_mask
+
+    return decode_mask(data, max_pixels)
+
+
+@contextmanager
+def _naming(place: Place) -> Iterator[None]:
+    """Name the mask in errors."""
     try:
-        return files.read_photo_bytes(path, most_bytes(options.max_pixels))[0]
+        yield
     except PhotoError as error:
-        raise PhotoError(f"the mask {path}: {error}") from error
+        raise PhotoError(f"the mask {place}: {error}") from error

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 from unblur.options import Options
 from unblur.run.names import wanted_format
 from unblur.storage import objects
-from unblur.storage.files import exists, is_device, is_folder, keeps
-from unblur.storage.filesystems import can_be_named
+from unblur.storage.files import is_device, keeps
 from unblur.storage.places import Place, Url, backup_of, longest_name
+from unblur.storage.targets import EXISTS, problem_of_file
 
 if TYPE_CHECKING:
     from unblur.formats.photo import Format
     from unblur.run.done import Look
-
-_EXISTS = "{} exists; --overwrite replaces it"
 
 
 def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None:
@@ -84,18 +82,7 @@ def problem_of_target(target: Place, may_replace: bool, look: Look) -> str | Non
         PhotoError: If a store does not answer.
     """
     if isinstance(target, Url):
-        return _EXISTS.format(target) if look(target) and not may_replace else None
-    if not can_be_named(target.name):
-        return f"{target.name} cannot be the name of a file on Windows"
-    if is_folder(target):
-        return f"{target} is a folder"
+        return EXISTS.format(target) if look(target) and not may_replace else None
     if is_device(target):
         return f"{target} is not a regular file; use - for standard output"
-    if exists(target) and not may_replace:
-        return _EXISTS.format(target)
-    folder = next(parent for parent in target.absolute().parents if exists(parent))
-    if not is_folder(folder):
-        return f"{folder} is not a folder"
-    if not os.access(folder, os.W_OK):
-        return f"{folder} cannot be written to"
-    return None
+    return problem_of_file(target, may_replace)

@@ -326,7 +326,9 @@ def _absolute(job: Job) -> Job:
         place.absolute() if isinstance(place, Path) else place
         for place in (job.source, job.target, job.comparison)
     )
-    mask = job.mask and replace(job.mask, path=job.mask.path.absolute())
+    mask = job.mask
+    if mask and isinstance(mask.place, Path):
+        mask = replace(mask, place=mask.place.absolute())
     return replace(job, source=source, target=target, comparison=comparison, mask=mask)
 
 

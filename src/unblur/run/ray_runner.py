@@ -96,7 +96,9 @@ def choose_shapes(nodes: Iterable[Shape], engine: Engine, wanted: int | None = N
         if cores:
             workers = max(1, cores // group)
             without += [{"num_cpus": float(cores // workers)}] * workers
-    use_gpus = engine.device == "cuda" or (engine.device == "auto" and bool(with_gpu))
+    # Ray gives workers only GPUs that PyTorch computes on.
+    may_use_gpus = engine.device == "auto" and engine.backend != "ncnn"
+    use_gpus = engine.device == "cuda" or (may_use_gpus and bool(with_gpu))
     shapes = with_gpu if use_gpus else without
     if wanted is None:
         if not shapes:

@@ -12,7 +12,7 @@ import ray
 
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.formats.companions import with_new_companions
-from unblur.formats.panorama import wrapped
+from unblur.formats.panorama import is_round, wrapped
 from unblur.models.loading import limit_openmp_spinning, load_deblurrer
 from unblur.network.device_kinds import CPU
 from unblur.options import Options
@@ -163,9 +163,10 @@ class Worker:
         Returns:
             The photo with new companions, its new pixels, and the device and tile of these.
         """
-        continued, compute = wrapped(photo), self._computing.submit
+        round_photo, compute = is_round(photo), self._computing.submit
+        continued = wrapped(photo.pixels, round_photo)
         with self._turns:
-            photo = compute(with_new_companions, photo, self._deblurrer).result()
+            photo = compute(with_new_companions, photo, round_photo, self._deblurrer).result()
             pending = compute(self._deblurrer.start, continued.pixels).result()
             pixels = compute(pending.result).result()
         return photo, continued.unwrapped(pixels), pending.used

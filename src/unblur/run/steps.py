@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from unblur.errors import PhotoError
 from unblur.limits import most_bytes
-from unblur.options import Options
+from unblur.options import BLURRY_LEVEL, Options
 from unblur.run.done import ALREADY_DONE, is_marked
 from unblur.run.jobs import Job
 from unblur.run.marks import make_mark
@@ -33,6 +33,7 @@ from unblur.storage.places import FileState, Place, Url, backup_of
 from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
+    from unblur.blur import Blur
     from unblur.formats.codec import Reduced
     from unblur.formats.masks import Mask
     from unblur.formats.photo import Photo
@@ -53,6 +54,8 @@ class LoadedPhoto:
     """Time when reading began, by `time.monotonic`."""
     mask: Mask | None = None
     """Where to deblur it; ``None``: everywhere."""
+    blur: Blur | None = None
+    """How it is blurred, if that is known already."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class FinishedPhoto:
     comparison: drafts.Draft | None = None
     sidecars: Pairs = ()
     """Files to be copied beside the result, and their places."""
+    keeps_backup: bool = False
+    """Whether the original, which the result replaces, stays under the name of its backup."""
 
     def __enter__(self) -> FinishedPhoto:
         return self
@@ -88,7 +93,8 @@ def load(job: Job, options: Options) -> LoadedPhoto:
 
     started = time.monotonic()
     data, state, attributes = _read(job, options)
-    photo = _unless_left_alone(data, options) or coding.decode(data, options.max_pixels)
+    photo, blur = _unless_left_alone(data, options)
+    photo = photo or coding.decode(data, options.max_pixels)
     if options.format or options.strip_metadata:  # the result has no other pictures
         photo = replace(photo, companions=())
     if state:
@@ -107,7 +113,7 @@ def load(job: Job, options: Options) -> LoadedPhoto:
     if options.in_place:
         job = replace(job, replaced=state)
     mask = read_mask(job.mask, options) if job.mask else None
-    return LoadedPhoto(job, photo, state, attributes, started, mask)
+    return LoadedPhoto(job, photo, state, attributes, started, mask, blur)
 
 
 def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attributes | None]:
@@ -134,25 +140,39 @@ def read_reduced(job: Job, options: Options) -> Reduced:
     return coding.decode_reduced(_read(job, options)[0], options.max_pixels)[0]
 
 
-def _unless_left_alone(data: bytes, options: Options) -> Photo | None:
+def _unless_left_alone(data: bytes, options: Options) -> tuple[Photo | None, Blur | None]:
     """Raise `LeftAlone` for a photo whose kind of blur is not wanted.
 
     Returns:
-        The photo, if it had to be decoded as a whole to tell.
+        The photo, if it had to be decoded as a whole to tell; and how it is blurred, if that was
+        found out.
     """
-    from unblur.blur import Kind, find_blur
+    from unblur.blur import find_blur
     from unblur.formats import coding
     from unblur.score import blur_score
 
     if options.only_blurry is None:
-        return None
+        return None, None
     reduced, photo = coding.decode_reduced(data, options.max_pixels)
-    score = blur_score(reduced.pixels)
+    blur = None
+    if options.only_motion or options.verdict:
+        blur = find_blur(reduced.pixels, reduced.factor)
+    score = blur.score if blur else blur_score(reduced.pixels)
     if score < options.only_blurry:
         raise LeftAlone(f"sharp: its blur score {score:.2f} is below {options.only_blurry:g}")
-    if options.only_motion and find_blur(reduced.pixels).kind is Kind.FOCUS:
+    if blur and options.only_motion:
+        _refuse_unmoved(blur)
+    return photo, blur
+
+
+def _refuse_unmoved(blur: Blur) -> None:
+    """Raise `LeftAlone` for a photo that is out of focus, or has a soft background only."""
+    from unblur.blur import Kind
+
+    if blur.kind is Kind.FOCUS:
         raise LeftAlone("out of focus: its contours are equally wide in all directions")
-    return photo
+    if blur.kind is Kind.SHARP and blur.score >= BLURRY_LEVEL:
+        raise LeftAlone("sharp in front of a soft background")
 
 
 def finish(
@@ -205,8 +225,11 @@ def finish(
     draft = _draft(job.target, encoded.data, marked, options.preserve_times)
     target_state = draft.state and replace(draft.state, content=content)
     outcome = replace(outcome, target_state=target_state)
+    finished = FinishedPhoto(
+        outcome, draft, loaded.started, sidecars=sidecars, keeps_backup=options.keeps_backup
+    )
     if job.comparison is None or picture is None:
-        return FinishedPhoto(outcome, draft, loaded.started, sidecars=sidecars)
+        return finished
     try:
         comparison = _draft(job.comparison, picture, attributes and attributes.stripped())
     except PhotoError:
@@ -214,7 +237,7 @@ def finish(
             raise
     state = comparison.state and replace(comparison.state, content=content_of(picture))
     outcome = replace(outcome, comparison_state=state)
-    return FinishedPhoto(outcome, draft, loaded.started, comparison, sidecars)
+    return replace(finished, outcome=outcome, comparison=comparison)
 
 
 def _draft(
@@ -257,7 +280,7 @@ def _compare(loaded: LoadedPhoto, pixels: Pixels, options: Options) -> tuple[Out
             outcome,
             pictures=compare.make_pictures(pair, side) if side else None,
             preview=draw_preview(pair, screen) if screen else None,
-            verdict=judge(pair) if options.verdict else None,
+            verdict=judge(pair, loaded.blur) if options.verdict else None,
         )
         if not outcome.job.comparison:
             return shown, None
@@ -281,20 +304,16 @@ def drawing_bytes(options: Options) -> int:
 
 
 def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
-    """Make the folder or the backup for a result, and return notes for the user."""
+    """Make the folder for a result, and return notes for the user."""
     if job.target is None:
         return ()
-    _refuse_changed(job)  # or the backup would be a copy of somebody's edit
+    _refuse_changed(job)
     if isinstance(job.target, Url):
-        if options.keeps_backup:
-            objects.copy(job.target, backup_of(job.target))
         return ()
     if not options.in_place:
         drafts.make_folder(job.target.parent)
         return ()
     is_shared = has_other_links(job.target)
-    if options.keeps_backup:
-        drafts.keep_backup(job.target, backup_of(job.target))
     return ("other names of the file (hard links) keep the original",) if is_shared else ()
 
 
@@ -315,7 +334,18 @@ def publish(finished: FinishedPhoto) -> Outcome:
         _refuse_changed(job)
         if finished.comparison:
             comparison = finished.comparison.publish(job.replaces_comparison)
-        target = finished.draft.publish(job.replaces)
+        target = _publish(finished)
     notes = finished.outcome.notes + copy_sidecars(finished.sidecars)
     seconds = time.monotonic() - finished.started
     return replace(finished.outcome, notes=notes, seconds=seconds).published(target, comparison)
+
+
+def _publish(finished: FinishedPhoto) -> FileState | None:
+    """Give a result its name; keep the original under another one if it is to stay."""
+    job, draft = finished.outcome.job, finished.draft
+    if not (finished.keeps_backup and job.target):
+        return draft.publish(job.replaces)
+    if isinstance(job.target, Url):
+        objects.copy(job.target, backup_of(job.target))
+        return draft.publish(job.replaces)
+    return drafts.replace_with_backup(draft, job.target, backup_of(job.target))

@@ -142,16 +142,31 @@ def make_folder(folder: Path) -> None:
         raise PhotoError(f"cannot create {folder}: {describe_os_error(error)}") from error
 
 
-def keep_backup(path: Path, backup: Path) -> None:
-    """Give a file a second name, under which it stays when the first is replaced.
+def replace_with_backup(draft: Draft, path: Path, backup: Path) -> FileState | None:
+    """Publish a draft over a file, which stays under a second name.
+
+    If the file cannot be replaced, a backup that was made for it is removed again: once the file
+    is edited, it would look like the original of a result.
 
     Raises:
-        PhotoError: If that fails, or another file has that name.
+        PhotoError: If the file cannot be kept or replaced, or another file has the second name.
     """
-    if os.path.lexists(backup):
-        if not keeps(backup, path):
-            raise PhotoError(f"{backup} appeared meanwhile: move it away and run again")
-        return
+    is_new = not os.path.lexists(backup)
+    if is_new:
+        _keep(path, backup)
+    elif not keeps(backup, path):
+        raise PhotoError(f"{backup} appeared meanwhile: move it away and run again")
+    try:
+        return draft.publish(replaces=True)
+    except PhotoError:
+        with contextlib.suppress(OSError, PhotoError):
+            if is_new and keeps(backup, path):
+                backup.unlink()
+        raise
+
+
+def _keep(path: Path, backup: Path) -> None:
+    """Give a file a second name, or copy it."""
     try:
         os.link(path, backup)
     except OSError:  # file systems without hard links

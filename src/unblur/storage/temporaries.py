@@ -83,7 +83,8 @@ def temporary_beside(path: Path, is_private: bool = False) -> Iterator[Temporary
                 yield temporary
         finally:
             temporary.close()
-            temporary.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # some folders let users make files, not remove them
+                temporary.path.unlink(missing_ok=True)
 
 
 def _create(path: Path, mode: int) -> Temporary:

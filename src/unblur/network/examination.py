@@ -1,0 +1,183 @@
+"""Examine PyTorch, ncnn and each device for `unblur doctor`."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from unblur.main_memory import limiting_file
+from unblur.network import backends, device_kinds, devices
+from unblur.network.backends import Backend, Choice, choose_backend
+from unblur.network.checked_devices import Verdicts, examine_again, key_of
+from unblur.network.device_kinds import CPU, DeviceKind
+from unblur.network.devices import choose_precision
+from unblur.network.memory import automatic_tile, free_memory
+from unblur.network.self_test import Verdict
+from unblur.network.srn import SRN
+from unblur.options import Engine
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device and the result of its self-test."""
+
+    name: str
+    """Value for ``--device``."""
+    hardware: str
+    precision: str
+    """Data type of convolutions: the fastest that is right."""
+    precision_reason: str
+    """Why it is float32, though the device has a type that should be faster; or empty."""
+    engine: str
+    """Library that computes: ``torch`` or ``ncnn``."""
+    engine_reason: str
+    """Why it is used, as the end of a sentence."""
+    free_bytes: int
+    """Free memory, within the container's limit."""
+    limited_by: str | None
+    """The control group's file with that limit; ``None`` if the machine has no more free memory."""
+    tile: int | None
+    """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without a passed test."""
+    problem: str | None
+    """Error of the self-test; ``None`` if the device is correct or was not tested."""
+    seconds: float | None
+    """Duration of the self-test; ``None`` if there was none."""
+    untested: str
+    """Why there was no self-test; empty if there was one."""
+    failed_before: bool
+    """Whether it was remembered as wrong, so that runs did not use it."""
+
+
+@dataclass(frozen=True)
+class Ncnn:
+    """The installed ncnn, and the result of its self-test on the CPU."""
+
+    version: str
+    problem: str | None
+    """Error of the self-test; ``None`` if ncnn is correct or was not tested."""
+    seconds: float | None
+    """Duration of the self-test; ``None`` if there was none."""
+    untested: str
+    """Why there was no self-test; empty if there was one."""
+    failed_before: bool
+    """Whether it was remembered as wrong, so that runs did not use it."""
+
+
+@dataclass(frozen=True)
+class PyTorch:
+    """The installed PyTorch, and what it uses."""
+
+    build: str
+    """CUDA, ROCm or CPU."""
+    warning: str
+    """Its warning about an unusable driver."""
+    devices: tuple[Device, ...]
+    """Fastest first."""
+    ncnn: Ncnn | None
+    """``None`` if it is not installed."""
+    chosen: str
+    """The device that ``--device auto`` takes."""
+    threads: int
+    threads_reason: str
+    bf16_instructions: dict[str, bool]
+    """Whether the CPU has each instruction set for bfloat16."""
+
+
+def examine_pytorch(network: SRN | None, verdicts: Verdicts) -> PyTorch:
+    """Test each device.
+
+    Args:
+        network: The network to test with, on the CPU; without one, devices are only listed.
+        verdicts: Where verdicts are remembered.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kinds = [device for kind in devices.available_devices() for device in kind.each(torch)]
+    ncnn = _examine_ncnn(network, verdicts)
+    examined = tuple(_examine_device(kind, network, verdicts, ncnn) for kind in kinds)
+    return PyTorch(
+        build=_build(),
+        warning=" ".join(str(caught[0].message).split()) if caught else "",
+        devices=examined,
+        ncnn=ncnn,
+        # As unblur.network.checked_devices.CheckedDevices does.
+        chosen="cpu" if examined[0].problem else examined[0].name,
+        threads=devices.automatic_threads(),
+        threads_reason=devices.threads_reason(),
+        bf16_instructions=device_kinds.bf16_instructions(torch),
+    )
+
+
+def _build() -> str:
+    return next(build for kind in device_kinds.KINDS if (build := kind.build(torch)))
+
+
+def _examine_ncnn(network: SRN | None, verdicts: Verdicts) -> Ncnn | None:
+    if not backends.has_ncnn():
+        return None
+    return Ncnn(backends.ncnn_version(), **_result(_test(network, CPU, verdicts, "ncnn")))
+
+
+def _examine_device(
+    kind: DeviceKind, network: SRN | None, verdicts: Verdicts, ncnn: Ncnn | None
+) -> Device:
+    limit = limiting_file()
+    test = _test(network, kind, verdicts)
+    verdict = test.verdict
+    precision = getattr(torch, verdict.precision) if verdict else choose_precision(kind)
+    is_right = verdict is not None and not verdict.problem
+    choice = choose_backend(Engine.backend, kind, precision)
+    if choice.backend == "ncnn" and ncnn and ncnn.problem:
+        choice = Choice("torch", "ncnn failed its self-test")
+    with kind.selected(torch):
+        hardware = " ".join(filter(None, (kind.hardware(torch), kind.alias(torch))))
+    return Device(
+        name=kind.name,
+        hardware=hardware,
+        precision=str(precision).removeprefix("torch."),
+        precision_reason=verdict.reason if verdict else "",
+        engine=choice.backend,
+        engine_reason=choice.reason,
+        free_bytes=free_memory(kind),
+        limited_by=None if kind.free_memory or not limit else str(limit),
+        tile=automatic_tile(network.config, precision, kind) if network and is_right else None,
+        **_result(test),
+    )
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A self-test."""
+
+    verdict: Verdict | None = None
+    before: Verdict | None = None
+    """What was remembered before."""
+    untested: str = ""
+    """Why there is no verdict."""
+
+
+def _test(
+    network: SRN | None, kind: DeviceKind, verdicts: Verdicts, backend: Backend = "torch"
+) -> _Test:
+    """Test a device, and remember the verdict."""
+    if network is None:
+        return _Test(untested="no weights")
+    before = verdicts.get(key_of(network, kind, backend))
+    try:
+        return _Test(examine_again(network, kind, verdicts, backend), before)
+    except MemoryError:
+        return _Test(before=before, untested="its memory is full")
+
+
+def _result(test: _Test) -> dict[str, Any]:
+    """Return the fields that `Device` and `Ncnn` share."""
+    verdict, before = test.verdict, test.before
+    return {
+        "problem": (verdict.problem or None) if verdict else None,
+        "seconds": verdict.seconds if verdict else None,
+        "untested": test.untested,
+        "failed_before": bool(before and before.problem),
+    }

@@ -1,0 +1,34 @@
+"""Find out before a run whether a file can be written, without writing anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from unblur.storage.files import exists, is_device, is_folder
+from unblur.storage.filesystems import can_be_named
+
+EXISTS = "{} exists; --overwrite replaces it"
+
+
+def problem_of_file(file: Path, may_replace: bool) -> str | None:
+    """Return why a file cannot be written; ``None`` if it can.
+
+    Args:
+        file: Its path. Missing folders on the way can be made.
+        may_replace: Whether a file may be there.
+    """
+    if not can_be_named(file.name):
+        return f"{file.name} cannot be the name of a file on Windows"
+    if is_folder(file):
+        return f"{file} is a folder"
+    if is_device(file):
+        return f"{file} is not a regular file"
+    if os.path.lexists(file) and not may_replace:  # a link that leads nowhere, too
+        return EXISTS.format(file)
+    folder = next(parent for parent in file.absolute().parents if exists(parent))
+    if not is_folder(folder):
+        return f"{folder} is not a folder"
+    if not os.access(folder, os.W_OK):
+        return f"{folder} cannot be written to"
+    return None
