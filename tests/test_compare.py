@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import struct
+import threading
 import tracemalloc
 
 import fakes
@@ -32,6 +33,7 @@ from unblur.pictures.display import Upright
 from unblur.storage import drafts
 
 NAME = "photo-compared.png"
+SOON_SECONDS = 20
 
 
 @pytest.fixture
@@ -238,6 +240,27 @@ def test_a_photo_in_a_pipe_has_no_place_for_a_comparison(arguments, unblur):
 def test_standard_input_to_a_file_can_be_compared(tmp_path, unblur):
     assert unblur("-", "-o", tmp_path / "a.jpg", "--compare", stdin=make_jpeg()).code == 0
     assert (tmp_path / "a-compared.png").exists()
+
+
+def test_a_photo_is_compared_while_its_result_is_encoded(jpeg, unblur, monkeypatch):
+    from unblur.pictures import compare
+
+    encode, draw = coding.encode, compare.code_comparison
+    is_encoding, is_drawn = threading.Event(), threading.Event()
+
+    def encode_late(*args, **options):
+        is_encoding.set()
+        assert is_drawn.wait(SOON_SECONDS)
+        return encode(*args, **options)
+
+    def draw_meanwhile(pair):
+        assert is_encoding.wait(SOON_SECONDS)
+        is_drawn.set()
+        return draw(pair)
+
+    monkeypatch.setattr(coding, "encode", encode_late)
+    monkeypatch.setattr(compare, "code_comparison", draw_meanwhile)
+    assert unblur(jpeg, "--compare").code == 0
 
 
 def test_a_comparison_that_cannot_be_drawn_is_told_and_the_result_stays(jpeg, unblur, monkeypatch):

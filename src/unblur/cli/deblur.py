@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -229,12 +230,19 @@ def _make_deblurrer(weights: Weights | SRN, options: Options, ui: Ui) -> Deblurr
     from unblur.models.loading import load_deblurrer
     from unblur.run.steps import drawing_bytes
 
-    deblurrer = load_deblurrer(
-        weights,
-        options.engine,
-        reserved=drawing_bytes(options),
-        warn=ui.say,
-        tell=lambda text: ui.say(text, VERBOSE),
-    )
+    gc.disable()
+    try:
+        deblurrer = load_deblurrer(
+            weights,
+            options.engine,
+            reserved=drawing_bytes(options),
+            warn=ui.say,
+            tell=lambda text: ui.say(text, VERBOSE),
+        )
+    finally:
+        gc.enable()
+    # PyTorch's objects stay until the program ends. To look for garbage among them would take half
+    # a second, most of it at the end.
+    gc.freeze()
     ui.settings |= deblurrer.used
     return deblurrer

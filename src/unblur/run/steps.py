@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -198,29 +199,20 @@ def finish(
 
         photo, pixels = masked(photo, pixels, loaded.mask)
         loaded = replace(loaded, photo=photo)
-    encoded = coding.encode(
-        photo,
-        pixels,
-        options.refresh_thumbnail,
-        form=wanted_format(options),
-        quality=options.quality,
-        strip_metadata=options.strip_metadata,
-    )
+    with ThreadPoolExecutor(1, "compare") as beside:
+        comparing = beside.submit(_compare, loaded, pixels, options)
+        encoded = coding.encode(
+            photo,
+            pixels,
+            options.refresh_thumbnail,
+            form=wanted_format(options),
+            quality=options.quality,
+            strip_metadata=options.strip_metadata,
+        )
+    outcome, picture = comparing.result()
     notes = encoded.notes + _prepare_place(job, options)
     sidecars, sidecar_notes = plan_copies(job, options)
-    height, width = photo.pixels.shape[:2]
-    outcome = Outcome(
-        job,
-        Status.DONE,
-        "",
-        width,
-        height,
-        0.0,
-        notes + sidecar_notes,
-        photo.notes,
-        source_state=loaded.state,
-    )
-    outcome, picture = _compare(outcome, loaded, pixels, options)
+    outcome = replace(outcome, notes=notes + sidecar_notes + outcome.notes)
     if job.target is None:
         return FinishedPhoto(outcome, drafts.StreamDraft(stdout, encoded.data), loaded.started)
     attributes = loaded.attributes
@@ -257,14 +249,22 @@ def _draft(
     return drafts.FileDraft(place, data, like, keep_time)
 
 
-def _compare(
-    outcome: Outcome, loaded: LoadedPhoto, pixels: Pixels, options: Options
-) -> tuple[Outcome, bytes | None]:
+def _compare(loaded: LoadedPhoto, pixels: Pixels, options: Options) -> tuple[Outcome, bytes | None]:
     """Judge the blur of the photo, and draw the pictures that the options ask for.
 
     Returns:
-        The outcome with its small pictures, and the comparison as a PNG file or ``None``.
+        The outcome of a photo that is done, with its small pictures, and the comparison as a PNG
+        file or ``None``.
     """
+    height, width = loaded.photo.pixels.shape[:2]
+    outcome = Outcome(
+        loaded.job,
+        Status.DONE,
+        width=width,
+        height=height,
+        details=loaded.photo.notes,
+        source_state=loaded.state,
+    )
     draws = outcome.job.comparison or options.picture_side or options.screen
     if not (draws or options.verdict):
         return outcome, None
