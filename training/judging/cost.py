@@ -17,13 +17,10 @@ SIDE = 1024
 
 
 def kmac_per_pixel(network: SRN) -> float:
-    """Return the thousands of multiply-adds of convolutions for each pixel of a photo.
-
-    They are those of the definition, which PyTorch computes where gradients may be wanted.
-    """
+    """Return the thousands of multiply-adds of convolutions for each pixel of a photo."""
     side = 8 * network.config.multiple
     photo = torch.zeros(1, network.config.channels, side, side, device=network.output.weight.device)
-    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(photo)
     return counter.get_total_flops() / 2 / side**2 / 1000  # a multiply-add counts as two
 

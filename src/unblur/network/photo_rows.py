@@ -25,6 +25,8 @@ WIDE = 2
 """Photos with a larger ratio of width to height are transposed."""
 LONG_ROW_PX = 4800
 """Photos with longer rows are transposed if their columns are shorter."""
+CPU_ROWS_AT_ONCE = 64
+"""Finished rows are rounded in parts of this height on CPUs, which takes little memory."""
 
 
 def is_wide(height: int, width: int) -> bool:
@@ -102,11 +104,15 @@ class PhotoRows:
         """
         height, width = self.size
         values = values[: max(0, height - top), :width]
-        if len(values):
-            rounded = self._blended(top, values).round_()
-            # Through int32: larger numbers than int16 has cannot be converted directly.
-            whole = rounded.byte() if self.largest == 0xFF else rounded.int().short()
-            self.seen.write(self.result, top, whole)
+        at_once = CPU_ROWS_AT_ONCE if self.device.type == "cpu" else max(1, len(values))
+        for first in range(0, len(values), at_once):
+            self._write_part(top + first, values[first : first + at_once])
+
+    def _write_part(self, top: int, values: Tensor) -> None:
+        rounded = self._blended(top, values).round_()
+        # Through int32: larger numbers than int16 has cannot be converted directly.
+        whole = rounded.byte() if self.largest == 0xFF else rounded.int().short()
+        self.seen.write(self.result, top, whole)
 
     def _blended(self, top: int, values: Tensor) -> Tensor:
         """Blend rows (h, W, 3) in [0, 1] with those of the photo; return (h, W, C)."""

@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.network import winograd
 from unblur.network.bands import LineBuffers
 from unblur.network.config import DOUBLING_KERNEL, LSTM_KERNEL, SCALES, SRNConfig
 
@@ -47,9 +46,6 @@ class SameConv(nn.Conv2d):
         """Convolve (B, I, H, W) to (B, O, H / stride, W / stride); a band's rows lag behind."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         above, below = self.before, self.after
-        if winograd.is_faster(x, self.weight, stride):
-            y = self._with_winograd(x, buffers)
-            return F.relu_(y) if self.has_relu else y
         if not buffers.is_whole:
             x = buffers.window(self, x, kernel, stride, above, below)
             above = below = 0
@@ -61,14 +57,6 @@ class SameConv(nn.Conv2d):
             padded = F.pad(x, (self.before, self.after, above, below))
             y = F.conv2d(padded, self.weight, self.bias, stride)
         return F.relu_(y) if self.has_relu else y
-
-    def _with_winograd(self, x: Tensor, buffers: LineBuffers) -> Tensor:
-        kernel, above, below = self.kernel_size[0], self.before, self.after
-        assert self.bias is not None
-        x = buffers.window(self, x, kernel, 1, above, below, columns=(above, below))
-        if x.shape[2] < kernel:
-            return x.new_empty(x.shape[0], self.out_channels, 0, x.shape[3] - kernel + 1)
-        return winograd.convolve(x, self.weight, self.bias)
 
 
 class Doubling(nn.ConvTranspose2d):

@@ -15,8 +15,8 @@ MAPS_ALIVE = {"torch": 16, "ncnn": 28, "vulkan": 28}
 """Feature maps of the first level's size that exist at once, measured at the peak, by library;
 ``vulkan`` is ncnn on a GPU."""
 BYTES_PER_PARAMETER = {"torch": 12, "ncnn": 28, "vulkan": 28}
-"""A weight in float32, and copies for convolutions: in another type, in another order, and
-transformed, 36 numbers for a kernel of 9. ncnn keeps all of them, PyTorch those of one layer."""
+"""A weight in float32, and copies for convolutions: in another type, in another order, and for
+ncnn transformed, 36 numbers for a kernel of 9."""
 WINOGRAD_GROWTH = 4
 """Size of the map of transformed squares, in maps: 4 x 4 numbers for each 2 x 2 pixels."""
 LARGEST_BUFFER_BYTES = 1 << 30
