@@ -135,6 +135,13 @@ def test_a_damaged_gain_map_stays_and_the_photo_is_processed():
     assert STALE in encoded.notes
 
 
+def test_a_damaged_gain_map_beside_a_whole_one_is_named():
+    broken = make_map().replace(b"\xff\xc0", b"\xff\xc3")
+    encoded = deblurred(ultra_hdr(make_map(), gap=broken))
+    assert encoded.data.endswith(broken + make_map())
+    assert STALE in encoded.notes
+
+
 def make_heif_with_gain_map():
     pytest.importorskip("pillow_heif")
     from test_heif import make_heif

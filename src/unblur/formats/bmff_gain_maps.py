@@ -38,12 +38,12 @@ def gain_map_keys(file: ItemFile) -> list[int]:
 def find_companions(
     file: ItemFile, decode: Callable[[bytes, int], Photo], most_pixels: int
 ) -> tuple[Companion, ...]:
-    """Decode the gain maps that can be decoded, each as the only image of a file.
+    """Decode the gain maps, each as the only image of a file; none if one cannot be decoded.
 
     Args:
         file: The photo's file.
         decode: The format's own function.
-        most_pixels: Those of the photo; larger maps are left out.
+        most_pixels: Those of the photo; larger maps cannot be decoded.
     """
 
     def alone(key: int) -> bytes:

@@ -24,7 +24,7 @@ File = TypeVar("File")
 """A photo's file, as its format's module holds it."""
 
 MOST_COMPANIONS = 4
-"""Most companions in one photo; further ones are not changed."""
+"""Most companions in one photo; if there are more, none is changed."""
 
 
 def decode_companions(
@@ -33,19 +33,23 @@ def decode_companions(
     decode: Callable[[bytes, int], Photo],
     most_pixels: int,
 ) -> tuple[Companion, ...]:
-    """Decode the companions of a photo that can be decoded.
+    """Decode the companions of a photo, or none if one of them cannot be decoded.
+
+    The others would no longer agree with the one that stays, and no note would name it.
 
     Args:
         places: Where they are in the photo's file.
         alone: Returns the one in a place as a file of its own.
         decode: The format's own function.
-        most_pixels: Those of the photo; larger companions are left out.
+        most_pixels: Those of the photo; larger companions cannot be decoded.
     """
-    companions = []
-    for place in islice(places, MOST_COMPANIONS):
-        with contextlib.suppress(Exception):  # libraries raise anything; the photo itself is whole
-            companions.append(Companion(decode(alone(place), most_pixels), place))
-    return tuple(companions)
+    some = tuple(islice(places, MOST_COMPANIONS + 1))
+    if len(some) > MOST_COMPANIONS:
+        return ()
+    try:
+        return tuple(Companion(decode(alone(place), most_pixels), place) for place in some)
+    except Exception:  # libraries raise anything; the photo itself is whole
+        return ()
 
 
 def with_new_companions(

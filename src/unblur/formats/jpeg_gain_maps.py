@@ -31,13 +31,13 @@ def find_companions(
     decode: Callable[[bytes, int], Photo],
     most_pixels: int,
 ) -> tuple[Companion, ...]:
-    """Decode the gain maps that can be decoded.
+    """Decode the gain maps, or none if one of them cannot be decoded.
 
     Args:
         data: The whole file.
         parts: Its segments.
         decode: Decodes a JPEG file.
-        most_pixels: Those of the photo; larger maps are left out.
+        most_pixels: Those of the photo; larger maps cannot be decoded.
     """
     return decode_companions(_find_places(data, parts), data.__getitem__, decode, most_pixels)
 
