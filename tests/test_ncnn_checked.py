@@ -15,8 +15,9 @@ from unblur import doctor
 from unblur.cli import main
 from unblur.errors import DeviceError, ExitCode
 from unblur.models.loading import load_deblurrer
-from unblur.network import device_kinds, device_network, ncnn_library, self_test, vulkan
+from unblur.network import backends, device_kinds, device_network, ncnn_library, self_test, vulkan
 from unblur.network.checked_devices import key_of
+from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU
 from unblur.network.devices import choose_device
 from unblur.network.self_test import examine
@@ -25,6 +26,12 @@ from unblur.options import Engine
 
 FASTER = "cpu computes with ncnn: it is faster than torch in float32"
 TESTING = "testing ncnn, before it is first used"
+
+
+class WithSmallKernels(fakes.Elsewhere):
+    """A network whose convolutions ncnn computes faster than PyTorch."""
+
+    config = SRNConfig(kernel=3)
 
 
 def right(picture, expected, buffers):
@@ -59,7 +66,7 @@ def ncnn_does(monkeypatch, tmp_path):
 
     def install(act):
         def with_ncnn(network):
-            moved = fakes.Elsewhere(act)
+            moved = WithSmallKernels(act)
             moved.is_moved = True
             return moved
 
@@ -76,7 +83,7 @@ def deblur(engine="auto"):
     """
     warned, told = [], []
     chosen = Engine(device="auto", backend=engine, threads=None)
-    network = fakes.Elsewhere(right)
+    network = WithSmallKernels(right)
     deblurrer = load_deblurrer(network, chosen, warn=warned.append, tell=told.append)
     deblurrer(make_pixels(40, 50))
     return deblurrer.used["engine"], warned, told
@@ -141,6 +148,7 @@ def test_an_ncnn_without_memory_for_its_test_is_not_called_wrong(ncnn_does):
 @pytest.fixture
 def damaged(monkeypatch, tmp_path):
     """Let ncnn be installed, but not to be loaded."""
+    monkeypatch.setattr(backends, "FAST_KERNEL", 1)  # as the fixtures' network has
     monkeypatch.setattr(device_kinds, "bf16_instructions", lambda torch: {})
     monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)
     monkeypatch.setattr(self_test, "MOST_CPU_SIDE_PX", 192)

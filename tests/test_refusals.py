@@ -73,7 +73,7 @@ TABLE = [
     ("both.avif", MINI_AS_AVIF, 1, "the compact form of AVIF and HEIF (mif3) cannot be processed"),
     ("untold.tif", tiff_of(STRIP_BYTE_COUNTS=None), 0, ""),
     ("zero.tif", tiff_of(STRIP_BYTE_COUNTS=0), 0, ""),
-    ("packed.tif", tiff_of(Compression.DEFLATE, STRIP_BYTE_COUNTS=0), 1, "does not tell the len"),
+    ("packed.tif", tiff_of(Compression.DEFLATE, STRIP_BYTE_COUNTS=0), 1, "does not state the len"),
     ("old.tif", tiff_of(COMPRESSION=6, PHOTOMETRIC_INTERPRETATION=6), 1, "compression old JPEG"),
     ("fax.tif", tiff_of(COMPRESSION=4), 1, "compression fax cannot be processed"),
     ("jxl.tif", tiff_of(COMPRESSION=50002), 1, "compression JPEG XL cannot be processed; save"),
