@@ -15,10 +15,11 @@ from unblur import doctor
 from unblur.cli import main
 from unblur.errors import DeviceError, ExitCode
 from unblur.models.loading import load_deblurrer
-from unblur.network import backends, device_kinds, device_network, ncnn_library, self_test
+from unblur.network import backends, device_kinds, device_network, ncnn_library, self_test, vulkan
 from unblur.network.checked_devices import key_of
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU
+from unblur.network.devices import choose_device
 from unblur.network.self_test import examine
 from unblur.network.srn import SRN
 from unblur.options import Engine
@@ -170,6 +171,13 @@ def test_an_ncnn_that_was_asked_for_and_cannot_be_loaded_is_an_error(damaged, un
     assert result.code == 5
     assert "ncnn cannot be loaded (libgomp.so.1 is missing): use --engine torch" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_vulkan_with_an_ncnn_that_cannot_be_loaded_names_ncnn_and_no_driver(damaged, monkeypatch):
+    monkeypatch.setattr(vulkan, "_load_drivers", tuple)
+    with pytest.raises(DeviceError, match="ncnn cannot be loaded .libgomp") as caught:
+        choose_device("vulkan")
+    assert "driver" not in str(caught.value)
 
 
 def test_a_verbose_run_names_the_library_and_says_why(unblur, jpeg):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from test_bands import in_bands, random_network
 
 from unblur.errors import DeviceError, UsageError
 from unblur.models.loading import load_deblurrer
-from unblur.network import checked_devices, ncnn_library, self_test, vulkan
+from unblur.network import checked_devices, examination, ncnn_library, self_test, vulkan
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
 from unblur.network.deblurrer import Deblurrer
@@ -274,7 +276,9 @@ def test_a_device_that_ended_the_program_is_not_tried_again(real, network, monke
         raise SystemExit  # of the process, without any handler
 
     verdicts = {}
+    ended = self_test.Verdict("float32", problem=f"{checked_devices.ENDED} 4000000")
     monkeypatch.setattr(checked_devices, "examine", end)
+    monkeypatch.setattr(checked_devices, "unfinished_test", lambda: ended)
     with pytest.raises(SystemExit):
         checked_devices.examine_again(network, VULKAN, _OnlyFirst(verdicts), "ncnn")
     monkeypatch.setattr(checked_devices.psutil, "pid_exists", lambda process: is_alive)
@@ -291,6 +295,56 @@ def test_a_device_that_ended_the_program_is_not_tried_again(real, network, monke
     assert devices.first() is (VULKAN if is_alive else CPU)
     assert bool(tested) == is_alive
     assert is_alive or "its driver ended the program during the test" in notes[0]
+
+
+@needs_driver
+@pytest.mark.parametrize("name", ["vulkan", "vulkan:0"])
+def test_a_run_with_the_number_of_the_one_that_ended_does_not_try_the_device(
+    real, network, monkeypatch, name
+):
+    key = checked_devices.key_of(network, VULKAN, "ncnn")
+    verdicts = {key: checked_devices.unfinished_test()}  # each run in a container is number 1
+    monkeypatch.setattr(checked_devices, "examine", lambda *_: pytest.fail("tested"))
+    run = partial(
+        checked_devices.CheckedDevices, network, name, "auto", _OnlyFirst(verdicts),
+        warn=print, tell=print,
+    )  # fmt: skip
+    with pytest.raises(DeviceError, match="its driver ended the program during the test"):
+        run().first()
+
+
+@needs_driver
+def test_two_threads_may_test_a_device_at_once(real, network, monkeypatch):
+    verdicts = _OnlyFirst({})
+    inner = []
+
+    def examine(*_):
+        if not inner:
+            inner.append(1)
+            other = checked_devices.CheckedDevices(
+                network, "vulkan", "auto", verdicts, warn=print, tell=print
+            )
+            inner.append(other.first())
+        return self_test.Verdict("float32")
+
+    monkeypatch.setattr(checked_devices, "examine", examine)
+    checked_devices.examine_again(network, VULKAN, verdicts, "ncnn")
+    assert inner[1] is VULKAN
+
+
+@needs_driver
+def test_the_doctor_repeats_a_failed_test_of_a_program_that_plays_a_gpu(network, monkeypatch):
+    monkeypatch.setattr(vulkan.VulkanGpu, "is_software", property(lambda gpu: True))
+    monkeypatch.setattr(
+        examination, "examine_again", lambda *_: self_test.Verdict("float32", seconds=1.0)
+    )
+    verdicts = {}
+    assert examination._test(network, VULKAN, _OnlyFirst(verdicts), "ncnn").untested
+    verdicts[checked_devices.key_of(network, VULKAN, "ncnn")] = checked_devices.unfinished_test()
+    test = examination._test(network, VULKAN, _OnlyFirst(verdicts), "ncnn")
+    assert test.verdict
+    assert not test.verdict.problem
+    assert test.before
 
 
 class _OnlyFirst:

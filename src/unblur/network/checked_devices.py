@@ -21,6 +21,8 @@ from unblur.network.self_test import Verdict, examine, largest_side, needs_test
 
 ENDED = "its driver ended the program during the test, in process"
 """Problem of a device whose test has no end; the number of the process follows."""
+_testing: set[str] = set()
+"""Keys of the devices that this process is testing now, perhaps in another thread."""
 
 
 class Verdicts(Protocol):
@@ -137,8 +139,9 @@ class CheckedDevices:
         if not needs_test(kind, backend):
             return Verdict("float32")
         if (kind.name, backend) not in self._known:
-            known = self._verdicts.get(key_of(self._network, kind, backend))
-            if not known or _is_under_way(known):
+            key = key_of(self._network, kind, backend)
+            known = self._verdicts.get(key)
+            if not known or _is_under_way(known, key):
                 tested = backend if kind is CPU and backend != "torch" else kind.shown(torch)
                 self._tell(f"testing {tested}, before it is first used")
                 known = examine_again(self._network, kind, self._verdicts, backend)
@@ -153,12 +156,15 @@ def examine_again(
     key = key_of(network, kind, backend)
     if kind.ends_programs:
         verdicts.put(key, unfinished_test())
+        _testing.add(key)
     try:
         verdict = examine(network, kind, backend)
     except BaseException:
         if kind.ends_programs:
             verdicts.put(key, Verdict("float32", lasts=False))  # forgets the one above
         raise
+    finally:
+        _testing.discard(key)
     if needs_test(kind, backend):
         verdicts.put(key, verdict)
     return verdict
@@ -169,16 +175,22 @@ def unfinished_test() -> Verdict:
     return Verdict("float32", problem=f"{ENDED} {os.getpid()}")
 
 
-def _is_under_way(verdict: Verdict) -> bool:
-    """Tell whether another process that is still there has begun the test."""
+def _is_under_way(verdict: Verdict, key: str) -> bool:
+    """Tell whether a process that is still there has begun the test.
+
+    In containers, each run may have the same number, so this one's may be that of a run that ended.
+    """
     text, _, process = verdict.problem.rpartition(" ")
-    return text == ENDED and process.isdigit() and psutil.pid_exists(int(process))
+    if text != ENDED or not process.isdigit():
+        return False
+    return key in _testing if int(process) == os.getpid() else psutil.pid_exists(int(process))
 
 
 def key_of(network: Network, kind: DeviceKind, backend: Backend = "torch") -> str:
     """Return all that a verdict depends on, as text."""
     with kind.selected(torch):
-        parts = [kind.name, kind.hardware(torch), kind.driver(torch)]
+        # Without a number, the first device is meant.
+        parts = [kind.name.removesuffix(":0"), kind.hardware(torch), kind.driver(torch)]
     precision = choose_precision(kind, backend)
     parts += [f"torch {torch.__version__}", str(precision).removeprefix("torch.")]
     if backend == "ncnn":

@@ -84,6 +84,10 @@ def _why_missing(kind: DeviceKind) -> str:
     if kind.library == "ncnn":
         if not ncnn_library.has_ncnn():
             return "it needs ncnn; to install it, run: pip install 'unblur[ncnn]'"
+        try:
+            ncnn_library.load_ncnn()
+        except DeviceError as error:
+            return str(error)
         return "no driver for Vulkan was found"
     if kind.build(torch):
         return "PyTorch sees no GPU or driver"

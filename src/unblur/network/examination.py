@@ -172,9 +172,9 @@ def _test(network: SRN | None, kind: DeviceKind, verdicts: Verdicts, backend: Ba
     """Test a device, and remember the verdict."""
     if network is None:
         return _Test(untested="no weights")
-    if not _is_automatic(kind):
-        return _Test(untested="it is a program on the CPU, and only used by name")
     before = verdicts.get(key_of(network, kind, backend))
+    if not _is_automatic(kind) and not (before and before.problem):
+        return _Test(untested="it is a program on the CPU, and only used by name")
     try:
         return _Test(examine_again(network, kind, verdicts, backend), before)
     except MemoryError:
