@@ -255,6 +255,27 @@ def test_a_photo_that_cannot_be_replaced_gets_no_backup(library, deblur, monkeyp
     assert contents(library) == before
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_backup_stays_after_ctrl_c_only_if_the_photo_was_replaced(
+    library, monkeypatch, is_replaced
+):
+    replace = drafts._replace
+
+    def stop(scratch, path):
+        if is_replaced:
+            replace(scratch, path)
+        raise KeyboardInterrupt
+
+    photo, backup = library / "a.jpg", library / "a.jpg.orig"
+    before = photo.read_bytes()
+    monkeypatch.setattr(drafts, "_replace", stop)
+    with pytest.raises(KeyboardInterrupt), drafts.FileDraft(photo, b"new") as draft:
+        drafts.replace_with_backup(draft, photo, backup)
+    assert photo.read_bytes() == (b"new" if is_replaced else before)
+    assert backup.exists() == is_replaced
+    assert not is_replaced or backup.read_bytes() == before
+
+
 def test_an_older_backup_of_a_photo_that_cannot_be_replaced_stays(library, deblur, monkeypatch):
     def fail(*unused):
         raise OSError(errno.EPERM, "not permitted")

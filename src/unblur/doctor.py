@@ -179,7 +179,8 @@ def _pytorch_problems(examination: Examination) -> list[Finding]:
     ]  # fmt: skip
     if pytorch.ncnn and pytorch.ncnn.problem:
         text = f"ncnn failed its self-test: {pytorch.ncnn.problem}. Use --engine torch, or run:"
-        wrong.append(Finding(text, "pip install --upgrade ncnn", ExitCode.DEVICE))
+        command = "pip install --upgrade --force-reinstall --no-deps ncnn"
+        wrong.append(Finding(text, command, ExitCode.DEVICE))
     return wrong + _unused_gpu(examination, pytorch)
 
 

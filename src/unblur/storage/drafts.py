@@ -158,7 +158,7 @@ def replace_with_backup(draft: Draft, path: Path, backup: Path) -> FileState | N
         raise PhotoError(f"{backup} appeared meanwhile: move it away and run again")
     try:
         return draft.publish(replaces=True)
-    except PhotoError:
+    except BaseException:  # also Ctrl-C; where the photo was replaced already, the backup differs
         with contextlib.suppress(OSError, PhotoError):
             if is_new and keeps(backup, path):
                 backup.unlink()
