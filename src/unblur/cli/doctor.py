@@ -21,7 +21,7 @@ from unblur.words import printable
 
 if TYPE_CHECKING:
     from unblur.doctor import Examination, Finding, ModelFile
-    from unblur.network.examination import Device, Ncnn, PyTorch
+    from unblur.network.examination import Device, PyTorch, Tested
 
 WIDTH, LABEL_WIDTH = 80, 15
 GOOD, BAD, NEITHER = "✓", "✗", " "
@@ -153,7 +153,7 @@ def _device_row(device: Device) -> Iterator[str]:
         yield from _row("--engine auto", f"uses {device.engine}: {device.engine_reason}")
 
 
-def _verdict(tested: Device | Ncnn) -> tuple[str, str]:
+def _verdict(tested: Tested) -> tuple[str, str]:
     """Return the result of a self-test in words, and the row's mark."""
     if tested.problem:
         return f"failed: {tested.problem}", BAD

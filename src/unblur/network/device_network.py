@@ -116,14 +116,14 @@ class DeviceNetwork:
         return self._copies[key]
 
     def _make_copy(self, precision: torch.dtype, is_transposed: bool) -> Network:
-        if self.kind is CPU:  # casting anew costs nothing there, a copy would take memory
-            turned = self._on_cpu.transposed() if is_transposed else self._on_cpu
+        # On a CPU, casting anew costs nothing, and a copy would take memory. ncnn makes its own.
+        shares_weights = self.kind is CPU or self.kind.library == "ncnn"
+        network = self._on_cpu if shares_weights else deepcopy(self._on_cpu)
+        turned = network.transposed() if is_transposed else network
+        if self.kind is CPU:
             return _with_ncnn(turned) if self.backend == "ncnn" else turned
         if self.kind.library == "ncnn":
-            turned = self._on_cpu.transposed() if is_transposed else self._on_cpu
             return _on_vulkan(turned, self.kind, precision)
-        copy = deepcopy(self._on_cpu)
-        turned = copy.transposed() if is_transposed else copy
         moved = turned.to(self.device, precision)
         if isinstance(moved, nn.Module):
             for weight in moved.parameters():

@@ -20,8 +20,22 @@ from unblur.network.srn import SRN
 from unblur.options import Engine
 
 
-@dataclass(frozen=True)
-class Device:
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """The result of a self-test."""
+
+    problem: str | None
+    """Error of the self-test; ``None`` if there was none, or it passed."""
+    seconds: float | None
+    """Duration of the self-test; ``None`` if there was none."""
+    untested: str
+    """Why there was no self-test; empty if there was one."""
+    failed_before: bool
+    """Whether it was remembered as wrong, so that runs did not use it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device(Tested):
     """A device and the result of its self-test."""
 
     name: str
@@ -43,29 +57,13 @@ class Device:
     """The control group's file with that limit; ``None`` if the machine has no more free memory."""
     tile: int | None
     """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without a passed test."""
-    problem: str | None
-    """Error of the self-test; ``None`` if the device is correct or was not tested."""
-    seconds: float | None
-    """Duration of the self-test; ``None`` if there was none."""
-    untested: str
-    """Why there was no self-test; empty if there was one."""
-    failed_before: bool
-    """Whether it was remembered as wrong, so that runs did not use it."""
 
 
-@dataclass(frozen=True)
-class Ncnn:
+@dataclass(frozen=True, kw_only=True)
+class Ncnn(Tested):
     """The installed ncnn, and the result of its self-test on the CPU."""
 
     version: str
-    problem: str | None
-    """Error of the self-test; ``None`` if ncnn is correct or was not tested."""
-    seconds: float | None
-    """Duration of the self-test; ``None`` if there was none."""
-    untested: str
-    """Why there was no self-test; empty if there was one."""
-    failed_before: bool
-    """Whether it was remembered as wrong, so that runs did not use it."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,9 @@ def _build() -> str:
 def _examine_ncnn(network: SRN | None, verdicts: Verdicts) -> Ncnn | None:
     if not ncnn_library.has_ncnn():
         return None
-    return Ncnn(ncnn_library.ncnn_version(), **_result(_test(network, CPU, verdicts, "ncnn")))
+    return Ncnn(
+        version=ncnn_library.ncnn_version(), **_result(_test(network, CPU, verdicts, "ncnn"))
+    )
 
 
 def _examine_device(
@@ -182,7 +182,7 @@ def _test(network: SRN | None, kind: DeviceKind, verdicts: Verdicts, backend: Ba
 
 
 def _result(test: _Test) -> dict[str, Any]:
-    """Return the fields that `Device` and `Ncnn` share."""
+    """Return the fields of `Tested`."""
     verdict, before = test.verdict, test.before
     return {
         "problem": (verdict.problem or None) if verdict else None,
