@@ -6,11 +6,13 @@ import json
 from types import SimpleNamespace
 
 import fakes
+import numpy as np
 import pytest
 from conftest import encode_image
 from PIL import Image, ImageFilter
 from scenes import make_scene, smeared, unfocused
 
+from training.judging.fixed_blur import convolve, motion_kernel
 from unblur.blur import Blur, Kind
 from unblur.cli import deblur
 from unblur.pictures.verdict import Verdict, judge
@@ -24,16 +26,28 @@ def moved(tmp_path):
 
 
 def test_a_photo_gets_a_line_on_standard_error(moved, unblur):
-    lines = unblur(moved).stderr.splitlines()
+    lines = unblur(moved, "--strength", "0.9").stderr.splitlines()
     (line,) = [line for line in lines if "changed" in line]
     assert line.startswith(f"{moved}: moved by about ")
     assert "pixels, sideways; 0% of it changed" in line  # the network changes nothing
 
 
 def test_json_has_the_same_as_fields(moved, unblur):
-    values = json.loads(unblur(moved, "--json", "-q").stdout)
+    values = json.loads(unblur(moved, "--json", "-q", "--strength", "0.9").stdout)
     assert (values["blur"], values["blur_angle"], values["changed"]) == ("motion", 0, 0)
     assert values["blur_length"] == pytest.approx(8, rel=0.4)
+
+
+def test_what_the_network_leaves_is_out_of_focus_unless_a_mask_or_strength_kept_it(
+    moved, tmp_path, unblur
+):
+    mask = tmp_path / "mask.png"
+    mask.write_bytes(encode_image(Image.new("L", (320, 240), 0), "PNG"))
+    kinds = [
+        json.loads(unblur(moved, "--json", "-q", "--overwrite", *options).stdout)["blur"]
+        for options in ((), ("--mask", mask), ("--strength", "0.5"))
+    ]
+    assert kinds == ["focus", "motion", "motion"]
 
 
 def test_fields_are_null_for_photos_that_were_not_done(moved, unblur):
@@ -58,7 +72,8 @@ def test_the_changed_share_is_that_of_visible_change(moved, unblur, monkeypatch)
 def test_a_page_has_a_badge_and_a_filter_for_each_kind(moved, tmp_path, unblur):
     soft = Image.fromarray(make_scene(480, 640)).filter(ImageFilter.GaussianBlur(4))
     (tmp_path / "soft.png").write_bytes(encode_image(soft, "PNG"))
-    unblur(moved, tmp_path / "soft.png", "--report", tmp_path / "report.html", "--only", "motion")
+    options = ("--only", "motion", "--strength", "0.9")
+    unblur(moved, tmp_path / "soft.png", "--report", tmp_path / "report.html", *options)
     unblur(tmp_path / "soft.png", "--report", tmp_path / "soft.html")
     text = (tmp_path / "report.html").read_text("utf-8")
     assert 'data-blur="motion"' in text
@@ -68,27 +83,78 @@ def test_a_page_has_a_badge_and_a_filter_for_each_kind(moved, tmp_path, unblur):
     assert '<strong class="badge">Out of focus</strong>' in (tmp_path / "soft.html").read_text()
 
 
+def judged(pixels, share, **options):
+    before = SimpleNamespace(pixels=pixels)
+    return judge(SimpleNamespace(before=before, change=SimpleNamespace(share=share)), **options)
+
+
+def shaken(pixels, diameter):
+    """Blur by a path around a circle, which has no clear direction."""
+    turn = np.linspace(0, 2 * np.pi, 96)
+    path = np.stack([np.sin(turn), np.cos(turn)], axis=1) * diameter / 2
+    light = (pixels.astype(np.float32) / 255) ** 2.2
+    moved = convolve(light, motion_kernel(path.astype(np.float32)))
+    return np.round(np.clip(moved, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8)
+
+
 @pytest.mark.parametrize(
     ("radius", "share", "kind"),
     [
         (0, 0.02, Kind.SHARP),
-        (0, 0.6, Kind.UNCLEAR),
+        (0, 0.6, Kind.MOTION),
         (3, 0.02, Kind.FOCUS),
-        (3, 0.6, Kind.UNCLEAR),
+        (3, 0.6, Kind.MOTION),
     ],
 )
 def test_a_photo_of_which_much_changed_is_neither_sharp_nor_out_of_focus(radius, share, kind):
     pixels = unfocused(make_scene(480, 640), radius) if radius else make_scene(480, 640)
-    pair = SimpleNamespace(
-        before=SimpleNamespace(pixels=pixels), change=SimpleNamespace(share=share)
-    )
-    assert judge(pair).blur.kind is kind
+    assert judged(pixels, share).blur.kind is kind
+
+
+@pytest.mark.parametrize("diameter", [7, 12, 18])
+def test_a_crooked_motion_is_told_by_its_length_without_a_direction(diameter):
+    blur = judged(shaken(make_scene(720, 960), diameter), 0.6).blur
+    assert (blur.kind, blur.angle) == (Kind.MOTION, None)
+    assert blur.length == pytest.approx(diameter, rel=0.5)
+    assert str(blur) == f"moved by about {blur.length:.0f} pixels"
+
+
+def test_the_length_of_a_crooked_motion_is_that_in_the_whole_photo():
+    pixels = shaken(make_scene(720, 960), 12)
+    large = Image.fromarray(pixels).resize((2880, 2160), Image.Resampling.BICUBIC)
+    small, large = judged(pixels, 0.6), judged(np.asarray(large), 0.6)
+    assert large.blur.length == pytest.approx(3 * small.blur.length, rel=0.4)
+
+
+def test_a_photo_of_which_nearly_nothing_changed_is_out_of_focus_and_not_moved():
+    pixels = smeared(make_scene(480, 640), 12)
+    assert judged(pixels, 0.05).blur.kind is Kind.MOTION
+    blur = judged(pixels, 0.01).blur
+    assert (blur.kind, blur.length, blur.angle) == (Kind.FOCUS, None, None)
+
+
+def test_a_small_change_shows_nothing_if_the_user_limited_it():
+    pixels = smeared(make_scene(480, 640), 12)
+    assert judged(pixels, 0.01, has_all=False).blur.kind is Kind.MOTION
+
+
+def test_a_motion_too_long_for_the_network_stays_one_if_nearly_nothing_changed():
+    assert judged(smeared(make_scene(960, 1280), 60), 0.01).blur.kind is Kind.MOTION
+
+
+def test_a_photo_is_blurred_a_little_if_its_contours_are_wide_too():
+    scene = make_scene(480, 640)
+    assert str(judged(scene, 0.2)) == "mostly sharp; 20% of it changed"
+    assert str(judged(smeared(scene, 3), 0.2)).startswith("blurred a little, or in parts")
+    assert str(judged(scene, 0.3)).startswith("blurred a little, or in parts")
 
 
 @pytest.mark.parametrize(
     ("blur", "changed", "line"),
     [
         (Blur(Kind.SHARP, 0.0), 0.02, "sharp; 2% of it changed"),
+        (Blur(Kind.SHARP, 0.0), 0.12, "mostly sharp; 12% of it changed"),
+        (Blur(Kind.MOTION, 1.0, 12.3), 0.6, "moved by about 12 pixels; 60% of it changed"),
         (Blur(Kind.UNCLEAR, 0.1), 0.6, "blurred a little, or in parts; 60% of it changed"),
         (Blur(Kind.UNCLEAR, 0.5), 0.6, "blurred, but unclear how; 60% of it changed"),
         (

@@ -9,7 +9,7 @@ and wide contours, unlike one out of focus. ``docs/score.md`` has the thresholds
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 
@@ -61,6 +61,10 @@ _LONG_PX = 28.0
 """Larger last widths are those of longer motions than this was chosen on."""
 _LONG, _WIDE_PX, _LONG_FACTOR = ((0.6, 0.2),), 7.0, 1.2
 """What a longer motion is told by, where it is measured, and its length in such widths."""
+_EXTENT_RISE, _EXTENT_SHARE = 0.8, 0.3
+"""Share of a contour's rise, and share of the strong contours, whose width tells an extent."""
+_EXTENT_FACTOR, _EXTENT_POWER = 0.22, 1.5
+"""The extent is this factor times that width, to this power."""
 
 
 class Kind(Enum):
@@ -84,7 +88,10 @@ class Blur:
     """For motion: its length in pixels of the whole photo."""
     angle: int | None = None
     """For motion: the angle of its path in degrees, counterclockwise from horizontal, from 0 to
-    179."""
+    179; ``None`` without a clear direction."""
+    extent: float | None = None
+    """If a motion without a clear direction blurred the photo: its length in pixels of the whole
+    photo. ``None`` if too few contours can be measured."""
 
     def __str__(self) -> str:
         """Return the finding in words."""
@@ -93,8 +100,8 @@ class Blur:
                 return "sharp"
             case Kind.MOTION:
                 assert self.length is not None
-                assert self.angle is not None
-                return f"moved by about {self.length:.0f} pixels, {_way(self.angle)}"
+                way = "" if self.angle is None else f", {_way(self.angle)}"
+                return f"moved by about {self.length:.0f} pixels{way}"
             case Kind.FOCUS:
                 return "out of focus"
         if self.score >= BLURRY_LEVEL:
@@ -179,14 +186,16 @@ def find_blur(pixels: NDArray[np.uint8] | NDArray[np.uint16], factor: int = 1) -
     score, contours = sharpness.score, find_contours(sharpness)
     if not contours.are_enough:
         return Blur(Kind.UNCLEAR, score)
+    scale = factor * pixels.shape[1] / luma.shape[1]
+    blur = Blur(Kind.SHARP, score, extent=round(_extent(contours) * scale, 1))
     if score < BLURRY_LEVEL:
-        return Blur(Kind.SHARP, score)
+        return blur
     if contours.ratio < _MOVED:
-        return Blur(_kind_of_unmoved(contours), score)
-    length = _length(luma, contours) * factor * pixels.shape[1] / luma.shape[1]
+        return replace(blur, kind=_kind_of_unmoved(contours))
+    length = round(_length(luma, contours) * scale, 1)
     # Rows count downwards, angles upwards.
     angle = round(180 - contours.widest * 180 / _DIRECTIONS) % 180
-    return Blur(Kind.MOTION, score, round(length, 1), angle)
+    return replace(blur, kind=Kind.MOTION, length=length, angle=angle)
 
 
 def find_contours(sharpness: Sharpness) -> Contours:
@@ -209,6 +218,16 @@ def _kind_of_unmoved(contours: Contours) -> Kind:
 
 def _across(direction: int) -> int:
     return (direction + _DIRECTIONS // 2) % _DIRECTIONS
+
+
+def _extent(contours: Contours) -> float:
+    """Return the length of a motion that has no clear direction, in pixels of the luma.
+
+    Such a path widens the contours in all directions, so there are no sharp ones to compare with.
+    """
+    both = zip(contours.widths(_EXTENT_RISE), contours.are_strong, strict=True)
+    widest = max(np.quantile(width[strong], _EXTENT_SHARE) for width, strong in both)
+    return float(_EXTENT_FACTOR * widest**_EXTENT_POWER)
 
 
 def _length(luma: NDArray[np.int16], contours: Contours) -> float:

@@ -7,11 +7,21 @@ from dataclasses import dataclass, replace
 from unblur.blur import Blur, Kind, find_blur
 from unblur.options import BLURRY_LEVEL
 from unblur.pictures.compare import Pair
+from unblur.score import reduction
 
+HARDLY = 0.03
+"""Where less of a photo changed, the network found no motion that it could undo."""
 LITTLE = 0.1
 """Where less of a photo changed, it hardly looks different."""
 MUCH = 0.25
-"""So much of a photo changes where it moved, and nearly nothing where it is out of focus."""
+"""So much of a photo changes where it moved, and nearly nothing where it is out of focus.
+
+This holds for networks that undo motion; one for focus blur would change photos out of focus."""
+HALF = 0.5
+"""Where so much changed, the photo moved, even if its contours look sharp."""
+SHARP_PX = 2.0
+"""Contours of sharp photos are less wide than a motion of this extent makes them, where the photo
+is measured."""
 LONGEST_PX = 30
 """Longer streaks become only a little crisper; ``docs/troubleshooting.md`` says more."""
 
@@ -35,6 +45,8 @@ class Verdict:
         has_sharp_edges = self.blur.score < BLURRY_LEVEL
         if self.blur.kind is Kind.UNCLEAR and has_sharp_edges and self.changed >= LITTLE:
             return "blurred a little, or in parts"
+        if self.blur.kind is Kind.SHARP and self.changed >= LITTLE:
+            return "mostly sharp"
         return str(self.blur)
 
     @property
@@ -46,18 +58,57 @@ class Verdict:
         return ""
 
 
-def judge(pair: Pair, blur: Blur | None = None) -> Verdict:
+def judge(pair: Pair, blur: Blur | None = None, *, has_all: bool = True) -> Verdict:
     """Judge a photo beside its result.
 
-    What the network changes is evidence too: it leaves sharp photos, and those out of focus,
-    nearly as they are. If it changed more, the photo is neither.
+    What the network changes is evidence too: it changes photos that moved, and leaves sharp
+    ones, and those out of focus, nearly as they are.
 
     Args:
         pair: The photo and its result.
         blur: How the photo is blurred, if that is known already.
+        has_all: Whether the result has all that the network changed: full strength and no mask.
     """
-    blur, changed = blur or find_blur(pair.before.pixels), round(pair.change.share, 3)
-    most = {Kind.SHARP: LITTLE, Kind.FOCUS: MUCH}.get(blur.kind)
-    if most is not None and changed >= most:
-        blur = replace(blur, kind=Kind.UNCLEAR)
-    return Verdict(blur, changed)
+    pixels = pair.before.pixels
+    return judge_change(blur or find_blur(pixels), pair.change.share, pixels.shape, has_all)
+
+
+def judge_change(blur: Blur, share: float, shape: tuple[int, ...], has_all: bool = True) -> Verdict:
+    """Judge a photo by the share of it that changed.
+
+    Args:
+        blur: How the photo seems to be blurred.
+        share: Share of the photo that changed, from 0 to 1.
+        shape: The photo's height, width and number of channels.
+        has_all: See `judge`.
+    """
+    changed = round(share, 3)
+    if blur.kind is Kind.SHARP:
+        has_sharp_contours = (blur.extent or 0) < SHARP_PX * reduction(shape[1], shape[0])
+        return Verdict(_judge_sharp(blur, changed, has_sharp_contours), changed)
+    return Verdict(_judge_blurred(blur, changed, has_all), changed)
+
+
+def _judge_sharp(blur: Blur, changed: float, has_sharp_contours: bool) -> Blur:
+    """Correct the finding that a photo is sharp, if too much changed."""
+    if changed >= HALF:
+        return _moved(blur)
+    most = MUCH if has_sharp_contours else LITTLE
+    return replace(blur, kind=Kind.UNCLEAR) if changed >= most else blur
+
+
+def _judge_blurred(blur: Blur, changed: float, has_all: bool) -> Blur:
+    """Correct the kind of a photo that is not sharp, if its contours can be measured."""
+    if blur.score < BLURRY_LEVEL or blur.extent is None:
+        return blur
+    if blur.kind is not Kind.MOTION and changed >= MUCH:
+        return _moved(blur)
+    can_undo = (blur.length or 0) <= LONGEST_PX
+    if has_all and can_undo and changed < HARDLY:
+        return replace(blur, kind=Kind.FOCUS, length=None, angle=None)
+    return blur
+
+
+def _moved(blur: Blur) -> Blur:
+    """Return a motion without a clear direction."""
+    return replace(blur, kind=Kind.MOTION, length=blur.extent)

@@ -276,11 +276,12 @@ def _compare(loaded: LoadedPhoto, pixels: Pixels, options: Options) -> tuple[Out
 
         pair = compare.make_pair(loaded.photo, pixels)
         side, screen = options.picture_side, options.screen
+        has_all = options.engine.applies_all and not loaded.mask
         shown = replace(
             outcome,
             pictures=compare.make_pictures(pair, side) if side else None,
             preview=draw_preview(pair, screen) if screen else None,
-            verdict=judge(pair, loaded.blur) if options.verdict else None,
+            verdict=judge(pair, loaded.blur, has_all=has_all) if options.verdict else None,
         )
         if not outcome.job.comparison:
             return shown, None
