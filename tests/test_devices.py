@@ -69,7 +69,7 @@ def test_the_user_may_choose_the_threads():
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("chosen", "turns"), [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+@pytest.mark.parametrize(("chosen", "turns"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
 def test_threads_that_wait_spin_briefly_unless_the_user_says_otherwise(chosen, turns, monkeypatch):
     monkeypatch.setattr(os, "environ", chosen)
     prepare_torch()

@@ -23,7 +23,7 @@ def prepare_torch() -> None:
     system then prepares them in far fewer steps.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # turns of a loop, in GNU's OpenMP
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # turns of a loop, in GNU's OpenMP
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # of PyTorch
 
 
