@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unblur.models.loading import limit_openmp_spinning
+from unblur.models.loading import prepare_torch
 
 NETWORKS = ("srn-compact", "srn-color", "srn-lstm")
 PEERS = ("NAFNet", "Restormer", "Richardson-Lucy")
@@ -136,7 +136,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(vars(measure(*options.one))))
         return
-    limit_openmp_spinning()
+    prepare_torch()
     ways = [(name, way) for name in NETWORKS for way in WAYS]
     ways += [(name, "eager") for name in PEERS] + [("matrix", "product")]
     found: dict[tuple[str, str], list[Measurement]] = {way: [] for way in ways}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unblur import cgroups
-from unblur.models.loading import limit_openmp_spinning
+from unblur.models.loading import prepare_torch
 from unblur.network.devices import affinity_cores, available_cores, use_threads
 
 
@@ -69,11 +69,20 @@ def test_the_user_may_choose_the_threads():
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("chosen", "turns"), [({}, "30000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+@pytest.mark.parametrize(("chosen", "turns"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
 def test_threads_that_wait_spin_briefly_unless_the_user_says_otherwise(chosen, turns, monkeypatch):
     monkeypatch.setattr(os, "environ", chosen)
-    limit_openmp_spinning()
-    assert chosen == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": turns}
+    prepare_torch()
+    assert (chosen["OMP_WAIT_POLICY"], chosen["GOMP_SPINCOUNT"]) == ("PASSIVE", turns)
+
+
+@pytest.mark.parametrize(("chosen", "wanted"), [({}, "1"), ({"THP_MEM_ALLOC_ENABLE": "0"}, "0")])
+def test_large_tensors_lie_in_huge_pages_unless_the_user_says_otherwise(
+    chosen, wanted, monkeypatch
+):
+    monkeypatch.setattr(os, "environ", chosen)
+    prepare_torch()
+    assert chosen["THP_MEM_ALLOC_ENABLE"] == wanted
 
 
 def test_cores_are_counted_in_a_sandbox_without_proc(monkeypatch):

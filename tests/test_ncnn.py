@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import fakes
 import numpy as np
@@ -187,3 +189,22 @@ gc.collect()
 
 def test_a_map_can_be_kept_longer_than_its_network():
     subprocess.run([sys.executable, "-c", LEAVE_A_MAP], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads which libraries Linux has bound")
+def test_ncnn_computes_with_the_threads_of_torch():
+    program = "import torch; from unblur.network.ncnn_library import load_ncnn; load_ncnn()"
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"LD_DEBUG": "bindings"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    bound = [line for line in found.splitlines() if "`GOMP_parallel'" in line]
+    libraries = {Path(line.split(" to ")[1].split(" [")[0]).name for line in bound}
+    if "libgomp.so.1" not in libraries:
+        pytest.skip("PyTorch does not use GNU's OpenMP under its usual name")
+    of_ncnn = [line for line in bound if "/ncnn" in line.split(" to ")[0]]
+    assert of_ncnn
+    assert all("/libgomp.so.1 " in line for line in of_ncnn)

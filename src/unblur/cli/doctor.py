@@ -15,7 +15,7 @@ import click
 from unblur.cli.console import Ui
 from unblur.cli.shared import options_with_defaults, verbosity_options, with_ui
 from unblur.errors import ExitCode
-from unblur.models.loading import limit_openmp_spinning
+from unblur.models.loading import prepare_torch
 from unblur.run.watcher import NORMAL
 from unblur.words import printable
 
@@ -42,7 +42,7 @@ def doctor(ui: Ui, as_json: bool) -> ExitCode:
     weights are damaged, and 5 if a device failed. Please add the output to
     bug reports.
     """
-    limit_openmp_spinning()
+    prepare_torch()
     from unblur.doctor import examine, findings
 
     program = click.get_current_context().find_root().command

@@ -102,10 +102,10 @@ def _make_folder() -> Path:
 
 
 def _load(weights: Weights) -> SRN:
-    from unblur.models.loading import limit_openmp_spinning
+    from unblur.models.loading import prepare_torch
     from unblur.models.weights import load_network
 
-    limit_openmp_spinning()
+    prepare_torch()
     return load_network(weights)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
+import os
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from types import ModuleType
@@ -26,6 +29,7 @@ def load_ncnn() -> ModuleType:
     """
     if not has_ncnn():
         return load_extra("ncnn", "ncnn", "computations with ncnn", DeviceError)
+    _share_openmp()
     try:
         return importlib.import_module("ncnn")
     except Exception as error:  # whatever a damaged or unsuitable library raises
@@ -33,6 +37,18 @@ def load_ncnn() -> ModuleType:
             f"ncnn cannot be loaded ({error}): use --engine torch, or install it again: "
             "pip install --force-reinstall --no-deps ncnn"
         ) from error
+
+
+def _share_openmp() -> None:
+    """Let ncnn use the threads of PyTorch's OpenMP library, if this is GNU's and loaded.
+
+    Each of the two brings a copy. With two copies, the waiting threads of one take processor time
+    from the threads of the other.
+    """
+    if hasattr(os, "RTLD_NOLOAD"):
+        with suppress(OSError):  # it has another name
+            # Symbols of a global library take precedence over those of libraries loaded later.
+            ctypes.CDLL("libgomp.so.1", os.RTLD_NOLOAD | os.RTLD_GLOBAL)
 
 
 def ncnn_version() -> str:

@@ -13,7 +13,7 @@ import ray
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.formats.companions import with_new_companions
 from unblur.formats.panorama import is_round, wrapped
-from unblur.models.loading import limit_openmp_spinning, load_deblurrer
+from unblur.models.loading import load_deblurrer, prepare_torch
 from unblur.network.device_kinds import CPU
 from unblur.options import Options
 from unblur.run import steps
@@ -42,7 +42,7 @@ class Worker:
 
     Args:
         network: The network in Ray's object store. It is in a list, because otherwise Ray would
-            import PyTorch for it before `limit_openmp_spinning`.
+            import PyTorch for it before `prepare_torch`.
         options: The user's options.
         shape: Resources of the worker.
         settings: See `unblur.run.runner.Session`.
@@ -55,7 +55,7 @@ class Worker:
         shape: Shape,
         settings: str = "",
     ) -> None:
-        limit_openmp_spinning()
+        prepare_torch()
         self._network, self._options = network, options
         self._settings, self._shape = settings, shape
         # A single thread runs the network: PyTorch starts new threads for each thread that does.
