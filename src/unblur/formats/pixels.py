@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from typing import Any, TypeAlias
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,9 +114,31 @@ def code_pixels(
     pixels: NDArray[Any], alpha: NDArray[Any] | None, form: str, **options: Any
 ) -> bytes:
     """Encode 8-bit pixels as a file in one of Pillow's formats, without metadata."""
-    buffer = io.BytesIO()
-    to_image(pixels, alpha).save(buffer, form, **options)
-    return buffer.getvalue()
+    return saved(to_image(pixels, alpha), form, **options)
+
+
+def saved(image: Image.Image, form: str, **options: Any) -> bytes:
+    """Return an image as a file in one of Pillow's formats.
+
+    Pillow keeps all other Python threads waiting while it encodes a JPEG into a Python object, but
+    not while it encodes into a file of the system. So this is a file in memory, where the system
+    has them.
+    """
+    with _memory_file() as file:
+        image.save(file, form, **options)
+        file.seek(0)
+        return file.read()
+
+
+@contextlib.contextmanager
+def _memory_file() -> Iterator[BinaryIO]:
+    """Open a file in memory for writing and reading; it is gone when the context ends."""
+    descriptor = -1
+    if hasattr(os, "memfd_create"):  # Linux
+        with contextlib.suppress(OSError):  # forbidden in this container, or no descriptor is left
+            descriptor = os.memfd_create("unblur")
+    with io.BytesIO() if descriptor < 0 else os.fdopen(descriptor, "w+b") as file:
+        yield file
 
 
 def rounded(samples: NDArray[Any], bits: int = 8) -> NDArray[Any]:
