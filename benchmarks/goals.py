@@ -3,9 +3,10 @@
 ``python -m benchmarks.goals`` prints a Markdown table: the engine from array to array, where its
 time goes, a batch of photos, and the whole command on one photo. ``--against FOLDER`` puts the
 figures of another checkout beside it, measured in turn. ``--megapixels 1 --device cpu`` is a
-rehearsal on a machine without a GPU.
+rehearsal on a machine without a GPU. ``--parts tiles`` measures sizes of tiles, and eight views.
 
-Each figure is taken in a process of its own. Beside the package's dependencies nothing is needed.
+Each figure is also printed on standard error as soon as it is measured, so a run that is cut off
+is not lost. Processes are new for each checkout. Only the package's dependencies are needed.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("load", "engine", "batch", "command")
+PARTS = ("load", "engine", "batch", "command", "tiles")
+USUAL_PARTS = PARTS[:-1]
 TILES_PX = (512, 1024, 2048)
 IN_FLIGHT = 6
 """Photos of the measurement with two in flight."""
@@ -56,18 +59,29 @@ class Checkout:
             text=True,
         )
 
-    def measured(self, part: str, photo: Path, device: str, rounds: int) -> Figures:
-        """Measure a part in a process of its own."""
-        arguments = ["--child", part, "--photo", str(photo), "--device", device]
-        process = self.start("-m", "benchmarks.goals", *arguments, "--rounds", str(rounds))
+    def measured(self, parts: list[str], photo: Path, options: argparse.Namespace) -> Figures:
+        """Measure parts in one process of their own: on a GPU its start takes most of the time."""
+        arguments = ["--photo", str(photo), "--device", options.device]
+        arguments += ["--rounds", str(options.rounds), "--child", *parts]
+        process = self.start("-m", "benchmarks.goals", *arguments)
         output, _ = process.communicate()
         if process.returncode:
-            raise SystemExit(f"{part} failed with {self.name}")
+            raise SystemExit(f"{' and '.join(parts)} failed with {self.name}")
         figures: Figures = json.loads(output.splitlines()[-1])
         return figures
 
 
-def measure_load(photo: Path, device: str, rounds: int) -> Figures:
+def told(found: Iterable[Figures]) -> Figures:
+    """Collect figures, and print each on standard error as soon as it is there."""
+    collected: Figures = {}
+    for figures in found:
+        for name, value in figures.items():
+            print(f"{name}: {value:.3g}", file=sys.stderr, flush=True)
+        collected |= figures
+    return collected
+
+
+def measure_load(photo: Path, device: str, rounds: int) -> Iterator[Figures]:
     """Time loading the network with the self-test of the device."""
     import torch  # noqa: F401 (importing it is not measured)
 
@@ -79,38 +93,51 @@ def measure_load(photo: Path, device: str, rounds: int) -> Figures:
     weights, engine = open_model(DEFAULT_MODEL), Engine(device=device)
     started = time.perf_counter()
     load_deblurrer(weights, engine, warn=print)
-    return {"network and self-test of the device loaded, seconds": time.perf_counter() - started}
+    yield {"network and self-test of the device loaded, seconds": time.perf_counter() - started}
 
 
-def measure_engine(photo: Path, device: str, rounds: int) -> Figures:
+def measure_engine(photo: Path, device: str, rounds: int) -> Iterator[Figures]:
     """Time a photo's pixels from array to array, and the parts of that time."""
-    import numpy as np
     import torch
+
+    from unblur.network.devices import choose_precision
+
+    network, pixels, deblurrer = prepared(photo, device)
+    place = torch.device(deblurrer.kind.device)
+    if place.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(place)
+    yield {"engine, one photo at a time, seconds": timed(lambda: deblurrer(pixels), rounds)}
+    if hasattr(deblurrer, "start"):
+        yield {"engine, two in flight, seconds a photo": in_flight(deblurrer, pixels)}
+    if place.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(place) / 1e9
+        yield {"engine, peak memory of the GPU, GB": peak}
+    precision = choose_precision(deblurrer.kind)
+    yield from parts_of_the_time(network, pixels, place, precision, rounds)
+
+
+def measure_tiles(photo: Path, device: str, rounds: int) -> Iterator[Figures]:
+    """Time a photo's pixels from array to array in tiles of some sizes, and in eight views."""
+    for tile in TILES_PX:
+        _, pixels, deblurrer = prepared(photo, device, tile=tile)
+        yield {f"engine, --tile {tile}, seconds": timed(partial(deblurrer, pixels), 1)}
+    _, pixels, averaging = prepared(photo, device, views=8)
+    yield {"engine, --views 8, seconds": timed(partial(averaging, pixels), 1)}
+
+
+def prepared(photo: Path, device: str, **options: int) -> tuple[Any, Any, Any]:
+    """Return a network, a photo's pixels, and the network's deblurrer on a device."""
+    import numpy as np
     from PIL import Image
 
     from unblur.models.catalog import DEFAULT_MODEL, find_weights
     from unblur.models.weights import load_network
     from unblur.network.deblurrer import Deblurrer
-    from unblur.network.devices import choose_precision
     from unblur.options import Engine
 
     network = load_network(find_weights(DEFAULT_MODEL))
     pixels = np.asarray(Image.open(photo).convert("RGB"))
-    deblurrer = Deblurrer(network, Engine(device=device))
-    place = torch.device(deblurrer.kind.device)
-    figures = {"engine, one photo at a time, seconds": timed(lambda: deblurrer(pixels), rounds)}
-    if hasattr(deblurrer, "start"):
-        figures["engine, two in flight, seconds a photo"] = in_flight(deblurrer, pixels)
-    if place.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(place) / 1e9
-        figures["engine, peak memory of the GPU, GB"] = peak
-    for tile in TILES_PX:
-        limited = Deblurrer(network, Engine(device=device, tile=tile))
-        figures[f"engine, --tile {tile}, seconds"] = timed(lambda d=limited: d(pixels), 1)
-    averaging = Deblurrer(network, Engine(device=device, views=8))
-    figures["engine, --views 8, seconds"] = timed(lambda: averaging(pixels), 1)
-    precision = choose_precision(deblurrer.kind)
-    return figures | parts_of_the_time(network, pixels, place, precision, rounds)
+    return network, pixels, Deblurrer(network, Engine(device=device, **options))
 
 
 def timed(act: Callable[[], object], rounds: int) -> float:
@@ -146,7 +173,7 @@ def parts_of_the_time(
     place: Any,  # noqa: ANN401 (PyTorch is imported late)
     precision: Any,  # noqa: ANN401
     rounds: int,
-) -> Figures:
+) -> Iterator[Figures]:
     """Time the copies of the photo and the bare network on a device, each alone."""
     import torch
 
@@ -166,14 +193,19 @@ def parts_of_the_time(
     def upload() -> None:
         torch.from_numpy(pixels.copy()).to(place).flatten()[0].item()
 
-    return {
-        "upload of the pixels alone, seconds": timed(upload, rounds),
-        "bare network alone, seconds": timed(compute, rounds),
-        "download of the pixels alone, seconds": timed(lambda: there.cpu().numpy(), rounds),
-    }
+    yield {"bare network alone, seconds": timed(compute, rounds)}
+    yield {"upload of the pixels alone, seconds": timed(upload, rounds)}
+    download = timed(lambda: there.cpu().numpy(), rounds)
+    yield {"download of the pixels alone, seconds": download}
 
 
-CHILDREN = {"load": measure_load, "engine": measure_engine}
+CHILDREN = {"load": measure_load, "engine": measure_engine, "tiles": measure_tiles}
+
+
+def run_children(parts: list[str], options: argparse.Namespace) -> Figures:
+    """Measure parts in this process."""
+    inputs = options.photo, options.device, options.rounds
+    return told(figures for part in parts for figures in CHILDREN[part](*inputs))
 
 
 def measure_batch(checkout: Checkout, photo: Path, options: argparse.Namespace) -> Figures:
@@ -233,20 +265,27 @@ def wait(process: subprocess.Popen[str]) -> tuple[int, Any]:
     return status, usage
 
 
-def measure_part(part: str, photo: Path, options: argparse.Namespace) -> Iterator[list[Figures]]:
-    """Measure one part with each checkout in turn; yield figures of each of them."""
-    if part in CHILDREN:
-        found = [c.measured(part, photo, options.device, options.rounds) for c in options.checkouts]
-        yield found
-    elif part == "batch":
-        yield [measure_batch(checkout, photo, options) for checkout in options.checkouts]
-    else:
-        for with_bfloat16 in (True, False):
-            runs = [
-                [measure_command(checkout, photo, with_bfloat16) for checkout in options.checkouts]
-                for _ in range(options.rounds)
-            ]
-            yield [least(figures) for figures in zip(*runs, strict=True)]
+def measure(photo: Path, options: argparse.Namespace) -> Iterator[list[Figures]]:
+    """Measure parts with each checkout in turn; yield figures of each of them."""
+    checkouts, parts = options.checkouts, options.parts
+    if inside := [part for part in ("load", "engine") if part in parts]:
+        yield [tell(checkout).measured(inside, photo, options) for checkout in checkouts]
+    if "batch" in parts:
+        yield [told([measure_batch(tell(checkout), photo, options)]) for checkout in checkouts]
+    for with_bfloat16 in (True, False) if "command" in parts else ():
+        runs = [
+            [told([measure_command(tell(each), photo, with_bfloat16)]) for each in checkouts]
+            for _ in range(options.rounds)
+        ]
+        yield [least(figures) for figures in zip(*runs, strict=True)]
+    if "tiles" in parts:
+        yield [tell(checkout).measured(["tiles"], photo, options) for checkout in checkouts]
+
+
+def tell(checkout: Checkout) -> Checkout:
+    """Print on standard error which checkout is measured next."""
+    print(f"{checkout.name}:", file=sys.stderr, flush=True)
+    return checkout
 
 
 def least(runs: tuple[Figures, ...]) -> Figures:
@@ -285,13 +324,12 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=32, help="photos of the batch")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--against", type=Path, help="folder of another checkout")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=USUAL_PARTS)
     parser.add_argument("--photo", type=Path, default=ROOT / "examples" / "street.jpg")
-    parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs="+", choices=CHILDREN, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        found = CHILDREN[options.child](options.photo, options.device, options.rounds)
-        print(json.dumps(found))
+        print(json.dumps(run_children(options.child, options)))
         return
     options.checkouts = [Checkout("here", ROOT)]
     if options.against:
@@ -304,9 +342,8 @@ def main() -> None:
 
         photo = Path(folder) / "photo.jpg"
         lay_out(options.photo, options.megapixels, photo)
-        for part in options.parts:
-            for found in measure_part(part, photo, options):
-                print("\n".join(rows(found)), flush=True)
+        for found in measure(photo, options):
+            print("\n".join(rows(found)), flush=True)
 
 
 if __name__ == "__main__":

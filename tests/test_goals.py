@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import pytest
@@ -19,24 +20,29 @@ def measure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         goals.Checkout,
         "measured",
-        lambda self, part, photo, device, rounds: goals.CHILDREN[part](photo, device, rounds),
+        lambda self, parts, photo, options: goals.run_children(parts, with_photo(options, photo)),
     )
 
     def measure(*arguments):
         tiny = ["--device", "cpu", "--megapixels", "0.01", "--rounds", "1", "--photos", "3"]
         monkeypatch.setattr(sys, "argv", ["goals", *tiny, *arguments])
         goals.main()
-        lines = capsys.readouterr().out.splitlines()
+        output, progress = capsys.readouterr()
+        lines = output.splitlines()
         cells = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines if "|" in line]
-        return {first: rest for first, *rest in cells}, lines
+        return {first: rest for first, *rest in cells}, lines, progress.splitlines()
 
     return measure
+
+
+def with_photo(options, photo):
+    return argparse.Namespace(**vars(options) | {"photo": photo})
 
 
 def test_the_engine_and_the_parts_of_its_time_are_measured_beside_another_version(
     measure, tmp_path
 ):
-    rows, lines = measure("--parts", "load", "engine", "--against", str(tmp_path))
+    rows, lines, _ = measure("--parts", "load", "engine", "tiles", "--against", str(tmp_path))
     assert "cores, PyTorch" in lines[0]
     assert "--megapixels 0.01" in lines[2]
     assert rows[""] == ["here", "there", "of there"]
@@ -49,8 +55,37 @@ def test_the_engine_and_the_parts_of_its_time_are_measured_beside_another_versio
     assert sum("alone, seconds" in name for name in rows) == 3
 
 
+def test_tiles_and_views_are_measured_only_if_they_are_asked_for(measure, monkeypatch):
+    monkeypatch.setattr(goals, "measure_batch", lambda *inputs: {"batch": 1.0})
+    monkeypatch.setattr(goals, "measure_command", lambda *inputs: {"command": 1.0})
+    rows, *_ = measure()
+    assert {"batch", "command", "bare network alone, seconds"} <= rows.keys()
+    assert not any("--tile" in name or "--views" in name for name in rows)
+
+
+def test_a_run_that_is_cut_off_has_told_what_it_measured(measure, monkeypatch, capsys, tmp_path):
+    run, started = goals.run_children, []
+
+    def cut_off(parts, options):
+        if started:
+            raise KeyboardInterrupt
+        started.append(parts)
+        return run(parts, options)
+
+    monkeypatch.setattr(goals, "run_children", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        measure("--parts", "engine", "--against", str(tmp_path))
+    told = [line.partition(": ")[0] for line in capsys.readouterr().err.splitlines()]
+    assert told[:3] == [
+        "here:",
+        "engine, one photo at a time, seconds",
+        "engine, two in flight, seconds a photo",
+    ]
+    assert told[-1] == f"{tmp_path}:"
+
+
 def test_a_batch_is_timed_by_the_whole_command(measure):
-    rows, _ = measure("--parts", "batch")
+    rows, *_ = measure("--parts", "batch")
     assert float(rows["batch, photos a second after the first"][0]) > 0
     assert 0.1 < float(rows["batch, peak main memory, GB"][0]) < 10
 

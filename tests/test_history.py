@@ -7,6 +7,9 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -407,6 +410,43 @@ def test_a_result_is_remembered_in_a_bounded_number_of_places(tmp_path):
     assert len(found) == history_tables.COPIES
 
 
+def test_photos_that_are_done_while_the_disk_is_waited_for_share_the_next_transaction(
+    tmp_path, monkeypatch
+):
+    transactions, disk, insert = [], threading.Event(), history_tables.insert
+
+    def slow_insert(database, rows):
+        transactions.append(len(rows))
+        assert disk.wait(10)
+        insert(database, rows)
+
+    def record(number):
+        path, state = (
+            tmp_path / f"{number}.jpg",
+            FileState(1, number, Content(f"JPEG {number}", "")),
+        )
+        history.record(Record(path, state, path, state, "settings"))
+        assert history.at(path, state)  # it is there before the result is published
+
+    monkeypatch.setattr(history_tables, "insert", slow_insert)
+    with History(tmp_path / "history.sqlite3") as history, ThreadPoolExecutor(9) as threads:
+        results = [threads.submit(record, 0)]
+        wait_until(lambda: transactions == [1])
+        results += [threads.submit(record, number) for number in range(1, 9)]
+        wait_until(lambda: len(history._next.rows) == 8)
+        disk.set()
+        for result in results:
+            result.result()
+    assert transactions == [1, 8]
+
+
+def wait_until(is_so):
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize("mark", [-(10**20), -1, 0, 2**63 - 1, 2**63, 10**20])
 def test_any_time_can_be_recorded(tmp_path, mark):
     path, state = tmp_path / "a.jpg", FileState(1, mark, Content("JPEG 1", "2"))
@@ -509,9 +549,9 @@ def check_it_stays_if_put_in_place(copy, jpeg, deblur, monkeypatch):
     """A result that replaces a photo just before that is read is not deblurred again."""
     once, load = copy.read_bytes(), steps.load
 
-    def load_what_was_put_there(job, options):
+    def load_what_was_put_there(*inputs):
         copy.replace(jpeg)
-        return load(job, options)
+        return load(*inputs)
 
     monkeypatch.setattr(steps, "load", load_what_was_put_there)
     result = deblur(jpeg, "--in-place", "--no-backup", "-v")

@@ -349,3 +349,34 @@ def test_photos_in_flight_are_bounded_by_memory_however_many_cores_there_are(
     outcomes, _ = run(gpu(), cores=64)
     assert [outcome.status for outcome in outcomes] == [Status.DONE] * 6
     assert numbers["most"] == most
+
+
+def meeting(step, barrier):
+    def together(*inputs):
+        barrier.wait()  # raises an error if fewer are at work
+        return step(*inputs)
+
+    return together
+
+
+def test_with_sixteen_cores_fourteen_photos_are_decoded_and_fourteen_written_at_once(
+    run, monkeypatch, tmp_path
+):
+    workers = 14
+    for number in range(6, 2 * workers):
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(make_jpeg(64, 64))
+    for name in ("load", "finish"):
+        meets = meeting(getattr(local.steps, name), threading.Barrier(workers, timeout=DEADLINE))
+        monkeypatch.setattr(local.steps, name, meets)
+    outcomes, _ = run(gpu(), cores=16)
+    assert [outcome.status for outcome in outcomes] == [Status.DONE] * 2 * workers
+
+
+@pytest.mark.parametrize(("cores", "trims"), [(2, 6), (16, 0)])
+def test_freed_memory_is_returned_only_if_no_other_decoder_takes_it_at_once(
+    run, monkeypatch, cores, trims
+):
+    trimmed = []
+    monkeypatch.setattr(main_memory, "return_freed_memory", lambda: trimmed.append(1))
+    run(gpu(), cores=cores)
+    assert len(trimmed) == trims

@@ -59,7 +59,7 @@ class Codec:
     """Decodes a file, unless it has more pixels than allowed."""
     encode: Callable[[Photo, Any], Encoded]
     """Writes new pixels, of the photo's shape and type, into the photo's container."""
-    coded_pixels: Callable[[bytes, Any], Iterator[bytes]]
+    coded_pixels: Callable[[bytes, Any], Iterator[bytes | memoryview]]
     """Yields the coded pixels of a file (and its index), which new pixels replace."""
     metadata: Callable[[bytes, Any], Metadata]
     """Reads the metadata of a file (and its index)."""

@@ -28,7 +28,7 @@ from unblur.options import DEFAULT_MAX_PIXELS
 DAMAGED = "damaged tags or pictures beside the photo were kept as they are"
 
 
-def coded_pixels(data: bytes, index: object = None) -> Iterator[bytes]:
+def coded_pixels(data: bytes, index: object = None) -> Iterator[bytes | memoryview]:
     """Yield the encoded pixels of a file in pieces.
 
     Tags, profiles, thumbnails and other pictures in the file are left out.

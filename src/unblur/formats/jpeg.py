@@ -6,7 +6,6 @@ multi-picture index (CIPA DC-007) that points there is updated.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -27,7 +26,7 @@ from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.jpeg_stored import read_stored
 from unblur.formats.metadata import Metadata, read_orientation
 from unblur.formats.photo import JPEG, Encoded, Photo
-from unblur.formats.pixels import code_pixels, open_image, to_array, turned
+from unblur.formats.pixels import code_pixels, open_image, saved, to_array, turned
 from unblur.score import reduction
 
 _SUBSAMPLING: dict[tuple[float, float], str] = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
@@ -122,22 +121,20 @@ def _encode(photo: Photo, original: bytes, pixels: NDArray[np.uint8]) -> Encoded
     coded = marks.without_metadata(original, parts)
     stored = read_stored(lambda: _open(coded, pixels.size), subsampling == "4:2:0")
     image = move_colors(stored, photo.pixels, pixels, _BLOCKS[subsampling])
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", **{**photo.coding, "keep_rgb": False})
-    return splice(original, buffer.getvalue(), parts)
+    return splice(original, saved(image, "JPEG", **{**photo.coding, "keep_rgb": False}), parts)
 
 
-def coded_pixels(data: bytes, parts: Iterable[Segment] | None = None) -> Iterator[bytes]:
+def coded_pixels(data: bytes, parts: Iterable[Segment] | None = None) -> Iterator[memoryview]:
     """Yield the first image's frame, tables and scans, which new pixels replace.
 
     An image without an end marker reaches the end of the file.
     """
-    has_scan = False
+    has_scan, view = False, memoryview(data)  # whose slices copy nothing
     try:
         for segment in parts or segments(data):
             if not segment.is_metadata and segment.marker not in (marks.SOI, marks.EOI):
                 has_scan |= segment.marker == marks.SOS
-                yield data[segment.start : segment.stop]
+                yield view[segment.start : segment.stop]
     except ValueError:
         if not has_scan:
             raise
@@ -169,7 +166,7 @@ def splice(
 
     def append(data: bytes, segment: Segment) -> None:
         start = len(output)
-        output.extend(data[segment.start : segment.stop])
+        output.extend(memoryview(data)[segment.start : segment.stop])
         parts.append(Segment(segment.marker, start, len(output)))
 
     for segment in kept:

@@ -163,8 +163,8 @@ def sharpened(plane: Floats, weights: Floats, down: int, across: int) -> Floats:
 
 def _filtered(lines: Floats, weights: Floats) -> Floats:
     """Filter each line with its neighbours; lines are mirrored at the ends."""
-    mirrored = np.pad(np.arange(len(lines)), REACH, mode="symmetric")
-    lines = np.concatenate([lines[mirrored[:REACH]], lines, lines[mirrored[-REACH:]]])
+    above, below = _mirrored(len(lines))
+    lines = np.concatenate([lines[above], lines, lines[below]])
     count = len(lines) - 2 * REACH
     result: Floats = lines[REACH:][:count] * weights[0]
     for distance, weight in enumerate(weights[1:], 1):
@@ -172,6 +172,13 @@ def _filtered(lines: Floats, weights: Floats) -> Floats:
         pair *= weight
         result += pair
     return result
+
+
+@functools.lru_cache(16)
+def _mirrored(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return which lines stand for those above the first of some, and below the last."""
+    mirrored = np.pad(np.arange(count), REACH, mode="symmetric")
+    return mirrored[:REACH], mirrored[-REACH:]
 
 
 def _rounded(values: Floats) -> NDArray[np.uint8]:

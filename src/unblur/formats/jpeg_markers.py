@@ -126,7 +126,8 @@ def without_metadata(data: bytes, parts: Iterable[Segment] | None = None) -> byt
     """
     kept = [s for s in parts or segments(data) if s.marker in (APP0, APP14) or not s.is_metadata]
     refuse_excess(sum(segment.marker == SOS for segment in kept), MOST_SCANS, "scans")
-    return b"".join(data[segment.start : segment.stop] for segment in kept)
+    view = memoryview(data)  # its slices copy nothing
+    return b"".join(view[segment.start : segment.stop] for segment in kept)
 
 
 def first_exif(data: bytes) -> bytes:

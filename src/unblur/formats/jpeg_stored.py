@@ -46,7 +46,7 @@ def read_stored(open_file: Callable[[], JpegImageFile], is_coarse: bool) -> Stor
         half = open_file()
         half.draft("YCbCr", (photo.width // 2, photo.height // 2))
         if half.size == (width, height):
-            chroma = tuple(map(np.asarray, half.split()[1:]))
+            chroma = tuple(np.asarray(half.getchannel(band)) for band in (1, 2))
             return StoredColors(_decoded(photo, "L"), chroma)
     return StoredColors(_decoded(photo, "YCbCr"))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from typing import Any, TypeAlias
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +18,9 @@ from unblur.main_memory import require_memory
 Floats: TypeAlias = NDArray[np.float32]
 
 STRIP_BYTES = 16 << 20
-COPIED_BYTES = 256 << 10
-"""Bytes to copy at once: they stay in a processor's cache between two copies."""
+COPIED_BYTES = 1 << 20
+"""Bytes to copy at once: they stay in a processor's cache between two copies. With fewer, threads
+that decode at the same time wait for Python's global lock more often."""
 LEAST_SIDE_PX = 32
 """The embedded network pads a photo's sides to a multiple of this."""
 
@@ -111,9 +115,31 @@ def code_pixels(
     pixels: NDArray[Any], alpha: NDArray[Any] | None, form: str, **options: Any
 ) -> bytes:
     """Encode 8-bit pixels as a file in one of Pillow's formats, without metadata."""
-    buffer = io.BytesIO()
-    to_image(pixels, alpha).save(buffer, form, **options)
-    return buffer.getvalue()
+    return saved(to_image(pixels, alpha), form, **options)
+
+
+def saved(image: Image.Image, form: str, **options: Any) -> bytes:
+    """Return an image as a file in one of Pillow's formats.
+
+    Pillow keeps all other Python threads waiting while it encodes a JPEG into a Python object, but
+    not while it encodes into a file of the system. So this is a file in memory, where the system
+    has them.
+    """
+    with _memory_file() as file:
+        image.save(file, form, **options)
+        file.seek(0)
+        return file.read()
+
+
+@contextlib.contextmanager
+def _memory_file() -> Iterator[BinaryIO]:
+    """Open a file in memory for writing and reading; it is gone when the context ends."""
+    descriptor = -1
+    if hasattr(os, "memfd_create"):  # Linux
+        with contextlib.suppress(OSError):  # forbidden in this container, or no descriptor is left
+            descriptor = os.memfd_create("unblur")
+    with io.BytesIO() if descriptor < 0 else os.fdopen(descriptor, "w+b") as file:
+        yield file
 
 
 def rounded(samples: NDArray[Any], bits: int = 8) -> NDArray[Any]:

@@ -11,9 +11,9 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from unblur.config import NO_HOME
 from unblur.formats.photo import Format
@@ -31,6 +31,8 @@ LEARNED_AT_ONCE = 1000
 """Moved results to write in one transaction, because each transaction waits for the disk."""
 
 T = TypeVar("T")
+Row: TypeAlias = dict[str, str | int]
+"""Values of a row of the database, by column."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Record:
         """Whether the pixels are known to differ from those of the photo."""
         return pixels_in(self.after) not in ("", pixels_in(self.before))
 
-    def to_row(self) -> dict[str, str | int]:
+    def to_row(self) -> Row:
         """Return the values of a row, by column."""
         return {
             "target": key_of(self.target),
@@ -100,6 +102,14 @@ class Record:
         return cls(row["source"], before, row["target"], after, row["settings"])
 
 
+@dataclass
+class _Transaction:
+    """Rows to be written together."""
+
+    rows: list[Row] = field(default_factory=list)
+    is_written: bool = False
+
+
 class History:
     """The record of results; safe to use from several threads.
 
@@ -114,6 +124,10 @@ class History:
         self._database: sqlite3.Connection | None = None
         self._path = path
         self._lock = threading.Lock()
+        """Held while the database is read or written."""
+        self._turn, self._joining = threading.Lock(), threading.Lock()
+        self._next = _Transaction()
+        """What threads add rows to while another transaction is being written."""
         self._learned: list[Record] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,11 +191,27 @@ class History:
         After a crash in between, the record contains a file that does not exist, which is harmless.
         In the other order, a crash could leave a result that is not in the record. An object gets
         its version only when it is published, so it is recorded twice, first by its checksum.
+
+        Each transaction waits for the disk, so threads that record results meanwhile share the
+        next one.
         """
         learned, self._learned = self._learned, []
         rows = [record.to_row() for record in (*learned, *records)]
         if rows:
-            self._do(lambda database: tables.insert(database, rows))
+            self._write(rows)
+
+    def _write(self, rows: list[Row]) -> None:
+        """Write rows, together with those of other threads that wait at the same time."""
+        with self._joining:
+            shared = self._next
+            shared.rows += rows
+        with self._turn:
+            if shared.is_written:
+                return
+            with self._joining:
+                self._next = _Transaction()
+            self._do(lambda database: tables.insert(database, shared.rows))
+            shared.is_written = True
 
     def learn(self, record: Record) -> None:
         """Record a result that was found with a new name or time stamp; it is written later."""

@@ -144,7 +144,7 @@ class _Batch:
         with contextlib.suppress(OSError):  # reading it says what is wrong
             photo.place.hold_file(job.source.stat().st_size if isinstance(job.source, Path) else 0)
         with photo.place.decoding():
-            loaded = steps.load(job, session.options)
+            loaded = steps.load(job, session.options, self._ahead <= 1)
         # The photo may be a result that was renamed or re-tagged, or that another run has just
         # put in place of its photo.
         session.refuse_result(job, loaded.state)

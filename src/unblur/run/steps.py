@@ -80,8 +80,14 @@ class FinishedPhoto:
             pass
 
 
-def load(job: Job, options: Options) -> LoadedPhoto:
+def load(job: Job, options: Options, returns_memory: bool = True) -> LoadedPhoto:
     """Read and decode a photo.
+
+    Args:
+        job: The job.
+        options: The user's options.
+        returns_memory: Whether to return the decoder's memory to the system at once. Where many
+            threads decode, the next of them would only wait for it to be given back.
 
     Raises:
         PhotoError: If the photo or its mask cannot be decoded, or the target has the wrong format.
@@ -99,7 +105,8 @@ def load(job: Job, options: Options) -> LoadedPhoto:
         photo = replace(photo, companions=())
     if state:
         state = replace(state, content=content_of(data, photo.index))
-    return_freed_memory()
+    if returns_memory:
+        return_freed_memory()
     if (
         options.in_place
         and isinstance(job.source, Path)
