@@ -23,7 +23,7 @@ from test_thumbnail import refreshed
 from unblur.errors import ExcessError, PhotoError
 from unblur.formats import coding, jpeg_markers, jpeg_pictures
 from unblur.formats.bmff_items import Reference, refuse_costly
-from unblur.formats.old_pictures import Redraw
+from unblur.formats.embedded_pictures import Redraw
 from unblur.formats.pixels import reduced
 from unblur.limits import limited, refuse_excess
 from unblur.pictures.change import measure_change

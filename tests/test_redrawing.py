@@ -23,8 +23,8 @@ from unblur.formats.bmff_items import MIRROR, ROTATION, Property, Reference
 from unblur.formats.bmff_thumbnails import find_thumbnails
 from unblur.formats.codec import codec_of
 from unblur.formats.drawing import draw_like
+from unblur.formats.embedded_pictures import Redraw
 from unblur.formats.metadata import Metadata, find_thumbnail
-from unblur.formats.old_pictures import Redraw
 from unblur.formats.photo import CONVERSIONS
 from unblur.formats.tiff_directory import LONG, UNDEFINED, Tag, read_tiff
 from unblur.formats.tiff_fields import Field, read_fields, write_block, write_numbers

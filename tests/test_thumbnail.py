@@ -12,8 +12,8 @@ from PIL import Image
 
 from unblur.formats import coding, jpeg_markers, pixels
 from unblur.formats.convert import make_redraw
+from unblur.formats.embedded_pictures import in_exif
 from unblur.formats.metadata import find_thumbnail
-from unblur.formats.old_pictures import in_exif
 from unblur.formats.pixels import to_8_bit_image
 
 ORDERS = {"<": b"II*\0", ">": b"MM\0*"}
