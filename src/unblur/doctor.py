@@ -135,7 +135,7 @@ def examine(options: Mapping[str, bool]) -> Examination:
         has_configuration=exists(config_file()),
         configuration_problem=_configuration_problem(options),
         history_problem=_history_problem(),
-        self_tests=_shown(config.verdicts_file()),
+        self_tests=_shown(config.self_tests_file()),
     )
 
 
@@ -263,7 +263,7 @@ def _import_pytorch() -> str | None:
 
 
 def _examine_pytorch(network: SRN | None) -> PyTorch:
-    from unblur.models.verdicts import VerdictFile
+    from unblur.models.self_test_cache import SelfTestCache
     from unblur.network.examination import examine_pytorch
 
-    return examine_pytorch(network, VerdictFile())
+    return examine_pytorch(network, SelfTestCache())

@@ -13,6 +13,14 @@ from unblur.cli import desktop, doctor, models, restore, score, trial
 from unblur.cli.console import Ui
 from unblur.cli.deblur import deblur
 from unblur.cli.option_groups import PlainOption
+from unblur.cli.option_types import (
+    Compare,
+    OnlyBlurry,
+    Overwrite,
+    blur_level,
+    memory_size,
+    tile_size,
+)
 from unblur.cli.shared import (
     PhotosOrCommand,
     device_option,
@@ -24,14 +32,6 @@ from unblur.cli.shared import (
     options_with_defaults,
     path_options,
     verbosity_options,
-)
-from unblur.cli.values import (
-    Compare,
-    OnlyBlurry,
-    Overwrite,
-    blur_level,
-    memory_size,
-    tile_size,
 )
 from unblur.config import read_config
 from unblur.errors import UsageError

@@ -17,9 +17,9 @@ from click.shell_completion import CompletionItem
 
 from unblur.cli.console import Ui, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
+from unblur.cli.option_types import Compare, DeviceName
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
-from unblur.cli.values import Compare, DeviceName
 from unblur.config import history_file
 from unblur.errors import ExitCode, UnblurError, UsageError
 from unblur.network.device_kinds import KINDS

@@ -176,7 +176,7 @@ def _open(path: Path) -> bool:
     """
     import webbrowser
 
-    from unblur.desktop.notices import has_display
+    from unblur.desktop.notifications import has_display
 
     is_chosen = bool(os.environ.get("BROWSER"))
     try:

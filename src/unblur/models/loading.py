@@ -53,7 +53,7 @@ def load_deblurrer(
             on it than the one that is asked for.
     """
     limit_openmp_spinning()
-    from unblur.models.verdicts import VerdictFile
+    from unblur.models.self_test_cache import SelfTestCache
     from unblur.models.weights import Weights, load_network
     from unblur.network.checked_devices import CheckedDevices
     from unblur.network.deblurrer import Deblurrer
@@ -68,7 +68,7 @@ def load_deblurrer(
     require_library(engine)
     network = load_network(weights) if isinstance(weights, Weights) else weights
     devices = CheckedDevices(
-        network, engine.device, engine.backend, VerdictFile(), warn=warn, tell=tell
+        network, engine.device, engine.backend, SelfTestCache(), warn=warn, tell=tell
     )
     if is_named is None:
         is_named = engine.device != "auto"
