@@ -21,7 +21,7 @@ from unblur.cli.option_types import Compare, DeviceName
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
 from unblur.config import history_file
-from unblur.errors import ExitCode, UnblurError, UsageError
+from unblur.errors import ExitCode, UnblurError, UsageError, describe_unexpected
 from unblur.network.device_kinds import KINDS
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM, Engine
 from unblur.storage.files import read_stream
@@ -305,7 +305,7 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
         return ExitCode.FAILED  # the program that reads the list has ended
     except Exception as error:
         ui.trace(traceback.format_exc())
-        ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
+        ui.error(describe_unexpected(error))
         return ExitCode.FAILED
 
 

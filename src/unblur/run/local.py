@@ -8,9 +8,10 @@ photos and their memory.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from unblur.run.load_ahead import Load, load_ahead, result_of, wait_for
 from unblur.run.report import NOTHING_USED, LeftAlone, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.steps import LoadedPhoto
+from unblur.run.threads import ThreadPool
 
 if TYPE_CHECKING:
     from unblur.formats.panorama import Wrapped
@@ -100,8 +102,9 @@ class _Batch:
         self._deblurrer, self._session = deblurrer, session
         self._ahead, self._most_started = ahead, most_started
         self._memory = MemoryQueue()
-        self._decoding = ThreadPoolExecutor(max(1, ahead), "decode")
-        self._writing = ThreadPoolExecutor(max(1, ahead), "write")
+        warn = functools.cache(session.ui.say)  # once, whatever the number of threads
+        self._decoding = ThreadPool(max(1, ahead), "decode", warn)
+        self._writing = ThreadPool(max(1, ahead), "write", warn)
         self._started: deque[_Started] = deque()
         self._writes: deque[Future[None]] = deque()
 

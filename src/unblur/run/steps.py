@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from unblur.run.obstacles import problem_of_format
 from unblur.run.plan import has_other_links
 from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
 from unblur.run.sidecars import Pairs, copy_sidecars, plan_copies
+from unblur.run.threads import ThreadPool
 from unblur.storage import drafts, files, objects
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import FileState, Place, Url, backup_of
@@ -199,7 +199,7 @@ def finish(
 
         photo, pixels = masked(photo, pixels, loaded.mask)
         loaded = replace(loaded, photo=photo)
-    with ThreadPoolExecutor(1, "compare") as beside:
+    with ThreadPool(1, "compare") as beside:
         comparing = beside.submit(_compare, loaded, pixels, options)
         encoded = coding.encode(
             photo,
