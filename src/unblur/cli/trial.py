@@ -1,4 +1,4 @@
-"""``unblur try``: a page that shows what `unblur` makes of one photo."""
+"""``unblur try``: deblur one photo in several ways, and show the results on a page."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Codec:
     """Rotates (H, W, ...) pixels of a file (and its index) upright, without a copy; ``None``: use
     the orientation in EXIF."""
     check_conversion: Callable[[Photo], tuple[str, ...]] = lambda photo: ()
-    """Refuses a photo that cannot be converted; returns notes on what a conversion loses."""
+    """Refuses a photo that cannot be converted; returns notes on data that a conversion loses."""
     redraw: Callable[[bytes, Redraw, Any], Redrawn] = lambda data, redraw, index: Redrawn(data)
     """Redraws the thumbnails and previews in a file (and its index), in place."""
     kept_pictures: Callable[[bytes, Any], Iterator[str]] = lambda data, index: iter(())

@@ -146,7 +146,7 @@ def encode(
 def _with_new_pictures(
     photo: Photo, pixels: NDArray[Any], encoded: Encoded, refresh: bool
 ) -> Encoded:
-    """Redraw the small pictures in a result; a note names those that still show the old photo."""
+    """Redraw the small pictures in a result; a note names pictures that stay as they were."""
     codec = codec_of(photo.format)
     data, stale = encoded.data, [*encoded.stale]
     notes = encoded.notes

@@ -69,7 +69,7 @@ def with_new_gain_maps(
     companions: tuple[Companion, ...],
     encode: Callable[[Photo, NDArray[np.uint8]], Encoded],
 ) -> tuple[bytes, tuple[str, ...]]:
-    """Return a file whose gain maps have new pixels, and the names of those that stay.
+    """Return a file whose gain maps have new pixels, and the names of the maps that stay old.
 
     Args:
         data: The whole file.

@@ -78,7 +78,7 @@ def _blocks(
 
 
 def _before_damage(found: Iterator[Found]) -> Iterator[Found]:
-    """Yield what is found up to a damaged part, which no program can read either."""
+    """Yield the entries before the first damaged one; no program can read later ones."""
     with contextlib.suppress(ValueError):
         yield from found
 

@@ -118,7 +118,7 @@ class CheckedDevices:
         return choice.backend
 
     def _can_use_ncnn(self) -> bool:
-        """Tell whether ncnn computes correctly on the CPU; if not, say why."""
+        """Return whether ncnn computes correctly on the CPU; if not, warn with the reason."""
         is_named = self._wanted == "ncnn"
         try:
             problem = self._verdict(CPU, "ncnn").problem
@@ -176,9 +176,10 @@ def unfinished_test() -> Verdict:
 
 
 def _is_under_way(verdict: Verdict, key: str) -> bool:
-    """Tell whether a process that is still there has begun the test.
+    """Return whether a process that still runs has begun the test.
 
-    In containers, each run may have the same number, so this one's may be that of a run that ended.
+    In containers, the process numbers of runs may be equal: this process may have the number of a
+    run that ended.
     """
     text, _, process = verdict.problem.rpartition(" ")
     if text != ENDED or not process.isdigit():
@@ -187,7 +188,7 @@ def _is_under_way(verdict: Verdict, key: str) -> bool:
 
 
 def key_of(network: Network, kind: DeviceKind, backend: Backend = "torch") -> str:
-    """Return all that a verdict depends on, as text."""
+    """Return everything that changes the result of a self-test, as text."""
     with kind.selected(torch):
         # Without a number, the first device is meant.
         parts = [kind.name.removesuffix(":0"), kind.hardware(torch), kind.driver(torch)]

@@ -101,9 +101,10 @@ class Deblurrer:
         return self.start(image, on_progress).result()
 
     def start(self, image: Pixels, on_progress: Progress = None) -> Pending:
-        """Start to deblur a photo; two may be under way, so that a GPU never waits.
+        """Start to deblur a photo. Two photos may be started, so that a GPU never waits.
 
-        A CPU computes when the result is asked for. So only one photo takes memory at a time.
+        On a CPU, the work begins when the caller asks for the result. So only one photo takes
+        memory at a time.
 
         Args:
             image: (H, W, 3) or (H, W, 1), uint8 or uint16, any size from 1x1 up. It must not
@@ -162,7 +163,7 @@ class Deblurrer:
         return self._run_now(image, on_progress, CPU)
 
     def _try(self, kind: DeviceKind, act: Callable[[], T]) -> T | Setback:
-        """Do something on a device, and return the result, or what is wrong with the device.
+        """Do something on a device; return the result, or the device's fault.
 
         When it returns, the tensors of a failed attempt are freed.
 
@@ -229,13 +230,13 @@ class Deblurrer:
         return self._devices.backend(kind, self._precision_on(kind))
 
     def _resident_bytes(self, image: Pixels, kind: DeviceKind) -> int:
-        """Return what a photo takes of a device's memory if it stays there; 0 if it cannot."""
+        """Return the bytes of a photo that stays in a device's memory; 0 if none can stay there."""
         if kind is CPU or kind.library == "ncnn":
             return 0
         return resident_bytes(image, self.config, len(self.views))
 
     def _takes_much(self, image: Pixels, kind: DeviceKind) -> bool:
-        """Tell whether a photo takes more of a device's memory than the smallest tile."""
+        """Return whether a photo takes more of a device's memory than the smallest tile."""
         per_pixel = tile_bytes_per_pixel(self.config, self._precision_on(kind).itemsize)
         return self._resident_bytes(image, kind) > SMALLEST_TILE_PX**2 * per_pixel
 

@@ -163,9 +163,9 @@ class _Test:
 
     verdict: Verdict | None = None
     before: Verdict | None = None
-    """What was remembered before."""
+    """The remembered result of an earlier self-test."""
     untested: str = ""
-    """Why there is no verdict."""
+    """Why the device was not tested."""
 
 
 def _test(network: SRN | None, kind: DeviceKind, verdicts: Verdicts, backend: Backend) -> _Test:

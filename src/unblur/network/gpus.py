@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 PLATFORMS = {"NVIDIA": "CUDA", "AMD": "ROCm", "Apple": "MPS"}
-"""What PyTorch is built with, by the makers of GPUs."""
+"""The platform of PyTorch for the GPUs of each maker."""
 INSTALL_PAGE = "https://pytorch.org/get-started/locally/"
 _WHEELS = "https://download.pytorch.org/whl"
 _NEW_DRIVER, _NEW_COMPUTE = 580, 7.5

@@ -1,8 +1,8 @@
-"""Pieces of a photo that overlap, for a network that computes each of them as a whole.
+"""Overlapping pieces of a photo, for a network that computes each piece as a whole.
 
-Rows and columns near a piece's edge see zeros instead of what lies beyond, and are thrown away.
-All others are exact: the network sees all that they depend on. `unblur.network.bands` needs no
-overlaps, but reaches into each layer.
+Near a piece's edge, the network sees zeros instead of the neighbouring pixels; these rows and
+columns are discarded. All others are exact: the network sees all pixels that they depend on.
+`unblur.network.bands` needs no overlaps, but it must handle each layer of the network.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from unblur.network.config import SRNConfig
 from unblur.network.srn_memory import rows_behind
 
 SIDE_IN_MARGINS = 4
-"""A piece is at least so many times as long as the margin at each of its ends, so that no more
-than half of its rows or columns is thrown away."""
+"""Least length of a piece, in margins. It has a margin at each end, so at most half of its rows or
+columns is discarded."""
 
 
 def margin_of(config: SRNConfig) -> int:
@@ -31,7 +31,7 @@ def margin_of(config: SRNConfig) -> int:
 
 
 def new_rows(most: int, height: int, margin: int) -> int:
-    """Return how many rows a band may add to those that it shares with the band above.
+    """Return the largest number of new rows in a band, besides the rows of the band above.
 
     Args:
         most: Rows that may be computed at once.
@@ -115,7 +115,7 @@ def cut_columns(width: int, most: int, margin: int, multiple: int) -> list[Colum
     Args:
         width: Columns of the photo, a multiple of ``multiple``.
         most: Columns that may be computed at once.
-        margin: Columns at a piece's inner edges that are thrown away.
+        margin: Columns to discard at a piece's inner edges.
         multiple: Each piece starts and stops at a multiple of this.
 
     Raises:

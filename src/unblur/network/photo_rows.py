@@ -30,7 +30,7 @@ CPU_ROWS_AT_ONCE = 64
 
 
 def is_wide(height: int, width: int) -> bool:
-    """Tell whether the network sees a photo of this size transposed.
+    """Return whether a photo of this size is transposed for the network.
 
     Line buffers hold rows of full width, so they are smaller if rows are the shorter side. For
     24 megapixels in float32 that saves a tenth of all memory. Other photos stay as they are,
@@ -72,11 +72,11 @@ class PhotoRows:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of what the network sees, without padding."""
+        """Height and width of the network's input, without padding."""
         return self.seen.size(*self.photo.shape[:2])
 
     def padded(self, scale: int) -> tuple[int, int]:
-        """Return height and width of what the network sees at a scale."""
+        """Return height and width of the network's input at a scale, with padding."""
         height, width = map(self.config.padded, self.size)
         return height // scale, width // scale
 
@@ -115,7 +115,7 @@ class PhotoRows:
         self.seen.write(self.result, top, whole)
 
     def _blended(self, top: int, values: Tensor) -> Tensor:
-        """Blend rows (h, W, 3) in [0, 1] with those of the photo; return (h, W, C)."""
+        """Blend result rows (h, W, 3), in [0, 1], with rows of the photo; return (h, W, C)."""
         if self.photo.shape[2] == 1:
             red, green, blue = values.unbind(2)
             values = red.add_(green).add_(blue).div_(3)[:, :, None]

@@ -77,7 +77,7 @@ class PhotoRun:
 
     @torch.inference_mode()
     def finish(self) -> Pixels:
-        """Wait for what was started; do it now if nothing was, or if values overflowed.
+        """Wait for the run that `start` began. Run now if there is none, or if values overflowed.
 
         Returns:
             A new array of the photo's shape and type.
@@ -125,5 +125,5 @@ class PhotoRun:
 
 
 def _within(on_progress: Callable[[float], None], done: int, count: int) -> Callable[[float], None]:
-    """Return a function that takes the progress of one view, and passes on that of all."""
+    """Return a function that takes the progress of one view, and reports that of all views."""
     return lambda share: on_progress((done + share) / count)

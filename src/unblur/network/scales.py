@@ -138,7 +138,7 @@ class _Scale:
         self.buffers: LineBuffers | None = None
 
     def _multiple(self, most: int) -> int:
-        """Return what the number of a band's rows is a multiple of, if it is at most ``most``."""
+        """Return the number of which each band's rows are a multiple, if it is at most ``most``."""
         stride = self.config.stride
         # ncnn computes squares of pixels; the deepest level has one row for each stride.
         whole_squares = NCNN_SQUARE_PX * stride if self.run.network.backend == "ncnn" else stride
@@ -168,7 +168,7 @@ class _Scale:
         return next_band(self.top, self.height, most, self._multiple(most), is_last_low=not margin)
 
     def _advance(self, band: Span) -> None:
-        """Run a band, and keep what it finishes; if it fails, nothing has changed."""
+        """Run a band, and store its finished rows; after an error, nothing has changed."""
         is_last = band.stop == self.height
         buffers = self.buffers.next(is_last) if self.buffers else LineBuffers(is_last=is_last)
         image, state = self.run.network.run_scale(

@@ -42,7 +42,7 @@ class PinnedBuffers:
     """Page-locked main memory, which a GPU reads and writes by itself; it is used again.
 
     Args:
-        allocate: Returns so many bytes of it, as uint8.
+        allocate: Returns a uint8 tensor of the given number of bytes in this memory.
     """
 
     def __init__(self, allocate: Callable[[int], Tensor]) -> None:
@@ -76,7 +76,7 @@ class CudaTransfer:
         """The end of each upload, and the function that gives its memory back."""
 
     def upload(self, photo: Tensor) -> Tensor:
-        """See `Transfer.upload`; what is computed afterwards waits for the copy."""
+        """See `Transfer.upload`; later computations on the GPU wait for the copy."""
         self._reclaim()
         pinned, give_back = self._buffers.take(photo)
         pinned.copy_(photo)

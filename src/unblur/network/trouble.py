@@ -53,7 +53,7 @@ def setback_of(kind: DeviceKind, error: Exception) -> Setback | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that the memory of any device, or main memory, ran out."""
+    """Return whether an error means that the memory of any device, or main memory, ran out."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     if isinstance(error, OSError):  # of a memory map
@@ -72,7 +72,7 @@ def _has_words(error: BaseException, words: tuple[str, ...]) -> bool:
 
 
 def _still_works(kind: DeviceKind) -> bool:
-    """Tell whether a device computes a sum, unless it only lacks memory for that."""
+    """Return whether a device computes a sum, unless it only lacks memory for that."""
     try:
         return float(torch.ones(2, device=kind.device).sum()) == 2
     except Exception as error:  # whatever a driver raises that is not there any more

@@ -62,7 +62,7 @@ class VulkanGpu:
 
 
 def find_gpus() -> tuple[VulkanGpu, ...]:
-    """Return all devices, those of the fastest type first; none without ncnn or a driver."""
+    """Return all devices, the fastest type first; none without ncnn or a driver."""
     return _load_drivers() if ncnn_library.has_ncnn() else ()
 
 
@@ -120,7 +120,7 @@ def free_memory() -> int:
 
 @cache
 def has_float16(index: int) -> bool:
-    """Tell whether the device with ncnn's index can keep maps in float16.
+    """Return whether the device with ncnn's index can keep maps in float16.
 
     ncnn tells it only by an option that it takes back when it loads a graph.
     """

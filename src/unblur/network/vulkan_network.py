@@ -46,7 +46,7 @@ class VulkanNetwork:
         network: The network, on the CPU.
         number: Number of the device, as in `unblur.network.vulkan.find_gpus`.
         precision: float32, or float16 for maps.
-        most_pixels: Pixels of the largest piece; by default as many as the free memory allows.
+        most_pixels: Pixels of the largest piece; by default the free memory decides.
     """
 
     def __init__(

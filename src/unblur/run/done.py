@@ -93,7 +93,7 @@ class KnownResults:
         return False
 
     def recognise(self, photo: Place, state: FileState, options: Options) -> str | None:
-        """Return why to skip a photo whose content is that of a result; ``None`` if it is not.
+        """Return why to skip a photo with the content of a result; ``None`` for other photos.
 
         Args:
             photo: The photo.

@@ -112,7 +112,7 @@ class _Batch:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        """Write what is deblurred, and decode no more."""
+        """Write the deblurred photos, and decode no more."""
         self._memory.end()
         self._decoding.shutdown(wait=False, cancel_futures=True)
         wait_for(*self._writes)

@@ -115,7 +115,7 @@ def _photos_at(
     plan: Plan,
     known_format: KnownFormat = lambda path: None,
 ) -> Iterator[Found]:
-    """Yield the photos at a path; add to the plan what is skipped or cannot be processed."""
+    """Yield the photos at a path; add skipped files and faulty paths to the plan."""
     for found in find(parse_place(path), options, listing, known_format):
         if found.passed_over:
             plan.passed_over.append((found.place, found.passed_over))

@@ -55,7 +55,7 @@ class LoadedPhoto:
     mask: Mask | None = None
     """Where to deblur it; ``None``: everywhere."""
     blur: Blur | None = None
-    """How it is blurred, if that is known already."""
+    """Its blur, if `load` measured it."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def _unless_left_alone(data: bytes, options: Options) -> tuple[Photo | None, Blu
     """Raise `LeftAlone` for a photo whose kind of blur is not wanted.
 
     Returns:
-        The photo, if it had to be decoded as a whole to tell; and how it is blurred, if that was
-        found out.
+        The photo, if measuring its blur needed the whole photo; and its blur, if it was
+        measured.
     """
     from unblur.blur import find_blur
     from unblur.formats import coding
@@ -318,7 +318,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
 
 
 def _refuse_changed(job: Job) -> None:
-    """Raise `PhotoError` if the file to be replaced has changed since it was read or planned."""
+    """Raise `PhotoError` if the file to replace has changed since it was read or planned."""
     if job.target and job.replaced and objects.state_of(job.target) != job.replaced:
         raise PhotoError(f"{job.target} was changed meanwhile, and stays; run again")
 

@@ -77,7 +77,7 @@ class _Task(Generic[T]):
         self._lock = threading.Lock()
 
     def claim(self) -> Callable[[], T] | None:
-        """Return what is to be done, to the first caller only."""
+        """Return the function to call, to the first caller only; ``None`` to others."""
         with self._lock:
             do, self._do = self._do, None
         return do
