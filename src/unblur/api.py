@@ -67,7 +67,7 @@ class Deblurrer:
         model: A model's name, or a weights file.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``xpu``, ``vulkan``, or one of
             several, such as ``cuda:1``.
-        engine: Library that computes: ``auto``, ``torch`` or ``ncnn``.
+        engine: Library that runs the network: ``auto``, ``torch`` or ``ncnn``.
         tile: Side of the largest tile, a square, in pixels, or ``auto``.
         strength: Share of the change to apply, from 0 to 1.
         views: Number of mirrored and rotated passes to average, from 1 to 8.

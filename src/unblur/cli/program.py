@@ -109,7 +109,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     cls=Compare,
     default=False,
     metavar="[strengths]",
-    help="Also write NAME-compared.png, before and after; or several strengths side by side.",
+    help="Also write NAME-compared.png: before and after, or several strengths.",
 )
 @click.option(
     "--only",
@@ -187,7 +187,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=click.Choice(["auto", "torch", "ncnn"]),
     default=Engine.backend,
     show_default=True,
-    help="Library that computes; torch or ncnn on CPUs, ncnn on GPUs with Vulkan.",
+    help="Library that runs the network: torch or ncnn on CPUs, ncnn on GPUs with Vulkan.",
 )
 @click.option(
     "--tile",

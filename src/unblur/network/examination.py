@@ -48,7 +48,7 @@ class Device(Tested):
     precision_reason: str
     """Why it is float32, though the device has a type that should be faster; or empty."""
     engine: str
-    """Library that computes: ``torch`` or ``ncnn``."""
+    """Library that runs the network: ``torch`` or ``ncnn``."""
     engine_reason: str
     """Why it is used, as the end of a sentence."""
     free_bytes: int
