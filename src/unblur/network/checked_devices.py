@@ -1,4 +1,4 @@
-"""Choose device, library and precision for each photo, by tests that are made once."""
+"""Choose device, library and precision for each photo, by self-tests whose results are stored."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from unblur.network.ncnn_library import ncnn_version
 from unblur.network.self_test import Verdict, examine, largest_side, needs_test
 
 ENDED = "its driver ended the program during the test, in process"
-"""Problem of a device whose test has no end; the number of the process follows."""
+"""Problem of a device whose test did not end; the number of the testing process follows."""
 _testing: set[str] = set()
 """Keys of the devices that this process is testing now, perhaps in another thread."""
 
 
 class Verdicts(Protocol):
-    """Remembers verdicts from run to run."""
+    """Stores the results of self-tests between runs."""
 
     def get(self, key: str) -> Verdict | None:
         """Return the verdict with a key, or ``None``."""
@@ -92,7 +92,7 @@ class CheckedDevices:
         return CPU
 
     def precision(self, kind: DeviceKind) -> torch.dtype:
-        """Return the type to compute in on a device: the fastest that is right."""
+        """Return the data type for a device: the fastest one with right results."""
         if kind is CPU and self._wanted == "ncnn":
             return choose_precision(kind, "ncnn")
         try:

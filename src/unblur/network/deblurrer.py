@@ -41,7 +41,7 @@ Finished: TypeAlias = tuple[Pixels, dict[str, Any]]
 class Deblurrer:
     """Deblurs photos with one network on one device.
 
-    A GPU keeps the photo, its result and what scales pass on in its memory, and computes the
+    A GPU keeps the photo, its result and the outputs of scales in its memory, and computes the
     photo in one piece, as far as its memory suffices. A photo that is too large for the
     device's memory is deblurred on the CPU. If the device is lost, so are all photos from then
     on.
@@ -83,7 +83,7 @@ class Deblurrer:
         )
         self._fatal, self._is_lost = fatal, False
         self.kind = self._devices.first()
-        """Where the latest photo was begun."""
+        """The device on which the latest photo was started."""
         self.overflowed = False
         """Whether the values of any photo overflowed, so that it was computed in float32."""
         self._networks: dict[tuple[str, torch.dtype, Backend], DeviceNetwork] = {}
@@ -146,7 +146,7 @@ class Deblurrer:
     def _finish(
         self, image: Pixels, on_progress: Progress, kind: DeviceKind, run: PhotoRun | Setback
     ) -> Finished:
-        """Wait for a device; if it cannot deblur the photo, do it with less, then on the CPU."""
+        """Wait for a device. If it fails, try again with less of its memory, then on the CPU."""
         if isinstance(run, Setback):
             done: Finished | Setback = run
         else:
@@ -241,7 +241,7 @@ class Deblurrer:
         return self._resident_bytes(image, kind) > SMALLEST_TILE_PX**2 * per_pixel
 
     def _wanted_tile(self, kind: DeviceKind, resident: int = 0) -> int:
-        """Return the tile that was asked for, or the largest for the device's free memory."""
+        """Return the tile of ``--tile``, or the largest for the device's free memory."""
         tile = self.engine.tile
         if tile != "auto" and not kind.hangs_if_full:
             return tile
@@ -283,7 +283,7 @@ class Deblurrer:
 
 
 def _as_seen(image: Pixels, is_turned: bool) -> Pixels:
-    """Return a photo with the shape that the network sees it in."""
+    """Return a photo in the shape of the network's input."""
     turned = np.swapaxes(image, 0, 1) if is_turned else image
     return np.swapaxes(turned, 0, 1) if is_wide(*turned.shape[:2]) else turned
 

@@ -45,7 +45,7 @@ class DeviceKind:
     is_automatic: Callable[[Torch], bool] = lambda torch: True
     """Returns whether ``auto`` may take it, if it is available."""
     has_float16: Callable[[Torch], bool] = lambda torch: False
-    """Tells whether float16 is faster than float32, and safe after a test."""
+    """Returns whether float16 is faster than float32, and safe after a test."""
     count: Callable[[Torch], int] = lambda torch: 1
     """Returns how many devices of the kind there are, if it is available."""
     select: Callable[[Torch, int], AbstractContextManager[Any]] = lambda torch, number: (
@@ -55,12 +55,12 @@ class DeviceKind:
     free_memory: Callable[[Torch], int] | None = None
     """Returns the free bytes of the device's own memory; ``None``: it uses main memory."""
     shares_memory: Callable[[Torch], bool] = lambda torch: False
-    """Tells whether the memory that ``free_memory`` counts is a part of main memory."""
+    """Returns whether the memory that ``free_memory`` counts is a part of main memory."""
     hangs_if_full: bool = False
-    """Whether the program hangs or ends there when memory runs out, so that memory must be counted
-    beforehand."""
+    """Whether the program hangs or ends if the device's memory runs out; then free memory must be
+    checked beforehand."""
     ends_programs: bool = False
-    """Whether its drivers may end the program, so that a test that was begun is noted."""
+    """Whether its drivers may end the program; then the begin of a self-test is recorded."""
     empty_cache: Callable[[Torch], None] = lambda torch: None
     """Returns memory that PyTorch keeps for later use to the system."""
     driver: Callable[[Torch], str] = lambda torch: ""
@@ -76,7 +76,7 @@ class DeviceKind:
     refusal_words: tuple[str, ...] = ()
     """Parts of messages about one operation, after which the device may still work."""
     number: int | None = None
-    """Which device of the kind; ``None``: the one that PyTorch takes itself."""
+    """Number of the device; ``None``: PyTorch's default device."""
 
     @property
     def torch_type(self) -> str:

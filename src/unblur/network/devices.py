@@ -1,4 +1,4 @@
-"""The device, the precision and the number of threads to compute with."""
+"""Choose the device, the precision and the number of threads for the network."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ def _why_missing(kind: DeviceKind) -> str:
 
 
 class Devices(Protocol):
-    """Chooses where and how a `unblur.network.deblurrer.Deblurrer` computes."""
+    """Chooses device, precision and library for a `unblur.network.deblurrer.Deblurrer`."""
 
     def first(self) -> DeviceKind:
-        """Return the device to begin the next photo on."""
+        """Return the device for the next photo."""
 
     def precision(self, kind: DeviceKind) -> torch.dtype:
-        """Return the type that convolutions compute in on a device."""
+        """Return the data type of convolutions on a device."""
 
     def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
         """Return the library that computes on a device in a precision."""
@@ -130,12 +130,12 @@ class OneDevice:
         return choose_precision(kind, self._wanted)
 
     def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
-        """Return the library that was asked for, or the faster one."""
+        """Return the library of ``--engine``, or the faster one."""
         return choose_backend(self._wanted, kind, precision).backend
 
 
 def choose_precision(kind: DeviceKind, backend: str = "torch") -> torch.dtype:
-    """Return the type that convolutions compute in: the fastest that is safe.
+    """Return the data type of convolutions: the fastest safe one.
 
     On a CPU without instructions for it, bfloat16 is slower than float32. With PyTorch, float16 is
     avoided: on some GPUs its narrow range turns whole pictures black. ncnn uses it only for maps,

@@ -86,7 +86,7 @@ def _parse_line(line: str) -> Gpu:
 
 
 def _read_nvidia_driver(root: Path) -> tuple[Gpu, ...]:
-    """Return one GPU if NVIDIA's driver is loaded, which reports only its own version."""
+    """Return one GPU if NVIDIA's driver is loaded: Linux shows only the driver's version."""
     try:
         text = (root / "proc" / "driver" / "nvidia" / "version").read_text()
     except OSError:

@@ -15,7 +15,7 @@ FLOAT32_BYTES = 4
 
 
 class _Reader(ncnn.DataReader):  # type: ignore[misc]
-    """Gives ncnn its weights from memory; it copies them, as it does not from `load_model_mem`."""
+    """Reads weights from memory for ncnn, which copies them; `load_model_mem` makes no copy."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__()

@@ -45,10 +45,10 @@ def new_rows(most: int, height: int, margin: int) -> int:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a piece, of which some are finished already and some are not yet right."""
+    """The rows of a piece: some were finished with the piece above, some are not yet right."""
 
     above: int
-    """Rows at the top that were given back with the band above."""
+    """Number of rows at the top that were finished with the band above."""
     ready: int
     """The first row that is not right yet; those from ``above`` to it are finished."""
     kept_from: int
@@ -60,7 +60,7 @@ class Rows:
 
 
 def rows_of_band(buffers: LineBuffers, x: Tensor, margin: int) -> Rows:
-    """Return what becomes of the rows of a piece.
+    """Find the finished rows of a piece, and the rows that the next band needs.
 
     Args:
         buffers: Whether the piece is the first or the last one.
@@ -98,7 +98,7 @@ class Columns:
     left: int
     """First column that is right, counted from ``start``."""
     right: int
-    """The one after the last column that is right."""
+    """End of the right columns: the index after the last one."""
 
     def cut(self, x: Tensor, divisor: int = 1) -> Tensor:
         """Return the columns of a map (B, C, H, W) on a grid that is coarser."""

@@ -60,7 +60,7 @@ class PhotoRun:
 
     @torch.inference_mode()
     def start(self) -> None:
-        """Give the device all its work, without waiting for any of it.
+        """Start all work on the device, without waiting for results.
 
         Raises:
             RuntimeError: If the device has no memory left, or is lost.
@@ -106,7 +106,7 @@ class PhotoRun:
         raise PhotoError("the network's result contains values that are not numbers")
 
     def _mean_of_views(self, run: Callable[[PhotoRows, Progress], None]) -> Tensor:
-        """Return the mean of the results of all views; each is made by a call of a function."""
+        """Return the mean of the results of all views; a function makes the result of one view."""
         photo = self.transfer.upload(as_tensor(self.image))
         result = torch.empty(photo.shape, dtype=photo.dtype, device=photo.device)
         count, strength = len(self.views), self.strength

@@ -132,7 +132,7 @@ class _Scale:
             kept_at = self.photo.result.device
             self.result = ScaleResult(RowQueue(kept_at), RowQueue(kept_at))
         self.top = 0
-        """First row that the network has not been given yet."""
+        """First row that the network has not processed yet."""
         self.finished_top = 0
         """First row of the result that is not finished yet."""
         self.buffers: LineBuffers | None = None

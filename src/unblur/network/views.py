@@ -60,7 +60,7 @@ ALL_VIEWS = tuple(
         *((True, (0,)), (True, (0, 1)), (True, (1,)), (True, ())),
     )
 )
-"""All eight views: the photo as it is, then the views that improve a mean of few most."""
+"""All eight views. The photo as it is comes first; then the views that improve the mean most."""
 
 
 class Mean:

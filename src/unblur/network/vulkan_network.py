@@ -108,7 +108,7 @@ class VulkanNetwork:
         )
 
     def _run_rows(self, pixels: Tensor, state: State | None) -> tuple[Tensor, State | None]:
-        """Compute rows of full width, in pieces that the device's memory has room for."""
+        """Compute rows of full width, in pieces that fit into the device's memory."""
         stride = self.config.stride
         height, width = pixels.shape[2:]
         pieces = cut_columns(width, self._room() // height, self._margin, stride)

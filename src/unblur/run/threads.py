@@ -48,7 +48,7 @@ class ThreadPool(ThreadPoolExecutor):
         return future
 
     def submit_to_thread(self, do: Callable[..., T], *args: Any) -> Future[T] | None:  # noqa: ANN401
-        """Let a thread do a task; return ``None`` if there is no thread, so nobody does it."""
+        """Let a thread do a task. If there is no thread, drop the task and return ``None``."""
         task = _Task(lambda: do(*args))
         future = self._give_to_thread(task)
         if future is None:
