@@ -67,7 +67,7 @@ class CheckedDevices:
         self._known: dict[tuple[str, Backend], Verdict] = {}
 
     def first(self) -> DeviceKind:
-        """Return the device to begin the next photo on.
+        """Return the device for the next photo.
 
         Raises:
             DeviceError: If the named device is wrong; there is no silent fallback.
@@ -105,7 +105,7 @@ class CheckedDevices:
         return precision
 
     def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
-        """Return the library that computes on a device: the fastest that is right.
+        """Return the library for a device: the fastest one with right results.
 
         Raises:
             DeviceError: If ncnn was asked for, and computes wrongly or cannot be loaded.
