@@ -20,7 +20,7 @@ from unblur.network.ncnn_library import ncnn_version
 from unblur.network.self_test import Verdict, examine, largest_side, needs_test
 
 ENDED = "its driver ended the program during the test, in process"
-"""Problem of a device whose test did not end; the number of the testing process follows."""
+"""Problem of a device whose test has no end; the number of the process follows."""
 _testing: set[str] = set()
 """Keys of the devices that this process is testing now, perhaps in another thread."""
 
@@ -176,10 +176,9 @@ def unfinished_test() -> Verdict:
 
 
 def _is_under_way(verdict: Verdict, key: str) -> bool:
-    """Return whether a process that still runs has begun the test.
+    """Tell whether a process that is still there has begun the test.
 
-    In containers, the process numbers of runs may be equal: this process may have the number of a
-    run that ended.
+    In containers, each run may have the same number, so this one's may be that of a run that ended.
     """
     text, _, process = verdict.problem.rpartition(" ")
     if text != ENDED or not process.isdigit():

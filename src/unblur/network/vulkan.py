@@ -18,7 +18,7 @@ from unblur.network import ncnn_library
 INTEGRATED, SOFTWARE = 1, 3
 """Two of ncnn's numbers for types of devices."""
 REAL_BY_SPEED = 0, 2, INTEGRATED
-"""Types of real GPUs: a graphics card, a share of one, a part of the processor."""
+"""Types that compute by themselves: a graphics card, a share of one, a part of the processor."""
 NVIDIA = 0x10DE
 """Its number in the list of makers of PCI devices."""
 MAIN_MEMORY_SHARE = 0.6
@@ -33,7 +33,7 @@ class VulkanGpu:
     """A device of Vulkan."""
 
     index: int
-    """Its number in ncnn."""
+    """Number that ncnn knows it by."""
     name: str
     """Name of the model, as its driver spells it."""
     driver: str
@@ -52,7 +52,7 @@ class VulkanGpu:
 
     @property
     def rank(self) -> int:
-        """Rank of the type by speed; the fastest has 0."""
+        """Place of the type; the fastest has 0."""
         return len(REAL_BY_SPEED) if self.is_software else REAL_BY_SPEED.index(self.type)
 
     @property
@@ -62,7 +62,7 @@ class VulkanGpu:
 
 
 def find_gpus() -> tuple[VulkanGpu, ...]:
-    """Return all devices, the fastest type first; none without ncnn or a driver."""
+    """Return all devices, those of the fastest type first; none without ncnn or a driver."""
     return _load_drivers() if ncnn_library.has_ncnn() else ()
 
 
@@ -120,9 +120,9 @@ def free_memory() -> int:
 
 @cache
 def has_float16(index: int) -> bool:
-    """Return whether the device with ncnn's index can keep maps in float16.
+    """Tell whether the device with ncnn's index can keep maps in float16.
 
-    ncnn reports this only through an option, which it resets when it loads a graph.
+    ncnn tells it only by an option that it takes back when it loads a graph.
     """
     ncnn = ncnn_library.load_ncnn()
     net = ncnn.Net()
