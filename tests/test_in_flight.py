@@ -11,7 +11,7 @@ from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
 from unblur import main_memory
-from unblur.formats.coding import decode
+from unblur.formats.any_format import decode
 from unblur.network import device_kinds
 from unblur.network.pending import Pending
 from unblur.options import Engine, Options

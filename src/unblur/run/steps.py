@@ -87,14 +87,14 @@ def load(job: Job, options: Options) -> LoadedPhoto:
         PhotoError: If the photo or its mask cannot be decoded, or the target has the wrong format.
         LeftAlone: If the photo is skipped: its kind of blur is not wanted, or it is a result.
     """
-    from unblur.formats import coding
+    from unblur.formats import any_format
     from unblur.main_memory import return_freed_memory
     from unblur.run.hashes import content_of
 
     started = time.monotonic()
     data, state, attributes = _read(job, options)
     photo, blur = _unless_left_alone(data, options)
-    photo = photo or coding.decode(data, options.max_pixels)
+    photo = photo or any_format.decode(data, options.max_pixels)
     if options.format or options.strip_metadata:  # the result has no other pictures
         photo = replace(photo, companions=())
     if state:
@@ -135,9 +135,9 @@ def read_reduced(job: Job, options: Options) -> Reduced:
     Raises:
         PhotoError: If it cannot be read or decoded.
     """
-    from unblur.formats import coding
+    from unblur.formats import any_format
 
-    return coding.decode_reduced(_read(job, options)[0], options.max_pixels)[0]
+    return any_format.decode_reduced(_read(job, options)[0], options.max_pixels)[0]
 
 
 def _unless_left_alone(data: bytes, options: Options) -> tuple[Photo | None, Blur | None]:
@@ -148,12 +148,12 @@ def _unless_left_alone(data: bytes, options: Options) -> tuple[Photo | None, Blu
         measured.
     """
     from unblur.blur import find_blur
-    from unblur.formats import coding
+    from unblur.formats import any_format
     from unblur.score import blur_score
 
     if options.only_blurry is None:
         return None, None
-    reduced, photo = coding.decode_reduced(data, options.max_pixels)
+    reduced, photo = any_format.decode_reduced(data, options.max_pixels)
     blur = None
     if options.only_motion or options.verdict:
         blur = find_blur(reduced.pixels, reduced.factor)
@@ -190,7 +190,7 @@ def finish(
     Raises:
         PhotoError: If the mask does not fit, or the result cannot be encoded or written.
     """
-    from unblur.formats import coding
+    from unblur.formats import any_format
     from unblur.run.hashes import content_of
 
     job, photo = loaded.job, loaded.photo
@@ -201,7 +201,7 @@ def finish(
         loaded = replace(loaded, photo=photo)
     with ThreadPool(1, "compare") as beside:
         comparing = beside.submit(_compare, loaded, pixels, options)
-        encoded = coding.encode(
+        encoded = any_format.encode(
             photo,
             pixels,
             options.refresh_thumbnail,
