@@ -13,7 +13,7 @@ from unblur import errors
 from unblur.cli import main
 from unblur.cli.console import Ui
 from unblur.run import threads
-from unblur.run.in_flight import MemoryQueue
+from unblur.run.memory_queue import MemoryQueue
 from unblur.run.threads import FEWER_THREADS, ThreadPool
 from unblur.storage import files
 

@@ -1,7 +1,7 @@
 """The runner on this machine: decoding, deblurring and encoding overlap.
 
 Threads decode photos ahead of the network and write results behind it. A GPU gets the next photo
-before the result of the one before has come back. `unblur.run.in_flight` bounds the number of
+before the result of the one before has come back. `unblur.run.memory_queue` bounds the number of
 photos and their memory.
 """
 
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from unblur.errors import DeviceError
 from unblur.run import steps
-from unblur.run.in_flight import MemoryQueue, Place, photos_ahead
 from unblur.run.jobs import Job
 from unblur.run.load_ahead import Load, load_ahead, result_of, wait_for
+from unblur.run.memory_queue import MemoryQueue, Place, photos_ahead
 from unblur.run.report import NOTHING_USED, LeftAlone, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.steps import LoadedPhoto

@@ -16,8 +16,8 @@ from unblur.models.loading import limit_openmp_spinning, load_deblurrer
 from unblur.network.device_kinds import CPU
 from unblur.options import Options
 from unblur.run import steps
-from unblur.run.in_flight import MemoryQueue, Place
 from unblur.run.jobs import Job
+from unblur.run.memory_queue import MemoryQueue, Place
 from unblur.run.report import NOTHING_USED, Outcome, outcome_of_error
 from unblur.run.steps import FinishedPhoto, LoadedPhoto
 from unblur.run.threads import ThreadPool

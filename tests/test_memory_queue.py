@@ -15,15 +15,15 @@ from unblur.formats.any_format import decode
 from unblur.network import device_kinds
 from unblur.network.pending import Pending
 from unblur.options import Engine, Options
-from unblur.run import in_flight, local
+from unblur.run import local, memory_queue
 from unblur.run.history import IN_MEMORY, History
-from unblur.run.in_flight import (
+from unblur.run.local import LocalRunner
+from unblur.run.memory_queue import (
     BYTES_PER_DECODER_BYTE,
     InterruptedWaitError,
     MemoryQueue,
     photos_ahead,
 )
-from unblur.run.local import LocalRunner
 from unblur.run.plan import make_plan
 from unblur.run.report import Status
 from unblur.run.runner import Session, run_plan
@@ -118,7 +118,7 @@ def test_what_others_use_is_not_taken(waiting, monkeypatch):
     queue = MemoryQueue(budget=1000)
     first, second = queue.join(), queue.join()
     first.hold_pixels(in_bytes(10))
-    monkeypatch.setattr(in_flight, "obtainable_memory", lambda: 300)
+    monkeypatch.setattr(memory_queue, "obtainable_memory", lambda: 300)
     assert waiting("second", second.hold_pixels, in_bytes(400)) == []
     first.leave()
 
@@ -315,7 +315,7 @@ def test_an_interrupt_with_two_under_way_loses_no_result_and_leaves_no_other_fil
 
 
 def test_an_interrupt_ends_photos_that_wait_for_memory(run, monkeypatch):
-    monkeypatch.setattr(in_flight, "free_main_memory", lambda: 1000)
+    monkeypatch.setattr(memory_queue, "free_main_memory", lambda: 1000)
     started = time.monotonic()
     _, interrupted = run(gpu(act=fail_at(0, KeyboardInterrupt())), cores=10)
     assert interrupted
@@ -327,7 +327,7 @@ def test_photos_in_flight_are_bounded_by_memory_however_many_cores_there_are(
     run, monkeypatch, fitting, most
 ):
     each = 64 * 64 * 3 * 2 * BYTES_PER_DECODER_BYTE + 10_000  # its file, too
-    monkeypatch.setattr(in_flight, "free_main_memory", lambda: 2 * fitting * each)
+    monkeypatch.setattr(memory_queue, "free_main_memory", lambda: 2 * fitting * each)
     lock, numbers, finish = threading.Lock(), {"now": 0, "most": 0}, local.steps.finish
     load = local.steps.load
 
