@@ -20,7 +20,7 @@ from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
 from unblur.run.masks import IS_MASK, Masks
 from unblur.run.names import comparison_place, result_place, wanted_format
-from unblur.run.obstacles import problem_in_place, problem_of_format, problem_of_target
+from unblur.run.target_checks import problem_in_place, problem_of_format, problem_of_target
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import Place, Url, backup_of, parse_place

@@ -22,10 +22,10 @@ from unblur.run.jobs import Job
 from unblur.run.marks import make_mark
 from unblur.run.masks import read_mask
 from unblur.run.names import wanted_format
-from unblur.run.obstacles import problem_of_format
 from unblur.run.plan import has_other_links
 from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
 from unblur.run.sidecars import Pairs, copy_sidecars, plan_copies
+from unblur.run.target_checks import problem_of_format
 from unblur.run.threads import ThreadPool
 from unblur.storage import drafts, files, objects
 from unblur.storage.attributes import Attributes
