@@ -15,9 +15,9 @@ from unblur.formats.any_format import decode
 from unblur.network import device_kinds
 from unblur.network.pending import Pending
 from unblur.options import Engine, Options
-from unblur.run import local, memory_queue
+from unblur.run import local_runner, memory_queue
 from unblur.run.history import IN_MEMORY, History
-from unblur.run.local import LocalRunner
+from unblur.run.local_runner import LocalRunner
 from unblur.run.memory_queue import (
     BYTES_PER_DECODER_BYTE,
     InterruptedWaitError,
@@ -243,13 +243,13 @@ def gpu(**options):
 
 def ready(monkeypatch):
     """Let the runner wait for each photo to be loaded, as it does on machines that are fast."""
-    is_ready = local.Load.is_ready.fget
+    is_ready = local_runner.Load.is_ready.fget
 
     def patient(load):
-        local.wait_for(load._future)
+        local_runner.wait_for(load._future)
         return is_ready(load)
 
-    monkeypatch.setattr(local.Load, "is_ready", property(patient))
+    monkeypatch.setattr(local_runner.Load, "is_ready", property(patient))
 
 
 def test_a_gpu_has_the_next_photo_before_its_result_is_asked_for(run, monkeypatch):
@@ -328,8 +328,8 @@ def test_photos_in_flight_are_bounded_by_memory_however_many_cores_there_are(
 ):
     each = 64 * 64 * 3 * 2 * BYTES_PER_DECODER_BYTE + 10_000  # its file, too
     monkeypatch.setattr(memory_queue, "free_main_memory", lambda: 2 * fitting * each)
-    lock, numbers, finish = threading.Lock(), {"now": 0, "most": 0}, local.steps.finish
-    load = local.steps.load
+    lock, numbers, finish = threading.Lock(), {"now": 0, "most": 0}, local_runner.steps.finish
+    load = local_runner.steps.load
 
     def loaded(*inputs):
         result = load(*inputs)
@@ -344,8 +344,8 @@ def test_photos_in_flight_are_bounded_by_memory_however_many_cores_there_are(
             numbers["now"] -= 1
         return finish(*inputs)
 
-    monkeypatch.setattr(local.steps, "load", loaded)
-    monkeypatch.setattr(local.steps, "finish", finished)
+    monkeypatch.setattr(local_runner.steps, "load", loaded)
+    monkeypatch.setattr(local_runner.steps, "finish", finished)
     outcomes, _ = run(gpu(), cores=64)
     assert [outcome.status for outcome in outcomes] == [Status.DONE] * 6
     assert numbers["most"] == most
