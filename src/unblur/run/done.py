@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from unblur.errors import PhotoError
 from unblur.run.hashes import read_content
 from unblur.run.history import History, Record, key_of, pixels_in, whole_in
-from unblur.run.marks import read_mark
+from unblur.run.in_place_marks import read_mark
 from unblur.storage import objects
 from unblur.storage.attributes import has_mark
 from unblur.storage.files import exists

@@ -18,8 +18,8 @@ from unblur.errors import PhotoError
 from unblur.limits import most_bytes
 from unblur.options import BLURRY_LEVEL, Options
 from unblur.run.done import ALREADY_DONE, is_marked
+from unblur.run.in_place_marks import make_mark
 from unblur.run.jobs import Job
-from unblur.run.marks import make_mark
 from unblur.run.masks import read_mask
 from unblur.run.names import wanted_format
 from unblur.run.plan import has_other_links
