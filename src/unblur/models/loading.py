@@ -57,9 +57,9 @@ def load_deblurrer(
     from unblur.models.weights import Weights, load_network
     from unblur.network.checked_devices import CheckedDevices
     from unblur.network.deblurrer import Deblurrer
+    from unblur.network.device_errors import Trouble
     from unblur.network.devices import require_library, use_threads
     from unblur.network.ncnn_library import load_ncnn
-    from unblur.network.trouble import Trouble
 
     if engine.threads:
         use_threads(None if engine.threads == "auto" else engine.threads)

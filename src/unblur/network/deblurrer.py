@@ -11,6 +11,7 @@ import torch
 
 from unblur.errors import DeviceError, PhotoError
 from unblur.network.backends import Backend
+from unblur.network.device_errors import Setback, Trouble, setback_of
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import DeviceNetwork, Network
 from unblur.network.devices import Devices, OneDevice, choose_device
@@ -29,7 +30,6 @@ from unblur.network.photo_run import PhotoRun, Progress
 from unblur.network.scales import Tiles
 from unblur.network.srn_memory import tile_bytes_per_pixel
 from unblur.network.transfer import IN_MAIN_MEMORY
-from unblur.network.trouble import Setback, Trouble, setback_of
 from unblur.network.views import ALL_VIEWS
 from unblur.options import SMALLEST_TILE_PX, Engine
 

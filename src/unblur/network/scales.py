@@ -17,12 +17,12 @@ from unblur.main_memory import return_freed_memory
 from unblur.network.backends import NCNN_SQUARE_PX
 from unblur.network.bands import LineBuffers, RowQueue, Span, next_band
 from unblur.network.config import SCALES
+from unblur.network.device_errors import is_out_of_memory
 from unblur.network.device_kinds import CPU
 from unblur.network.device_network import DeviceNetwork
 from unblur.network.overlaps import new_rows
 from unblur.network.photo_rows import PhotoRows
 from unblur.network.srn import State, enlarge, shrink
-from unblur.network.trouble import is_out_of_memory
 from unblur.options import SMALLEST_TILE_PX
 
 

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from unblur.errors import PhotoError
 from unblur.network.backends import Backend
 from unblur.network.deblurrer import Deblurrer
+from unblur.network.device_errors import Trouble, first_line, is_out_of_memory
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
 from unblur.network.devices import OneDevice, choose_precision
 from unblur.network.memory import LARGEST_TILE_PX, TILE_STEP_PX, automatic_tile
-from unblur.network.trouble import Trouble, first_line, is_out_of_memory
 from unblur.options import SMALLEST_TILE_PX, Engine
 
 STRIP_PX = 640, 64
