@@ -13,7 +13,7 @@ from PIL import Image
 from unblur import main_memory
 from unblur.formats.any_format import decode
 from unblur.network import device_kinds
-from unblur.network.pending import Pending
+from unblur.network.pending_photo import Pending
 from unblur.options import Engine, Options
 from unblur.run import local_runner, memory_queue
 from unblur.run.history import IN_MEMORY, History

@@ -24,7 +24,7 @@ from unblur.network.memory import (
     resident_bytes,
     tile_budget,
 )
-from unblur.network.pending import Pending
+from unblur.network.pending_photo import Pending
 from unblur.network.photo_rows import Pixels, is_wide
 from unblur.network.photo_run import PhotoRun, Progress
 from unblur.network.scales import Tiles

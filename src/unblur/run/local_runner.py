@@ -29,7 +29,7 @@ from unblur.run.threads import ThreadPool
 if TYPE_CHECKING:
     from unblur.formats.panorama import Wrapped
     from unblur.network.deblurrer import Deblurrer
-    from unblur.network.pending import Pending
+    from unblur.network.pending_photo import Pending
     from unblur.network.photo_rows import Pixels
 
 
