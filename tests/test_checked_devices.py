@@ -51,7 +51,7 @@ def tests(monkeypatch):
 def file(tmp_path, monkeypatch):
     """The file of verdicts in an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return config.self_tests_file()
+    return config.verdicts_file()
 
 
 def start(name="other", network=None):
@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_written_costs_only_the_memory(tests, file):
 def test_a_user_without_a_home_folder_gets_no_file(tests, monkeypatch):
     tests += [RIGHT, RIGHT]
     monkeypatch.setattr(
-        self_test_cache, "self_tests_file", lambda: config.NO_HOME / "self-tests.json"
+        self_test_cache, "verdicts_file", lambda: config.NO_HOME / "self-tests.json"
     )
     assert start()[0] == start()[0] == "other"
 

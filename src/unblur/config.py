@@ -29,7 +29,7 @@ def history_file() -> Path:
     return _user_folder(_data_path) / "history.sqlite3"
 
 
-def self_tests_file() -> Path:
+def verdicts_file() -> Path:
     """Return the path of the results of devices' self-tests; it may be missing."""
     return _user_folder(lambda: platformdirs.user_cache_path("unblur")) / "self-tests.json"
 

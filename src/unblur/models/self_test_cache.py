@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from unblur.config import NO_HOME, self_tests_file
+from unblur.config import NO_HOME, verdicts_file
 from unblur.errors import PhotoError
 from unblur.network.self_test import PRECISIONS, Verdict
 from unblur.storage.drafts import FileDraft, make_folder
@@ -30,7 +30,7 @@ class SelfTestCache:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path or self_tests_file()
+        self._path = path or verdicts_file()
 
     def get(self, key: str) -> Verdict | None:
         """Return the verdict with a key, or ``None``."""
