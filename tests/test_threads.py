@@ -9,10 +9,9 @@ import pytest
 from click.testing import CliRunner
 from conftest import make_jpeg
 
-from unblur import errors
+from unblur import errors, limits
 from unblur.cli import main
 from unblur.cli.console import Ui
-from unblur.run import threads
 from unblur.run.memory_queue import MemoryQueue
 from unblur.run.threads import FEWER_THREADS, ThreadPool
 from unblur.storage import files
@@ -132,5 +131,5 @@ def test_other_errors_of_threads_are_bugs(monkeypatch):
     with ThreadPool(1, "test") as pool, pytest.raises(RuntimeError, match="once"):
         pool.submit(int)
     with pytest.raises(RuntimeError, match="once"):
-        threads.starts_threads()
+        limits.starts_threads()
     assert not errors.is_thread_limit(RuntimeError("once"))

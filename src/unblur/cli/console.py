@@ -200,7 +200,7 @@ class Ui:
     @property
     def _shows_bars(self) -> bool:
         """Whether standard error is a terminal, and the system starts the thread of the bars."""
-        from unblur.run.threads import starts_threads
+        from unblur.limits import starts_threads
 
         return self.verbosity >= NORMAL and sys.stderr.isatty() and starts_threads()
 

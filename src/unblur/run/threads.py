@@ -96,14 +96,3 @@ class _Task(Generic[T]):
                 raise
         else:
             self.future.set_result(result)
-
-
-def starts_threads() -> bool:
-    """Return whether the system starts another thread now."""
-    try:
-        threading.Thread(target=int).start()
-    except RuntimeError as error:
-        if is_thread_limit(error):
-            return False
-        raise
-    return True
