@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 from conftest import make_jpeg
 
 from unblur import errors, limits
-from unblur.cli import main
+from unblur.cli import main, shared
 from unblur.cli.console import Ui
 from unblur.run.memory_queue import MemoryQueue
 from unblur.run.threads import FEWER_THREADS, ThreadPool
@@ -133,3 +134,13 @@ def test_other_errors_of_threads_are_bugs(monkeypatch):
     with pytest.raises(RuntimeError, match="once"):
         limits.starts_threads()
     assert not errors.is_thread_limit(RuntimeError("once"))
+
+
+def test_openblas_gets_one_thread_if_the_system_starts_too_few(allow_threads, monkeypatch):
+    monkeypatch.delitem(sys.modules, "numpy", raising=False)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    shared._limit_openblas()
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    allow_threads(0)
+    shared._limit_openblas()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
