@@ -60,8 +60,7 @@ _FACTOR, _POWERS = 0.376, (0.738, -0.33, -0.146, 1.063)
 _LONG_PX = 28.0
 """If the last width is larger, the motion is longer than those on which the powers were fitted."""
 _LONG, _WIDE_PX, _LONG_FACTOR = ((0.6, 0.2),), 7.0, 1.2
-"""For a longer motion: the width for its length, as above; the largest such width
-in pixels, above which the photo is halved once more; and the length in such widths."""
+"""What a longer motion is told by, where it is measured, and its length in such widths."""
 
 
 class Kind(Enum):
