@@ -33,7 +33,7 @@ from benchmarks.score import (
 from training.data import photo_paths, read_pairs, read_pixels
 from training.judging.fixed_blur import Array, convolve, motion_kernel, trajectory
 from unblur.blur import Blur, Kind, excess_widths, find_blur, find_contours
-from unblur.formats.coding import decode
+from unblur.formats.any_format import decode
 from unblur.score import measure_sharpness, read_luma
 
 LENGTHS = ((4, 7), (7, 12), (12, 22), (22, 40))

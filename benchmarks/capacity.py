@@ -71,7 +71,7 @@ def measure() -> None:
     import torch
     from PIL import Image
 
-    from unblur.formats import coding
+    from unblur.formats import any_format
     from unblur.network.bands import LineBuffers
     from unblur.network.config import SRNConfig
     from unblur.network.deblurrer import Deblurrer
@@ -100,11 +100,11 @@ def measure() -> None:
     coarse.resize((4000, 3000), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
     deblurrer = Deblurrer(Nothing(), Engine(device="cpu"), precision=torch.float32)
     start = time.process_time()
-    photo = coding.decode(buffer.getvalue())
+    photo = any_format.decode(buffer.getvalue())
     decoded = time.process_time()
     pixels = deblurrer(photo.pixels)
     tiled = time.process_time()
-    coding.encode(photo, pixels)
+    any_format.encode(photo, pixels)
     coded = decoded - start + time.process_time() - tiled
     print(f"coding {coded / 12:.3f}, tiling {(tiled - decoded) / 12:.3f} seconds per megapixel")
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unblur.formats import coding
+from unblur.formats import any_format
 
 T = TypeVar("T")
 
@@ -59,9 +59,9 @@ def main() -> None:
     options = parser.parse_args()
     for subsampling in SAMPLINGS:
         data = make_photo(options.photo, options.quality, subsampling)
-        photo, decoding = fastest(partial(coding.decode, data), options.rounds)
+        photo, decoding = fastest(partial(any_format.decode, data), options.rounds)
         pixels = sharper(photo.pixels)
-        encoded, encoding = fastest(partial(coding.encode, photo, pixels), options.rounds)
+        encoded, encoding = fastest(partial(any_format.encode, photo, pixels), options.rounds)
         size = len(encoded.data) / 1e6
         print(f"{subsampling}: decode {decoding:.3f} s, encode {encoding:.3f} s, {size:.2f} MB")
 

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 import unblur.models.loading  # imports PyTorch once for all children
-import unblur.run.local  # noqa: F401
+import unblur.run.local_runner  # noqa: F401
 from unblur import cli
 from unblur.models.weights import save_network
 from unblur.network.config import SRNConfig

@@ -26,7 +26,7 @@ from PIL import Image
 
 from training.data import FIRST_HELD_OUT, named_photos, photo_paths, read_pairs, read_pixels
 from training.judging.fixed_blur import Array, convolve, motion_kernel, trajectory
-from unblur.formats.coding import decode, decode_reduced
+from unblur.formats.any_format import decode, decode_reduced
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.models.weights import load_network
 from unblur.network.deblurrer import Deblurrer

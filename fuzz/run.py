@@ -25,7 +25,7 @@ TESTS = HERE.parent / "tests"
 
 with atheris.instrument_imports(include=["unblur"]):
     from unblur.errors import PhotoError, WeightsError
-    from unblur.formats import coding, jpeg, png
+    from unblur.formats import any_format, jpeg, png
     from unblur.formats.metadata import Metadata, find_thumbnail
     from unblur.formats.photo import PNG, TIFF
     from unblur.formats.tiff_writer import write_tiff
@@ -70,15 +70,15 @@ def check_splice(container: ModuleType, data: bytes, coded: bytes) -> None:
 def check_codec(data: bytes) -> None:
     """Any bytes are a photo that can be written back and shown, or raise ``PhotoError``."""
     try:
-        photo = coding.decode(data, MAX_PIXELS)
-        result = coding.encode(photo, photo.pixels)
+        photo = any_format.decode(data, MAX_PIXELS)
+        result = any_format.encode(photo, photo.pixels)
     except PhotoError:
         return
-    assert coding.decode(result.data).pixels.shape == photo.pixels.shape
+    assert any_format.decode(result.data).pixels.shape == photo.pixels.shape
     make_views(photo, photo.pixels)
     with contextlib.suppress(PhotoError):
-        coding.encode(photo, photo.pixels, strip_metadata=True)
-        coding.encode(photo, photo.pixels, form=PNG if photo.format is TIFF else TIFF)
+        any_format.encode(photo, photo.pixels, strip_metadata=True)
+        any_format.encode(photo, photo.pixels, form=PNG if photo.format is TIFF else TIFF)
 
 
 def fuzz_jpeg(data: bytes) -> None:
@@ -129,7 +129,7 @@ def fuzz_exif(data: bytes) -> None:
     metadata = Metadata(exif=data, xmp=data)
     assert len(metadata.upright().exif) == len(data)
     result = write_tiff(test_thumbnail.NEW, None, metadata)
-    assert coding.decode(result).pixels.shape == test_thumbnail.NEW.shape
+    assert any_format.decode(result).pixels.shape == test_thumbnail.NEW.shape
 
 
 def fuzz_thumbnail(data: bytes) -> None:

@@ -97,13 +97,13 @@ def make_jpeg(height=48, width=64, channels=3, **options):
 def check_recoding(data, max_pixels=1_000_000):
     """Any bytes are refused, or a photo that is coded again with its size; return both if so."""
     from unblur.errors import PhotoError
-    from unblur.formats import coding
+    from unblur.formats import any_format
 
     try:
-        photo = coding.decode(data, max_pixels)
+        photo = any_format.decode(data, max_pixels)
     except PhotoError:
         return None
-    again = coding.decode(coding.encode(photo, photo.pixels).data)
+    again = any_format.decode(any_format.encode(photo, photo.pixels).data)
     assert again.pixels.shape == photo.pixels.shape
     return photo, again
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import unblur
 from unblur import api
-from unblur.formats import coding
+from unblur.formats import any_format
 from unblur.models.weights import open_model
 
 DOCS = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
@@ -278,7 +278,7 @@ def test_every_kind_of_photo_has_the_same_score(tmp_path):
     data = encode_image(Image.fromarray(make_pixels(200, 300)), "PNG")
     path = tmp_path / "photo.png"
     path.write_bytes(data)
-    pixels = coding.decode(data).pixels
+    pixels = any_format.decode(data).pixels
     photos = (path, str(path), data, pixels, Image.fromarray(pixels))
     assert len({unblur.blur_score(photo) for photo in photos}) == 1
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unblur.errors import PhotoError
-from unblur.formats import avif, bmff, coding, pixels
+from unblur.formats import any_format, avif, bmff, pixels
 from unblur.formats.bmff_boxes import make_box
 from unblur.formats.bmff_items import MIRROR, ROTATION, Property, Reference, as_stored
 from unblur.formats.photo import AVIF, PNG
@@ -36,8 +36,8 @@ def make_avif(channels=3, size=(64, 63), **options):
 
 def recode(data, change=0):
     """The file with every pixel a little different, and its notes."""
-    photo = coding.decode(data)
-    return coding.encode(photo, photo.pixels ^ np.uint8(change))
+    photo = any_format.decode(data)
+    return any_format.encode(photo, photo.pixels ^ np.uint8(change))
 
 
 def test_metadata_and_alpha_stay_byte_for_byte():
@@ -62,8 +62,8 @@ def test_rotation_and_profile_stay(orientation):
 @pytest.mark.parametrize("subsampling", ["4:0:0", "4:2:0", "4:2:2", "4:4:4"])
 def test_chroma_sampling_and_size_stay(subsampling):
     original = make_avif(1 if subsampling == "4:0:0" else 3, subsampling=subsampling)
-    photo = coding.decode(original)
-    again = coding.decode(coding.encode(photo, photo.pixels).data)
+    photo = any_format.decode(original)
+    again = any_format.decode(any_format.encode(photo, photo.pixels).data)
     assert photo.coding["subsampling"] == again.coding["subsampling"] == subsampling
     assert photo.pixels.shape == again.pixels.shape == (64, 63, 1 if "0:0" in subsampling else 3)
     assert np.abs(photo.pixels.astype(int) - again.pixels).mean() < 6
@@ -71,9 +71,9 @@ def test_chroma_sampling_and_size_stay(subsampling):
 
 @pytest.mark.parametrize("value_range", ["full", "limited"])
 def test_brightness_stays_in_either_range(value_range):
-    photo = coding.decode(make_avif(range=value_range, quality=90))
-    result = coding.encode(photo, photo.pixels).data
-    assert abs(coding.decode(result).pixels.mean() - photo.pixels.mean()) < 0.5
+    photo = any_format.decode(make_avif(range=value_range, quality=90))
+    result = any_format.encode(photo, photo.pixels).data
+    assert abs(any_format.decode(result).pixels.mean() - photo.pixels.mean()) < 0.5
     assert bmff.read(result).primary.color.full_range == (value_range == "full")
 
 
@@ -87,9 +87,9 @@ def test_colours_of_the_original_are_not_told_anew():
 
 def test_other_programs_see_the_new_pixels_and_the_old_metadata(tmp_path):
     original = make_avif(4, exif=make_exif(), quality=95)
-    photo = coding.decode(original)
+    photo = any_format.decode(original)
     path = tmp_path / "photo.avif"
-    path.write_bytes(coding.encode(photo, 255 - photo.pixels).data)
+    path.write_bytes(any_format.encode(photo, 255 - photo.pixels).data)
     with Image.open(path) as image:
         pixels = np.asarray(image).astype(int)
         assert image.info["exif"] == Image.open(io.BytesIO(original)).info["exif"]
@@ -159,8 +159,8 @@ def test_a_photo_with_a_gain_map_is_read_in_any_arrangement(base, grouped, auxil
     assert after.meta == before.meta
     assert after.before == before.before
     assert any(item.type == b"tmap" for item in after.items.values())
-    photo = coding.decode(result)
-    stripped = coding.encode(photo, photo.pixels, strip_metadata=True).data
+    photo = any_format.decode(result)
+    stripped = any_format.encode(photo, photo.pixels, strip_metadata=True).data
     for data in (original, result, stripped):
         Image.open(io.BytesIO(data)).load()
 
@@ -180,8 +180,8 @@ def test_a_copy_without_a_gain_map_does_not_announce_one():
 
 
 def test_a_stripped_photo_without_its_gain_map_is_read_by_other_programs():
-    photo = coding.decode(with_gain_map())
-    stripped = coding.encode(photo, photo.pixels, strip_metadata=True).data
+    photo = any_format.decode(with_gain_map())
+    stripped = any_format.encode(photo, photo.pixels, strip_metadata=True).data
     assert b"tmap" not in stripped
     Image.open(io.BytesIO(stripped)).load()
 
@@ -200,17 +200,17 @@ def coded(monkeypatch):
 
 
 def test_nothing_is_coded_to_find_a_quality_that_is_not_needed(coded):
-    photo = coding.decode(make_avif())
-    coding.decode_reduced(make_avif())
-    coding.encode(photo, photo.pixels, form=PNG)
+    photo = any_format.decode(make_avif())
+    any_format.decode_reduced(make_avif())
+    any_format.encode(photo, photo.pixels, form=PNG)
     assert coded == []
-    coding.encode(photo, photo.pixels, quality=70)
+    any_format.encode(photo, photo.pixels, quality=70)
     assert coded == [70]
 
 
 def test_the_originals_quality_is_found_when_it_is_coded_again(coded):
-    photo = coding.decode(make_avif(quality=60))
-    coding.encode(photo, photo.pixels)
+    photo = any_format.decode(make_avif(quality=60))
+    any_format.encode(photo, photo.pixels)
     assert 2 < len(coded) <= 5
     assert coded[-1] in coded[:-1]
 
@@ -231,23 +231,23 @@ def make_animation(count=2, channels=3, told=None):
 @pytest.mark.parametrize("told", [None, 0, 3])
 def test_an_animation_is_refused(channels, told):
     with pytest.raises(PhotoError, match="animations"):
-        coding.decode(make_animation(2, channels, told))
+        any_format.decode(make_animation(2, channels, told))
 
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_an_animation_of_one_frame_becomes_a_still_photo(channels):
     original = make_animation(2, channels, told=1)
-    photo = coding.decode(original)
+    photo = any_format.decode(original)
     first = Image.open(io.BytesIO(make_animation(2, channels))).convert("RGB")
     assert np.abs(photo.pixels.astype(int) - np.asarray(first)).mean() < 1
-    encoded = coding.encode(photo, 255 - photo.pixels)
+    encoded = any_format.encode(photo, 255 - photo.pixels)
     assert photo.notes == (ONE_FRAME,)
     assert not {b"avis", b"moov"} & set(re.findall(b"avis|moov", encoded.data))
     with Image.open(io.BytesIO(encoded.data)) as image:
         assert getattr(image, "n_frames", 1) == 1
         shown = np.asarray(image.convert("RGB")).astype(int)
     assert np.abs(shown - (255 - photo.pixels)).mean() < 8
-    assert AVIF in (photo.format, coding.decode(encoded.data).format)
+    assert AVIF in (photo.format, any_format.decode(encoded.data).format)
 
 
 def test_a_frame_that_is_not_the_photo_is_no_still_photo():
@@ -256,37 +256,37 @@ def test_a_frame_that_is_not_the_photo_is_no_still_photo():
     offset = int.from_bytes(original[at : at + 4], "big") + 1
     original[at : at + 4] = offset.to_bytes(4, "big")
     with pytest.raises(PhotoError, match="animations"):
-        coding.decode(bytes(original))
+        any_format.decode(bytes(original))
 
 
 def test_a_track_without_items_is_an_animation():
     original = make_animation().replace(b"meta", b"free", 1)
     with pytest.raises(PhotoError, match="animations"):
-        coding.decode(original)
+        any_format.decode(original)
 
 
 def test_a_copy_for_a_library_announces_no_track():
     original = make_avif().replace(b"avifmif1", b"avismif1")
     assert b"avis" not in bmff.write(as_stored(bmff.read(original)))
-    assert coding.decode(original).pixels.shape == (64, 63, 3)
+    assert any_format.decode(original).pixels.shape == (64, 63, 3)
 
 
 def test_a_pillow_without_avif_is_told(monkeypatch):
     original = make_avif()
     monkeypatch.setattr("PIL.features.check", lambda feature: False)
     with pytest.raises(PhotoError, match="libavif"):
-        coding.decode(original)
+        any_format.decode(original)
 
 
 def test_an_avif_of_a_general_brand_is_known():
     general = make_avif().replace(b"ftypavif", b"ftypmif1")
-    assert coding.decode(general).format is AVIF
+    assert any_format.decode(general).format is AVIF
 
 
 @pytest.mark.parametrize("keep", [12, 40, 200, -2])
 def test_a_file_that_is_cut_off_is_refused(keep):
     with pytest.raises(PhotoError):
-        coding.decode(make_avif()[:keep])
+        any_format.decode(make_avif()[:keep])
 
 
 SAMPLE = make_avif(size=(16, 16))

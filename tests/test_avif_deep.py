@@ -11,7 +11,7 @@ from conftest import check_only_the_picture_changed, make_exif, make_pixels
 from test_avif import make_avif, make_grid, recode
 
 from unblur.errors import PhotoError
-from unblur.formats import bmff, coding
+from unblur.formats import any_format, bmff
 from unblur.formats.bmff_boxes import make_box
 from unblur.formats.bmff_items import MIRROR, ROTATION, Property, splice
 from unblur.formats.photo import CONVERSIONS
@@ -56,9 +56,9 @@ def depths(data):
 @pytest.mark.parametrize("subsampling", ["400", "420", "422", "444"])
 def test_depth_and_chroma_sampling_stay(depth, subsampling):
     original = make_deep(depth, subsampling=subsampling, quality=90)
-    photo = coding.decode(original)
-    result = coding.encode(photo, photo.pixels).data
-    again = coding.decode(result)
+    photo = any_format.decode(original)
+    result = any_format.encode(photo, photo.pixels).data
+    again = any_format.decode(result)
     assert photo.pixels.dtype == again.pixels.dtype == np.uint16
     assert photo.pixels.shape == again.pixels.shape == (64, 63, 1 if subsampling == "400" else 3)
     assert depths(original) == depths(result)
@@ -69,8 +69,8 @@ def test_depth_and_chroma_sampling_stay(depth, subsampling):
 
 @pytest.mark.parametrize("subsampling", ["400", "420", "422"])
 def test_a_photo_of_the_finest_quality_keeps_its_sampling(subsampling):
-    photo = coding.decode(make_deep(subsampling=subsampling))
-    result = coding.encode(photo, photo.pixels, quality=100).data
+    photo = any_format.decode(make_deep(subsampling=subsampling))
+    result = any_format.encode(photo, photo.pixels, quality=100).data
     assert depths(result) == depths(photo.container)
 
 
@@ -91,8 +91,8 @@ def test_alpha_metadata_and_rotation_stay_byte_for_byte():
 
 
 def recode_deep(data, change=1 << 8):
-    photo = coding.decode(data)
-    return coding.encode(photo, photo.pixels ^ np.uint16(change)).data
+    photo = any_format.decode(data)
+    return any_format.encode(photo, photo.pixels ^ np.uint16(change)).data
 
 
 @pytest.mark.parametrize("subsampling", ["400", "420", "444"])
@@ -101,11 +101,11 @@ def recode_deep(data, change=1 << 8):
 def test_hdr_colours_stay_in_any_matrix_and_range(matrix, full_range, subsampling):
     color = (0, 9, 0, 16, 0, matrix, full_range)  # primaries of BT.2020, transfer of PQ
     original = make_deep(color=color, quality=95, subsampling=subsampling)
-    photo = coding.decode(original)
-    result = coding.encode(photo, photo.pixels).data
+    photo = any_format.decode(original)
+    result = any_format.encode(photo, photo.pixels).data
     told = bmff.read(result).primary.color
     assert (told.primaries, told.transfer) == (9, 16)
-    difference = np.abs(coding.decode(result).pixels.astype(int) - photo.pixels)
+    difference = np.abs(any_format.decode(result).pixels.astype(int) - photo.pixels)
     assert difference.mean() < 3 * 257
 
 
@@ -115,20 +115,20 @@ def test_a_file_keeps_about_its_size(quality):
     coded = imagecodecs.avif_encode(
         rounded(noisy, 10), quality, speed=6, bitspersample=10, pixelformat="yuv420"
     )
-    photo = coding.decode(coded)
-    assert len(coding.encode(photo, photo.pixels).data) == pytest.approx(len(coded), rel=0.25)
+    photo = any_format.decode(coded)
+    assert len(any_format.encode(photo, photo.pixels).data) == pytest.approx(len(coded), rel=0.25)
 
 
 def test_a_grid_of_deep_tiles_becomes_one_image():
-    photo = coding.decode(make_grid(code_deep(size=(64, 64))))
+    photo = any_format.decode(make_grid(code_deep(size=(64, 64))))
     assert photo.pixels.shape == (64, 128, 3)
-    after = bmff.read(coding.encode(photo, photo.pixels).data)
+    after = bmff.read(any_format.encode(photo, photo.pixels).data)
     assert [item.type for item in after.items.values()] == [b"av01"]
 
 
 def test_a_deep_photo_is_converted_to_16_bits():
-    photo = coding.decode(make_deep())
-    result = coding.decode(coding.encode(photo, photo.pixels, form=CONVERSIONS["png"]).data)
+    photo = any_format.decode(make_deep())
+    result = any_format.decode(any_format.encode(photo, photo.pixels, form=CONVERSIONS["png"]).data)
     assert np.array_equal(photo.pixels, result.pixels)
 
 
@@ -148,7 +148,7 @@ def test_a_header_that_tells_another_depth_is_refused():
     deep = bytearray(original)
     deep[original.index(b"av1C") + 6] |= 0x40
     with pytest.raises(PhotoError, match="damaged"):
-        coding.decode(bytes(deep))
+        any_format.decode(bytes(deep))
 
 
 @pytest.mark.parametrize("depth", [10, 12])
@@ -156,13 +156,13 @@ def test_without_the_extra_it_is_named(depth, monkeypatch):
     original = make_deep(depth)
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(PhotoError, match=rf"{depth}-bit AVIF .*unblur\[deep\]"):
-        coding.decode(original)
+        any_format.decode(original)
 
 
 @pytest.mark.parametrize("keep", [200, -2])
 def test_a_file_that_is_cut_off_is_refused(keep):
     with pytest.raises(PhotoError):
-        coding.decode(make_deep()[:keep])
+        any_format.decode(make_deep()[:keep])
 
 
 def test_photos_of_8_bits_do_not_need_the_extra(monkeypatch):

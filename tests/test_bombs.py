@@ -21,9 +21,9 @@ from PIL import Image
 from test_thumbnail import refreshed
 
 from unblur.errors import ExcessError, PhotoError
-from unblur.formats import coding, jpeg_markers, jpeg_pictures
+from unblur.formats import any_format, jpeg_markers, jpeg_pictures
 from unblur.formats.bmff_items import Reference, refuse_costly
-from unblur.formats.old_pictures import Redraw
+from unblur.formats.embedded_pictures import Redraw
 from unblur.formats.pixels import reduced
 from unblur.limits import limited, refuse_excess
 from unblur.pictures.change import measure_change
@@ -49,12 +49,12 @@ def test_no_container_takes_longer_than_its_size_is_worth(container):
     for name, data in make_bombs(container, 250_000).items():
         photo = None
         with quickly(name), contextlib.suppress(PhotoError):
-            photo = coding.decode(data, 10_000_000)
+            photo = any_format.decode(data, 10_000_000)
         if photo:
             with quickly(name), contextlib.suppress(PhotoError):
-                coding.encode(photo, photo.pixels)
+                any_format.encode(photo, photo.pixels)
             with quickly(name, 2.5):  # a profile of 64 MB may be unpacked, and packed again
-                coding.encode(photo, photo.pixels, strip_metadata=True)
+                any_format.encode(photo, photo.pixels, strip_metadata=True)
                 make_views(photo, photo.pixels)
 
 
@@ -63,19 +63,19 @@ def test_no_container_takes_longer_than_its_size_is_worth(container):
 def test_a_megabyte_of_an_erased_card_takes_no_second(place, block):
     data = place(repeated(block, 1_000_000))
     with quickly("decode"), contextlib.suppress(PhotoError):
-        photo = coding.decode(data)
-        coding.encode(photo, photo.pixels)
+        photo = any_format.decode(data)
+        any_format.encode(photo, photo.pixels)
     with quickly("score"), contextlib.suppress(PhotoError):
-        coding.decode_reduced(data)
+        any_format.decode_reduced(data)
     with quickly("thumbnail"):
         refreshed(jpeg_markers.first_exif(data), make_pixels(48, 64))
 
 
 def test_an_erased_block_changes_no_pixel():
-    whole = coding.decode(before_segments(b"")).pixels
+    whole = any_format.decode(before_segments(b"")).pixels
     for place in JPEG_PLACES:
         with contextlib.suppress(PhotoError):  # where the end is missing, or data that was
-            found = coding.decode(place(b"\xff" * 70_000)).pixels
+            found = any_format.decode(place(b"\xff" * 70_000)).pixels
             assert place.__name__ == "in_the_scan" or np.array_equal(found, whole)
 
 
@@ -101,12 +101,12 @@ def test_a_file_of_far_too_many_parts_is_refused_with_what_to_do(name, size, par
         pytest.importorskip("imagecodecs")
     container = name.replace(",", "").split()[0]
     with pytest.raises(PhotoError, match=f"more than [0-9,]+ {parts}.*image editor") as caught:
-        coding.decode(make_bombs(container, size)[name])
+        any_format.decode(make_bombs(container, size)[name])
     assert "\n" not in str(caught.value)
 
 
 def test_a_jpeg_has_as_many_scans_as_an_encoder_writes():
-    photo = coding.decode(make_jpeg_of_scans(500, side=64))
+    photo = any_format.decode(make_jpeg_of_scans(500, side=64))
     assert photo.coding["progressive"]
 
 
@@ -165,9 +165,9 @@ def test_a_thin_photo_is_coded_and_scored_like_any_other(shape, form):
     pixels = make_pixels(*shape)
     data = encode_image(Image.fromarray(pixels), form)
     with quickly("thin photo", 2):
-        photo = coding.decode(data)
-        again = coding.decode(coding.encode(photo, photo.pixels // 2).data)
-        coding.decode_reduced(data)
+        photo = any_format.decode(data)
+        again = any_format.decode(any_format.encode(photo, photo.pixels // 2).data)
+        any_format.decode_reduced(data)
     assert np.array_equal(again.pixels, pixels // 2)
 
 

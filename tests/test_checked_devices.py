@@ -14,8 +14,8 @@ from fakes import PLAYED
 from unblur import config, doctor
 from unblur.cli import main
 from unblur.errors import DeviceError
-from unblur.models import verdicts
-from unblur.models.verdicts import VerdictFile
+from unblur.models import self_test_cache
+from unblur.models.self_test_cache import SelfTestCache
 from unblur.network import checked_devices, device_kinds
 from unblur.network.checked_devices import CheckedDevices, key_of
 from unblur.network.config import SRNConfig
@@ -62,7 +62,7 @@ def start(name="other", network=None):
     said = []
     network = network or fakes.Identity()
     devices = CheckedDevices(
-        network, name, "auto", VerdictFile(), warn=said.append, tell=said.append
+        network, name, "auto", SelfTestCache(), warn=said.append, tell=said.append
     )
     kind = devices.first()
     precision = devices.precision(kind)
@@ -81,7 +81,7 @@ def test_a_run_says_before_its_first_photo_that_it_tests_the_device(tests, file)
     told = []
     for _ in range(2):
         CheckedDevices(
-            fakes.Identity(), "other", "auto", VerdictFile(), warn=told.append, tell=told.append
+            fakes.Identity(), "other", "auto", SelfTestCache(), warn=told.append, tell=told.append
         ).first()
     assert told == ["testing other, before it is first used"]
 
@@ -111,7 +111,7 @@ def test_a_full_device_is_not_remembered_and_tested_again_for_the_next_photo(tes
     said = []
     tests += [MemoryError(), MemoryError(), RIGHT]
     devices = CheckedDevices(
-        fakes.Identity(), "other", "auto", VerdictFile(), warn=said.append, tell=said.append
+        fakes.Identity(), "other", "auto", SelfTestCache(), warn=said.append, tell=said.append
     )
     assert [devices.first().name for _ in range(4)] == ["cpu", "cpu", "other", "other"]
     test, full = "testing other, before it is first used", "out of memory on other"
@@ -201,15 +201,17 @@ def test_a_folder_that_cannot_be_written_costs_only_the_memory(tests, file):
 
 def test_a_user_without_a_home_folder_gets_no_file(tests, monkeypatch):
     tests += [RIGHT, RIGHT]
-    monkeypatch.setattr(verdicts, "verdicts_file", lambda: config.NO_HOME / "self-tests.json")
+    monkeypatch.setattr(
+        self_test_cache, "verdicts_file", lambda: config.NO_HOME / "self-tests.json"
+    )
     assert start()[0] == start()[0] == "other"
 
 
 def test_old_verdicts_are_forgotten(file, monkeypatch):
-    monkeypatch.setattr(verdicts, "MOST_VERDICTS", 3)
+    monkeypatch.setattr(self_test_cache, "MOST_RESULTS", 3)
     for number in range(5):
-        VerdictFile().put(f"device {number}", RIGHT)
-    known = [VerdictFile().get(f"device {number}") for number in range(5)]
+        SelfTestCache().put(f"device {number}", RIGHT)
+    known = [SelfTestCache().get(f"device {number}") for number in range(5)]
     assert known == [None, None, RIGHT, RIGHT, RIGHT]
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from unblur.cli import deblur
 from unblur.errors import PhotoError
-from unblur.formats import coding
+from unblur.formats import any_format
 from unblur.formats.pixels import turned
 from unblur.pictures.change import measure_change
 from unblur.pictures.compare import (
@@ -51,7 +51,7 @@ def pair_of(height, width, orientation=1, square=None):
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = Image.fromarray(make_pixels(height, width) // 2)
-    photo = coding.decode(encode_image(image, "PNG", exif=exif))
+    photo = any_format.decode(encode_image(image, "PNG", exif=exif))
     after = photo.pixels.copy()
     if square:
         after[square][::2, ::2] += 100
@@ -245,7 +245,7 @@ def test_standard_input_to_a_file_can_be_compared(tmp_path, unblur):
 def test_a_photo_is_compared_while_its_result_is_encoded(jpeg, unblur, monkeypatch):
     from unblur.pictures import compare
 
-    encode, draw = coding.encode, compare.code_comparison
+    encode, draw = any_format.encode, compare.code_comparison
     is_encoding, is_drawn = threading.Event(), threading.Event()
 
     def encode_late(*args, **options):
@@ -258,7 +258,7 @@ def test_a_photo_is_compared_while_its_result_is_encoded(jpeg, unblur, monkeypat
         is_drawn.set()
         return draw(pair)
 
-    monkeypatch.setattr(coding, "encode", encode_late)
+    monkeypatch.setattr(any_format, "encode", encode_late)
     monkeypatch.setattr(compare, "code_comparison", draw_meanwhile)
     assert unblur(jpeg, "--compare").code == 0
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import SHARED
 
 from unblur.errors import PhotoError
-from unblur.formats import coding
+from unblur.formats import any_format
 from unblur.formats.photo import HEADER_BYTES, identify
 
 CORPUS = SHARED / "corpus"
@@ -77,13 +77,13 @@ MANIFEST = [pytest.param(row, id=row["name"]) for row in read_manifest()]
 def test_a_real_file_keeps_its_metadata_or_is_refused_as_expected(row, tmp_path):
     data, expected = read_row(row), row["expected"]
     try:
-        photo = coding.decode(data)
+        photo = any_format.decode(data)
     except PhotoError as error:
         check_refusal(expected, identify(data[:HEADER_BYTES]), str(error))
         return
     assert "processed" in expected or "new 16-bit TIFF" in expected
-    encoded = coding.encode(photo, photo.pixels)
-    assert coding.decode(encoded.data).pixels.shape == photo.pixels.shape
+    encoded = any_format.encode(photo, photo.pixels)
+    assert any_format.decode(encoded.data).pixels.shape == photo.pixels.shape
     if shutil.which("exiftool") is None:
         pytest.skip("exiftool, which compares metadata, is not there")
     result = tmp_path / "result"
@@ -97,8 +97,8 @@ def test_a_real_file_keeps_its_metadata_or_is_refused_as_expected(row, tmp_path)
 @pytest.mark.shared
 @pytest.mark.parametrize("row", [p for p in MANIFEST if p.id.startswith("cam_")])
 def test_coding_a_camera_photo_again_loses_next_to_nothing(row):
-    photo = coding.decode(read_row(row))
-    again = coding.decode(coding.encode(photo, photo.pixels).data)
+    photo = any_format.decode(read_row(row))
+    again = any_format.decode(any_format.encode(photo, photo.pixels).data)
     loss = np.abs(photo.pixels.astype(np.int16) - again.pixels).mean()
     assert loss < GENERATION_LOSS
 

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from unblur.cli import main
-from unblur.desktop import action, installing, notices
+from unblur.desktop import action, installing, notifications
 from unblur.desktop.installing import ABSENT, CHANGED, FOREIGN, INSTALLED
 from unblur.desktop.managers import MANAGERS, managers_of
 from unblur.desktop.mark import Mark, read_mark
@@ -439,7 +439,7 @@ def notifiers(programs, tmp_path, monkeypatch):
 def test_a_notification_takes_names_neither_as_markup_nor_as_escapes(notifiers, tmp_path):
     notifiers("notify-send")
     notifiers("zenity")
-    assert notices.show(summary("<b> & a\\nb.jpg"))
+    assert notifications.show(summary("<b> & a\\nb.jpg"))
     assert called(tmp_path)[-2:] == ["unblur: 1 done", "&lt;b&gt; &amp; a\\\\nb.jpg"]
     assert called(tmp_path)[:2] == ["notify-send", "--urgency=normal"]
 
@@ -449,7 +449,7 @@ def test_a_notification_takes_names_neither_as_markup_nor_as_escapes(notifiers, 
 def test_where_no_notification_is_shown_a_window_is(notifiers, tmp_path, window):
     notifiers("notify-send", code=1)
     notifiers(window, code=1)  # closed without a button
-    assert notices.show(summary("<b>.jpg", code=1))
+    assert notifications.show(summary("<b>.jpg", code=1))
     assert window in called(tmp_path)
     assert "<b>.jpg" in called(tmp_path)[-1].replace("&lt;", "<").replace("&gt;", ">")
 
@@ -460,7 +460,7 @@ def test_without_a_display_there_is_no_window(notifiers, monkeypatch):
     monkeypatch.delenv("DISPLAY")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     notifiers("zenity", code=1)
-    assert not notices.show(summary("a.jpg"))
+    assert not notifications.show(summary("a.jpg"))
 
 
 @pytest.mark.posix

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import psutil
 import pytest
@@ -65,6 +66,23 @@ def test_the_user_may_choose_the_threads():
         assert torch.get_num_threads() == 3
         use_threads()
         assert 1 <= torch.get_num_threads() <= 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_torch_gets_one_thread_if_the_system_starts_too_few(monkeypatch):
+    before, start, left = torch.get_num_threads(), threading.Thread.start, [5]
+
+    def start_one(thread):
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    try:
+        use_threads(3)
+        assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
 

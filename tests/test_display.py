@@ -8,7 +8,7 @@ import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image, ImageCms, ImageOps
 
-from unblur.formats import bmff, coding
+from unblur.formats import any_format, bmff
 from unblur.formats.bmff_boxes import make_box
 from unblur.formats.bmff_items import ROTATION, Property
 from unblur.formats.photo import JPEG, PNG, Photo
@@ -16,7 +16,7 @@ from unblur.pictures.display import Area, make_views
 
 
 def view_of(data):
-    photo = coding.decode(data)
+    photo = any_format.decode(data)
     return make_views(photo, photo.pixels)[0]
 
 
@@ -43,7 +43,7 @@ def test_every_orientation_is_shown_upright(orientation):
 
 
 def test_nothing_is_copied_to_turn_a_photo():
-    photo = coding.decode(with_orientation(make_pixels(40, 64), 6))
+    photo = any_format.decode(with_orientation(make_pixels(40, 64), 6))
     before, after = make_views(photo, photo.pixels.copy())
     assert np.shares_memory(before.pixels, photo.pixels)
     assert before.pixels.shape == after.pixels.shape == (64, 40, 3)

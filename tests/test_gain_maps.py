@@ -14,7 +14,7 @@ from test_avif import make_avif, make_grid, with_gain_map
 
 from unblur import api
 from unblur.errors import DeviceError, PhotoError
-from unblur.formats import bmff, coding, jpeg_markers
+from unblur.formats import any_format, bmff, jpeg_markers
 from unblur.formats.bmff_gain_maps import gain_map_keys
 from unblur.formats.companions import with_new_companions
 from unblur.formats.jpeg_gain_maps import _find_places
@@ -61,8 +61,8 @@ def deblur_darker(pixels):
 
 def deblurred(data):
     """The result of deblurring a file, with its gain maps."""
-    photo = with_new_companions(coding.decode(data), False, deblur_darker)
-    return coding.encode(photo, deblur_darker(photo.pixels))
+    photo = with_new_companions(any_format.decode(data), False, deblur_darker)
+    return any_format.encode(photo, deblur_darker(photo.pixels))
 
 
 def gain_map_of(data):
@@ -85,8 +85,8 @@ def test_the_gain_map_of_a_jpeg_is_deblurred_in_its_place(channels, listed, gap)
     assert len(encoded.data) - encoded.data.index(GAIN_XMP) == len(original) - original.index(
         GAIN_XMP
     )
-    new = coding.decode(gain_map_of(encoded.data)).pixels
-    assert near(new, coding.decode(old).pixels // 2)
+    new = any_format.decode(gain_map_of(encoded.data)).pixels
+    assert near(new, any_format.decode(old).pixels // 2)
     assert STALE not in encoded.notes
 
 
@@ -95,19 +95,21 @@ def test_other_programs_find_the_new_gain_map():
     with Image.open(io.BytesIO(deblurred(original).data)) as image:
         assert image.format == "MPO"
         image.seek(1)
-        assert near(np.asarray(image), coding.decode(make_map()).pixels[..., 0] // 2)
+        assert near(np.asarray(image), any_format.decode(make_map()).pixels[..., 0] // 2)
 
 
 def test_a_sharper_map_is_coded_coarser_until_it_fits():
     original = ultra_hdr(make_map(size=(64, 64)))
     noise = np.random.default_rng(0)
     photo = with_new_companions(
-        coding.decode(original),
+        any_format.decode(original),
         False,
         lambda pixels: (pixels ^ noise.integers(0, 32, pixels.shape)).astype(np.uint8),
     )
-    result = coding.encode(photo, photo.pixels)
-    assert len(result.data) == len(coding.encode(coding.decode(original), photo.pixels).data)
+    result = any_format.encode(photo, photo.pixels)
+    assert len(result.data) == len(
+        any_format.encode(any_format.decode(original), photo.pixels).data
+    )
     assert STALE not in result.notes
 
 
@@ -115,9 +117,9 @@ def test_a_map_that_does_not_fit_stays_and_is_named():
     uniform = encode_image(Image.fromarray(np.zeros((64, 64), np.uint8)), "JPEG", quality=95)
     small = uniform[:2] + make_segment(APP1, GAIN_XMP) + uniform[2:]
     photo = with_new_companions(
-        coding.decode(ultra_hdr(small)), False, lambda pixels: make_pixels(*pixels.shape)
+        any_format.decode(ultra_hdr(small)), False, lambda pixels: make_pixels(*pixels.shape)
     )
-    result = coding.encode(photo, photo.pixels)
+    result = any_format.encode(photo, photo.pixels)
     assert gain_map_of(result.data) == small
     assert STALE in result.notes
 
@@ -167,13 +169,13 @@ def failing_for(new, function, error):
 @pytest.mark.parametrize("error", [OSError, KeyError, MemoryError])
 def test_a_gain_map_that_cannot_be_coded_stays_and_the_photo_is_processed(make, error, monkeypatch):
     original = make()
-    photo = with_new_companions(coding.decode(original), False, deblur_darker)
+    photo = with_new_companions(any_format.decode(original), False, deblur_darker)
     module = importlib.import_module(photo.format.module)
     name = "code_pixels" if photo.format is JPEG else "_code"
     new = photo.companions[0].pixels
     monkeypatch.setattr(module, name, failing_for(new, getattr(module, name), error("any")))
-    encoded = coding.encode(photo, 255 - photo.pixels)
-    after = coding.decode(encoded.data)
+    encoded = any_format.encode(photo, 255 - photo.pixels)
+    after = any_format.decode(encoded.data)
     assert near(after.pixels, 255 - photo.pixels)
     assert np.array_equal(find_map(encoded.data), photo.companions[0].photo.pixels)
     assert encoded.notes == (STALE,)
@@ -185,9 +187,9 @@ def test_a_gain_map_that_cannot_be_deblurred_stays_and_the_photo_is_processed(ma
     def fail(pixels):
         raise error("any")
 
-    photo = with_new_companions(coding.decode(make()), False, fail)
-    encoded = coding.encode(photo, deblur_darker(photo.pixels))
-    assert near(coding.decode(encoded.data).pixels, photo.pixels // 2)
+    photo = with_new_companions(any_format.decode(make()), False, fail)
+    encoded = any_format.encode(photo, deblur_darker(photo.pixels))
+    assert near(any_format.decode(encoded.data).pixels, photo.pixels // 2)
     assert np.array_equal(find_map(encoded.data), photo.companions[0].photo.pixels)
     assert encoded.notes == (STALE,)
 
@@ -197,18 +199,18 @@ def test_a_lost_device_is_not_taken_for_the_fault_of_a_gain_map():
         raise DeviceError("lost")
 
     with pytest.raises(DeviceError):
-        with_new_companions(coding.decode(ultra_hdr(make_map())), False, lose)
+        with_new_companions(any_format.decode(ultra_hdr(make_map())), False, lose)
 
 
 def test_a_map_larger_than_its_photo_is_not_decoded():
-    assert coding.decode(ultra_hdr(make_map(size=(80, 97)))).companions == ()
-    assert len(coding.decode(ultra_hdr(make_map(size=(80, 96)))).companions) == 1
+    assert any_format.decode(ultra_hdr(make_map(size=(80, 97)))).companions == ()
+    assert len(any_format.decode(ultra_hdr(make_map(size=(80, 96)))).companions) == 1
 
 
 def test_a_gain_map_is_kept_byte_for_byte_if_nothing_deblurs_it():
     second = make_map()
-    photo = coding.decode(ultra_hdr(second))
-    result = coding.encode(photo, photo.pixels)
+    photo = any_format.decode(ultra_hdr(second))
+    result = any_format.encode(photo, photo.pixels)
     assert result.data.endswith(second)
     assert STALE in result.notes
 
@@ -236,7 +238,7 @@ def test_the_gain_map_of_an_avif_is_deblurred(base, auxiliary, hidden):
 
 def find_map(data):
     """The pixels of the only gain map."""
-    (companion,) = coding.decode(data).companions
+    (companion,) = any_format.decode(data).companions
     return companion.photo.pixels
 
 
@@ -265,11 +267,11 @@ def test_the_command_deblurs_the_gain_map(tmp_path, unblur, brightening_weights)
     path.write_bytes(ultra_hdr(make_map()))
     assert unblur(path, model=brightening_weights).code == 0
     result = (tmp_path / "photo-unblurred.jpg").read_bytes()
-    new = coding.decode(gain_map_of(result)).pixels.astype(int)
-    assert new.mean() > coding.decode(make_map()).pixels.mean() + 1
+    new = any_format.decode(gain_map_of(result)).pixels.astype(int)
+    assert new.mean() > any_format.decode(make_map()).pixels.mean() + 1
 
 
 def test_the_python_interface_deblurs_the_gain_map(brightening_weights):
     result = api.deblur(ultra_hdr(make_map()), model=brightening_weights, device="cpu")
-    new = coding.decode(gain_map_of(result)).pixels.astype(int)
-    assert new.mean() > coding.decode(make_map()).pixels.mean() + 1
+    new = any_format.decode(gain_map_of(result)).pixels.astype(int)
+    assert new.mean() > any_format.decode(make_map()).pixels.mean() + 1

@@ -9,7 +9,7 @@ from conftest import check_only_the_picture_changed, make_exif, make_pixels
 from PIL import Image
 
 from unblur.errors import PhotoError
-from unblur.formats import bmff, coding, heif
+from unblur.formats import any_format, bmff, heif
 from unblur.formats.bmff_items import CROP, ROTATION
 from unblur.formats.photo import HEIF, PNG
 
@@ -28,9 +28,9 @@ def make_heif(mode="RGB", size=(64, 96), **options):
 
 def recode(data, add=0, refresh_thumbnail=True):
     """The file with every pixel brighter."""
-    photo = coding.decode(data)
+    photo = any_format.decode(data)
     pixels = photo.pixels + photo.pixels.dtype.type(add)
-    return coding.encode(photo, pixels, refresh_thumbnail).data
+    return any_format.encode(photo, pixels, refresh_thumbnail).data
 
 
 def upright(data):
@@ -76,9 +76,9 @@ def test_the_meaning_of_colours_stays(matrix, full_range):
 @pytest.mark.parametrize("mode", ["RGB;16", "L;16"])
 def test_deep_photos_keep_their_bits(mode, depth):
     original = make_heif(mode, bit_depth=depth, quality=95)
-    photo = coding.decode(original)
-    result = coding.encode(photo, photo.pixels).data
-    again = coding.decode(result)
+    photo = any_format.decode(original)
+    result = any_format.encode(photo, photo.pixels).data
+    again = any_format.decode(result)
     assert photo.pixels.dtype == again.pixels.dtype == np.uint16
     assert pillow_heif.open_heif(result, convert_hdr_to_8bit=False).info["bit_depth"] == depth
     difference = again.pixels.astype(int) - photo.pixels
@@ -88,9 +88,9 @@ def test_deep_photos_keep_their_bits(mode, depth):
 
 @pytest.mark.parametrize("chroma", ["420", "422", "444"])
 def test_chroma_sampling_stays(chroma):
-    photo = coding.decode(make_heif(chroma=chroma))
-    result = coding.encode(photo, photo.pixels).data
-    assert coding.decode(result).coding["chroma"] == photo.coding["chroma"] == chroma
+    photo = any_format.decode(make_heif(chroma=chroma))
+    result = any_format.encode(photo, photo.pixels).data
+    assert any_format.decode(result).coding["chroma"] == photo.coding["chroma"] == chroma
 
 
 @pytest.mark.parametrize("size", [(65, 97), (20, 33), (64, 97)])
@@ -102,9 +102,13 @@ def test_odd_sizes_stay(size):
 
 
 def test_grey_stays_grey():
-    photo = coding.decode(make_heif("L"))
+    photo = any_format.decode(make_heif("L"))
     assert photo.pixels.shape == (64, 96, 1)
-    assert coding.decode(coding.encode(photo, photo.pixels).data).pixels.shape == (64, 96, 1)
+    assert any_format.decode(any_format.encode(photo, photo.pixels).data).pixels.shape == (
+        64,
+        96,
+        1,
+    )
 
 
 def test_a_grid_stays_a_grid_of_such_tiles():
@@ -126,44 +130,44 @@ def test_nothing_is_coded_to_find_a_quality_that_is_not_needed(monkeypatch):
     monkeypatch.setattr(
         heif, "_code", lambda *inputs, **o: qualities.append(o["quality"]) or code(*inputs, **o)
     )
-    photo = coding.decode(original)
-    coding.decode_reduced(original)
-    coding.encode(photo, photo.pixels, form=PNG)
+    photo = any_format.decode(original)
+    any_format.decode_reduced(original)
+    any_format.encode(photo, photo.pixels, form=PNG)
     assert qualities == []
-    coding.encode(photo, photo.pixels, quality=70)
+    any_format.encode(photo, photo.pixels, quality=70)
     assert qualities == [70]
-    coding.encode(photo, photo.pixels)
+    any_format.encode(photo, photo.pixels)
     assert 2 < len(qualities) - 1 <= 5
 
 
 def test_a_photo_over_the_limit_is_refused():
     with pytest.raises(PhotoError, match="96x64"):
-        coding.decode(make_heif(), max_pixels=1000)
+        any_format.decode(make_heif(), max_pixels=1000)
 
 
 def test_a_photo_of_another_codec_is_refused():
     other = make_heif().replace(b"hvc1", b"jpeg")
     with pytest.raises(PhotoError, match="coded as jpeg"):
-        coding.decode(other)
+        any_format.decode(other)
 
 
 @pytest.mark.parametrize("keep", [12, 40, 300, -2])
 def test_a_file_that_is_cut_off_is_refused(keep):
     with pytest.raises(PhotoError):
-        coding.decode(make_heif()[:keep])
+        any_format.decode(make_heif()[:keep])
 
 
 @pytest.mark.parametrize("brand", [b"heix", b"mif1", b"msf1"])
 def test_a_photo_of_another_brand_is_known(brand):
-    assert coding.decode(make_heif().replace(b"ftypheic", b"ftyp" + brand)).format is HEIF
+    assert any_format.decode(make_heif().replace(b"ftypheic", b"ftyp" + brand)).format is HEIF
 
 
 def test_without_the_extra_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(PhotoError, match=r"unblur\[heif\]"):
-        coding.decode(make_heif())
+        any_format.decode(make_heif())
 
 
 def test_pillow_is_not_told_of_heif():
-    coding.decode(make_heif())
+    any_format.decode(make_heif())
     assert "HEIF" not in Image.OPEN

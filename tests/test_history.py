@@ -23,8 +23,8 @@ from unblur.run import history_tables, steps
 from unblur.run.done import KnownResults
 from unblur.run.hashes import content_of
 from unblur.run.history import History, Record
+from unblur.run.in_place_marks import make_mark, read_mark
 from unblur.run.jobs import Job
-from unblur.run.marks import make_mark, read_mark
 from unblur.storage import attributes
 from unblur.storage.places import Content, FileState
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unblur.errors import PhotoError
-from unblur.formats import coding, jpeg, jpeg_markers
+from unblur.formats import any_format, jpeg, jpeg_markers
 from unblur.run.hashes import content_of
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
@@ -57,12 +57,12 @@ def patch_sampling(photo, *factors):
 
 
 def reencode(data, invert=False):
-    photo = coding.decode(data)
-    return coding.encode(photo, 255 - photo.pixels if invert else photo.pixels)
+    photo = any_format.decode(data)
+    return any_format.encode(photo, 255 - photo.pixels if invert else photo.pixels)
 
 
 def mean_difference(before, after):
-    a, b = (coding.decode(data).pixels.astype(int) for data in (before, after))
+    a, b = (any_format.decode(data).pixels.astype(int) for data in (before, after))
     return np.abs(a - b).mean()
 
 
@@ -129,7 +129,7 @@ def test_sampling_that_cannot_be_written_never_becomes_coarser(factors):
 def test_a_grey_photo_stays_grey():
     photo = make_jpeg(channels=1)
     result = reencode(photo, invert=True).data
-    assert coding.decode(photo).pixels.shape[2] == 1
+    assert any_format.decode(photo).pixels.shape[2] == 1
     assert len(sampling(result)) == 1
     assert tables(result) == tables(photo)
 
@@ -246,7 +246,7 @@ def test_a_malformed_index_never_costs_the_photo(position):
     index = photo.index(b"MPF\0") + 4
     photo[index + position : index + position + 4] = b"\xff\xfe\xfd\xfc"
     result = reencode(bytes(photo)).data
-    assert coding.decode(result).pixels.shape == (48, 64, 3)
+    assert any_format.decode(result).pixels.shape == (48, 64, 3)
     assert result.endswith(photo[jpeg_markers.image_end(bytes(photo)) :])
 
 
@@ -263,12 +263,12 @@ def test_an_index_of_many_tables_takes_no_time():
     fields = struct.pack("<HHII", 0xB002, 7, 65_000, 0) * 5_000
     index = b"MPF\0II*\0\x08\0\0\0" + struct.pack("<H", 5_000) + fields
     photo = insert(make_jpeg(), segment(0xE2, index.ljust(65_100, b"\0")))
-    assert coding.decode(reencode(photo).data).pixels.shape == (48, 64, 3)
+    assert any_format.decode(reencode(photo).data).pixels.shape == (48, 64, 3)
 
 
 def test_photos_in_cmyk_are_refused():
     with pytest.raises(PhotoError, match="CMYK"):
-        coding.decode(encode_image(Image.new("CMYK", (16, 16)), "JPEG"))
+        any_format.decode(encode_image(Image.new("CMYK", (16, 16)), "JPEG"))
 
 
 def test_a_lossless_photo_is_refused_rather_than_made_lossy():
@@ -276,14 +276,14 @@ def test_a_lossless_photo_is_refused_rather_than_made_lossy():
     frame = segment(0xC3, b"\x08\0\x08\0\x08\1\1\x11\0")
     scan = segment(0xDA, b"\1\1\0\1\0\0") + bytes(8)
     with pytest.raises(PhotoError, match="lossless"):
-        coding.decode(SOI + table + frame + scan + EOI)
+        any_format.decode(SOI + table + frame + scan + EOI)
 
 
 def test_a_photo_cut_off_anywhere_is_refused():
     photo = make_jpeg(16, 16)
     for length in range(3, len(photo) - 2):
         with pytest.raises(PhotoError):
-            coding.decode(photo[:length])
+            any_format.decode(photo[:length])
 
 
 def test_a_decompression_bomb_is_refused_by_its_header():
@@ -291,7 +291,7 @@ def test_a_decompression_bomb_is_refused_by_its_header():
     frame = next(s for s in jpeg_markers.segments(bytes(photo)) if s.marker in jpeg_markers.FRAMES)
     photo[frame.start + 5 : frame.start + 9] = b"\xff\xff\xff\xff"
     with pytest.raises(PhotoError, match="megapixels"):
-        coding.decode(bytes(photo))
+        any_format.decode(bytes(photo))
 
 
 PHOTOS = [make_jpeg(16, 16), make_jpeg(16, 16, progressive=True), make_mpo(16)]
@@ -303,7 +303,7 @@ def test_any_bytes_splice_or_raise_value_error(data, prefix):
         result = jpeg.splice(prefix + data, PHOTOS[0])
     except ValueError:
         return
-    assert coding.decode(result.data).pixels.shape == (16, 16, 3)
+    assert any_format.decode(result.data).pixels.shape == (16, 16, 3)
 
 
 @st.composite
@@ -343,8 +343,8 @@ def test_a_run_scans_only_the_original_and_the_new_pixels_once_each(scans, unblu
 
 @pytest.mark.parametrize("photo", PHOTOS)
 def test_the_index_of_a_result_is_what_a_scan_of_it_finds(photo):
-    decoded = coding.decode(photo)
-    encoded = coding.encode(decoded, decoded.pixels)
+    decoded = any_format.decode(photo)
+    encoded = any_format.encode(decoded, decoded.pixels)
     assert list(encoded.index) == list(jpeg_markers.segments(encoded.data))
     assert content_of(photo, decoded.index) == content_of(photo)
     assert content_of(encoded.data, encoded.index) == content_of(encoded.data)

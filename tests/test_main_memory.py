@@ -11,7 +11,7 @@ from PIL import Image
 from unblur import cgroups, main_memory
 from unblur.errors import ExitCode, PhotoError
 from unblur.formats import pixels
-from unblur.formats.coding import decode
+from unblur.formats.any_format import decode
 from unblur.main_memory import limiting_file, obtainable_memory, return_freed_memory, tightest_limit
 
 V1 = {"memory/memory.limit_in_bytes": "900", "memory/memory.usage_in_bytes": "100"}

@@ -15,7 +15,7 @@ from test_gain_maps import STALE, make_map
 
 import unblur as package
 from unblur.errors import PhotoError
-from unblur.formats import coding
+from unblur.formats import any_format
 from unblur.formats.companions import with_new_companions
 from unblur.formats.masks import blended, decode_mask, make_mask, masked
 from unblur.options import Options
@@ -46,7 +46,7 @@ def save_photo(path, pixels=None, **options):
 
 def read(path):
     """The pixels of a file, as stored."""
-    return coding.decode(path.read_bytes()).pixels
+    return any_format.decode(path.read_bytes()).pixels
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_masks_in_a_store_are_found_by_name_and_are_no_photos(brighten, tmp_path
     result = brighten("-r", "memory://bucket", *chosen, "-v")
     assert result.code == 0
     assert "memory://bucket/masks/a.png: passed over: a mask" in result.stderr
-    before = coding.decode(fsspec.filesystem("memory").cat_file("/bucket/a.png")).pixels
+    before = any_format.decode(fsspec.filesystem("memory").cat_file("/bucket/a.png")).pixels
     new = read(tmp_path / "a-unblurred.png")
     np.testing.assert_array_equal((new != before).any(axis=2), LEFT > 0)
 
@@ -344,7 +344,7 @@ def test_a_photo_from_standard_input_takes_one_mask(unblur, brightening_weights,
     photo = save_photo(tmp_path / "photo.png")
     mask = save_mask(tmp_path / "masks" / "photo.png")
     given = {"stdin": photo.read_bytes(), "model": brightening_weights}
-    new = coding.decode(unblur("-", "--mask", mask, **given).stdout).pixels
+    new = any_format.decode(unblur("-", "--mask", mask, **given).stdout).pixels
     np.testing.assert_array_equal((new != read(photo)).any(axis=2), LEFT > 0)
     result = unblur("-", "--mask", mask.parent, **given)
     assert result.code == 1
@@ -381,7 +381,7 @@ def test_python_callers_give_a_path_or_an_array(deblurrer, tmp_path, kind, mask_
         case "path":
             new = read(new)
         case "bytes":
-            new = coding.decode(new).pixels
+            new = any_format.decode(new).pixels
     changed = (np.asarray(new) != before).any(axis=2)
     np.testing.assert_array_equal(changed, LEFT > 0)
 
@@ -404,7 +404,7 @@ def test_a_gain_map_is_masked_with_its_photo(tmp_path):
     from unblur.formats.masks import masked
     from unblur.formats.photo import Companion
 
-    photo = coding.decode(save_photo(tmp_path / "photo.png").read_bytes())
+    photo = any_format.decode(save_photo(tmp_path / "photo.png").read_bytes())
     gains = replace(photo, pixels=np.zeros((HEIGHT // 4, WIDTH // 4, 1), np.uint8))
     new = Companion(gains, None, gains.pixels + np.uint8(200))
     photo = replace(photo, companions=(new,))
@@ -413,11 +413,11 @@ def test_a_gain_map_is_masked_with_its_photo(tmp_path):
 
 
 def test_a_gain_map_that_lies_otherwise_than_its_photo_stays_and_the_photo_is_masked():
-    photo = coding.decode(make_jpeg(80, 96, exif=make_exif(1)) + make_map(size=(48, 40)))
+    photo = any_format.decode(make_jpeg(80, 96, exif=make_exif(1)) + make_map(size=(48, 40)))
     photo = with_new_companions(photo, False, lambda pixels: pixels // 2)
     new, pixels = masked(photo, photo.pixels // 2, make_mask(np.full((80, 96), 255, np.uint8)))
     assert np.array_equal(pixels, photo.pixels // 2)
-    encoded = coding.encode(new, pixels)
+    encoded = any_format.encode(new, pixels)
     assert encoded.data.endswith(make_map(size=(48, 40)))
     assert encoded.notes == (STALE,)
 
@@ -432,7 +432,7 @@ def test_a_panorama_is_masked_without_the_columns_that_continue_it(brighten, tmp
     photo = tmp_path / "photo.jpg"
     image = Image.fromarray(make_pixels(64, 128) // 2)
     photo.write_bytes(encode_image(image, "JPEG", quality=75, xmp=xmp, subsampling=0))
-    assert is_round(coding.decode(photo.read_bytes()))
+    assert is_round(any_format.decode(photo.read_bytes()))
     mask = np.zeros((64, 128), np.uint8)
     mask[:, 64:] = 255
     new = tmp_path / "new.jpg"

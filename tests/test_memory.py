@@ -9,6 +9,7 @@ import torch
 
 from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network.config import SRNConfig
+from unblur.network.device_errors import Trouble, is_out_of_memory, trouble_of
 from unblur.network.device_kinds import CPU, KINDS
 from unblur.network.memory import (
     LARGEST_TILE_PX,
@@ -20,7 +21,6 @@ from unblur.network.memory import (
 )
 from unblur.network.photo_rows import is_wide
 from unblur.network.srn_memory import tile_bytes_per_pixel
-from unblur.network.trouble import Trouble, is_out_of_memory, trouble_of
 from unblur.options import SMALLEST_TILE_PX
 
 CONFIG = SRNConfig()

@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 
 from unblur.errors import PhotoError
 from unblur.formats import (
+    any_format,
     bmff,
-    coding,
     jpeg_markers,
     jpeg_metadata,
     metadata,
@@ -54,14 +54,14 @@ def make_photo(form, mode="RGB", **options):
     pixels = make_pixels(40, 56, channels)
     image = Image.fromarray(pixels if channels > 1 else pixels[..., 0], mode)
     if form == "TIFF":
-        return coding.decode(write_tiff(pixels, None, BLOCKS))
+        return any_format.decode(write_tiff(pixels, None, BLOCKS))
     data = insert(CONTAINERS[form], encode_image(image, form, **options), BLOCKS)
-    return coding.decode(data)
+    return any_format.decode(data)
 
 
 def converted(photo, name, **options):
-    result = coding.encode(photo, photo.pixels, form=CONVERSIONS[name], **options)
-    return coding.decode(result.data), result.notes
+    result = any_format.encode(photo, photo.pixels, form=CONVERSIONS[name], **options)
+    return any_format.decode(result.data), result.notes
 
 
 def pixels_of(data):
@@ -124,7 +124,7 @@ def test_transparency_into_jpeg_is_refused():
 
 def test_16_bits_are_kept_where_they_can_be_and_else_rounded_with_a_note():
     pixels = make_pixels(30, 40, dtype=np.uint16)
-    photo = coding.decode(write_tiff(pixels, None, Metadata()))
+    photo = any_format.decode(write_tiff(pixels, None, Metadata()))
     result, notes = converted(photo, "webp")
     assert notes == ("rounded to 8 bits",)
     assert abs(result.pixels.astype(float) - pixels / 257).mean() < 4
@@ -140,8 +140,8 @@ def test_rounding_goes_to_the_nearest_level():
 def test_pages_of_a_tiff_that_stripping_drops_are_told():
     pages = [Image.fromarray(make_pixels(16, 24, seed=seed)) for seed in (1, 2)]
     data = encode_image(pages[0], "TIFF", save_all=True, append_images=pages[1:])
-    photo = coding.decode(data)
-    result = coding.encode(photo, photo.pixels, strip_metadata=True)
+    photo = any_format.decode(data)
+    result = any_format.encode(photo, photo.pixels, strip_metadata=True)
     assert result.notes == ("left out of the TIFF file: further pages",)
 
 
@@ -152,7 +152,7 @@ def test_a_tiff_of_multiplied_colours_is_refused():
     start = file.directory(file.first).entries[Tag.EXTRA_SAMPLES].start
     data[start : start + 2] = (1).to_bytes(2, file.byte_order)
     with pytest.raises(PhotoError, match="premultiplied alpha"):
-        converted(coding.decode(bytes(data)), "png")
+        converted(any_format.decode(bytes(data)), "png")
 
 
 def test_what_is_turned_upright_says_so_in_exif_and_xmp():
@@ -166,27 +166,27 @@ def test_what_cannot_be_carried_is_told():
     data = insert(JPEG, encode_image(Image.new("RGB", (16, 16)), "JPEG"), BLOCKS)
     iptc = jpeg_markers.make_segment(0xED, b"Photoshop 3.0\0 and so on")
     comment = jpeg_markers.make_segment(jpeg_markers.COM, b"hello")
-    photo = coding.decode(data[:2] + comment + iptc + data[2:] + b"a video")
+    photo = any_format.decode(data[:2] + comment + iptc + data[2:] + b"a video")
     _, notes = converted(photo, "png")
     assert notes == ("left out of the PNG file: comments, IPTC, data after the image",)
 
 
 def test_a_packet_too_large_for_jpeg_is_told():
     data = insert(PNG, encode_image(Image.new("RGB", (16, 16)), "PNG"), Metadata(xmp=XMP * 2000))
-    result, notes = converted(coding.decode(data), "jpeg")
+    result, notes = converted(any_format.decode(data), "jpeg")
     assert notes == ("left out of the JPEG file: XMP of more than 64 KiB",)
     assert extract(JPEG, result.container) == Metadata()
 
 
 def test_a_photo_too_wide_for_webp_is_refused():
-    photo = coding.decode(encode_image(Image.new("L", (16_384, 1)), "PNG"))
+    photo = any_format.decode(encode_image(Image.new("L", (16_384, 1)), "PNG"))
     with pytest.raises(PhotoError, match="16383"):
         converted(photo, "webp")
 
 
 @pytest.mark.parametrize(("rotation", "axis"), [(0, 0), (1, None), (3, 1), (2, 0), (0, 1)])
 def test_an_avif_is_turned_as_its_properties_say(rotation, axis):
-    photo = coding.decode(_turned_avif(rotation, axis))
+    photo = any_format.decode(_turned_avif(rotation, axis))
     with Image.open(io.BytesIO(photo.container)) as image:
         upright = np.asarray(ImageOps.exif_transpose(image))
     result, _ = converted(photo, "png")
@@ -207,15 +207,15 @@ def _turned_avif(rotation, axis):
 
 def test_a_stripped_tiff_is_turned_and_keeps_its_profile_only():
     photo = make_photo("TIFF")
-    result = coding.encode(photo, photo.pixels, strip_metadata=True)
+    result = any_format.encode(photo, photo.pixels, strip_metadata=True)
     assert extract(TIFF, result.data) == Metadata(icc=ICC)
-    assert np.array_equal(coding.decode(result.data).pixels, turned(photo.pixels, 6))
+    assert np.array_equal(any_format.decode(result.data).pixels, turned(photo.pixels, 6))
 
 
 @pytest.mark.parametrize("source", ["JPEG", "PNG", "WEBP"])
 def test_stripping_leaves_profile_and_orientation_only(source):
     photo = make_photo(source)
-    result = coding.encode(photo, photo.pixels, strip_metadata=True)
+    result = any_format.encode(photo, photo.pixels, strip_metadata=True)
     left = extract(photo.format, result.data)
     assert (left.xmp, left.icc, left.left_out) == (b"", ICC, ())
     assert set(read_fields(read_tiff(left.exif), 8)) == {Tag.ORIENTATION}
@@ -225,8 +225,8 @@ def test_stripping_leaves_profile_and_orientation_only(source):
 
 def test_stripping_an_upright_photo_leaves_no_exif():
     data = encode_image(Image.new("RGB", (16, 16)), "JPEG", exif=make_exif(1), comment=b"hello")
-    photo = coding.decode(data + b"a video")
-    result = coding.encode(photo, photo.pixels, strip_metadata=True).data
+    photo = any_format.decode(data + b"a video")
+    result = any_format.encode(photo, photo.pixels, strip_metadata=True).data
     assert extract(JPEG, result) == Metadata()
     assert result.endswith(b"\xff\xd9")
 
@@ -235,8 +235,8 @@ def test_stripping_a_png_keeps_what_tells_its_colours():
     bare = encode_image(Image.new("RGB", (16, 16)), "PNG", dpi=(72, 72))
     gamma = png_chunks.make_chunk(b"gAMA", (100_000).to_bytes(4, "big"))
     text = png_chunks.make_chunk(b"tEXt", b"Comment\0hello")
-    photo = coding.decode(bare[:33] + gamma + text + bare[33:])
-    result = coding.encode(photo, photo.pixels, strip_metadata=True).data
+    photo = any_format.decode(bare[:33] + gamma + text + bare[33:])
+    result = any_format.encode(photo, photo.pixels, strip_metadata=True).data
     kinds = [chunk.type for chunk in png_chunks.chunks(result)]
     assert kinds == [b"IHDR", b"gAMA", b"pHYs", b"IDAT", b"IEND"]
 
@@ -244,8 +244,8 @@ def test_stripping_a_png_keeps_what_tells_its_colours():
 def test_stripping_an_avif_keeps_its_profile_rotation_and_transparency():
     image = Image.fromarray(make_pixels(24, 40, 4))
     data = encode_image(image, "AVIF", exif=make_exif(6), xmp=XMP, icc_profile=ICC)
-    photo = coding.decode(data)
-    result = coding.encode(photo, photo.pixels, strip_metadata=True).data
+    photo = any_format.decode(data)
+    result = any_format.encode(photo, photo.pixels, strip_metadata=True).data
     file = bmff.read(result)
     assert extract(AVIF, result) == Metadata(icc=ICC)
     assert file.primary.find(b"irot") == bmff.read(data).primary.find(b"irot")
@@ -257,10 +257,10 @@ def test_stripping_an_avif_keeps_its_profile_rotation_and_transparency():
 def test_a_higher_quality_makes_a_larger_file_of_the_same_metadata(form):
     if form == "AVIF":
         image = Image.fromarray(make_pixels(40, 56))
-        photo = coding.decode(encode_image(image, "AVIF", xmp=XMP, icc_profile=ICC))
+        photo = any_format.decode(encode_image(image, "AVIF", xmp=XMP, icc_profile=ICC))
     else:
         photo = make_photo(form)
-    files = [coding.encode(photo, photo.pixels, quality=q).data for q in (10, 50, 90)]
+    files = [any_format.encode(photo, photo.pixels, quality=q).data for q in (10, 50, 90)]
     assert sorted(map(len, files)) == list(map(len, files))
     assert len(set(map(len, files))) == 3
     blocks = extract(photo.format, photo.container)
@@ -270,16 +270,16 @@ def test_a_higher_quality_makes_a_larger_file_of_the_same_metadata(form):
 @pytest.mark.parametrize("sampling", ["4:4:4", "4:2:2", "4:2:0"])
 def test_another_quality_keeps_the_sampling(sampling):
     photo = make_photo("JPEG", subsampling=sampling)
-    again = coding.decode(coding.encode(photo, photo.pixels, quality=40).data)
+    again = any_format.decode(any_format.encode(photo, photo.pixels, quality=40).data)
     assert again.coding["subsampling"] == sampling
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_a_quality_means_nothing_to_a_lossless_format_and_that_is_told(form):
     photo = make_photo(form)
-    result = coding.encode(photo, photo.pixels, quality=10)
+    result = any_format.encode(photo, photo.pixels, quality=10)
     assert result.notes == (f"the quality does not apply to this {form} file",)
-    assert np.array_equal(coding.decode(result.data).pixels, photo.pixels)
+    assert np.array_equal(any_format.decode(result.data).pixels, photo.pixels)
 
 
 def test_a_png_with_a_compressed_packet_and_a_bomb_is_read():
@@ -313,7 +313,7 @@ def test_any_exif_block_has_an_orientation_and_fits_into_a_tiff(start, rest):
     exif = start + rest
     assert read_orientation(exif) in range(1, 9)
     pixels = make_pixels(4, 4)
-    photo = coding.decode(write_tiff(pixels, None, Metadata(exif)))
+    photo = any_format.decode(write_tiff(pixels, None, Metadata(exif)))
     assert np.array_equal(photo.pixels, pixels)
 
 
@@ -334,5 +334,5 @@ def test_a_damaged_file_gives_metadata_or_a_value_error(form, draw):
 def test_an_exif_block_that_begins_as_camera_raw_makes_no_raw_of_a_tiff():
     exif = b"MM\0*\0\0\0\x10CR\0\0\0\0\0\0" + bytes(6)
     data = write_tiff(make_pixels(8, 8), None, Metadata(exif, xmp=b"<x/>"))
-    assert coding.decode(data).format is TIFF
+    assert any_format.decode(data).format is TIFF
     assert extract(TIFF, data).xmp == b"<x/>"

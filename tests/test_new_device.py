@@ -19,7 +19,7 @@ from conftest import make_jpeg, make_pixels
 
 from unblur import __version__, doctor
 from unblur.cli import main
-from unblur.cli.values import DeviceName
+from unblur.cli.option_types import DeviceName
 from unblur.errors import DeviceError, PhotoError
 from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network import deblurrer as deblurrer_module
@@ -50,7 +50,7 @@ from unblur.network import device_kinds as kinds
 row = kinds.DeviceKind("abacus", str, bool, str, bool)
 kinds.KINDS = (row, *kinds.KINDS)
 from unblur.cli import main
-from unblur.cli.values import DeviceName
+from unblur.cli.option_types import DeviceName
 main(["--help"], standalone_mode=False)
 assert "torch" not in sys.modules
 """

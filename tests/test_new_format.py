@@ -17,7 +17,7 @@ import pytest
 from conftest import make_jpeg, make_pixels
 
 from unblur.errors import PhotoError
-from unblur.formats import coding, photo
+from unblur.formats import any_format, photo
 from unblur.formats.codec import Codec, Target, codec_of
 from unblur.formats.metadata import Metadata
 from unblur.formats.photo import PNG, Encoded, Format, Photo, identify
@@ -153,15 +153,15 @@ def test_a_photo_of_too_many_pixels_is_refused(album, unblur):
 
 def test_a_conversion_carries_the_metadata_both_ways(album, unblur):
     assert unblur(album / "photo.plain", "--format", "png").code == 0
-    png = coding.decode((album / "photo-unblurred.png").read_bytes())
+    png = any_format.decode((album / "photo-unblurred.png").read_bytes())
     assert (png.format, np.array_equal(png.pixels, PIXELS)) == (PNG, True)
-    back = coding.encode(png, png.pixels, form=ROW)
+    back = any_format.encode(png, png.pixels, form=ROW)
     assert split(back.data)[1] == XMP
-    jpeg = coding.decode(make_jpeg())
-    assert "EXIF" not in "".join(coding.encode(jpeg, jpeg.pixels, form=ROW).notes)
+    jpeg = any_format.decode(make_jpeg())
+    assert "EXIF" not in "".join(any_format.encode(jpeg, jpeg.pixels, form=ROW).notes)
     too_clear = Photo(PIXELS, PIXELS[..., 0], PNG, png.container, {})
     with pytest.raises(PhotoError, match="Plain has no transparency"):
-        coding.encode(too_clear, PIXELS, form=ROW)
+        any_format.encode(too_clear, PIXELS, form=ROW)
 
 
 @pytest.mark.parametrize("shown", [True, False])

@@ -13,7 +13,7 @@ import pytest
 from conftest import encode_image, make_pixels
 from PIL import Image, ImageOps
 
-from unblur.formats import bmff, coding, exif_thumbnail
+from unblur.formats import any_format, bmff, exif_thumbnail
 from unblur.formats.bmff_boxes import make_box
 from unblur.formats.bmff_items import Property
 from unblur.formats.codec import codec_of
@@ -95,9 +95,9 @@ PAIRS = [
 def test_a_converted_photo_is_upright_for_viewers_that_ignore_orientations(
     orientation, source, target
 ):
-    photo = coding.decode(make_photo(source, orientation))
+    photo = any_format.decode(make_photo(source, orientation))
     form = CONVERSIONS[target]
-    result = coding.encode(photo, photo.pixels, form=form)
+    result = any_format.encode(photo, photo.pixels, form=form)
     found = codec_of(form).metadata(result.data, None)
     upright = shown(PIXELS, orientation)
     with Image.open(io.BytesIO(result.data)) as image:
@@ -125,9 +125,9 @@ def told_sizes(metadata):
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 @pytest.mark.parametrize("orientation", [3, 6])
 def test_a_converted_photo_tells_its_true_width_and_height(orientation, source, target):
-    photo = coding.decode(make_photo(source, orientation))
+    photo = any_format.decode(make_photo(source, orientation))
     form = CONVERSIONS[target]
-    result = coding.encode(photo, photo.pixels, form=form)
+    result = any_format.encode(photo, photo.pixels, form=form)
     with Image.open(io.BytesIO(result.data)) as image:
         size = image.size
     told = list(told_sizes(codec_of(form).metadata(result.data, None)))
@@ -146,8 +146,8 @@ def test_a_rotation_that_exif_does_not_tell_counts_for_width_and_height():
             for key, item in file.items.items()
         }
         items[file.primary_id] = replace(kept, properties=(*kept.properties, *properties))
-        photo = coding.decode(bmff.write(replace(file, items=items)))
-        result = coding.encode(photo, photo.pixels, form=CONVERSIONS["jpeg"])
+        photo = any_format.decode(bmff.write(replace(file, items=items)))
+        result = any_format.encode(photo, photo.pixels, form=CONVERSIONS["jpeg"])
         found = codec_of(CONVERSIONS["jpeg"]).metadata(result.data, None)
         with Image.open(io.BytesIO(result.data)) as image:
             assert image.size == size
@@ -158,10 +158,10 @@ def test_a_rotation_that_exif_does_not_tell_counts_for_width_and_height():
 
 
 def test_a_false_width_and_height_become_true():
-    photo = coding.decode(
+    photo = any_format.decode(
         encode_image(Image.fromarray(PIXELS[:50]), "PNG", exif=b"Exif\0\0" + make_exif(1))
     )
-    result = coding.encode(photo, photo.pixels, form=CONVERSIONS["webp"])
+    result = any_format.encode(photo, photo.pixels, form=CONVERSIONS["webp"])
     found = codec_of(CONVERSIONS["webp"]).metadata(result.data, None)
     assert list(told_sizes(found)) == [(144, 50)]
 
@@ -190,8 +190,8 @@ def test_a_thumbnail_that_is_upright_already_is_not_turned():
 @pytest.mark.parametrize("keep", [False, True], ids=["redrawn", "kept"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_thumbnail_of_a_converted_photo_is_turned_too(orientation, keep):
-    photo = coding.decode(make_photo("WEBP", orientation))
-    result = coding.encode(photo, photo.pixels, not keep, form=CONVERSIONS["jpeg"])
+    photo = any_format.decode(make_photo("WEBP", orientation))
+    result = any_format.encode(photo, photo.pixels, not keep, form=CONVERSIONS["jpeg"])
     exif = codec_of(CONVERSIONS["jpeg"]).metadata(result.data, None).exif
     with Image.open(io.BytesIO(exif[find_thumbnail(exif)])) as image:
         thumbnail = np.asarray(image).astype(int)

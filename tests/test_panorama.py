@@ -11,7 +11,7 @@ from PIL import Image
 from test_gain_maps import make_map
 
 from unblur import api
-from unblur.formats import coding, jpeg, jpeg_metadata
+from unblur.formats import any_format, jpeg, jpeg_metadata
 from unblur.formats.companions import with_new_companions
 from unblur.formats.panorama import MARGIN_PX, deblurred, is_round
 from unblur.formats.photo import Companion
@@ -25,7 +25,7 @@ ELEMENTS += b"<GPano:CroppedAreaImageWidthPixels>%d</GPano:CroppedAreaImageWidth
 
 def make_photo(xmp, form="JPEG", width=192, **options):
     image = Image.fromarray(make_pixels(96, width))
-    return coding.decode(encode_image(image, form, xmp=xmp, **options))
+    return any_format.decode(encode_image(image, form, xmp=xmp, **options))
 
 
 def mean_of_neighbours(pixels, reach=20):

@@ -10,7 +10,7 @@ from conftest import make_jpeg, make_pixels
 from PIL import Image, ImageCms
 
 from unblur.errors import PhotoError
-from unblur.formats import coding, raw, tiff_writer
+from unblur.formats import any_format, raw, tiff_writer
 from unblur.formats.photo import HEADER_BYTES, JPEG, PNG, RAW, TIFF, Photo, identify
 from unblur.formats.tiff_directory import LONG, RATIONAL, SHORT, Tag, read_tiff
 from unblur.formats.tiff_fields import Field, write_directory, write_header, write_numbers
@@ -91,13 +91,13 @@ def write_tiff(pixels, known):
 def developed(request):
     """A DNG as the file that it becomes."""
     pytest.importorskip("rawpy")
-    photo = coding.decode(make_dng(request.param))
-    return coding.encode(photo, photo.pixels).data
+    photo = any_format.decode(make_dng(request.param))
+    return any_format.encode(photo, photo.pixels).data
 
 
 def test_a_raw_photo_becomes_an_upright_16_bit_tiff():
     pytest.importorskip("rawpy")
-    photo = coding.decode(make_dng(orientation=6))
+    photo = any_format.decode(make_dng(orientation=6))
     assert photo.pixels.shape == (SIDE, SIDE, 3)
     assert photo.pixels.dtype == np.uint16
     assert photo.format.result is TIFF
@@ -108,15 +108,15 @@ def test_a_raw_photo_becomes_an_upright_16_bit_tiff():
 def test_a_raw_photo_is_developed_to_another_format(form):
     pytest.importorskip("rawpy")
     pytest.importorskip("imagecodecs")  # for 16 bits
-    photo = coding.decode(make_dng())
-    developed = coding.decode(coding.encode(photo, photo.pixels, form=form).data)
+    photo = any_format.decode(make_dng())
+    developed = any_format.decode(any_format.encode(photo, photo.pixels, form=form).data)
     assert (developed.format, developed.pixels.shape) == (form, (SIDE, SIDE, 3))
 
 
 def test_a_raw_photo_is_stripped_as_the_tiff_that_it_becomes():
     pytest.importorskip("rawpy")
-    photo = coding.decode(make_dng())
-    assert b"Ansel" not in coding.encode(photo, photo.pixels, strip_metadata=True).data
+    photo = any_format.decode(make_dng())
+    assert b"Ansel" not in any_format.encode(photo, photo.pixels, strip_metadata=True).data
 
 
 def test_a_raw_photo_is_written_as_a_tiff_once(monkeypatch):
@@ -128,9 +128,9 @@ def test_a_raw_photo_is_written_as_a_tiff_once(monkeypatch):
         return write(pixels, *rest, **options)
 
     monkeypatch.setattr(tiff_writer, "write_tiff", noted)
-    photo = coding.decode(make_dng())
+    photo = any_format.decode(make_dng())
     assert written == []
-    coding.encode(photo, photo.pixels)
+    any_format.encode(photo, photo.pixels)
     assert written == [(SIDE, SIDE, 3)]
 
 
@@ -138,7 +138,7 @@ def test_another_reader_finds_pixels_and_profile(developed):
     tifffile = pytest.importorskip("tifffile")
     with tifffile.TiffFile(io.BytesIO(developed)) as file:
         page = file.pages[0]
-        assert np.array_equal(page.asarray(), coding.decode(developed).pixels)
+        assert np.array_equal(page.asarray(), any_format.decode(developed).pixels)
         profile = ImageCms.ImageCmsProfile(io.BytesIO(page.tags["InterColorProfile"].value))
         assert page.tags["Orientation"].value == 1
     assert "sRGB" in ImageCms.getProfileDescription(profile)
@@ -169,7 +169,7 @@ def test_exposure_that_lies_in_the_first_directory_goes_to_the_exif_directory():
 def test_a_file_without_metadata_is_still_a_photo(channels):
     pixels = make_pixels(700, 900, channels, np.uint16)
     data = write_tiff(pixels, read_tiff(write_header("<", 0)))
-    assert np.array_equal(coding.decode(data).pixels, pixels)
+    assert np.array_equal(any_format.decode(data).pixels, pixels)
     assert Image.open(io.BytesIO(data)).size == (900, 700)
 
 
@@ -239,7 +239,7 @@ def test_a_raw_file_that_is_cut_off_is_refused():
         write_numbers(Tag.STRIP_BYTE_COUNTS, "<", LONG, 1000),
     )
     with pytest.raises(PhotoError, match="cut off"):
-        coding.decode(data)
+        any_format.decode(data)
     assert not raw.is_cut_off(data + bytes(1000))
 
 
@@ -259,13 +259,13 @@ def test_a_canon_cr3_file_that_is_cut_off_is_told():
 def test_damaged_raw_is_refused():
     pytest.importorskip("rawpy")
     with pytest.raises(PhotoError, match="LibRaw"):
-        coding.decode(b"IIU\0" + bytes(1000))
+        any_format.decode(b"IIU\0" + bytes(1000))
 
 
 def test_without_the_extra_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "rawpy", None)
     with pytest.raises(PhotoError, match=r"unblur\[raw\]"):
-        coding.decode(make_dng())
+        any_format.decode(make_dng())
 
 
 def test_a_jpeg_that_is_named_like_a_raw_file_stays_a_jpeg(tmp_path):

@@ -16,15 +16,15 @@ from test_avif import make_avif, with_gain_map
 from test_tiff import make_pages
 
 from unblur.errors import PhotoError
-from unblur.formats import bmff, bmff_thumbnails, coding, jpeg_markers, png_chunks
+from unblur.formats import any_format, bmff, bmff_thumbnails, jpeg_markers, png_chunks
 from unblur.formats.bmff_boxes import make_box
 from unblur.formats.bmff_gain_maps import find_companions, gain_map_keys
 from unblur.formats.bmff_items import MIRROR, ROTATION, Property, Reference
 from unblur.formats.bmff_thumbnails import find_thumbnails
 from unblur.formats.codec import codec_of
 from unblur.formats.drawing import draw_like
+from unblur.formats.embedded_pictures import Redraw
 from unblur.formats.metadata import Metadata, find_thumbnail
-from unblur.formats.old_pictures import Redraw
 from unblur.formats.photo import CONVERSIONS
 from unblur.formats.tiff_directory import LONG, UNDEFINED, Tag, read_tiff
 from unblur.formats.tiff_fields import Field, read_fields, write_block, write_numbers
@@ -97,12 +97,12 @@ def with_exif(form, exif):
 
 def encoded(data, refresh_thumbnail=True):
     """The result for a file whose pixels become the new photo."""
-    photo = coding.decode(data)
-    return coding.encode(photo, NEW.astype(photo.pixels.dtype), refresh_thumbnail)
+    photo = any_format.decode(data)
+    return any_format.encode(photo, NEW.astype(photo.pixels.dtype), refresh_thumbnail)
 
 
 def exif_of(data):
-    photo = coding.decode(data)
+    photo = any_format.decode(data)
     return codec_of(photo.format).metadata(data, photo.index).exif
 
 
@@ -188,9 +188,9 @@ def test_only_the_exif_chunk_of_a_webp_changes():
 def test_a_picture_that_is_too_detailed_for_its_room_is_coded_more_coarsely():
     blurred = np.asarray(shrink(OLD, 24, 16).resize((144, 96), Image.Resampling.BICUBIC))
     exif = exif_with_thumbnail(small(blurred, quality=95))
-    photo = coding.decode(with_exif("JPEG", exif))
+    photo = any_format.decode(with_exif("JPEG", exif))
     sharp = np.clip(OLD + np.random.default_rng(0).normal(0, 25, OLD.shape), 0, 255)
-    result = exif_of(coding.encode(photo, sharp.astype(np.uint8)).data)
+    result = exif_of(any_format.encode(photo, sharp.astype(np.uint8)).data)
     place = find_thumbnail(exif)
     new, old = (Image.open(io.BytesIO(block[place])) for block in (result, exif))
     assert sum(new.quantization[0]) > 1.1 * sum(old.quantization[0])
@@ -378,7 +378,7 @@ def shown_thumbnail(data):
     alone = bmff.read(encode(shrink(OLD), form))
     kept = item.without({ROTATION, MIRROR}).properties
     alone = alone.with_primary(replace(alone.primary, data=item.data, properties=kept))
-    return Image.fromarray(coding.decode(bmff.write(alone)).pixels)
+    return Image.fromarray(any_format.decode(bmff.write(alone)).pixels)
 
 
 TURN = Property(make_box(b"irot", b"\1"), True)
@@ -486,11 +486,11 @@ def test_photoshops_thumbnail_and_a_makers_preview_in_a_tiff_show_the_new_photo(
 
 
 def test_a_converted_photo_takes_a_new_preview_along():
-    photo = coding.decode(with_exif("JPEG", exif_with_preview()))
-    result = coding.encode(photo, NEW, form=CONVERSIONS["webp"])
+    photo = any_format.decode(with_exif("JPEG", exif_with_preview()))
+    result = any_format.encode(photo, NEW, form=CONVERSIONS["webp"])
     new = exif_of(result.data)
     assert is_new(new[new.index(b"\xff\xd8\xff") :])
-    kept = coding.encode(photo, NEW, refresh_thumbnail=False, form=CONVERSIONS["webp"])
+    kept = any_format.encode(photo, NEW, refresh_thumbnail=False, form=CONVERSIONS["webp"])
     assert kept.notes == (PREVIEWS,)
 
 
@@ -519,10 +519,10 @@ def test_an_item_that_is_not_in_the_file_does_not_stop_the_photo(kind, damage):
     make = {"thumbnail": partial(with_thumbnail_item, "AVIF"), "gain map": with_gain_map}
     whole = make.get(kind, lambda: make_avif(exif=exif_with_thumbnail()))()
     data = with_lost_item(whole, kind, damage)
-    photo = coding.decode(data)
+    photo = any_format.decode(data)
     assert photo.notes == (bmff.LOST,)
-    result = coding.encode(photo, photo.pixels // 2)
-    assert np.abs(coding.decode(result.data).pixels.astype(int) - photo.pixels // 2).mean() < 8
+    result = any_format.encode(photo, photo.pixels // 2)
+    assert np.abs(any_format.decode(result.data).pixels.astype(int) - photo.pixels // 2).mean() < 8
 
 
 @pytest.mark.parametrize("damage", LOST.values(), ids=LOST.keys())
@@ -532,4 +532,4 @@ def test_a_photo_whose_own_data_are_not_in_the_file_is_refused(damage):
     entry = key.to_bytes(2, "big") + b"\0\0\0\0\0\1"
     at = data.index(entry, data.index(b"iloc")) + 2
     with pytest.raises(PhotoError, match="damaged or cut off AVIF"):
-        coding.decode(data[:at] + damage(data[at : at + 14]) + data[at + 14 :])
+        any_format.decode(data[:at] + damage(data[at : at + 14]) + data[at + 14 :])

@@ -13,7 +13,7 @@ from test_avif import make_animation
 from test_webp import one_frame
 
 from unblur.errors import PhotoError
-from unblur.formats import coding, jpeg_end, png_chunks
+from unblur.formats import any_format, jpeg_end, png_chunks
 from unblur.formats.metadata import Metadata
 from unblur.formats.tiff_coding import Compression
 from unblur.formats.tiff_directory import LONG, SHORT, Tag, read_tiff
@@ -105,58 +105,58 @@ def test_a_file_gives_its_exit_code_and_its_sentence(name, data, code, sentence,
 def test_a_dng_in_jpeg_xl_says_which_setting_helps():
     pytest.importorskip("rawpy")
     with pytest.raises(PhotoError, match="iPhone: ProRAW format 'JPEG Lossless'"):
-        coding.decode(jpeg_xl_dng())
+        any_format.decode(jpeg_xl_dng())
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
 @pytest.mark.parametrize("seed", range(2))
 def test_only_a_picture_that_lacks_nothing_but_its_end_marker_is_processed(options, seed):
     data = encode_image(Image.fromarray(make_pixels(40, 56, seed=seed)), "JPEG", **options)
-    expected = coding.decode(data).pixels
+    expected = any_format.decode(data).pixels
     for length in range(len(data) - 60, len(data)):
         try:
-            photo = coding.decode(data[:length])
+            photo = any_format.decode(data[:length])
         except PhotoError:
             assert length < len(data) - 2
         else:
             assert np.array_equal(photo.pixels, expected)
             assert photo.notes == (jpeg_end.NO_END,)
-            assert coding.encode(photo, photo.pixels).data.endswith(b"\xff\xd9")
+            assert any_format.encode(photo, photo.pixels).data.endswith(b"\xff\xd9")
 
 
 @pytest.mark.parametrize("fill", [b"\0", b"\xff"])
 def test_a_picture_whose_rest_was_filled_is_cut_off(fill):
     data = make_jpeg(40, 56)
     with pytest.raises(PhotoError, match="cut off"):
-        coding.decode(data[: len(data) * 2 // 3] + fill * 4000)
+        any_format.decode(data[: len(data) * 2 // 3] + fill * 4000)
 
 
 def test_scans_that_are_missing_at_the_end_are_no_lone_end_marker():
     data = make_jpeg(40, 56, progressive=True)
     last = data.rindex(b"\xff\xda")
     with pytest.raises(PhotoError, match="cut off"):
-        coding.decode(data[:last])
+        any_format.decode(data[:last])
 
 
 def test_a_score_is_measured_without_the_end_marker():
     data = make_jpeg(40, 56)
-    reduced, _ = coding.decode_reduced(data[:-2])
-    assert np.array_equal(reduced.pixels, coding.decode_reduced(data)[0].pixels)
+    reduced, _ = any_format.decode_reduced(data[:-2])
+    assert np.array_equal(reduced.pixels, any_format.decode_reduced(data)[0].pixels)
 
 
 def test_strips_of_untold_length_are_written_where_they_were():
     data = tiff_of(STRIP_BYTE_COUNTS=None)
-    photo = coding.decode(data)
+    photo = any_format.decode(data)
     assert np.array_equal(photo.pixels, make_pixels(40, 56))
-    result = coding.encode(photo, photo.pixels ^ np.uint8(1)).data
+    result = any_format.encode(photo, photo.pixels ^ np.uint8(1)).data
     assert len(result) == len(data)
-    assert np.array_equal(coding.decode(result).pixels, photo.pixels ^ np.uint8(1))
+    assert np.array_equal(any_format.decode(result).pixels, photo.pixels ^ np.uint8(1))
 
 
 def test_an_animation_of_one_frame_keeps_its_chunks():
     data = animation(1)
-    photo = coding.decode(data)
-    result = coding.encode(photo, photo.pixels ^ np.uint8(1)).data
+    photo = any_format.decode(data)
+    result = any_format.encode(photo, photo.pixels ^ np.uint8(1)).data
     kinds = [chunk.type for chunk in png_chunks.chunks(result)]
     assert {b"acTL", b"fcTL"} < set(kinds)
     with Image.open(io.BytesIO(result)) as image:

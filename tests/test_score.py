@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from scenes import make_scene, noisy, smeared
 
 from unblur.errors import PhotoError
-from unblur.formats import coding
+from unblur.formats import any_format
 from unblur.options import BLURRY_LEVEL
 from unblur.score import MOST_PIXELS, blur_score, reduction
 
@@ -64,7 +64,7 @@ def test_a_dark_photo_is_judged_as_a_bright_one(scene, blurred):
 @pytest.mark.parametrize("quality", [30, 95])
 def test_jpeg_hides_neither_sharpness_nor_blur(scene, blurred, quality):
     sharp, soft = (
-        coding.decode(encode_image(Image.fromarray(pixels), "JPEG", quality=quality)).pixels
+        any_format.decode(encode_image(Image.fromarray(pixels), "JPEG", quality=quality)).pixels
         for pixels in (scene, blurred)
     )
     assert blur_score(sharp) < BLURRY_LEVEL < 1 < blur_score(soft)
@@ -115,14 +115,14 @@ def test_no_more_pixels_are_measured_than_needed(width, height):
 def test_a_jpeg_photo_is_decoded_no_finer_than_it_is_measured():
     large = Image.fromarray(smeared(make_scene(), 16)).resize((2600, 1950))
     data = encode_image(large, "JPEG", quality=95)
-    reduced, whole = coding.decode_reduced(data)
+    reduced, whole = any_format.decode_reduced(data)
     assert (reduced.pixels.shape, reduced.factor, whole) == ((975, 1300, 1), 2, None)
-    full = blur_score(coding.decode(data).pixels)
+    full = blur_score(any_format.decode(data).pixels)
     assert blur_score(reduced.pixels) == pytest.approx(full, abs=0.05)
 
 
 def test_another_photo_is_decoded_once_and_as_a_whole(scene):
-    reduced, whole = coding.decode_reduced(encode_image(Image.fromarray(scene), "PNG"))
+    reduced, whole = any_format.decode_reduced(encode_image(Image.fromarray(scene), "PNG"))
     assert whole is not None
     assert np.shares_memory(reduced.pixels, whole.pixels)
 
@@ -130,13 +130,13 @@ def test_another_photo_is_decoded_once_and_as_a_whole(scene):
 @pytest.mark.parametrize("data", [b"", b"no photo", b"\xff\xd8\xff\xe0"])
 def test_what_cannot_be_decoded_is_told(data):
     with pytest.raises(PhotoError):
-        coding.decode_reduced(data)
+        any_format.decode_reduced(data)
 
 
 def test_a_large_jpeg_photo_is_refused_before_it_is_decoded(scene):
     data = encode_image(Image.fromarray(scene), "JPEG")
     with pytest.raises(PhotoError, match="megapixels"):
-        coding.decode_reduced(data, max_pixels=1000)
+        any_format.decode_reduced(data, max_pixels=1000)
 
 
 @pytest.mark.parametrize("shape", [(1, MOST_PIXELS + 2, 1), (MOST_PIXELS + 2, 1, 1)])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unblur.cli.terminal import QUESTION, find_screen, read_answer
-from unblur.formats import coding
+from unblur.formats import any_format
 from unblur.options import Screen, Way
 from unblur.pictures.compare import make_pair
 from unblur.pictures.preview import draw_preview, half_blocks, to_kitty, to_sixel
@@ -223,7 +223,7 @@ def test_half_blocks_are_two_pixels_each():
 @pytest.mark.parametrize("terminal", [(20, 5), (80, 24), (300, 100)])
 @pytest.mark.parametrize("shape", [(1, 1), (400, 90), (90, 400), (300, 400)])
 def test_a_photo_fits_into_the_terminal(way, terminal, shape):
-    photo = coding.decode(encode_image(picture_of(*shape), "PNG"))
+    photo = any_format.decode(encode_image(picture_of(*shape), "PNG"))
     screen = Screen(way, *terminal)
     preview = draw_preview(make_pair(photo, photo.pixels // 2), screen)
     if way is Way.BLOCKS:

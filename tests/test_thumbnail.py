@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unblur.formats import coding, jpeg_markers, pixels
+from unblur.formats import any_format, jpeg_markers, pixels
 from unblur.formats.convert import make_redraw
+from unblur.formats.embedded_pictures import in_exif
 from unblur.formats.metadata import find_thumbnail
-from unblur.formats.old_pictures import in_exif
 from unblur.formats.pixels import to_8_bit_image
 
 ORDERS = {"<": b"II*\0", ">": b"MM\0*"}
@@ -210,10 +210,10 @@ def photo_with(exif):
 
 
 def test_a_jpeg_file_gets_a_new_thumbnail_unless_told_otherwise():
-    photo = coding.decode(photo_with(make_exif(make_thumbnail(SHARP))))
+    photo = any_format.decode(photo_with(make_exif(make_thumbnail(SHARP))))
     pixels = photo.pixels // 2
-    kept = coding.encode(photo, pixels, refresh_thumbnail=False).data
-    new = coding.encode(photo, pixels).data
+    kept = any_format.encode(photo, pixels, refresh_thumbnail=False).data
+    new = any_format.encode(photo, pixels).data
     assert len(new) == len(kept)
     segments = [[d[s.start : s.stop] for s in jpeg_markers.segments(d)] for d in (kept, new)]
     changed = [a[:10] for a, b in zip(*segments, strict=True) if a != b]

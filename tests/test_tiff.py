@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unblur.errors import PhotoError
-from unblur.formats import coding
+from unblur.formats import any_format
 from unblur.formats.convert import convert
 from unblur.formats.photo import JPEG, PNG, RAW, TIFF, identify
 from unblur.formats.tiff_directory import read_tiff
@@ -32,10 +32,10 @@ def make_tiff(pixels, **options):
 
 def deblur(data):
     """Stand in for the network: other pixels of the same kind."""
-    photo = coding.decode(data)
+    photo = any_format.decode(data)
     pixels = photo.pixels[::-1].copy()
     pixels[0] //= 2
-    return photo, pixels, coding.encode(photo, pixels)
+    return photo, pixels, any_format.encode(photo, pixels)
 
 
 def read(data, page=0):
@@ -101,8 +101,8 @@ def tags(data):
 
 def test_sixteen_bits_keep_all_their_levels():
     ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    photo = coding.decode(make_tiff(ramp, compression="zlib", predictor=True))
-    result = coding.encode(photo, photo.pixels)
+    photo = any_format.decode(make_tiff(ramp, compression="zlib", predictor=True))
+    result = any_format.encode(photo, photo.pixels)
     assert np.array_equal(read(result.data), ramp)
 
 
@@ -116,8 +116,8 @@ def test_uncompressed_files_keep_their_size_and_every_byte_around_the_pixels():
 
 def test_compressed_files_do_not_keep_the_old_pixels_too():
     data = make_tiff(make_pixels(64, 64, dtype=np.uint16), compression="zlib", rowsperstrip=4)
-    photo = coding.decode(data)
-    result = coding.encode(photo, photo.pixels[::-1])
+    photo = any_format.decode(data)
+    result = any_format.encode(photo, photo.pixels[::-1])
     assert len(result.data) < len(data) * 1.1
 
 
@@ -201,7 +201,7 @@ def test_a_thumbnail_before_the_photo_is_passed_over():
 
 def test_a_file_of_thumbnails_only_is_refused():
     with pytest.raises(PhotoError, match="nothing but thumbnails"):
-        coding.decode(make_pages((make_pixels(8, 10), 1)))
+        any_format.decode(make_pages((make_pixels(8, 10), 1)))
 
 
 def test_tiles_that_share_their_bytes_come_apart():
@@ -210,7 +210,7 @@ def test_tiles_that_share_their_bytes_come_apart():
     entry = next(file.pages()).entries[324]
     data[entry.start + 4 : entry.start + 8] = data[entry.start : entry.start + 4]
     pixels = make_pixels(16, 32)
-    result = coding.encode(coding.decode(bytes(data)), pixels)
+    result = any_format.encode(any_format.decode(bytes(data)), pixels)
     assert np.array_equal(read(result.data), pixels)
 
 
@@ -227,7 +227,7 @@ def test_byte_counts_that_outgrow_their_type_get_a_wider_one():
     flat = make_tiff(np.zeros((300, 400, 3), np.uint8), compression="zlib", rowsperstrip=150)
     data = narrow(flat, 279)
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
-    result = coding.encode(coding.decode(data), noise)
+    result = any_format.encode(any_format.decode(data), noise)
     assert np.array_equal(read(result.data), noise)
 
 
@@ -243,9 +243,9 @@ def narrow(data, tag):
 def test_jpeg_in_tiff_stays_jpeg_with_its_tables(subsampling):
     image = Image.fromarray(make_pixels(64, 80))
     data = encode_image(image, "TIFF", compression="jpeg", quality=90)
-    photo = coding.decode(data)
-    result = coding.encode(photo, photo.pixels)
-    again = coding.decode(result.data)
+    photo = any_format.decode(data)
+    result = any_format.encode(photo, photo.pixels)
+    again = any_format.decode(result.data)
     assert np.abs(again.pixels.astype(int) - photo.pixels).mean() < 0.5
     assert np.abs(np.asarray(image).astype(int) - again.pixels).mean() < 4
     assert tags(result.data)["Compression"] == tags(data)["Compression"]
@@ -255,8 +255,8 @@ def test_jpeg_tiles_that_another_library_wrote_are_read_by_it_again():
     pytest.importorskip("imagecodecs")
     pixels = make_pixels(70, 90)
     data = make_tiff(pixels, compression="jpeg", tile=(32, 32), photometric="rgb")
-    photo = coding.decode(data)
-    result = coding.encode(photo, photo.pixels)
+    photo = any_format.decode(data)
+    result = any_format.encode(photo, photo.pixels)
     assert np.abs(read(result.data).astype(int) - read(data)).mean() < 1
 
 
@@ -276,27 +276,27 @@ def test_what_is_no_8_or_16_bit_grey_or_rgb_is_refused(options, reason):
     dtype, channels = options.pop("dtype", np.uint8), options.pop("channels", 3)
     pixels = np.zeros((16, 16, channels), dtype)
     with pytest.raises(PhotoError, match=reason):
-        coding.decode(make_tiff(pixels, **{"photometric": "rgb"} | options))
+        any_format.decode(make_tiff(pixels, **{"photometric": "rgb"} | options))
 
 
 @pytest.mark.parametrize(("mode", "reason"), [("1", "1-bit"), ("P", "palette")])
 def test_drawings_are_refused(mode, reason):
     data = encode_image(Image.fromarray(make_pixels(16, 16)).convert(mode), "TIFF")
     with pytest.raises(PhotoError, match=reason):
-        coding.decode(data)
+        any_format.decode(data)
 
 
 def test_a_picture_too_large_is_refused_by_its_header():
     data = make_tiff(make_pixels(16, 16))
     with pytest.raises(PhotoError, match="megapixels"):
-        coding.decode(data, max_pixels=255)
+        any_format.decode(data, max_pixels=255)
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_a_file_that_is_cut_off_is_refused(compression):
     data = make_tiff(make_pixels(64, 64), compression=compression)
     with pytest.raises(PhotoError, match="cut off"):
-        coding.decode(data[:-100])
+        any_format.decode(data[:-100])
 
 
 def test_compressions_of_the_extra_name_it_when_it_is_missing(monkeypatch):
@@ -304,7 +304,7 @@ def test_compressions_of_the_extra_name_it_when_it_is_missing(monkeypatch):
     data = make_tiff(make_pixels(16, 16), compression="lzw")
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(PhotoError, match=r"unblur\[deep\]"):
-        coding.decode(data)
+        any_format.decode(data)
 
 
 def test_tiff_is_told_by_its_content():
@@ -329,11 +329,11 @@ def test_damaged_files_are_processed_or_refused(data, damages):
         start = position % len(data)
         damaged[start : start + len(replacement)] = replacement
     try:
-        photo = coding.decode(bytes(damaged), max_pixels=100_000)
-        result = coding.encode(photo, photo.pixels)
+        photo = any_format.decode(bytes(damaged), max_pixels=100_000)
+        result = any_format.encode(photo, photo.pixels)
     except (PhotoError, ValueError):
         return
-    assert coding.decode(result.data).pixels.shape == photo.pixels.shape
+    assert any_format.decode(result.data).pixels.shape == photo.pixels.shape
 
 
 @given(st.sampled_from([b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b""]), st.binary())
@@ -379,7 +379,7 @@ DAMAGED_BESIDE = {
 
 @pytest.mark.parametrize("make", DAMAGED_BESIDE.values(), ids=DAMAGED_BESIDE.keys())
 def test_damage_beside_the_pixels_does_not_stop_the_photo(make):
-    photo = coding.decode(make())
+    photo = any_format.decode(make())
     noise = np.random.default_rng(0).integers(0, 256, photo.pixels.shape, np.uint8)
-    result = coding.encode(photo, noise)
-    assert np.array_equal(coding.decode(result.data).pixels, noise)
+    result = any_format.encode(photo, noise)
+    assert np.array_equal(any_format.decode(result.data).pixels, noise)

@@ -20,7 +20,7 @@ ERRORS = {
     "LeftAlone",
 }
 """Exceptions whose text is for the user; `LeftAlone` tells why a photo was skipped."""
-RETURNED = ("run/obstacles.py", "storage/targets.py", "formats/refusals.py")
+RETURNED = ("run/target_checks.py", "storage/targets.py", "formats/refusals.py")
 """Modules whose functions return sentences."""
 HOLE = "…"
 """Stands for a name or a number, in sentences and on the page."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unblur.errors import PhotoError
-from unblur.formats import coding, webp
+from unblur.formats import any_format, webp
 from unblur.formats.refusals import ONE_FRAME
 
 
@@ -32,8 +32,8 @@ def types(data):
 
 def recode(data, change=1):
     """The file with every pixel a little different, and its notes."""
-    photo = coding.decode(data)
-    return coding.encode(photo, photo.pixels ^ np.uint8(change))
+    photo = any_format.decode(data)
+    return any_format.encode(photo, photo.pixels ^ np.uint8(change))
 
 
 def test_every_chunk_but_the_pixels_stays_in_place():
@@ -56,14 +56,16 @@ def test_a_lossless_file_is_exact_even_below_full_transparency():
     pixels = make_pixels(48, 63, 4)
     pixels[:20, :, 3] = 0
     original = encode_image(Image.fromarray(pixels), "WEBP", lossless=True, exact=True)
-    photo = coding.decode(coding.encode(coding.decode(original), 255 - pixels[..., :3]).data)
+    photo = any_format.decode(
+        any_format.encode(any_format.decode(original), 255 - pixels[..., :3]).data
+    )
     assert (photo.pixels == 255 - pixels[..., :3]).all()
     assert (photo.alpha == pixels[..., 3]).all()
 
 
 def test_alpha_of_a_lossy_file_is_exact_though_it_was_coded_coarsely():
     original = make_webp(4, quality=50, alpha_quality=20)
-    before, after = coding.decode(original), coding.decode(recode(original).data)
+    before, after = any_format.decode(original), any_format.decode(recode(original).data)
     assert (before.alpha == after.alpha).all()
     assert (before.pixels != after.pixels).any()
 
@@ -71,14 +73,14 @@ def test_alpha_of_a_lossy_file_is_exact_though_it_was_coded_coarsely():
 @pytest.mark.parametrize("quality", [10, 30, 50, 75, 90, 100])
 def test_the_quality_of_a_lossy_file_is_recognised(quality):
     data = make_webp(size=(400, 400), quality=quality)
-    assert coding.decode(data).coding["quality"] == pytest.approx(quality, abs=15)
+    assert any_format.decode(data).coding["quality"] == pytest.approx(quality, abs=15)
 
 
 @pytest.mark.parametrize("quality", [50, 80, 95])
 def test_a_lossy_file_keeps_about_its_size(quality):
     original = make_webp(size=(200, 200), quality=quality, exif=make_exif())
-    photo = coding.decode(original)
-    result = coding.encode(photo, photo.pixels).data
+    photo = any_format.decode(original)
+    result = any_format.encode(photo, photo.pixels).data
     assert len(result) == pytest.approx(len(original), rel=0.2)
 
 
@@ -93,7 +95,7 @@ def test_an_animation_is_refused():
     frames = [Image.fromarray(make_pixels(48, 63, seed=seed)) for seed in range(2)]
     animation = encode_image(frames[0], "WEBP", save_all=True, append_images=frames[1:])
     with pytest.raises(PhotoError, match="animations"):
-        coding.decode(animation)
+        any_format.decode(animation)
 
 
 def one_frame(still, *more, size=None):
@@ -116,29 +118,29 @@ def test_an_animation_of_one_frame_becomes_a_still_photo(channels, lossless):
     with Image.open(io.BytesIO(animation)) as image:
         assert image.info["loop"] == 0  # libwebp takes it for an animation
     assert recode(animation).data == recode(still).data
-    assert coding.decode(animation).notes == (ONE_FRAME,)
-    assert list(coding.coded_pixels(animation)) == list(coding.coded_pixels(still))
+    assert any_format.decode(animation).notes == (ONE_FRAME,)
+    assert list(any_format.coded_pixels(animation)) == list(any_format.coded_pixels(still))
 
 
 def test_an_animation_of_more_frames_is_not_taken_for_a_still_photo():
     with pytest.raises(PhotoError, match="animations"):
-        coding.decode(one_frame(make_webp(exif=make_exif()), "another"))
+        any_format.decode(one_frame(make_webp(exif=make_exif()), "another"))
 
 
 def test_a_frame_that_does_not_fill_the_animation_is_refused():
     with pytest.raises(PhotoError, match="smaller than itself"):
-        coding.decode(one_frame(make_webp(exif=make_exif()), size=b"\7\0\0\7\0\0"))
+        any_format.decode(one_frame(make_webp(exif=make_exif()), size=b"\7\0\0\7\0\0"))
 
 
 def test_a_photo_over_the_limit_is_refused():
     with pytest.raises(PhotoError, match="63x48"):
-        coding.decode(make_webp(), max_pixels=1000)
+        any_format.decode(make_webp(), max_pixels=1000)
 
 
 @pytest.mark.parametrize("keep", [13, 25, 400, -2])
 def test_a_file_that_is_cut_off_is_refused(keep):
     with pytest.raises(PhotoError, match="damaged or cut off WebP"):
-        coding.decode(make_webp()[:keep])
+        any_format.decode(make_webp()[:keep])
 
 
 @given(st.binary(max_size=200))

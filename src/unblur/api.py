@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from unblur import blur, score
 from unblur.blur import Blur
 from unblur.errors import PhotoError, UsageError
-from unblur.formats import coding
+from unblur.formats import any_format
 from unblur.formats.codec import Reduced
 from unblur.formats.companions import with_new_companions
 from unblur.formats.masks import Mask, blended, make_mask, masked
@@ -67,7 +67,7 @@ class Deblurrer:
         model: A model's name, or a weights file.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``xpu``, ``vulkan``, or one of
             several, such as ``cuda:1``.
-        engine: Library that computes: ``auto``, ``torch`` or ``ncnn``.
+        engine: Library that runs the network: ``auto``, ``torch`` or ``ncnn``.
         tile: Side of the largest tile, a square, in pixels, or ``auto``.
         strength: Share of the change to apply, from 0 to 1.
         views: Number of mirrored and rotated passes to average, from 1 to 8.
@@ -192,10 +192,10 @@ class Deblurrer:
         return new, deblurred(photo.pixels, round_photo, self._deblur)
 
     def _deblur_bytes(self, data: bytes, mask: Mask | None) -> bytes:
-        photo, pixels = self._deblur_photo(coding.decode(data))
+        photo, pixels = self._deblur_photo(any_format.decode(data))
         if mask:
             photo, pixels = masked(photo, pixels, mask)
-        encoded = coding.encode(photo, pixels)
+        encoded = any_format.encode(photo, pixels)
         _tell(photo.notes + encoded.notes)
         return encoded.data
 
@@ -284,7 +284,7 @@ def _read_reduced(image: object) -> Reduced:
         if isinstance(image, str | Path):
             return steps.read_reduced(Job(parse_place(str(image)), None), Options())
         if isinstance(image, bytes):
-            return coding.decode_reduced(image)[0]
+            return any_format.decode_reduced(image)[0]
         return Reduced(_read(image)[0], 1)
 
 

@@ -1,4 +1,4 @@
-"""Tell how a photo is blurred: moved, and by how much, or out of focus.
+"""Find the kind of blur of a photo: motion, with its length and direction, or focus blur.
 
 Motion widens contours across its path and leaves those along it sharp; a lens out of
 focus widens all of them alike. So the widths of contours are measured in sixteen
@@ -33,32 +33,32 @@ from unblur.score import (
 _DIRECTIONS = 16
 _DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, REACH_PX)
 _EVERY = 2
-"""Rows of pixels are measured every so many, for speed."""
+"""Step between measured rows of pixels; a larger one is faster."""
 _MOST_TILES = 960
-"""Larger photos are measured in the rows of tiles with most strong contours, for speed."""
+"""Largest number of tiles to measure, for speed; the rows of tiles with most strong contours."""
 _RISE = 0.6
-"""Share of a contour's rise that is measured, and extrapolated to all of it."""
+"""Share of a contour's rise whose width is measured, and extrapolated to the whole rise."""
 _SHARP_SHARE = 0.1
-"""Share of the strong contours, the sharpest ones, whose width tells the kind."""
+"""Share of the strong contours, the sharpest ones, whose width decides the kind of blur."""
 _MOVED, _EVEN = 1.3, 1.2
-"""Widest contours in widths of those along them: motion from the first ratio up, focus below the
-second."""
+"""Limits of the ratio: width of the contours in the widest direction, over the width at a right
+angle. Motion from the first limit up, focus below the second."""
 _SHARPEST_SHARE, _SHALLOW = 0.02, 0.26
-"""The photo has a soft background if this share of the strong contours is less wide than that share
-of their median width: a lens out of focus leaves no such contours."""
+"""The background is soft if the given quantile of the widths of strong contours is below the second
+share of their median width. A lens out of focus leaves no such narrow contours."""
 _SOFT_PX = 3.8
 """Least width of the sharpest contours in front of a soft background that are not sharp."""
 _IN_FOCUS = 2.0
-"""A tile is in focus if its contours along the motion are at most so many times the sharp ones."""
+"""Largest width of contours along the motion in a tile in focus, relative to the sharp ones."""
 _NARROW = 0.5
-"""Share of the squared width along a motion that the squared width across it has anyway."""
+"""Share of the squared width along a motion to subtract from the squared width across it."""
 _FINE, _COARSE = ((0.8, 0.5), (0.3, 0.5)), ((0.95, 0.3), (0.7, 0.2))
-"""What the length is told by, in the photo and in one of half the size: widths of contours in
-focus, by the share of the rise and of the contours (the sharpest ones)."""
+"""Widths from which the length is computed, in the photo and in a copy of half the size. Each is a
+width of contours in focus: over a share of their rise, at a quantile of the contours."""
 _FACTOR, _POWERS = 0.376, (0.738, -0.33, -0.146, 1.063)
 """The length is the product of these widths, each to its power, and of the factor."""
 _LONG_PX = 28.0
-"""Larger last widths are those of longer motions than this was chosen on."""
+"""If the last width is larger, the motion is longer than those on which the powers were fitted."""
 _LONG, _WIDE_PX, _LONG_FACTOR = ((0.6, 0.2),), 7.0, 1.2
 """What a longer motion is told by, where it is measured, and its length in such widths."""
 _EXTENT_RISE, _EXTENT_SHARE = 0.8, 0.3
@@ -74,7 +74,7 @@ class Kind(Enum):
     MOTION = "motion"
     FOCUS = "focus"
     UNCLEAR = "unclear"
-    """Too small, too plain or too noisy to tell; or blurred in a way that is neither kind."""
+    """Too small, too plain or too noisy to measure; or blurred neither by motion nor by focus."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ class Contours:
     contrasts: NDArray[np.int16]
     """(directions, distances, tiles): the `largest_contrasts`."""
     offsets: Offsets
-    """Of the directions, which the contours lie across."""
+    """Offsets of the directions; the contours are at right angles to them."""
     least: float
-    """Least contrast of a strong contour, one to be measured."""
+    """Least contrast of a strong contour; weaker ones are not measured."""
 
     @cached_property
     def are_strong(self) -> NDArray[np.bool_]:
@@ -134,7 +134,7 @@ class Contours:
 
     @property
     def are_enough(self) -> bool:
-        """Whether each direction has contours to be measured."""
+        """Whether each direction has enough strong contours."""
         return bool((self.are_strong.sum(axis=1) >= FEWEST_TILES).all())
 
     def widths(self, rise: float) -> NDArray[np.float64]:
@@ -154,17 +154,17 @@ class Contours:
         return int(self.sharp_widths.argmax())
 
     def sides(self) -> Contours:
-        """Return those across the widest direction, and those along it."""
+        """Return the contours of two directions: the widest one, and the one at a right angle."""
         pair = [self.widest, _across(self.widest)]
         return Contours(self.contrasts[pair], tuple(self.offsets[i] for i in pair), self.least)
 
     @property
     def ratio(self) -> float:
-        """Their width in widths of those along that direction, which are as sharp."""
+        """Width in the widest direction over the width at a right angle, for the sharp contours."""
         return float(self.sharp_widths[self.widest] / self.sharp_widths[_across(self.widest)])
 
     def in_focus(self) -> NDArray[np.bool_]:
-        """Return which tiles are in focus, (tiles,), where the contours are two `sides`."""
+        """Return which tiles are in focus, (tiles,); call this on the contours of `sides`."""
         across, along = self.are_strong
         both = np.logical_and(across, along)
         in_focus = self.widths(_RISE)[1] <= _IN_FOCUS * float(self.sharp_widths[1])
@@ -173,11 +173,11 @@ class Contours:
 
 
 def find_blur(pixels: NDArray[np.uint8] | NDArray[np.uint16], factor: int = 1) -> Blur:
-    """Tell how a photo is blurred.
+    """Find the kind of blur of a photo.
 
     Args:
         pixels: (H, W, 3) or (H, W, 1), uint8 or uint16, upright.
-        factor: By how much each side of the photo was divided when it was decoded.
+        factor: Factor by which each side of the photo was divided when it was decoded.
     """
     luma = read_luma(pixels)
     if min(luma.shape) < SMALLEST_SIDE_PX:

@@ -15,7 +15,7 @@ from unblur.words import describe_os_error
 
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
 NO_HOME = Path(os.devnull) / "unblur"
-"""Stands for a missing home folder: it does not exist, and cannot be created."""
+"""Path that replaces a missing home folder: it does not exist, and cannot be created."""
 
 
 def models_folder() -> Path:

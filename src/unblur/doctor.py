@@ -17,7 +17,7 @@ from unblur.errors import ExitCode, UsageError, WeightsError
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
-from unblur.run.obstacles import problem_of_target
+from unblur.run.target_checks import problem_of_target
 from unblur.storage.files import exists
 from unblur.storage.objects import state_of
 from unblur.version import __version__
@@ -263,7 +263,7 @@ def _import_pytorch() -> str | None:
 
 
 def _examine_pytorch(network: SRN | None) -> PyTorch:
-    from unblur.models.verdicts import VerdictFile
+    from unblur.models.self_test_cache import SelfTestCache
     from unblur.network.examination import examine_pytorch
 
-    return examine_pytorch(network, VerdictFile())
+    return examine_pytorch(network, SelfTestCache())

@@ -1,4 +1,4 @@
-"""Errors for users, each with its exit code."""
+"""Errors for users, each with its exit code; explanations of Python's own errors."""
 
 from __future__ import annotations
 
@@ -62,3 +62,21 @@ class DeviceError(UnblurError):
 
 class DesktopError(UnblurError):
     """A file of a file manager that cannot be read or changed."""
+
+
+_THREAD_LIMIT = (
+    "the system starts no more threads: close other programs, or raise the limit (ulimit -u; in a "
+    "container, the limit of PIDs)"
+)
+
+
+def is_thread_limit(error: BaseException) -> bool:
+    """Return whether an error means that the system starts no more threads."""
+    return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+
+
+def describe_unexpected(error: BaseException) -> str:
+    """Return the message for an error that is no `UnblurError`: the system's limit, or a bug."""
+    if is_thread_limit(error):
+        return _THREAD_LIMIT
+    return f"unexpected {type(error).__name__}: {error}; -vv shows where"

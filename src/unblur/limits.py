@@ -1,4 +1,4 @@
-"""Limits on the work that a file can cause.
+"""Limits on the work that a file can cause, and the system's limit of threads.
 
 A file of a few kilobytes can claim thousands of parts, or pixels, that would take hours to
 process. The limits are far above those of real photos, and grow with the file's size.
@@ -6,10 +6,11 @@ process. The limits are far above those of real photos, and grow with the file's
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from unblur.errors import ExcessError, PhotoError
+from unblur.errors import ExcessError, PhotoError, is_thread_limit
 
 T = TypeVar("T")
 
@@ -60,3 +61,21 @@ def limited(parts: Iterable[T], size: int, name: str) -> Iterator[T]:
         if number > most:
             refuse_excess(number, most, name)
         yield part
+
+
+def starts_threads(count: int = 1) -> bool:
+    """Return whether the system starts a number of threads at the same time.
+
+    They are started, and end at once: no system tells how many more threads it allows.
+    """
+    end = threading.Event()
+    try:
+        for _ in range(count):
+            threading.Thread(target=end.wait).start()
+    except RuntimeError as error:
+        if is_thread_limit(error):
+            return False
+        raise
+    finally:
+        end.set()
+    return True

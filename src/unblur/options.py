@@ -15,7 +15,7 @@ COMPARED, COMPARED_STRENGTHS = "-compared", "-strengths"
 LONGEST_SUFFIX_BYTES = 100
 """In bytes: leaves room for the photo's own name, as file systems allow 143 to 255 bytes."""
 STREAM = "-"
-"""Stands for standard input or output."""
+"""Path that means standard input or output."""
 
 
 SMALLEST_TILE_PX = 128
@@ -164,8 +164,8 @@ class Options:
     """Find out how each photo was blurred, and how much of it changed."""
     fail_fast: bool = False
     jobs: int | None = None
-    """Photos to decode ahead, and as many to write in parallel; ``None``: one on a CPU, or as many
-    as the cores allow beside a GPU."""
+    """Number of photos to decode ahead, and to write in parallel; ``None``: one on a CPU, more
+    beside a GPU, by the number of cores."""
     engine: Engine = Engine()
 
     @property

@@ -199,7 +199,10 @@ class Ui:
 
     @property
     def _shows_bars(self) -> bool:
-        return self.verbosity >= NORMAL and sys.stderr.isatty()
+        """Whether standard error is a terminal, and the system starts the thread of the bars."""
+        from unblur.limits import starts_threads
+
+        return self.verbosity >= NORMAL and sys.stderr.isatty() and starts_threads()
 
     @contextlib.contextmanager
     def _bars(self, *columns: ProgressColumn) -> Iterator[Progress]:

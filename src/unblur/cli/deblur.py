@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
     from unblur.run.history import History
     from unblur.run.jobs import Plan
-    from unblur.run.local import LocalRunner
+    from unblur.run.local_runner import LocalRunner
     from unblur.run.report import Report
     from unblur.run.runner import Runner
 
@@ -221,7 +221,7 @@ def local_runner(
     open_network: Callable[[], Weights | SRN], options: Options, ui: Ui
 ) -> LocalRunner:
     """Return a runner on this machine, which opens and loads the network when it begins."""
-    from unblur.run.local import LocalRunner
+    from unblur.run.local_runner import LocalRunner
 
     return LocalRunner(lambda: _make_deblurrer(open_network(), options, ui))
 

@@ -109,7 +109,7 @@ def run(ui: Ui, paths: tuple[str, ...]) -> ExitCode:
     """
     from unblur.desktop.action import deblur_chosen
     from unblur.desktop.installing import find_program
-    from unblur.desktop.notices import show
+    from unblur.desktop.notifications import show
 
     summary = deblur_chosen(find_program(), paths)
     if not show(summary):

@@ -270,7 +270,7 @@ def _as_link(picture: bytes) -> str:
 
 
 def _mode(outcomes: list[Outcome]) -> int | None:
-    """Return the permissions of a page: those that all photos have; ``None`` without files."""
+    """Return the permissions of a page: the ones that all photos share; ``None`` without files."""
     modes = []
     for outcome in outcomes:
         if isinstance(outcome.job.source, Path):

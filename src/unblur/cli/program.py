@@ -13,6 +13,14 @@ from unblur.cli import desktop, doctor, models, restore, score, trial
 from unblur.cli.console import Ui
 from unblur.cli.deblur import deblur
 from unblur.cli.option_groups import PlainOption
+from unblur.cli.option_types import (
+    Compare,
+    OnlyBlurry,
+    Overwrite,
+    blur_level,
+    memory_size,
+    tile_size,
+)
 from unblur.cli.shared import (
     PhotosOrCommand,
     device_option,
@@ -24,14 +32,6 @@ from unblur.cli.shared import (
     options_with_defaults,
     path_options,
     verbosity_options,
-)
-from unblur.cli.values import (
-    Compare,
-    OnlyBlurry,
-    Overwrite,
-    blur_level,
-    memory_size,
-    tile_size,
 )
 from unblur.config import read_config
 from unblur.errors import UsageError
@@ -109,7 +109,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     cls=Compare,
     default=False,
     metavar="[strengths]",
-    help="Also write NAME-compared.png, before and after; or several strengths side by side.",
+    help="Also write NAME-compared.png: before and after, or several strengths.",
 )
 @click.option(
     "--only",
@@ -187,7 +187,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     type=click.Choice(["auto", "torch", "ncnn"]),
     default=Engine.backend,
     show_default=True,
-    help="Library that computes; torch or ncnn on CPUs, ncnn on GPUs with Vulkan.",
+    help="Library that runs the network: torch or ncnn on CPUs, ncnn on GPUs with Vulkan.",
 )
 @click.option(
     "--tile",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,6 +56,7 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
     from unblur.run.load_ahead import load_ahead
     from unblur.run.plan import find_photos
     from unblur.run.report import Outcome, Report, Status, outcome_of_error
+    from unblur.run.threads import ThreadPool
 
     chosen = ("recursive", "include", "exclude", "max_pixels")
     options = Options(**{name: flags[name] for name in chosen})
@@ -64,11 +65,11 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
     report = Report(in_cloud=plan.in_cloud)
     scores: list[tuple[Blur, Job]] = []
     threads = flags["jobs"] or min(MOST_THREADS, os.cpu_count() or 1)
-    executor = ThreadPoolExecutor(threads, "score")
+    pool = ThreadPool(threads, "score", functools.cache(ui.say))
     try:
         with ui.progress(len(plan.jobs)):
             loads = load_ahead(
-                executor,
+                pool,
                 plan.jobs,
                 lambda job: _measure(job, options),
                 threads,
@@ -83,7 +84,7 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
                 report.add(outcome)
                 ui.outcome(outcome)
     finally:
-        executor.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
     _list(scores, report, flags, ui)
     if report.cloud_note:
         ui.say(report.cloud_note)

@@ -17,11 +17,12 @@ from click.shell_completion import CompletionItem
 
 from unblur.cli.console import Ui, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
+from unblur.cli.option_types import Compare, DeviceName
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
-from unblur.cli.values import Compare, DeviceName
 from unblur.config import history_file
-from unblur.errors import ExitCode, UnblurError, UsageError
+from unblur.errors import ExitCode, UnblurError, UsageError, describe_unexpected
+from unblur.limits import starts_threads
 from unblur.network.device_kinds import KINDS
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM, Engine
 from unblur.storage.files import read_stream
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 OLD_BLUR_LEVEL = "--only-blurry="
 """Old spelling: ``--only-blurry=1`` for ``--only-blurry --blur-level=1``."""
+
+MOST_OPENBLAS_THREADS = 64
+"""Threads that the OpenBLAS in NumPy's packages starts at most."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -290,10 +294,18 @@ def _check_working_folder() -> None:
         raise UsageError("the current folder no longer exists: change to another one") from error
 
 
+def _limit_openblas() -> None:
+    """Let NumPy's OpenBLAS use one thread if the system starts too few: it would raise Ctrl-C."""
+    cores = min(os.cpu_count() or 1, MOST_OPENBLAS_THREADS)
+    if "numpy" not in sys.modules and not starts_threads(cores):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
     """Run a command; print an error as one line, with a traceback at -vv; return the exit code."""
     try:
         _check_working_folder()
+        _limit_openblas()
         return act()
     except UnblurError as error:
         ui.error(str(error))
@@ -305,7 +317,7 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
         return ExitCode.FAILED  # the program that reads the list has ended
     except Exception as error:
         ui.trace(traceback.format_exc())
-        ui.error(f"unexpected {type(error).__name__}: {error}; -vv shows where")
+        ui.error(describe_unexpected(error))
         return ExitCode.FAILED
 
 

@@ -1,4 +1,4 @@
-"""``unblur try``: a page that shows what `unblur` makes of one photo."""
+"""``unblur try``: deblur one photo in several ways, and show the results on a page."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _open(path: Path) -> bool:
     """
     import webbrowser
 
-    from unblur.desktop.notices import has_display
+    from unblur.desktop.notifications import has_display
 
     is_chosen = bool(os.environ.get("BROWSER"))
     try:

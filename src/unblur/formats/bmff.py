@@ -126,7 +126,7 @@ def _read_meta(data: bytes, meta: Box) -> ItemFile:
 
 
 def _refuse_lost(file: ItemFile, lost: Mapping[int, str]) -> tuple[str, ...]:
-    """Raise `ValueError` if data of the photo are lost; return a note if those of others are."""
+    """Raise `ValueError` if the photo's data are lost; return a note if another item's data are."""
     images = {file.primary_id, *file.alpha_ids}
     for key in images.union(file.sources(*images)):
         if key in lost:

@@ -57,7 +57,7 @@ def with_new_gain_maps(
     companions: tuple[Companion, ...],
     encode: Callable[[Photo, Any], Encoded],
 ) -> tuple[ItemFile, tuple[str, ...]]:
-    """Return a file whose gain maps have new pixels, and the names of those that stay.
+    """Return a file whose gain maps have new pixels, and the names of the maps that stay old.
 
     Args:
         file: The photo's file.

@@ -135,7 +135,7 @@ class ItemFile:
     after: tuple[bytes, ...] = ()
     """Boxes after meta except mdat, and other bytes at the end."""
     notes: tuple[str, ...] = ()
-    """Notes for the user on what was not read."""
+    """Notes for the user on parts that were not read."""
 
     @property
     def primary(self) -> Item:

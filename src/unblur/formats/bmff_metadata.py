@@ -14,8 +14,8 @@ from unblur.errors import PhotoError
 from unblur.formats import bmff, bmff_thumbnails
 from unblur.formats.bmff_items import COLOR, MIRROR, ROTATION, ItemFile, with_true_brands
 from unblur.formats.codec import Codec
+from unblur.formats.embedded_pictures import GAIN_MAP
 from unblur.formats.metadata import Metadata
-from unblur.formats.old_pictures import GAIN_MAP
 from unblur.formats.photo import Encoded, Photo
 
 BT709_OR_UNSPECIFIED = frozenset({1, 2})
@@ -86,7 +86,7 @@ def upright(data: bytes, index: ItemFile | None, pixels: NDArray[Any]) -> NDArra
     return pixels
 
 
-def old_pictures(data: bytes, index: ItemFile | None = None) -> Iterator[str]:
+def kept_pictures(data: bytes, index: ItemFile | None = None) -> Iterator[str]:
     """Yield the name of gain maps, if the file has any."""
     file = index or bmff.read(data)
     kinds = ((item.type, item.find(b"auxC") or b"") for item in file.items.values())
@@ -115,6 +115,6 @@ def make_codec(
         stripped=stripped,
         upright=upright,
         redraw=functools.partial(bmff_thumbnails.redraw, decode=decode, encode=encode),
-        old_pictures=old_pictures,
+        kept_pictures=kept_pictures,
         check_conversion=check_conversion,
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from unblur.formats import bmff
 from unblur.formats.bmff_items import ItemFile, as_stored, splice, with_primary
-from unblur.formats.old_pictures import THUMBNAILS, Redraw, Redrawn, in_exif
+from unblur.formats.embedded_pictures import THUMBNAILS, Redraw, Redrawn, in_exif
 from unblur.formats.photo import Encoded, Photo
 
 THUMBNAIL = b"thmb"

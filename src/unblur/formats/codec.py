@@ -13,8 +13,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from unblur.formats.embedded_pictures import Redraw, Redrawn
 from unblur.formats.metadata import Metadata
-from unblur.formats.old_pictures import Redraw, Redrawn
 from unblur.formats.photo import Encoded, Format, Photo
 
 
@@ -72,10 +72,10 @@ class Codec:
     """Rotates (H, W, ...) pixels of a file (and its index) upright, without a copy; ``None``: use
     the orientation in EXIF."""
     check_conversion: Callable[[Photo], tuple[str, ...]] = lambda photo: ()
-    """Refuses a photo that cannot be converted; returns notes on what a conversion loses."""
+    """Refuses a photo that cannot be converted; returns notes on data that a conversion loses."""
     redraw: Callable[[bytes, Redraw, Any], Redrawn] = lambda data, redraw, index: Redrawn(data)
     """Redraws the thumbnails and previews in a file (and its index), in place."""
-    old_pictures: Callable[[bytes, Any], Iterator[str]] = lambda data, index: iter(())
+    kept_pictures: Callable[[bytes, Any], Iterator[str]] = lambda data, index: iter(())
     """Yields the names of other pictures in a file (and its index), which are not redrawn."""
     target: Target | None = None
     """How to convert photos to this format; ``None``: not offered."""

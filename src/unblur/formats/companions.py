@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from unblur.errors import DeviceError
-from unblur.formats.old_pictures import GAIN_MAP
+from unblur.formats.embedded_pictures import GAIN_MAP
 from unblur.formats.panorama import deblurred
 from unblur.formats.photo import Companion, Photo
 

@@ -21,9 +21,9 @@ from unblur.errors import PhotoError
 from unblur.formats import exif_thumbnail, jpeg_thumbnail
 from unblur.formats.codec import Target, codec_of
 from unblur.formats.drawing import draw_like
+from unblur.formats.embedded_pictures import KEEP, Redraw, describe, in_exif
 from unblur.formats.exif_thumbnail import Turn, changes_pixels, is_quarter_turn
 from unblur.formats.metadata import Metadata, read_orientation
-from unblur.formats.old_pictures import KEEP, Redraw, describe, in_exif
 from unblur.formats.photo import Encoded, Format, Photo
 from unblur.formats.pixels import rounded, turned
 

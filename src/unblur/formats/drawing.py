@@ -1,4 +1,4 @@
-"""Draw a photo as an old small picture of it, such as a thumbnail, showed it."""
+"""Redraw a thumbnail of a photo with the crop, size and black bars of the old thumbnail."""
 
 from __future__ import annotations
 

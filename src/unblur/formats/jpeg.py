@@ -230,7 +230,7 @@ CODEC = Codec(
     stripped=jpeg_metadata.stripped,
     decode_reduced=decode_reduced,
     redraw=jpeg_pictures.redraw,
-    old_pictures=jpeg_pictures.gain_maps,
+    kept_pictures=jpeg_pictures.gain_maps,
     target=Target(
         _write,
         longest_side=65_500,  # libjpeg's limit

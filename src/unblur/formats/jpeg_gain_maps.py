@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from unblur.formats import jpeg_markers as marks
 from unblur.formats.companions import decode_companions, put_companions
+from unblur.formats.jpeg_in_place import code_within
 from unblur.formats.jpeg_index import find_pictures
 from unblur.formats.jpeg_markers import Segment, segments
-from unblur.formats.jpeg_room import code_within
 from unblur.formats.photo import Companion, Encoded, Photo
 
 MARKS = (b"hdrgm:", b"HDRGainMap", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")
@@ -69,7 +69,7 @@ def with_new_gain_maps(
     companions: tuple[Companion, ...],
     encode: Callable[[Photo, NDArray[np.uint8]], Encoded],
 ) -> tuple[bytes, tuple[str, ...]]:
-    """Return a file whose gain maps have new pixels, and the names of those that stay.
+    """Return a file whose gain maps have new pixels, and the names of the maps that stay old.
 
     Args:
         data: The whole file.

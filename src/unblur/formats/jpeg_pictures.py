@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from unblur.formats import jpeg_gain_maps, old_pictures
+from unblur.formats import embedded_pictures, jpeg_gain_maps
 from unblur.formats import jpeg_markers as marks
+from unblur.formats.embedded_pictures import PREVIEWS, THUMBNAILS, Redraw, Redrawn, redraw_place
 from unblur.formats.jpeg_index import find_previews
 from unblur.formats.jpeg_markers import Segment, segments
-from unblur.formats.old_pictures import PREVIEWS, THUMBNAILS, Redraw, Redrawn, redraw_place
 
 _SIZE_PLACES = {b"JFIF\0": 12, b"JFXX\0\x13": 6}
 """Position of width and height of a thumbnail with three bytes per pixel (JFIF 1.02)."""
@@ -53,9 +53,9 @@ def redraw(data: bytes, redraw: Redraw, parts: tuple[Segment, ...] | None) -> Re
 def _in_segment(marker: int, payload: bytes, redraw: Redraw) -> Redrawn:
     """Redraw the pictures at the end of a segment's payload."""
     if marker == marks.APP1:
-        return old_pictures.in_exif(payload[len(marks.EXIF) :], redraw)
+        return embedded_pictures.in_exif(payload[len(marks.EXIF) :], redraw)
     if marker == marks.APP13:
-        return old_pictures.in_photoshop_data(payload, redraw)
+        return embedded_pictures.in_photoshop_data(payload, redraw)
     if marker == marks.APP0:
         return _in_jfif(payload, redraw)
     return Redrawn(b"")
@@ -82,4 +82,4 @@ def gain_maps(data: bytes, parts: tuple[Segment, ...]) -> Iterator[str]:
     """Yield the name of gain maps, if any follow the image."""
     following = data[marks.image_end(data, parts) :]
     if following and any(mark in following for mark in jpeg_gain_maps.MARKS):
-        yield old_pictures.GAIN_MAP
+        yield embedded_pictures.GAIN_MAP

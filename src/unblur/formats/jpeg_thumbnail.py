@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.formats import jpeg, jpeg_markers
-from unblur.formats.jpeg_room import code_within
+from unblur.formats.jpeg_in_place import code_within
 from unblur.formats.photo import Photo
 from unblur.formats.pixels import code_pixels
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unblur.errors import PhotoError
-from unblur.formats import coding
+from unblur.formats import any_format
 from unblur.formats.convert import metadata_of, upright
 from unblur.formats.exif_thumbnail import Turn
 from unblur.formats.photo import Companion, Photo
@@ -78,7 +78,7 @@ def decode_mask(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Mask:
     Raises:
         PhotoError: If the file cannot be decoded, is animated, or is not an opaque grey picture.
     """
-    photo = coding.decode(_in_eight_bits(data, max_pixels), max_pixels)
+    photo = any_format.decode(_in_eight_bits(data, max_pixels), max_pixels)
     turn = turn_of(photo)
     if photo.opacity is not None and photo.opacity.min() < np.iinfo(photo.opacity.dtype).max:
         raise PhotoError("is transparent: a mask needs an opaque picture in grey")

@@ -26,7 +26,7 @@ _FIELD = rb"GPano:%b\s{0,9}(?:=\s{0,9}[\"']|>)\s{0,9}([A-Za-z0-9]{1,20})"
 
 @dataclass(frozen=True)
 class Wrapped:
-    """Pixels for the network: those of a photo, or of a panorama that continues at its sides."""
+    """Pixels for the network. A panorama is continued at its left and right side."""
 
     pixels: NDArray[Any]
     """(H, W, 1 or 3), uint8 or uint16."""
@@ -59,7 +59,7 @@ def wrapped(pixels: NDArray[Any], is_round: bool) -> Wrapped:
 def deblurred(
     pixels: NDArray[Any], is_round: bool, deblur: Callable[[Any], NDArray[Any]]
 ) -> NDArray[Any]:
-    """Deblur pixels; those of a panorama of 360 degrees as `wrapped` continues them.
+    """Deblur pixels; a panorama of 360 degrees is continued at its sides by `wrapped`.
 
     Args:
         pixels: (H, W, 1 or 3), uint8 or uint16.

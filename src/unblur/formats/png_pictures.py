@@ -10,8 +10,8 @@ import contextlib
 import string
 import zlib
 
+from unblur.formats.embedded_pictures import Redraw, Redrawn, in_exif
 from unblur.formats.metadata import from_byte_order
-from unblur.formats.old_pictures import Redraw, Redrawn, in_exif
 from unblur.formats.png_chunks import SIGNATURE, Chunk, chunks, make_chunk
 from unblur.formats.png_metadata import inflate
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unblur.formats.photo import Photo
 
 AS_ORIGINAL = None
-"""Stands for a quality that `with_quality` finds."""
+"""Placeholder for a quality that `with_quality` estimates."""
 QUALITIES = range(40, 101, 5)
 BLOCK = 256
 BLOCKS_PER_SIDE = 4

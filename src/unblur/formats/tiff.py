@@ -101,7 +101,7 @@ CODEC = Codec(
     coded_pixels=coded_pixels,
     metadata=metadata,
     redraw=tiff_pictures.redraw,
-    old_pictures=tiff_pictures.layers,
+    kept_pictures=tiff_pictures.layers,
     check_conversion=check_conversion,
     target=Target(_write, has_extra_channel=True),
 )

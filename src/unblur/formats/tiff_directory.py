@@ -124,7 +124,7 @@ class Entry:
         return self.count * struct.calcsize("<" + FIELD_CODES.get(self.type, ""))
 
     def is_within(self, data: bytes) -> bool:
-        """Tell whether a file holds all of its values."""
+        """Return whether a file holds all of its values."""
         return self.start + self.size <= len(data)
 
 

@@ -11,8 +11,8 @@ from typing import TypeVar
 import numpy as np
 
 from unblur.errors import PhotoError
-from unblur.formats import old_pictures
-from unblur.formats.old_pictures import SUB_IMAGES, THUMBNAILS, Redraw, Redrawn
+from unblur.formats import embedded_pictures
+from unblur.formats.embedded_pictures import SUB_IMAGES, THUMBNAILS, Redraw, Redrawn
 from unblur.formats.tiff_directory import Directory, Entry, Tag, TiffFile, read_tiff
 from unblur.formats.tiff_pages import Page, is_reduced, read_page
 from unblur.formats.tiff_splice import decode_page, replace_page
@@ -70,15 +70,15 @@ def _blocks(
     """Yield the fields whose values hold JPEG pictures, and the functions to redraw these."""
     entry = page.directory.entries.get(Tag.PHOTOSHOP)
     if entry and entry.is_within(file.data):
-        yield entry, old_pictures.in_photoshop_data
+        yield entry, embedded_pictures.in_photoshop_data
     start = file.value(page.directory, Tag.EXIF_IFD)
     entry = file.directory(start).entries.get(Tag.MAKER_NOTE) if start else None
     if entry and entry.is_within(file.data):
-        yield entry, old_pictures.in_exif
+        yield entry, embedded_pictures.in_exif
 
 
 def _before_damage(found: Iterator[Found]) -> Iterator[Found]:
-    """Yield what is found up to a damaged part, which no program can read either."""
+    """Yield the entries before the first damaged one; no program can read later ones."""
     with contextlib.suppress(ValueError):
         yield from found
 
@@ -89,7 +89,7 @@ def _in_directory(file: TiffFile, directory: Directory, redraw: Redraw) -> bytes
         if start := file.value(directory, Tag.JPEG_OFFSET):
             output = bytearray(file.data)
             place = slice(start, start + file.value(directory, Tag.JPEG_BYTE_COUNT))
-            return bytes(output) if old_pictures.redraw_place(output, place, redraw) else None
+            return bytes(output) if embedded_pictures.redraw_place(output, place, redraw) else None
         if not is_reduced(file, directory):
             return None
         page = read_page(file, directory)
@@ -106,4 +106,4 @@ def layers(data: bytes, index: None = None) -> Iterator[str]:
     """Yield the name of an editor's layers, if there are any; they are not redrawn."""
     file = read_tiff(data)
     if Tag.LAYERS in read_page(file).directory.entries:
-        yield old_pictures.LAYERS
+        yield embedded_pictures.LAYERS

@@ -192,7 +192,7 @@ def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
 
 
 def _overlaps(places: list[int], start: int, stop: int) -> bool:
-    """Tell whether a range overlaps one of others: their starts and stops, in order."""
+    """Return whether a range overlaps one of others: their starts and stops, in order."""
     before = bisect_right(places, start)
     return before % 2 == 1 or (before < len(places) and places[before] < stop)
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
 from unblur.formats.codec import Codec, Target
+from unblur.formats.embedded_pictures import Redraw, Redrawn, in_exif
 from unblur.formats.metadata import Metadata, from_byte_order
-from unblur.formats.old_pictures import Redraw, Redrawn, in_exif
 from unblur.formats.photo import WEBP, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, refuse_large, to_array
 from unblur.formats.png_chunks import Chunk

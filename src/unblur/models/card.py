@@ -24,7 +24,7 @@ class Card:
     training_data: str
     source: str
     purpose: str
-    """What it is good and bad at."""
+    """Kinds of photos for which it works well, and kinds for which it does not."""
     weights_sha256: str
     """Hash of the weights file."""
 
@@ -70,6 +70,6 @@ def read_card(model: str, weights: Weights) -> Card:
         texts = (known.name, known.license, known.training_data, known.source, purpose)
     else:
         source = read_notes(weights.path).get(SOURCE_KEY, weights.path.name)
-        purpose = "What it is good at is not known"
+        purpose = "Its strengths and weaknesses are not known"
         texts = (Path(weights.path).stem, UNKNOWN, UNKNOWN, source, purpose)
     return Card(*texts, weights_sha256=weights.sha256)

@@ -34,7 +34,7 @@ class Downloaded:
     checksum: str
     """The sha256 of the published file."""
     is_first: bool
-    """Whether there was no checksum to compare the file with."""
+    """Whether the file could not be verified, because no checksum is known."""
 
 
 def address(model: Model) -> str:

@@ -19,7 +19,7 @@ def check_target(file: Path, kind: str | None, overwrite: bool) -> str:
 
     Args:
         file: Its path.
-        kind: ``onnx``, ``dtmodel``, or ``None`` for what the name ends in.
+        kind: ``onnx`` or ``dtmodel``; ``None``: by the suffix of the name.
         overwrite: Whether the file may exist.
 
     Raises:

@@ -120,7 +120,7 @@ def keep(network: SRN, name: str, source: str, checksum: str | None) -> Path:
     except (PhotoError, OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be written: {error}") from error
     if not _same(stored, network):
-        raise WeightsError(f"{path} does not hold what was written: is the disk failing?")
+        raise WeightsError(f"{path} differs from the bytes that were written: is the disk failing?")
     return path
 
 

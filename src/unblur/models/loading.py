@@ -56,13 +56,13 @@ def load_deblurrer(
             on it than the one that is asked for.
     """
     prepare_torch()
-    from unblur.models.verdicts import VerdictFile
+    from unblur.models.self_test_cache import SelfTestCache
     from unblur.models.weights import Weights, load_network
     from unblur.network.checked_devices import CheckedDevices
     from unblur.network.deblurrer import Deblurrer
+    from unblur.network.device_errors import Trouble
     from unblur.network.devices import require_library, use_threads
     from unblur.network.ncnn_library import load_ncnn
-    from unblur.network.trouble import Trouble
 
     if engine.threads:
         use_threads(None if engine.threads == "auto" else engine.threads)
@@ -71,7 +71,7 @@ def load_deblurrer(
     require_library(engine)
     network = load_network(weights) if isinstance(weights, Weights) else weights
     devices = CheckedDevices(
-        network, engine.device, engine.backend, VerdictFile(), warn=warn, tell=tell
+        network, engine.device, engine.backend, SelfTestCache(), warn=warn, tell=tell
     )
     if is_named is None:
         is_named = engine.device != "auto"

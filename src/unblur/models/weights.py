@@ -93,7 +93,7 @@ def load_network(weights: Path | Weights) -> SRN:
 
 
 def _require_processor() -> None:
-    """Raise `DeviceError` if PyTorch cannot find out what the processor can do."""
+    """Raise `DeviceError` if PyTorch cannot read the features of the processor."""
     if sys.platform == "linux" and not os.access(PROCESSOR_FILE, os.R_OK):
         raise DeviceError(
             f"{PROCESSOR_FILE} cannot be read, and PyTorch needs it: mount /proc in the chroot or "

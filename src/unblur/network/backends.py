@@ -18,16 +18,16 @@ Backend: TypeAlias = Literal["torch", "ncnn"]
 FAST_KERNEL = 3
 """ncnn has a fast algorithm for kernels of this side only."""
 NCNN_SQUARE_PX = 4
-"""ncnn computes whole squares of this side, also where fewer rows are needed."""
+"""Side in pixels of the squares in which ncnn computes; it computes whole squares only."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The library that shall compute."""
+    """The chosen library."""
 
     backend: Backend
     reason: str
-    """Why this one, as the end of a sentence."""
+    """Reason for the choice, as the end of a sentence."""
 
 
 def choose_backend(

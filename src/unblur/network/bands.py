@@ -18,7 +18,7 @@ from torch import Tensor
 
 CPU_MEMORY = torch.device("cpu")
 PIECE_ROWS = 16
-"""Rows of the last band's result that are computed at once."""
+"""Number of rows of the last band's result to compute at once."""
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,18 @@ class RowQueue:
 
 @dataclass(frozen=True)
 class LineBuffers:
-    """Rows that the layers of a network keep of one band for the next.
+    """The rows of one band that the layers of a network keep for the next band.
 
     A band that fails leaves the buffers of the band above unchanged, so it can be tried
     again with fewer rows. The default is for an image that is a single band.
     """
 
     above: dict[object, Tensor] = field(default_factory=dict)
-    """Rows that each layer kept of the band above; empty for the first band."""
+    """Rows of the band above, by layer; empty for the first band."""
     is_last: bool = True
     """Whether this is the last band of the image."""
     kept: dict[object, Tensor] = field(default_factory=dict)
-    """Rows that each layer keeps of this band."""
+    """Rows of this band for the next one, by layer."""
     spare: dict[object, Tensor] = field(default_factory=dict)
     """Memory to reuse for these rows: the rows that were kept two bands above."""
     scratch: dict[torch.dtype, Tensor] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class LineBuffers:
         after: int,
         columns: tuple[int, int] = (0, 0),
     ) -> Tensor:
-        """Return the rows that a layer kept, followed by those of a band, (B, C, H, W).
+        """Return the kept rows of a layer, followed by the rows of a band, (B, C, H, W).
 
         The image is padded with ``before`` rows of zeros at the top and ``after`` at the
         bottom. Rows that the convolution also needs for the next band are kept; if there

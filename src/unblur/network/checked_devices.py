@@ -1,4 +1,4 @@
-"""Choose device, library and precision for each photo, by tests that are made once."""
+"""Choose device, library and precision for each photo, by self-tests whose results are stored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _testing: set[str] = set()
 
 
 class Verdicts(Protocol):
-    """Remembers verdicts from run to run."""
+    """Stores the results of self-tests between runs."""
 
     def get(self, key: str) -> Verdict | None:
         """Return the verdict with a key, or ``None``."""
@@ -67,7 +67,7 @@ class CheckedDevices:
         self._known: dict[tuple[str, Backend], Verdict] = {}
 
     def first(self) -> DeviceKind:
-        """Return the device to begin the next photo on.
+        """Return the device for the next photo.
 
         Raises:
             DeviceError: If the named device is wrong; there is no silent fallback.
@@ -92,7 +92,7 @@ class CheckedDevices:
         return CPU
 
     def precision(self, kind: DeviceKind) -> torch.dtype:
-        """Return the type to compute in on a device: the fastest that is right."""
+        """Return the data type for a device: the fastest one with right results."""
         if kind is CPU and self._wanted == "ncnn":
             return choose_precision(kind, "ncnn")
         try:
@@ -105,7 +105,7 @@ class CheckedDevices:
         return precision
 
     def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
-        """Return the library that computes on a device: the fastest that is right.
+        """Return the library for a device: the fastest one with right results.
 
         Raises:
             DeviceError: If ncnn was asked for, and computes wrongly or cannot be loaded.
@@ -118,7 +118,7 @@ class CheckedDevices:
         return choice.backend
 
     def _can_use_ncnn(self) -> bool:
-        """Tell whether ncnn computes correctly on the CPU; if not, say why."""
+        """Return whether ncnn computes correctly on the CPU; if not, warn with the reason."""
         is_named = self._wanted == "ncnn"
         try:
             problem = self._verdict(CPU, "ncnn").problem
@@ -187,7 +187,7 @@ def _is_under_way(verdict: Verdict, key: str) -> bool:
 
 
 def key_of(network: Network, kind: DeviceKind, backend: Backend = "torch") -> str:
-    """Return all that a verdict depends on, as text."""
+    """Return everything that changes the result of a self-test, as text."""
     with kind.selected(torch):
         # Without a number, the first device is meant.
         parts = [kind.name.removesuffix(":0"), kind.hardware(torch), kind.driver(torch)]

@@ -12,7 +12,7 @@ SCALES = (4, 2, 1)
 """Down-sampling factors of the three runs, coarsest first (section 3.1)."""
 
 LSTM_KERNEL, DOUBLING_KERNEL = 3, 4
-"""Sides of the ConvLSTM's kernel, and of those that double height and width."""
+"""Sides of two kernels: of the ConvLSTM, and of the layers that double height and width."""
 MOST_BLOCKS = 64
 _RANGES = {
     "channels": (1, 3),

@@ -11,6 +11,7 @@ import torch
 
 from unblur.errors import DeviceError, PhotoError
 from unblur.network.backends import Backend
+from unblur.network.device_errors import Setback, Trouble, setback_of
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import DeviceNetwork, Network
 from unblur.network.devices import Devices, OneDevice, choose_device
@@ -23,13 +24,12 @@ from unblur.network.memory import (
     resident_bytes,
     tile_budget,
 )
-from unblur.network.pending import Pending
+from unblur.network.pending_photo import Pending
 from unblur.network.photo_rows import Pixels, is_wide
 from unblur.network.photo_run import PhotoRun, Progress
 from unblur.network.scales import Tiles
 from unblur.network.srn_memory import tile_bytes_per_pixel
 from unblur.network.transfer import IN_MAIN_MEMORY
-from unblur.network.trouble import Setback, Trouble, setback_of
 from unblur.network.views import ALL_VIEWS
 from unblur.options import SMALLEST_TILE_PX, Engine
 
@@ -41,7 +41,7 @@ Finished: TypeAlias = tuple[Pixels, dict[str, Any]]
 class Deblurrer:
     """Deblurs photos with one network on one device.
 
-    A GPU keeps the photo, its result and what scales pass on in its memory, and computes the
+    A GPU keeps the photo, its result and the outputs of scales in its memory, and computes the
     photo in one piece, as far as its memory suffices. A photo that is too large for the
     device's memory is deblurred on the CPU. If the device is lost, so are all photos from then
     on.
@@ -83,7 +83,7 @@ class Deblurrer:
         )
         self._fatal, self._is_lost = fatal, False
         self.kind = self._devices.first()
-        """Where the latest photo was begun."""
+        """The device on which the latest photo was started."""
         self.overflowed = False
         """Whether the values of any photo overflowed, so that it was computed in float32."""
         self._networks: dict[tuple[str, torch.dtype, Backend], DeviceNetwork] = {}
@@ -101,9 +101,10 @@ class Deblurrer:
         return self.start(image, on_progress).result()
 
     def start(self, image: Pixels, on_progress: Progress = None) -> Pending:
-        """Start to deblur a photo; two may be under way, so that a GPU never waits.
+        """Start to deblur a photo. Two photos may be started, so that a GPU never waits.
 
-        A CPU computes when the result is asked for. So only one photo takes memory at a time.
+        On a CPU, the work begins when the caller asks for the result. So only one photo takes
+        memory at a time.
 
         Args:
             image: (H, W, 3) or (H, W, 1), uint8 or uint16, any size from 1x1 up. It must not
@@ -145,7 +146,7 @@ class Deblurrer:
     def _finish(
         self, image: Pixels, on_progress: Progress, kind: DeviceKind, run: PhotoRun | Setback
     ) -> Finished:
-        """Wait for a device; if it cannot deblur the photo, do it with less, then on the CPU."""
+        """Wait for a device. If it fails, try again with less of its memory, then on the CPU."""
         if isinstance(run, Setback):
             done: Finished | Setback = run
         else:
@@ -162,7 +163,7 @@ class Deblurrer:
         return self._run_now(image, on_progress, CPU)
 
     def _try(self, kind: DeviceKind, act: Callable[[], T]) -> T | Setback:
-        """Do something on a device, and return the result, or what is wrong with the device.
+        """Do something on a device; return the result, or the device's fault.
 
         When it returns, the tensors of a failed attempt are freed.
 
@@ -229,18 +230,18 @@ class Deblurrer:
         return self._devices.backend(kind, self._precision_on(kind))
 
     def _resident_bytes(self, image: Pixels, kind: DeviceKind) -> int:
-        """Return what a photo takes of a device's memory if it stays there; 0 if it cannot."""
+        """Return the bytes of a photo that stays in a device's memory; 0 if none can stay there."""
         if kind is CPU or kind.library == "ncnn":
             return 0
         return resident_bytes(image, self.config, len(self.views))
 
     def _takes_much(self, image: Pixels, kind: DeviceKind) -> bool:
-        """Tell whether a photo takes more of a device's memory than the smallest tile."""
+        """Return whether a photo takes more of a device's memory than the smallest tile."""
         per_pixel = tile_bytes_per_pixel(self.config, self._precision_on(kind).itemsize)
         return self._resident_bytes(image, kind) > SMALLEST_TILE_PX**2 * per_pixel
 
     def _wanted_tile(self, kind: DeviceKind, resident: int = 0) -> int:
-        """Return the tile that was asked for, or the largest for the device's free memory."""
+        """Return the tile of ``--tile``, or the largest for the device's free memory."""
         tile = self.engine.tile
         if tile != "auto" and not kind.hangs_if_full:
             return tile
@@ -282,7 +283,7 @@ class Deblurrer:
 
 
 def _as_seen(image: Pixels, is_turned: bool) -> Pixels:
-    """Return a photo with the shape that the network sees it in."""
+    """Return a photo in the shape of the network's input."""
     turned = np.swapaxes(image, 0, 1) if is_turned else image
     return np.swapaxes(turned, 0, 1) if is_wide(*turned.shape[:2]) else turned
 

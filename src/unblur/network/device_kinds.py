@@ -32,18 +32,20 @@ class DeviceKind:
     name: str
     """Value for ``--device``; a device with a number ends with it: ``cuda:1``."""
     build: Callable[[Torch], str]
-    """Names what PyTorch was built for; empty if it was built without this kind."""
+    """Returns the platform for which PyTorch was built, such as its CUDA version; empty if it was
+    built without this kind."""
     is_available: Callable[[Torch], bool]
     hardware: Callable[[Torch], str]
     """Returns the name of the model."""
     has_bfloat16: Callable[[Torch], bool]
-    """Tells whether bfloat16 is faster than float32."""
+    """Returns whether bfloat16 is faster than float32."""
     library: Literal["torch", "ncnn"] = "torch"
-    """What computes on it. With ncnn, PyTorch's tensors stay on the CPU. On a CPU, either can."""
+    """The library that computes on it. With ncnn, PyTorch's tensors stay on the CPU. A CPU can use
+    either library."""
     is_automatic: Callable[[Torch], bool] = lambda torch: True
-    """Tells whether ``auto`` may take it, if it is available."""
+    """Returns whether ``auto`` may take it, if it is available."""
     has_float16: Callable[[Torch], bool] = lambda torch: False
-    """Tells whether float16 is faster than float32, and safe after a test."""
+    """Returns whether float16 is faster than float32, and safe after a test."""
     count: Callable[[Torch], int] = lambda torch: 1
     """Returns how many devices of the kind there are, if it is available."""
     select: Callable[[Torch, int], AbstractContextManager[Any]] = lambda torch, number: (
@@ -53,12 +55,12 @@ class DeviceKind:
     free_memory: Callable[[Torch], int] | None = None
     """Returns the free bytes of the device's own memory; ``None``: it uses main memory."""
     shares_memory: Callable[[Torch], bool] = lambda torch: False
-    """Tells whether the memory that ``free_memory`` counts is a part of main memory."""
+    """Returns whether the memory that ``free_memory`` counts is a part of main memory."""
     hangs_if_full: bool = False
-    """Whether the program hangs or ends there when memory runs out, so that memory must be counted
-    beforehand."""
+    """Whether the program hangs or ends if the device's memory runs out; then free memory must be
+    checked beforehand."""
     ends_programs: bool = False
-    """Whether its drivers may end the program, so that a test that was begun is noted."""
+    """Whether its drivers may end the program; then the begin of a self-test is recorded."""
     empty_cache: Callable[[Torch], None] = lambda torch: None
     """Returns memory that PyTorch keeps for later use to the system."""
     driver: Callable[[Torch], str] = lambda torch: ""
@@ -74,7 +76,7 @@ class DeviceKind:
     refusal_words: tuple[str, ...] = ()
     """Parts of messages about one operation, after which the device may still work."""
     number: int | None = None
-    """Which device of the kind; ``None``: the one that PyTorch takes itself."""
+    """Number of the device; ``None``: PyTorch's default device."""
 
     @property
     def torch_type(self) -> str:
@@ -83,7 +85,7 @@ class DeviceKind:
 
     @property
     def device(self) -> str:
-        """What PyTorch takes as a device."""
+        """The name of the device in PyTorch."""
         has_number = self.number is not None and self.library == "torch"
         return f"{self.torch_type}:{self.number}" if has_number else self.torch_type
 
@@ -109,7 +111,7 @@ class DeviceKind:
 
 
 def bf16_instructions(torch: Torch) -> dict[str, bool]:
-    """Tell for each set of bfloat16 instructions, by name, whether the CPU has it.
+    """Return whether the CPU has each set of bfloat16 instructions, by the name of the set.
 
     With PyTorch before 2.10, the answer is always no.
     """
@@ -151,7 +153,7 @@ def _first_line(path: Path) -> str:
 
 
 def _free(module: Torch) -> int:
-    """Return the bytes that the driver has, and those that PyTorch keeps for later use."""
+    """Return the free bytes: the driver's, and the unused ones that PyTorch keeps."""
     return int(module.mem_get_info()[0] + module.memory_reserved() - module.memory_allocated())
 
 

@@ -1,4 +1,4 @@
-"""A network on one device, with its weights in the types that the device computes in."""
+"""A network on one device, with its weights in the data types of the device."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class DeviceNetwork:
         self.backend: Backend = backend
         self.device = torch.device(kind.device)
         self.transfer = make_transfer(self.device)
-        """The way of photos to the device's memory."""
+        """Copies photos to the device's memory and back."""
         self.margin = margin_of(network.config) if kind.library == "ncnn" else 0
         """Rows that bands compute twice, above and below each inner edge."""
         self._on_cpu = network
@@ -109,7 +109,7 @@ class DeviceNetwork:
             return network.run_scale(blurred, previous, state, buffers)
 
     def _copy(self, precision: torch.dtype, is_transposed: bool) -> Network:
-        """Return the network as the device computes it, made when it is needed first."""
+        """Return the network in the form for the device; it is made on first use."""
         key = precision, is_transposed
         if key not in self._copies:
             self._copies[key] = self._make_copy(precision, is_transposed)

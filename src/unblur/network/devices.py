@@ -1,4 +1,4 @@
-"""The device, the precision and the number of threads to compute with."""
+"""Choose the device, the precision and the number of threads for the network."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ import torch
 
 from unblur.cgroups import own_groups
 from unblur.errors import DeviceError, UsageError
+from unblur.limits import starts_threads
 from unblur.network import device_kinds, ncnn_library
 from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import DeviceKind, parse_device
 from unblur.network.gpus import PLATFORMS, find_gpus, install_command
 from unblur.options import Engine
 from unblur.words import one_of
+
+THREADS_BESIDE = 4
+"""Threads for reading, writing and comparing photos, and for the progress bar."""
+PARALLEL_NUMBERS = 1 << 18
+"""Length of a vector that PyTorch adds in all of its threads."""
 
 
 def choose_device(name: str, library: str = "auto") -> DeviceKind:
@@ -98,13 +104,13 @@ def _why_missing(kind: DeviceKind) -> str:
 
 
 class Devices(Protocol):
-    """Chooses where and how a `unblur.network.deblurrer.Deblurrer` computes."""
+    """Chooses device, precision and library for a `unblur.network.deblurrer.Deblurrer`."""
 
     def first(self) -> DeviceKind:
-        """Return the device to begin the next photo on."""
+        """Return the device for the next photo."""
 
     def precision(self, kind: DeviceKind) -> torch.dtype:
-        """Return the type that convolutions compute in on a device."""
+        """Return the data type of convolutions on a device."""
 
     def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
         """Return the library that computes on a device in a precision."""
@@ -130,12 +136,12 @@ class OneDevice:
         return choose_precision(kind, self._wanted)
 
     def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
-        """Return the library that was asked for, or the faster one."""
+        """Return the library of ``--engine``, or the faster one."""
         return choose_backend(self._wanted, kind, precision).backend
 
 
 def choose_precision(kind: DeviceKind, backend: str = "torch") -> torch.dtype:
-    """Return the type that convolutions compute in: the fastest that is safe.
+    """Return the data type of convolutions: the fastest safe one.
 
     On a CPU without instructions for it, bfloat16 is slower than float32. With PyTorch, float16 is
     avoided: on some GPUs its narrow range turns whole pictures black. ncnn uses it only for maps,
@@ -154,8 +160,15 @@ def choose_precision(kind: DeviceKind, backend: str = "torch") -> torch.dtype:
 
 
 def use_threads(count: int | None = None) -> None:
-    """Set PyTorch's number of threads, by default to `automatic_threads`."""
-    torch.set_num_threads(count or automatic_threads())
+    """Set PyTorch's number of threads, by default to `automatic_threads`.
+
+    If the system does not start that many, and some for reading and writing photos, it is 1:
+    OpenMP would end the program.
+    """
+    threads = count or automatic_threads()
+    has_room = threads == 1 or starts_threads(threads + THREADS_BESIDE)
+    torch.set_num_threads(threads if has_room else 1)
+    torch.ones(PARALLEL_NUMBERS).add_(1)  # starts them now, before others take the room
 
 
 def automatic_threads() -> int:

@@ -25,13 +25,13 @@ class Tested:
     """The result of a self-test."""
 
     problem: str | None
-    """Error of the self-test; ``None`` if there was none, or it passed."""
+    """Error of the self-test; ``None`` if the test passed, or was not made."""
     seconds: float | None
     """Duration of the self-test; ``None`` if there was none."""
     untested: str
     """Why there was no self-test; empty if there was one."""
     failed_before: bool
-    """Whether it was remembered as wrong, so that runs did not use it."""
+    """Whether an earlier test found it wrong, so runs did not use it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +44,19 @@ class Device(Tested):
     """Whether ``--device auto`` may take it."""
     hardware: str
     precision: str
-    """Data type of convolutions: the fastest that is right."""
+    """Data type of convolutions: the fastest one with right results."""
     precision_reason: str
     """Why it is float32, though the device has a type that should be faster; or empty."""
     engine: str
-    """Library that computes: ``torch`` or ``ncnn``."""
+    """Library that runs the network: ``torch`` or ``ncnn``."""
     engine_reason: str
-    """Why it is used, as the end of a sentence."""
+    """Reason for this library, as the end of a sentence."""
     free_bytes: int
     """Free memory, within the container's limit."""
     limited_by: str | None
     """The control group's file with that limit; ``None`` if the machine has no more free memory."""
     tile: int | None
-    """Side in pixels of the tile that ``--tile auto`` takes; ``None`` without a passed test."""
+    """Side in pixels of the tile of ``--tile auto``; ``None`` if no test passed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,9 +163,9 @@ class _Test:
 
     verdict: Verdict | None = None
     before: Verdict | None = None
-    """What was remembered before."""
+    """The remembered result of an earlier self-test."""
     untested: str = ""
-    """Why there is no verdict."""
+    """Why the device was not tested."""
 
 
 def _test(network: SRN | None, kind: DeviceKind, verdicts: Verdicts, backend: Backend) -> _Test:

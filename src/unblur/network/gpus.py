@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 PLATFORMS = {"NVIDIA": "CUDA", "AMD": "ROCm", "Apple": "MPS"}
-"""What PyTorch is built with, by the makers of GPUs."""
+"""The platform of PyTorch for the GPUs of each maker."""
 INSTALL_PAGE = "https://pytorch.org/get-started/locally/"
 _WHEELS = "https://download.pytorch.org/whl"
 _NEW_DRIVER, _NEW_COMPUTE = 580, 7.5
@@ -86,7 +86,7 @@ def _parse_line(line: str) -> Gpu:
 
 
 def _read_nvidia_driver(root: Path) -> tuple[Gpu, ...]:
-    """Return one GPU if NVIDIA's driver is loaded, which reports only its own version."""
+    """Return one GPU if NVIDIA's driver is loaded: Linux shows only the driver's version."""
     try:
         text = (root / "proc" / "driver" / "nvidia" / "version").read_text()
     except OSError:

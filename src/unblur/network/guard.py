@@ -1,15 +1,15 @@
 """White that stays white: a limit on changes inside areas that are clipped in the blurred photo.
 
 A blurred pixel is the mean of the light along the path of the motion, clipped at white. Where
-it is clipped, and its neighbours are, too, the photo tells nothing of what lies there: a lamp
-or a lit sign that is brighter than white, or something darker that its streak covers. A
-network that learned from squared errors answers with the mean of both, which is grey. Such a
-grey in the middle of a lamp is false whichever of the two is true. So a slightly darker result
-returns to the blurred photo, and a much darker one stays: there the network has found a dark
-letter on a sign, or the place that a streak came from.
+it and its neighbours are clipped, the photo does not show the light there. It may be a lamp or a
+lit sign that is brighter than white, or something darker that the lamp's streak covers. A network
+that learned from squared errors returns the mean of both, which is grey. In the middle of a lamp,
+grey is wrong in both cases. So the blurred photo replaces a slightly darker result. A much darker
+result stays: there the network has found a dark letter on a sign, or the place where a streak
+began.
 
-``weights/README.md`` has what this changes, and ``training/history.md`` how the thresholds
-were found.
+``weights/README.md`` has measurements of this guard. ``training/history.md`` describes how the
+thresholds were found.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 CLIPPED = 250 / 255
-"""Samples from this share of white on are clipped; the noise of JPEG makes some a little darker."""
+"""Least value of a clipped sample, as a share of white: JPEG noise darkens some a little."""
 DARK, LIGHT = 176 / 255, 216 / 255
-"""Up to the first share of white a result stays as it is; from the second on, the blurred photo
-is taken; between them, a mean."""
+"""Shares of white. A result up to the first one stays; from the second one on, the blurred photo
+replaces it; between them, a mean of both is taken."""
 CHANNELS = 2
-"""How many colour channels have to be clipped. One alone, such as the red of a sunset, leaves
-two that show detail."""
+"""Least number of clipped colour channels. If only one is clipped, such as the red of a sunset, the
+other two show detail."""
 
 
 def keep_white(values: Tensor, blurred: Tensor, first: int, largest: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The budget of a device's memory and of main memory; `srn_memory` says what the network needs."""
+"""The budget of a device's memory and of main memory; `srn_memory` estimates the network's need."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Needs:
     """Pixels of the smallest band."""
 
     def total(self, tile: int) -> int:
-        """Return the sum, for bands that have as many pixels as a square with this side."""
+        """Return the sum for bands with the number of pixels of a square tile with this side."""
         band = max(tile**2, self.least_pixels)
         return self.there + self.more + math.ceil(band * self.per_pixel)
 

@@ -35,11 +35,11 @@ class Layer:
     """By number: https://github.com/Tencent/ncnn/wiki/operation-param-weight-table.
     An array is a text, and has a number of its own."""
     weights: tuple[Tensor, ...] = ()
-    """What the layer takes from the file of weights: a convolution's kernels, then its bias."""
+    """The layer's tensors in the file of weights: for a convolution, its kernels, then its bias."""
 
 
 def graph_text(layers: list[Layer]) -> str:
-    """Return the graph of layers, each after those that it needs."""
+    """Return the graph as text. Each layer must come after the layers whose outputs it uses."""
     lines = [" ".join(_fields(layer)) for layer in layers]
     outputs = sum(len(layer.outputs) for layer in layers)
     return "\n".join([MAGIC, f"{len(layers)} {outputs}", *lines, ""])
@@ -89,11 +89,12 @@ def convolution(
 
 
 def doubling_kernels(weight: Tensor) -> Tensor:
-    """Return the kernels of a convolution that computes what a `unblur.network.srn.Doubling` does.
+    """Return the kernels of a convolution that replaces a `unblur.network.srn.Doubling`.
 
-    Each output pixel of the doubling depends on 2 x 2 input pixels. Which ones of 3 x 3 these are
-    depends on whether its row and its column are even. So the convolution has four times as many
-    channels: for even and odd rows, and in these for even and odd columns.
+    Each output pixel of the doubling depends on 2 x 2 input pixels. They are a corner of a 3 x 3
+    neighbourhood; the parity of the output's row and column decides which corner. So the
+    convolution has four times the output channels: for even and odd rows, times even and odd
+    columns.
 
     Args:
         weight: Kernels of the doubling, (I, O, 4, 4).
@@ -111,4 +112,4 @@ def doubling_kernels(weight: Tensor) -> Tensor:
 
 
 _TAPS = ((0, slice(0, 2), [3, 1]), (1, slice(1, 3), [2, 0]))
-"""For even and odd output rows: rows of the 3 x 3 kernel, and those of the 4 x 4 kernel."""
+"""For even and odd output rows: the parity, rows of the 3 x 3 kernel, rows of the 4 x 4 kernel."""

@@ -17,7 +17,7 @@ from unblur.extras import load_extra
 
 @cache
 def has_ncnn() -> bool:
-    """Tell whether ncnn is installed; it may be damaged, so that it cannot be loaded."""
+    """Return whether ncnn is installed; if it is damaged, it may still fail to load."""
     return importlib.util.find_spec("ncnn") is not None
 
 

@@ -1,4 +1,4 @@
-"""What PyTorch and ncnn give each other: weights, and maps that both see in the same memory."""
+"""Pass weights and feature maps between PyTorch and ncnn; both use the same memory for maps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOAT32_BYTES = 4
 
 
 class _Reader(ncnn.DataReader):  # type: ignore[misc]
-    """Gives ncnn its weights from memory; it copies them, as it does not from `load_model_mem`."""
+    """Reads weights from memory for ncnn, which copies them; `load_model_mem` makes no copy."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ def load_graph(net: ncnn.Net, layers: list[Layer]) -> None:
 
 
 def compute_in_float32(options: ncnn.Option) -> None:
-    """Let ncnn compute in float32 with as many threads as PyTorch; by default it rounds."""
+    """Let ncnn compute in float32, with PyTorch's number of threads; by default it rounds."""
     options.num_threads = torch.get_num_threads()
     for name in dir(options):  # versions differ
         if name.startswith(("use_fp16_", "use_bf16_")):

@@ -117,7 +117,7 @@ class PackedLayer(nn.Module):
             The result; without rows if the window has fewer than ``least_rows``.
         """
         if buffers.is_last and not buffers.is_whole:
-            # Each map of this band has another size, so that what is kept for it would pile up.
+            # Each map of this band has another size, so ncnn would keep more and more memory.
             self.convolutions.free_spare_memory()
         is_empty = window.shape[2] < least_rows
         if is_empty:  # ncnn has no matrices without rows

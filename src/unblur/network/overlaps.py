@@ -1,8 +1,8 @@
-"""Pieces of a photo that overlap, for a network that computes each of them as a whole.
+"""Overlapping pieces of a photo, for a network that computes each piece as a whole.
 
-Rows and columns near a piece's edge see zeros instead of what lies beyond, and are thrown away.
-All others are exact: the network sees all that they depend on. `unblur.network.bands` needs no
-overlaps, but reaches into each layer.
+Near a piece's edge, the network sees zeros instead of the neighbouring pixels; these rows and
+columns are discarded. All others are exact: the network sees all pixels that they depend on.
+`unblur.network.bands` needs no overlaps, but it must handle each layer of the network.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from unblur.network.config import SRNConfig
 from unblur.network.srn_memory import rows_behind
 
 SIDE_IN_MARGINS = 4
-"""A piece is at least so many times as long as the margin at each of its ends, so that no more
-than half of its rows or columns is thrown away."""
+"""Least length of a piece, in margins. It has a margin at each end, so at most half of its rows or
+columns is discarded."""
 
 
 def margin_of(config: SRNConfig) -> int:
@@ -31,7 +31,7 @@ def margin_of(config: SRNConfig) -> int:
 
 
 def new_rows(most: int, height: int, margin: int) -> int:
-    """Return how many rows a band may add to those that it shares with the band above.
+    """Return the largest number of new rows in a band, besides the rows of the band above.
 
     Args:
         most: Rows that may be computed at once.
@@ -45,10 +45,10 @@ def new_rows(most: int, height: int, margin: int) -> int:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a piece, of which some are finished already and some are not yet right."""
+    """The rows of a piece: some were finished with the piece above, some are not yet right."""
 
     above: int
-    """Rows at the top that were given back with the band above."""
+    """Number of rows at the top that were finished with the band above."""
     ready: int
     """The first row that is not right yet; those from ``above`` to it are finished."""
     kept_from: int
@@ -60,7 +60,7 @@ class Rows:
 
 
 def rows_of_band(buffers: LineBuffers, x: Tensor, margin: int) -> Rows:
-    """Return what becomes of the rows of a piece.
+    """Find the finished rows of a piece, and the rows that the next band needs.
 
     Args:
         buffers: Whether the piece is the first or the last one.
@@ -98,7 +98,7 @@ class Columns:
     left: int
     """First column that is right, counted from ``start``."""
     right: int
-    """The one after the last column that is right."""
+    """End of the right columns: the index after the last one."""
 
     def cut(self, x: Tensor, divisor: int = 1) -> Tensor:
         """Return the columns of a map (B, C, H, W) on a grid that is coarser."""
@@ -115,7 +115,7 @@ def cut_columns(width: int, most: int, margin: int, multiple: int) -> list[Colum
     Args:
         width: Columns of the photo, a multiple of ``multiple``.
         most: Columns that may be computed at once.
-        margin: Columns at a piece's inner edges that are thrown away.
+        margin: Columns to discard at a piece's inner edges.
         multiple: Each piece starts and stops at a multiple of this.
 
     Raises:

@@ -30,7 +30,7 @@ CPU_ROWS_AT_ONCE = 64
 
 
 def is_wide(height: int, width: int) -> bool:
-    """Tell whether the network sees a photo of this size transposed.
+    """Return whether a photo of this size is transposed for the network.
 
     Line buffers hold rows of full width, so they are smaller if rows are the shorter side. For
     24 megapixels in float32 that saves a tenth of all memory. Other photos stay as they are,
@@ -41,14 +41,14 @@ def is_wide(height: int, width: int) -> bool:
 
 @dataclass(frozen=True)
 class PhotoRows:
-    """A photo and its result, row by row, as the network sees them."""
+    """A photo and its result, row by row, in the form of the network's input and output."""
 
     photo: Tensor
     """The photo, (H, W, C): uint8, or the bits of uint16 as int16."""
     result: Tensor
     """The deblurred photo, of the same shape and type, perhaps on another device."""
     view: View
-    """How the photo is turned."""
+    """The view of the photo: rotated or mirrored."""
     config: SRNConfig
     strength: float
     """Share of the change to apply, from 0 to 1."""
@@ -62,7 +62,7 @@ class PhotoRows:
 
     @cached_property
     def seen(self) -> View:
-        """The view as the network sees it."""
+        """The view in the orientation of the network's input."""
         return self.view.transposed() if self.is_transposed else self.view
 
     @property
@@ -72,19 +72,19 @@ class PhotoRows:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of what the network sees, without padding."""
+        """Height and width of the network's input, without padding."""
         return self.seen.size(*self.photo.shape[:2])
 
     def padded(self, scale: int) -> tuple[int, int]:
-        """Return height and width of what the network sees at a scale."""
+        """Return height and width of the network's input at a scale, with padding."""
         height, width = map(self.config.padded, self.size)
         return height // scale, width // scale
 
     def read(self, rows: Span) -> Tensor:
         """Return rows of the padded photo as a batch (1, C, h, W), float32 in [0, 1].
 
-        Padding repeats the bottom and right edge of the photo. The device computes all but
-        which rows they are, and memory is laid out channels-last, as the photo is.
+        Padding repeats the bottom and right edge of the photo. The device converts the
+        rows; memory is laid out channels-last, as in the photo.
         """
         height, width = self.size
         band = self.seen.rows(self.photo, min(rows.start, height - 1), min(rows.stop, height)).to(
@@ -115,7 +115,7 @@ class PhotoRows:
         self.seen.write(self.result, top, whole)
 
     def _blended(self, top: int, values: Tensor) -> Tensor:
-        """Blend rows (h, W, 3) in [0, 1] with those of the photo; return (h, W, C)."""
+        """Blend result rows (h, W, 3), in [0, 1], with rows of the photo; return (h, W, C)."""
         if self.photo.shape[2] == 1:
             red, green, blue = values.unbind(2)
             values = red.add_(green).add_(blue).div_(3)[:, :, None]
@@ -139,7 +139,7 @@ def _continued(band: Tensor, dim: int, count: int) -> Tensor:
 
 
 class _Writable:
-    """An array as one that may be written, without a copy."""
+    """Declare an array as writable, without a copy."""
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array  # so that its memory stays

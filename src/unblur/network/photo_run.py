@@ -60,7 +60,7 @@ class PhotoRun:
 
     @torch.inference_mode()
     def start(self) -> None:
-        """Give the device all its work, without waiting for any of it.
+        """Start all work on the device, without waiting for results.
 
         Raises:
             RuntimeError: If the device has no memory left, or is lost.
@@ -77,7 +77,7 @@ class PhotoRun:
 
     @torch.inference_mode()
     def finish(self) -> Pixels:
-        """Wait for what was started; do it now if nothing was, or if values overflowed.
+        """Wait for the run that `start` began. Run now if there is none, or if values overflowed.
 
         Returns:
             A new array of the photo's shape and type.
@@ -106,7 +106,7 @@ class PhotoRun:
         raise PhotoError("the network's result contains values that are not numbers")
 
     def _mean_of_views(self, run: Callable[[PhotoRows, Progress], None]) -> Tensor:
-        """Return the mean of the results of all views; each is made by a call of a function."""
+        """Return the mean of the results of all views; a function makes the result of one view."""
         photo = self.transfer.upload(as_tensor(self.image))
         result = torch.empty(photo.shape, dtype=photo.dtype, device=photo.device)
         count, strength = len(self.views), self.strength
@@ -125,5 +125,5 @@ class PhotoRun:
 
 
 def _within(on_progress: Callable[[float], None], done: int, count: int) -> Callable[[float], None]:
-    """Return a function that takes the progress of one view, and passes on that of all."""
+    """Return a function that takes the progress of one view, and reports that of all views."""
     return lambda share: on_progress((done + share) / count)

@@ -17,12 +17,12 @@ from unblur.main_memory import return_freed_memory
 from unblur.network.backends import NCNN_SQUARE_PX
 from unblur.network.bands import LineBuffers, RowQueue, Span, next_band
 from unblur.network.config import SCALES
+from unblur.network.device_errors import is_out_of_memory
 from unblur.network.device_kinds import CPU
 from unblur.network.device_network import DeviceNetwork
 from unblur.network.overlaps import new_rows
 from unblur.network.photo_rows import PhotoRows
 from unblur.network.srn import State, enlarge, shrink
-from unblur.network.trouble import is_out_of_memory
 from unblur.options import SMALLEST_TILE_PX
 
 
@@ -132,13 +132,13 @@ class _Scale:
             kept_at = self.photo.result.device
             self.result = ScaleResult(RowQueue(kept_at), RowQueue(kept_at))
         self.top = 0
-        """First row that the network has not been given yet."""
+        """First row that the network has not processed yet."""
         self.finished_top = 0
         """First row of the result that is not finished yet."""
         self.buffers: LineBuffers | None = None
 
     def _multiple(self, most: int) -> int:
-        """Return what the number of a band's rows is a multiple of, if it is at most ``most``."""
+        """Return the number of which each band's rows are a multiple, if it is at most ``most``."""
         stride = self.config.stride
         # ncnn computes squares of pixels; the deepest level has one row for each stride.
         whole_squares = NCNN_SQUARE_PX * stride if self.run.network.backend == "ncnn" else stride
@@ -168,7 +168,7 @@ class _Scale:
         return next_band(self.top, self.height, most, self._multiple(most), is_last_low=not margin)
 
     def _advance(self, band: Span) -> None:
-        """Run a band, and keep what it finishes; if it fails, nothing has changed."""
+        """Run a band, and store its finished rows; after an error, nothing has changed."""
         is_last = band.stop == self.height
         buffers = self.buffers.next(is_last) if self.buffers else LineBuffers(is_last=is_last)
         image, state = self.run.network.run_scale(

@@ -1,4 +1,4 @@
-"""A test whether a device computes what PyTorch computes on the CPU in float32.
+"""The self-test of a device: are its results those of PyTorch on the CPU in float32?
 
 On a CPU with bfloat16 it also finds which type is faster. ncnn is tested like another device.
 
@@ -25,21 +25,21 @@ from numpy.typing import NDArray
 from unblur.errors import PhotoError
 from unblur.network.backends import Backend
 from unblur.network.deblurrer import Deblurrer
+from unblur.network.device_errors import Trouble, first_line, is_out_of_memory
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
 from unblur.network.devices import OneDevice, choose_precision
 from unblur.network.memory import LARGEST_TILE_PX, TILE_STEP_PX, automatic_tile
-from unblur.network.trouble import Trouble, first_line, is_out_of_memory
 from unblur.options import SMALLEST_TILE_PX, Engine
 
 STRIP_PX = 640, 64
 """Height and width of the picture that is deblurred in several bands."""
 PERIOD_PX = 64
-"""The large picture repeats itself after so many rows and columns, or a few more."""
+"""Least period of the large picture, which is a pattern repeated in rows and columns."""
 MOST_CPU_SIDE_PX = max(LARGEST_TILE_PX.values())
-"""Side of the large picture on a CPU, at most."""
+"""Longest side of the large picture on a CPU."""
 MOST_SIDE_PX = 3072
-"""Side of the large picture on a device that takes photos in one piece."""
+"""Longest side of the large picture on a device that takes photos in one piece."""
 SQUARES_PX, BLUR_PX = (3, 8), 9
 """Height and width of the rectangles, and length of the blur."""
 LEAST_PSNR_DB: dict[Backend, float] = {"torch": 40.0, "ncnn": 60.0}
@@ -52,8 +52,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 RUNS, SLOWER = 2, 1.2
 """The fastest run counts. Less than this ratio may be noise of a busy machine."""
 TRIES = 5
-"""A type is slower only if it is so many times in a row. On a busy machine single ratios are
-wrong: 0.7 was measured as 0.5 to 2.7. The verdict is remembered, and decides on results."""
+"""Number of measurements in a row that must find a type slower. On a busy machine single ratios are
+wrong: 0.7 was measured as 0.5 to 2.7. The result is remembered for later runs."""
 NOT_NUMBERS, CANNOT_RUN = "not numbers", "it cannot run the network"
 
 Picture: TypeAlias = NDArray[np.uint8]
@@ -79,7 +79,7 @@ class Verdict:
 
 
 def needs_test(kind: DeviceKind, backend: Backend = "torch") -> bool:
-    """Tell whether runs test a device with a library.
+    """Return whether runs test a device with a library.
 
     All are compared with PyTorch's float32 on the CPU, which needs no test.
     """
@@ -192,7 +192,7 @@ def _compare_large(right: Run, tested: Run, pattern: Picture, count: int) -> str
     Args:
         right: Deblurs a picture with PyTorch.
         tested: Deblurs a picture on the device that is tested.
-        pattern: What is repeated, (side, side, 3).
+        pattern: The picture to repeat, (side, side, 3).
         count: Repetitions in each direction.
     """
     period, around = len(pattern), slice(1, -1)
@@ -256,7 +256,7 @@ def _deblurrer(
 
 
 def _slowness(network: Network, usual: torch.dtype) -> str | None:
-    """Tell if a precision is slower than float32 on the CPU, each time that it is measured."""
+    """Return how much slower than float32 a precision is on the CPU; ``None`` if it is not."""
     both = [
         _deblurrer(network, CPU, precision, "torch", MOST_CPU_SIDE_PX)
         for precision in (usual, torch.float32)
@@ -270,7 +270,7 @@ def _slowness(network: Network, usual: torch.dtype) -> str | None:
 
 
 def _time_ratio(one: Deblurrer, other: Deblurrer) -> float:
-    """Return the time that one takes for a picture in one band, in times of another."""
+    """Return the ratio of the times that two deblurrers take for the same picture."""
     picture, times = _blurred_squares(*STRIP_PX), []
     for _ in range(RUNS):
         for deblur in (one, other):  # in turns, because other programs come and go

@@ -97,7 +97,7 @@ def _row_height(config: SRNConfig, level: int) -> int:
 def line_buffer_bytes(width: int, config: SRNConfig, itemsize: int) -> int:
     """Return the bytes of all line buffers.
 
-    A row of features has as many bytes at each level: half the columns, twice the channels.
+    A row of features has the same size at each level: half the columns, twice the channels.
     Buffers of two bands exist at once, because a band may have to be computed again.
 
     Args:
@@ -117,7 +117,7 @@ def line_buffer_bytes(width: int, config: SRNConfig, itemsize: int) -> int:
 
 
 def _kept_rows(config: SRNConfig) -> int:
-    """Return the number of feature rows in all line buffers but those of input and state."""
+    """Return the number of feature rows in all line buffers except those of input and state."""
     overlap, doublings = config.kernel - 1, config.levels - 1
     in_blocks = 3 * 2 * sum(config.blocks_by_level)  # two convolutions, and what is added to
     rows = overlap * (in_blocks + doublings + 1)  # entries, output
@@ -136,7 +136,7 @@ def _kept_state_rows(config: SRNConfig) -> int:
 
 
 def vulkan_pixels(config: SRNConfig, itemsize: int, budget: float) -> int:
-    """Return how many pixels ncnn can compute at once on a GPU with so many bytes for them."""
+    """Return how many pixels ncnn can compute at once with a number of free bytes on a GPU."""
     fitting = budget / tile_bytes_per_pixel(config, itemsize, "vulkan")
     largest_map = WINOGRAD_GROWTH * config.width / config.unshuffle**2 * itemsize
     folded = 2 * config.channels * FLOAT32_BYTES

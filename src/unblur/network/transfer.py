@@ -14,7 +14,7 @@ Finish: TypeAlias = Callable[[], tuple[Tensor, bool]]
 
 
 class Transfer(Protocol):
-    """How photos come to a device and back."""
+    """Copies photos to a device, and results back."""
 
     def upload(self, photo: Tensor) -> Tensor:
         """Return a photo on the device; on a CPU, the photo itself."""
@@ -42,7 +42,7 @@ class PinnedBuffers:
     """Page-locked main memory, which a GPU reads and writes by itself; it is used again.
 
     Args:
-        allocate: Returns so many bytes of it, as uint8.
+        allocate: Returns a uint8 tensor of the given number of bytes in this memory.
     """
 
     def __init__(self, allocate: Callable[[int], Tensor]) -> None:
@@ -73,10 +73,10 @@ class CudaTransfer:
             lambda size: torch.empty(size, dtype=torch.uint8, pin_memory=True)
         )
         self._uploads: deque[tuple[Any, Callable[[], None]]] = deque()
-        """The end of each upload, and the function that gives its memory back."""
+        """For each upload: the event of its end, and the function that returns its memory."""
 
     def upload(self, photo: Tensor) -> Tensor:
-        """See `Transfer.upload`; what is computed afterwards waits for the copy."""
+        """See `Transfer.upload`; later computations on the GPU wait for the copy."""
         self._reclaim()
         pinned, give_back = self._buffers.take(photo)
         pinned.copy_(photo)
@@ -90,7 +90,7 @@ class CudaTransfer:
         return copy
 
     def _reclaim(self) -> None:
-        """Take back the memory of uploads that have ended; they end in their order."""
+        """Take back the memory of finished uploads; uploads finish in order."""
         while self._uploads and self._uploads[0][0].query():
             self._uploads.popleft()[1]()
 
@@ -122,5 +122,5 @@ IN_MAIN_MEMORY = PlainTransfer(torch.device("cpu"))
 
 
 def make_transfer(device: torch.device) -> Transfer:
-    """Return the way to a device's memory."""
+    """Return the `Transfer` for a device."""
     return CudaTransfer(device) if device.type == "cuda" else PlainTransfer(device)

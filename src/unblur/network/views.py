@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 PARTS = 16
-"""A sum is made in so many parts, so that no second photo of wider numbers takes memory."""
+"""Number of parts in which results are added: a sum of a whole photo takes more memory."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class View:
         return View(not self.is_transposed, tuple(1 - dim for dim in self.flipped))
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of the view, for those of the photo."""
+        """Return height and width of the view of a photo with a height and a width."""
         return (width, height) if self.is_transposed else (height, width)
 
     def rows(self, photo: Tensor, start: int, stop: int) -> Tensor:
@@ -60,7 +60,7 @@ ALL_VIEWS = tuple(
         *((True, (0,)), (True, (0, 1)), (True, (1,)), (True, ())),
     )
 )
-"""All eight views: the photo as it is, then the views that improve a mean of few most."""
+"""All eight views. The photo as it is comes first; then the views that improve the mean most."""
 
 
 class Mean:

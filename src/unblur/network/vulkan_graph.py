@@ -23,7 +23,7 @@ PIXELS, STATE, CHANGE, NEW_STATE = "pixels", "state", "change", "new_state"
 ADD, MULTIPLY = 0, 2
 """Operations of ncnn's layer ``BinaryOp``."""
 ALL_CHANNELS = -233
-"""What ncnn's layer ``Crop`` takes for as many as there are."""
+"""Value of ncnn's layer ``Crop`` for all channels."""
 
 
 class ScaleGraph:
@@ -41,7 +41,7 @@ class ScaleGraph:
         self._layers: list[Layer] = []
         self._add_scale()
         self.layers = with_splits(self._layers)
-        """Each after those that it needs."""
+        """In order: each layer comes after the layers whose outputs it uses."""
 
     def _add_scale(self) -> None:
         network, skips, x = self.network, list[str](), self._input(PIXELS)
@@ -141,10 +141,10 @@ class ScaleGraph:
 
 
 def with_splits(layers: list[Layer]) -> list[Layer]:
-    """Give each output that several layers need as many names, as ncnn demands.
+    """Give an output that N layers use N names: ncnn allows one user for each name.
 
     Args:
-        layers: Each after those that it needs.
+        layers: In order: each layer comes after the layers whose outputs it uses.
     """
     needed = Counter(name for layer in layers for name in layer.inputs)
     taken: dict[str, int] = defaultdict(int)

@@ -46,7 +46,7 @@ class VulkanNetwork:
         network: The network, on the CPU.
         number: Number of the device, as in `unblur.network.vulkan.find_gpus`.
         precision: float32, or float16 for maps.
-        most_pixels: Pixels of the largest piece; by default as many as the free memory allows.
+        most_pixels: Pixels of the largest piece; by default the free memory decides.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class VulkanNetwork:
         )
 
     def _run_rows(self, pixels: Tensor, state: State | None) -> tuple[Tensor, State | None]:
-        """Compute rows of full width, in pieces that the device's memory has room for."""
+        """Compute rows of full width, in pieces that fit into the device's memory."""
         stride = self.config.stride
         height, width = pixels.shape[2:]
         pieces = cut_columns(width, self._room() // height, self._margin, stride)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unblur.pictures.display import Area
 
 BLOCK_PX = 16
-"""Sides of a block, but for photos that are narrower."""
+"""Height and width of a block; narrower photos have smaller blocks."""
 
 _PART_BYTES = 1 << 20
 """Size of the differences that are measured at once: they stay in the cache of a core."""
@@ -28,8 +28,8 @@ class Change:
     amount: float
     """Mean absolute difference."""
     blocks: NDArray[np.float32]
-    """(rows, columns), the standard deviation of the difference in each block of pixels: that of
-    its detail, since what only became brighter has none."""
+    """(rows, columns), the standard deviation of the difference in each block of pixels. This
+    measures changed detail: a block that only became brighter has 0."""
     block: tuple[int, int]
     """Rows and columns of pixels in a block."""
     width: int
@@ -41,7 +41,7 @@ class Change:
         return float((self.blocks > VISIBLE).mean())
 
     def strongest(self, width: int, height: int) -> Area:
-        """Return the part of a size, or of the photo's if that is smaller, that changed most."""
+        """Return the part that changed most. It has the given size, or less in a smaller photo."""
         width, height = min(width, self.width), min(height, self.height)
         rows, columns = (
             min(count, max(1, side // pixels))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from unblur.errors import PhotoError
 from unblur.run.hashes import read_content
 from unblur.run.history import History, Record, key_of, pixels_in, whole_in
-from unblur.run.marks import read_mark
+from unblur.run.in_place_marks import read_mark
 from unblur.storage import objects
 from unblur.storage.attributes import has_mark
 from unblur.storage.files import exists
@@ -93,7 +93,7 @@ class KnownResults:
         return False
 
     def recognise(self, photo: Place, state: FileState, options: Options) -> str | None:
-        """Return why to skip a photo whose content is that of a result; ``None`` if it is not.
+        """Return why to skip a photo with the content of a result; ``None`` for other photos.
 
         Args:
             photo: The photo.

@@ -1,7 +1,7 @@
 """Hash the content of photos and results, to recognise them after they were moved.
 
 The hash of the pixels covers only the coded pixels, not the metadata (see
-`unblur.formats.coding.coded_pixels`). It is BLAKE2b (RFC 7693) with 16 bytes, so two different
+`unblur.formats.any_format.coded_pixels`). It is BLAKE2b (RFC 7693) with 16 bytes, so two different
 photos practically never have the same hash.
 """
 
@@ -28,12 +28,12 @@ def content_of(data: bytes, index: object = None) -> Content:
         index: Index of the decoded photo or of the encoded result with these bytes, if there is
             one.
     """
-    from unblur.formats import coding
+    from unblur.formats import any_format
 
     whole = hashlib.blake2b(data, digest_size=HASH_BYTES).hexdigest()
     form, pixels = identify(data), hashlib.blake2b(digest_size=HASH_BYTES)
     try:
-        for piece in coding.coded_pixels(data, index):
+        for piece in any_format.coded_pixels(data, index):
             pixels.update(piece)
     except PhotoError:
         return Content("", whole)

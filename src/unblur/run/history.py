@@ -62,7 +62,7 @@ class Record:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the pixels are known to differ from those of the photo."""
+        """Whether the result's pixels are known to differ from the photo's."""
         return pixels_in(self.after) not in ("", pixels_in(self.before))
 
     def to_row(self) -> Row:

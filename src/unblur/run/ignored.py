@@ -121,7 +121,7 @@ def cannot_be_photo(file: str) -> bool:
 
 
 def stands_for_file(name: str) -> str | None:
-    """Return the name of a file in the cloud, if the given name is that of its placeholder.
+    """Return the name of a file in the cloud whose placeholder has the given name.
 
     macOS before version 14 wrote ``.photo.jpg.icloud`` for ``photo.jpg``.
     """

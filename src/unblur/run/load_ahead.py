@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from unblur.run.threads import ThreadPool
 from unblur.storage.files import SIGNALS_SECONDS
 
 S = TypeVar("S")
@@ -33,7 +34,7 @@ class Load(Generic[S, T]):
 
 
 def load_ahead(
-    executor: ThreadPoolExecutor,
+    threads: ThreadPool,
     photos: Iterable[S],
     load: Callable[[S], T],
     depth: int,
@@ -42,7 +43,7 @@ def load_ahead(
     """Load photos in threads, never more than ``depth`` ahead.
 
     Args:
-        executor: The threads.
+        threads: The threads; if none can be started, the caller of `Load.result` loads photos.
         photos: The photos, in order.
         load: Loads one.
         depth: How many photos may be loaded ahead.
@@ -54,7 +55,7 @@ def load_ahead(
     """
     loads: deque[Load[S, T]] = deque()
     for photo in photos:
-        future = None if is_stream(photo) else executor.submit(load, photo)
+        future = None if is_stream(photo) else threads.submit_to_thread(load, photo)
         loads.append(Load(photo, load, future))
         if len(loads) > depth:
             yield loads.popleft()

@@ -72,7 +72,7 @@ class Masks:
             read_mask(self._learn(place), self.options)
 
     def is_mask(self, place: Place) -> bool:
-        """Tell whether a file or an object is the mask, or in the folder of masks."""
+        """Return whether a file or an object is the mask, or in the folder of masks."""
         if isinstance(self.place, Url) and isinstance(place, Url):
             key = place.key_below(self.place)
             return place == self.place or (key is not None and "/" not in key)
@@ -128,7 +128,7 @@ def _inside(folder: Place) -> Iterable[Place]:
 
 
 def find_mask(place: Place, options: Options) -> MaskFile:
-    """Read what a mask holds now.
+    """Read the present content of a mask.
 
     Raises:
         PhotoError: If the file cannot be read.

@@ -20,7 +20,7 @@ from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
 from unblur.run.masks import IS_MASK, Masks
 from unblur.run.names import comparison_place, result_place, wanted_format
-from unblur.run.obstacles import problem_in_place, problem_of_format, problem_of_target
+from unblur.run.target_checks import problem_in_place, problem_of_format, problem_of_target
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import Place, Url, backup_of, parse_place
@@ -115,7 +115,7 @@ def _photos_at(
     plan: Plan,
     known_format: KnownFormat = lambda path: None,
 ) -> Iterator[Found]:
-    """Yield the photos at a path; add to the plan what is skipped or cannot be processed."""
+    """Yield the photos at a path; add skipped files and faulty paths to the plan."""
     for found in find(parse_place(path), options, listing, known_format):
         if found.passed_over:
             plan.passed_over.append((found.place, found.passed_over))

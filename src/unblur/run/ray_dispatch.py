@@ -20,8 +20,8 @@ import ray
 from ray.exceptions import RayError
 
 from unblur.errors import DeviceError, PhotoError, UnblurError
-from unblur.run.in_flight import photos_ahead
 from unblur.run.jobs import Job
+from unblur.run.memory_queue import photos_ahead
 from unblur.run.ray_tasks import Answer, RemoteWorker, Task
 from unblur.run.ray_worker import Shape, Worker
 from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error

@@ -42,7 +42,7 @@ class RayRunner:
         address: ``auto``, ``local``, ``host:port`` or ``ray://host:port``.
         load_network: Called once; each node gets a copy through Ray's object store.
         engine: Options of the network; ``threads`` are the cores of a worker without a GPU.
-        workers: Number of workers to start; ``None``: as many as the cluster has room for.
+        workers: Number of workers to start; ``None``: one for each free place in the cluster.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ def choose_shapes(nodes: Iterable[Shape], engine: Engine, wanted: int | None = N
     Args:
         nodes: Resources of each node by Ray's names: ``CPU`` and ``GPU``.
         engine: Where and how to run the network.
-        wanted: Number of workers; ``None``: as many as the nodes have room for.
+        wanted: Number of workers; ``None``: one for each free place on the nodes.
 
     Raises:
         DeviceError: If there is no room for a worker, and no number of workers was given.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Semaphore
@@ -17,10 +16,11 @@ from unblur.models.loading import load_deblurrer, prepare_torch
 from unblur.network.device_kinds import CPU
 from unblur.options import Options
 from unblur.run import steps
-from unblur.run.in_flight import MemoryQueue, Place
 from unblur.run.jobs import Job
+from unblur.run.memory_queue import MemoryQueue, Place
 from unblur.run.report import NOTHING_USED, Outcome, outcome_of_error
 from unblur.run.steps import FinishedPhoto, LoadedPhoto
+from unblur.run.threads import ThreadPool
 from unblur.storage import files, objects
 from unblur.storage.places import FileState
 from unblur.version import __version__
@@ -59,7 +59,7 @@ class Worker:
         self._network, self._options = network, options
         self._settings, self._shape = settings, shape
         # A single thread runs the network: PyTorch starts new threads for each thread that does.
-        self._computing = ThreadPoolExecutor(1, "network")
+        self._computing = ThreadPool(1, "network")
         self._memory = MemoryQueue()
         self._finished: dict[int, FinishedPhoto] = {}
         self._warnings: list[str] = []

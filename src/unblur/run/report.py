@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from unblur.errors import ExitCode, UnblurError
+from unblur.errors import ExitCode, UnblurError, describe_unexpected
 from unblur.run.jobs import Job
 from unblur.storage.places import FileState
 
@@ -137,9 +137,8 @@ def outcome_of_error(job: Job, error: Exception) -> Outcome:
         case MemoryError():
             reason = "out of memory; a smaller --tile or --jobs 1 needs less"
             return Outcome(job, Status.FAILED, reason)
-    reason = f"unexpected {type(error).__name__}: {error}; -vv shows where"
     trace = "".join(traceback.format_exception(error))
-    return Outcome(job, Status.FAILED, reason, trace=trace)
+    return Outcome(job, Status.FAILED, describe_unexpected(error), trace=trace)
 
 
 def _text(path: os.PathLike[str] | None) -> str | None:

@@ -17,8 +17,8 @@ from unblur.options import Options
 from unblur.run.find import BACKUP, find, is_same
 from unblur.run.hashes import read_content
 from unblur.run.history import History, Record, pixels_in
+from unblur.run.in_place_marks import read_mark
 from unblur.run.jobs import Job
-from unblur.run.marks import read_mark
 from unblur.run.report import Outcome, Status
 from unblur.storage import drafts, files
 from unblur.storage.filesystems import follow_links, unlimited

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,14 +18,15 @@ from unblur.errors import PhotoError
 from unblur.limits import most_bytes
 from unblur.options import BLURRY_LEVEL, Options
 from unblur.run.done import ALREADY_DONE, is_marked
+from unblur.run.in_place_marks import make_mark
 from unblur.run.jobs import Job
-from unblur.run.marks import make_mark
 from unblur.run.masks import read_mask
 from unblur.run.names import wanted_format
-from unblur.run.obstacles import problem_of_format
 from unblur.run.plan import has_other_links
 from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
 from unblur.run.sidecars import Pairs, copy_sidecars, plan_copies
+from unblur.run.target_checks import problem_of_format
+from unblur.run.threads import ThreadPool
 from unblur.storage import drafts, files, objects
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import FileState, Place, Url, backup_of
@@ -55,7 +55,7 @@ class LoadedPhoto:
     mask: Mask | None = None
     """Where to deblur it; ``None``: everywhere."""
     blur: Blur | None = None
-    """How it is blurred, if that is known already."""
+    """Its blur, if `load` measured it."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,14 @@ def load(job: Job, options: Options, returns_memory: bool = True) -> LoadedPhoto
         PhotoError: If the photo or its mask cannot be decoded, or the target has the wrong format.
         LeftAlone: If the photo is skipped: its kind of blur is not wanted, or it is a result.
     """
-    from unblur.formats import coding
+    from unblur.formats import any_format
     from unblur.main_memory import return_freed_memory
     from unblur.run.hashes import content_of
 
     started = time.monotonic()
     data, state, attributes = _read(job, options)
     photo, blur = _unless_left_alone(data, options)
-    photo = photo or coding.decode(data, options.max_pixels)
+    photo = photo or any_format.decode(data, options.max_pixels)
     if options.format or options.strip_metadata:  # the result has no other pictures
         photo = replace(photo, companions=())
     if state:
@@ -142,25 +142,25 @@ def read_reduced(job: Job, options: Options) -> Reduced:
     Raises:
         PhotoError: If it cannot be read or decoded.
     """
-    from unblur.formats import coding
+    from unblur.formats import any_format
 
-    return coding.decode_reduced(_read(job, options)[0], options.max_pixels)[0]
+    return any_format.decode_reduced(_read(job, options)[0], options.max_pixels)[0]
 
 
 def _unless_left_alone(data: bytes, options: Options) -> tuple[Photo | None, Blur | None]:
     """Raise `LeftAlone` for a photo whose kind of blur is not wanted.
 
     Returns:
-        The photo, if it had to be decoded as a whole to tell; and how it is blurred, if that was
-        found out.
+        The photo, if measuring its blur needed the whole photo; and its blur, if it was
+        measured.
     """
     from unblur.blur import find_blur
-    from unblur.formats import coding
+    from unblur.formats import any_format
     from unblur.score import blur_score
 
     if options.only_blurry is None:
         return None, None
-    reduced, photo = coding.decode_reduced(data, options.max_pixels)
+    reduced, photo = any_format.decode_reduced(data, options.max_pixels)
     blur = None
     if options.only_motion or options.verdict:
         blur = find_blur(reduced.pixels, reduced.factor)
@@ -197,7 +197,7 @@ def finish(
     Raises:
         PhotoError: If the mask does not fit, or the result cannot be encoded or written.
     """
-    from unblur.formats import coding
+    from unblur.formats import any_format
     from unblur.run.hashes import content_of
 
     job, photo = loaded.job, loaded.photo
@@ -206,9 +206,9 @@ def finish(
 
         photo, pixels = masked(photo, pixels, loaded.mask)
         loaded = replace(loaded, photo=photo)
-    with ThreadPoolExecutor(1, "compare") as beside:
+    with ThreadPool(1, "compare") as beside:
         comparing = beside.submit(_compare, loaded, pixels, options)
-        encoded = coding.encode(
+        encoded = any_format.encode(
             photo,
             pixels,
             options.refresh_thumbnail,
@@ -326,7 +326,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
 
 
 def _refuse_changed(job: Job) -> None:
-    """Raise `PhotoError` if the file to be replaced has changed since it was read or planned."""
+    """Raise `PhotoError` if the file to replace has changed since it was read or planned."""
     if job.target and job.replaced and objects.state_of(job.target) != job.replaced:
         raise PhotoError(f"{job.target} was changed meanwhile, and stays; run again")
 

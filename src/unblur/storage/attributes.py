@@ -27,7 +27,7 @@ USERS_OWN = ("user.", "com.apple.metadata:")
 """Prefixes of the user's attributes: tags, ratings and comments, on Linux (xattr(7)) and on macOS
 (Spotlight's). Other attributes are the system's."""
 MARK = "user.unblur"
-"""Extended attribute that marks a result; see `unblur.run.marks`."""
+"""Extended attribute that marks a result; see `unblur.run.in_place_marks`."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import BinaryIO
 
-from unblur.errors import PhotoError
+from unblur.errors import PhotoError, is_thread_limit
 from unblur.limits import refuse_oversize
 from unblur.storage.attributes import Attributes
 from unblur.storage.filesystems import unlimited
@@ -97,7 +97,12 @@ def _in_thread(read: Callable[[], bytes]) -> bytes:
         except OSError as error:
             future.set_exception(error)
 
-    threading.Thread(target=work, daemon=True).start()  # Python does not wait for daemons at exit
+    try:
+        threading.Thread(target=work, daemon=True).start()  # at exit, Python waits for no daemon
+    except RuntimeError as error:
+        if not is_thread_limit(error):
+            raise
+        work()
     while wait((future,), SIGNALS_SECONDS).not_done:
         pass
     return future.result()

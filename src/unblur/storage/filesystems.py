@@ -89,7 +89,7 @@ def unlimited(path: Path) -> Path:
     r"""Return a path of any length in the form that Windows accepts: ``\\?\`` before a long one."""
     if sys.platform != "win32":
         return path
-    absolute = os.path.abspath(path)  # noqa: PTH100 (what follows the prefix is taken literally)
+    absolute = os.path.abspath(path)  # noqa: PTH100 (after the prefix, Windows resolves no dots)
     return Path(with_prefix(absolute)) if len(absolute) > LONGEST_PLAIN_PATH else path
 
 
@@ -142,7 +142,7 @@ def _has_mark(status: os.stat_result | None, attributes: int, flags: int) -> boo
 
 
 def is_link(status: os.stat_result | None) -> bool:
-    """Return whether a status is that of a symbolic link, or of a junction on Windows."""
+    """Return whether a status belongs to a symbolic link, or to a junction on Windows."""
     if status is None:
         return False
     return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION

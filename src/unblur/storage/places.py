@@ -82,7 +82,7 @@ def parse_place(text: str) -> Place:
 
 
 def is_backup(name: str) -> bool:
-    """Return whether a name is that of a backup, in upper or lower case."""
+    """Return whether a name is the name of a backup, in upper or lower case."""
     return name.lower().endswith(BACKUP_ENDING)
 
 

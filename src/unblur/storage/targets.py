@@ -1,4 +1,4 @@
-"""Find out before a run whether a file can be written, without writing anything."""
+"""Check before a run whether a file can be written; nothing is written."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Many programs show them instead of the photo. Pictures that are small JPEG files are redrawn from
 the new photo, in place. Others, such as layers, are kept byte for byte, because only the programs
-that made them can write them. A note names those that still show the old photo.
+that made them can write them. A note names the pictures that still show the old photo.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Redraw:
     """Takes a picture, (h, w, 1 or 3); returns a new one of the same shape, or ``None`` if it
     cannot be redrawn."""
     jpeg: Callable[[bytes], bytes | None]
-    """Takes a JPEG file and what follows it in its place; returns as many bytes, or ``None``."""
+    """Takes a JPEG file and the bytes after it in its place; returns as many bytes, or
+    ``None`` if it cannot be redrawn."""
     bgr_jpeg: Callable[[bytes], bytes | None] = lambda data: None
     """The same for a JPEG file whose red and blue are exchanged."""
 

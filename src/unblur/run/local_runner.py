@@ -1,33 +1,35 @@
 """The runner on this machine: decoding, deblurring and encoding overlap.
 
 Threads decode photos ahead of the network and write results behind it. A GPU gets the next photo
-before the result of the one before has come back. `unblur.run.in_flight` bounds the number of
+before the result of the one before has come back. `unblur.run.memory_queue` bounds the number of
 photos and their memory.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unblur.errors import DeviceError
 from unblur.run import steps
-from unblur.run.in_flight import MemoryQueue, Place, photos_ahead
 from unblur.run.jobs import Job
 from unblur.run.load_ahead import Load, load_ahead, result_of, wait_for
+from unblur.run.memory_queue import MemoryQueue, Place, photos_ahead
 from unblur.run.report import NOTHING_USED, LeftAlone, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.steps import LoadedPhoto
+from unblur.run.threads import ThreadPool
 
 if TYPE_CHECKING:
     from unblur.formats.panorama import Wrapped
     from unblur.network.deblurrer import Deblurrer
-    from unblur.network.pending import Pending
+    from unblur.network.pending_photo import Pending
     from unblur.network.photo_rows import Pixels
 
 
@@ -100,8 +102,9 @@ class _Batch:
         self._deblurrer, self._session = deblurrer, session
         self._ahead, self._most_started = ahead, most_started
         self._memory = MemoryQueue()
-        self._decoding = ThreadPoolExecutor(max(1, ahead), "decode")
-        self._writing = ThreadPoolExecutor(max(1, ahead), "write")
+        warn = functools.cache(session.ui.say)  # once, whatever the number of threads
+        self._decoding = ThreadPool(max(1, ahead), "decode", warn)
+        self._writing = ThreadPool(max(1, ahead), "write", warn)
         self._started: deque[_Started] = deque()
         self._writes: deque[Future[None]] = deque()
 
@@ -109,7 +112,7 @@ class _Batch:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        """Write what is deblurred, and decode no more."""
+        """Write the deblurred photos, and decode no more."""
         self._memory.end()
         self._decoding.shutdown(wait=False, cancel_futures=True)
         wait_for(*self._writes)

@@ -1,4 +1,4 @@
-"""What an error says of the device that raised it."""
+"""Classify the errors of a device: memory full, operation refused, or device lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unblur.network.device_kinds import DeviceKind
 
 
 class Trouble(Enum):
-    """What can be wrong with a device."""
+    """A kind of fault of a device."""
 
     FULL = "its memory is full"
     REFUSAL = "it refused one operation, and still works"
@@ -21,11 +21,11 @@ class Trouble(Enum):
 
 
 def trouble_of(kind: DeviceKind, error: BaseException) -> Trouble | None:
-    """Return what an error says of a device; ``None`` if the fault lies elsewhere.
+    """Return the device's fault that an error reports; ``None`` if the device is not at fault.
 
     After an illegal memory access or a crash of the driver, every later call fails. After an
-    operation that a library does not support, the device works as before. If the words of the
-    error allow both, the device is asked for a sum.
+    operation that a library does not support, the device works as before. If the
+    message can mean both, a sum is computed on the device as a test.
     """
     if is_out_of_memory(error):
         return Trouble.FULL
@@ -53,7 +53,7 @@ def setback_of(kind: DeviceKind, error: Exception) -> Setback | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that the memory of any device, or main memory, ran out."""
+    """Return whether an error means that the memory of any device, or main memory, ran out."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     if isinstance(error, OSError):  # of a memory map
@@ -72,7 +72,7 @@ def _has_words(error: BaseException, words: tuple[str, ...]) -> bool:
 
 
 def _still_works(kind: DeviceKind) -> bool:
-    """Tell whether a device computes a sum, unless it only lacks memory for that."""
+    """Return whether a device can compute a sum. A lack of memory counts as working."""
     try:
         return float(torch.ones(2, device=kind.device).sum()) == 2
     except Exception as error:  # whatever a driver raises that is not there any more

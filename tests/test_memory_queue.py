@@ -11,19 +11,19 @@ from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
 from unblur import main_memory
-from unblur.formats.coding import decode
+from unblur.formats.any_format import decode
 from unblur.network import device_kinds
-from unblur.network.pending import Pending
+from unblur.network.pending_photo import Pending
 from unblur.options import Engine, Options
-from unblur.run import in_flight, local
+from unblur.run import local_runner, memory_queue
 from unblur.run.history import IN_MEMORY, History
-from unblur.run.in_flight import (
+from unblur.run.local_runner import LocalRunner
+from unblur.run.memory_queue import (
     BYTES_PER_DECODER_BYTE,
     InterruptedWaitError,
     MemoryQueue,
     photos_ahead,
 )
-from unblur.run.local import LocalRunner
 from unblur.run.plan import make_plan
 from unblur.run.report import Status
 from unblur.run.runner import Session, run_plan
@@ -118,7 +118,7 @@ def test_what_others_use_is_not_taken(waiting, monkeypatch):
     queue = MemoryQueue(budget=1000)
     first, second = queue.join(), queue.join()
     first.hold_pixels(in_bytes(10))
-    monkeypatch.setattr(in_flight, "obtainable_memory", lambda: 300)
+    monkeypatch.setattr(memory_queue, "obtainable_memory", lambda: 300)
     assert waiting("second", second.hold_pixels, in_bytes(400)) == []
     first.leave()
 
@@ -143,8 +143,12 @@ def test_nobody_waits_any_more_when_the_run_ends(waiting):
         ("PNG", make_pixels(30, 40, 1, "uint16")[..., 0]),
     ],
 )
-def test_every_decoder_asks_for_the_memory_of_photo_and_result(form, array):
+def test_every_decoder_asks_for_the_memory_of_photo_and_result(form, array, monkeypatch):
     if form == "HEIF":
+        Image.init()
+        for plugins in ("OPEN", "SAVE", "SAVE_ALL", "MIME", "EXTENSION"):  # only for this test
+            monkeypatch.setattr(Image, plugins, dict(getattr(Image, plugins)))
+        monkeypatch.setattr(Image, "ID", list(Image.ID))
         pytest.importorskip("pillow_heif").register_heif_opener()
     if array.dtype == "uint16":
         pytest.importorskip("imagecodecs")
@@ -243,13 +247,13 @@ def gpu(**options):
 
 def ready(monkeypatch):
     """Let the runner wait for each photo to be loaded, as it does on machines that are fast."""
-    is_ready = local.Load.is_ready.fget
+    is_ready = local_runner.Load.is_ready.fget
 
     def patient(load):
-        local.wait_for(load._future)
+        local_runner.wait_for(load._future)
         return is_ready(load)
 
-    monkeypatch.setattr(local.Load, "is_ready", property(patient))
+    monkeypatch.setattr(local_runner.Load, "is_ready", property(patient))
 
 
 def test_a_gpu_has_the_next_photo_before_its_result_is_asked_for(run, monkeypatch):
@@ -315,7 +319,7 @@ def test_an_interrupt_with_two_under_way_loses_no_result_and_leaves_no_other_fil
 
 
 def test_an_interrupt_ends_photos_that_wait_for_memory(run, monkeypatch):
-    monkeypatch.setattr(in_flight, "free_main_memory", lambda: 1000)
+    monkeypatch.setattr(memory_queue, "free_main_memory", lambda: 1000)
     started = time.monotonic()
     _, interrupted = run(gpu(act=fail_at(0, KeyboardInterrupt())), cores=10)
     assert interrupted
@@ -327,9 +331,9 @@ def test_photos_in_flight_are_bounded_by_memory_however_many_cores_there_are(
     run, monkeypatch, fitting, most
 ):
     each = 64 * 64 * 3 * 2 * BYTES_PER_DECODER_BYTE + 10_000  # its file, too
-    monkeypatch.setattr(in_flight, "free_main_memory", lambda: 2 * fitting * each)
-    lock, numbers, finish = threading.Lock(), {"now": 0, "most": 0}, local.steps.finish
-    load = local.steps.load
+    monkeypatch.setattr(memory_queue, "free_main_memory", lambda: 2 * fitting * each)
+    lock, numbers, finish = threading.Lock(), {"now": 0, "most": 0}, local_runner.steps.finish
+    load = local_runner.steps.load
 
     def loaded(*inputs):
         result = load(*inputs)
@@ -344,8 +348,8 @@ def test_photos_in_flight_are_bounded_by_memory_however_many_cores_there_are(
             numbers["now"] -= 1
         return finish(*inputs)
 
-    monkeypatch.setattr(local.steps, "load", loaded)
-    monkeypatch.setattr(local.steps, "finish", finished)
+    monkeypatch.setattr(local_runner.steps, "load", loaded)
+    monkeypatch.setattr(local_runner.steps, "finish", finished)
     outcomes, _ = run(gpu(), cores=64)
     assert [outcome.status for outcome in outcomes] == [Status.DONE] * 6
     assert numbers["most"] == most

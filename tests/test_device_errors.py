@@ -21,8 +21,8 @@ from unblur.cli import main
 from unblur.errors import DeviceError
 from unblur.models.weights import load_network
 from unblur.network import device_kinds, self_test
+from unblur.network.device_errors import Trouble, is_out_of_memory, trouble_of
 from unblur.network.device_kinds import KINDS
-from unblur.network.trouble import Trouble, is_out_of_memory, trouble_of
 from unblur.options import Engine, Options
 
 __all__ = ["failures"]

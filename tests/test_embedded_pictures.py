@@ -11,7 +11,7 @@ from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 from test_orientation import make_exif
 
-from unblur.formats import bmff, coding, jpeg_markers
+from unblur.formats import any_format, bmff, jpeg_markers
 from unblur.formats.bmff_items import Reference
 from unblur.formats.metadata import Metadata
 from unblur.formats.photo import CONVERSIONS
@@ -91,8 +91,8 @@ PICTURES = {
 
 @pytest.mark.parametrize(("make", "name"), PICTURES.values(), ids=PICTURES.keys())
 def test_a_picture_that_still_shows_the_old_photo_is_named(make, name):
-    photo = coding.decode(make())
-    (note,) = coding.encode(photo, photo.pixels, refresh_thumbnail=False).notes
+    photo = any_format.decode(make())
+    (note,) = any_format.encode(photo, photo.pixels, refresh_thumbnail=False).notes
     assert note.startswith("still as in the old photo: ")
     assert name in note
 
@@ -109,12 +109,12 @@ def test_a_picture_that_still_shows_the_old_photo_is_named(make, name):
     ids=["thumbnail", "no thumbnail", "other view", "other resource", "nothing"],
 )
 def test_other_parts_of_a_file_give_no_note(data):
-    photo = coding.decode(data)
-    assert coding.encode(photo, photo.pixels).notes == ()
+    photo = any_format.decode(data)
+    assert any_format.encode(photo, photo.pixels).notes == ()
 
 
 def test_what_is_left_out_is_not_said_to_be_old():
-    photo = coding.decode(jpeg_with(0xED, b"Photoshop 3.0\0" + RESOURCE))
-    assert coding.encode(photo, photo.pixels, strip_metadata=True).notes == ()
-    (note,) = coding.encode(photo, photo.pixels, form=CONVERSIONS["png"]).notes
+    photo = any_format.decode(jpeg_with(0xED, b"Photoshop 3.0\0" + RESOURCE))
+    assert any_format.encode(photo, photo.pixels, strip_metadata=True).notes == ()
+    (note,) = any_format.encode(photo, photo.pixels, form=CONVERSIONS["png"]).notes
     assert note == "left out of the PNG file: IPTC"

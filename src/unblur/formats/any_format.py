@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from unblur.errors import PhotoError
 from unblur.formats.codec import Reduced, codec_of
 from unblur.formats.convert import NO_QUALITY, convert, make_redraw, metadata_of, upright
+from unblur.formats.embedded_pictures import GAIN_MAP, KEEP, Redraw, describe
 from unblur.formats.metadata import Metadata
-from unblur.formats.old_pictures import GAIN_MAP, KEEP, Redraw, describe
 from unblur.formats.photo import Encoded, Format, Photo, identify
 from unblur.formats.pixels import refuse_thin
 from unblur.formats.refusals import BEGINNING_BYTES, describe_refused
@@ -146,7 +146,7 @@ def encode(
 def _with_new_pictures(
     photo: Photo, pixels: NDArray[Any], encoded: Encoded, refresh: bool
 ) -> Encoded:
-    """Redraw the small pictures in a result; a note names those that still show the old photo."""
+    """Redraw the small pictures in a result; a note names pictures that stay as they were."""
     codec = codec_of(photo.format)
     data, stale = encoded.data, [*encoded.stale]
     notes = encoded.notes
@@ -161,7 +161,7 @@ def _with_new_pictures(
     with contextlib.suppress(Exception):
         pixels_of_others = [other.pixels for other in photo.companions]
         are_new = pixels_of_others and all(other is not None for other in pixels_of_others)
-        old = codec.old_pictures(photo.container, photo.index)
+        old = codec.kept_pictures(photo.container, photo.index)
         stale += [name for name in old if not (are_new and name == GAIN_MAP)]
     return replace(encoded, data=data, notes=notes + describe(stale))
 

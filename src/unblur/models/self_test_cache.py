@@ -16,11 +16,11 @@ from unblur.errors import PhotoError
 from unblur.network.self_test import PRECISIONS, Verdict
 from unblur.storage.drafts import FileDraft, make_folder
 
-MOST_VERDICTS = 100
-"""Number of verdicts to keep, the newest: each version of PyTorch or of a driver adds some."""
+MOST_RESULTS = 100
+"""Number of results to keep, the newest: each version of PyTorch or of a driver adds some."""
 
 
-class VerdictFile:
+class SelfTestCache:
     """A file of verdicts by key; see `unblur.network.checked_devices.Verdicts`.
 
     A damaged file counts as empty. If the file cannot be written, nothing is remembered.
@@ -46,7 +46,7 @@ class VerdictFile:
             verdicts[key] = asdict(verdict)
         elif known is None:
             return
-        newest = dict([*verdicts.items()][-MOST_VERDICTS:])
+        newest = dict([*verdicts.items()][-MOST_RESULTS:])
         with contextlib.suppress(PhotoError):
             make_folder(self._path.parent)
             data = json.dumps(newest, indent=1).encode()

@@ -1,0 +1,98 @@
+"""A pool of threads that goes on with fewer if the system refuses to start more.
+
+Systems limit the number of threads and processes, of a user (``ulimit -u``) or of a container.
+Python then raises `RuntimeError`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from unblur.errors import is_thread_limit
+
+FEWER_THREADS = (
+    "the system starts no more threads, so this takes longer: close other programs, or raise the "
+    "limit (ulimit -u; in a container, the limit of PIDs)"
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ThreadPool(ThreadPoolExecutor):
+    """A `ThreadPoolExecutor` without errors if threads cannot be started.
+
+    The threads that run do all tasks. If there is none, the caller does them.
+
+    Args:
+        most: Largest number of threads.
+        name: Beginning of their names.
+        warn: Called with `FEWER_THREADS` each time that a thread cannot be started.
+    """
+
+    def __init__(self, most: int, name: str, warn: Callable[[str], object] = str) -> None:
+        super().__init__(most, name)
+        self._warn = warn
+        self._has_threads = False
+
+    def submit(self, do: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Let a thread do a task; if there is no thread, do it before returning."""
+        task = _Task(lambda: do(*args, **kwargs))
+        future = self._give_to_thread(task)
+        if future is None:
+            task()
+            future = task.future
+        return future
+
+    def submit_to_thread(self, do: Callable[..., T], *args: Any) -> Future[T] | None:  # noqa: ANN401
+        """Let a thread do a task. If there is no thread, drop the task and return ``None``."""
+        task = _Task(lambda: do(*args))
+        future = self._give_to_thread(task)
+        if future is None:
+            task.claim()
+        return future
+
+    def _give_to_thread(self, task: _Task[T]) -> Future[T] | None:
+        try:
+            super().submit(task)
+        except RuntimeError as error:
+            if not is_thread_limit(error):
+                raise
+            self._warn(FEWER_THREADS)
+        else:
+            self._has_threads = True
+        # If starting a thread fails, the task is in the queue already: other threads find it there.
+        return task.future if self._has_threads else None
+
+
+class _Task(Generic[T]):
+    """A task that is done once, even if both the queue and the caller have it."""
+
+    def __init__(self, do: Callable[[], T]) -> None:
+        self.future: Future[T] = Future()
+        self._do: Callable[[], T] | None = do
+        self._lock = threading.Lock()
+
+    def claim(self) -> Callable[[], T] | None:
+        """Return the function to call, to the first caller only; ``None`` to others."""
+        with self._lock:
+            do, self._do = self._do, None
+        return do
+
+    def __call__(self) -> None:
+        """Do the task, and set its future; do nothing if it is claimed."""
+        do = self.claim()
+        if do is None:
+            return
+        try:
+            result = do()
+        except BaseException as error:
+            self.future.set_exception(error)
+            del self, do  # the error's traceback would keep the photo in memory
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self.future.set_result(result)
