@@ -76,6 +76,8 @@ class Verdict:
     """Whether a later test would give the same. A driver that fails may work after a restart."""
     seconds: float = 0.0
     """Duration of the test; 0 without one."""
+    process: str = ""
+    """While a test has no end, the process that began it; see `unblur.network.processes`."""
 
 
 def needs_test(kind: DeviceKind, backend: Backend = "torch") -> bool:
