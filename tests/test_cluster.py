@@ -27,9 +27,10 @@ from unblur.cli import main  # noqa: E402
 from unblur.cli.console import Ui  # noqa: E402
 from unblur.errors import DeviceError, UsageError  # noqa: E402
 from unblur.models.weights import save_network  # noqa: E402
-from unblur.network import ncnn_library, vulkan  # noqa: E402
+from unblur.network import ncnn_library  # noqa: E402
 from unblur.network.config import SRNConfig  # noqa: E402
 from unblur.network.srn import SRN  # noqa: E402
+from unblur.network.vulkan_gpus import load_drivers  # noqa: E402
 from unblur.options import Engine, Options  # noqa: E402
 from unblur.pictures import compare  # noqa: E402
 from unblur.run import ray_dispatch  # noqa: E402
@@ -119,17 +120,17 @@ def test_workers_compute_on_the_gpus_with_vulkan_of_their_nodes(
 ):
     pytest.importorskip("ncnn")
     monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)  # as it is for the workers
-    if not vulkan.find_gpus():
+    if not load_drivers():
         pytest.skip("no driver for Vulkan is installed")
     torch.manual_seed(1)
     config = SRNConfig(width=4, levels=2, blocks=1, kernel=3, residual=True)
     save_network(SRN(config), tmp_path / "model")
     library = write_library(tmp_path / "library", "a.jpg")
     monkeypatch.chdir(tmp_path)
-    run = ("-r", library, "--device", "vulkan", "--json")
+    run, there = ("-r", library, "--json"), ("--ray", cluster.address)
     results = [
-        unblur(*run, "-o", "here/", model=tmp_path / "model"),
-        unblur(*run, "-o", "there/", "--ray", cluster.address, model=tmp_path / "model"),
+        unblur(*run, "-o", "here/", model=tmp_path / "model", device="vulkan"),
+        unblur(*run, "-o", "there/", *there, model=tmp_path / "model", device="vulkan"),
     ]
     lines = [json.loads(result.stdout.splitlines()[0]) for result in results]
     found = [tuple(line[key] for key in ("status", "device", "engine")) for line in lines]

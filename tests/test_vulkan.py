@@ -28,13 +28,12 @@ from unblur.network.deblurrer import Deblurrer
 from unblur.network.device_kinds import CPU, KINDS
 from unblur.network.devices import OneDevice, choose_device
 from unblur.network.overlaps import SIDE_IN_MARGINS, margin_of
-from unblur.network.vulkan import SOFTWARE, VulkanGpu
+from unblur.network.vulkan_gpus import INTEGRATED, SOFTWARE, VulkanGpu, load_drivers
+from unblur.network.vulkan_probe import Listing
 from unblur.options import Engine
 
 pytest.importorskip("ncnn")
-needs_driver = pytest.mark.skipif(
-    not vulkan.find_gpus(), reason="no driver for Vulkan is installed"
-)
+needs_driver = pytest.mark.skipif(not load_drivers(), reason="no driver for Vulkan is installed")
 VULKAN = next(kind for kind in KINDS if kind.name == "vulkan")
 SMALL = SRNConfig(width=4, levels=2, blocks=1, kernel=3, recurrent=True, unshuffle=2, residual=True)
 SHAPES = [
@@ -43,7 +42,7 @@ SHAPES = [
     SRNConfig(width=4, levels=2, blocks=1, kernel=3, recurrent=True, channels=1, resample="area"),
 ]
 ROUNDING = 2e-6
-LAPTOP = VulkanGpu(0, "Integrated 620", "21.2", vulkan.INTEGRATED)
+LAPTOP = VulkanGpu(0, "Integrated 620", "21.2", INTEGRATED)
 PLAYED = VulkanGpu(1, "llvmpipe", "0.0.1", SOFTWARE)
 
 
@@ -56,7 +55,7 @@ def _with_ncnn(monkeypatch, tmp_path):
 @pytest.fixture
 def gpus(monkeypatch):
     """Let there be these GPUs."""
-    return lambda *gpus: monkeypatch.setattr(vulkan, "_load_drivers", lambda: gpus)
+    return lambda *gpus: monkeypatch.setattr(vulkan, "_find", lambda: Listing(gpus))
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +256,7 @@ def test_a_device_that_computes_wrongly_is_not_used(real, network, monkeypatch):
 @pytest.fixture
 def two_gpus_and_a_program(gpus, monkeypatch):
     """Two GPUs and a program; a test decides by their numbers which compute wrongly."""
-    gpus(LAPTOP, VulkanGpu(2, "Arc 370", "21.2", vulkan.INTEGRATED), PLAYED)
+    gpus(LAPTOP, VulkanGpu(2, "Arc 370", "21.2", INTEGRATED), PLAYED)
     monkeypatch.setattr(vulkan, "has_float16", lambda index: False)
     monkeypatch.setattr(vulkan, "free_memory", lambda: 1 << 30)
 

@@ -14,7 +14,7 @@ from unblur.network import processes
 from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
-from unblur.network.devices import candidates, choose_precision
+from unblur.network.devices import candidates, choose_precision, missed_gpus
 from unblur.network.ncnn_library import ncnn_version
 from unblur.network.self_test import Verdict, examine, largest_side, needs_test
 
@@ -65,6 +65,9 @@ class CheckedDevices:
         self._kind = next(self._candidates)
         self._warn, self._tell = cache(warn), cache(tell)  # say each sentence once
         self._known: dict[tuple[str, Backend], Verdict] = {}
+        if name == "auto" and self._kind is CPU:
+            for text in missed_gpus(wanted):
+                self._warn(f"{text}; going on with the CPU")
 
     def first(self) -> DeviceKind:
         """Return the device to begin the next photo on.

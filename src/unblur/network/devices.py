@@ -89,6 +89,13 @@ def available_devices() -> list[DeviceKind]:
     return [kind for kind in device_kinds.KINDS if kind.is_available(torch)]
 
 
+def missed_gpus(library: str) -> Iterator[str]:
+    """Yield for each kind of GPU that ``auto`` would take why it cannot be used, if it is known."""
+    for kind in device_kinds.KINDS:
+        if library in ("auto", kind.library) and (problem := kind.problem(torch)):
+            yield f"{kind.name} cannot be used: {problem}"
+
+
 def may_be_automatic(kind: DeviceKind) -> bool:
     """Tell whether ``auto`` may take a device, and not only those who name it."""
     with kind.selected(torch):
@@ -113,6 +120,8 @@ def _why_missing(kind: DeviceKind) -> str:
     if kind.library == "ncnn":
         if not ncnn_library.has_ncnn():
             return "it needs ncnn; to install it, run: pip install 'unblur[ncnn]'"
+        if problem := kind.problem(torch):
+            return problem
         try:
             ncnn_library.load_ncnn()
         except DeviceError as error:

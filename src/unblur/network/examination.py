@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from unblur.main_memory import limiting_file
-from unblur.network import device_kinds, devices, ncnn_library
+from unblur.network import device_kinds, devices, ncnn_library, vulkan
 from unblur.network.backends import Backend, Choice, choose_backend
 from unblur.network.checked_devices import Verdicts, examine_again, key_of, remembered
 from unblur.network.device_kinds import CPU, DeviceKind
@@ -76,6 +76,8 @@ class PyTorch:
     """Its warning about an unusable driver."""
     devices: tuple[Device, ...]
     """Fastest first."""
+    missed: tuple[str, ...]
+    """Why kinds of GPUs cannot be used, though there may be some."""
     ncnn: Ncnn | None
     """``None`` if it is not installed."""
     chosen: str
@@ -93,6 +95,7 @@ def examine_pytorch(network: SRN | None, verdicts: Verdicts) -> PyTorch:
         network: The network to test with, on the CPU; without one, devices are only listed.
         verdicts: Where verdicts are remembered.
     """
+    vulkan.look_again()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         kinds = [device for kind in devices.available_devices() for device in kind.each(torch)]
@@ -103,6 +106,7 @@ def examine_pytorch(network: SRN | None, verdicts: Verdicts) -> PyTorch:
         build=_build(),
         warning=" ".join(str(caught[0].message).split()) if caught else "",
         devices=examined,
+        missed=tuple(devices.missed_gpus("auto")),
         ncnn=ncnn,
         # As unblur.network.checked_devices.CheckedDevices does.
         chosen=next(right, CPU.name),
