@@ -179,6 +179,25 @@ def test_with_little_main_memory_the_cpu_goes_on_because_its_bands_may_be_lower(
     assert notes == ["out of memory on vulkan: going on with the CPU"]
 
 
+@needs_driver
+def test_a_test_compiles_the_network_for_the_gpu_once(real, network, monkeypatch):
+    from unblur.network.vulkan_network import VulkanNetwork
+
+    compiled, compile_network = [], VulkanNetwork.__init__
+    monkeypatch.setattr(
+        VulkanNetwork, "__init__", lambda *a: compiled.append(a) or compile_network(*a)
+    )
+    assert self_test.find_problem(network, VULKAN, torch.float32, "ncnn") is None
+    assert len(compiled) == 1
+
+
+@needs_driver
+def test_each_convolution_is_compiled_for_one_algorithm(small_on_vulkan):
+    options = small_on_vulkan._net.opt
+    assert options.use_winograd_convolution
+    assert not options.use_winograd23_convolution
+
+
 def test_auto_takes_a_real_gpu_but_no_program_that_plays_one(gpus):
     if choose_device("auto") not in (VULKAN, CPU):
         pytest.skip("there is a GPU that PyTorch uses")

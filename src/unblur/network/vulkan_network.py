@@ -168,6 +168,8 @@ def _set_options(options: ncnn.Option, precision: torch.dtype) -> None:
     """Let ncnn compute with Vulkan, with maps in a type; sums are made in float32."""
     compute_in_float32(options)
     options.use_vulkan_compute = True
+    # ncnn would compile a second algorithm, for small maps, at each start; that takes longer.
+    options.use_winograd23_convolution = False
     options.use_fp16_packed = options.use_fp16_storage = precision == torch.float16
 
 
