@@ -107,3 +107,11 @@ def test_the_image_is_built_from_all_that_the_wheel_is_made_of():
     parts = [*wheel["packages"], *wheel["force-include"], *wheel["shared-data"]]
     needed = {Path(part).parts[0] for part in parts} | set(PROJECT["license-files"])
     assert needed | {"pyproject.toml", PROJECT["readme"], "constraints.txt"} <= sent
+
+
+def test_packages_leave_out_weights_that_are_no_model_yet():
+    targets = PYPROJECT["tool"]["hatch"]["build"]["targets"]
+    assert "weights/next" in targets["sdist"]["exclude"]
+    assert all(Path(file).parent == Path("weights") for file in targets["wheel"]["force-include"])
+    ignored = read(".dockerignore").splitlines()
+    assert ignored.index("weights/next") > ignored.index("!weights")

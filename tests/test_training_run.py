@@ -21,7 +21,7 @@ from training.data import FIRST_HELD_OUT
 from training.judging import defocused
 from training.synthesis import batches
 from training.synthesis.recipe import FOCUS_RECIPE
-from training.trainer import COMPACT
+from training.trainer import COMPACT, Trainer
 from unblur.models.weights import load_network, save_network
 from unblur.network.srn import SRN
 
@@ -149,6 +149,34 @@ def test_weights_of_another_shape_are_refused(run, tmp_path):
         run(
             "--seconds", "1", "--shapes", "deep", "--start-from", str(tmp_path / "tiny.safetensors")
         )
+
+
+def test_the_data_may_arrive_while_the_step_is_compiled(run, data, tmp_path, monkeypatch):
+    away = data.rename(tmp_path / "away")
+    file = tmp_path / "sent"
+
+    def arrive(seconds):
+        away.rename(data)
+        file.touch()
+
+    monkeypatch.setattr(train.time, "sleep", arrive)
+    folder = run("--seconds", "1", "--parts", "--wait-for", str(file))
+    assert (folder / "compact" / "state.pt").exists()
+
+
+def test_a_step_that_was_prepared_trains_like_any_other():
+    crops = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8)
+    weights = {}
+    for is_prepared in (False, True):
+        torch.manual_seed(0)
+        trainer = Trainer(SRN(TINY), 1.0, 1e-3)
+        if is_prepared:
+            trainer.prepare(torch.zeros_like(crops[0]))
+        for _ in range(3):
+            trainer.train_on(*crops)
+        weights[is_prepared] = trainer.average.state_dict()
+    for name, value in weights[False].items():
+        torch.testing.assert_close(weights[True][name], value, rtol=1e-3, atol=1e-6)
 
 
 def test_weights_against_motion_go_on_against_focus_blur(run, tmp_path, monkeypatch):

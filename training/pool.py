@@ -14,7 +14,7 @@ from torch import Tensor
 POOLED = 64
 """Batches in the pool, so that a batch that is drawn has crops of all kinds."""
 
-LOOKS = 5.0
+LOOKS = 8.0
 """How often a crop is seen before another one takes its place, on average."""
 
 

@@ -53,34 +53,56 @@ START = "start.safetensors"
 LEAST_SECONDS = 1.0
 """A shape trains for so long even if no time is left."""
 
+SECONDS_BETWEEN_LOOKS = 0.2
+"""How often to look for the file of ``--wait-for``."""
 
-def make_trainer(
-    options: argparse.Namespace, shape: str, folder: Path, sources: Sources
-) -> Trainer:
-    """Return a trainer that goes on from a folder's state, from weights, or anew.
+
+def make_trainer(options: argparse.Namespace, shape: str) -> Trainer:
+    """Return a trainer of a new network.
+
+    With ``--wait-for`` its step is compiled, and it waits until that file exists.
 
     Args:
         options: Of the command line.
         shape: One of `SHAPES`.
-        folder: Where its state may be.
-        sources: What blurred crops are made of, to find out which units of weights are dead.
     """
     torch.manual_seed(options.seed)
+    network = SRN(SHAPES[shape])
+    initialise(network)
+    trainer = Trainer(network.to(options.device), 1.0, options.lr)
+    if options.wait_for:
+        crops = options.batch, 3, options.crop, options.crop
+        trainer.prepare(torch.zeros(crops, dtype=torch.uint8, device=options.device))
+        print(f"Ready; waiting for {options.wait_for}", flush=True)
+        while not options.wait_for.exists():
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    return trainer
+
+
+def begin(
+    options: argparse.Namespace, shape: str, trainer: Trainer, folder: Path, sources: Sources
+) -> None:
+    """Go on from a folder's state, or begin with weights, or leave a new network as it is.
+
+    Args:
+        options: Of the command line.
+        shape: One of `SHAPES`.
+        trainer: Of a new network of this shape.
+        folder: Where a state may be.
+        sources: What blurred crops are made of, to find out which units of weights are dead.
+    """
     if options.start_from:
-        network, begin = load_network(options.start_from), SQUARED_ERROR_UNTIL
+        network = load_network(options.start_from)
         if network.config != SHAPES[shape]:
             raise SystemExit(f"{options.start_from} is of another shape than {shape}: see --shapes")
         network.to(options.device).train().requires_grad_(True)
         print(f"{revive(network, some_crops(options, sources))} dead units revived", flush=True)
         save_network(network, folder / START, torch.float16)
-    else:
-        network, begin = SRN(SHAPES[shape]), 0.0
-        initialise(network)
-    trainer = Trainer(network.to(options.device), 1.0, options.lr, begin=begin)
+        trainer.begin_from(network.state_dict())
+        trainer.begin = SQUARED_ERROR_UNTIL
     if (folder / STATE).exists():
         state = torch.load(folder / STATE, map_location=options.device, weights_only=True)
         trainer.load_state_dict(state)
-    return trainer
 
 
 def some_crops(options: argparse.Namespace, sources: Sources) -> Tensor:
@@ -115,6 +137,7 @@ def train_shapes(options: argparse.Namespace, until: float) -> dict[str, Path]:
     recipe = RECIPES[options.recipe]
     largest = largest_scene(recipe, options.crop, recipe.longest)
     photos, pairs = options.data / "photos", options.data / "pairs"
+    first = make_trainer(options, options.shapes[0])
     sources = read_sources(photos, pairs, largest, options.device)
     weights = {}
     for done, shape in enumerate(options.shapes):
@@ -122,7 +145,8 @@ def train_shapes(options: argparse.Namespace, until: float) -> dict[str, Path]:
         folder.mkdir(parents=True, exist_ok=True)
         now = time.monotonic()
         ends = now + (until - now) / (len(options.shapes) - done)
-        trainer = make_trainer(options, shape, folder, sources)
+        trainer = make_trainer(options, shape) if done else first
+        begin(options, shape, trainer, folder, sources)
         pool = make_pool(options, trainer, sources)
         left = max(LEAST_SECONDS, ends - time.monotonic())
         trainer.go_on(left / 60, options.begin, options.end)
@@ -145,6 +169,12 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--begin", type=float, help="progress to begin with, from 0 to 1")
     parser.add_argument("--end", type=float, default=1, help="progress to end with (1)")
     parser.add_argument("--data", type=Path, default=SHARED, help="holds photos and pairs")
+    parser.add_argument(
+        "--wait-for",
+        type=Path,
+        metavar="FILE",
+        help="compile first, and read the data when FILE exists: they can be sent meanwhile",
+    )
     parser.add_argument("--folder", type=Path, help="for state; each recipe has its own")
     parser.add_argument("--keep", type=Path, help="folder for what is to be taken home")
     parser.add_argument("--save-every", type=float, default=60, help="seconds (60)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -187,6 +187,35 @@ class Trainer:
         self.pixels += blurred.shape[0] * blurred.shape[2] * blurred.shape[3]
         return errors
 
+    def prepare(self, crops: Tensor) -> None:
+        """Compile and record the step now, and leave the network as it is.
+
+        Args:
+            crops: An example of what `train_on` is given, (B, 3, H, W) uint8.
+        """
+        weights = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.train_on(crops, crops)
+        self.begin_from(weights)
+
+    @torch.no_grad()
+    def begin_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Begin anew with weights.
+
+        All tensors stay where they are, since a recorded step knows them by their place.
+
+        Args:
+            weights: Values by the names that `SRN.state_dict` has.
+        """
+        for network in (self.network, self.average):
+            for name, value in network.state_dict().items():
+                value.copy_(weights[name])
+            make_even(network)
+        for optimiser in self.optimisers:
+            for state in optimiser.state.values():
+                for value in state.values():
+                    value.zero_()
+        self.step = self.pixels = 0
+
     def _prepare(self, blurred: Tensor, sharp: Tensor) -> Step:
         """Return a step; on a GPU, compiled and recorded from an example."""
         if self.device.type == "cpu":
@@ -251,6 +280,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
+        self._ready_step = None  # it knows the optimisers' tensors, which are replaced
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):

@@ -134,7 +134,7 @@ def _synthesise(batch: Batch) -> Images:
 
 def _draw_camera(batch: Batch) -> sensor.Camera:
     recipe = batch.recipe
-    shares = (recipe.noisy_share, recipe.dark_share)
+    shares = (recipe.noisy_share, recipe.dark_share, recipe.detailed_share)
     camera = sensor.draw_camera(batch.count, batch.generator, *shares)
     shot, read = camera.shot * recipe.noise**2, camera.read * recipe.noise
     return dataclasses.replace(camera, shot=shot, read=read)

@@ -43,7 +43,7 @@ def _draw_shrinks(batch: Batch, is_coded: Tensor) -> Tensor:
     enlarged = choice < recipe.enlarged_share
     shrunk = choice > 1 - recipe.shrunk_share
     shrink = torch.where(enlarged, uniform(0.5, 1, (count,), generator), 1.0)
-    shrink = torch.where(shrunk, uniform(1, 2, (count,), generator), shrink)
+    shrink = torch.where(shrunk, uniform(*recipe.shrinks, (count,), generator), shrink)
     if batch.kind == STILL:
         return shrink
     return torch.where(is_coded, uniform(*recipe.shrink_of_coded, (count,), generator), shrink)

@@ -115,9 +115,9 @@ def draw_places(
 ) -> Places:
     """Draw where crops are cut out: of four places the busiest one, for flat sky teaches nothing.
 
-    Crops are mirrored and turned by quarters. Those that are scaled anyway are also turned by
-    up to `STEEPEST`; those of the photo's own size are not, since to interpolate would blur
-    them.
+    Crops are mirrored and turned by quarters. Those whose pixels are interpolated anyway are also
+    turned by up to `STEEPEST`. Those of the photo's own size, or of half of it, are not: their
+    pixels are the photo's, or the mean of four each, and to interpolate would blur them.
 
     Args:
         scenes: The photos.
@@ -128,7 +128,7 @@ def draw_places(
         generator: Source of randomness.
     """
     count = len(photo)
-    angle = uniform(-STEEPEST, STEEPEST, (count,), generator) * (shrink != 1)
+    angle = uniform(-STEEPEST, STEEPEST, (count,), generator) * (shrink % 1 != 0)
     angle = angle + math.pi / 2 * whole(0, 4, (count,), generator)
     turn = _turns(angle, chance(0.5, (count,), generator))
     sides = scenes.sides[photo]
@@ -147,7 +147,7 @@ def cut_out(scenes: Scenes, places: Places, size: int) -> Tensor:
     Each pixel of a crop is the mean of four bilinear samples. They lie apart by as much as a
     pixel of the crop is larger than one of the photo, so that they see all that is between
     it and its neighbours. In a crop of the photo's own size they are one, and the pixel is
-    the photo's.
+    the photo's; in one of half the size they are four pixels of the photo.
 
     Args:
         scenes: The photos.

@@ -106,8 +106,8 @@ MODELS = {
             config=SRNConfig(kernel=3, recurrent=True, unshuffle=2, residual=True, resample="area"),
             parameters=3_771_980,
             file="srn-compact.safetensors",
-            size=7_552_008,
-            sha256="aefab64dcceb197e00ae757a89f9d79abe970ab334e18489f7acb45db8ed8f2c",
+            size=7_552_024,
+            sha256="8a5fd647a7eec8f19034a791ca2158d51e9496ac99818950c206df604ebc264e",
             license="MIT",
             training_data="photos and video frames under CC0, CC BY, CC BY-SA, GPL and LGPL, "
             "frames of GoPro and REDS (CC BY 4.0) among them; weights/README.md lists them",
