@@ -369,7 +369,7 @@ def test_a_device_that_ended_the_program_is_not_tried_again(real, network, monke
         raise SystemExit  # of the process, without any handler
 
     verdicts = {}
-    begun = begun_in("4000000 1000.0")
+    begun = begun_in(f"4000000 1000.0 {processes.machine()}")
     monkeypatch.setattr(checked_devices, "examine", end)
     monkeypatch.setattr(checked_devices, "unfinished_test", lambda: begun)
     with pytest.raises(SystemExit):
@@ -396,7 +396,9 @@ def test_a_device_that_ended_the_program_is_not_tried_again(real, network, monke
 
 @needs_driver
 @pytest.mark.parametrize("name", ["vulkan", "vulkan:0"])
-@pytest.mark.parametrize("process", [processes.own_process(), f"{os.getpid()} 1000.0"])
+@pytest.mark.parametrize(
+    "process", [processes.own_process(), f"{os.getpid()} 1000.0 {processes.machine()}"]
+)
 def test_a_run_with_the_number_of_the_one_that_ended_does_not_try_the_device(
     real, network, monkeypatch, name, process
 ):
@@ -416,7 +418,9 @@ def test_a_run_with_the_number_of_the_one_that_ended_does_not_try_the_device(
 def test_what_another_machine_tests_says_nothing_of_this_one(real, network, monkeypatch):
     key, notes = checked_devices.key_of(network, VULKAN, "ncnn"), []
     monkeypatch.setattr(processes.platform, "node", lambda: "other")
-    verdicts = {checked_devices._key_of_begun(key): begun_in("4000000 1000.0")}
+    verdicts = {
+        checked_devices._key_of_begun(key): begun_in(f"4000000 1000.0 {processes.machine()}")
+    }
     monkeypatch.setattr(processes.platform, "node", lambda: "own")
     monkeypatch.setattr(checked_devices, "examine", lambda *_: self_test.Verdict("float32"))
     devices = checked_devices.CheckedDevices(

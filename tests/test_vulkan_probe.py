@@ -10,13 +10,15 @@ import pytest
 from unblur import config, doctor
 from unblur.errors import DeviceError, ExitCode
 from unblur.models.loading import load_deblurrer
-from unblur.network import examination, ncnn_library, self_test, vulkan, vulkan_probe
+from unblur.network import examination, ncnn_library, processes, self_test, vulkan, vulkan_probe
 from unblur.network.device_kinds import CPU
 from unblur.network.devices import choose_device
 from unblur.network.vulkan_gpus import SOFTWARE, VulkanGpu
 from unblur.network.vulkan_probe import Listing, list_gpus
 from unblur.options import Engine
 
+NOBODY = 4_000_000
+"""The number of no process."""
 GPU = VulkanGpu(0, "Integrated 620", "21.2.0", 1)
 PROGRAM = VulkanGpu(0, "llvmpipe", "21.2.0", SOFTWARE)
 ENDED = "a driver ended the program that listed GPUs (exit code -6)"
@@ -123,6 +125,35 @@ def test_what_is_remembered_is_not_believed_for_ever(library, monkeypatch, chang
     assert list_gpus() == Listing((GPU,))
     change(monkeypatch)
     assert list_gpus() == Listing((PROGRAM,))
+
+
+def test_a_driver_that_ends_only_this_program_is_loaded_once(library, monkeypatch):
+    def end():
+        raise SystemExit  # of the process, without any handler
+
+    library(answering(GPU))
+    monkeypatch.setattr(vulkan_probe, "load_drivers", end)
+    monkeypatch.setattr(processes, "own_process", lambda: f"{NOBODY} 1.0 {processes.machine()}")
+    with pytest.raises(SystemExit):
+        vulkan.find_gpus()
+    for _ in range(2):
+        assert vulkan.find_gpus() == ()
+        assert vulkan.find_problem() == "a driver ended the program that loaded it"
+        monkeypatch.setattr(vulkan_probe, "VALID_SECONDS", 0)  # on the next day
+    monkeypatch.setattr(vulkan_probe, "load_drivers", lambda: (GPU,))
+    vulkan_probe.forget()
+    assert vulkan.find_gpus() == (GPU,)
+    monkeypatch.setattr(vulkan_probe, "_remember", lambda *_: pytest.fail("written again"))
+    monkeypatch.setattr(vulkan_probe, "VALID_SECONDS", 60)
+    assert vulkan.find_gpus() == (GPU,)
+
+
+@pytest.mark.parametrize("process", ["{number} {start} other", "{own}"])
+def test_a_driver_that_another_program_loads_now_is_loaded_here_too(library, monkeypatch, process):
+    library(answering(GPU))
+    monkeypatch.setattr(vulkan_probe, "load_drivers", lambda: (GPU,))
+    text = process.format(number=NOBODY, start=1.0, own=processes.own_process())
+    assert vulkan_probe.load_here(Listing((GPU,), loaded_by=text)) == Listing((GPU,))
 
 
 def test_a_new_driver_is_noticed_by_its_file(library, monkeypatch, tmp_path):

@@ -9,12 +9,13 @@ import psutil
 
 SAME_START_SECONDS = 1.0
 """A process starts once, but systems compute the time anew from a clock that may be adjusted."""
+UNKNOWN = "unknown"
 
 
 def own_process() -> str:
-    """Return text that no other process on this machine has, now or later."""
+    """Return text that no other process has, now or later: number, start and machine."""
     number = os.getpid()
-    return f"{number} {_start(number)}"
+    return f"{number} {_start(number)} {machine()}"
 
 
 def is_own(process: str) -> bool:
@@ -23,25 +24,28 @@ def is_own(process: str) -> bool:
 
 
 def is_running(process: str) -> bool:
-    """Tell whether a process that got its text from `own_process` still runs on this machine."""
-    number, _, start = process.partition(" ")
+    """Tell whether a process still runs that got its text from `own_process`.
+
+    Of other machines, which may share the user's folders, that is not known, and taken for granted.
+    """
+    number, _, rest = process.partition(" ")
+    start, _, where = rest.partition(" ")
+    if where != machine():
+        return True
     if not number.isdigit() or not psutil.pid_exists(int(number)):
         return False
     now = _start(int(number))
-    try:
-        return not now or abs(float(start) - float(now)) <= SAME_START_SECONDS
-    except ValueError:  # the system did not tell the start
-        return True
+    return UNKNOWN in (start, now) or abs(float(start) - float(now)) <= SAME_START_SECONDS
 
 
 def machine() -> str:
-    """Return the name of this machine; several may share the folders of a user."""
+    """Return the name of this machine."""
     return platform.node()
 
 
 def _start(number: int) -> str:
-    """Return the seconds since 1970 at which a process started; nothing if they are not known."""
+    """Return the seconds since 1970 at which a process started, or `UNKNOWN`."""
     try:
         return f"{psutil.Process(number).create_time():.2f}"
     except (OSError, psutil.Error):  # a sandbox without /proc
-        return ""
+        return UNKNOWN

@@ -41,7 +41,7 @@ def _find() -> Listing:
     listing = vulkan_probe.list_gpus()
     if all(gpu.is_software for gpu in listing.gpus):
         return listing
-    return Listing(load_drivers())
+    return vulkan_probe.load_here(listing)
 
 
 def current() -> VulkanGpu:

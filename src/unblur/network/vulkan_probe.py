@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from unblur.config import (
     system_data_folders,
     vulkan_file,
 )
+from unblur.network import processes
 from unblur.network.ncnn_library import ncnn_version
 from unblur.network.vulkan_gpus import VulkanGpu, load_drivers
 
@@ -36,6 +37,8 @@ CHILD = (
     "from unblur.network.vulkan_gpus import print_gpus; print_gpus()"
 )
 """Program of the other process."""
+LOADED = "loaded"
+"""Stands for a process that has loaded the drivers, and still ran afterwards."""
 DEVICE_FILES = "dri/*", "nvidia*"
 """Files in ``/dev`` of GPUs."""
 
@@ -48,16 +51,36 @@ class Listing:
     """Those of the fastest type first."""
     problem: str = ""
     """Why there is no list."""
+    loaded_by: str = ""
+    """The process that loads the drivers for the first time, or `LOADED`, or nothing."""
 
 
 def list_gpus() -> Listing:
     """Return the GPUs that this machine has now, from memory if nothing has changed."""
     state = _state()
-    listing = _remembered(state)
-    if listing is None:
-        listing = _ask()
-        _remember(state, listing)
+    known, age = _remembered(state)
+    if known and 0 <= age < VALID_SECONDS:
+        return known
+    listing = replace(_ask(), loaded_by=known.loaded_by if known else "")
+    _remember(state, listing)
     return listing
+
+
+def load_here(listing: Listing) -> Listing:
+    """Load the drivers of listed GPUs in this process.
+
+    Some drivers end a program only beside its other libraries. So the first time is noted.
+    """
+    if listing.loaded_by and listing.loaded_by != LOADED:
+        if not processes.is_running(listing.loaded_by):
+            return Listing(problem="a driver ended the program that loaded it")
+    elif listing.loaded_by == LOADED:
+        return Listing(load_drivers())
+    state = _state()
+    _remember(state, replace(listing, loaded_by=processes.own_process()))
+    gpus = load_drivers()
+    _remember(state, replace(listing, loaded_by=LOADED))
+    return Listing(gpus)
 
 
 def forget() -> None:
@@ -98,16 +121,19 @@ def _read_answer(said: bytes, code: int) -> Listing:
 
 def _listing(values: dict[str, Any]) -> Listing:
     """Return a list from JSON; raise `TypeError` if it is damaged."""
-    return Listing(tuple(VulkanGpu(**gpu) for gpu in values["gpus"]), values.get("problem", ""))
+    texts = {name: str(values.get(name, "")) for name in ("problem", "loaded_by")}
+    return Listing(tuple(VulkanGpu(**gpu) for gpu in values["gpus"]), **texts)
 
 
-def _remembered(state: str) -> Listing | None:
+def _remembered(state: str) -> tuple[Listing | None, float]:
+    """Return what is remembered of a state, and its age in seconds."""
     try:
         values = json.loads(vulkan_file().read_bytes())
-        is_valid = 0 <= time.time() - values["time"] < VALID_SECONDS and values["state"] == state
-        return _listing(values) if is_valid else None
+        if values["state"] == state:
+            return _listing(values), time.time() - values["time"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
+        pass
+    return None, 0
 
 
 def _remember(state: str, listing: Listing) -> None:
