@@ -178,8 +178,8 @@ def unblur(identity_weights, capfdbinary):
     """Run the tool in this process, with a network that changes nothing."""
     from unblur.cli import main
 
-    def run(*arguments, stdin=b"", model=identity_weights):
-        options = [str(a) for a in arguments] + ["--model", str(model), "--device", "cpu"]
+    def run(*arguments, stdin=b"", model=identity_weights, device="cpu"):
+        options = [str(a) for a in arguments] + ["--model", str(model), "--device", device]
         capfdbinary.readouterr()
         result = CliRunner().invoke(main, options, input=stdin)
         if result.exception and not isinstance(result.exception, SystemExit):

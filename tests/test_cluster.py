@@ -27,13 +27,15 @@ from unblur.cli import main  # noqa: E402
 from unblur.cli.console import Ui  # noqa: E402
 from unblur.errors import DeviceError, UsageError  # noqa: E402
 from unblur.models.weights import save_network  # noqa: E402
+from unblur.network import ncnn_library  # noqa: E402
 from unblur.network.config import SRNConfig  # noqa: E402
 from unblur.network.srn import SRN  # noqa: E402
+from unblur.network.vulkan_gpus import load_drivers  # noqa: E402
 from unblur.options import Engine, Options  # noqa: E402
 from unblur.pictures import compare  # noqa: E402
 from unblur.run import ray_dispatch  # noqa: E402
 from unblur.run.ray_runner import choose_shapes  # noqa: E402
-from unblur.run.ray_worker import Worker  # noqa: E402
+from unblur.run.ray_worker import Worker, uses_gpu, vulkan_name  # noqa: E402
 from unblur.run.report import Status  # noqa: E402
 
 pytestmark = [  # older versions of Ray leave files open
@@ -110,6 +112,29 @@ def test_workers_compute_with_ncnn(cluster, tmp_path, unblur, monkeypatch):
     ]
     lines = [json.loads(result.stdout.splitlines()[0]) for result in results]
     assert [(line["status"], line["engine"]) for line in lines] == [("done", "ncnn")] * 2
+    assert files_in(Path("here")) == files_in(Path("there"))
+
+
+def test_workers_compute_on_the_gpus_with_vulkan_of_their_nodes(
+    cluster, tmp_path, unblur, monkeypatch
+):
+    pytest.importorskip("ncnn")
+    monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)  # as it is for the workers
+    if not load_drivers():
+        pytest.skip("no driver for Vulkan is installed")
+    torch.manual_seed(1)
+    config = SRNConfig(width=4, levels=2, blocks=1, kernel=3, residual=True)
+    save_network(SRN(config), tmp_path / "model")
+    library = write_library(tmp_path / "library", "a.jpg")
+    monkeypatch.chdir(tmp_path)
+    run, there = ("-r", library, "--json"), ("--ray", cluster.address)
+    results = [
+        unblur(*run, "-o", "here/", model=tmp_path / "model", device="vulkan"),
+        unblur(*run, "-o", "there/", *there, model=tmp_path / "model", device="vulkan"),
+    ]
+    lines = [json.loads(result.stdout.splitlines()[0]) for result in results]
+    found = [tuple(line[key] for key in ("status", "device", "engine")) for line in lines]
+    assert found == [("done", "vulkan", "ncnn")] * 2
     assert files_in(Path("here")) == files_in(Path("there"))
 
 
@@ -367,6 +392,21 @@ def test_there_is_a_worker_for_each_group_of_cores():
     assert choose_shapes(nodes, Engine(backend="ncnn")) == choose_shapes(
         nodes, Engine(device="cpu")
     )
+
+
+def test_where_ray_counts_no_gpu_one_worker_of_vulkan_has_the_node():
+    nodes = [{"CPU": 2.0}, {"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0}, {"GPU": 0.0}]
+    four = {"num_gpus": 1.0, "num_cpus": 4.0}
+    engine = Engine(device="vulkan")
+    assert choose_shapes(nodes, engine) == [{"num_cpus": 8.0}, four, four, {"num_cpus": 2.0}]
+    assert choose_shapes([], engine, 1) == [{"num_cpus": 4.0}]
+    assert [uses_gpu(engine, shape) for shape in ({"num_cpus": 2.0}, four)] == [True, True]
+    assert not uses_gpu(Engine(), {"num_cpus": 2.0})
+
+
+def test_each_worker_of_a_node_has_a_gpu_of_its_own():
+    assert [vulkan_name([str(number)], 2) for number in range(4)] == ["vulkan:0", "vulkan:1"] * 2
+    assert {vulkan_name([], 2), vulkan_name(["GPU-4f2c"], 2), vulkan_name(["1"], 1)} == {"vulkan"}
 
 
 def test_more_workers_than_there_is_room_for_wait_for_nodes():

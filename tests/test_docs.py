@@ -42,7 +42,7 @@ def test_every_option_that_the_docs_name_exists():
     # Those of other programs in the examples, too.
     others = {"--pipe", "--no-cache-dir", "--job-name", "--nodes", "--ntasks-per-node", "--time"}
     others |= {"--exclusive", "--gpus-per-task", "--signal", "--address", "--min-nodes"}
-    others |= {"--network", "--training", "--cost", "--fit", "--every"}
+    others |= {"--num-gpus", "--network", "--training", "--cost", "--fit", "--every"}
     assert named - known - others == set()
 
 

@@ -174,7 +174,7 @@ def test_an_ncnn_that_was_asked_for_and_cannot_be_loaded_is_an_error(damaged, un
 
 
 def test_vulkan_with_an_ncnn_that_cannot_be_loaded_names_ncnn_and_no_driver(damaged, monkeypatch):
-    monkeypatch.setattr(vulkan, "_load_drivers", tuple)
+    monkeypatch.setattr(vulkan, "_find", vulkan.Listing)
     with pytest.raises(DeviceError, match="ncnn cannot be loaded .libgomp") as caught:
         choose_device("vulkan")
     assert "driver" not in str(caught.value)

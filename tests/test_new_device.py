@@ -436,5 +436,5 @@ def test_a_device_that_clusters_do_not_have_is_refused_before_anything_is_loaded
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(make_jpeg())
     result = CliRunner().invoke(main, [str(photo), "--ray", "local", "--device", name])
-    told = f"--device {name} cannot be used on clusters, only auto, cuda, cpu"
+    told = f"--device {name} cannot be used on clusters, only auto, cuda, vulkan, cpu"
     assert (result.exit_code, result.stderr) == (2, f"unblur: error: {told}\n")

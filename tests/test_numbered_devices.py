@@ -145,7 +145,7 @@ def test_doctor_lists_each_device_with_its_number_name_and_memory():
 def test_clusters_refuse_what_ray_chooses_itself(jpeg):
     result = CliRunner().invoke(main, [str(jpeg), "--ray", "local", "--device", "cuda:1"])
     assert result.exit_code == 2
-    assert "cuda:1 cannot be used on clusters, only auto, cuda, cpu\n" in result.stderr
+    assert "cuda:1 cannot be used on clusters, only auto, cuda, vulkan, cpu\n" in result.stderr
 
 
 def test_rocm_is_named_as_such(monkeypatch):

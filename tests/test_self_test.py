@@ -215,7 +215,7 @@ def test_every_kind_of_network_can_be_tested(config, monkeypatch):
 def test_the_shipped_network_does_enough_to_the_test_picture_to_tell_it_from_doing_nothing():
     network = load_network(find_weights(DEFAULT_MODEL))
     picture = self_test._blurred_squares(*self_test.STRIP_PX)
-    expected = self_test._run(network, CPU, torch.float32, "torch", picture)
+    expected = self_test._run(network, {}, CPU, torch.float32, "torch", picture)
     parts = [part[None, :, None] for part in (picture, expected, picture)]
     assert "unchanged" in self_test._difference(*parts, self_test.LEAST_PSNR_DB["torch"])
 
@@ -225,7 +225,7 @@ def test_devices_are_compared_with_pytorch_even_where_ncnn_is_installed(
 ):
     monkeypatch.setattr("unblur.network.ncnn_library.has_ncnn", lambda: True)
     network = load_network(identity_weights)
-    deblur = self_test._deblurrer(network, CPU, torch.float32, "torch", SMALLEST_TILE_PX)
+    deblur = self_test._deblurrer(network, {}, CPU, torch.float32, "torch", SMALLEST_TILE_PX)
     assert deblur.used["engine"] == "torch"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,20 +14,26 @@ from test_bands import in_bands, random_network
 
 from unblur.errors import DeviceError, UsageError
 from unblur.models.loading import load_deblurrer
-from unblur.network import checked_devices, examination, ncnn_library, self_test, vulkan
+from unblur.network import (
+    checked_devices,
+    examination,
+    ncnn_library,
+    processes,
+    self_test,
+    vulkan,
+)
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
 from unblur.network.deblurrer import Deblurrer
 from unblur.network.device_kinds import CPU, KINDS
 from unblur.network.devices import OneDevice, choose_device
 from unblur.network.overlaps import SIDE_IN_MARGINS, margin_of
-from unblur.network.vulkan import SOFTWARE, VulkanGpu
+from unblur.network.vulkan_gpus import INTEGRATED, SOFTWARE, VulkanGpu, load_drivers
+from unblur.network.vulkan_probe import Listing
 from unblur.options import Engine
 
 pytest.importorskip("ncnn")
-needs_driver = pytest.mark.skipif(
-    not vulkan.find_gpus(), reason="no driver for Vulkan is installed"
-)
+needs_driver = pytest.mark.skipif(not load_drivers(), reason="no driver for Vulkan is installed")
 VULKAN = next(kind for kind in KINDS if kind.name == "vulkan")
 SMALL = SRNConfig(width=4, levels=2, blocks=1, kernel=3, recurrent=True, unshuffle=2, residual=True)
 SHAPES = [
@@ -34,7 +42,7 @@ SHAPES = [
     SRNConfig(width=4, levels=2, blocks=1, kernel=3, recurrent=True, channels=1, resample="area"),
 ]
 ROUNDING = 2e-6
-LAPTOP = VulkanGpu(0, "Integrated 620", "21.2", vulkan.INTEGRATED)
+LAPTOP = VulkanGpu(0, "Integrated 620", "21.2", INTEGRATED)
 PLAYED = VulkanGpu(1, "llvmpipe", "0.0.1", SOFTWARE)
 
 
@@ -47,7 +55,7 @@ def _with_ncnn(monkeypatch, tmp_path):
 @pytest.fixture
 def gpus(monkeypatch):
     """Let there be these GPUs."""
-    return lambda *gpus: monkeypatch.setattr(vulkan, "_load_drivers", lambda: gpus)
+    return lambda *gpus: monkeypatch.setattr(vulkan, "_find", lambda: Listing(gpus))
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +179,25 @@ def test_with_little_main_memory_the_cpu_goes_on_because_its_bands_may_be_lower(
     assert notes == ["out of memory on vulkan: going on with the CPU"]
 
 
+@needs_driver
+def test_a_test_compiles_the_network_for_the_gpu_once(real, network, monkeypatch):
+    from unblur.network.vulkan_network import VulkanNetwork
+
+    compiled, compile_network = [], VulkanNetwork.__init__
+    monkeypatch.setattr(
+        VulkanNetwork, "__init__", lambda *a: compiled.append(a) or compile_network(*a)
+    )
+    assert self_test.find_problem(network, VULKAN, torch.float32, "ncnn") is None
+    assert len(compiled) == 1
+
+
+@needs_driver
+def test_each_convolution_is_compiled_for_one_algorithm(small_on_vulkan):
+    options = small_on_vulkan._net.opt
+    assert options.use_winograd_convolution
+    assert not options.use_winograd23_convolution
+
+
 def test_auto_takes_a_real_gpu_but_no_program_that_plays_one(gpus):
     if choose_device("auto") not in (VULKAN, CPU):
         pytest.skip("there is a GPU that PyTorch uses")
@@ -245,6 +272,59 @@ def test_a_device_that_computes_wrongly_is_not_used(real, network, monkeypatch):
         load_deblurrer(network, Engine(device="vulkan"), warn=print)
 
 
+@pytest.fixture
+def two_gpus_and_a_program(gpus, monkeypatch):
+    """Two GPUs and a program; a test decides by their numbers which compute wrongly."""
+    gpus(LAPTOP, VulkanGpu(2, "Arc 370", "21.2", INTEGRATED), PLAYED)
+    monkeypatch.setattr(vulkan, "has_float16", lambda index: False)
+    monkeypatch.setattr(vulkan, "free_memory", lambda: 1 << 30)
+
+    def let_fail(*numbers):
+        def examine(network, kind, backend):
+            is_wrong = kind is not CPU and (kind.number or 0) in numbers
+            return self_test.Verdict("float32", problem="noise" if is_wrong else "")
+
+        monkeypatch.setattr(checked_devices, "examine", examine)
+
+    return let_fail
+
+
+def first_of(network, name):
+    """The device that a run begins with, by name, and what it says."""
+    notes = []
+    devices = checked_devices.CheckedDevices(
+        network, name, "ncnn", _OnlyFirst({}), warn=notes.append, tell=lambda text: None
+    )
+    return devices.first().name, notes
+
+
+SECOND = "vulkan failed its self-test: noise; going on with vulkan:1"
+
+
+@pytest.mark.parametrize("name", ["auto", "vulkan"])
+def test_the_next_gpu_replaces_one_that_computes_wrongly(two_gpus_and_a_program, network, name):
+    two_gpus_and_a_program()
+    assert first_of(network, name) == ("vulkan", [])
+    two_gpus_and_a_program(0)
+    assert first_of(network, name) == ("vulkan:1", [SECOND])
+
+
+def test_if_all_gpus_are_wrong_the_cpu_goes_on_but_not_a_program(two_gpus_and_a_program, network):
+    two_gpus_and_a_program(0, 1)
+    third = "vulkan:1 failed its self-test: noise; going on with the CPU"
+    assert first_of(network, "auto") == ("cpu", [SECOND, third])
+    for name in ("vulkan", "vulkan:1"):
+        with pytest.raises(DeviceError, match="device vulkan:1 failed its self-test: noise; use"):
+            first_of(network, name)
+
+
+def test_a_gpu_with_a_number_is_not_replaced(two_gpus_and_a_program, network):
+    two_gpus_and_a_program(0)
+    with pytest.raises(DeviceError, match="device vulkan:0 failed its self-test"):
+        first_of(network, "vulkan:0")
+    assert first_of(network, "vulkan:1") == ("vulkan:1", [])
+
+
 @needs_driver
 def test_after_a_failure_of_the_driver_the_cpu_goes_on(network, monkeypatch):
     from unblur.network.vulkan_network import VulkanNetwork
@@ -269,19 +349,36 @@ def test_devices_of_unknown_types_are_used_by_name_only(gpus):
     assert choose_device("auto") is not VULKAN
 
 
+def begun_in(process):
+    """The verdict while a process tests a device, or after it ended without one."""
+    return self_test.Verdict("float32", problem=checked_devices.ENDED, process=process)
+
+
+def other_process(monkeypatch, number=4_000_000, start=1000.0):
+    """Let another process run; it began at a time in seconds."""
+    monkeypatch.setattr(processes.psutil, "pid_exists", lambda pid: pid == number)
+    monkeypatch.setattr(
+        processes.psutil, "Process", lambda pid: SimpleNamespace(create_time=lambda: start)
+    )
+
+
 @needs_driver
-@pytest.mark.parametrize("is_alive", [True, False])
-def test_a_device_that_ended_the_program_is_not_tried_again(real, network, monkeypatch, is_alive):
+@pytest.mark.parametrize("start", [1000.0, 999.5, 5000.0, None], ids=str)
+def test_a_device_that_ended_the_program_is_not_tried_again(real, network, monkeypatch, start):
     def end(*_):
         raise SystemExit  # of the process, without any handler
 
     verdicts = {}
-    ended = self_test.Verdict("float32", problem=f"{checked_devices.ENDED} 4000000")
+    begun = begun_in(f"4000000 1000.0 {processes.machine()}")
     monkeypatch.setattr(checked_devices, "examine", end)
-    monkeypatch.setattr(checked_devices, "unfinished_test", lambda: ended)
+    monkeypatch.setattr(checked_devices, "unfinished_test", lambda: begun)
     with pytest.raises(SystemExit):
         checked_devices.examine_again(network, VULKAN, _OnlyFirst(verdicts), "ncnn")
-    monkeypatch.setattr(checked_devices.psutil, "pid_exists", lambda process: is_alive)
+    if start is None:
+        monkeypatch.setattr(processes.psutil, "pid_exists", lambda pid: False)
+    else:
+        other_process(monkeypatch, start=start)
+    is_alive = start in (1000.0, 999.5)  # another start is that of another process
     tested = []
     monkeypatch.setattr(
         checked_devices,
@@ -299,11 +396,15 @@ def test_a_device_that_ended_the_program_is_not_tried_again(real, network, monke
 
 @needs_driver
 @pytest.mark.parametrize("name", ["vulkan", "vulkan:0"])
+@pytest.mark.parametrize(
+    "process", [processes.own_process(), f"{os.getpid()} 1000.0 {processes.machine()}"]
+)
 def test_a_run_with_the_number_of_the_one_that_ended_does_not_try_the_device(
-    real, network, monkeypatch, name
+    real, network, monkeypatch, name, process
 ):
     key = checked_devices.key_of(network, VULKAN, "ncnn")
-    verdicts = {key: checked_devices.unfinished_test()}  # each run in a container is number 1
+    # In a container, each run is number 1.
+    verdicts = {checked_devices._key_of_begun(key): begun_in(process)}
     monkeypatch.setattr(checked_devices, "examine", lambda *_: pytest.fail("tested"))
     run = partial(
         checked_devices.CheckedDevices, network, name, "auto", _OnlyFirst(verdicts),
@@ -311,6 +412,22 @@ def test_a_run_with_the_number_of_the_one_that_ended_does_not_try_the_device(
     )  # fmt: skip
     with pytest.raises(DeviceError, match="its driver ended the program during the test"):
         run().first()
+
+
+@needs_driver
+def test_what_another_machine_tests_says_nothing_of_this_one(real, network, monkeypatch):
+    key, notes = checked_devices.key_of(network, VULKAN, "ncnn"), []
+    monkeypatch.setattr(processes.platform, "node", lambda: "other")
+    verdicts = {
+        checked_devices._key_of_begun(key): begun_in(f"4000000 1000.0 {processes.machine()}")
+    }
+    monkeypatch.setattr(processes.platform, "node", lambda: "own")
+    monkeypatch.setattr(checked_devices, "examine", lambda *_: self_test.Verdict("float32"))
+    devices = checked_devices.CheckedDevices(
+        network, "auto", "auto", _OnlyFirst(verdicts), warn=notes.append, tell=notes.append
+    )
+    assert devices.first() is VULKAN
+    assert notes == ["testing vulkan, before it is first used"]
 
 
 @needs_driver
@@ -340,7 +457,8 @@ def test_the_doctor_repeats_a_failed_test_of_a_program_that_plays_a_gpu(network,
     )
     verdicts = {}
     assert examination._test(network, VULKAN, _OnlyFirst(verdicts), "ncnn").untested
-    verdicts[checked_devices.key_of(network, VULKAN, "ncnn")] = checked_devices.unfinished_test()
+    key = checked_devices.key_of(network, VULKAN, "ncnn")
+    verdicts[checked_devices._key_of_begun(key)] = checked_devices.unfinished_test()
     test = examination._test(network, VULKAN, _OnlyFirst(verdicts), "ncnn")
     assert test.verdict
     assert not test.verdict.problem

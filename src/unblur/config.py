@@ -34,6 +34,11 @@ def verdicts_file() -> Path:
     return _user_folder(lambda: platformdirs.user_cache_path("unblur")) / "self-tests.json"
 
 
+def vulkan_file() -> Path:
+    """Return the path of the list of GPUs with Vulkan; it may be missing."""
+    return verdicts_file().with_name("vulkan.json")
+
+
 def config_file() -> Path:
     """Return the default path of the configuration; it may be missing."""
     return _user_folder(lambda: platformdirs.user_config_path("unblur")) / "unblur.toml"
@@ -57,6 +62,11 @@ def common_config_folder() -> Path:
 def system_config_folders() -> list[Path]:
     """Return the folders of settings for all users, the most important first."""
     return [Path(name) for name in platformdirs.site_config_dir(multipath=True).split(os.pathsep)]
+
+
+def system_data_folders() -> list[Path]:
+    """Return the folders of data for all users, the most important first."""
+    return [Path(name) for name in platformdirs.site_data_dir(multipath=True).split(os.pathsep)]
 
 
 def _data_path() -> Path:

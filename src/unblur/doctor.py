@@ -181,6 +181,9 @@ def _pytorch_problems(examination: Examination) -> list[Finding]:
         text = f"ncnn failed its self-test: {pytorch.ncnn.problem}. Use --engine torch, or run:"
         command = "pip install --upgrade --force-reinstall --no-deps ncnn"
         wrong.append(Finding(text, command, ExitCode.DEVICE))
+    wrong += [
+        Finding(f"{text}. Update the driver.", exit_code=ExitCode.DEVICE) for text in pytorch.missed
+    ]
     return wrong + _unused_gpu(examination, pytorch)
 
 

@@ -25,8 +25,8 @@ MOST_VIEWS = 8
 DEFAULT_MAX_PIXELS = 500_000_000
 BLURRY_LEVEL = 0.3
 """Photos with a lower score count as sharp; ``docs/score.md`` shows how well that works."""
-CLUSTER_DEVICES = ("auto", "cuda", "cpu")
-"""Devices that Ray can give to a worker."""
+CLUSTER_DEVICES = ("auto", "cuda", "vulkan", "cpu")
+"""Devices that workers on a cluster can use."""
 USUAL_CELL = 10, 20
 """Width and height of a character in pixels, if the terminal does not report them."""
 

@@ -69,6 +69,6 @@ def _verdict(values: object) -> Verdict | None:
         verdict = Verdict(**values)
     except TypeError:  # unknown or missing fields
         return None
-    texts = verdict.precision, verdict.problem, verdict.reason
+    texts = verdict.precision, verdict.problem, verdict.reason, verdict.process
     is_valid = all(isinstance(text, str) for text in texts) and verdict.precision in PRECISIONS
     return verdict if is_valid else None

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from functools import cache
 from typing import Protocol
 
-import psutil
 import torch
 
 from unblur.errors import DeviceError
+from unblur.network import processes
 from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
-from unblur.network.devices import choose_device, choose_precision
+from unblur.network.devices import candidates, choose_precision, missed_gpus
 from unblur.network.ncnn_library import ncnn_version
 from unblur.network.self_test import Verdict, examine, largest_side, needs_test
 
-ENDED = "its driver ended the program during the test, in process"
-"""Problem of a device whose test has no end; the number of the process follows."""
+ENDED = "its driver ended the program during the test"
+"""Problem of a device whose test has no end."""
 _testing: set[str] = set()
 """Keys of the devices that this process is testing now, perhaps in another thread."""
 
@@ -62,34 +61,42 @@ class CheckedDevices:
         tell: Callable[[str], None],
     ) -> None:
         self._network, self._wanted, self._verdicts = network, wanted, verdicts
-        self._is_named, self._kind = name != "auto", choose_device(name, wanted)
+        self._candidates = candidates(name, wanted)
+        self._kind = next(self._candidates)
         self._warn, self._tell = cache(warn), cache(tell)  # say each sentence once
         self._known: dict[tuple[str, Backend], Verdict] = {}
+        if name == "auto" and self._kind is CPU:
+            for text in missed_gpus(wanted):
+                self._warn(f"{text}; going on with the CPU")
 
     def first(self) -> DeviceKind:
         """Return the device for the next photo.
 
         Raises:
-            DeviceError: If the named device is wrong; there is no silent fallback.
+            DeviceError: If the named device is wrong, or all devices of the named kind are.
         """
-        if self._kind is CPU:
-            return CPU
-        shown = self._kind.shown(torch)
-        try:
-            problem = self._verdict(self._kind).problem
-        except MemoryError:
-            self._warn(f"out of memory on {shown}: going on with the CPU")
-            return CPU
-        if not problem:
-            return self._kind
-        if self._is_named:
+        while self._kind is not CPU:
+            try:
+                problem = self._verdict(self._kind).problem
+            except MemoryError:
+                self._warn(f"out of memory on {self._kind.shown(torch)}: going on with the CPU")
+                return CPU
+            if not problem:
+                break
+            self._kind = self._replacement(self._kind.shown(torch), problem)
+        return self._kind
+
+    def _replacement(self, wrong: str, problem: str) -> DeviceKind:
+        """Return the device to try after a wrong one, and say so."""
+        replacement = next(self._candidates, None)
+        if replacement is None:
             raise DeviceError(
-                f"device {shown} failed its self-test: {problem}; use --device cpu, "
+                f"device {wrong} failed its self-test: {problem}; use --device cpu, "
                 "and see unblur doctor, which repeats the test"
             )
-        self._warn(f"{shown} failed its self-test: {problem}; going on with the CPU")
-        self._kind = CPU
-        return CPU
+        following = "the CPU" if replacement is CPU else replacement.shown(torch)
+        self._warn(f"{wrong} failed its self-test: {problem}; going on with {following}")
+        return replacement
 
     def precision(self, kind: DeviceKind) -> torch.dtype:
         """Return the data type for a device: the fastest one with right results."""
@@ -140,8 +147,8 @@ class CheckedDevices:
             return Verdict("float32")
         if (kind.name, backend) not in self._known:
             key = key_of(self._network, kind, backend)
-            known = self._verdicts.get(key)
-            if not known or _is_under_way(known, key):
+            known = remembered(self._verdicts, key)
+            if not known:
                 tested = backend if kind is CPU and backend != "torch" else kind.shown(torch)
                 self._tell(f"testing {tested}, before it is first used")
                 known = examine_again(self._network, kind, self._verdicts, backend)
@@ -155,35 +162,43 @@ def examine_again(
     """Test a device, and remember the verdict; see `unblur.network.self_test.examine`."""
     key = key_of(network, kind, backend)
     if kind.ends_programs:
-        verdicts.put(key, unfinished_test())
+        verdicts.put(_key_of_begun(key), unfinished_test())
         _testing.add(key)
     try:
         verdict = examine(network, kind, backend)
-    except BaseException:
-        if kind.ends_programs:
-            verdicts.put(key, Verdict("float32", lasts=False))  # forgets the one above
-        raise
     finally:
         _testing.discard(key)
+        if kind.ends_programs:
+            verdicts.put(_key_of_begun(key), Verdict("float32", lasts=False))  # forgets it
     if needs_test(kind, backend):
         verdicts.put(key, verdict)
     return verdict
 
 
+def remembered(verdicts: Verdicts, key: str) -> Verdict | None:
+    """Return the verdict with a key, or that a test ended the program, or ``None``."""
+    begun = verdicts.get(_key_of_begun(key))
+    return begun if begun and not _is_under_way(begun, key) else verdicts.get(key)
+
+
 def unfinished_test() -> Verdict:
     """Return the verdict on a device whose driver ends the program during the test."""
-    return Verdict("float32", problem=f"{ENDED} {os.getpid()}")
+    return Verdict("float32", problem=ENDED, process=processes.own_process())
 
 
-def _is_under_way(verdict: Verdict, key: str) -> bool:
-    """Tell whether a process that is still there has begun the test.
+def _key_of_begun(key: str) -> str:
+    """Return where a test is noted that was begun on this machine.
 
-    In containers, each run may have the same number, so this one's may be that of a run that ended.
+    Machines that share the user's folders do not know each other's processes.
     """
-    text, _, process = verdict.problem.rpartition(" ")
-    if text != ENDED or not process.isdigit():
+    return f"{key}; begun on {processes.machine()}"
+
+
+def _is_under_way(begun: Verdict, key: str) -> bool:
+    """Tell whether the process that began a test still makes it."""
+    if not processes.is_running(begun.process):
         return False
-    return key in _testing if int(process) == os.getpid() else psutil.pid_exists(int(process))
+    return key in _testing or not processes.is_own(begun.process)
 
 
 def key_of(network: Network, kind: DeviceKind, backend: Backend = "torch") -> str:

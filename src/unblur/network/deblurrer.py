@@ -36,6 +36,8 @@ from unblur.options import SMALLEST_TILE_PX, Engine
 T = TypeVar("T")
 Finished: TypeAlias = tuple[Pixels, dict[str, Any]]
 """A deblurred photo, and the device and tile that made it."""
+Networks: TypeAlias = dict[tuple[str, torch.dtype, Backend], DeviceNetwork]
+"""The network on devices, by the device's name, the type and the library that it computes with."""
 
 
 class Deblurrer:
@@ -52,6 +54,7 @@ class Deblurrer:
         devices: Chooses the device and its precision for each photo; by default the device that
             ``engine`` names, without a test.
         precision: Type that convolutions compute in; by default the one that ``devices`` chooses.
+        networks: The network on devices, made before or by another `Deblurrer`; it gets more.
         fatal: Troubles of the device after which the CPU must not go on: with `Trouble.LOST` a
             photo raises `DeviceError`, and with others the device's own error.
         reserved: Bytes of main memory that the network, the photo and its result must leave.
@@ -69,6 +72,7 @@ class Deblurrer:
         *,
         devices: Devices | None = None,
         precision: torch.dtype | None = None,
+        networks: Networks | None = None,
         fatal: Collection[Trouble] = (),
         reserved: int = 0,
         warn: Callable[[str], None] = lambda text: None,
@@ -86,7 +90,7 @@ class Deblurrer:
         """The device on which the latest photo was started."""
         self.overflowed = False
         """Whether the values of any photo overflowed, so that it was computed in float32."""
-        self._networks: dict[tuple[str, torch.dtype, Backend], DeviceNetwork] = {}
+        self._networks: Networks = {} if networks is None else networks
         self.tile = self._wanted_tile(self.kind)
         """Side of the largest tile, a square, in pixels, for the memory that is free now."""
         self.used: dict[str, Any] = {

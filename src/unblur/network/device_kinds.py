@@ -67,6 +67,8 @@ class DeviceKind:
     """Returns the version of the driver, as far as it is known; takes no measurable time."""
     alias: Callable[[Torch], str] = lambda torch: ""
     """Returns the name that users know if it is not ``name``: ``ROCm``."""
+    problem: Callable[[Torch], str] = lambda torch: ""
+    """Returns why no device can be used, though there may be some."""
     makers: tuple[str, ...] = ()
     """Makers of the GPUs, as in `unblur.network.gpus.Gpu`."""
     memory_words: tuple[str, ...] = ()
@@ -257,6 +259,7 @@ KINDS = (
         hangs_if_full=True,
         ends_programs=True,
         driver=lambda torch: str(_vulkan().current().driver),
+        problem=lambda torch: str(_vulkan().find_problem()),
         lost_words=("vulkan error",),
     ),
     CPU,

@@ -41,19 +41,36 @@ def choose_device(name: str, library: str = "auto") -> DeviceKind:
         DeviceError: If the named device is missing; there is no silent fallback.
         UsageError: If it is not the name of a device.
     """
+    return next(candidates(name, library))
+
+
+def candidates(name: str, library: str = "auto") -> Iterator[DeviceKind]:
+    """Yield devices in the order in which runs try them until one is right.
+
+    ``auto`` ends with the CPU. A kind without a number stands for all of its devices, though
+    programs on the CPU that play a GPU are no replacement for one. Drivers of slower kinds are not
+    loaded before these are needed.
+
+    Args:
+        name: See `choose_device`, which also says what is raised for the first device.
+        library: See `choose_device`.
+    """
     if name == "auto":
-        return next(_automatic_devices(library))
+        for kind in _automatic_devices(library):
+            yield from _all_of(kind)
+        return
     kind, number = parse_device(name)
     if not kind.is_available(torch):
         raise DeviceError(
             f"device {name} is not available: {_why_missing(kind)}; use --device auto or cpu"
         )
     if number is None:
-        return kind
+        yield from _all_of(kind)
+        return
     if number >= (count := kind.count(torch)):
         names = one_of([kind.numbered(number).name for number in range(count)])
         raise DeviceError(f"device {name} is not available: there is only {names}")
-    return kind.numbered(number)
+    yield kind.numbered(number)
 
 
 def require_library(engine: Engine) -> None:
@@ -78,6 +95,25 @@ def available_devices() -> list[DeviceKind]:
     return [kind for kind in device_kinds.KINDS if kind.is_available(torch)]
 
 
+def missed_gpus(library: str) -> Iterator[str]:
+    """Yield for each kind of GPU that ``auto`` would take why it cannot be used, if it is known."""
+    for kind in device_kinds.KINDS:
+        if library in ("auto", kind.library) and (problem := kind.problem(torch)):
+            yield f"{kind.name} cannot be used: {problem}"
+
+
+def may_be_automatic(kind: DeviceKind) -> bool:
+    """Tell whether ``auto`` may take a device, and not only those who name it."""
+    with kind.selected(torch):
+        return kind.is_automatic(torch)
+
+
+def _all_of(kind: DeviceKind) -> Iterator[DeviceKind]:
+    """Yield the first device of a kind, which needs no number, and those that can replace it."""
+    yield kind
+    yield from filter(may_be_automatic, kind.each(torch)[1:])
+
+
 def _automatic_devices(library: str) -> Iterator[DeviceKind]:
     """Yield the kinds that ``auto`` may take, fastest first; slower ones are not looked for."""
     for kind in device_kinds.KINDS:
@@ -90,6 +126,8 @@ def _why_missing(kind: DeviceKind) -> str:
     if kind.library == "ncnn":
         if not ncnn_library.has_ncnn():
             return "it needs ncnn; to install it, run: pip install 'unblur[ncnn]'"
+        if problem := kind.problem(torch):
+            return problem
         try:
             ncnn_library.load_ncnn()
         except DeviceError as error:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from unblur.main_memory import limiting_file
-from unblur.network import device_kinds, devices, ncnn_library
+from unblur.network import device_kinds, devices, ncnn_library, vulkan
 from unblur.network.backends import Backend, Choice, choose_backend
-from unblur.network.checked_devices import Verdicts, examine_again, key_of
+from unblur.network.checked_devices import Verdicts, examine_again, key_of, remembered
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.devices import choose_precision
 from unblur.network.memory import automatic_tile, free_memory
@@ -76,6 +76,8 @@ class PyTorch:
     """Its warning about an unusable driver."""
     devices: tuple[Device, ...]
     """Fastest first."""
+    missed: tuple[str, ...]
+    """Why kinds of GPUs cannot be used, though there may be some."""
     ncnn: Ncnn | None
     """``None`` if it is not installed."""
     chosen: str
@@ -93,19 +95,21 @@ def examine_pytorch(network: SRN | None, verdicts: Verdicts) -> PyTorch:
         network: The network to test with, on the CPU; without one, devices are only listed.
         verdicts: Where verdicts are remembered.
     """
+    vulkan.look_again()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         kinds = [device for kind in devices.available_devices() for device in kind.each(torch)]
     ncnn = _examine_ncnn(network, verdicts)
     examined = tuple(_examine_device(kind, network, verdicts, ncnn) for kind in kinds)
-    first = next(device for device in examined if device.is_automatic)
+    right = (device.name for device in examined if device.is_automatic and not device.problem)
     return PyTorch(
         build=_build(),
         warning=" ".join(str(caught[0].message).split()) if caught else "",
         devices=examined,
+        missed=tuple(devices.missed_gpus("auto")),
         ncnn=ncnn,
         # As unblur.network.checked_devices.CheckedDevices does.
-        chosen="cpu" if first.problem else first.name,
+        chosen=next(right, CPU.name),
         threads=devices.automatic_threads(),
         threads_reason=devices.threads_reason(),
         bf16_instructions=device_kinds.bf16_instructions(torch),
@@ -147,14 +151,9 @@ def _examine_device(
         free_bytes=free_memory(kind),
         limited_by=None if kind.free_memory or not limit else str(limit),
         tile=automatic_tile(network.config, precision, kind) if network and is_right else None,
-        is_automatic=_is_automatic(kind),
+        is_automatic=devices.may_be_automatic(kind),
         **_result(test),
     )
-
-
-def _is_automatic(kind: DeviceKind) -> bool:
-    with kind.selected(torch):
-        return kind.is_automatic(torch)
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,8 @@ def _test(network: SRN | None, kind: DeviceKind, verdicts: Verdicts, backend: Ba
     """Test a device, and remember the verdict."""
     if network is None:
         return _Test(untested="no weights")
-    before = verdicts.get(key_of(network, kind, backend))
-    if not _is_automatic(kind) and not (before and before.problem):
+    before = remembered(verdicts, key_of(network, kind, backend))
+    if not devices.may_be_automatic(kind) and not (before and before.problem):
         return _Test(untested="it is a program on the CPU, and only used by name")
     try:
         return _Test(examine_again(network, kind, verdicts, backend), before)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
 from unblur.network.backends import Backend
-from unblur.network.deblurrer import Deblurrer
+from unblur.network.deblurrer import Deblurrer, Networks
 from unblur.network.device_errors import Trouble, first_line, is_out_of_memory
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
@@ -76,6 +76,8 @@ class Verdict:
     """Whether a later test would give the same. A driver that fails may work after a restart."""
     seconds: float = 0.0
     """Duration of the test; 0 without one."""
+    process: str = ""
+    """While a test has no end, the process that began it; see `unblur.network.processes`."""
 
 
 def needs_test(kind: DeviceKind, backend: Backend = "torch") -> bool:
@@ -156,8 +158,9 @@ def find_problem(
     Raises:
         MemoryError: See `examine`.
     """
-    right = partial(_run, network, CPU, torch.float32, "torch")
-    tested = partial(_run, network, kind, precision, backend)
+    networks: Networks = {}  # compiling a network for a GPU may take longer than running it
+    right = partial(_run, network, networks, CPU, torch.float32, "torch")
+    tested = partial(_run, network, networks, kind, precision, backend)
     period = -(-PERIOD_PX // network.config.multiple) * network.config.multiple
     count = max(3, largest_side(network, kind, backend) // period)
     try:
@@ -222,6 +225,7 @@ def _blurred_squares(height: int, width: int) -> Picture:
 
 def _run(
     network: Network,
+    networks: Networks,
     kind: DeviceKind,
     precision: torch.dtype,
     backend: Backend,
@@ -235,7 +239,7 @@ def _run(
         RuntimeError: If the device fails.
         DeviceError: If the device is lost.
     """
-    deblur = _deblurrer(network, kind, precision, backend, tile)
+    deblur = _deblurrer(network, networks, kind, precision, backend, tile)
     result = deblur(picture)
     if deblur.overflowed:
         raise PhotoError(NOT_NUMBERS)
@@ -244,6 +248,7 @@ def _run(
 
 def _deblurrer(
     network: Network,
+    networks: Networks,
     kind: DeviceKind,
     precision: torch.dtype,
     backend: Backend,
@@ -251,14 +256,15 @@ def _deblurrer(
 ) -> Deblurrer:
     engine, devices = Engine(device=kind.name, tile=tile), OneDevice(kind, backend)
     return Deblurrer(
-        network, engine, devices=devices, precision=precision, fatal=frozenset(Trouble)
-    )
+        network, engine, devices=devices, precision=precision, networks=networks,
+        fatal=frozenset(Trouble),
+    )  # fmt: skip
 
 
 def _slowness(network: Network, usual: torch.dtype) -> str | None:
     """Return how much slower than float32 a precision is on the CPU; ``None`` if it is not."""
     both = [
-        _deblurrer(network, CPU, precision, "torch", MOST_CPU_SIDE_PX)
+        _deblurrer(network, {}, CPU, precision, "torch", MOST_CPU_SIDE_PX)
         for precision in (usual, torch.float32)
     ]
     least = math.inf

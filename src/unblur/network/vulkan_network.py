@@ -29,6 +29,7 @@ from unblur.network.overlaps import (
 )
 from unblur.network.srn import SRN, State
 from unblur.network.srn_memory import vulkan_pixels
+from unblur.network.vulkan_gpus import load_drivers
 from unblur.network.vulkan_graph import CHANGE, NEW_STATE, ScaleGraph
 
 ALIGNMENT_BYTES = 16
@@ -58,7 +59,7 @@ class VulkanNetwork:
         self._margin = margin_of(network.config)
         graph = ScaleGraph(network)
         self._stages = graph.stages
-        index = vulkan.find_gpus()[number].index
+        index = load_drivers()[number].index
         self._device = ncnn.get_gpu_device(index)
         self._blobs, self._staging = (
             ncnn.VkBlobAllocator(self._device),
@@ -167,6 +168,8 @@ def _set_options(options: ncnn.Option, precision: torch.dtype) -> None:
     """Let ncnn compute with Vulkan, with maps in a type; sums are made in float32."""
     compute_in_float32(options)
     options.use_vulkan_compute = True
+    # ncnn would compile a second algorithm, for small maps, at each start; that takes longer.
+    options.use_winograd23_convolution = False
     options.use_fp16_packed = options.use_fp16_storage = precision == torch.float16
 
 

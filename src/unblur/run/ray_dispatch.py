@@ -23,7 +23,7 @@ from unblur.errors import DeviceError, PhotoError, UnblurError
 from unblur.run.jobs import Job
 from unblur.run.memory_queue import photos_ahead
 from unblur.run.ray_tasks import Answer, RemoteWorker, Task
-from unblur.run.ray_worker import Shape, Worker
+from unblur.run.ray_worker import Shape, Worker, uses_gpu
 from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.watcher import VERBOSE
@@ -172,8 +172,9 @@ class Dispatcher:
 
     def _depth(self, worker: RemoteWorker) -> int:
         """Return how many photos a worker has at a time: one is deblurred, others wait."""
-        on_cpu, cores = not worker.shape.get("num_gpus"), int(worker.shape["num_cpus"])
-        return 1 + 2 * photos_ahead(self._session.options, on_cpu, cores)
+        options, cores = self._session.options, int(worker.shape["num_cpus"])
+        on_cpu = not uses_gpu(options.engine, worker.shape)
+        return 1 + 2 * photos_ahead(options, on_cpu, cores)
 
     def _take_answers(self, timeout: float, calls: Iterable[Any] | None = None) -> None:
         """Wait for one answer, then process all answers that have arrived.

@@ -86,28 +86,41 @@ def choose_shapes(nodes: Iterable[Shape], engine: Engine, wanted: int | None = N
     Raises:
         DeviceError: If there is no room for a worker, and no number of workers was given.
     """
-    with_gpu: list[Shape] = []
-    without: list[Shape] = []
-    group = engine.threads if isinstance(engine.threads, int) else CORES
-    for node in nodes:
-        cores, gpus = int(node.get("CPU", 0)), int(node.get("GPU", 0))
-        if gpus:
-            with_gpu += [{"num_gpus": 1.0, "num_cpus": float(min(group, cores // gpus))}] * gpus
-        if cores:
-            workers = max(1, cores // group)
-            without += [{"num_cpus": float(cores // workers)}] * workers
+    nodes = list(nodes)
+    cores = engine.threads if isinstance(engine.threads, int) else CORES
+    with_gpu = [shape for node in nodes for shape in _on_gpus(node, engine.device, cores)]
     # Ray gives workers only GPUs that PyTorch computes on.
     may_use_gpus = engine.device == "auto" and engine.backend != "ncnn"
-    use_gpus = engine.device == "cuda" or (may_use_gpus and bool(with_gpu))
-    shapes = with_gpu if use_gpus else without
+    use_gpus = engine.device in ("cuda", "vulkan") or (may_use_gpus and bool(with_gpu))
+    shapes = with_gpu if use_gpus else [shape for node in nodes for shape in _on_cores(node, cores)]
     if wanted is None:
         if not shapes:
             raise DeviceError("the cluster has no GPU" if use_gpus else "the cluster has no cores")
-        return shapes
+        # If small workers came first, they might take the nodes that large ones need.
+        return sorted(shapes, key=lambda shape: -shape["num_cpus"])
     # Workers that do not fit wait, which makes an autoscaler add nodes.
-    usual: Shape = {"num_gpus": 1.0} if use_gpus else {}
-    further = shapes[-1] if shapes else usual | {"num_cpus": float(group)}
+    usual: Shape = {"num_gpus": 1.0} if use_gpus and engine.device != "vulkan" else {}
+    further = shapes[-1] if shapes else usual | {"num_cpus": float(cores)}
     return (shapes + [further] * wanted)[:wanted]
+
+
+def _on_gpus(node: Shape, device: str, most_cores: int) -> list[Shape]:
+    """Return the resources of a worker for each GPU of a node.
+
+    Ray does not count all GPUs that have Vulkan, such as those inside processors. Where it counts
+    none, one worker takes all cores, so that no second one uses the same GPU.
+    """
+    cores, gpus = int(node.get("CPU", 0)), int(node.get("GPU", 0))
+    if gpus:
+        return [{"num_gpus": 1.0, "num_cpus": float(min(most_cores, cores // gpus))}] * gpus
+    return [{"num_cpus": float(cores)}] if cores and device == "vulkan" else []
+
+
+def _on_cores(node: Shape, most_cores: int) -> list[Shape]:
+    """Return the resources of a worker for each group of a node's cores."""
+    cores = int(node.get("CPU", 0))
+    workers = max(1, cores // most_cores)
+    return [{"num_cpus": float(cores // workers)}] * workers if cores else []
 
 
 def _connect(address: str) -> None:

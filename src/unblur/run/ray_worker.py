@@ -13,8 +13,9 @@ from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.formats.companions import with_new_companions
 from unblur.formats.panorama import is_round, wrapped
 from unblur.models.loading import load_deblurrer, prepare_torch
+from unblur.network import vulkan
 from unblur.network.device_kinds import CPU
-from unblur.options import Options
+from unblur.options import Engine, Options
 from unblur.run import steps
 from unblur.run.jobs import Job
 from unblur.run.memory_queue import MemoryQueue, Place
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=UnblurError)
 
 Shape = dict[str, float]
-"""Resources of a worker by Ray's names: ``num_cpus``, and ``num_gpus`` if it has a GPU."""
+"""Resources of a worker by Ray's names: ``num_cpus``, and ``num_gpus`` if Ray counts its GPU."""
 
 
 class Worker:
@@ -97,7 +98,7 @@ class Worker:
         engine, cores = self._options.engine, int(self._shape["num_cpus"])
         engine = replace(
             engine,
-            device="cuda" if self._shape.get("num_gpus") else "cpu",
+            device=_own_device(engine, self._shape),
             threads=(cores or "auto") if engine.threads == "auto" else engine.threads,
         )
         self._deblurrer: Deblurrer = load_deblurrer(
@@ -183,3 +184,32 @@ class Worker:
             return steps.publish(finished)
         except Exception as error:  # a bug with one photo must not lose the others
             return outcome_of_error(finished.outcome.job, error)
+
+
+def uses_gpu(engine: Engine, shape: Shape) -> bool:
+    """Tell whether a worker shall compute on a GPU; of Vulkan's GPUs, Ray counts only some."""
+    return engine.device == "vulkan" or bool(shape.get("num_gpus"))
+
+
+def _own_device(engine: Engine, shape: Shape) -> str:
+    """Return the name of a worker's device on its node."""
+    if engine.device != "vulkan":
+        return "cuda" if uses_gpu(engine, shape) else "cpu"
+    assigned = ray.get_gpu_ids() if shape.get("num_gpus") else []
+    real = [gpu for gpu in vulkan.find_gpus() if not gpu.is_software]
+    return vulkan_name([str(gpu) for gpu in assigned], len(real))
+
+
+def vulkan_name(assigned: list[str], count: int) -> str:
+    """Return the name of the GPU with Vulkan that a worker computes on.
+
+    CUDA and Vulkan may number GPUs in other ways, but where Ray assigns each worker another number,
+    each worker gets another GPU.
+
+    Args:
+        assigned: What Ray assigned the worker: none, or the number of a GPU, or its other name.
+        count: How many GPUs Vulkan finds on its node.
+    """
+    if count < 2 or not assigned or not assigned[0].isdigit():
+        return "vulkan"
+    return f"vulkan:{int(assigned[0]) % count}"

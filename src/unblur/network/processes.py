@@ -1,0 +1,51 @@
+"""Tell processes apart, also those of which one got the number of another that has ended."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import psutil
+
+SAME_START_SECONDS = 1.0
+"""A process starts once, but systems compute the time anew from a clock that may be adjusted."""
+UNKNOWN = "unknown"
+
+
+def own_process() -> str:
+    """Return text that no other process has, now or later: number, start and machine."""
+    number = os.getpid()
+    return f"{number} {_start(number)} {machine()}"
+
+
+def is_own(process: str) -> bool:
+    """Tell whether this process got the text from `own_process`."""
+    return process.partition(" ")[0] == str(os.getpid()) and is_running(process)
+
+
+def is_running(process: str) -> bool:
+    """Tell whether a process still runs that got its text from `own_process`.
+
+    Of other machines, which may share the user's folders, that is not known, and taken for granted.
+    """
+    number, _, rest = process.partition(" ")
+    start, _, where = rest.partition(" ")
+    if where != machine():
+        return True
+    if not number.isdigit() or not psutil.pid_exists(int(number)):
+        return False
+    now = _start(int(number))
+    return UNKNOWN in (start, now) or abs(float(start) - float(now)) <= SAME_START_SECONDS
+
+
+def machine() -> str:
+    """Return the name of this machine."""
+    return platform.node()
+
+
+def _start(number: int) -> str:
+    """Return the seconds since 1970 at which a process started, or `UNKNOWN`."""
+    try:
+        return f"{psutil.Process(number).create_time():.2f}"
+    except (OSError, psutil.Error):  # a sandbox without /proc
+        return UNKNOWN

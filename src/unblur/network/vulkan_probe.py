@@ -1,0 +1,174 @@
+"""List GPUs with Vulkan in another process, which a driver may end or keep waiting.
+
+The answer is remembered, so that this takes time only once a day, or when drivers change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from unblur.config import (
+    NO_HOME,
+    common_config_folder,
+    common_data_folder,
+    system_config_folders,
+    system_data_folders,
+    vulkan_file,
+)
+from unblur.network import processes
+from unblur.network.ncnn_library import ncnn_version
+from unblur.network.vulkan_gpus import VulkanGpu, load_drivers
+
+ANSWER_SECONDS = 20.0
+"""Time limit; drivers that wake many GPUs take some seconds."""
+VALID_SECONDS = 24 * 3600.0
+"""On Windows and macOS, nothing else shows that a driver changed."""
+CHILD = (
+    "import sys; sys.path[:] = sys.argv[1:]; "
+    "from unblur.network.vulkan_gpus import print_gpus; print_gpus()"
+)
+"""Program of the other process."""
+LOADED = "loaded"
+"""Stands for a process that has loaded the drivers, and still ran afterwards."""
+DEVICE_FILES = "dri/*", "nvidia*"
+"""Files in ``/dev`` of GPUs."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The GPUs of a machine."""
+
+    gpus: tuple[VulkanGpu, ...] = ()
+    """Those of the fastest type first."""
+    problem: str = ""
+    """Why there is no list."""
+    loaded_by: str = ""
+    """The process that loads the drivers for the first time, or `LOADED`, or nothing."""
+
+
+def list_gpus() -> Listing:
+    """Return the GPUs that this machine has now, from memory if nothing has changed."""
+    state = _state()
+    known, age = _remembered(state)
+    if known and 0 <= age < VALID_SECONDS:
+        return known
+    listing = replace(_ask(), loaded_by=known.loaded_by if known else "")
+    _remember(state, listing)
+    return listing
+
+
+def load_here(listing: Listing) -> Listing:
+    """Load the drivers of listed GPUs in this process.
+
+    Some drivers end a program only beside its other libraries. So the first time is noted.
+    """
+    if listing.loaded_by and listing.loaded_by != LOADED:
+        if not processes.is_running(listing.loaded_by):
+            return Listing(problem="a driver ended the program that loaded it")
+    elif listing.loaded_by == LOADED:
+        return Listing(load_drivers())
+    state = _state()
+    _remember(state, replace(listing, loaded_by=processes.own_process()))
+    gpus = load_drivers()
+    _remember(state, replace(listing, loaded_by=LOADED))
+    return Listing(gpus)
+
+
+def forget() -> None:
+    """Forget what is remembered."""
+    with contextlib.suppress(OSError):
+        vulkan_file().unlink()
+
+
+def _ask() -> Listing:
+    """Let another process list the GPUs."""
+    if not Path(sys.executable or "").stem.lower().startswith(("python", "pypy")):
+        return Listing(load_drivers())  # inside another program, which cannot be started so
+    command = [sys.executable, "-I", "-c", CHILD, *sys.path]
+    flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    try:
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, creationflags=flags,
+        )  # fmt: skip
+    except OSError:
+        return Listing(load_drivers())
+    try:
+        said, _ = child.communicate(timeout=ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # inside the system's kernel
+            child.communicate(timeout=1)
+        return Listing(problem=f"a driver did not answer within {ANSWER_SECONDS:.0f} seconds")
+    return _read_answer(said, child.returncode)
+
+
+def _read_answer(said: bytes, code: int) -> Listing:
+    try:
+        return _listing({"gpus": json.loads(said.splitlines()[-1])})
+    except (ValueError, TypeError, IndexError):
+        return Listing(problem=f"a driver ended the program that listed GPUs (exit code {code})")
+
+
+def _listing(values: dict[str, Any]) -> Listing:
+    """Return a list from JSON; raise `TypeError` if it is damaged."""
+    texts = {name: str(values.get(name, "")) for name in ("problem", "loaded_by")}
+    return Listing(tuple(VulkanGpu(**gpu) for gpu in values["gpus"]), **texts)
+
+
+def _remembered(state: str) -> tuple[Listing | None, float]:
+    """Return what is remembered of a state, and its age in seconds."""
+    try:
+        values = json.loads(vulkan_file().read_bytes())
+        if values["state"] == state:
+            return _listing(values), time.time() - values["time"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return None, 0
+
+
+def _remember(state: str, listing: Listing) -> None:
+    """Write what is remembered; a file that cannot be written is left out."""
+    file = vulkan_file()
+    if NO_HOME in file.parents:
+        return
+    text = json.dumps({"state": state, "time": time.time()} | asdict(listing), indent=1)
+    scratch = file.with_name(f".{file.name}-{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(text)
+        scratch.replace(file)
+
+
+def _state() -> str:
+    """Return as text what shows that drivers or GPUs changed: settings, and files on Linux.
+
+    Drivers are named by files in folders that Vulkan's loader defines:
+    https://github.com/KhronosGroup/Vulkan-Loader/blob/main/docs/LoaderDriverInterface.md
+    """
+    folders = [
+        *(common_config_folder(), *system_config_folders(), Path("/etc")),
+        *(common_data_folder(), *system_data_folders()),
+    ]
+    drivers = [file for folder in folders for file in sorted(folder.glob("vulkan/icd.d/*.json"))]
+    devices = [file for pattern in DEVICE_FILES for file in sorted(Path("/dev").glob(pattern))]
+    parts = [ncnn_version(), platform.version(), *map(_stamp, drivers), *map(str, devices)]
+    parts += [f"{name}={text}" for name, text in sorted(os.environ.items()) if "VULKAN" in name
+              or name.startswith("VK_")]  # fmt: skip
+    return "; ".join(parts)
+
+
+def _stamp(file: Path) -> str:
+    try:
+        return f"{file} {file.stat().st_mtime_ns}"
+    except OSError:
+        return f"{file}"
