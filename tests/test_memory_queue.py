@@ -370,8 +370,10 @@ def test_with_sixteen_cores_fourteen_photos_are_decoded_and_fourteen_written_at_
     for number in range(6, 2 * workers):
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(make_jpeg(64, 64))
     for name in ("load", "finish"):
-        meets = meeting(getattr(local.steps, name), threading.Barrier(workers, timeout=DEADLINE))
-        monkeypatch.setattr(local.steps, name, meets)
+        meets = meeting(
+            getattr(local_runner.steps, name), threading.Barrier(workers, timeout=DEADLINE)
+        )
+        monkeypatch.setattr(local_runner.steps, name, meets)
     outcomes, _ = run(gpu(), cores=16)
     assert [outcome.status for outcome in outcomes] == [Status.DONE] * 2 * workers
 
