@@ -397,7 +397,9 @@ def test_a_device_that_ended_the_program_is_not_tried_again(real, network, monke
 @needs_driver
 @pytest.mark.parametrize("name", ["vulkan", "vulkan:0"])
 @pytest.mark.parametrize(
-    "process", [processes.own_process(), f"{os.getpid()} 1000.0 {processes.machine()}"]
+    "process",
+    [processes.own_process(), f"{os.getpid()} 1000.0 {processes.machine()}"],
+    ids=["itself", "another process of this number"],
 )
 def test_a_run_with_the_number_of_the_one_that_ended_does_not_try_the_device(
     real, network, monkeypatch, name, process

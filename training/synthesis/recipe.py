@@ -225,7 +225,7 @@ FOCUS_RECIPE = Recipe(
     ),
     room_for_defocus=8.0,
 )
-"""Defocus of 0.5 to 6 px is to be undone, and short motion with it."""
+"""Defocus of 0.75 to 6 px is to be undone, and short motion with it."""
 
 RECIPES = MappingProxyType({"motion": Recipe(), "focus": FOCUS_RECIPE})
 """All recipes by name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO, TypeAlias
 
@@ -135,8 +136,9 @@ def saved(image: Image.Image, form: str, **options: Any) -> bytes:
 def _memory_file() -> Iterator[BinaryIO]:
     """Open a file in memory for writing and reading; it is gone when the context ends."""
     descriptor = -1
-    if hasattr(os, "memfd_create"):  # Linux
-        with contextlib.suppress(OSError):  # forbidden in this container, or no descriptor is left
+    if sys.platform == "linux":
+        # It may be forbidden in a container, and old systems lack it.
+        with contextlib.suppress(AttributeError, OSError):
             descriptor = os.memfd_create("unblur")
     with io.BytesIO() if descriptor < 0 else os.fdopen(descriptor, "w+b") as file:
         yield file

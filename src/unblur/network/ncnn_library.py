@@ -6,6 +6,7 @@ import ctypes
 import importlib
 import importlib.util
 import os
+import sys
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
@@ -45,7 +46,7 @@ def _share_openmp() -> None:
     Each of the two brings a copy. With two copies, the waiting threads of one take processor time
     from the threads of the other.
     """
-    if hasattr(os, "RTLD_NOLOAD"):
+    if sys.platform == "linux":
         with suppress(OSError):  # it has another name
             # Symbols of a global library take precedence over those of libraries loaded later.
             ctypes.CDLL("libgomp.so.1", os.RTLD_NOLOAD | os.RTLD_GLOBAL)
