@@ -59,9 +59,12 @@ def test_the_tightest_quota_of_nested_groups_counts(groups, affinity, own):
     assert available_cores() == 2
 
 
-def test_the_user_may_choose_the_threads():
+def test_the_user_may_choose_the_threads_but_no_more_than_cores(monkeypatch):
     before = torch.get_num_threads()
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 4)
     try:
+        use_threads(100_000)
+        assert torch.get_num_threads() == 4
         use_threads(3)
         assert torch.get_num_threads() == 3
         use_threads()
@@ -80,6 +83,7 @@ def test_torch_gets_one_thread_if_the_system_starts_too_few(monkeypatch):
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start_one)
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 4)
     try:
         use_threads(3)
         assert torch.get_num_threads() == 1

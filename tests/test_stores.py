@@ -329,3 +329,13 @@ def test_a_store_that_fails_to_list_sidecars_loses_no_result(bucket, unblur, mon
     monkeypatch.setattr(objects, "existing_beside", fail)
     result = unblur(f"{bucket}/photo.jpg", "--sidecars")
     assert (result.code, "sidecars were not looked for: slow down" in result.stderr) == (0, True)
+
+
+def test_a_store_that_cannot_be_reached_does_not_end_the_batch(unblur, jpeg, tmp_path):
+    results = tmp_path / "results"
+    address = "ftp://127.0.0.1:1/a.jpg"  # no server listens at this port
+    result = unblur(address, jpeg, "-o", f"{results}/")
+    assert result.code == 1
+    assert f"{address}: " in result.stderr
+    assert "unexpected" not in result.stderr
+    assert [path.name for path in results.iterdir()] == [f"{jpeg.stem}-unblurred.jpg"]

@@ -91,6 +91,16 @@ def test_nothing_is_written_beside_the_photo(unblur, jpeg, folder, opened):
     assert "already done" not in unblur(jpeg, "-v").stderr
 
 
+def test_a_result_is_refused_with_the_reason(unblur, jpeg, folder, opened):
+    unblur("--in-place", jpeg)
+    result = unblur("try", jpeg)
+    assert result.code == 2
+    assert f"{jpeg} is not deblurred: it is" in result.stderr
+    assert "a result of unblur" in result.stderr
+    assert not opened
+    assert not list(folder.iterdir())
+
+
 @pytest.mark.posix
 def test_others_cannot_read_the_folder(unblur, jpeg, folder, opened):
     unblur("try", jpeg)

@@ -197,6 +197,8 @@ class Options:
         """
         if self.output == "":
             raise UsageError("--output is empty: was a variable not set?")
+        if self.mask == "":
+            raise UsageError("--mask is empty: was a variable not set?")
         if self.in_place and self.output is not None:
             raise UsageError("--in-place and --output contradict each other")
         if self.in_place and self.format is not None:

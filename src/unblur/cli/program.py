@@ -211,7 +211,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     cls=PlainOption,
     type=click.IntRange(min=1),
     metavar="N",
-    help="CPU threads. Default: one per available core.",
+    help="CPU threads, at most one per core. Default: one per available core.",
 )
 @click.option(
     "--max-memory",

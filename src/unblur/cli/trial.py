@@ -59,7 +59,7 @@ def try_photo(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands ov
     temporary folder, which is kept. Nothing is written beside the photo.
     """
     from unblur.models.weights import open_model
-    from unblur.run.report import Report
+    from unblur.run.report import Report, Status
 
     _refuse_other_than_photo(flags["photo"])
     started, weights = time.monotonic(), open_model(flags["model"])
@@ -72,6 +72,10 @@ def try_photo(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands ov
                 _deblur(flags, views, open_network, (folder, report, ui))
         if _is_any_done(report):
             _write_page(report, folder, flags, time.monotonic() - started, ui)
+        for outcome in report.outcomes:
+            if outcome.status is Status.SKIPPED:
+                reason = outcome.reason.partition(";")[0]  # without advice for other commands
+                raise UsageError(f"{flags['photo']} is not deblurred: it {reason}")
     finally:
         if not (folder / PAGE).exists():
             shutil.rmtree(folder)

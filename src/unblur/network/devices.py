@@ -200,10 +200,11 @@ def choose_precision(kind: DeviceKind, backend: str = "torch") -> torch.dtype:
 def use_threads(count: int | None = None) -> None:
     """Set PyTorch's number of threads, by default to `automatic_threads`.
 
-    If the system does not start that many, and some for reading and writing photos, it is 1:
-    OpenMP would end the program.
+    More threads than the machine has cores are slower, and many thousands stop it for minutes; so
+    a larger number stands for one per core. If the system does not start that many, and some for
+    reading and writing photos, it is 1: OpenMP would end the program.
     """
-    threads = count or automatic_threads()
+    threads = min(count or automatic_threads(), psutil.cpu_count() or 1)
     has_room = threads == 1 or starts_threads(threads + THREADS_BESIDE)
     torch.set_num_threads(threads if has_room else 1)
     torch.ones(PARALLEL_NUMBERS).add_(1)  # starts them now, before others take the room

@@ -247,10 +247,9 @@ def _store_errors_as_photo_errors(
     url: Url, sentence: str = "{1}"
 ) -> Iterator[tuple[AbstractFileSystem, str]]:
     """Yield the store and an object's name in it; raise the store's errors as `PhotoError`."""
-    store, path = _open(url)
     try:
-        yield store, path
-    except PhotoError:
+        yield _open(url)  # some stores connect at once
+    except (PhotoError, UsageError):
         raise
     except Exception as error:  # each store's library has its own errors
         reason = "no such object" if isinstance(error, FileNotFoundError) else str(error)
