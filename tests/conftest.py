@@ -291,3 +291,22 @@ def s3_bucket(s3_server):
     bucket = f"bucket-{os.urandom(4).hex()}"
     store.mkdir(bucket)
     return f"s3://{bucket}"
+
+
+@pytest.fixture
+def allow_threads(monkeypatch):
+    """Let the system start so many more threads."""
+    start = threading.Thread.start
+
+    def allow(count):
+        left = [count]
+
+        def start_one(thread):
+            left[0] -= 1
+            if left[0] < 0:
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start_one)
+
+    return allow

@@ -19,25 +19,6 @@ from unblur.storage import files
 
 
 @pytest.fixture
-def allow_threads(monkeypatch):
-    """Let the system start so many more threads."""
-    start = threading.Thread.start
-
-    def allow(count):
-        left = [count]
-
-        def start_one(thread):
-            left[0] -= 1
-            if left[0] < 0:
-                raise RuntimeError("can't start new thread")
-            start(thread)
-
-        monkeypatch.setattr(threading.Thread, "start", start_one)
-
-    return allow
-
-
-@pytest.fixture
 def album(tmp_path):
     for number in range(5):
         (tmp_path / f"{number}.jpg").write_bytes(make_jpeg(seed=number))

@@ -70,7 +70,7 @@ def try_photo(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands ov
         for views in VIEWS:
             if not (report.failures or report.interrupted_by):
                 _deblur(flags, views, open_network, (folder, report, ui))
-        if _is_any_done(report):
+        if report.counts[Status.DONE]:
             _write_page(report, folder, flags, time.monotonic() - started, ui)
         for outcome in report.outcomes:
             if outcome.status is Status.SKIPPED:
@@ -111,12 +111,6 @@ def _load(weights: Weights) -> SRN:
 
     prepare_torch()
     return load_network(weights)
-
-
-def _is_any_done(report: Report) -> bool:
-    from unblur.run.report import Status
-
-    return bool(report.counts[Status.DONE])
 
 
 def _deblur(
