@@ -1,10 +1,8 @@
 """Work out hours and cost of large libraries on paper; docs/cluster.md shows the table.
 
-``python -m benchmarks.capacity`` computes it from the assumptions below, which
-are meant to be replaced; ``--measure`` finds anew what a photo costs beside the
-network. The table's GPUs were not measured: their figures follow from the
-network's multiplications, the maker's peak rate and a share of it that is
-guessed.
+``python -m benchmarks.capacity`` computes it from the assumptions below, which are meant to be
+replaced. ``--measure`` measures anew what decoding and encoding cost. Of the table's GPUs none was
+measured: their figures follow from the makers' data sheets and from what an H200 took.
 """
 
 from __future__ import annotations
@@ -17,15 +15,17 @@ from dataclasses import dataclass
 MEGAPIXELS = 12.0
 """Of each photo."""
 GPU_SHARE = 0.3
-"""Share of a GPU's peak rate that so small a network reaches: a guess."""
+"""Share of a GPU's peak rate that the network reaches where arithmetic is the limit: a guess."""
+TERABYTES_MOVED = 0.018
+"""To and from a GPU's memory in bfloat16, per megapixel, where moving is the limit: 0.0447 seconds
+for 12 megapixels on an H200, times the 4.8 terabytes a second of its data sheet."""
 NETWORK_CORE_SECONDS = 2.02
 """Of the network, per megapixel: `make bench` on cores of an AMD EPYC with AVX512-BF16."""
-CODING_CORE_SECONDS = 0.08
+CODING_CORE_SECONDS = 0.04
 """Of decoding and encoding JPEG, per megapixel, in threads beside the network: ``--measure``."""
-TILING_CORE_SECONDS = 0.06
-"""Of what is done to bands before and after the network, per megapixel, in the network's thread,
-while a GPU waits. Half of what ``--measure`` finds, for the other half is resampling, which a GPU
-does itself."""
+WORKER_SECONDS = 0.12
+"""Of a worker beside a GPU, for each photo, however fast the GPU is: a batch on an H200 with 16
+vCPU took as long, and neither the GPU nor the vCPUs were always busy."""
 DRIVER_CORE_SECONDS = 0.0053
 """Of the program that hands out photos, for each: ``python -m benchmarks.cluster``."""
 LIBRARIES = (1, 100, 10_000)
@@ -43,70 +43,54 @@ class Machine:
     """Of which two vCPU are one, unless the machine says otherwise."""
     gpu_teraflops: float = 0.0
     """Dense peak in the precision that the tool computes in, by the maker's data sheet."""
+    gpu_terabytes: float = 0.0
+    """Of memory that the GPU moves in a second, by the data sheet."""
+    bytes_a_number: int = 2
+    """2 in bfloat16, 4 in float32."""
 
 
 MACHINES = (
     Machine("16 cores, AMD EPYC 4th gen.", 0.82, 16),
-    Machine("T4, 4 vCPU (float32)", 0.53, 2, 8.1),
-    Machine("L4, 4 vCPU", 0.80, 2, 121.0),
-    Machine("A10G, 4 vCPU", 1.01, 2, 70.0),
-    Machine("A100 40 GB, 12 vCPU", 3.70, 6, 312.0),
-    Machine("H100 80 GB, 24 vCPU", 6.90, 12, 989.0),
+    Machine("T4, 4 vCPU (float32)", 0.53, 2, 8.1, 0.32, bytes_a_number=4),
+    Machine("L4, 4 vCPU", 0.80, 2, 121.0, 0.30),
+    Machine("A10G, 4 vCPU", 1.01, 2, 70.0, 0.60),
+    Machine("A100 40 GB, 12 vCPU", 3.70, 6, 312.0, 1.56),
+    Machine("H100 80 GB, 24 vCPU", 6.90, 12, 989.0, 3.35),
 )
 
 
 def seconds_per_photo(machine: Machine, multiplications: float) -> float:
-    """Return how long a machine takes for each photo, when it does many."""
-    coding, tiling = CODING_CORE_SECONDS * MEGAPIXELS, TILING_CORE_SECONDS * MEGAPIXELS
+    """Return how long a machine takes for each photo, when it does many.
+
+    Args:
+        machine: What computes.
+        multiplications: Of the network, for each pixel, with as many additions.
+    """
+    coding = CODING_CORE_SECONDS * MEGAPIXELS
     if not machine.gpu_teraflops:
         return (NETWORK_CORE_SECONDS * MEGAPIXELS + coding) / machine.cores
     operations = 2 * multiplications * MEGAPIXELS * 1e6
-    network = operations / (machine.gpu_teraflops * 1e12 * GPU_SHARE)
-    return max(network + tiling, (coding + tiling) / machine.cores)
+    computing = operations / (machine.gpu_teraflops * 1e12 * GPU_SHARE)
+    moved = TERABYTES_MOVED * MEGAPIXELS * machine.bytes_a_number / 2
+    # Other photos are decoded and encoded while the GPU works.
+    return max(computing, moved / machine.gpu_terabytes, coding / machine.cores, WORKER_SECONDS)
 
 
 def measure() -> None:
-    """Print what a photo of noise and edges costs beside the network."""
+    """Print what decoding and encoding of a photo of noise and edges cost."""
     import numpy as np
-    import torch
     from PIL import Image
 
     from unblur.formats import any_format
-    from unblur.network.bands import LineBuffers
-    from unblur.network.config import SRNConfig
-    from unblur.network.deblurrer import Deblurrer
-    from unblur.options import Engine
 
-    class Nothing:
-        config = SRNConfig(channels=3, unshuffle=2, recurrent=True, residual=True, resample="area")
-
-        def to(self, device: torch.device, dtype: torch.dtype) -> Nothing:
-            return self
-
-        def run_scale(
-            self,
-            blurred: torch.Tensor,
-            previous: torch.Tensor,
-            state: torch.Tensor | None,
-            buffers: LineBuffers,
-        ) -> tuple[torch.Tensor, torch.Tensor]:
-            height, width = (side // self.config.stride for side in blurred.shape[2:])
-            return blurred, blurred.new_zeros(1, self.config.state_channels, height, width)
-
-    torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (300, 400, 3), np.uint8))
     buffer = io.BytesIO()
     coarse.resize((4000, 3000), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-    deblurrer = Deblurrer(Nothing(), Engine(device="cpu"), precision=torch.float32)
     start = time.process_time()
     photo = any_format.decode(buffer.getvalue())
-    decoded = time.process_time()
-    pixels = deblurrer(photo.pixels)
-    tiled = time.process_time()
-    any_format.encode(photo, pixels)
-    coded = decoded - start + time.process_time() - tiled
-    print(f"coding {coded / 12:.3f}, tiling {(tiled - decoded) / 12:.3f} seconds per megapixel")
+    any_format.encode(photo, 255 - photo.pixels)
+    print(f"coding {(time.process_time() - start) / 12:.3f} seconds of a core per megapixel")
 
 
 def table(multiplications: float) -> str:

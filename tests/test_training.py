@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,7 @@ from training.losses import BALANCED, SQUARED, weighted_error
 from training.mean import mean_network
 from training.muon import orthogonalise
 from training.pool import CropPool
+from training.sharp_head import SharpHead
 from training.sheet import draw
 from training.synthesis.batches import BatchMaker
 from training.synthesis.recipe import Recipe
@@ -74,6 +78,42 @@ def test_training_learns_and_can_go_on_from_its_state(trainer):
     resumed.load_state_dict(trainer.state_dict())
     assert resumed.step == 40
     assert resumed.train_on(blurred, sharp) == trainer.train_on(blurred, sharp)
+
+
+def sharp_and_soft_crops():
+    """Batches (blurred, wanted) of noise: in each, the first two crops are wanted as they are."""
+    while True:
+        wanted = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
+        soft = torch.nn.functional.avg_pool2d(wanted[2:].float(), 3, 1, 1).byte()
+        yield torch.cat([wanted[:2], soft]), wanted
+
+
+def test_a_network_is_taught_to_tell_sharp_crops_from_soft_ones(trainer):
+    taught = Trainer(trainer.network, minutes=60, lr=5e-3, head_weight=0.5)
+    for blurred, wanted in itertools.islice(sharp_and_soft_crops(), 80):
+        taught.train_on(blurred, wanted)
+    crops, _ = next(sharp_and_soft_crops())
+    logits = taught.head(taught.network.run_scales(crops / 255)[1])
+    assert logits[:2].min() > 0 > logits[2:].max()
+
+
+def test_what_tells_sharp_crops_is_taught_to_the_network_itself(trainer):
+    head = SharpHead(trainer.network.config.state_channels)
+    blurred, wanted = next(sharp_and_soft_crops())
+    head.loss(trainer.network.run_scales(blurred / 255)[1], blurred, wanted).backward()
+    assert trainer.network.entries[0].weight.grad.abs().sum() > 0
+
+
+def test_a_training_with_a_head_goes_on_from_its_state(trainer):
+    first = Trainer(trainer.network, minutes=60, lr=2e-3, head_weight=0.02)
+    batches = sharp_and_soft_crops()
+    first.train_on(*next(batches))
+    resumed = Trainer(SRN(trainer.network.config), minutes=60, lr=2e-3, head_weight=0.02)
+    resumed.load_state_dict(copy.deepcopy(first.state_dict()))
+    batch = next(batches)
+    assert resumed.train_on(*batch) == first.train_on(*batch)
+    weights = zip(resumed.head.parameters(), first.head.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in weights)
 
 
 def features_that_change_along_x(channels):

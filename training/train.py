@@ -47,6 +47,10 @@ FOLDERS = {"motion": RUNS / "next", "focus": RUNS / "focus"}
 JUDGED_BY = {"motion": ["oldest", "kinds", "lamps"], "focus": ["focus", "oldest"]}
 """What they are judged by at the end, unless told otherwise."""
 
+HEAD_WEIGHTS = {"motion": 0.0, "focus": 0.02}
+"""Weights of the loss of `training.sharp_head`. A sharp photo is hard to tell from one that is out
+of focus by 1 px, but easy to tell from a moved one."""
+
 START = "start.safetensors"
 """The weights that a training went on from, their dead units revived, in a shape's folder."""
 
@@ -69,7 +73,8 @@ def make_trainer(options: argparse.Namespace, shape: str) -> Trainer:
     torch.manual_seed(options.seed)
     network = SRN(SHAPES[shape])
     initialise(network)
-    trainer = Trainer(network.to(options.device), 1.0, options.lr)
+    head_weight = HEAD_WEIGHTS[options.recipe]
+    trainer = Trainer(network.to(options.device), 1.0, options.lr, head_weight)
     if options.wait_for:
         crops = options.batch, 3, options.crop, options.crop
         trainer.prepare(torch.zeros(crops, dtype=torch.uint8, device=options.device))

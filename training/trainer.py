@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from training.even import make_even
 from training.losses import BALANCED, SQUARED, training_loss
 from training.muon import Muon
+from training.sharp_head import SharpHead
 from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network.devices import choose_precision, kind_of
 from unblur.network.srn import SRN
@@ -106,6 +107,9 @@ class Trainer:
     network: SRN
     minutes: float
     lr: float
+    head_weight: float = 0.0
+    """Of the loss of `training.sharp_head`; 0 for none."""
+    head: SharpHead = field(init=False)
     average: SRN = field(init=False)
     optimisers: list[torch.optim.Optimizer] = field(init=False)
     step: int = 0
@@ -130,6 +134,7 @@ class Trainer:
         make_even(self.network)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.device = self.network.output.weight.device
+        self.head = SharpHead(self.network.config.state_channels).to(self.device)
         self._precision = choose_precision(kind_of(self.device))
         self._renewed = torch.zeros((), device=self.device)
         self.error_weights = torch.tensor(SQUARED, device=self.device)
@@ -139,13 +144,18 @@ class Trainer:
             if weight.ndim == 4 and not name.startswith(("entries.0.", "output."))
         ]
         chosen = {id(weight) for weight in inner}
-        others = [weight for weight in self.network.parameters() if id(weight) not in chosen]
+        others = [weight for weight in self._trained() if id(weight) not in chosen]
         on_gpu = self.device.type == "cuda"
         lr = torch.tensor(self.lr, device=self.device) if on_gpu else self.lr
         self.optimisers = [
             Muon(inner, lr),
             torch.optim.AdamW(others, lr, betas=(0.9, 0.99), weight_decay=0.0, capturable=on_gpu),
         ]
+
+    def _trained(self) -> list[nn.Parameter]:
+        """Return all weights that are trained."""
+        heads = self.head.parameters() if self.head_weight else ()
+        return [*self.network.parameters(), *heads]
 
     @property
     def progress(self) -> float:
@@ -221,7 +231,8 @@ class Trainer:
         if self.device.type == "cpu":
             return functools.partial(self._take_step, self._judge)
         judge = compiled(self._judge, blurred, sharp)
-        self.network.zero_grad(set_to_none=True)
+        for weight in self._trained():
+            weight.grad = None
         return recorded(functools.partial(self._take_step, judge), blurred, sharp)
 
     def _schedule(self) -> None:
@@ -242,7 +253,7 @@ class Trainer:
     def _take_step(self, judge: Judge, blurred: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
         loss, before, after = judge(blurred, sharp)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self._trained(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -260,8 +271,10 @@ class Trainer:
         sharp = sharp.float() / 255
         precision = self._precision
         with torch.autocast(self.device.type, precision, precision != torch.float32):
-            results = self.network(blurred)
+            results, state = self.network.run_scales(blurred)
         loss = training_loss(results, sharp, self.error_weights)
+        if self.head_weight and state is not None:
+            loss = loss + self.head_weight * self.head.loss(state, blurred, sharp)
         result = results[-1].detach().float().clamp(0, 1)
         return loss, F.mse_loss(blurred, sharp), F.mse_loss(result, sharp)
 
@@ -270,6 +283,7 @@ class Trainer:
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
+            "head": self.head.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "step": self.step,
             "pixels": self.pixels,
@@ -283,6 +297,7 @@ class Trainer:
         self._ready_step = None  # it knows the optimisers' tensors, which are replaced
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
+        self.head.load_state_dict(state["head"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         for name in ("step", "pixels", "batches_made", "seconds"):

@@ -189,6 +189,17 @@ class SRN(nn.Module):
             The result of each scale, coarsest first; the last has the input's
             shape. Values are not clamped.
         """
+        return self.run_scales(blurred)[0]
+
+    def run_scales(self, blurred: Tensor) -> tuple[list[Tensor], State | None]:
+        """Deblur whole images as `forward` does, and return the state of the finest scale, too.
+
+        Args:
+            blurred: See `forward`.
+
+        Returns:
+            What `forward` returns, and the state that `run_scale` returned last.
+        """
         previous, state = None, None
         results = []
         for scale in SCALES:
@@ -200,7 +211,7 @@ class SRN(nn.Module):
                 state = None if state is None else enlarge(state, self.config)
             previous, state = self.run_scale(image, previous, state)
             results.append(previous)
-        return results
+        return results, state
 
     def run_scale(
         self,

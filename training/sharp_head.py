@@ -1,0 +1,49 @@
+"""A small classifier on the network's deepest features that tells sharp crops from others.
+
+It is for training alone. From the restored crops by themselves, a network learns too late which
+signs tell a sharp crop from one that is out of focus by 1 px: where it is unsure, the least error
+is to change nothing, so these signs are of no use yet. A second loss on shared features teaches
+them directly (Caruana, "Multitask Learning", Machine Learning 28, 1997).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unblur.network.srn import State
+
+WIDTH = 64
+
+
+class SharpHead(nn.Module):
+    """Tells whether crops are sharp by the mean and the spread of each feature.
+
+    Args:
+        channels: Of the state, `SRNConfig.state_channels`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(2 * channels, WIDTH)
+        self.output = nn.Linear(WIDTH, 1)
+
+    def forward(self, state: State) -> Tensor:
+        """Return the logits (B,) of being sharp for states (B, channels, h, w)."""
+        state = state.float()
+        spread, mean = torch.var_mean(state, (2, 3), correction=0)
+        features = torch.cat([mean, (spread + 1e-6).sqrt()], dim=1)
+        logits: Tensor = self.output(F.relu(self.hidden(features)))
+        return logits[:, 0]
+
+    def loss(self, state: State, blurred: Tensor, wanted: Tensor) -> Tensor:
+        """Return the cross entropy, a scalar.
+
+        Args:
+            state: Of the network's finest scale.
+            blurred: What the network was given, (B, C, H, W).
+            wanted: What it should make. Sharp crops are those that are wanted back as they were.
+        """
+        is_sharp = (blurred == wanted).flatten(1).all(1).float()
+        return F.binary_cross_entropy_with_logits(self(state), is_sharp)
