@@ -14,8 +14,8 @@ from fakes import PLAYED
 from unblur import config, doctor
 from unblur.cli import main
 from unblur.errors import DeviceError
-from unblur.models import self_test_cache
-from unblur.models.self_test_cache import SelfTestCache
+from unblur.models import device_caches
+from unblur.models.device_caches import SelfTestCache
 from unblur.network import checked_devices, device_kinds
 from unblur.network.checked_devices import CheckedDevices, key_of
 from unblur.network.config import SRNConfig
@@ -201,14 +201,12 @@ def test_a_folder_that_cannot_be_written_costs_only_the_memory(tests, file):
 
 def test_a_user_without_a_home_folder_gets_no_file(tests, monkeypatch):
     tests += [RIGHT, RIGHT]
-    monkeypatch.setattr(
-        self_test_cache, "verdicts_file", lambda: config.NO_HOME / "self-tests.json"
-    )
+    monkeypatch.setattr(device_caches, "verdicts_file", lambda: config.NO_HOME / "self-tests.json")
     assert start()[0] == start()[0] == "other"
 
 
 def test_old_verdicts_are_forgotten(file, monkeypatch):
-    monkeypatch.setattr(self_test_cache, "MOST_RESULTS", 3)
+    monkeypatch.setattr(device_caches, "MOST_RESULTS", 3)
     for number in range(5):
         SelfTestCache().put(f"device {number}", RIGHT)
     known = [SelfTestCache().get(f"device {number}") for number in range(5)]

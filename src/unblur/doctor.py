@@ -266,7 +266,8 @@ def _import_pytorch() -> str | None:
 
 
 def _examine_pytorch(network: SRN | None) -> PyTorch:
-    from unblur.models.self_test_cache import SelfTestCache
+    from unblur.models.device_caches import SelfTestCache, keep_gpu_list
     from unblur.network.examination import examine_pytorch
 
+    keep_gpu_list()
     return examine_pytorch(network, SelfTestCache())

@@ -56,7 +56,7 @@ def load_deblurrer(
             on it than the one that is asked for.
     """
     prepare_torch()
-    from unblur.models.self_test_cache import SelfTestCache
+    from unblur.models.device_caches import SelfTestCache, keep_gpu_list
     from unblur.models.weights import Weights, load_network
     from unblur.network.checked_devices import CheckedDevices
     from unblur.network.deblurrer import Deblurrer
@@ -69,6 +69,7 @@ def load_deblurrer(
     if engine.backend == "ncnn":
         load_ncnn()
     require_library(engine)
+    keep_gpu_list()
     network = load_network(weights) if isinstance(weights, Weights) else weights
     devices = CheckedDevices(
         network, engine.device, engine.backend, SelfTestCache(), warn=warn, tell=tell

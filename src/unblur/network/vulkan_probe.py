@@ -1,6 +1,6 @@
 """List GPUs with Vulkan in another process, which a driver may end or keep waiting.
 
-The answer is remembered, so that this takes time only once a day, or when drivers change.
+The answer is stored, so that this takes time only once a day, or when drivers change.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from unblur.config import (
-    NO_HOME,
     common_config_folder,
     common_data_folder,
     system_config_folders,
     system_data_folders,
-    vulkan_file,
 )
 from unblur.network import processes
 from unblur.network.ncnn_library import ncnn_version
@@ -55,10 +53,51 @@ class Listing:
     """The process that loads the drivers for the first time, or `LOADED`, or nothing."""
 
 
+class Store(Protocol):
+    """Keeps the list of GPUs from one run to the next, as a JSON object."""
+
+    def read(self) -> dict[str, Any]:
+        """Return the stored values; empty if there are none."""
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Store values, if that is possible."""
+
+    def delete(self) -> None:
+        """Delete the stored values."""
+
+
+class InMainMemory:
+    """A `Store` for this process only, until `keep_in` names a better one."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def read(self) -> dict[str, Any]:
+        """See `Store.read`."""
+        return self._values
+
+    def write(self, values: dict[str, Any]) -> None:
+        """See `Store.write`."""
+        self._values = values
+
+    def delete(self) -> None:
+        """See `Store.delete`."""
+        self._values = {}
+
+
+_store: Store = InMainMemory()
+
+
+def keep_in(store: Store) -> None:
+    """Keep the list of GPUs in a store, for later runs."""
+    global _store
+    _store = store
+
+
 def list_gpus() -> Listing:
-    """Return the GPUs that this machine has now, from memory if nothing has changed."""
+    """Return the GPUs that this machine has now, from the store if nothing has changed."""
     state = _state()
-    known, age = _remembered(state)
+    known, age = _stored(state)
     if known and 0 <= age < VALID_SECONDS:
         return known
     listing = replace(_ask(), loaded_by=known.loaded_by if known else "")
@@ -84,9 +123,8 @@ def load_here(listing: Listing) -> Listing:
 
 
 def forget() -> None:
-    """Forget what is remembered."""
-    with contextlib.suppress(OSError):
-        vulkan_file().unlink()
+    """Delete the stored list."""
+    _store.delete()
 
 
 def _ask() -> Listing:
@@ -125,28 +163,19 @@ def _listing(values: dict[str, Any]) -> Listing:
     return Listing(tuple(VulkanGpu(**gpu) for gpu in values["gpus"]), **texts)
 
 
-def _remembered(state: str) -> tuple[Listing | None, float]:
-    """Return what is remembered of a state, and its age in seconds."""
+def _stored(state: str) -> tuple[Listing | None, float]:
+    """Return the list stored for a state of the machine, and its age in seconds."""
+    values = _store.read()
     try:
-        values = json.loads(vulkan_file().read_bytes())
         if values["state"] == state:
             return _listing(values), time.time() - values["time"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (TypeError, KeyError):  # empty or damaged
         pass
     return None, 0
 
 
 def _remember(state: str, listing: Listing) -> None:
-    """Write what is remembered; a file that cannot be written is left out."""
-    file = vulkan_file()
-    if NO_HOME in file.parents:
-        return
-    text = json.dumps({"state": state, "time": time.time()} | asdict(listing), indent=1)
-    scratch = file.with_name(f".{file.name}-{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text)
-        scratch.replace(file)
+    _store.write({"state": state, "time": time.time()} | asdict(listing))
 
 
 def _state() -> str:

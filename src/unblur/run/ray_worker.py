@@ -12,6 +12,7 @@ import ray
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.formats.companions import with_new_companions
 from unblur.formats.panorama import is_round, wrapped
+from unblur.models.device_caches import keep_gpu_list
 from unblur.models.loading import load_deblurrer, prepare_torch
 from unblur.network import vulkan
 from unblur.network.device_kinds import CPU
@@ -196,6 +197,7 @@ def _own_device(engine: Engine, shape: Shape) -> str:
     if engine.device != "vulkan":
         return "cuda" if uses_gpu(engine, shape) else "cpu"
     assigned = ray.get_gpu_ids() if shape.get("num_gpus") else []
+    keep_gpu_list()
     real = [gpu for gpu in vulkan.find_gpus() if not gpu.is_software]
     return vulkan_name([str(gpu) for gpu in assigned], len(real))
 
