@@ -35,7 +35,7 @@ from unblur.options import STREAM, Engine, Options
 from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
-from unblur.run.masks import open_mask
+from unblur.run.mask_files import open_mask
 from unblur.run.plan import make_plan
 from unblur.storage.places import parse_place
 

@@ -29,14 +29,14 @@ def history_file() -> Path:
     return _user_folder(_data_path) / "history.sqlite3"
 
 
-def verdicts_file() -> Path:
+def self_tests_file() -> Path:
     """Return the path of the results of devices' self-tests; it may be missing."""
     return _user_folder(lambda: platformdirs.user_cache_path("unblur")) / "self-tests.json"
 
 
 def vulkan_file() -> Path:
     """Return the path of the list of GPUs with Vulkan; it may be missing."""
-    return verdicts_file().with_name("vulkan.json")
+    return self_tests_file().with_name("vulkan.json")
 
 
 def config_file() -> Path:

@@ -135,7 +135,7 @@ def examine(options: Mapping[str, bool]) -> Examination:
         has_configuration=exists(config_file()),
         configuration_problem=_configuration_problem(options),
         history_problem=_history_problem(),
-        self_tests=_shown(config.verdicts_file()),
+        self_tests=_shown(config.self_tests_file()),
     )
 
 

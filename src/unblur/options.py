@@ -147,7 +147,7 @@ class Options:
     strip_metadata: bool = False
     """Keep only colour profile and orientation."""
     mask: str | None = None
-    """A mask for all photos, or a folder of masks by the photos' names; see `unblur.run.masks`."""
+    """A mask for all photos, or a folder with one mask per photo; see `unblur.run.mask_files`."""
     compare: bool | Literal["strengths"] = False
     """Write a picture beside each result: before and after, or several strengths."""
     picture_side: int = 0

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unblur.config import NO_HOME
+from unblur.desktop.file_mark import Mark, read_mark
 from unblur.desktop.managers import FileManager, Part
-from unblur.desktop.mark import Mark, read_mark
 from unblur.errors import DesktopError, PhotoError
 from unblur.storage.attributes import Attributes
 from unblur.storage.drafts import FileDraft, make_folder

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from unblur.config import NO_HOME, common_config_folder, common_data_folder, home_folder
 from unblur.desktop import templates, thunar
-from unblur.desktop.mark import Mark
+from unblur.desktop.file_mark import Mark
 from unblur.desktop.templates import ACTION
 
 

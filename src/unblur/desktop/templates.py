@@ -7,7 +7,7 @@ import shlex
 import struct
 from string import Template
 
-from unblur.desktop.mark import Mark
+from unblur.desktop.file_mark import Mark
 
 ACTION = "Deblur with unblur"
 """The text in the menu."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 
 from unblur.config import system_config_folders
-from unblur.desktop.mark import Mark, read_mark
+from unblur.desktop.file_mark import Mark, read_mark
 from unblur.desktop.templates import ACTION, TOOLTIP, WORDS
 from unblur.errors import DesktopError
 

@@ -14,7 +14,7 @@ import zipfile
 from typing import Any
 
 from unblur.errors import UsageError
-from unblur.models.card import PAPER, Card
+from unblur.models.model_card import PAPER, Card
 from unblur.version import __version__
 
 TASK = "denoise"

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from unblur.config import verdicts_file, vulkan_file
+from unblur.config import self_tests_file, vulkan_file
 from unblur.network import vulkan_probe
-from unblur.network.self_test import PRECISIONS, Verdict
+from unblur.network.self_test import PRECISIONS, SelfTestResult
 from unblur.storage.json_files import JsonFile
 
 MOST_RESULTS = 100
@@ -18,28 +18,28 @@ MOST_RESULTS = 100
 
 
 class SelfTestCache:
-    """A file of verdicts by key; see `unblur.network.checked_devices.Verdicts`.
+    """A file of results by key; see `unblur.network.checked_devices.SelfTestResults`.
 
     Args:
         path: Path of the file; by default the user's.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._file = JsonFile(path or verdicts_file())
+        self._file = JsonFile(path or self_tests_file())
 
-    def get(self, key: str) -> Verdict | None:
-        """Return the verdict with a key, or ``None``."""
-        return _verdict(self._file.read().get(key))
+    def get(self, key: str) -> SelfTestResult | None:
+        """Return the result with a key, or ``None``."""
+        return _result(self._file.read().get(key))
 
-    def put(self, key: str, verdict: Verdict) -> None:
-        """Store a verdict; if it is only temporary, delete the older one instead."""
-        verdicts = self._file.read()
-        known = verdicts.pop(key, None)
-        if verdict.lasts:
-            verdicts[key] = asdict(verdict)
+    def put(self, key: str, result: SelfTestResult) -> None:
+        """Store a result; if it is only temporary, delete the older one instead."""
+        results = self._file.read()
+        known = results.pop(key, None)
+        if result.lasts:
+            results[key] = asdict(result)
         elif known is None:
             return
-        self._file.write(dict([*verdicts.items()][-MOST_RESULTS:]))
+        self._file.write(dict([*results.items()][-MOST_RESULTS:]))
 
 
 def keep_gpu_list() -> None:
@@ -47,14 +47,14 @@ def keep_gpu_list() -> None:
     vulkan_probe.keep_in(JsonFile(vulkan_file()))
 
 
-def _verdict(values: object) -> Verdict | None:
-    """Return a verdict from its stored fields; ``None`` if they are damaged."""
+def _result(values: object) -> SelfTestResult | None:
+    """Return a result from its stored fields; ``None`` if they are damaged."""
     if not isinstance(values, dict):
         return None
     try:
-        verdict = Verdict(**values)
+        result = SelfTestResult(**values)
     except TypeError:  # unknown or missing fields
         return None
-    texts = verdict.precision, verdict.problem, verdict.reason, verdict.process
-    is_valid = all(isinstance(text, str) for text in texts) and verdict.precision in PRECISIONS
-    return verdict if is_valid else None
+    texts = result.precision, result.problem, result.reason, result.process
+    is_valid = all(isinstance(text, str) for text in texts) and result.precision in PRECISIONS
+    return result if is_valid else None

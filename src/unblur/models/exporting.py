@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unblur.errors import UsageError
 from unblur.models import darktable
-from unblur.models.card import read_card
+from unblur.models.model_card import read_card
 from unblur.models.weights import Weights, load_network
 from unblur.storage.targets import problem_of_file
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from unblur.network.bands import Span
 from unblur.network.config import SRNConfig
-from unblur.network.guard import keep_white
 from unblur.network.views import View, whole_numbers
+from unblur.network.white_guard import keep_white
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 

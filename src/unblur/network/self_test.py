@@ -63,7 +63,7 @@ Run: TypeAlias = Callable[..., Picture]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SelfTestResult:
     """The result of a device's test."""
 
     precision: str
@@ -96,12 +96,12 @@ def largest_side(network: Network, kind: DeviceKind, backend: Backend = "torch")
     most = MOST_CPU_SIDE_PX if kind is CPU else MOST_SIDE_PX
     if not kind.is_automatic(torch):  # a program that plays a GPU, and is slow
         most = SMALLEST_TILE_PX
-    if kind.library == "ncnn":  # fewer sizes, because each has a verdict of its own
+    if kind.library == "ncnn":  # fewer sizes, because each has a result of its own
         return max(SMALLEST_TILE_PX, 1 << min(most, tile).bit_length() - 1)
     return max(SMALLEST_TILE_PX, min(most, tile) // (2 * TILE_STEP_PX) * 2 * TILE_STEP_PX)
 
 
-def examine(network: Network, kind: DeviceKind, backend: Backend = "torch") -> Verdict:
+def examine(network: Network, kind: DeviceKind, backend: Backend = "torch") -> SelfTestResult:
     """Test a device in its usual precision, and if that is wrong, in float32.
 
     On the CPU, another precision than float32 must be faster, too.
@@ -116,29 +116,31 @@ def examine(network: Network, kind: DeviceKind, backend: Backend = "torch") -> V
     """
     started, usual = time.perf_counter(), choose_precision(kind, backend)
     if kind is CPU and usual is not torch.float32:
-        verdict = _of_fast_cpu(network, usual)
+        result = _of_fast_cpu(network, usual)
     else:
-        verdict = _of_other(network, kind, usual, backend)
-    return replace(verdict, seconds=round(time.perf_counter() - started, 3))
+        result = _of_other(network, kind, usual, backend)
+    return replace(result, seconds=round(time.perf_counter() - started, 3))
 
 
-def _of_fast_cpu(network: Network, usual: torch.dtype) -> Verdict:
+def _of_fast_cpu(network: Network, usual: torch.dtype) -> SelfTestResult:
     wrong = find_problem(network, CPU, usual)
     reason = wrong or _slowness(network, usual)
     if reason is None:
-        return Verdict(_name(usual))
+        return SelfTestResult(_name(usual))
     problem = (find_problem(network, CPU, torch.float32) if wrong else None) or ""
     text = f"with {_name(usual)} {reason}"
-    return Verdict("float32", problem, text, lasts=_lasts(reason))
+    return SelfTestResult("float32", problem, text, lasts=_lasts(reason))
 
 
-def _of_other(network: Network, kind: DeviceKind, usual: torch.dtype, backend: Backend) -> Verdict:
+def _of_other(
+    network: Network, kind: DeviceKind, usual: torch.dtype, backend: Backend
+) -> SelfTestResult:
     problem = find_problem(network, kind, usual, backend)
     if problem is None:
-        return Verdict(_name(usual))
+        return SelfTestResult(_name(usual))
     if usual is torch.float32 or find_problem(network, kind, torch.float32, backend):
-        return Verdict(_name(usual), problem=problem, lasts=_lasts(problem))
-    return Verdict("float32", reason=f"with {_name(usual)} {problem}", lasts=_lasts(problem))
+        return SelfTestResult(_name(usual), problem=problem, lasts=_lasts(problem))
+    return SelfTestResult("float32", reason=f"with {_name(usual)} {problem}", lasts=_lasts(problem))
 
 
 def find_problem(

@@ -24,7 +24,7 @@ from unblur.run.ignored import (
     reason_by_name,
     stands_for_file,
 )
-from unblur.run.names import COMPARISON_ENDINGS
+from unblur.run.result_names import COMPARISON_ENDINGS
 from unblur.storage import files, objects
 from unblur.storage.filesystems import is_hidden, is_in_cloud, is_link, status_in_listing, unlimited
 from unblur.storage.objects import Listing

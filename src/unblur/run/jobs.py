@@ -14,7 +14,7 @@ class MaskFile:
 
     place: Place
     digest: str
-    """See `unblur.run.masks.digest_of`."""
+    """See `unblur.run.mask_files.digest_of`."""
 
 
 @dataclass(frozen=True)

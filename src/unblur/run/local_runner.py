@@ -20,7 +20,7 @@ from unblur.errors import DeviceError
 from unblur.run import steps
 from unblur.run.jobs import Job
 from unblur.run.load_ahead import Load, load_ahead, result_of, wait_for
-from unblur.run.memory_queue import MemoryQueue, Place, photos_ahead
+from unblur.run.memory_queue import MemoryQueue, Slot, photos_ahead
 from unblur.run.report import NOTHING_USED, LeftAlone, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.steps import LoadedPhoto
@@ -72,8 +72,8 @@ class _Photo:
     """A photo in flight."""
 
     job: Job
-    place: Place
-    """Its place in memory."""
+    slot: Slot
+    """Its slot in memory."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ class _Batch:
         if session.is_done_meanwhile(job):
             raise LeftAlone(DONE_MEANWHILE)
         with contextlib.suppress(OSError):  # reading it says what is wrong
-            photo.place.hold_file(job.source.stat().st_size if isinstance(job.source, Path) else 0)
-        with photo.place.decoding():
+            photo.slot.hold_file(job.source.stat().st_size if isinstance(job.source, Path) else 0)
+        with photo.slot.decoding():
             loaded = steps.load(job, session.options, self._ahead <= 1)
         # The photo may be a result that was renamed or re-tagged, or that another run has just
         # put in place of its photo.
@@ -203,9 +203,9 @@ class _Batch:
                 session.record_published(outcome)
         except Exception as error:  # a bug with one photo must not lose the others
             outcome = replace(outcome_of_error(loaded.job, error), used=used)
-        started.photo.place.leave()
+        started.photo.slot.leave()
         session.settle(outcome)
 
     def _fail(self, photo: _Photo, error: Exception, used: dict[str, Any] | None = None) -> None:
-        photo.place.leave()
+        photo.slot.leave()
         self._session.settle(replace(outcome_of_error(photo.job, error), used=used or NOTHING_USED))

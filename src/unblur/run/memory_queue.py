@@ -62,16 +62,16 @@ class MemoryQueue:
     def __init__(self, budget: float | None = None) -> None:
         self._budget = MEMORY_SHARE * free_main_memory() if budget is None else budget
         self._changed = threading.Condition()
-        self._places: list[Place] = []
+        self._slots: list[Slot] = []
         """Admitted and waiting photos, oldest first."""
         self._is_over = False
 
-    def join(self) -> Place:
+    def join(self) -> Slot:
         """Add a photo at the end of the queue."""
         with self._changed:
-            place = Place(self)
-            self._places.append(place)
-            return place
+            slot = Slot(self)
+            self._slots.append(slot)
+            return slot
 
     def end(self) -> None:
         """Admit no more photos; waiting ones raise `InterruptedWaitError`."""
@@ -79,34 +79,34 @@ class MemoryQueue:
             self._is_over = True
             self._changed.notify_all()
 
-    def hold(self, place: Place, kind: str, count: int) -> None:
-        """See `Place.hold_file` and `Place.hold_pixels`."""
+    def hold(self, slot: Slot, kind: str, count: int) -> None:
+        """See `Slot.hold_file` and `Slot.hold_pixels`."""
         with self._changed:
-            more = count - place.held.get(kind, 0)
-            self._changed.wait_for(lambda: self._is_over or self._may_hold(place, kind, more))
+            more = count - slot.held.get(kind, 0)
+            self._changed.wait_for(lambda: self._is_over or self._may_hold(slot, kind, more))
             if self._is_over:
                 raise InterruptedWaitError
-            place.held[kind] = max(count, place.held.get(kind, 0))
+            slot.held[kind] = max(count, slot.held.get(kind, 0))
             self._changed.notify_all()
 
-    def _may_hold(self, place: Place, kind: str, more: int) -> bool:
-        older = self._places[: self._places.index(place)]
+    def _may_hold(self, slot: Slot, kind: str, more: int) -> bool:
+        older = self._slots[: self._slots.index(slot)]
         if not older:
             return True
         if kind == PIXELS and not all(PIXELS in other.held for other in older):
             return False
-        held = sum(sum(other.held.values()) for other in self._places)
+        held = sum(sum(other.held.values()) for other in self._slots)
         return held + more <= self._budget and more <= obtainable_memory()
 
-    def leave(self, place: Place) -> None:
-        """See `Place.leave`."""
+    def leave(self, slot: Slot) -> None:
+        """See `Slot.leave`."""
         with self._changed:
-            self._places.remove(place)
+            self._slots.remove(slot)
             self._changed.notify_all()
 
 
-class Place:
-    """One photo's place in a `MemoryQueue`."""
+class Slot:
+    """One photo's slot in a `MemoryQueue`."""
 
     def __init__(self, queue: MemoryQueue) -> None:
         self._queue = queue

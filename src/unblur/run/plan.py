@@ -14,12 +14,12 @@ from unblur.errors import PhotoError, UsageError
 from unblur.formats.photo import Format
 from unblur.limits import most_bytes
 from unblur.options import STREAM, Options
-from unblur.run.done import ALREADY_DONE, IS_RESULT, KnownResults
 from unblur.run.find import Found, KnownFormat, find, format_of, is_folder_at, is_same
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
-from unblur.run.masks import IS_MASK, Masks
-from unblur.run.names import comparison_place, result_place, wanted_format
+from unblur.run.known_results import ALREADY_DONE, IS_RESULT, KnownResults
+from unblur.run.mask_files import IS_MASK, Masks
+from unblur.run.result_names import comparison_place, result_place, wanted_format
 from unblur.run.target_checks import problem_in_place, problem_of_format, problem_of_target
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing

@@ -19,7 +19,7 @@ from unblur.network.device_kinds import CPU
 from unblur.options import Engine, Options
 from unblur.run import steps
 from unblur.run.jobs import Job
-from unblur.run.memory_queue import MemoryQueue, Place
+from unblur.run.memory_queue import MemoryQueue, Slot
 from unblur.run.report import NOTHING_USED, Outcome, outcome_of_error
 from unblur.run.steps import FinishedPhoto, LoadedPhoto
 from unblur.run.threads import ThreadPool
@@ -127,9 +127,9 @@ class Worker:
         Raises:
             DeviceError: If the worker cannot be used any more, because its device is lost.
         """
-        place, is_loaded = self._memory.join(), False
+        slot, is_loaded = self._memory.join(), False
         try:
-            loaded = self._load(job, source, place)
+            loaded = self._load(job, source, slot)
             is_loaded = True
             self._finished[number] = self._finish(loaded)
         except DeviceError as error:
@@ -138,14 +138,14 @@ class Worker:
             used = self._deblurrer.used if is_loaded else NOTHING_USED
             return replace(outcome_of_error(job, error), used=used)
         finally:
-            place.leave()
+            slot.leave()
         return self._finished[number].outcome
 
-    def _load(self, job: Job, source: FileState | None, place: Place) -> LoadedPhoto:
+    def _load(self, job: Job, source: FileState | None, slot: Slot) -> LoadedPhoto:
         assert job.target is not None
         if not job.replaces and objects.state_of(job.target):
             raise PhotoError(f"{job.target} exists; --overwrite replaces it")
-        with place.decoding():
+        with slot.decoding():
             loaded = steps.load(job, self._options)
         if source is not None and loaded.state != source:
             raise PhotoError("changed meanwhile: a result may be there; run again")

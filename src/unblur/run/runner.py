@@ -9,9 +9,9 @@ from typing import Protocol
 
 from unblur.errors import DeviceError, PhotoError
 from unblur.options import Options
-from unblur.run.done import KnownResults
 from unblur.run.history import History, Record
 from unblur.run.jobs import Job, Plan
+from unblur.run.known_results import KnownResults
 from unblur.run.report import LeftAlone, Outcome, Report, Status, planned_outcome
 from unblur.run.watcher import Watcher
 from unblur.storage.places import FileState

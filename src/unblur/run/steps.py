@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from unblur.errors import PhotoError
 from unblur.limits import most_bytes
 from unblur.options import BLURRY_LEVEL, Options
-from unblur.run.done import ALREADY_DONE, is_marked
 from unblur.run.in_place_marks import make_mark
 from unblur.run.jobs import Job
-from unblur.run.masks import read_mask
-from unblur.run.names import wanted_format
+from unblur.run.known_results import ALREADY_DONE, is_marked
+from unblur.run.mask_files import read_mask
 from unblur.run.plan import has_other_links
 from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
+from unblur.run.result_names import wanted_format
 from unblur.run.sidecars import Pairs, copy_sidecars, plan_copies
 from unblur.run.target_checks import problem_of_format
 from unblur.run.threads import ThreadPool

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unblur.options import Options
-from unblur.run.names import wanted_format
+from unblur.run.result_names import wanted_format
 from unblur.storage import objects
 from unblur.storage.files import is_device, keeps
 from unblur.storage.places import Place, Url, backup_of, longest_name
@@ -15,7 +15,7 @@ from unblur.storage.targets import EXISTS, problem_of_file
 
 if TYPE_CHECKING:
     from unblur.formats.photo import Format
-    from unblur.run.done import Look
+    from unblur.run.known_results import Look
 
 
 def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None:
