@@ -25,7 +25,7 @@ from unblur.run.ignored import (
     stands_for_file,
 )
 from unblur.run.result_names import COMPARISON_ENDINGS
-from unblur.storage import files, objects
+from unblur.storage import any_place, files, objects
 from unblur.storage.filesystems import is_hidden, is_in_cloud, is_link, status_in_listing, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import Place, Url, is_backup, parse_place
@@ -65,7 +65,7 @@ def find(
     The objects below it are added to ``listing``, with their states.
     """
     try:
-        is_folder = is_folder_at(named)
+        is_folder = any_place.is_folder(named)
         if not is_folder:
             yield Found(named, PurePath(named.name))
         elif not options.recursive:
@@ -79,15 +79,6 @@ def find(
         yield Found(named, PurePath(), problem=str(error))
 
 
-def is_folder_at(named: Place) -> bool:
-    """Return whether a place is a folder.
-
-    Raises:
-        PhotoError: If a store does not answer.
-    """
-    return objects.is_folder(named) if isinstance(named, Url) else files.is_folder(named)
-
-
 def format_of(photo: Place) -> Format | None:
     """Return the format of a photo by its first bytes.
 
@@ -97,15 +88,9 @@ def format_of(photo: Place) -> Format | None:
     if isinstance(photo, Url) and (form := format_by_suffix(photo.suffix)):
         return form
     try:
-        return identify(_read_header(photo) or b"")
+        return identify(any_place.read_header(photo, HEADER_BYTES) or b"")
     except PhotoError:
         return None  # reading the photo will report the error
-
-
-def _read_header(photo: Place) -> bytes | None:
-    if isinstance(photo, Url):
-        return objects.read_header(photo, HEADER_BYTES)
-    return files.read_header(photo, HEADER_BYTES)
 
 
 @dataclass(frozen=True)
@@ -164,7 +149,7 @@ def _reason_not_to_enter(entry: _Entry, options: Options) -> str | None:
         return "a link to a folder"
     if is_hidden(entry.path.name, entry.status):
         return "hidden"
-    if options.output is not None and is_same(entry.path, parse_place(options.output)):
+    if options.output is not None and any_place.is_same(entry.path, parse_place(options.output)):
         return "the output folder"
     return reason_by_name(entry.path.name)
 
@@ -185,7 +170,7 @@ def _look_at_file(entry: _Entry, options: Options, known_format: KnownFormat) ->
         return Found(path, below, passed_over=reason or IN_THE_CLOUD)
     if known := known_format(path):
         return Found(path, below, form=known)
-    header = _read_header(path)
+    header = any_place.read_header(path, HEADER_BYTES)
     form = identify(header or b"")
     # An unreadable file with the extension of a photo is tried, so that its error is reported.
     may_be_photo = form or (header is None and format_by_suffix(path.suffix))
@@ -255,7 +240,8 @@ def _folders_left_alone(urls: list[Url], top: Url) -> dict[str, str]:
         tag = None
         if CACHE_TAG in inside:
             with contextlib.suppress(PhotoError):  # an unreadable tag is ignored
-                tag = _read_header(Url(top.scheme, f"{top.path}/{folder}/{CACHE_TAG}"))
+                url = Url(top.scheme, f"{top.path}/{folder}/{CACHE_TAG}")
+                tag = objects.read_header(url, len(CACHE_SIGNATURE))
         if reason := reason_by_name(name) or reason_by_content(name, inside, tag):
             reasons[folder] = reason
     return reasons
@@ -277,13 +263,3 @@ def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | N
 def _leads_out(key: str) -> bool:
     """Return whether a key, used as a relative path, could lead out of a folder."""
     return ".." in re.split(r"[/\\]", key) or (os.name == "nt" and ":" in key)
-
-
-def is_same(first: Place, second: Place) -> bool:
-    """Return whether two places name the same file or object."""
-    if isinstance(first, Url) or isinstance(second, Url):
-        return first == second
-    try:
-        return first.samefile(second)
-    except OSError:
-        return False

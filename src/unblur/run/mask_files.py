@@ -19,7 +19,7 @@ from unblur.formats.photo import format_by_suffix
 from unblur.limits import most_bytes
 from unblur.options import Options
 from unblur.run.jobs import Job, MaskFile
-from unblur.storage import files, objects
+from unblur.storage import any_place, objects
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Place, Url, parse_place
 
@@ -61,9 +61,9 @@ class Masks:
 
     def _look_at(self, place: Place) -> None:
         with _naming(place):
-            self._is_folder = _is_folder(place)
+            self._is_folder = any_place.is_folder(place)
             inside = _inside(place) if self._is_folder else ()
-            if not self._is_folder and not _exists(place):
+            if not self._is_folder and not any_place.exists(place):
                 raise UsageError(f"--mask {place}: no such file or folder")
         for path in inside:
             if format_by_suffix(path.suffix) and not path.name.startswith("."):
@@ -107,16 +107,6 @@ class Masks:
         if place not in self._known:
             self._known[place] = find_mask(place, self.options)
         return self._known[place]
-
-
-def _is_folder(place: Place) -> bool:
-    return objects.is_folder(place) if isinstance(place, Url) else files.is_folder(place)
-
-
-def _exists(place: Place) -> bool:
-    if isinstance(place, Url):
-        return objects.state_of(place) is not None
-    return files.exists(place)
 
 
 def _inside(folder: Place) -> Iterable[Place]:
@@ -163,11 +153,8 @@ def digest_of(data: bytes) -> str:
 
 
 def _read(place: Place, options: Options) -> bytes:
-    most = most_bytes(options.max_pixels)
     with _naming(place):
-        if isinstance(place, Url):
-            return objects.read(place, most)[0]
-        return files.read_photo_bytes(place, most)[0]
+        return any_place.read(place, most_bytes(options.max_pixels))
 
 
 def _decode(place: Place, data: bytes, options: Options) -> Mask:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
@@ -14,16 +13,17 @@ from unblur.errors import PhotoError, UsageError
 from unblur.formats.photo import Format
 from unblur.limits import most_bytes
 from unblur.options import STREAM, Options
-from unblur.run.find import Found, KnownFormat, find, format_of, is_folder_at, is_same
+from unblur.run.find import Found, KnownFormat, find, format_of
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
 from unblur.run.known_results import ALREADY_DONE, IS_RESULT, KnownResults
 from unblur.run.mask_files import IS_MASK, Masks
 from unblur.run.result_names import comparison_place, result_place, wanted_format
 from unblur.run.target_checks import problem_in_place, problem_of_format, problem_of_target
+from unblur.storage import any_place
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
-from unblur.storage.places import Place, Url, backup_of, parse_place
+from unblur.storage.places import Place, Url, parse_place
 from unblur.words import describe_os_error
 
 
@@ -142,13 +142,13 @@ def _goes_into_folder(paths: list[str], options: Options) -> bool:
     output = options.output
     if output is None or output == STREAM:
         return False
-    if output.endswith(("/", os.sep)) or is_folder_at(parse_place(output)):
+    if output.endswith(("/", os.sep)) or any_place.is_folder(parse_place(output)):
         return True
     if len(paths) > 1:
         raise UsageError(
             f"{len(paths)} photos cannot all become {output}; name a folder: {output}/"
         )
-    return any(path != STREAM and is_folder_at(parse_place(path)) for path in paths)
+    return any(path != STREAM and any_place.is_folder(parse_place(path)) for path in paths)
 
 
 def _plan_stream(options: Options, into_folder: bool) -> Job:
@@ -218,7 +218,7 @@ def _check_states(job: Job, options: Options, known: KnownResults) -> Job:
         problems = [problem_in_place(target, options.keeps_backup, look)]
         written.remove(target)
     for file in written:
-        if source is not None and is_same(source, file):
+        if source is not None and any_place.is_same(source, file):
             return replace(job, problem=f"{file} would replace the original; see --in-place")
     if options.on_existing == "skip":
         for file in written:
@@ -304,10 +304,3 @@ def _check_collision(
 
 def _identity(target: Place) -> Url | str:
     return target if isinstance(target, Url) else identity(target)
-
-
-def has_other_links(path: Path) -> bool:
-    """Return whether a file has hard links besides its own name and its backup."""
-    status = path.stat()
-    expected = 2 if is_same(path, backup_of(path)) else 1
-    return stat.S_ISREG(status.st_mode) and status.st_nlink > expected

@@ -14,13 +14,13 @@ from pathlib import Path
 from unblur.errors import PhotoError
 from unblur.formats.photo import FORMATS, HEADER_BYTES, identify
 from unblur.options import Options
-from unblur.run.find import BACKUP, find, is_same
+from unblur.run.find import BACKUP, find
 from unblur.run.hashes import read_content
 from unblur.run.history import History, Record, pixels_in
 from unblur.run.in_place_marks import read_mark
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Status
-from unblur.storage import drafts, files
+from unblur.storage import any_place, drafts, files
 from unblur.storage.filesystems import follow_links, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, parse_place
@@ -106,7 +106,7 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
             _refuse_to_lose_work(photo, backup, history)
         if choices.dry_run:
             return Outcome(job, Status.PLANNED)
-        if is_same(photo, backup):  # hard links to one file, left by a killed run
+        if any_place.is_same(photo, backup):  # hard links to one file, left by a killed run
             backup.unlink()
         else:
             drafts.move_over(backup, photo)
@@ -132,7 +132,7 @@ def _check_files(photo: Path, backup: Path) -> None:
 
 def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
     """Raise `PhotoError` unless the photo is the unchanged result of its backup."""
-    if not os.path.lexists(photo) or is_same(photo, backup):
+    if not os.path.lexists(photo) or any_place.is_same(photo, backup):
         return
     result, attributes = read_content(photo)
     original, _ = read_content(backup)

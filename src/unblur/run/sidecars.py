@@ -12,9 +12,9 @@ from pathlib import Path
 from unblur.errors import PhotoError
 from unblur.options import Options
 from unblur.run.jobs import Job
-from unblur.storage import objects
+from unblur.storage import any_place, objects
 from unblur.storage.drafts import FileDraft
-from unblur.storage.files import exists, is_regular, read_photo_bytes
+from unblur.storage.files import is_regular, read_photo_bytes
 from unblur.storage.places import Place, Url
 
 AFTER_NAME = (".xmp", ".json", ".pp3")
@@ -99,18 +99,14 @@ def _copy(path: Place, place: Place) -> str:
 
 
 def _is_there(place: Place) -> bool:
-    if isinstance(place, Path):
-        return exists(place)
     try:
-        return objects.state_of(place) is not None
+        return any_place.exists(place)
     except PhotoError:  # the store does not answer; copying will report why
         return False
 
 
 def _read(place: Place) -> bytes:
-    if isinstance(place, Url):
-        return objects.read(place, MOST_BYTES)[0]
-    return read_photo_bytes(place, MOST_BYTES)[0]
+    return any_place.read(place, MOST_BYTES)
 
 
 def _copy_to_new(path: Place, place: Place) -> None:

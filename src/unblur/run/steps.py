@@ -21,7 +21,6 @@ from unblur.run.in_place_marks import make_mark
 from unblur.run.jobs import Job
 from unblur.run.known_results import ALREADY_DONE, is_marked
 from unblur.run.mask_files import read_mask
-from unblur.run.plan import has_other_links
 from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
 from unblur.run.result_names import wanted_format
 from unblur.run.sidecars import Pairs, copy_sidecars, plan_copies
@@ -321,7 +320,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     if not options.in_place:
         drafts.make_folder(job.target.parent)
         return ()
-    is_shared = has_other_links(job.target)
+    is_shared = files.has_other_links(job.target, backup_of(job.target))
     return ("other names of the file (hard links) keep the original",) if is_shared else ()
 
 

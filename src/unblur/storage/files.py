@@ -164,6 +164,14 @@ def keeps(backup: Path, path: Path) -> bool:
     return read_photo_bytes(backup)[0] == read_photo_bytes(path)[0]
 
 
+def has_other_links(path: Path, backup: Path) -> bool:
+    """Return whether a file has hard links besides its own name and its backup."""
+    status, names = path.stat(), 1
+    with contextlib.suppress(OSError):  # there is no backup
+        names += path.samefile(backup)
+    return stat.S_ISREG(status.st_mode) and status.st_nlink > names
+
+
 def exists(path: Path) -> bool:
     """Return whether a path leads to anything accessible."""
     return _mode_at(path) != 0
