@@ -25,6 +25,7 @@ from unblur.run.steps import FinishedPhoto, LoadedPhoto
 from unblur.run.threads import ThreadPool
 from unblur.storage import files, objects
 from unblur.storage.places import FileState
+from unblur.storage.targets import EXISTS
 from unblur.version import __version__
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Worker:
     def _load(self, job: Job, source: FileState | None, slot: Slot) -> LoadedPhoto:
         assert job.target is not None
         if not job.replaces and objects.state_of(job.target):
-            raise PhotoError(f"{job.target} exists; --overwrite replaces it")
+            raise PhotoError(EXISTS.format(job.target))
         with slot.decoding():
             loaded = steps.load(job, self._options)
         if source is not None and loaded.state != source:

@@ -17,6 +17,7 @@ from unblur.storage.attributes import Attributes, set_mode
 from unblur.storage.files import is_folder, keeps, read_photo_bytes
 from unblur.storage.filesystems import if_supported, is_in_use
 from unblur.storage.places import FileState
+from unblur.storage.targets import EXISTS
 from unblur.storage.temporaries import temporary_beside
 from unblur.words import describe_os_error
 
@@ -123,7 +124,7 @@ def _os_errors_as_photo_errors(path: Path | str) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise PhotoError(f"{path} exists; --overwrite replaces it") from error
+        raise PhotoError(EXISTS.format(path)) from error
     except OSError as error:
         reason = describe_os_error(error)
         if is_in_use(error):

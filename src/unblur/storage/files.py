@@ -22,6 +22,7 @@ from unblur.storage.filesystems import unlimited
 from unblur.words import describe_os_error
 
 _NOT_REGULAR = "not a regular file"
+CHANGED_WHILE_READ = "changed while it was read; run again when it is whole"
 PART_BYTES = 1 << 20
 """Bytes to read from a stream at once."""
 SIGNALS_SECONDS = 0.2
@@ -47,7 +48,7 @@ def read_photo_bytes(path: Path, most: int | None = None) -> tuple[bytes, Attrib
     except OSError as error:
         raise PhotoError(describe_os_error(error)) from error
     if (before.st_size, before.st_mtime_ns) != (len(data), attributes.status.st_mtime_ns):
-        raise PhotoError("changed while it was read; run again when it is whole")
+        raise PhotoError(CHANGED_WHILE_READ)
     return data, attributes
 
 

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from unblur.errors import PhotoError, UsageError
 from unblur.limits import refuse_oversize
 from unblur.storage.drafts import Draft
+from unblur.storage.files import CHANGED_WHILE_READ
 from unblur.storage.places import FileState, Place, Url
+from unblur.storage.targets import EXISTS
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -54,7 +56,7 @@ def read(url: Url, most: int | None = None) -> tuple[bytes, FileState]:
     with _store_errors_as_photo_errors(url) as (store, path):
         data: bytes = store.cat_file(path)
     if before is None or before.size != len(data):
-        raise PhotoError("changed while it was read; run again when it is whole")
+        raise PhotoError(CHANGED_WHILE_READ)
     return data, before
 
 
@@ -83,14 +85,14 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
     if kind and extra:
         options[_CONTENT_TYPE[extra]] = kind
     if not replaces and state_of(url):
-        raise PhotoError(f"{url} exists; --overwrite replaces it")
+        raise PhotoError(EXISTS.format(url))
     with _store_errors_as_photo_errors(url, "cannot write {}: {}") as (store, path):
         try:
             store.pipe_file(path, data, **options)
         except FileExistsError as error:
             # If the library repeated a request whose answer was lost, the object is ours.
             if not holds(url, FileState(len(data), _digest(data))):
-                raise PhotoError(f"{url} exists; --overwrite replaces it") from error
+                raise PhotoError(EXISTS.format(url)) from error
     written = state_of(url)
     if written is None or written.size != len(data):
         raise PhotoError(f"{url} was replaced by another program while it was written")
