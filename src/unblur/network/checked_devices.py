@@ -1,4 +1,4 @@
-"""Choose device, library and precision for each photo, by self-tests whose results are stored."""
+"""Choose device, library and precision for each photo, by the stored results of self-tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from unblur.network.ncnn_library import ncnn_version
 from unblur.network.self_test import SelfTestResult, examine, largest_side, needs_test
 
 ENDED = "its driver ended the program during the test"
-"""Problem of a device whose test has no end."""
+"""Problem of a device whose test began, but never ended."""
 _testing: set[str] = set()
 """Keys of the devices that this process is testing now, perhaps in another thread."""
 
@@ -28,26 +28,27 @@ class SelfTestResults(Protocol):
     """Stores the results of self-tests between runs."""
 
     def get(self, key: str) -> SelfTestResult | None:
-        """Return the result with a key, or ``None``."""
+        """Return the result for a key, or ``None``."""
 
     def put(self, key: str, result: SelfTestResult) -> None:
-        """Remember a result that lasts."""
+        """Store a result; delete the older one instead if the new one is temporary."""
 
 
 class CheckedDevices:
     """The devices of a run; see `unblur.network.devices.Devices`.
 
-    A device whose memory is too full for its test is tested before the next photo, and the CPU
-    deblurs this one.
+    If a device's memory is too full for its test, the CPU deblurs the present photo, and the device
+    is tested before the next one.
 
     Args:
         network: A network on the CPU; it stays there.
-        name: See `unblur.network.devices.choose_device`, which also says what is raised.
+        name: Name of the device; see `unblur.network.devices.choose_device`, also for the errors
+            raised.
         wanted: The library that computes on a CPU; see `unblur.network.backends.choose_backend`.
-        results: Where results are remembered.
-        warn: Called with the reason if a device or a library is not used that ``auto`` would take.
-        tell: Called before a test, with the library that computes and why, and with the reason if
-            a device computes in float32, but could in less.
+        results: Stored results of earlier tests; new ones are added.
+        warn: Called with the reason if ``auto`` cannot use a device or a library.
+        tell: Called with facts for ``--verbose``: a test begins, which library computes and why,
+            and why a device computes in float32 although it has a smaller type.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class CheckedDevices:
         """Return the device for the next photo.
 
         Raises:
-            DeviceError: If the named device is wrong, or all devices of the named kind are.
+            DeviceError: If the named device, or each device of the named kind, failed its test.
         """
         while self._kind is not CPU:
             try:
@@ -87,7 +88,7 @@ class CheckedDevices:
         return self._kind
 
     def _replacement(self, wrong: str, problem: str) -> DeviceKind:
-        """Return the device to try after a wrong one, and say so."""
+        """Return the device to try after one that failed, and warn the user."""
         replacement = next(self._candidates, None)
         if replacement is None:
             raise DeviceError(
@@ -99,7 +100,7 @@ class CheckedDevices:
         return replacement
 
     def precision(self, kind: DeviceKind) -> torch.dtype:
-        """Return the data type for a device: the fastest one with right results."""
+        """Return the data type for a device: the fastest type with correct results."""
         if kind is CPU and self._wanted == "ncnn":
             return choose_precision(kind, "ncnn")
         try:
@@ -112,10 +113,11 @@ class CheckedDevices:
         return precision
 
     def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
-        """Return the library for a device: the fastest one with right results.
+        """Return the library for a device: the fastest library with correct results.
 
         Raises:
-            DeviceError: If ncnn was asked for, and computes wrongly or cannot be loaded.
+            DeviceError: If ``--engine ncnn`` was given, and ncnn computes wrongly or cannot be
+                loaded.
         """
         kernel = self._network.config.kernel
         choice = choose_backend(self._wanted, kind, precision, kernel)
@@ -141,7 +143,7 @@ class CheckedDevices:
         return not problem
 
     def _result(self, kind: DeviceKind, backend: Backend | None = None) -> SelfTestResult:
-        """Return a result: the one of this run, the remembered one, or a new one."""
+        """Return a test's result: from this run, from the stored results, or from a new test."""
         backend = backend or kind.library
         if not needs_test(kind, backend):
             return SelfTestResult("float32")
@@ -159,7 +161,7 @@ class CheckedDevices:
 def examine_again(
     network: Network, kind: DeviceKind, results: SelfTestResults, backend: Backend = "torch"
 ) -> SelfTestResult:
-    """Test a device, and remember the result; see `unblur.network.self_test.examine`."""
+    """Test a device, and store the result; see `unblur.network.self_test.examine`."""
     key = key_of(network, kind, backend)
     if kind.ends_programs:
         results.put(_key_of_begun(key), unfinished_test())
@@ -176,33 +178,34 @@ def examine_again(
 
 
 def remembered(results: SelfTestResults, key: str) -> SelfTestResult | None:
-    """Return the result with a key, or that a test ended the program, or ``None``."""
+    """Return the stored result for a key, or of an unfinished test; ``None`` without either."""
     begun = results.get(_key_of_begun(key))
     return begun if begun and not _is_under_way(begun, key) else results.get(key)
 
 
 def unfinished_test() -> SelfTestResult:
-    """Return the result on a device whose driver ends the program during the test."""
+    """Return the result for a device whose driver ends the program during the test."""
     return SelfTestResult("float32", problem=ENDED, process=processes.own_process())
 
 
 def _key_of_begun(key: str) -> str:
-    """Return where a test is noted that was begun on this machine.
+    """Return the key of a note that a test began on this machine.
 
-    Machines that share the user's folders do not know each other's processes.
+    The key names the machine: machines that share the user's folders cannot see each other's
+    processes.
     """
     return f"{key}; begun on {processes.machine()}"
 
 
 def _is_under_way(begun: SelfTestResult, key: str) -> bool:
-    """Tell whether the process that began a test still makes it."""
+    """Return whether the process that began a test still runs the test."""
     if not processes.is_running(begun.process):
         return False
     return key in _testing or not processes.is_own(begun.process)
 
 
 def key_of(network: Network, kind: DeviceKind, backend: Backend = "torch") -> str:
-    """Return everything that changes the result of a self-test, as text."""
+    """Return a text that contains everything that can change the result of a self-test."""
     with kind.selected(torch):
         # Without a number, the first device is meant.
         parts = [kind.name.removesuffix(":0"), kind.hardware(torch), kind.driver(torch)]

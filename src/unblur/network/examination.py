@@ -25,13 +25,13 @@ class Tested:
     """The result of a self-test."""
 
     problem: str | None
-    """Error of the self-test; ``None`` if the test passed, or was not made."""
+    """Error of the self-test; ``None`` if the test passed, or there was no test."""
     seconds: float | None
     """Duration of the self-test; ``None`` if there was none."""
     untested: str
     """Why there was no self-test; empty if there was one."""
     failed_before: bool
-    """Whether an earlier test found it wrong, so runs did not use it."""
+    """Whether an earlier test failed, so that runs did not use the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,9 @@ class Device(Tested):
     """Whether ``--device auto`` may take it."""
     hardware: str
     precision: str
-    """Data type of convolutions: the fastest one with right results."""
+    """Data type of convolutions: the fastest type with correct results."""
     precision_reason: str
-    """Why it is float32, though the device has a type that should be faster; or empty."""
+    """Why this type is float32, although the device has a smaller type; or empty."""
     engine: str
     """Library that runs the network: ``torch`` or ``ncnn``."""
     engine_reason: str
@@ -54,9 +54,9 @@ class Device(Tested):
     free_bytes: int
     """Free memory, within the container's limit."""
     limited_by: str | None
-    """The control group's file with that limit; ``None`` if the machine has no more free memory."""
+    """The control group's file that limits the free memory; ``None`` if no file does."""
     tile: int | None
-    """Side in pixels of the tile of ``--tile auto``; ``None`` if no test passed."""
+    """Side in pixels of the tile that ``--tile auto`` chooses; ``None`` if no test passed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +68,16 @@ class Ncnn(Tested):
 
 @dataclass(frozen=True)
 class PyTorch:
-    """The installed PyTorch, and what it uses."""
+    """The installed PyTorch, its devices and its threads."""
 
     build: str
-    """CUDA, ROCm or CPU."""
+    """Platform of the build: CUDA, ROCm or CPU."""
     warning: str
-    """Its warning about an unusable driver."""
+    """PyTorch's warning about an unusable driver; empty if there is none."""
     devices: tuple[Device, ...]
     """Fastest first."""
     missed: tuple[str, ...]
-    """Why kinds of GPUs cannot be used, though there may be some."""
+    """Why kinds of GPUs cannot be used, although there may be such GPUs."""
     ncnn: Ncnn | None
     """``None`` if it is not installed."""
     chosen: str
@@ -92,8 +92,8 @@ def examine_pytorch(network: SRN | None, results: SelfTestResults) -> PyTorch:
     """Test each device.
 
     Args:
-        network: The network to test with, on the CPU; without one, devices are only listed.
-        results: Where results are remembered.
+        network: The network for the tests, on the CPU; ``None``: only list devices.
+        results: Stored results of earlier tests; new ones are added.
     """
     vulkan.look_again()
     with warnings.catch_warnings(record=True) as caught:
@@ -162,7 +162,7 @@ class _Test:
 
     result: SelfTestResult | None = None
     before: SelfTestResult | None = None
-    """The remembered result of an earlier self-test."""
+    """The stored result of an earlier self-test."""
     untested: str = ""
     """Why the device was not tested."""
 
@@ -170,7 +170,7 @@ class _Test:
 def _test(
     network: SRN | None, kind: DeviceKind, results: SelfTestResults, backend: Backend
 ) -> _Test:
-    """Test a device, and remember the result."""
+    """Test a device, and store the result."""
     if network is None:
         return _Test(untested="no weights")
     before = remembered(results, key_of(network, kind, backend))

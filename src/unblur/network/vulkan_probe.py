@@ -1,6 +1,6 @@
-"""List GPUs with Vulkan in another process, which a driver may end or keep waiting.
+"""List GPUs with Vulkan in another process, because a driver may end the process or block it.
 
-The answer is stored, so that this takes time only once a day, or when drivers change.
+The list is stored, so that this takes time only once a day, or when drivers change.
 """
 
 from __future__ import annotations
@@ -27,30 +27,31 @@ from unblur.network.ncnn_library import ncnn_version
 from unblur.network.vulkan_gpus import VulkanGpu, load_drivers
 
 ANSWER_SECONDS = 20.0
-"""Time limit; drivers that wake many GPUs take some seconds."""
+"""Time limit for the other process; drivers that wake many GPUs take some seconds."""
 VALID_SECONDS = 24 * 3600.0
-"""On Windows and macOS, nothing else shows that a driver changed."""
+"""Age after which a stored list is made again. On Windows and macOS, only the age shows that a
+driver may have changed."""
 CHILD = (
     "import sys; sys.path[:] = sys.argv[1:]; "
     "from unblur.network.vulkan_gpus import print_gpus; print_gpus()"
 )
-"""Program of the other process."""
+"""Python program of the other process."""
 LOADED = "loaded"
-"""Stands for a process that has loaded the drivers, and still ran afterwards."""
+"""Value of `Listing.loaded_by` after a process has loaded the drivers and survived."""
 DEVICE_FILES = "dri/*", "nvidia*"
-"""Files in ``/dev`` of GPUs."""
+"""Patterns of the files of GPUs in ``/dev``."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The GPUs of a machine."""
+    """The GPUs of this machine, or why they cannot be listed."""
 
     gpus: tuple[VulkanGpu, ...] = ()
-    """Those of the fastest type first."""
+    """The fastest type first."""
     problem: str = ""
-    """Why there is no list."""
+    """Why GPUs could not be listed; empty if they were."""
     loaded_by: str = ""
-    """The process that loads the drivers for the first time, or `LOADED`, or nothing."""
+    """The process that loads the drivers for the first time, `LOADED`, or empty."""
 
 
 class Store(Protocol):
@@ -108,7 +109,8 @@ def list_gpus() -> Listing:
 def load_here(listing: Listing) -> Listing:
     """Load the drivers of listed GPUs in this process.
 
-    Some drivers end a program only beside its other libraries. So the first time is noted.
+    Some drivers end a program only together with its other libraries. So the first attempt is
+    recorded.
     """
     if listing.loaded_by and listing.loaded_by != LOADED:
         if not processes.is_running(listing.loaded_by):
@@ -128,7 +130,7 @@ def forget() -> None:
 
 
 def _ask() -> Listing:
-    """Let another process list the GPUs."""
+    """List the GPUs in another process; if none can be started, in this one."""
     if not Path(sys.executable or "").stem.lower().startswith(("python", "pypy")):
         return Listing(load_drivers())  # inside another program, which cannot be started so
     command = [sys.executable, "-I", "-c", CHILD, *sys.path]
@@ -179,7 +181,7 @@ def _remember(state: str, listing: Listing) -> None:
 
 
 def _state() -> str:
-    """Return as text what shows that drivers or GPUs changed: settings, and files on Linux.
+    """Return a text that changes with drivers or GPUs: from settings, and from files on Linux.
 
     Drivers are named by files in folders that Vulkan's loader defines:
     https://github.com/KhronosGroup/Vulkan-Loader/blob/main/docs/LoaderDriverInterface.md
