@@ -1,4 +1,4 @@
-"""Find photos: files and objects that the user names, and photos in folders and subfolders."""
+"""Find the photos that the user names, and photos in folders and subfolders."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
 @dataclass(frozen=True)
 class Found:
-    """A file, folder or object that was found: a photo to try, or something to skip."""
+    """A file, folder or object: a photo to try, or something to skip."""
 
     place: Place
     below: PurePath
@@ -50,11 +50,11 @@ class Found:
     passed_over: str | None = None
     """Why it is skipped."""
     form: Format | None = None
-    """Format by its first bytes; ``None`` if they were not read."""
+    """Format by the first bytes; ``None`` if they were not read."""
 
 
 KnownFormat = Callable[[Path], Format | None]
-"""Returns the format of a file from the record, so that it need not be opened."""
+"""Returns the format of a file from the record of results, without opening the file."""
 
 
 def find(
@@ -62,7 +62,7 @@ def find(
 ) -> Iterator[Found]:
     """Yield a file or object that the user names, or everything below a named folder.
 
-    The objects below it are added to ``listing``, with their states.
+    Objects below a named folder are added to ``listing``, with their states.
     """
     try:
         is_folder = any_place.is_folder(named)
@@ -82,8 +82,8 @@ def find(
 def format_of(photo: Place) -> Format | None:
     """Return the format of a photo by its first bytes.
 
-    An object's format is taken from the extension of its name, because a request for each object
-    would take too long. The content is checked when the object is read.
+    The extension of an object's name gives its format, because one request per object would take
+    too long. The content is checked when the object is read.
     """
     if isinstance(photo, Url) and (form := format_by_suffix(photo.suffix)):
         return form
@@ -103,11 +103,11 @@ class _Entry:
     is_folder: bool
     """Whether it is a folder, or a link to one."""
     status: os.stat_result | None
-    """Status of the file or folder; of a link, its own."""
+    """Status of the file or folder; for a link, the status of the link."""
 
 
 def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Iterator[Found]:
-    """Yield the files below a folder, sorted, and the folders that are not searched."""
+    """Yield the files below a folder, sorted, and the skipped folders."""
     # A stack of listings: folders may be nested deeper than Python can recurse.
     stack: list[Iterator[_Entry]] = [iter([_Entry(top, PurePath(), is_folder=True, status=None)])]
     while stack:
@@ -155,7 +155,7 @@ def _reason_not_to_enter(entry: _Entry, options: Options) -> str | None:
 
 
 def _reason_by_content(folder: _Entry, listing: list[os.DirEntry[str]]) -> str | None:
-    """Return why a folder is passed over because of its content, unless the user named it."""
+    """Return why a folder is skipped because of its content, unless the user named it."""
     if folder.below == PurePath():
         return None
     is_tagged = any(one.name == CACHE_TAG and not one.is_symlink() for one in listing)
@@ -224,7 +224,7 @@ def _folders_above(key: str) -> Iterator[tuple[str, str]]:
 
 
 def _folders_left_alone(urls: list[Url], top: Url) -> dict[str, str]:
-    """Return the folders below ``top`` that are not entered, with the reasons."""
+    """Return the skipped folders below ``top``, with the reasons."""
     names: dict[str, set[str]] = {}
     for url in urls:
         for folder, name in _folders_above(str(url.key_below(top))):

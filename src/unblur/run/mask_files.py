@@ -1,7 +1,7 @@
 """Find and read the masks of photos: files, or objects in a store.
 
-A single file is the mask of all photos. In a folder, the mask of ``IMG_1.jpg`` has the name
-``IMG_1`` and the extension of any format. Masks are not deblurred themselves.
+A single file is the mask of all photos. In a folder, the mask of ``IMG_1.jpg`` is named ``IMG_1``,
+with the extension of any format. Masks themselves are not deblurred.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IS_MASK = "a mask"
 
 @dataclass
 class Masks:
-    """The masks of a run; each is read once and hashed.
+    """The masks of a run; each mask is read once and hashed.
 
     Args:
         options: The user's options.
@@ -42,10 +42,10 @@ class Masks:
 
     options: Options
     place: Place | None = field(init=False, default=None)
-    """The file or folder; ``None``: photos are deblurred everywhere."""
+    """The mask, or the folder of masks; ``None``: deblur whole photos."""
     _is_folder: bool = field(init=False, default=False)
     _named: dict[str, list[Place]] = field(init=False, default_factory=lambda: defaultdict(list))
-    """The files of a folder, by their names without endings."""
+    """The files of the folder, by their names without extensions."""
     _known: dict[Place, MaskFile] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Masks:
         return identity(self.place) in (identity(place), identity(place.parent))
 
     def with_mask(self, job: Job) -> Job:
-        """Return a job with the photo's mask; if it has none, with that problem."""
+        """Return a job with the photo's mask, or with the problem that there is none."""
         if self.place is None or job.problem:
             return job
         try:
@@ -110,7 +110,7 @@ class Masks:
 
 
 def _inside(folder: Place) -> Iterable[Place]:
-    """Return the files in a folder, or the objects, sorted; folders in it do not count."""
+    """Return the files or objects in a folder, sorted, without subfolders."""
     if not isinstance(folder, Url):
         return sorted(folder.iterdir())
     found = objects.Listing().add(folder)
@@ -118,7 +118,7 @@ def _inside(folder: Place) -> Iterable[Place]:
 
 
 def find_mask(place: Place, options: Options) -> MaskFile:
-    """Read the present content of a mask.
+    """Find a mask, and hash its present content.
 
     Raises:
         PhotoError: If the file cannot be read.
@@ -139,10 +139,10 @@ def read_mask(mask: MaskFile, options: Options) -> Mask:
 
 
 def open_mask(place: Place, options: Options) -> Mask:
-    """Read a mask that no run has planned.
+    """Read a mask that is not part of a plan.
 
     Raises:
-        PhotoError: If it cannot be read, or is no mask.
+        PhotoError: If the file cannot be read, or is not a mask.
     """
     return _decode(place, _read(place, options), options)
 
@@ -171,7 +171,7 @@ def _decoded(data: bytes, max_pixels: int) -> Mask:
 
 @contextmanager
 def _naming(place: Place) -> Iterator[None]:
-    """Name the mask in errors."""
+    """Add the mask's name to errors."""
     try:
         yield
     except PhotoError as error:

@@ -28,9 +28,9 @@ from unblur.words import describe_os_error
 
 
 def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:
-    """Find the photos, choose the target of each, and check whether it can be written.
+    """Find the photos, choose a target for each, and check whether it can be written.
 
-    A file that the user names is always tried. In folders, photos are recognised by their content.
+    Files that the user names are always tried. In folders, photos are recognised by their content.
     Hidden files and folders, links to folders, results of earlier runs and everything in
     `unblur.run.ignored` are skipped. Links to folders are never followed, so there are no loops.
 
@@ -77,7 +77,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
 
 
 def find_photos(paths: Iterable[str], options: Options) -> Plan:
-    """Find photos as `make_plan` does, but choose no targets.
+    """Find photos like `make_plan`, without choosing targets.
 
     Raises:
         UsageError: If a path is empty or impossible.
@@ -191,7 +191,7 @@ def _with_comparisons(jobs: list[Job], options: Options) -> Iterator[Job]:
 
 
 def _check(job: Job, options: Options, known: KnownResults) -> Job:
-    """Find out whether a job is impossible or unnecessary."""
+    """Return a job with the reason if it is impossible or unnecessary."""
     if job.problem:
         return job
     try:
@@ -238,9 +238,9 @@ def _check_states(job: Job, options: Options, known: KnownResults) -> Job:
 
 
 def _problem_of_ending(source: Place | None, target: Place, options: Options) -> str | None:
-    """Return why the result cannot have the name that the user chose; ``None`` if it can.
+    """Return why the result cannot have the chosen name; ``None`` if it can.
 
-    The photo is opened only if the extensions suggest a problem.
+    The photo is opened only if the extensions differ.
     """
     wanted = wanted_format(options)
     endings = wanted.suffixes if wanted else (source.suffix.lower() if source else "",)
@@ -259,9 +259,9 @@ def _reason_to_skip(job: Job, options: Options, known: KnownResults) -> str | No
 
 
 def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
-    """Mark each job whose output is also the input or the output of another job.
+    """Mark jobs whose output is also the input or the output of another job.
 
-    A photo that is named twice, with different spellings of its path, is skipped the second time.
+    If a photo is named twice, with different spellings of its path, the second job is skipped.
     """
     sources = [None if job.source is None else _identity(job.source) for job in jobs]
     read = frozenset(sources)
