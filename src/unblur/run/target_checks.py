@@ -1,4 +1,4 @@
-"""Checks before a run whether a result can be written to its target."""
+"""Check before a run whether a result can be written to its target."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None
 
 
 def _other_backup(photo: Place, look: Look) -> Place | None:
-    """Return the place of a photo's backup, if another file is there.
+    """Return the place of a photo's backup if another file is there.
 
-    After a killed run, the backup may still be the photo itself: that is no obstacle.
+    After a killed run, the backup may be the photo itself, which is no obstacle.
     """
     if isinstance(photo, Path):
         backup = backup_of(photo)
