@@ -38,10 +38,10 @@ sys.path.append(str(TESTS))
 import bombs  # noqa: E402 (the tests' folder had to be made known first)
 import published_files  # noqa: E402
 import test_avif  # noqa: E402
+import test_exif_thumbnail  # noqa: E402
 import test_jpeg  # noqa: E402
 import test_png  # noqa: E402
 import test_tensorflow_checkpoint  # noqa: E402
-import test_thumbnail  # noqa: E402
 import test_tiff  # noqa: E402
 import test_webp  # noqa: E402
 
@@ -128,13 +128,13 @@ def fuzz_exif(data: bytes) -> None:
     """Any bytes are an EXIF block around which a TIFF can be written, damaged or not."""
     metadata = Metadata(exif=data, xmp=data)
     assert len(metadata.upright().exif) == len(data)
-    result = write_tiff(test_thumbnail.NEW, None, metadata)
-    assert any_format.decode(result).pixels.shape == test_thumbnail.NEW.shape
+    result = write_tiff(test_exif_thumbnail.NEW, None, metadata)
+    assert any_format.decode(result).pixels.shape == test_exif_thumbnail.NEW.shape
 
 
 def fuzz_thumbnail(data: bytes) -> None:
     """Any bytes keep their length as an EXIF block, and only pictures in it may change."""
-    result = test_thumbnail.refreshed(data, test_thumbnail.NEW)
+    result = test_exif_thumbnail.refreshed(data, test_exif_thumbnail.NEW)
     if data.count(b"\xff\xd8\xff") > 1:
         return
     place = find_thumbnail(data) or slice(0, 0)
@@ -172,8 +172,8 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = 
     "checkpoint": (fuzz_checkpoint, lambda: [CHECKPOINT_INDEX, CHECKPOINT_ENTRY]),
     "weights": (fuzz_weights, lambda: [WEIGHTS, UNCHECKED_WEIGHTS]),
     "archive": (fuzz_archive, lambda: [make_small_archive()]),
-    "exif": (fuzz_exif, lambda: list(test_thumbnail.EXIFS)),
-    "thumbnail": (fuzz_thumbnail, lambda: list(test_thumbnail.EXIFS)),
+    "exif": (fuzz_exif, lambda: list(test_exif_thumbnail.EXIFS)),
+    "thumbnail": (fuzz_thumbnail, lambda: list(test_exif_thumbnail.EXIFS)),
 }
 
 

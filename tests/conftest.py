@@ -22,6 +22,8 @@ from hypothesis import settings
 from PIL import Image
 from servers import Server
 
+from unblur.network.vulkan_probe import InMainMemory
+
 # A busy machine is no reason for a test to fail.
 settings.register_profile("unblur", deadline=None)
 settings.load_profile("unblur")
@@ -60,6 +62,11 @@ def _clean_environment(monkeypatch, tmp_path_factory):
 def _compute_with_torch(monkeypatch):
     """Let tests expect PyTorch's roundings on every CPU; ``--engine ncnn`` still works."""
     monkeypatch.setattr("unblur.network.ncnn_library.has_ncnn", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def _no_stored_gpus(monkeypatch):
+    monkeypatch.setattr("unblur.network.vulkan_probe._store", InMainMemory())
 
 
 def make_pixels(height, width, channels=3, dtype=np.uint8, seed=0):

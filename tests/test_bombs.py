@@ -18,7 +18,7 @@ from bombs import (
 )
 from conftest import encode_image, make_pixels
 from PIL import Image
-from test_thumbnail import refreshed
+from test_exif_thumbnail import refreshed
 
 from unblur.errors import ExcessError, PhotoError
 from unblur.formats import any_format, jpeg_markers, jpeg_pictures

@@ -1,4 +1,4 @@
-"""Devices are tested once, and the verdict is remembered."""
+"""Devices are tested once, and the result is remembered."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from fakes import PLAYED
 from unblur import config, doctor
 from unblur.cli import main
 from unblur.errors import DeviceError
-from unblur.models import self_test_cache
-from unblur.models.self_test_cache import SelfTestCache
+from unblur.models import device_caches
+from unblur.models.device_caches import SelfTestCache
 from unblur.network import checked_devices, device_kinds
 from unblur.network.checked_devices import CheckedDevices, key_of
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU
-from unblur.network.self_test import Verdict
+from unblur.network.self_test import SelfTestResult
 
-RIGHT, WRONG = Verdict("bfloat16", seconds=0.5), Verdict("float32", "it returns a black picture")
-FAILED = Verdict("float32", "it cannot run the network", lasts=False)
+RIGHT, WRONG = (
+    SelfTestResult("bfloat16", seconds=0.5),
+    SelfTestResult("float32", "it returns a black picture"),
+)
+FAILED = SelfTestResult("float32", "it cannot run the network", lasts=False)
 
 
 @pytest.fixture
 def tests(monkeypatch):
-    """Put a device into the table; return the verdicts of its next tests, which take no time."""
+    """Put a device into the table; return the results of its next tests, which take no time."""
     tests = []
 
     def examine(network, kind, backend):
-        verdict = tests.pop(0)
-        if isinstance(verdict, Exception):
-            raise verdict
-        return verdict
+        result = tests.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     monkeypatch.setattr(device_kinds, "KINDS", (PLAYED, CPU))
     monkeypatch.setattr(checked_devices, "examine", examine)
@@ -49,9 +52,9 @@ def tests(monkeypatch):
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    """The file of verdicts in an empty cache."""
+    """The file of results in an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return config.verdicts_file()
+    return config.self_tests_file()
 
 
 def start(name="other", network=None):
@@ -202,13 +205,13 @@ def test_a_folder_that_cannot_be_written_costs_only_the_memory(tests, file):
 def test_a_user_without_a_home_folder_gets_no_file(tests, monkeypatch):
     tests += [RIGHT, RIGHT]
     monkeypatch.setattr(
-        self_test_cache, "verdicts_file", lambda: config.NO_HOME / "self-tests.json"
+        device_caches, "self_tests_file", lambda: config.NO_HOME / "self-tests.json"
     )
     assert start()[0] == start()[0] == "other"
 
 
 def test_old_verdicts_are_forgotten(file, monkeypatch):
-    monkeypatch.setattr(self_test_cache, "MOST_RESULTS", 3)
+    monkeypatch.setattr(device_caches, "MOST_RESULTS", 3)
     for number in range(5):
         SelfTestCache().put(f"device {number}", RIGHT)
     known = [SelfTestCache().get(f"device {number}") for number in range(5)]
@@ -231,7 +234,7 @@ def test_doctor_repeats_the_test_and_clears_the_name_of_a_device(tests, file, mo
 
 
 def ask_doctor_twice(tests):
-    tests[1:1] = [Verdict("float32")]  # the CPU's
+    tests[1:1] = [SelfTestResult("float32")]  # the CPU's
     first = ask_doctor()
     second = ask_doctor()
     assert "an earlier test failed, so it was not used until now" in second
@@ -242,7 +245,7 @@ def ask_doctor_twice(tests):
 def test_doctor_tells_why_a_device_computes_in_float32(tests, file, monkeypatch):
     monkeypatch.setattr(doctor, "find_gpus", lambda: ())
     reason = "with bfloat16 it takes 4.0 times as long"
-    tests += [RIGHT, Verdict("float32", reason=reason)]
+    tests += [RIGHT, SelfTestResult("float32", reason=reason)]
     said = ask_doctor()
     assert f"float32 ({reason})" in said
     assert str(file) in said

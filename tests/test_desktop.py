@@ -18,9 +18,9 @@ from click.testing import CliRunner
 
 from unblur.cli import main
 from unblur.desktop import action, installing, notifications
+from unblur.desktop.file_mark import Mark, read_mark
 from unblur.desktop.installing import ABSENT, CHANGED, FOREIGN, INSTALLED
 from unblur.desktop.managers import MANAGERS, managers_of
-from unblur.desktop.mark import Mark, read_mark
 from unblur.errors import DesktopError
 from unblur.run.report import Status
 

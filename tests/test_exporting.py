@@ -16,10 +16,10 @@ from fakes import on_cpu
 from unblur.cli import main
 from unblur.errors import UsageError, WeightsError
 from unblur.models import darktable, onnx_graph
-from unblur.models.card import UNKNOWN, read_card
 from unblur.models.catalog import MODELS
 from unblur.models.exporting import check_target
 from unblur.models.importing import keep
+from unblur.models.model_card import UNKNOWN, read_card
 from unblur.models.onnx_graph import PhotoNetwork, encode_onnx
 from unblur.models.weights import open_model
 from unblur.network.config import SRNConfig

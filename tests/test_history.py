@@ -20,11 +20,11 @@ from PIL import Image
 
 from unblur.options import Options
 from unblur.run import history_tables, steps
-from unblur.run.done import KnownResults
 from unblur.run.hashes import content_of
 from unblur.run.history import History, Record
 from unblur.run.in_place_marks import make_mark, read_mark
 from unblur.run.jobs import Job
+from unblur.run.known_results import KnownResults
 from unblur.storage import attributes
 from unblur.storage.places import Content, FileState
 
@@ -195,7 +195,7 @@ def test_what_was_found_again_is_known_without_a_look_from_then_on(
     deblur("-r", "--in-place", library)
     moved = changed(library)
     deblur("-r", "--in-place", moved)
-    monkeypatch.setattr("unblur.run.done.read_content", _refuse_to_read)
+    monkeypatch.setattr("unblur.run.known_results.read_content", _refuse_to_read)
     monkeypatch.setattr("unblur.storage.files.read_header", _refuse_to_read)
     assert "2 skipped, 0 failed" in deblur("-r", "--in-place", moved).stderr
 
@@ -231,7 +231,7 @@ def test_a_new_photo_is_not_read_before_its_turn(library, deblur, monkeypatch):
     deblur("-r", "--in-place", library)
     image = Image.fromarray(make_pixels(40, 48, seed=7))
     (library / "new.jpg").write_bytes(encode_image(image, "JPEG"))
-    monkeypatch.setattr("unblur.run.done.read_content", _refuse_to_read)
+    monkeypatch.setattr("unblur.run.known_results.read_content", _refuse_to_read)
     assert deblur("-r", "--in-place", library).stdout == f"{library}/new.jpg\n".encode()
 
 
@@ -248,7 +248,7 @@ def test_two_mount_points_do_not_make_each_other_forget(library, deblur, tmp_pat
     deblur("-r", "--in-place", library)
     there = copy_folder(library)
     deblur("-r", "--in-place", there)
-    monkeypatch.setattr("unblur.run.done.read_content", _refuse_to_read)
+    monkeypatch.setattr("unblur.run.known_results.read_content", _refuse_to_read)
     for folder in (library, there, library):
         assert "2 skipped, 0 failed" in deblur("-r", "--in-place", folder).stderr
 
@@ -317,7 +317,7 @@ def test_a_renamed_result_below_a_folder_is_left_alone_with_a_reason(library, de
     result = deblur("-r", library, "-v")
     assert (result.code, contents(library)) == (0, before)
     assert "holiday.jpg: skipped: is itself a result of unblur" in result.stderr
-    monkeypatch.setattr("unblur.run.done.read_content", _refuse_to_read)
+    monkeypatch.setattr("unblur.run.known_results.read_content", _refuse_to_read)
     assert deblur("-r", library).stdout == b""
     assert deblur(library / "holiday.jpg", "--overwrite").stdout
 

@@ -320,7 +320,7 @@ def test_a_damaged_mask_of_one_bit_a_pixel_is_refused():
 
 
 def test_a_mask_that_changes_during_the_run_is_refused(brighten, tmp_path):
-    from unblur.run.masks import read_mask
+    from unblur.run.mask_files import read_mask
 
     save_photo(tmp_path / "photo.png")
     options = Options(mask=str(save_mask(tmp_path / "mask.png")))

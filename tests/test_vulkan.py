@@ -282,7 +282,7 @@ def two_gpus_and_a_program(gpus, monkeypatch):
     def let_fail(*numbers):
         def examine(network, kind, backend):
             is_wrong = kind is not CPU and (kind.number or 0) in numbers
-            return self_test.Verdict("float32", problem="noise" if is_wrong else "")
+            return self_test.SelfTestResult("float32", problem="noise" if is_wrong else "")
 
         monkeypatch.setattr(checked_devices, "examine", examine)
 
@@ -350,8 +350,8 @@ def test_devices_of_unknown_types_are_used_by_name_only(gpus):
 
 
 def begun_in(process):
-    """The verdict while a process tests a device, or after it ended without one."""
-    return self_test.Verdict("float32", problem=checked_devices.ENDED, process=process)
+    """The result while a process tests a device, or after it ended without one."""
+    return self_test.SelfTestResult("float32", problem=checked_devices.ENDED, process=process)
 
 
 def other_process(monkeypatch, number=4_000_000, start=1000.0):
@@ -368,12 +368,12 @@ def test_a_device_that_ended_the_program_is_not_tried_again(real, network, monke
     def end(*_):
         raise SystemExit  # of the process, without any handler
 
-    verdicts = {}
+    results = {}
     begun = begun_in(f"4000000 1000.0 {processes.machine()}")
     monkeypatch.setattr(checked_devices, "examine", end)
     monkeypatch.setattr(checked_devices, "unfinished_test", lambda: begun)
     with pytest.raises(SystemExit):
-        checked_devices.examine_again(network, VULKAN, _OnlyFirst(verdicts), "ncnn")
+        checked_devices.examine_again(network, VULKAN, _OnlyFirst(results), "ncnn")
     if start is None:
         monkeypatch.setattr(processes.psutil, "pid_exists", lambda pid: False)
     else:
@@ -383,11 +383,11 @@ def test_a_device_that_ended_the_program_is_not_tried_again(real, network, monke
     monkeypatch.setattr(
         checked_devices,
         "examine",
-        lambda *_: tested.append(1) or self_test.Verdict("float32"),
+        lambda *_: tested.append(1) or self_test.SelfTestResult("float32"),
     )
     notes = []
     devices = checked_devices.CheckedDevices(
-        network, "auto", "auto", _OnlyFirst(verdicts), warn=notes.append, tell=lambda text: None
+        network, "auto", "auto", _OnlyFirst(results), warn=notes.append, tell=lambda text: None
     )
     assert devices.first() is (VULKAN if is_alive else CPU)
     assert bool(tested) == is_alive
@@ -406,10 +406,10 @@ def test_a_run_with_the_number_of_the_one_that_ended_does_not_try_the_device(
 ):
     key = checked_devices.key_of(network, VULKAN, "ncnn")
     # In a container, each run is number 1.
-    verdicts = {checked_devices._key_of_begun(key): begun_in(process)}
+    results = {checked_devices._key_of_begun(key): begun_in(process)}
     monkeypatch.setattr(checked_devices, "examine", lambda *_: pytest.fail("tested"))
     run = partial(
-        checked_devices.CheckedDevices, network, name, "auto", _OnlyFirst(verdicts),
+        checked_devices.CheckedDevices, network, name, "auto", _OnlyFirst(results),
         warn=print, tell=print,
     )  # fmt: skip
     with pytest.raises(DeviceError, match="its driver ended the program during the test"):
@@ -420,13 +420,13 @@ def test_a_run_with_the_number_of_the_one_that_ended_does_not_try_the_device(
 def test_what_another_machine_tests_says_nothing_of_this_one(real, network, monkeypatch):
     key, notes = checked_devices.key_of(network, VULKAN, "ncnn"), []
     monkeypatch.setattr(processes.platform, "node", lambda: "other")
-    verdicts = {
+    results = {
         checked_devices._key_of_begun(key): begun_in(f"4000000 1000.0 {processes.machine()}")
     }
     monkeypatch.setattr(processes.platform, "node", lambda: "own")
-    monkeypatch.setattr(checked_devices, "examine", lambda *_: self_test.Verdict("float32"))
+    monkeypatch.setattr(checked_devices, "examine", lambda *_: self_test.SelfTestResult("float32"))
     devices = checked_devices.CheckedDevices(
-        network, "auto", "auto", _OnlyFirst(verdicts), warn=notes.append, tell=notes.append
+        network, "auto", "auto", _OnlyFirst(results), warn=notes.append, tell=notes.append
     )
     assert devices.first() is VULKAN
     assert notes == ["testing vulkan, before it is first used"]
@@ -434,20 +434,20 @@ def test_what_another_machine_tests_says_nothing_of_this_one(real, network, monk
 
 @needs_driver
 def test_two_threads_may_test_a_device_at_once(real, network, monkeypatch):
-    verdicts = _OnlyFirst({})
+    results = _OnlyFirst({})
     inner = []
 
     def examine(*_):
         if not inner:
             inner.append(1)
             other = checked_devices.CheckedDevices(
-                network, "vulkan", "auto", verdicts, warn=print, tell=print
+                network, "vulkan", "auto", results, warn=print, tell=print
             )
             inner.append(other.first())
-        return self_test.Verdict("float32")
+        return self_test.SelfTestResult("float32")
 
     monkeypatch.setattr(checked_devices, "examine", examine)
-    checked_devices.examine_again(network, VULKAN, verdicts, "ncnn")
+    checked_devices.examine_again(network, VULKAN, results, "ncnn")
     assert inner[1] is VULKAN
 
 
@@ -455,26 +455,26 @@ def test_two_threads_may_test_a_device_at_once(real, network, monkeypatch):
 def test_the_doctor_repeats_a_failed_test_of_a_program_that_plays_a_gpu(network, monkeypatch):
     monkeypatch.setattr(vulkan.VulkanGpu, "is_software", property(lambda gpu: True))
     monkeypatch.setattr(
-        examination, "examine_again", lambda *_: self_test.Verdict("float32", seconds=1.0)
+        examination, "examine_again", lambda *_: self_test.SelfTestResult("float32", seconds=1.0)
     )
-    verdicts = {}
-    assert examination._test(network, VULKAN, _OnlyFirst(verdicts), "ncnn").untested
+    results = {}
+    assert examination._test(network, VULKAN, _OnlyFirst(results), "ncnn").untested
     key = checked_devices.key_of(network, VULKAN, "ncnn")
-    verdicts[checked_devices._key_of_begun(key)] = checked_devices.unfinished_test()
-    test = examination._test(network, VULKAN, _OnlyFirst(verdicts), "ncnn")
-    assert test.verdict
-    assert not test.verdict.problem
+    results[checked_devices._key_of_begun(key)] = checked_devices.unfinished_test()
+    test = examination._test(network, VULKAN, _OnlyFirst(results), "ncnn")
+    assert test.result
+    assert not test.result.problem
     assert test.before
 
 
 class _OnlyFirst:
-    """Verdicts of a process that could write only once."""
+    """SelfTestResults of a process that could write only once."""
 
-    def __init__(self, verdicts):
-        self._verdicts = verdicts
+    def __init__(self, results):
+        self._results = results
 
     def get(self, key):
-        return self._verdicts.get(key)
+        return self._results.get(key)
 
-    def put(self, key, verdict):
-        self._verdicts.setdefault(key, verdict)
+    def put(self, key, result):
+        self._results.setdefault(key, result)

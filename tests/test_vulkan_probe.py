@@ -9,6 +9,7 @@ import pytest
 
 from unblur import config, doctor
 from unblur.errors import DeviceError, ExitCode
+from unblur.models.device_caches import keep_gpu_list
 from unblur.models.loading import load_deblurrer
 from unblur.network import examination, ncnn_library, processes, self_test, vulkan, vulkan_probe
 from unblur.network.device_kinds import CPU
@@ -54,6 +55,7 @@ def library(monkeypatch, tmp_path):
     (tmp_path / "library").mkdir()
     monkeypatch.setattr(vulkan, "_find", vulkan._find.__wrapped__)
     monkeypatch.setattr(ncnn_library, "load_ncnn", lambda: pytest.fail("loaded here"))
+    keep_gpu_list()
 
     def install(text):
         (tmp_path / "library" / "ncnn.py").write_text(text)

@@ -26,7 +26,7 @@ _HOMES = dict.fromkeys(_IN_API, "api") | {
     "Blur": "blur",
     "Kind": "blur",
 }
-"""Modules of public names, imported when a name is used; errors are in `unblur.errors`."""
+"""Modules of public names, imported at the first use; other names are in `unblur.errors`."""
 
 __all__ = [
     "Blur",

@@ -1,7 +1,7 @@
 """The Python interface: deblur paths, bytes, images and arrays; see ``docs/api.md``.
 
-Nothing here prints or exits. Notes and warnings go to the logger ``unblur``, which is
-silent unless the caller configures it.
+No function prints or exits. Notes and warnings go to the logger ``unblur``, which is silent unless
+the caller configures it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from unblur.options import STREAM, Engine, Options
 from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
-from unblur.run.masks import open_mask
+from unblur.run.mask_files import open_mask
 from unblur.run.plan import make_plan
 from unblur.storage.places import parse_place
 
@@ -54,24 +54,24 @@ _log.addHandler(logging.NullHandler())
 
 ORIENTATION = PIL.ExifTags.Base.Orientation
 _MODES = ("L", "LA", "RGB", "RGBA", "I;16")
-"""Modes of Pillow images that are accepted."""
+"""Supported modes of Pillow images."""
 
 
 class Deblurrer:
-    """Deblurs photos with one network, which is loaded once.
+    """Deblurs photos with one network, which is loaded only once.
 
-    Use it from one thread at a time. `close`, or the end of a ``with`` block, frees the
+    Use a Deblurrer from one thread at a time. `close`, or the end of a ``with`` block, frees the
     network.
 
     Args:
         model: A model's name, or a weights file.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``xpu``, ``vulkan``, or one of
-            several, such as ``cuda:1``.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``xpu`` or ``vulkan``, optionally with the
+            number of a device, such as ``cuda:1``.
         engine: Library that runs the network: ``auto``, ``torch`` or ``ncnn``.
         tile: Side of the largest tile, a square, in pixels, or ``auto``.
         strength: Share of the change to apply, from 0 to 1.
         views: Number of mirrored and rotated passes to average, from 1 to 8.
-        max_memory: Limit on main memory, in bytes; by default the free memory.
+        max_memory: Limit on main memory, in bytes. Default: the free memory.
 
     Raises:
         WeightsError: If the weights are missing or damaged.
@@ -114,7 +114,7 @@ class Deblurrer:
         self.close()
 
     def close(self) -> None:
-        """Free the network; afterwards, photos are refused."""
+        """Free the network; later calls raise `UsageError`."""
         self._network = None
 
     def __call__(
@@ -130,14 +130,14 @@ class Deblurrer:
 
         Args:
             image: A path, a file's content, a Pillow image or an array.
-            output: For paths: file or folder of the result; by default
-                ``<name>-unblurred.<ext>`` beside the photo.
-            overwrite: For paths: replace an existing file.
-            sidecars: For paths: copy files that belong to the photo, such as ``.xmp``, under the
-                result's name.
-            mask: Where to deblur: the path of a grey picture, or an array (H, W), bool, uint8 or
-                uint16, of any size. White is deblurred, black stays as it is. It matches the
-                upright photo; for an array, it matches the array.
+            output: For paths: file or folder of the result. Default: ``<name>-unblurred.<ext>``
+                beside the photo.
+            overwrite: For paths: whether to replace an existing file.
+            sidecars: For paths: whether to copy files that belong to the photo, such as ``.xmp``,
+                under the result's name.
+            mask: Areas to deblur: the path of a grey picture, or an array (H, W), bool, uint8 or
+                uint16, of any size. White areas are deblurred, black areas are kept. The mask has
+                the orientation of the upright photo; for an array, of the array.
 
         Returns:
             A result of the same kind: the path of the result, the content of its file, an
@@ -145,10 +145,10 @@ class Deblurrer:
             photo itself is never changed.
 
         Raises:
-            PhotoError: If it is not a photo, cannot be read or written, or needs more
-                memory than is free; or if the mask is none, or does not fit.
-            DeviceError: If the device was lost, and is not ``auto``.
-            UsageError: If ``image`` is of another type, or the network was freed.
+            PhotoError: If the image is not a photo, cannot be read or written, or needs more memory
+                than is free; or if the mask is not a mask, or does not fit.
+            DeviceError: If the device was lost, unless it is ``auto``.
+            UsageError: If ``image`` has another type, or the network was freed.
         """
         if self._network is None:
             raise UsageError("the Deblurrer is closed")
@@ -245,7 +245,7 @@ def deblur(
 
 
 def blur_score(image: Photo) -> float:
-    """Return the excess width of the sharpest contours of a photo.
+    """Measure the blur of a photo: the excess width of its sharpest contours.
 
     Args:
         image: A path, a file's content, a Pillow image or an array.
@@ -261,14 +261,14 @@ def blur_score(image: Photo) -> float:
 
 
 def find_blur(image: Photo) -> Blur:
-    """Find out how a photo is blurred: moved, and by how much, or out of focus.
+    """Find out how a photo is blurred: by motion, and by how much, or out of focus.
 
     Args:
         image: A path, a file's content, a Pillow image or an array.
 
     Returns:
-        The kind, the score, and for motion its length in pixels and its angle in degrees; see
-        ``docs/score.md`` for how reliable they are.
+        The kind, the score, and for motion the length in pixels and the angle in degrees.
+        ``docs/score.md`` shows how reliable they are.
 
     Raises:
         PhotoError: If it is not a photo, or cannot be read.
@@ -279,7 +279,7 @@ def find_blur(image: Photo) -> Blur:
 
 
 def _read_reduced(image: object) -> Reduced:
-    """Read a photo at the resolution at which its blur is measured."""
+    """Read a photo at the resolution for measuring its blur."""
     with _named(image):
         if isinstance(image, str | Path):
             return steps.read_reduced(Job(parse_place(str(image)), None), Options())
@@ -305,7 +305,7 @@ def _named(image: object) -> Iterator[None]:
 
 
 def _not_a_stream(path: str) -> str:
-    """Return a path that does not mean standard input or output."""
+    """Return a path that cannot mean standard input or output."""
     return str(Path.cwd() / path) if path == STREAM else path
 
 
@@ -354,7 +354,7 @@ def _orientation(image: object) -> int:
 
 
 def _like(image: object, pixels: NDArray[Any], alpha: NDArray[Any] | None) -> object:
-    """Return pixels as an array or image, like the original, with an image's ``info``."""
+    """Return pixels in the form of the original: an array, or an image with its ``info``."""
     if not isinstance(image, PIL.Image.Image):
         return pixels
     result = PIL.Image.fromarray(to_samples(pixels, alpha))

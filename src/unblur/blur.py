@@ -1,9 +1,9 @@
 """Find the kind of blur of a photo: motion, with its length and direction, or focus blur.
 
-Motion widens contours across its path and leaves those along it sharp; a lens out of
-focus widens all of them alike. So the widths of contours are measured in sixteen
-directions, as `unblur.score` measures them in four. A photo with a soft background has both sharp
-and wide contours, unlike one out of focus. ``docs/score.md`` has the thresholds' evidence, which
+Motion blur widens contours across the path of the motion, and leaves contours along the path sharp.
+Focus blur widens all contours equally. So contours are measured in sixteen directions;
+`unblur.score` measures them in four. A photo with a soft background has both sharp and wide
+contours, unlike a photo out of focus. ``docs/score.md`` has the evidence for the thresholds, which
 ``python -m benchmarks.blur_kinds`` computes.
 """
 
@@ -33,38 +33,42 @@ from unblur.score import (
 _DIRECTIONS = 16
 _DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, REACH_PX)
 _EVERY = 2
-"""Step between measured rows of pixels; a larger one is faster."""
+"""Step between measured rows of pixels; a larger step is faster."""
 _MOST_TILES = 960
-"""Largest number of tiles to measure, for speed; the rows of tiles with most strong contours."""
+"""Largest number of tiles to measure, for speed: in the rows with the most strong contours."""
 _RISE = 0.6
-"""Share of a contour's rise whose width is measured, and extrapolated to the whole rise."""
+"""Share of a contour's rise that is measured. Its width is extrapolated to the whole rise."""
 _SHARP_SHARE = 0.1
-"""Share of the strong contours, the sharpest ones, whose width decides the kind of blur."""
+"""Quantile of the widths of strong contours that decides the kind of blur."""
 _MOVED, _EVEN = 1.3, 1.2
-"""Limits of the ratio: width of the contours in the widest direction, over the width at a right
-angle. Motion from the first limit up, focus below the second."""
+"""Limits of the width of contours in the widest direction, over the width at a right angle. Above
+``_MOVED`` the photo has motion blur, below ``_EVEN`` focus blur."""
 _SHARPEST_SHARE, _SHALLOW = 0.02, 0.26
-"""The background is soft if the given quantile of the widths of strong contours is below the second
-share of their median width. A lens out of focus leaves no such narrow contours."""
+"""The background is soft if the quantile ``_SHARPEST_SHARE`` of the widths of strong contours is
+below ``_SHALLOW`` times their median width. Focus blur leaves no such narrow contours."""
 _SOFT_PX = 3.8
-"""Least width of the sharpest contours in front of a soft background that are not sharp."""
+"""Width in pixels of the sharpest contours in front of a soft background, from which on they are
+not sharp."""
 _IN_FOCUS = 2.0
-"""Largest width of contours along the motion in a tile in focus, relative to the sharp ones."""
+"""Largest width of contours along the motion in a tile in focus, relative to sharp contours."""
 _NARROW = 0.5
 """Share of the squared width along a motion to subtract from the squared width across it."""
 _FINE, _COARSE = ((0.8, 0.5), (0.3, 0.5)), ((0.95, 0.3), (0.7, 0.2))
-"""Widths from which the length is computed, in the photo and in a copy of half the size. Each is a
-width of contours in focus: over a share of their rise, at a quantile of the contours."""
+"""Measured widths for the length, in the photo and in a copy of half the size: pairs of a share of
+the rise, and a quantile of the contours in focus."""
 _FACTOR, _POWERS = 0.376, (0.738, -0.33, -0.146, 1.063)
-"""The length is the product of these widths, each to its power, and of the factor."""
+"""The length of the motion is the product of ``_FACTOR`` and of the measured widths, each to its
+power."""
 _LONG_PX = 28.0
-"""If the last width is larger, the motion is longer than those on which the powers were fitted."""
+"""Largest value of the last width; a larger width means that the motion is longer than the motions
+to which the powers were fitted."""
 _LONG, _WIDE_PX, _LONG_FACTOR = ((0.6, 0.2),), 7.0, 1.2
-"""What a longer motion is told by, where it is measured, and its length in such widths."""
+"""For longer motions: the measured width, the width in pixels below which the photo is no longer
+halved, and the length in such widths."""
 _EXTENT_RISE, _EXTENT_SHARE = 0.8, 0.3
-"""Share of a contour's rise, and share of the strong contours, whose width tells an extent."""
+"""Share of a contour's rise, and quantile of the strong contours, whose width gives the extent."""
 _EXTENT_FACTOR, _EXTENT_POWER = 0.22, 1.5
-"""The extent is this factor times that width, to this power."""
+"""The extent is ``_EXTENT_FACTOR`` times that width to the power ``_EXTENT_POWER``."""
 
 
 class Kind(Enum):
@@ -74,7 +78,7 @@ class Kind(Enum):
     MOTION = "motion"
     FOCUS = "focus"
     UNCLEAR = "unclear"
-    """Too small, too plain or too noisy to measure; or blurred neither by motion nor by focus."""
+    """Too small, too plain or too noisy to measure; or with neither motion blur nor focus blur."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,13 @@ class Blur:
     score: float
     """The `unblur.score.blur_score`."""
     length: float | None = None
-    """For motion: its length in pixels of the whole photo."""
+    """Length of a motion in pixels of the whole photo; ``None`` for other kinds."""
     angle: int | None = None
-    """For motion: the angle of its path in degrees, counterclockwise from horizontal, from 0 to
-    179; ``None`` without a clear direction."""
+    """Angle of a motion's path in degrees, counterclockwise from horizontal, from 0 to 179;
+    ``None`` for other kinds, and without a clear direction."""
     extent: float | None = None
-    """If a motion without a clear direction blurred the photo: its length in pixels of the whole
-    photo. ``None`` if too few contours can be measured."""
+    """Length in pixels of the whole photo that a motion without a clear direction would have.
+    ``None`` if too few contours can be measured."""
 
     def __str__(self) -> str:
         """Return the finding in words."""
@@ -122,13 +126,13 @@ class Contours:
     contrasts: NDArray[np.int16]
     """(directions, distances, tiles): the `largest_contrasts`."""
     offsets: Offsets
-    """Offsets of the directions; the contours are at right angles to them."""
+    """Offsets in each direction; the contours are at right angles to the direction."""
     least: float
-    """Least contrast of a strong contour; weaker ones are not measured."""
+    """Least contrast of a strong contour; weaker contours are not measured."""
 
     @cached_property
     def are_strong(self) -> NDArray[np.bool_]:
-        """Whether there is a strong contour, (directions, tiles)."""
+        """(directions, tiles), bool: whether there is a strong contour."""
         are_strong: NDArray[np.bool_] = np.asarray(self.contrasts.max(axis=1) > self.least)
         return are_strong
 
@@ -144,27 +148,27 @@ class Contours:
 
     @cached_property
     def sharp_widths(self) -> NDArray[np.float64]:
-        """The widths of the sharpest contours, (directions,)."""
+        """(directions,): widths in pixels of the sharpest contours."""
         both = zip(self.widths(_RISE), self.are_strong, strict=True)
         return np.array([np.quantile(width[strong], _SHARP_SHARE) for width, strong in both])
 
     @property
     def widest(self) -> int:
-        """The direction across which the sharp contours are the widest."""
+        """Index of the direction across which the sharp contours are the widest."""
         return int(self.sharp_widths.argmax())
 
     def sides(self) -> Contours:
-        """Return the contours of two directions: the widest one, and the one at a right angle."""
+        """Return the contours of two directions: the widest, and the one at a right angle to it."""
         pair = [self.widest, _across(self.widest)]
         return Contours(self.contrasts[pair], tuple(self.offsets[i] for i in pair), self.least)
 
     @property
     def ratio(self) -> float:
-        """Width in the widest direction over the width at a right angle, for the sharp contours."""
+        """Width of the sharp contours in the widest direction, over the width at a right angle."""
         return float(self.sharp_widths[self.widest] / self.sharp_widths[_across(self.widest)])
 
     def in_focus(self) -> NDArray[np.bool_]:
-        """Return which tiles are in focus, (tiles,); call this on the contours of `sides`."""
+        """Return whether each tile is in focus, (tiles,); call this on the contours of `sides`."""
         across, along = self.are_strong
         both = np.logical_and(across, along)
         in_focus = self.widths(_RISE)[1] <= _IN_FOCUS * float(self.sharp_widths[1])
@@ -207,7 +211,7 @@ def find_contours(sharpness: Sharpness) -> Contours:
 
 
 def _kind_of_unmoved(contours: Contours) -> Kind:
-    """Return the kind of a photo that is not moved; a soft background is no blur."""
+    """Return the kind of a photo without motion blur; a soft background does not count."""
     widest = contours.widest
     widths = contours.widths(_RISE)[widest][contours.are_strong[widest]]
     sharpest, usual = np.quantile(widths, (_SHARPEST_SHARE, 0.5))
@@ -221,9 +225,9 @@ def _across(direction: int) -> int:
 
 
 def _extent(contours: Contours) -> float:
-    """Return the length of a motion that has no clear direction, in pixels of the luma.
+    """Return the length of a motion without a clear direction, in pixels of the luma.
 
-    Such a path widens the contours in all directions, so there are no sharp ones to compare with.
+    Such a motion widens the contours in all directions, so there are no sharp contours to compare.
     """
     both = zip(contours.widths(_EXTENT_RISE), contours.are_strong, strict=True)
     widest = max(np.quantile(width[strong], _EXTENT_SHARE) for width, strong in both)
@@ -235,7 +239,7 @@ def _length(luma: NDArray[np.int16], contours: Contours) -> float:
 
     Args:
         luma: (H, W).
-        contours: Its contours across all directions.
+        contours: The photo's contours across all directions.
     """
     widths = excess_widths(luma, contours.sides())
     if widths[-1] > _LONG_PX:
@@ -244,11 +248,11 @@ def _length(luma: NDArray[np.int16], contours: Contours) -> float:
 
 
 def excess_widths(luma: NDArray[np.int16], sides: Contours) -> NDArray[np.float64]:
-    """Return by how much contours across a motion are wider than those along it.
+    """Return the excess width of contours across a motion over contours along it.
 
     Args:
         luma: (H, W).
-        sides: Its contours across the motion, and along it.
+        sides: The photo's contours across and along the motion.
 
     Returns:
         (4,), in pixels of the luma, in the order of `_FINE` and `_COARSE`.
@@ -259,9 +263,9 @@ def excess_widths(luma: NDArray[np.int16], sides: Contours) -> NDArray[np.float6
 
 
 def _long_width(luma: NDArray[np.int16], contours: Contours) -> float:
-    """Return the excess width of a long motion, measured where it is some pixels wide.
+    """Return the excess width of a long motion, measured in a copy where it is a few pixels.
 
-    The direction is found once more in each size: contours that are too wide have none.
+    Each size finds the direction anew, because very wide contours show no direction.
     """
     [width] = _excesses(contours.sides(), _LONG)
     half, coarse = _halved_contours(luma, contours)
@@ -273,7 +277,7 @@ def _long_width(luma: NDArray[np.int16], contours: Contours) -> float:
 def _halved_contours(
     luma: NDArray[np.int16], contours: Contours
 ) -> tuple[NDArray[np.int16], Contours]:
-    """Return a photo of half the size and its contours, or the photo if that is too small."""
+    """Return a copy of half the size and its contours; if that is too small, the photo itself."""
     if min(luma.shape) < 2 * SMALLEST_SIDE_PX:
         return luma, contours
     half = _halved(luma)
@@ -285,11 +289,11 @@ def _halved_contours(
 
 
 def _excesses(sides: Contours, shares: tuple[tuple[float, float], ...]) -> NDArray[np.float64]:
-    """Return by how much contours across a motion are wider than those along, in pixels.
+    """Return the excess widths of contours across a motion over contours along it, in pixels.
 
     Args:
-        sides: Contours across the motion, and along it.
-        shares: Of the contours' rise, and of the contours in focus.
+        sides: Contours across and along the motion.
+        shares: Pairs of a share of the contours' rise, and a quantile of the contours in focus.
     """
     taken = sides.in_focus()
     widths = [np.quantile(sides.widths(rise)[:, taken], share, axis=1) for rise, share in shares]
@@ -305,7 +309,7 @@ def _tile_widths(
     Args:
         contrast: (distances, tiles).
         offsets: Rows down and columns across, for each distance.
-        share: Share of a contour's rise that is measured, and extrapolated to all of it.
+        share: Share of a contour's rise that is measured; the width is extrapolated to all of it.
     """
     distances = np.array([0.0, *(float(np.hypot(*offset)) for offset in offsets)])
     rise = np.maximum.accumulate(contrast, axis=0) / np.maximum(contrast.max(axis=0), 1)
@@ -327,7 +331,7 @@ def _halved(luma: NDArray[np.int16]) -> NDArray[np.int16]:
 
 
 def _make_offsets() -> Offsets:
-    """Return the offsets for directions that part a half turn evenly, starting with across."""
+    """Return the offsets for directions that divide a half turn evenly, from horizontal on."""
     turns = np.arange(_DIRECTIONS) * np.pi / _DIRECTIONS
     return tuple(
         tuple((round(d * float(np.sin(t))), round(d * float(np.cos(t)))) for d in _DISTANCES)

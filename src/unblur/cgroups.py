@@ -1,4 +1,4 @@
-"""Control groups of Linux, by which containers, batch systems and systemd limit processes.
+"""Find the process's control groups: containers, batch systems and systemd limit them on Linux.
 
 Groups are nested; the tightest limit counts. See cgroups(7),
 https://man7.org/linux/man-pages/man7/cgroups.7.html.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 MOUNTED = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
-"""This process's groups, a line for each hierarchy: ``number:controllers:path``."""
+"""File with this process's groups, one line per hierarchy: ``number:controllers:path``."""
 
 
 def own_groups(controller: str) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Paths of the configuration, models, history and self-tests; read the configuration."""
+"""Find the user's folders and files, and read the configuration."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from unblur.words import describe_os_error
 
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
 NO_HOME = Path(os.devnull) / "unblur"
-"""Path that replaces a missing home folder: it does not exist, and cannot be created."""
+"""Path that stands for a missing home folder; it does not exist, and cannot be created."""
 
 
 def models_folder() -> Path:
-    """Return the folder for downloaded and imported weights; it may be missing."""
+    """Return the folder of downloaded and imported weights, which may be missing."""
     chosen = os.environ.get(MODELS_VARIABLE)
     return Path(chosen) if chosen else _user_folder(_data_path) / "models"
 
 
 def history_file() -> Path:
-    """Return the path of the record of results; it may be missing."""
+    """Return the path of the record of results, which may be missing."""
     return _user_folder(_data_path) / "history.sqlite3"
 
 
-def verdicts_file() -> Path:
-    """Return the path of the results of devices' self-tests; it may be missing."""
+def self_tests_file() -> Path:
+    """Return the path of the stored results of self-tests, which may be missing."""
     return _user_folder(lambda: platformdirs.user_cache_path("unblur")) / "self-tests.json"
 
 
 def vulkan_file() -> Path:
-    """Return the path of the list of GPUs with Vulkan; it may be missing."""
-    return verdicts_file().with_name("vulkan.json")
+    """Return the path of the stored list of GPUs with Vulkan, which may be missing."""
+    return self_tests_file().with_name("vulkan.json")
 
 
 def config_file() -> Path:
-    """Return the default path of the configuration; it may be missing."""
+    """Return the default path of the configuration, which may be missing."""
     return _user_folder(lambda: platformdirs.user_config_path("unblur")) / "unblur.toml"
 
 
@@ -50,22 +50,22 @@ def home_folder() -> Path:
 
 
 def common_data_folder() -> Path:
-    """Return the folder for the user's data of all programs: ``XDG_DATA_HOME``."""
+    """Return the user's data folder of all programs: ``XDG_DATA_HOME``."""
     return _user_folder(platformdirs.user_data_path)
 
 
 def common_config_folder() -> Path:
-    """Return the folder for the user's settings of all programs: ``XDG_CONFIG_HOME``."""
+    """Return the user's settings folder of all programs: ``XDG_CONFIG_HOME``."""
     return _user_folder(platformdirs.user_config_path)
 
 
 def system_config_folders() -> list[Path]:
-    """Return the folders of settings for all users, the most important first."""
+    """Return the folders with settings for all users, the most important first."""
     return [Path(name) for name in platformdirs.site_config_dir(multipath=True).split(os.pathsep)]
 
 
 def system_data_folders() -> list[Path]:
-    """Return the folders of data for all users, the most important first."""
+    """Return the folders with data for all users, the most important first."""
     return [Path(name) for name in platformdirs.site_data_dir(multipath=True).split(os.pathsep)]
 
 

@@ -1,4 +1,4 @@
-"""Examine an installation and its machine for `unblur doctor`; nothing here prints."""
+"""Examine an installation and its machine for `unblur doctor`, without printing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 LIBRARIES = {"torch": "torch", "Pillow": "pillow", "numpy": "numpy"}
-"""Libraries that results depend on most: displayed names, and names of packages."""
+"""Libraries that results depend on most: name to show, and name of the package."""
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+).*extra\s*==\s*['\"]([A-Za-z0-9._-]+)['\"]")
 _TELLING_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -63,7 +63,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Examination:
-    """All results."""
+    """All results of `examine`."""
 
     unblur: str
     """Version of unblur."""
@@ -73,7 +73,7 @@ class Examination:
     libraries: dict[str, str | None]
     extras: tuple[Extra, ...]
     environment: dict[str, str]
-    """Variables with an influence on runs."""
+    """Environment variables that influence runs."""
     gpus: tuple[Gpu, ...]
     """GPUs that the system reports, usable by PyTorch or not."""
     pytorch: PyTorch | None
@@ -96,13 +96,13 @@ class Examination:
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem or an advice."""
+    """A problem, or advice."""
 
     text: str
     command: str = ""
-    """The command that helps."""
+    """Command that solves the problem; or empty."""
     exit_code: ExitCode = ExitCode.OK
-    """`ExitCode.OK` if it is only advice."""
+    """Exit code of the problem; `ExitCode.OK` for advice."""
 
 
 def examine(options: Mapping[str, bool]) -> Examination:
@@ -135,7 +135,7 @@ def examine(options: Mapping[str, bool]) -> Examination:
         has_configuration=exists(config_file()),
         configuration_problem=_configuration_problem(options),
         history_problem=_history_problem(),
-        self_tests=_shown(config.verdicts_file()),
+        self_tests=_shown(config.self_tests_file()),
     )
 
 
@@ -150,7 +150,7 @@ def find_extras() -> tuple[Extra, ...]:
 
 
 def findings(examination: Examination) -> list[Finding]:
-    """Return the problems, then advice."""
+    """Return the problems, and after them the advice."""
     found = _pytorch_problems(examination)
     problems = [model.problem for model in examination.models if model.problem]
     found += [Finding(problem, exit_code=ExitCode.WEIGHTS) for problem in problems]
@@ -216,7 +216,7 @@ def _version(package: str) -> str | None:
 
 
 def _environment() -> dict[str, str]:
-    """Return variables with an influence on runs; addresses, which may have passwords, as dots."""
+    """Return variables that influence runs; addresses, which may have passwords, become dots."""
     names = [name for name in sorted(os.environ) if name.startswith("UNBLUR_")]
     names += [name for name in _TELLING_VARIABLES if name in os.environ]
     return {name: "..." if "://" in os.environ[name] else os.environ[name] for name in names}
@@ -235,7 +235,7 @@ def _shown(place: Path) -> str:
 
 
 def _history_problem() -> str | None:
-    """Return why the record of results cannot be written; nothing is written to find out."""
+    """Return why the record of results cannot be written, without writing to it."""
     file = Path(os.environ.get("UNBLUR_HISTORY") or history_file())
     if NO_HOME in file.parents:
         return "there is no home folder"
@@ -243,7 +243,7 @@ def _history_problem() -> str | None:
 
 
 def _examine_model(name: str) -> tuple[ModelFile, SRN | None]:
-    """Examine a model's weights; return their network, too, if they can be used."""
+    """Examine a model's weights; also return the network if the weights can be used."""
     try:
         path = find_weights(name)
     except WeightsError as error:
@@ -266,7 +266,8 @@ def _import_pytorch() -> str | None:
 
 
 def _examine_pytorch(network: SRN | None) -> PyTorch:
-    from unblur.models.self_test_cache import SelfTestCache
+    from unblur.models.device_caches import SelfTestCache, keep_gpu_list
     from unblur.network.examination import examine_pytorch
 
+    keep_gpu_list()
     return examine_pytorch(network, SelfTestCache())

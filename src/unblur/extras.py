@@ -1,4 +1,4 @@
-"""Import optional libraries, which the package's extras install."""
+"""Import optional libraries, which extras of the package install."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load_extra(
     Args:
         module: The library's name.
         extra: The extra that installs it.
-        purpose: Subject of the message, in the plural.
+        purpose: Subject of the message, in the plural, such as ``camera RAW files``.
         error_type: Error to raise if the library is missing.
     """
     try:

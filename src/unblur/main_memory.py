@@ -1,4 +1,4 @@
-"""Free main memory, within the limits of containers."""
+"""Measure free main memory, within the limits of containers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from unblur.errors import PhotoError
 
 @dataclass(frozen=True)
 class _Files:
-    """Names of a control group's files about memory, in one version of cgroups."""
+    """Names of a control group's memory files, in one version of cgroups."""
 
     controller: str
     """See `own_groups`."""
     limit: str
     usage: str
     reclaimable: str
-    """Entry of ``memory.stat``: the cached pages that the kernel gives up first."""
+    """Entry of ``memory.stat`` with the cached pages that the kernel frees first."""
 
 
 _VERSIONS = (
@@ -51,7 +51,7 @@ def obtainable_memory() -> int:
 
 
 def _available() -> int:
-    """Return the bytes of main memory that the machine can give."""
+    """Return the bytes of main memory that are available on the machine."""
     try:
         return int(psutil.virtual_memory().available)
     except (OSError, psutil.Error):  # a sandbox without /proc, or whose /proc has only processes
@@ -78,7 +78,7 @@ def _free_swap() -> int:
 
 @contextlib.contextmanager
 def asking_first(ask: Callable[[int], None]) -> Iterator[None]:
-    """Let `require_memory` call a function first, in this thread, while the context lasts.
+    """Let `require_memory` call a function first in this thread while the context lasts.
 
     Args:
         ask: Takes the number of bytes; may wait until other photos have freed them.
@@ -91,7 +91,7 @@ def asking_first(ask: Callable[[int], None]) -> Iterator[None]:
 
 
 def require_memory(count: int) -> None:
-    """Raise `PhotoError` if ``count`` more bytes are not free: the system would kill the run."""
+    """Raise `PhotoError` unless ``count`` more bytes are free; the system might kill the run."""
     _ask.get()(count)
     free = obtainable_memory()
     if count > free:
@@ -147,7 +147,7 @@ def _reclaimable(group: Path, files: _Files) -> int:
 
 
 def return_freed_memory() -> None:
-    """Make glibc return freed memory to the system: decoders free the memory of a whole photo."""
+    """Let glibc return freed memory to the system, such as a decoder's memory for a photo."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # missing in musl
         if trim:

@@ -1,4 +1,4 @@
-"""The options of a run, as plain values."""
+"""Define the options of a run, as plain values."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ SUFFIX = "-unblurred"
 COMPARED, COMPARED_STRENGTHS = "-compared", "-strengths"
 """Suffixes of the pictures of ``--compare`` and ``--compare strengths``, before the extension."""
 LONGEST_SUFFIX_BYTES = 100
-"""In bytes: leaves room for the photo's own name, as file systems allow 143 to 255 bytes."""
+"""Leaves room for the photo's own name: file systems allow 143 to 255 bytes."""
 STREAM = "-"
 """Path that means standard input or output."""
 
 
 SMALLEST_TILE_PX = 128
-"""Smaller tiles save hardly any memory."""
+"""Smallest tile; smaller tiles would save hardly any memory."""
 MOST_VIEWS = 8
-"""Mirrored or not, rotated by 0, 90, 180 or 270 degrees."""
+"""All views: mirrored or not, rotated by 0, 90, 180 or 270 degrees."""
 DEFAULT_MAX_PIXELS = 500_000_000
 BLURRY_LEVEL = 0.3
-"""Photos with a lower score count as sharp; ``docs/score.md`` shows how well that works."""
+"""Least blur score of blurry photos; ``docs/score.md`` shows how reliable it is."""
 CLUSTER_DEVICES = ("auto", "cuda", "vulkan", "cpu")
 """Devices that workers on a cluster can use."""
 USUAL_CELL = 10, 20
@@ -32,7 +32,7 @@ USUAL_CELL = 10, 20
 
 
 class Way(Enum):
-    """How a terminal shows pictures."""
+    """A way to show pictures in a terminal."""
 
     KITTY = "kitty"
     SIXEL = "sixel"
@@ -61,9 +61,9 @@ SAME_RESULT = frozenset(
         *("engine", "model", "device", "backend", "tile", "threads", "max_memory"),
     )
 )
-"""Options that do not change results; all others are in the history's key."""
+"""Options that do not change results; all other options are in the history's key."""
 KEY_TEXTS = {"refresh-thumbnail=False": "keep-thumbnail", "strip-metadata=True": "strip-metadata"}
-"""Names of options in the key, as existing histories on disk spell them."""
+"""Spelling of options in the key, as in existing histories on disk."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Engine:
     """The options of the network: where and how it runs."""
 
     model: str = "srn-compact"
-    """A model's name, or the path of a weights file."""
+    """Name of a model, or path of a weights file."""
     device: str = "auto"
     """``auto``, or a name in `unblur.network.device_kinds.KINDS`, optionally with the number of a
     device: ``cuda:1``."""
@@ -90,7 +90,7 @@ class Engine:
 
     @property
     def reported(self) -> dict[str, Any]:
-        """The options that reports of a run contain, by name."""
+        """Options that reports of a run contain, by name."""
         unreported = ("threads", "max_memory")
         values = {name: value for name, value in vars(self).items() if name not in unreported}
         values["engine"] = values.pop("backend")
@@ -135,52 +135,52 @@ class Options:
     """With ``in_place``, keep the original as ``<name>.orig``; ``None`` means yes."""
     on_existing: Literal["error", "skip", "overwrite"] = "error"
     preserve_times: bool = False
-    """Give the result its original's time of modification."""
+    """Whether to give results their photos' time of modification."""
     sidecars: bool = False
-    """Copy files that belong to the photo, such as ``.xmp``, under the result's name."""
+    """Whether to copy files that belong to a photo, such as ``.xmp``, under the result's name."""
     refresh_thumbnail: bool = True
-    """Redraw thumbnails and previews inside the file."""
+    """Whether to redraw thumbnails and previews inside files."""
     format: str | None = None
     """Name of the results' format in `unblur.formats.photo.CONVERSIONS`; ``None``: each photo's."""
     quality: int | None = None
-    """Compression quality of lossy formats, 1 to 100; ``None`` is each photo's own."""
+    """Compression quality of lossy formats, 1 to 100; ``None``: each photo's quality."""
     strip_metadata: bool = False
-    """Keep only colour profile and orientation."""
+    """Whether to keep only colour profile and orientation."""
     mask: str | None = None
-    """A mask for all photos, or a folder of masks by the photos' names; see `unblur.run.masks`."""
+    """A mask for all photos, or a folder with one mask per photo; see `unblur.run.mask_files`."""
     compare: bool | Literal["strengths"] = False
-    """Write a picture beside each result: before and after, or several strengths."""
+    """Whether to write a picture beside each result: before and after, or several strengths."""
     picture_side: int = 0
-    """Longer side of the report's small pictures, in pixels; 0: no pictures."""
+    """Longer side in pixels of the report's small pictures; 0: no pictures."""
     screen: Screen | None = None
     """The terminal that shows each photo before and after; ``None``: not shown."""
     max_pixels: int = DEFAULT_MAX_PIXELS
-    """Most pixels of a photo; larger photos are refused."""
+    """Largest number of pixels of a photo; larger photos are refused."""
     only_blurry: float | None = None
-    """Skip photos with a lower `unblur.score.blur_score`; ``None``: skip no photo."""
+    """Least `unblur.score.blur_score` of photos to deblur; ``None``: deblur all photos."""
     only_motion: bool = False
-    """Skip photos that are out of focus."""
+    """Whether to skip photos that are out of focus."""
     verdict: bool = False
-    """Find out how each photo was blurred, and how much of it changed."""
+    """Whether to find out how each photo was blurred, and how much of it changed."""
     fail_fast: bool = False
     jobs: int | None = None
-    """Number of photos to decode ahead, and to write in parallel; ``None``: one on a CPU, more
-    beside a GPU, by the number of cores."""
+    """Number of photos to decode ahead, and to write in parallel; ``None``: one on a CPU, and more
+    with a GPU, depending on the number of cores."""
     engine: Engine = Engine()
 
     @property
     def keeps_backup(self) -> bool:
-        """Whether originals are kept beside the results that replace them."""
+        """Whether to keep originals beside the results that replace them."""
         return self.in_place and self.backup is not False
 
     @property
     def compared_suffix(self) -> str:
-        """Suffix of the pictures that ``compare`` asks for."""
+        """Suffix of the pictures of ``compare``."""
         return COMPARED_STRENGTHS if self.compare == "strengths" else COMPARED
 
     @property
     def settings(self) -> str:
-        """The options that change results, as text: part of the history's key; empty by default."""
+        """The options that change results, as text, for the history's key; empty by default."""
         parts = [
             f"{field.name.replace('_', '-')}={getattr(record, field.name)}"
             for record in (self, self.engine)

@@ -1,13 +1,13 @@
 """Measure the blur of a photo from its pixels.
 
-The score is the width of contours (Marziliano et al., "Perceptual blur and ringing
-metrics: application to JPEG2000", 2004). It is measured in four directions, because
-motion leaves contours along its path sharp, and in the sharpest places only, because
-a soft background is not blur. ``docs/score.md`` compares other measures.
+The score is the width of contours (Marziliano et al., "Perceptual blur and ringing metrics:
+application to JPEG2000", 2004). The width is measured in four directions, because motion blur
+leaves contours along its path sharp, and only in the sharpest places, because a soft background
+does not count. ``docs/score.md`` compares other measures.
 
-The width follows from how contrast grows with distance (Bahrami and Kot, "Maximum
-local variation", 2014): sharp contours reach their whole contrast between neighbours.
-No edges need to be found, which noise and JPEG blocks would disturb.
+The width follows from the growth of contrast with distance (Bahrami and Kot, "Maximum local
+variation", 2014): sharp contours reach their whole contrast between neighbours. This needs no edge
+detection, which noise and JPEG blocks would disturb.
 """
 
 from __future__ import annotations
@@ -20,66 +20,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_PIXELS = 4_500_000
-"""Larger photos are halved until they have no more: blur lost by that is invisible in the whole."""
+"""Largest number of pixels to measure. Larger photos are halved: blur that halving removes is
+invisible in the whole photo."""
 
 SMALLEST_SIDE_PX = 98
-"""Shortest side of a photo that can be measured: a tile and its surroundings."""
+"""Shortest measurable side of a photo: a tile and its surroundings."""
 
 REACH_PX = 32
 """Longest distance between compared pixels."""
 
 Offsets = tuple[tuple[tuple[int, int], ...], ...]
-"""For each direction, and each distance in it: rows down, 0 or more, and columns across."""
+"""For each direction and each distance: rows down, 0 or more, and columns across."""
 
 _PART_BYTES = 1 << 20
-"""Size of the lines that are reduced at once: they stay in the cache of a core."""
+"""Bytes of the lines that are reduced at once; they fit into a core's cache."""
 _TILE_PX = 32
 _DISTANCES = (1, 2, 4, 8, 16, REACH_PX)
 """Distances between compared pixels, in pixels."""
 _DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 """Rows down and columns across."""
 _WHITE = 2040
-"""White: times 16, the gain of the binomial filter, it must fit into 16 bits."""
+"""Luma of white. Times 16, the gain of the binomial filter, it must fit into 16 bits."""
 
 _STRONG = 0.35
 """Least contrast of a strong contour, relative to the photo's 5th to 95th percentile."""
 _FLAT_SHARE = 0.2
-"""Share of tiles whose contrast between neighbours is taken for noise."""
+"""Quantile of the tiles' contrast between neighbours that counts as noise."""
 _OVER_NOISE = 2.0
 FEWEST_TILES = 6
 """Least number of tiles with strong contours to measure a direction."""
 _SHARPEST_SHARE, _SHARPEST_LEAST = 0.02, 3
-"""Share and number of these tiles that the width comes from: more than a few hot pixels."""
+"""Share and least number of these tiles that give the width, more than a few hot pixels."""
 _RISE = 0.4
-"""Share of a contour's rise that is measured, and extrapolated to all of it."""
+"""Share of a contour's rise that is measured. Its width is extrapolated to the whole rise."""
 _SHARP_WIDTH_PX = 2.6
 """Width of the sharpest possible contour after the binomial filter."""
 
 
 @dataclass(frozen=True)
 class Sharpness:
-    """How sharp a photo is, and what it was found by."""
+    """The sharpness of a photo, with the measurements behind it."""
 
     score: float
     """See `blur_score`."""
     smooth: NDArray[np.int16]
-    """The photo's luma, `smoothed`."""
+    """(H, W), int16: the photo's luma, `smoothed`."""
     are_strong: NDArray[np.bool_]
-    """(rows, columns) of tiles: whether a tile has a strong contour in some direction."""
+    """(rows, columns), bool: whether a tile has a strong contour in any direction."""
     least: float
     """Least contrast of a strong contour."""
 
 
 def blur_score(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> float:
-    """Return by how much the sharpest contours of a photo are too wide.
+    """Return the excess width of the sharpest contours of a photo.
 
     Args:
         pixels: (H, W, 3) or (H, W, 1), uint8 or uint16.
 
     Returns:
-        Excess width in thousandths of the photo's diagonal, 0 or more, of the direction with
-        the largest, rounded to hundredths. It is 0 without strong contours, or if a side is
-        shorter than 98 pixels.
+        Excess width in the widest direction, in thousandths of the photo's diagonal, 0 or more,
+        rounded to hundredths. 0 without strong contours, or if a side is shorter than 98 pixels.
     """
     luma = read_luma(pixels)
     return measure_sharpness(luma).score if min(luma.shape) >= SMALLEST_SIDE_PX else 0.0
@@ -89,7 +89,7 @@ def measure_sharpness(luma: NDArray[np.int16]) -> Sharpness:
     """Measure how sharp a photo is.
 
     Args:
-        luma: As `read_luma` returns it; each side has at least `SMALLEST_SIDE_PX`.
+        luma: (H, W), from `read_luma`; each side has at least `SMALLEST_SIDE_PX` pixels.
     """
     smooth = smoothed(luma)
     contrasts = largest_contrasts(smooth, _OFFSETS)
@@ -104,7 +104,7 @@ def measure_sharpness(luma: NDArray[np.int16]) -> Sharpness:
 
 
 def reduction(width: int, height: int) -> int:
-    """Return the factor by which a photo is reduced before it is measured: 1, 2, 4 and so on."""
+    """Return the factor by which a photo is reduced for measuring: 1, 2, 4 and so on."""
     factor = 1
     while (width // factor) * (height // factor) > MOST_PIXELS:
         factor *= 2
@@ -112,7 +112,7 @@ def reduction(width: int, height: int) -> int:
 
 
 def read_luma(pixels: NDArray[Any]) -> NDArray[np.int16]:
-    """Return the luma of the reduced photo, (H, W), from 0 to `_WHITE`."""
+    """Return the luma of the reduced photo, (H, W), int16, from 0 to `_WHITE`."""
     height, width, channels = pixels.shape
     factor = reduction(width, height)
     rows, columns = height // factor, width // factor
@@ -149,10 +149,10 @@ def largest_contrasts(
     """Return the largest contrasts, (directions, distances, tiles).
 
     Args:
-        luma: (H, W), which tiles of 32 pixels divide; they keep the longest distance from the
-            left, right and bottom borders.
-        offsets: Between compared pixels, as many for each direction.
-        every: Compare the pixels of every nth row only, which is quicker.
+        luma: (H, W), which is divided into tiles of 32 pixels. Tiles keep `REACH_PX` from the left,
+            right and bottom borders.
+        offsets: Offsets between compared pixels, the same number for each direction.
+        every: Compare only the pixels of every nth row, which is faster.
         rows: The rows of tiles to measure; ``None``: all.
     """
     taken = list(range(tile_rows(luma)) if rows is None else rows)
@@ -176,11 +176,11 @@ def largest_contrasts(
 def strong_contrasts(
     smooth: NDArray[np.int16], contrasts: NDArray[np.int16]
 ) -> tuple[float, float]:
-    """Return the least contrasts of strong contours, and of those half as strong.
+    """Return the least contrast of strong contours, and of contours half as strong.
 
     Args:
         smooth: The photo's luma, `smoothed`.
-        contrasts: Its `largest_contrasts`.
+        contrasts: The photo's `largest_contrasts`.
     """
     low, high = np.percentile(smooth[::8, ::8], (5, 95))
     noise = _OVER_NOISE * float(np.quantile(contrasts[:, 0], _FLAT_SHARE))
@@ -205,7 +205,7 @@ def _width(
     Args:
         contrast: (distances, tiles).
         offsets: Rows down and columns across, for each distance.
-        enough: Least contrast of a strong contour; if too few have it, the width is 0.
+        enough: Least contrast of a strong contour; without enough strong contours, the width is 0.
     """
     full = contrast.max(axis=0)
     is_strong = full > enough

@@ -1,4 +1,4 @@
-"""The version, in a module that every other one may import."""
+"""The version, in a module that all other modules may import."""
 
 from __future__ import annotations
 

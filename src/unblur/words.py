@@ -1,4 +1,4 @@
-"""Text for users: escaping for terminals, and reasons of system errors."""
+"""Write text for users: escape it for terminals, and describe system errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 
 _NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""Surrogates that do not represent a byte of a file name, see `os.fsencode`."""
+"""Surrogates that do not represent a byte of a file name; see `os.fsencode`."""
 
 
 def printable(text: str | os.PathLike[str]) -> str:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from training.data import Pixels
 from unblur.network.devices import choose_precision, kind_of
-from unblur.network.guard import keep_white
 from unblur.network.srn import SRN
 from unblur.network.views import ALL_VIEWS, Mean, View
+from unblur.network.white_guard import keep_white
 
 Deblur: TypeAlias = Callable[[Sequence[Pixels]], list[Pixels]]
 """Takes blurred photos, HWC uint8 of any sizes, and returns deblurred ones in the same order."""

@@ -86,12 +86,12 @@ def try_photo(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands ov
 
 
 def _refuse_other_than_photo(photo: str) -> None:
-    from unblur.run.find import is_folder_at
+    from unblur.storage import any_place
     from unblur.storage.places import parse_place
 
     if photo == STREAM:
         raise UsageError("unblur try needs a file: it cannot read standard input")
-    if is_folder_at(parse_place(photo)):
+    if any_place.is_folder(parse_place(photo)):
         raise UsageError(f"{photo} is a folder: name one photo")
 
 

@@ -1,4 +1,4 @@
-"""Deblur the photos selected in a file manager, and sum up the results in a few lines."""
+"""Deblur photos selected in a file manager, and summarise the results in a few lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unblur.errors import ExitCode
 from unblur.words import printable
 
 MOST_LINES = 8
-"""Most photos to list; notifications have no room for more."""
+"""Largest number of photos to list, as notifications have little room."""
 STATUSES = ("failed", "done", "planned", "skipped")
 """Values of `unblur.run.report.Status`, in the order in which photos are listed."""
 _ERROR = "unblur: error: "
@@ -33,17 +33,17 @@ class Summary:
 
     @property
     def text(self) -> str:
-        """The first lines, and the number of further ones."""
+        """The first lines, and the number of further lines."""
         more = len(self.lines) - MOST_LINES
         ending = [f"and {more} more"] if more > 0 else []
         return "\n".join([*self.lines[:MOST_LINES], *ending])
 
 
 def deblur_chosen(program: Path, paths: Sequence[str]) -> Summary:
-    """Deblur photos, and those in folders, in a separate process.
+    """Deblur photos, and the photos in folders, in a separate process.
 
-    So a notification appears even if the process is killed. Paths are passed through standard
-    input, because there may be more than fit on a command line.
+    Because the process is separate, a notification appears even if the process is killed. Paths are
+    passed through standard input, because a command line may be too short for them.
 
     Args:
         program: Path of the program ``unblur``.

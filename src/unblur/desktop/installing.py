@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unblur.config import NO_HOME
+from unblur.desktop.file_mark import Mark, read_mark
 from unblur.desktop.managers import FileManager, Part
-from unblur.desktop.mark import Mark, read_mark
 from unblur.errors import DesktopError, PhotoError
 from unblur.storage.attributes import Attributes
 from unblur.storage.drafts import FileDraft, make_folder
@@ -34,8 +34,8 @@ class State:
     is_found: bool
     """Whether the file manager is on this machine."""
     state: str
-    """`INSTALLED`, `ABSENT`, `CHANGED` (by the user or an older version), or `FOREIGN` (there is
-    a file of this name that unblur did not write)."""
+    """`INSTALLED`, `ABSENT`, `CHANGED` (by the user or an older version), or `FOREIGN` (another
+    program wrote a file of this name)."""
     path: str
     """The action's file, which may be missing."""
     program: str | None
@@ -47,10 +47,10 @@ class State:
 def find_program() -> Path:
     """Return the absolute path of the installed program ``unblur``.
 
-    ``python -m unblur`` is not used, because it would import modules from the folder of the photos.
+    ``python -m unblur`` is not used, because Python would import modules from the photos' folder.
 
     Raises:
-        DesktopError: If it is not installed, or a file manager could not read its path.
+        DesktopError: If the program is not installed, or file managers cannot read its path.
     """
     suffix = ".exe" if sys.platform == "win32" else ""
     started = Path(sys.argv[0]).with_suffix(suffix) if sys.argv[0] else Path()
@@ -75,7 +75,7 @@ def install(manager: FileManager, program: Path) -> list[Path]:
         program: The program that the action starts.
 
     Raises:
-        DesktopError: If a file was not written by unblur, or is damaged. Then nothing is written.
+        DesktopError: If unblur did not write a file, or a file is damaged. Then no file is written.
         PhotoError: If a file cannot be written.
     """
     changes = [_planned(part, program) for part in manager.parts]
@@ -93,7 +93,7 @@ class _Change:
     path: Path
     data: bytes
     replaces: bool
-    """Whether an older file exists, which unblur wrote or which is shared."""
+    """Whether an older file exists; unblur wrote it, or the file is shared."""
     like: Attributes | None
     """Attributes of the older file, if there is one."""
     mode: int | None
@@ -115,7 +115,7 @@ def _planned(part: Part, program: Path) -> _Change:
 
 
 def _place(part: Part) -> Path:
-    """Return the path of a part; if the user's file is a link, the path of its target."""
+    """Return the path of a part; if the user's file is a link, the path of the link's target."""
     return follow_links(part.path()) if part.is_shared else part.path()
 
 
@@ -138,9 +138,9 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def remove(manager: FileManager) -> list[Path]:
-    """Remove the action from a file manager, and return the files that were changed or deleted.
+    """Remove the action from a file manager, and return the changed or deleted files.
 
-    A file that unblur did not write is kept. Folders that were made for the action are deleted if
+    Files that unblur did not write are kept. Folders that were made for the action are deleted if
     they are empty.
 
     Raises:
@@ -168,7 +168,7 @@ def _remove_part(part: Part) -> Path | None:
 
 
 def _delete(path: Path, levels: int) -> None:
-    """Delete a file, and the folders made for it if they are empty."""
+    """Delete a file, and the folders that were made for it if they are empty."""
     try:
         path.unlink()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The file managers that can show the action: a table with one row for each."""
+"""List the file managers that can show the action, in a table with one row each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from unblur.config import NO_HOME, common_config_folder, common_data_folder, home_folder
 from unblur.desktop import templates, thunar
-from unblur.desktop.mark import Mark
+from unblur.desktop.file_mark import Mark
 from unblur.desktop.templates import ACTION
 
 
@@ -36,16 +36,16 @@ class FileManager:
     """A file manager."""
 
     name: str
-    """Name on the command line, and of the file manager's program on Linux."""
+    """Name on the command line; on Linux, also the name of the file manager's program."""
     label: str
-    """Name that users know, and where the action appears in the menus."""
+    """Name that users know, and the menu that contains the action."""
     parts: tuple[Part, ...]
     system: str = "linux"
     """System as in `sys.platform`; ``linux`` stands for all systems with XDG folders."""
 
     @property
     def is_found(self) -> bool:
-        """Whether it is installed. Finder and Explorer are part of their systems."""
+        """Whether the file manager is installed. Finder and Explorer are part of their systems."""
         return self.system != "linux" or shutil.which(self.name) is not None
 
 

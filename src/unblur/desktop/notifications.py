@@ -1,4 +1,4 @@
-"""Show a summary on the desktop: as a notification or, if that is not possible, in a window."""
+"""Show a summary on the desktop: as a notification, or if that is impossible, in a window."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _POWERSHELL = (
 
 @dataclass(frozen=True)
 class Notifier:
-    """A program that shows a text."""
+    """A program that can show a summary."""
 
     program: str
     arguments: Callable[[Summary], list[str]]
-    """Returns the program's arguments, where names of photos cannot act as options or markup."""
+    """Returns the program's arguments. Names of photos in them cannot act as options or markup."""
     is_window: bool = False
-    """Whether it opens a window, and ends when that is closed."""
+    """Whether the program opens a window, and ends when the window is closed."""
 
 
 def _notification(summary: Summary) -> list[str]:
-    """Return the arguments of notify-send; a notification with failures stays until it is closed.
+    """Return arguments for notify-send; a notification of failures stays until it is closed.
 
     See freedesktop.org, *Desktop Notifications Specification*, "Markup".
     """
@@ -68,9 +68,9 @@ NOTIFIERS = (
     Notifier("kdialog", _kdialog, is_window=True),
     Notifier("xmessage", lambda summary: ["-center", f"{summary.title}\n\n{summary.text}"], True),
 )
-"""All notifiers, the best first."""
+"""All notifiers, best first."""
 _CLOSED = 1
-"""Exit code if the user closed a window without pressing a button."""
+"""Exit code if the user closed the window without pressing a button."""
 
 
 def has_display() -> bool:

@@ -1,4 +1,4 @@
-"""The files that file managers read: shell scripts, service menus, workflows and shortcuts."""
+"""Write the files that file managers read: scripts, service menus, workflows and shortcuts."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import shlex
 import struct
 from string import Template
 
-from unblur.desktop.mark import Mark
+from unblur.desktop.file_mark import Mark
 
 ACTION = "Deblur with unblur"
-"""The text in the menu."""
+"""Name of the action in the menu."""
 TOOLTIP = "Remove motion blur; the original stays as it is"
 WORDS = ("desktop", "run", "--")
-"""Arguments after the program; the selected files follow."""
+"""Arguments between the program and the selected files."""
 
 _SCRIPT = Template("""\
 #!/bin/sh
@@ -40,7 +40,7 @@ Exec=$program desktop run -- %F
 
 
 def shell_script(mark: Mark) -> bytes:
-    """Return a script for Nautilus and Nemo, which gets the selected files as arguments."""
+    """Return a script for Nautilus and Nemo; its arguments are the selected files."""
     return _SCRIPT.substitute(mark=mark, program=shlex.quote(str(mark.program))).encode()
 
 
@@ -81,8 +81,8 @@ def workflow_info(mark: Mark) -> bytes:
 def workflow(mark: Mark) -> bytes:
     """Return the ``document.wflow`` of a Quick Action: Automator's action *Run Shell Script*.
 
-    The files are its arguments. It always succeeds, because Automator would report a failure a
-    second time.
+    The script's arguments are the selected files. It always succeeds, because Automator would
+    report a failure a second time.
     """
     import plistlib
 
@@ -126,7 +126,7 @@ def workflow(mark: Mark) -> bytes:
 def shortcut(mark: Mark) -> bytes:
     """Return a shortcut of Windows (``.lnk``) that starts the program in a minimised window.
 
-    A batch file would be unsafe: the shell would run the text after ``&`` in the name of a photo.
+    A batch file would be unsafe: the shell would run any text after ``&`` in a photo's name.
 
     See Microsoft, *[MS-SHLLINK]: Shell Link (.LNK) Binary File Format*, 2.1 (the header), 2.4 (the
     texts) and 2.5.4 (the target, as a path in which variables are replaced).
@@ -143,6 +143,6 @@ def shortcut(mark: Mark) -> bytes:
 
 
 def _counted(text: str) -> bytes:
-    """Return a text as in a shortcut: its number of characters, then its UTF-16 bytes."""
+    """Return a text in a shortcut's form: the number of characters, then UTF-16 bytes."""
     data = text.encode("utf-16-le")
     return struct.pack("<H", len(data) // 2) + data

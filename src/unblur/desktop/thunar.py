@@ -1,4 +1,4 @@
-"""Add or remove a custom action in Thunar's ``uca.xml``; other actions stay byte for byte.
+"""Add or remove a custom action in Thunar's ``uca.xml``; other actions do not change a byte.
 
 See Xfce, *Thunar: Custom Actions*.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 
 from unblur.config import system_config_folders
-from unblur.desktop.mark import Mark, read_mark
+from unblur.desktop.file_mark import Mark, read_mark
 from unblur.desktop.templates import ACTION, TOOLTIP, WORDS
 from unblur.errors import DesktopError
 
@@ -24,7 +24,7 @@ _END = b"</actions>"
 _EMPTY = re.compile(rb"<actions\s*/>")
 _ACTION = re.compile(rb"<action>(?:(?!</?action>).)*</action>\n?", re.DOTALL)
 _CHOSEN_BY_USERS = ("name", "command", "patterns")
-"""The elements by which an action is recognised."""
+"""Elements that identify an action."""
 _TEMPLATE = Template("""\
 <action>
 	<icon>image-x-generic</icon>
@@ -40,11 +40,11 @@ _TEMPLATE = Template("""\
 
 
 def with_action(old: bytes | None, mark: Mark) -> bytes:
-    """Return the file with the action.
+    """Return the file's content with the action.
 
     Args:
-        old: The present file, or ``None`` if there is none. A new file begins with the actions for
-            all users, because Thunar would no longer show them.
+        old: Present content; ``None`` if there is no file. A new file begins with the actions for
+            all users, because the user's file hides them.
         mark: The mark of the action.
 
     Raises:
@@ -64,7 +64,7 @@ def with_action(old: bytes | None, mark: Mark) -> bytes:
 
 
 def without_action(data: bytes, mark: Mark) -> bytes | None:
-    """Return the file without the action; ``None`` if it has no other action of the user.
+    """Return the file's content without the action; ``None`` if the user has no other action.
 
     Raises:
         DesktopError: If the file is damaged.
@@ -75,9 +75,9 @@ def without_action(data: bytes, mark: Mark) -> bytes | None:
 
 
 def _has_only_system_actions(data: bytes) -> bool:
-    """Return whether all actions in a file are those for all users.
+    """Return whether a file contains only the actions for all users.
 
-    Thunar gives them new identifiers, and keeps their names in the user's language only.
+    Thunar gives copied actions new identifiers, and keeps only their names in the user's language.
     """
     own, others = _parse(data), _parse(system_actions())
     return len(own) == len(others) and all(

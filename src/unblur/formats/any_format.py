@@ -146,7 +146,7 @@ def encode(
 def _with_new_pictures(
     photo: Photo, pixels: NDArray[Any], encoded: Encoded, refresh: bool
 ) -> Encoded:
-    """Redraw the small pictures in a result; a note names pictures that stay as they were."""
+    """Redraw the small pictures in a result; a note names pictures that were not redrawn."""
     codec = codec_of(photo.format)
     data, stale = encoded.data, [*encoded.stale]
     notes = encoded.notes
@@ -167,7 +167,7 @@ def _with_new_pictures(
 
 
 def _make_redraw(photo: Photo, pixels: NDArray[Any]) -> Redraw:
-    """Return functions that redraw pictures; metadata are read only if there is a picture."""
+    """Return functions that redraw pictures; they read metadata only if there is a picture."""
 
     @functools.cache
     def metadata() -> Metadata:

@@ -1,4 +1,4 @@
-"""Find out from the headers of an AV1 image how much work decoding it is.
+"""Read from the headers of an AV1 image how much work its decoding takes.
 
 The data consist of units (OBU), see the AV1 Bitstream & Decoding Process
 Specification, sections 5.3 to 5.5.
@@ -36,7 +36,7 @@ def read_extent(data: bytes) -> Extent:
 
 
 def _units(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield types and payloads of units; a unit without a size is the last."""
+    """Yield types and payloads of units; a unit without a size is the last unit."""
     position = 0
     while position < len(data):
         header = data[position]
@@ -80,7 +80,7 @@ class _Bits:
 
 
 LONGEST_SEQUENCE_HEADER = 1024
-"""Upper bound of the bytes up to the size: 32 operating points take less than 20 each."""
+"""Upper bound of the bytes before the size: 32 operating points of less than 20 bytes each."""
 
 
 def _read_largest(payload: bytes) -> int:

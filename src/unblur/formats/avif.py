@@ -1,8 +1,8 @@
 """AVIF: decode a still photo, and put new pixels into the original's container.
 
-The codec's configuration is described in "AV1 Codec ISO Media File Format Binding", section 2.3.
-Alpha is a separate image, which is kept and not decoded. Crop and rotation are not applied, so
-both stay valid. A grid becomes one image. Photos of 10 and 12 bits need the extra ``deep``.
+"AV1 Codec ISO Media File Format Binding", section 2.3, describes the codec's configuration. Alpha
+is a separate image, which is kept and not decoded. Crop and rotation are not applied, so both stay
+valid. A grid becomes one image. Photos of 10 and 12 bits need the extra ``deep``.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def _decoded_pixels(item: Item) -> int:
 
 
 def _read_coding(item: Item) -> dict[str, Any]:
-    """Return the options with which Pillow encodes an image in the same way.
+    """Return the options for Pillow to encode an image in the same way.
 
-    The option ``bit_depth`` is not Pillow's; photos of 8 bits do not have it.
+    The option ``bit_depth`` is for `unblur.formats.avif_deep`; photos of 8 bits do not have it.
 
     Raises:
         ValueError: If the image is not AV1.

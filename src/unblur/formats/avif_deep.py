@@ -1,8 +1,8 @@
 """Decode and encode the pixels of 10- and 12-bit AVIF photos, with the extra ``deep``.
 
-Pillow would cut them to 8 bits. imagecodecs always encodes the full range with the matrix of
-BT.601, and writes both into the file's colour space, where `unblur.formats.bmff_items.splice`
-keeps them.
+Pillow would reduce them to 8 bits. imagecodecs always encodes the full range with the matrix of
+BT.601, and writes range and matrix into the file's colour space, where
+`unblur.formats.bmff_items.splice` keeps them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from unblur.formats.pixels import rounded, widened
 from unblur.main_memory import require_memory
 
 SPEED = 6
-"""Default of Pillow and of libavif's programs."""
+"""Speed of encoding, the default of Pillow and of libavif's programs."""
 FINEST_LOSSY = 99
-"""imagecodecs encodes quality 100 without loss, but only as 4:4:4."""
+"""Highest lossy quality: imagecodecs encodes quality 100 without loss, but only as 4:4:4."""
 
 
 def decode(data: bytes, depth: int, width: int, height: int) -> NDArray[np.uint16]:
@@ -33,8 +33,8 @@ def decode(data: bytes, depth: int, width: int, height: int) -> NDArray[np.uint1
 
     Raises:
         PhotoError: If the extra is missing, or memory is short.
-        ValueError: If the file is not of this depth and size.
-        Exception: imagecodecs raises its own type for damaged files.
+        ValueError: If the file has another depth or size.
+        Exception: If the file is damaged, of imagecodecs' own type.
     """
     library = _load_library(depth)
     require_memory(2 * 2 * 3 * width * height)

@@ -23,11 +23,11 @@ from unblur.formats.refusals import ANIMATED, COMPACT, ONE_FRAME
 from unblur.limits import limited, refuse_excess
 
 INDEXING = frozenset({b"iinf", b"iloc", b"iprp", b"iref", b"idat"})
-"""Boxes in meta that are written from the items."""
+"""Boxes in meta that are written anew from the items."""
 LOST = "the file lacks the data of tags or pictures beside the photo"
 MOST_LINKS = 100_000
-"""Most pieces of data, properties or references of all items together. A photo of 500 megapixels
-in tiles of 512x512 has 2,000 tiles, each with about five properties."""
+"""Largest number of pieces of data, of properties or of references of all items. A photo of 500
+megapixels in tiles of 512x512 has 2,000 tiles, each with about five properties."""
 
 
 def read(data: bytes) -> ItemFile:
@@ -56,7 +56,7 @@ def read(data: bytes) -> ItemFile:
 
 
 def _without_track(data: bytes, movie: Box, file: ItemFile) -> ItemFile:
-    """Return an animation of one frame as a still photo, or raise `PhotoError` if it has more."""
+    """Return an animation of one frame as a still photo; raise `PhotoError` for more frames."""
     if not is_still(data, movie, file.primary.data or b""):
         raise PhotoError(ANIMATED)
     before = tuple(with_true_brands(box, file.items) for box in file.before)
@@ -64,7 +64,7 @@ def _without_track(data: bytes, movie: Box, file: ItemFile) -> ItemFile:
 
 
 def write(file: ItemFile) -> bytes:
-    """Write a file of items, whose data come right after meta; raise `ValueError` on failure."""
+    """Write a file of items with their data right after meta, or raise `ValueError`."""
     offsets: dict[bytes, int] = {}
     length = 0
     for item in file.items.values():
@@ -78,7 +78,7 @@ def write(file: ItemFile) -> bytes:
 
 
 def _top_level(data: bytes) -> Iterator[Box]:
-    """Yield a file's boxes; other bytes at the end of the file count as one box."""
+    """Yield a file's boxes; any other bytes at the end count as one box."""
     start = 0
     while start < len(data):
         try:
@@ -99,7 +99,7 @@ class _Index:
     data: dict[int, bytes] = field(default_factory=dict)
     properties: dict[int, tuple[Property, ...]] = field(default_factory=dict)
     lost: dict[int, str] = field(default_factory=dict)
-    """Why the data of an item are not in the file."""
+    """Why an item's data are not in the file."""
 
 
 def _read_meta(data: bytes, meta: Box) -> ItemFile:
@@ -126,7 +126,7 @@ def _read_meta(data: bytes, meta: Box) -> ItemFile:
 
 
 def _refuse_lost(file: ItemFile, lost: Mapping[int, str]) -> tuple[str, ...]:
-    """Raise `ValueError` if the photo's data are lost; return a note if another item's data are."""
+    """Raise `ValueError` if the photo's data are lost; return a note if other data are lost."""
     images = {file.primary_id, *file.alpha_ids}
     for key in images.union(file.sources(*images)):
         if key in lost:
@@ -188,8 +188,8 @@ def _read_extent(
     Args:
         cursor: Cursor in the box of locations.
         widths: Sizes in bytes of the piece's number, offset and length.
-        start: Position from which its offset counts.
-        stop: End of the data; a damaged piece ends after it.
+        start: Position from which the offset counts.
+        stop: End of the data; damaged pieces end later.
     """
     _, offset, length = map(cursor.number, widths)
     first = start + offset

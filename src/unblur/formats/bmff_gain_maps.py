@@ -1,4 +1,4 @@
-"""Gain maps in HEIF and AVIF files.
+"""Find and replace gain maps in HEIF and AVIF files.
 
 A map is the second source of a tone-mapped item (ISO/IEC 23008-12, tmap; ISO 21496-1), or one of
 Apple's auxiliary images.
@@ -38,12 +38,12 @@ def gain_map_keys(file: ItemFile) -> list[int]:
 def find_companions(
     file: ItemFile, decode: Callable[[bytes, int], Photo], most_pixels: int
 ) -> tuple[Companion, ...]:
-    """Decode the gain maps, each as the only image of a file; none if one cannot be decoded.
+    """Decode all gain maps, each as the only image of a file; none if one cannot be decoded.
 
     Args:
         file: The photo's file.
         decode: The format's own function.
-        most_pixels: Those of the photo; larger maps cannot be decoded.
+        most_pixels: Number of pixels of the photo; larger maps are not decoded.
     """
 
     def alone(key: int) -> bytes:
@@ -57,7 +57,7 @@ def with_new_gain_maps(
     companions: tuple[Companion, ...],
     encode: Callable[[Photo, Any], Encoded],
 ) -> tuple[ItemFile, tuple[str, ...]]:
-    """Return a file whose gain maps have new pixels, and the names of the maps that stay old.
+    """Return a file whose gain maps have new pixels, and the names of unchanged gain maps.
 
     Args:
         file: The photo's file.

@@ -1,7 +1,7 @@
 """The items of a HEIF or AVIF file: images and metadata (ISO/IEC 23008-12, sections 6 and 9).
 
-New pixels replace one item, the primary image. Metadata, gain maps, depth, alpha,
-thumbnails, profiles and rotation are other items and properties, whose bytes stay.
+New pixels replace one item, the primary image. Metadata, gain maps, depth, alpha, thumbnails,
+profiles and rotation are other items and properties, which keep their bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from unblur.formats.bmff_boxes import make_box
+from unblur.formats.metadata import C2PA_LEFT_OUT
 from unblur.limits import refuse_excess
 
 ROTATION, MIRROR, CROP = b"irot", b"imir", b"clap"
@@ -26,7 +27,7 @@ UNSPECIFIED = 2
 _NCLX = ">4sHHHB"
 
 HIDDEN = 1
-"""Flag for an image that is not shown by itself, in the last byte of the entry's flags."""
+"""Flag of images that are not shown by themselves, in the last byte of the entry's flags."""
 
 ITEM_BRANDS = frozenset({b"tmap"})
 """Brands that need an item of the same type: libavif refuses files without it."""
@@ -36,7 +37,7 @@ TRACK_BRANDS = frozenset({b"avis", b"msf1", b"hevc", b"hevx"})
 WIDEST_SHORT_ID = 0xFFFF
 
 MOST_PIXELS_DECODED = 8
-"""Most pixels in the parts of an image, relative to its own: tiles reach beyond its border."""
+"""Largest number of pixels in an image's parts, relative to the image: tiles reach beyond it."""
 PIXELS_ALWAYS_DECODED = 16_000_000
 MOST_LEVELS = 8
 """Deepest nesting of derived images."""
@@ -152,7 +153,7 @@ class ItemFile:
 
     @property
     def coded_length(self) -> int:
-        """Size of the primary image's encoded pixels, in bytes."""
+        """Size in bytes of the primary image's encoded pixels."""
         return sum(map(len, self.coded_data))
 
     @property
@@ -185,7 +186,7 @@ class ItemFile:
     def sources(self, *keys: int) -> list[int]:
         """Return the direct and indirect sources of some items, without the items themselves.
 
-        Each item is visited once: there may be millions of paths between them.
+        Each item is visited only once, because there may be millions of paths between items.
         """
         derived = self.derived
         found = dict.fromkeys(keys)  # in order of appearance
@@ -240,7 +241,7 @@ def with_true_brands(box: bytes, items: Mapping[int, Item]) -> bytes:
 
 
 def pixels_of(image: Item) -> int:
-    """Return an image's number of pixels, or 0 if unknown (ISO/IEC 23008-12, 6.5.3)."""
+    """Return an image's number of pixels; 0 if unknown (ISO/IEC 23008-12, 6.5.3)."""
     extent = image.find(b"ispe") or b""
     return int.from_bytes(extent[4:8], "big") * int.from_bytes(extent[8:12], "big")
 
@@ -277,9 +278,9 @@ def refuse_costly(file: ItemFile, decoded: Callable[[Item], int] = pixels_of) ->
 def splice(original: ItemFile, coded: ItemFile) -> tuple[ItemFile, tuple[str, ...]]:
     """Put the primary image of one file into another.
 
-    The primary image keeps its number, to which others refer, and the properties about its
-    meaning. The properties about its encoding come from the encoded file. Its old parts are
-    removed. A C2PA manifest, which signs the old pixels, is removed with a note.
+    The primary image keeps its number, to which other items refer, and the properties about its
+    meaning. The properties about its encoding come from the encoded file. Old parts of the image
+    are removed. A C2PA manifest, which signs the old pixels, is removed with a note.
 
     Raises:
         ValueError: If there are too many items.
@@ -304,7 +305,7 @@ def splice(original: ItemFile, coded: ItemFile) -> tuple[ItemFile, tuple[str, ..
     before, after = (tuple(filter(_is_kept, part)) for part in (original.before, original.after))
     notes: tuple[str, ...] = ()
     if len(before) + len(after) < len(original.before) + len(original.after):
-        notes = ("the C2PA manifest was left out: it signs the pixels as they were",)
+        notes = (C2PA_LEFT_OUT,)
     result = replace(
         original, items=items, references=tuple(references), before=before, after=after
     )
@@ -316,7 +317,7 @@ def _is_kept(box: bytes) -> bool:
 
 
 def _parts(file: ItemFile) -> set[int]:
-    """Return the parts that belong only to the primary image."""
+    """Return the parts that belong to the primary image alone."""
     parts = set(file.sources(file.primary_id))
     made = parts | {file.primary_id}
     used = {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
 from unblur.formats import bmff, bmff_thumbnails
+from unblur.formats.bmff_gain_maps import APPLE_URN, TONE_MAPPED
 from unblur.formats.bmff_items import COLOR, MIRROR, ROTATION, ItemFile, with_true_brands
 from unblur.formats.codec import Codec
 from unblur.formats.embedded_pictures import GAIN_MAP
@@ -23,7 +24,7 @@ BT709_OR_UNSPECIFIED = frozenset({1, 2})
 
 
 def coded_pixels(data: bytes, index: ItemFile | None = None) -> Iterator[bytes]:
-    """Yield the data of the primary image's items, which new pixels replace."""
+    """Yield the data of the primary image and its parts, which new pixels replace."""
     yield from (index or bmff.read(data)).coded_data
 
 
@@ -53,12 +54,12 @@ def metadata(data: bytes, index: ItemFile | None = None) -> Metadata:
 
 
 def stripped(data: bytes) -> bytes:
-    """Return a file without metadata; it keeps profile and rotation, which are properties."""
+    """Return a file without metadata; profile and rotation are properties, which stay."""
     return bmff.write(_without_others(bmff.read(data)))
 
 
 def _without_others(file: ItemFile) -> ItemFile:
-    """Return the primary image, the images it is derived from, and its transparency."""
+    """Return a file with only the primary image, its sources and its transparency."""
     images = {file.primary_id, *file.alpha_ids}
     kept = images.union(file.sources(*images))
     items = {key: item for key, item in file.items.items() if key in kept}
@@ -90,7 +91,7 @@ def kept_pictures(data: bytes, index: ItemFile | None = None) -> Iterator[str]:
     """Yield the name of gain maps, if the file has any."""
     file = index or bmff.read(data)
     kinds = ((item.type, item.find(b"auxC") or b"") for item in file.items.values())
-    if any(kind == b"tmap" or b"hdrgainmap" in auxiliary for kind, auxiliary in kinds):
+    if any(kind == TONE_MAPPED or APPLE_URN in auxiliary for kind, auxiliary in kinds):
         yield GAIN_MAP
 
 
@@ -106,7 +107,7 @@ def make_codec(
     encode: Callable[[Photo, Any], Encoded],
     check_conversion: Callable[[Photo], tuple[str, ...]] = check_conversion,
 ) -> Codec:
-    """Return the `Codec` of a format with items, which encodes pixels in its own way."""
+    """Return the `Codec` of a format of items with its own way to encode pixels."""
     return Codec(
         decode=decode,
         encode=encode,

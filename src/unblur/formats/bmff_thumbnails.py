@@ -1,4 +1,4 @@
-"""Redraw thumbnails in HEIF and AVIF: in EXIF, and as images (ISO/IEC 23008-12, 6.4.5)."""
+"""Redraw thumbnails in HEIF and AVIF, in EXIF and as images (ISO/IEC 23008-12, 6.4.5)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _redrawn(
 ) -> ItemFile | None:
     """Return a file with a new thumbnail, or ``None`` if it cannot be drawn.
 
-    The new thumbnail has the old one's quality, and may take more bytes.
+    The new thumbnail has the old thumbnail's quality, and may take more bytes.
     """
     thumbnail = file.items[key]
     if thumbnail.type == JPEG_ITEM:

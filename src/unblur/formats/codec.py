@@ -1,4 +1,4 @@
-"""The functions that each photo format provides to the pipeline.
+"""Define the functions that each photo format provides.
 
 Each format's module ends with its `Codec`, named ``CODEC``; a row of
 `unblur.formats.photo.FORMATS` names the module. No other code depends on a single format.
@@ -31,14 +31,14 @@ class Target:
     has_quality: bool = False
     has_opacity: bool = True
     has_extra_channel: bool = False
-    """Whether an alpha channel can be something other than opacity."""
+    """Whether an alpha channel may have another meaning than opacity."""
     too_large: Callable[[Metadata], list[str]] = lambda metadata: []
-    """Returns the names of the blocks of metadata that do not fit."""
+    """Returns the names of blocks of metadata that are too large."""
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """A photo at the resolution at which its blur is measured."""
+    """A photo at the resolution for measuring its blur."""
 
     pixels: NDArray[Any]
     """(H, W, 1 or 3), upright."""
@@ -56,27 +56,27 @@ class Codec:
     """
 
     decode: Callable[[bytes, int], Photo]
-    """Decodes a file, unless it has more pixels than allowed."""
+    """Decodes a file of at most this number of pixels."""
     encode: Callable[[Photo, Any], Encoded]
     """Writes new pixels, of the photo's shape and type, into the photo's container."""
     coded_pixels: Callable[[bytes, Any], Iterator[bytes | memoryview]]
-    """Yields the coded pixels of a file (and its index), which new pixels replace."""
+    """Yields the coded pixels of a file, which new pixels replace; takes the file and its index."""
     metadata: Callable[[bytes, Any], Metadata]
-    """Reads the metadata of a file (and its index)."""
+    """Reads the metadata of a file; takes the file and its index."""
     stripped: Callable[[bytes], bytes] | None = None
     """Returns a file without metadata; ``None``: a new file is written instead."""
     decode_reduced: Callable[[bytes, int], Reduced] | None = None
-    """Decodes a file at the resolution that `unblur.score` needs; ``None``: the format cannot do
-    this faster than decoding everything."""
+    """Decodes a file at the resolution for `unblur.score`; ``None``: this would be no faster than
+    decoding the whole photo."""
     upright: Callable[[bytes, Any, NDArray[Any]], NDArray[Any]] | None = None
-    """Rotates (H, W, ...) pixels of a file (and its index) upright, without a copy; ``None``: use
-    the orientation in EXIF."""
+    """Rotates pixels, (H, W, ...), of a file upright, without a copy; takes the file, its index and
+    the pixels. ``None``: use the orientation in EXIF."""
     check_conversion: Callable[[Photo], tuple[str, ...]] = lambda photo: ()
     """Refuses a photo that cannot be converted; returns notes on data that a conversion loses."""
     redraw: Callable[[bytes, Redraw, Any], Redrawn] = lambda data, redraw, index: Redrawn(data)
-    """Redraws the thumbnails and previews in a file (and its index), in place."""
+    """Redraws the thumbnails and previews in a file, in place; also takes the file's index."""
     kept_pictures: Callable[[bytes, Any], Iterator[str]] = lambda data, index: iter(())
-    """Yields the names of other pictures in a file (and its index), which are not redrawn."""
+    """Yields the names of pictures that are not redrawn; takes the file and its index."""
     target: Target | None = None
     """How to convert photos to this format; ``None``: not offered."""
 

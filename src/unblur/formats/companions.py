@@ -1,8 +1,8 @@
-"""Deblur the companions of a photo: pictures that belong to it, such as a gain map.
+"""Deblur companions, pictures that belong to a photo, such as a gain map.
 
-A gain map says where a photo is brighter on an HDR screen than its pixels. It was made from the
-blurred photo: if it did not change, it would light a lamp's streak that is gone.
-benchmarks/README.md compares ways to change it.
+A gain map brightens parts of a photo on an HDR screen. It was made from the blurred photo:
+unchanged, it would brighten a lamp's streak that the result no longer has. benchmarks/README.md
+compares ways to change it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ File = TypeVar("File")
 """A photo's file, as its format's module holds it."""
 
 MOST_COMPANIONS = 4
-"""Most companions in one photo; if there are more, none is changed."""
+"""Largest number of companions in a photo; if there are more, none is changed."""
 
 
 def decode_companions(
@@ -35,13 +35,14 @@ def decode_companions(
 ) -> tuple[Companion, ...]:
     """Decode the companions of a photo, or none if one of them cannot be decoded.
 
-    The others would no longer agree with the one that stays, and no note would name it.
+    If only some were changed, they would no longer agree, and no note would name the unchanged
+    companion.
 
     Args:
-        places: Where they are in the photo's file.
-        alone: Returns the one in a place as a file of its own.
+        places: Places of the companions in the photo's file.
+        alone: Returns the companion in a place as a file of its own.
         decode: The format's own function.
-        most_pixels: Those of the photo; larger companions cannot be decoded.
+        most_pixels: Number of pixels of the photo; larger companions are not decoded.
     """
     some = tuple(islice(places, MOST_COMPANIONS + 1))
     if len(some) > MOST_COMPANIONS:
@@ -55,15 +56,15 @@ def decode_companions(
 def with_new_companions(
     photo: Photo, is_round: bool, deblur: Callable[[Any], NDArray[Any]]
 ) -> Photo:
-    """Return a photo whose companions have new pixels, if they can be deblurred.
+    """Return a photo with deblurred companions, as far as they can be deblurred.
 
     Args:
-        photo: The photo, whose own pixels stay.
+        photo: The photo; its own pixels are not changed.
         is_round: The answer of `unblur.formats.panorama.is_round` for the photo.
         deblur: Takes and returns pixels, (H, W, 1 or 3), uint8 or uint16.
 
     Raises:
-        DeviceError: If no photo can be deblurred any more.
+        DeviceError: If the device is lost.
     """
 
     def new(companion: Companion) -> Companion:
@@ -85,11 +86,11 @@ def put_companions(
 
     Args:
         file: The file.
-        companions: Those without new pixels stay as they are.
-        put: Returns the file with the new pixels of one, or ``None`` if they have no room.
+        companions: The companions; without new pixels, a companion is not changed.
+        put: Returns the file with the new pixels of a companion; ``None`` if there is no room.
 
     Returns:
-        The file, and the names of the companions that could not be coded and stay.
+        The file, and the names of unchanged companions that could not be encoded.
     """
     stale = []
     for companion in companions:

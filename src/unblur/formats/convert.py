@@ -1,9 +1,9 @@
 """Convert a photo to another format.
 
-A note names metadata that the new format cannot hold. Pixels are rotated upright, because many
+A note names metadata that the new format cannot contain. Pixels are rotated upright, because many
 viewers ignore the orientation in formats other than JPEG. Photos that would look different are
-refused: JPEG has no transparency, and the transparency of HEIF and AVIF is not decoded. For formats
-with 8 bits, 16-bit photos are rounded.
+refused: JPEG has no transparency, and the transparency of HEIF and AVIF is not decoded. 16-bit
+photos are rounded for formats of 8 bits.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from unblur.formats.pixels import rounded, turned
 NO_QUALITY = "the quality does not apply to this {} file"
 
 Draw: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.uint8] | None]
-"""Draws a photo as an old picture shows it, if it does."""
+"""Draws a photo like an old picture; returns ``None`` if the picture shows something else."""
 MOST_PICTURES = 64
-"""Most pictures in a file to decode and draw; a hostile file could contain a million."""
+"""Largest number of pictures in a file to draw; a hostile file could contain a million."""
 
 
 def convert(
@@ -103,7 +103,7 @@ def upright(photo: Photo, metadata: Metadata, array: NDArray[Any]) -> NDArray[An
 
 
 def make_redraw(pixels: NDArray[Any], turn: Turn) -> Redraw:
-    """Return functions that redraw pictures of a photo, whether these are as stored or upright.
+    """Return functions that redraw pictures of a photo, which may be as stored or upright.
 
     Args:
         pixels: (H, W, 1 or 3), the photo as stored.

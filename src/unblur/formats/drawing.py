@@ -13,10 +13,10 @@ from PIL import Image
 from unblur.formats.pixels import reduced
 
 MIN_LIKENESS = 0.85
-"""Least correlation of a photo with its thumbnail. Thumbnails from cameras reach 0.91 and more;
-rotated or mirrored ones reach at most 0.8."""
+"""Least correlation of a photo with its thumbnail. Thumbnails by cameras reach at least 0.91;
+rotated or mirrored thumbnails reach at most 0.8."""
 SAMPLES = 3
-"""Size, relative to the thumbnail, to which a photo is first reduced by averaging."""
+"""Size to which a photo is first reduced by averaging, relative to the thumbnail."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Placement:
 
 
 def draw_like(old: NDArray[np.uint8], pixels: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """Draw a photo like an old, small picture of it: with the same size, crop and black bars.
+    """Draw a photo like an old, small picture of it, with the same size, crop and black bars.
 
     Args:
         old: (h, w, 1 or 3), the picture.
@@ -77,7 +77,7 @@ def _placements(photo: tuple[int, int], thumbnail: tuple[int, int]) -> Iterator[
 
 
 def _bar(length: int, shown: float) -> int:
-    """Return the width of each of two bars beside a photo, which shows at least one pixel."""
+    """Return the width of each of two bars beside a photo of at least one pixel."""
     return min(round((length - shown) / 2), (length - 1) // 2)
 
 

@@ -1,7 +1,7 @@
-"""Redraw pictures inside a file that show its photo, such as thumbnails and previews.
+"""Redraw pictures of a photo inside its file, such as thumbnails and previews.
 
-Many programs show them instead of the photo. Pictures that are small JPEG files are redrawn from
-the new photo, in place. Others, such as layers, are kept byte for byte, because only the programs
+Many programs show these pictures instead of the photo. Small JPEG pictures are redrawn from the new
+photo, in place. Other pictures, such as layers, are kept byte for byte, because only the programs
 that made them can write them. A note names the pictures that still show the old photo.
 """
 
@@ -31,8 +31,8 @@ MOST_PREVIEWS = 8
 _JPEG_START = b"\xff\xd8\xff"
 _RESOURCE = b"8BIM"
 _THUMBNAIL_RESOURCE, _BGR_THUMBNAIL_RESOURCE = b"8BIM\x04\x0c", b"8BIM\x04\x09"
-"""Image resources 1036 and 1033 (Adobe Photoshop File Formats Specification). The red and blue of
-the older one are exchanged."""
+"""Image resources 1036 and 1033 (Adobe Photoshop File Formats Specification). In the older
+resource, 1033, red and blue are exchanged."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Redraw:
     """Takes a picture, (h, w, 1 or 3); returns a new one of the same shape, or ``None`` if it
     cannot be redrawn."""
     jpeg: Callable[[bytes], bytes | None]
-    """Takes a JPEG file and the bytes after it in its place; returns as many bytes, or
+    """Takes a JPEG file, with any bytes after it in its place; returns the same number of bytes, or
     ``None`` if it cannot be redrawn."""
     bgr_jpeg: Callable[[bytes], bytes | None] = lambda data: None
-    """The same for a JPEG file whose red and blue are exchanged."""
+    """Like ``jpeg``, for a JPEG file with exchanged red and blue."""
 
 
 KEEP = Redraw(lambda pixels: None, lambda data: None)
-"""Redraws nothing."""
+"""Redraws no picture."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def redraw_place(output: bytearray, place: slice, redraw: Redraw) -> bool:
 def in_exif(exif: bytes, redraw: Redraw) -> Redrawn:
     """Redraw the thumbnail of an EXIF block, and previews in its maker notes.
 
-    The result never names the thumbnail: if it cannot be redrawn, it did not show the photo.
+    The result never names the thumbnail as stale: a thumbnail that cannot be redrawn did not show
+    the photo.
 
     Args:
         exif: The block from its byte order mark on; any bytes are allowed.
@@ -102,7 +103,7 @@ def in_exif(exif: bytes, redraw: Redraw) -> Redrawn:
 def _find_previews(data: bytes, thumbnail: slice) -> Iterator[slice]:
     """Yield the positions of JPEG pictures outside the thumbnail; some may be cut off.
 
-    A picture ends at its end marker: zeros after it can be a camera's numbers.
+    A picture ends at its end marker; zeros after the marker can be a camera's numbers.
     """
     position = 0
     for _ in range(MOST_PREVIEWS):
@@ -127,7 +128,7 @@ def in_photoshop_data(data: bytes, redraw: Redraw) -> Redrawn:
         redraw: How to redraw pictures.
 
     Returns:
-        As many bytes as ``data``.
+        The same number of bytes as ``data``.
     """
     output, stale = bytearray(data), False
     kinds = ((_THUMBNAIL_RESOURCE, redraw.jpeg), (_BGR_THUMBNAIL_RESOURCE, redraw.bgr_jpeg))
@@ -143,10 +144,10 @@ def in_photoshop_data(data: bytes, redraw: Redraw) -> Redrawn:
 
 
 def _find_resource(data: bytes, mark: bytes) -> slice:
-    """Return the position of the first resource's content, which is empty if there is none.
+    """Return the position of the first resource's content; empty without a resource.
 
-    The resource has a mark, a name (a Pascal string padded to an even length), and the content's
-    length before its content.
+    A resource consists of a mark, a name (a Pascal string padded to an even length), the length of
+    the content, and the content.
     """
     at = data.find(mark)
     if at < 0:

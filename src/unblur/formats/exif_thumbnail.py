@@ -26,8 +26,8 @@ Turn: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 def turned_upright(exif: bytes, pixels: NDArray[Any], turn: Turn) -> bytes:
     """Rotate an EXIF block's thumbnail like its photo, unless it is upright already.
 
-    A thumbnail that cannot be rotated in place is removed from the directory, because it would be
-    shown on its side.
+    A thumbnail that cannot be rotated in place is removed from the directory, because programs
+    would show it on its side.
 
     Args:
         exif: The block from its byte order mark on; any bytes are allowed.

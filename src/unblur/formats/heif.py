@@ -1,9 +1,9 @@
 """HEIF (HEIC): decode a still photo, and put new pixels into the original's container.
 
-The codec's configuration is described in ISO/IEC 14496-15, section 8.3.3.1. Photos of 8, 10 and
-12 bits keep their depth, and grids keep their tiles. Rotation is not applied, so it stays valid. A
-crop (clap) is applied, because libheif encodes odd sizes with a crop. Alpha is a separate image,
-which is kept and not decoded.
+ISO/IEC 14496-15, section 8.3.3.1, describes the codec's configuration. Photos of 8, 10 and 12 bits
+keep their depth, and grids keep their tiles. Rotation is not applied, so it stays valid. A crop
+(clap) is applied, because libheif encodes odd sizes with a crop. Alpha is a separate image, which
+is kept and not decoded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 PRESET = "fast"
-"""x265's preset: half the time of libheif's default at the same size and error."""
+"""x265's preset; it takes half the time of libheif's default at the same size and error."""
 MATRICES = frozenset({1, 5, 6, 9})
 """Matrix coefficients of ITU-T H.273 that libheif can write; others become BT.601."""
 _CHROMA = {1: "420", 2: "422", 3: "444"}
@@ -70,7 +70,7 @@ def _load_library() -> ModuleType:
 
 
 def _read_coding(file: ItemFile) -> dict[str, Any]:
-    """Return the options with which pillow-heif encodes alike, or raise `PhotoError`."""
+    """Return the options for pillow-heif to encode in the same way, or raise `PhotoError`."""
     item = file.coded
     config = item.find(b"hvcC") or b""
     if item.type != b"hvc1" or len(config) < 19:

@@ -24,7 +24,7 @@ from unblur.formats.jpeg_gain_maps import find_companions, with_new_gain_maps
 from unblur.formats.jpeg_index import move_index
 from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.jpeg_stored import read_stored
-from unblur.formats.metadata import Metadata, read_orientation
+from unblur.formats.metadata import C2PA_LEFT_OUT, Metadata, read_orientation
 from unblur.formats.photo import JPEG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, saved, to_array, turned
 from unblur.score import reduction
@@ -212,7 +212,7 @@ def _kept_metadata(
             continue
         kept.append(segment)
     if manifests:
-        notes["the C2PA manifest was left out: it signs the pixels as they were"] = None
+        notes[C2PA_LEFT_OUT] = None
     return kept, tuple(notes)
 
 

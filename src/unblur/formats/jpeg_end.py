@@ -1,4 +1,4 @@
-"""Repair JPEG files without an end marker, which some phones and downloads leave out."""
+"""Add the end marker to JPEG files without one, as some phones and downloads leave them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from unblur.formats.jpeg_markers import Segment, segments
 NO_END = "the end marker was missing, and was added; the picture is whole"
 END = b"\xff\xd9"
 FILLINGS = (b"\x55" * 4096, b"\xaa" * 4096, bytes(range(1, 255)) * 16)
-"""Extra bits that decoders would use as pixels if bits were missing (decoders otherwise use zeros).
-They are longer than the ten blocks of a unit."""
+"""Extra bits, which decoders would use as pixels if bits were missing; without them, decoders use
+zeros. Each is longer than the ten blocks of a unit."""
 RESTARTS = range(0xD0, 0xD8)
 BLANK_BYTES = 16
-"""Number of zeros at the end of a scan that shows a failed copy: pixels do not end like this."""
+"""Number of zeros at the end of a scan that shows a failed copy; pixels never end like this."""
 
 
 def with_end(
@@ -26,15 +26,15 @@ def with_end(
 ) -> tuple[bytes, tuple[Segment, ...], tuple[str, ...]]:
     """Return a file with its end marker, its segments, and a note if the marker was missing.
 
-    A picture is complete if no bit is missing: then bits after its last one change no pixel. Its
-    scans must have all bits of all coefficients (ITU-T T.81, section G.1.1).
+    A picture is complete if extra bits after its last bit change no pixel, and if its scans have
+    all bits of all coefficients (ITU-T T.81, section G.1.1).
 
     Args:
         data: The file.
         decode: Decodes a file.
 
     Raises:
-        ValueError: If the picture ends too early, too.
+        ValueError: If the picture itself is incomplete.
     """
     try:
         return data, tuple(segments(data)), ()

@@ -1,4 +1,4 @@
-"""Encode a JPEG picture into the bytes of an old one, so that no offset changes."""
+"""Encode a JPEG picture into the bytes of an old picture, so that no offset changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COARSER = (1.0, 1.2, 1.5, 2.0)
 def code_within(
     room: int, coding: dict[str, Any], code: Callable[[dict[str, Any]], bytes]
 ) -> bytes | None:
-    """Encode a picture at the best quality that fits.
+    """Encode a picture at the highest quality that fits.
 
     Args:
         room: Number of bytes to fill.
@@ -28,7 +28,7 @@ def code_within(
 
 
 def _options(coding: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield options for Pillow; each gives fewer bytes than the one before."""
+    """Yield options for Pillow; each gives fewer bytes than the last."""
     yield coding
     for factor in COARSER:
         tables = [[_coarser(step, factor) for step in table] for table in coding["qtables"]]

@@ -13,13 +13,13 @@ MPF_ENTRY_BYTES = 16
 TYPE_GROUP, LARGE_THUMBNAIL = 0xFF0000, 0x010000
 """Bits of an image's type, and their value for screen-sized previews."""
 MOST_PREVIEWS = 8
-"""Most entries to search for previews; cameras list two or three."""
+"""Largest number of entries to search for previews; cameras list two or three."""
 
 
 def move_index(
     output: bytearray, index: bytes, old_base: int, new_base: int, ends: tuple[int, int]
 ) -> None:
-    """Correct the sizes and offsets of a multi-picture index in the output, unless it is damaged.
+    """Correct sizes and offsets of a multi-picture index in the output, unless it is damaged.
 
     Offsets count from the index's own header (CIPA DC-007, 5.2.3.3.3).
 
@@ -52,7 +52,7 @@ def find_previews(index: bytes, base: int, end: int) -> Iterator[slice]:
     Args:
         index: The index, from its byte order mark on; any bytes are allowed.
         base: Offset of the index in the file.
-        end: End of the first image. A picture that does not come after it has an empty position.
+        end: End of the first image. The position of an earlier picture is empty.
     """
     with contextlib.suppress(ValueError):
         file = read_tiff(index)

@@ -13,12 +13,13 @@ EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 IPTC = b"Photoshop 3.0\0"
 ICC = b"ICC_PROFILE\0"
 ICC_ROOM = marks.LONGEST_SEGMENT - len(ICC) - 2
-"""Most bytes of a profile in a segment; the segment's number and their count take a byte each."""
+"""Largest number of a profile's bytes in a segment; number and count of segments take a byte
+each."""
 LONGEST_ICC = 0xFF * ICC_ROOM
 
 JFIF = b"JFIF\0"
 JFIF_BYTES = 12
-"""Length of a JFIF segment up to the thumbnail's width and height."""
+"""Length of a JFIF segment before the thumbnail's width and height."""
 NO_THUMBNAIL = bytes(2)
 ADOBE_BYTES = 12
 
@@ -67,7 +68,7 @@ def _describe(marker: int, payload: bytes) -> str:
 
 
 def with_metadata(data: bytes, blocks: Metadata) -> bytes:
-    """Add metadata to a file without any; blocks that are `too_large` are left out.
+    """Add metadata to a file without metadata; blocks that are `too_large` are left out.
 
     The JFIF segment stays first (JFIF 1.02).
     """
@@ -91,7 +92,7 @@ def _make_segments(blocks: Metadata) -> Iterator[bytes]:
 
 
 def too_large(blocks: Metadata) -> list[str]:
-    """Return the names of the blocks that do not fit; only profiles can span several segments."""
+    """Return the names of too large blocks; only profiles can span several segments."""
     names = [("EXIF", marks.EXIF + blocks.exif), ("XMP", XMP + blocks.xmp)]
     return [
         f"{name} of more than 64 KiB" for name, block in names if len(block) > marks.LONGEST_SEGMENT

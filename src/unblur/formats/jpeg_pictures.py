@@ -13,7 +13,7 @@ from unblur.formats.jpeg_index import find_previews
 from unblur.formats.jpeg_markers import Segment, segments
 
 _SIZE_PLACES = {b"JFIF\0": 12, b"JFXX\0\x13": 6}
-"""Position of width and height of a thumbnail with three bytes per pixel (JFIF 1.02)."""
+"""Position of the width and height of thumbnails with three bytes per pixel (JFIF 1.02)."""
 _HEADERS = {marks.APP1: marks.EXIF, marks.APP2: marks.MPF}
 """First bytes of segments with pictures, or with an index of pictures."""
 _JFXX = b"JFXX\0"

@@ -16,9 +16,9 @@ class StoredColors:
     """The colours of one photo, H x W."""
 
     image: Image.Image
-    """Y alone, or YCbCr if all three have the photo's size."""
+    """Y alone; YCbCr if all three have the photo's size."""
     chroma: tuple[NDArray[np.uint8], ...] = ()
-    """Cb and Cr, each of half the photo's size, rounded up; empty if they are in the image."""
+    """Cb and Cr, each (ceil(H / 2), ceil(W / 2)), uint8; empty if they are in the image."""
 
     def rows(self, top: int, stop: int) -> list[NDArray[np.uint8]]:
         """Return Y, Cb and Cr of some rows of the photo; ``top`` is even."""
@@ -30,11 +30,11 @@ class StoredColors:
 def read_stored(open_file: Callable[[], JpegImageFile], is_coarse: bool) -> StoredColors:
     """Decode the stored colours of a photo that is encoded as YCbCr.
 
-    libjpeg can decode a photo at half its size. Then it uses a quarter of the coefficients of Y,
-    but all of Cb and Cr if these have half of Y's rows and columns. So it returns Cb and Cr as
-    stored; at full size it would enlarge them with a filter that cannot be undone exactly. Y comes
-    from a second pass without chroma. Both passes together take about as long as decoding
-    everything once.
+    libjpeg can decode a photo at half its size. It then uses a quarter of Y's coefficients, but all
+    coefficients of Cb and Cr if these have half of Y's rows and columns. So libjpeg returns Cb and
+    Cr as stored. At full size, it would enlarge them with a filter that cannot be undone exactly. A
+    second pass without chroma decodes Y. Both passes together take about as long as one full
+    decoding.
 
     Args:
         open_file: Opens the file, without decoding it.

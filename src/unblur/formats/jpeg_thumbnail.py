@@ -1,7 +1,7 @@
 """Redraw or rotate a JPEG picture inside a file, in place.
 
-The new picture is written over the old one and padded with zeros, so that no offset and no
-other byte of the file changes. It has the old one's tables and sampling. If it does not fit,
+The new picture is written over the old picture and padded with zeros, so that no offset and no
+other byte of the file changes. It has the old picture's tables and sampling. If it does not fit,
 because the new photo has more detail, it is encoded more coarsely.
 """
 
@@ -21,7 +21,7 @@ from unblur.formats.photo import Photo
 from unblur.formats.pixels import code_pixels
 
 MAX_PIXELS = 1_000_000
-"""Most pixels to decode: more than fit into an EXIF block at any usual quality."""
+"""Largest number of pixels to decode, more than fit into an EXIF block at any usual quality."""
 
 
 def redrawn(
@@ -32,13 +32,13 @@ def redrawn(
     """Redraw a picture in place.
 
     Args:
-        data: The picture. Zeros after its end may be overwritten, too; other bytes there are kept.
-        draw: Takes the old picture's array; returns a new one of the same shape, or ``None``.
+        data: The picture. Zeros after its end may be overwritten; other bytes after it are kept.
+        draw: Takes the old picture's array; returns a new array of the same shape, or ``None``.
         max_pixels: Larger pictures are not decoded.
 
     Returns:
-        As many bytes as ``data``; ``None`` if the picture is damaged, cannot be drawn, or does not
-        fit.
+        The same number of bytes as ``data``; ``None`` if the picture is damaged, cannot be drawn,
+        or does not fit.
     """
 
     def code(old: Photo, pixels: NDArray[np.uint8], options: dict[str, Any]) -> bytes:
@@ -48,7 +48,7 @@ def redrawn(
 
 
 def turned(data: bytes, turn: Callable[[NDArray[Any]], NDArray[Any]]) -> bytes | None:
-    """Rotate a picture in place; arguments and result are like those of `redrawn`."""
+    """Rotate a picture in place; see `redrawn` for the arguments and the result."""
 
     def code(old: Photo, pixels: NDArray[np.uint8], options: dict[str, Any]) -> bytes:
         return code_pixels(np.ascontiguousarray(pixels), None, "JPEG", **options)
@@ -62,7 +62,7 @@ def _changed(
     code: Callable[[Photo, NDArray[np.uint8], dict[str, Any]], bytes],
     max_pixels: int,
 ) -> bytes | None:
-    """Encode a changed picture over the old one at the best quality that fits, and pad it."""
+    """Encode a changed picture over the old one at the highest quality that fits, and pad it."""
     try:
         old, room = _read(data, max_pixels)
         pixels = change(old.pixels)
@@ -83,6 +83,6 @@ def read_pixels(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def _read(data: bytes, max_pixels: int) -> tuple[Photo, int]:
-    """Decode a picture; also return the number of its bytes and of the zeros after it."""
+    """Decode a picture; also return the number of its bytes, with the zeros after it."""
     end = jpeg_markers.image_end(data)
     return jpeg.decode(data[:end], max_pixels), len(data) - len(data[end:].lstrip(b"\0"))

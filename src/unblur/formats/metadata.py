@@ -1,4 +1,4 @@
-"""Read and adapt EXIF, XMP and colour profiles, which are the same in every container."""
+"""Read and adapt EXIF, XMP and colour profiles, which are the same in all containers."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from unblur.formats.tiff_fields import write_block, write_numbers
 JPEG_COMPRESSION = 6
 """Compression of thumbnails in EXIF (Exif 2.32, 4.5.8)."""
 FURTHER_PAGES = "further pages"
+C2PA_LEFT_OUT = "the C2PA manifest was left out: it signs the pixels as they were"
 _VALUE = rb"(?:\s{0,9}=\s{0,9}[\"']|>)\s{0,9}"
 """Pattern between a property's name and its value, as an attribute or as an element."""
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation" + _VALUE + rb")[2-8]")
@@ -50,7 +51,7 @@ _XMP_SIZES = (
 
 @dataclass(frozen=True)
 class Metadata:
-    """Blocks that every format can store, and names of others that only the original can store."""
+    """Blocks that every format can store, and names of blocks that only the original can store."""
 
     exif: bytes = b""
     """The EXIF block, from its byte order mark on."""
@@ -79,7 +80,7 @@ class Metadata:
 
 
 def read_orientation(exif: bytes) -> int:
-    """Return the orientation in an EXIF block, 1 to 8; 1 (upright) if it has none."""
+    """Return the orientation in an EXIF block, 1 to 8; 1 (upright) without an orientation."""
     with contextlib.suppress(ValueError):  # damaged, or no EXIF at all
         file = read_tiff(exif)
         place = _find_orientation(file, file.directory(file.first))
@@ -122,7 +123,7 @@ def exchange_sides(output: bytearray, directory: Directory) -> None:
 
 
 def _about_photo(file: TiffFile) -> Iterator[Directory]:
-    """Yield a block's directories about the photo: the first, and two that it points to."""
+    """Yield a block's directories about the photo: the first, and two linked directories."""
     directory = file.directory(file.first)
     yield directory
     for tag in (Tag.EXIF_IFD, Tag.INTEROPERABILITY_IFD):
@@ -134,7 +135,7 @@ def _about_photo(file: TiffFile) -> Iterator[Directory]:
 
 
 def _exif_with_size(exif: bytes, size: tuple[int, int]) -> bytes:
-    """Return an EXIF block with the right width and height in all its fields of them."""
+    """Return an EXIF block with this width and height in all fields that have them."""
     output = bytearray(exif)
     with contextlib.suppress(ValueError):
         file = read_tiff(exif)
@@ -170,7 +171,7 @@ def find_thumbnail(exif: bytes) -> slice | None:
 
 
 def upright_xmp(xmp: bytes) -> bytes:
-    """Return an XMP packet with its orientation, if it has one, set to upright."""
+    """Return an XMP packet whose orientation, if there is one, is upright."""
     return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
@@ -190,5 +191,5 @@ def _find_orientation(file: TiffFile, directory: Directory) -> tuple[str, int] |
 
 
 def from_byte_order(exif: bytes) -> bytes:
-    """Return an EXIF block without the header from JPEG, which some programs add."""
+    """Return an EXIF block without JPEG's header, which some programs add."""
     return exif.removeprefix(EXIF)

@@ -1,6 +1,6 @@
 """Deblur 360-degree panoramas, whose left and right sides meet.
 
-They are marked in XMP (Google's Photo Sphere XMP Metadata, namespace GPano).
+XMP marks panoramas (Google's Photo Sphere XMP Metadata, namespace GPano).
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from unblur.formats.metadata import read_orientation
 from unblur.formats.photo import Photo
 
 MARGIN_PX = 128
-"""Columns that are added on each side, a multiple of the network's grid. With them, the 12 columns
-at the seam of a photo differed by 5 levels at most from an endless panorama; without, by 36."""
+"""Columns to add on each side, a multiple of the network's grid. With them, the 12 columns at the
+seam of a photo differed from an endless panorama by at most 5 levels; without them, by 36."""
 _FIELD = rb"GPano:%b\s{0,9}(?:=\s{0,9}[\"']|>)\s{0,9}([A-Za-z0-9]{1,20})"
 
 
 @dataclass(frozen=True)
 class Wrapped:
-    """Pixels for the network. A panorama is continued at its left and right side."""
+    """Pixels for the network; a panorama continues beyond its left and right side."""
 
     pixels: NDArray[Any]
     """(H, W, 1 or 3), uint8 or uint16."""
     margin: int
-    """Columns that were added on each side."""
+    """Number of added columns on each side."""
 
     def unwrapped(self, result: NDArray[Any]) -> NDArray[Any]:
-        """Return a result without the columns that were added."""
+        """Return a result without the added columns."""
         if not self.margin:
             return result
         return np.ascontiguousarray(result[:, self.margin : -self.margin])
 
 
 def wrapped(pixels: NDArray[Any], is_round: bool) -> Wrapped:
-    """Continue a panorama of 360 degrees beyond each side by the other side.
+    """Continue a panorama of 360 degrees beyond each side with the other side.
 
-    Without that, the result has a line where the sides meet. Other photos stay as they are.
+    Otherwise, the result would have a line where the sides meet. Other photos are not changed.
 
     Args:
         pixels: (H, W, 1 or 3), the photo or its gain map, uint8 or uint16.
@@ -59,19 +59,19 @@ def wrapped(pixels: NDArray[Any], is_round: bool) -> Wrapped:
 def deblurred(
     pixels: NDArray[Any], is_round: bool, deblur: Callable[[Any], NDArray[Any]]
 ) -> NDArray[Any]:
-    """Deblur pixels; a panorama of 360 degrees is continued at its sides by `wrapped`.
+    """Deblur pixels; `wrapped` continues a panorama of 360 degrees at its sides.
 
     Args:
         pixels: (H, W, 1 or 3), uint8 or uint16.
         is_round: The answer of `is_round` for the photo.
-        deblur: Takes and returns such pixels.
+        deblur: Takes and returns pixels of this shape and type.
     """
     continued = wrapped(pixels, is_round)
     return continued.unwrapped(deblur(continued.pixels))
 
 
 def is_round(photo: Photo) -> bool:
-    """Return whether a photo is equirectangular, and shows all 360 degrees from side to side."""
+    """Return whether a photo is equirectangular and shows all 360 degrees."""
     with contextlib.suppress(ValueError):  # a container that is damaged beside the pixels
         metadata = codec_of(photo.format).metadata(photo.container, photo.index)
         is_equirectangular = _field(metadata.xmp, b"ProjectionType").lower() == b"equirectangular"

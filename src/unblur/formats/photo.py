@@ -1,7 +1,7 @@
-"""A photo in memory, and the table of formats.
+"""Define a photo in memory, and the table of formats.
 
-Names and signatures of formats are needed before any photo is read. So this module imports
-neither the formats' own modules nor the libraries that they need.
+Names and signatures of formats are needed before a photo is read. So this module imports neither
+the formats' modules nor their libraries.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HEADER_BYTES = 64
-"""Number of bytes at the start of a file that determine the format of its result."""
+"""Number of bytes at the start of a file that show the format of its result."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A row of `FORMATS`: how a format is named and recognised, and the module that handles it."""
+    """A row of `FORMATS`: a format's names, its signatures, and its module."""
 
     name: str
     suffixes: tuple[str, ...]
     """Usual extensions of file names, the preferred one first."""
     module: str
-    """Name of the module with its `codec.Codec`; it is imported only when a photo is read."""
+    """Name of the module with the format's `codec.Codec`, which is imported to read a photo."""
     signatures: tuple[tuple[int, bytes], ...] = ()
-    """Position and bytes of signatures in the header; one of them is enough."""
+    """Position and bytes of signatures in the header; one signature is enough."""
     brands: frozenset[bytes] = frozenset()
     """Brands of ISO base media files."""
     written_as: Format | None = None
@@ -38,7 +38,7 @@ class Format:
     recognise: Callable[[bytes], bool] | None = None
     """Distinguishes this format from ``written_as`` if both have the same signature."""
     option: str = ""
-    """Name for ``--format``; empty: no photo is converted to it."""
+    """Name for ``--format``; empty: photos are not converted to this format."""
     common_name: str = ""
     """Name for users, if it differs from ``name``."""
     browsers_show: bool = True
@@ -96,15 +96,15 @@ FORMATS = (JPEG, PNG, WEBP, AVIF, HEIF, TIFF, RAW)
 """The table of formats. AVIF comes before HEIF, because AVIF files may have HEIF's brands, too."""
 
 CONVERSIONS = {form.option: form for form in FORMATS if form.option}
-"""Formats to which any photo can be converted, by the names that users know."""
+"""Formats to which photos can be converted, by their names for ``--format``."""
 
 
 def identify(header: bytes) -> Format | None:
-    """Return the format of a file by its first bytes, or ``None`` if it is not supported.
+    """Return the format of a file by its first bytes; ``None`` for unsupported formats.
 
     Args:
-        header: The file, or its first `HEADER_BYTES`. From these, a camera RAW file
-            may look like the TIFF that it becomes.
+        header: The file, or its first `HEADER_BYTES`. These may show TIFF for a camera RAW file,
+            whose result is a TIFF.
     """
     form = next((form for form in FORMATS if _has_signature(form, header)), None)
     if form is None and header[4:8] == b"ftyp":
@@ -120,25 +120,25 @@ def _has_signature(form: Format, header: bytes) -> bool:
 
 
 def format_by_name(name: str) -> Format | None:
-    """Return the format of a name, or ``None`` if there is none."""
+    """Return the format with a name, or ``None``."""
     return next((form for form in FORMATS if form.name == name), None)
 
 
 def format_by_suffix(suffix: str) -> Format | None:
-    """Return the format whose files usually have a suffix such as ``.jpg``, in either case."""
+    """Return the format of a suffix such as ``.jpg``, in any case; or ``None``."""
     return next((form for form in FORMATS if suffix.lower() in form.suffixes), None)
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """An encoded file, and notes on it for the user."""
+    """An encoded file, and notes about it for the user."""
 
     data: bytes
     notes: tuple[str, ...] = ()
     index: Any = None
-    """The index of ``data``, as `Photo` has one of its container; ``None``: unknown."""
+    """The parsed structure of ``data``, like `Photo.index`; ``None``: unknown."""
     stale: tuple[str, ...] = ()
-    """Names of other pictures in the file that could not be coded, and show the old photo."""
+    """Names of other pictures in the file that could not be encoded, and show the old photo."""
 
 
 @dataclass(frozen=True)
@@ -155,23 +155,24 @@ class Companion:
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo, and the file around it, into which new pixels are written."""
+    """A decoded photo, and its file, into which new pixels are written."""
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
     """(H, W, 3), or (H, W, 1) for grey, as stored: not rotated upright, not colour-managed."""
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None
-    """(H, W) opacity, or another channel besides the colours; never changed."""
+    """(H, W), opacity or another channel besides the colours; never changed. ``None`` without
+    one."""
     format: Format
     container: bytes
     """The original file, whose metadata the result keeps."""
     coding: dict[str, Any]
-    """Options with which a library encodes pixels like the original's."""
+    """Options for a library to encode pixels like the original's."""
     notes: tuple[str, ...] = ()
-    """Notes on the decoding for the user."""
+    """Notes about the decoding for the user."""
     alpha_is_opacity: bool = True
-    """Whether that channel is opacity, and not a mask that an editor saved."""
+    """Whether ``alpha`` is opacity, and not a mask that an editor saved."""
     index: Any = None
-    """The structure of the container, as `decode` parsed it, so that it is parsed only once."""
+    """The parsed structure of the container, which `decode` stores to parse it only once."""
     companions: tuple[Companion, ...] = ()
     """Other pictures in the container that belong to the photo."""
 

@@ -20,10 +20,10 @@ Floats: TypeAlias = NDArray[np.float32]
 
 STRIP_BYTES = 16 << 20
 COPIED_BYTES = 1 << 20
-"""Bytes to copy at once: they stay in a processor's cache between two copies. With fewer, threads
-that decode at the same time wait for Python's global lock more often."""
+"""Bytes to copy at once, which fit into a processor's cache. With fewer bytes, parallel decoding
+threads would wait for Python's global lock more often."""
 LEAST_SIDE_PX = 32
-"""The embedded network pads a photo's sides to a multiple of this."""
+"""The embedded network pads a photo's sides to multiples of this."""
 
 # `refuse_large` limits the size: Pillow's own limit would refuse a 200-megapixel camera.
 Image.MAX_IMAGE_PIXELS = None
@@ -69,7 +69,7 @@ def refuse_thin(width: int, height: int, max_pixels: int) -> None:
 
 
 def to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """Copy an image to (H, W, C), in strips, because all at once would take three times the memory.
+    """Copy an image to (H, W, C), in strips: a single copy would take three times the memory.
 
     Raises:
         PhotoError: If there is not enough memory.
@@ -122,9 +122,9 @@ def code_pixels(
 def saved(image: Image.Image, form: str, **options: Any) -> bytes:
     """Return an image as a file in one of Pillow's formats.
 
-    Pillow keeps all other Python threads waiting while it encodes a JPEG into a Python object, but
-    not while it encodes into a file of the system. So this is a file in memory, where the system
-    has them.
+    While Pillow encodes a JPEG into a Python object, all other Python threads wait; while it
+    encodes into a system file, they run. So this uses a system file in memory, if the system has
+    such files.
     """
     with _memory_file() as file:
         image.save(file, form, **options)
@@ -134,7 +134,7 @@ def saved(image: Image.Image, form: str, **options: Any) -> bytes:
 
 @contextlib.contextmanager
 def _memory_file() -> Iterator[BinaryIO]:
-    """Open a file in memory for writing and reading; it is gone when the context ends."""
+    """Open a file in memory for writing and reading; leaving the context deletes it."""
     descriptor = -1
     if sys.platform == "linux":
         # It may be forbidden in a container, and old systems lack it.
@@ -161,7 +161,7 @@ def widened(samples: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
 
 
 def reduced(pixels: NDArray[Any], factor: int) -> Image.Image:
-    """Average squares of (H, W, 1 or 3) pixels to 8 bits, in pieces to save memory."""
+    """Reduce (H, W, 1 or 3) pixels by averaging squares, to 8 bits, in pieces to save memory."""
     height, width, channels = pixels.shape
     piece = STRIP_BYTES // (channels * pixels.itemsize)  # pixels
     across = factor * max(1, min(-(-width // factor), piece // factor**2))

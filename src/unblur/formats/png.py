@@ -1,7 +1,7 @@
 """PNG: decode a photo, and put new pixels into the original's container.
 
-See the W3C PNG specification (third edition), sections 5 and 11. Pillow cuts 16-bit
-colours to 8, so files of that depth need the extra ``deep``.
+See the W3C PNG specification (third edition), sections 5 and 11. Pillow reduces 16-bit colours to 8
+bits, so 16-bit files need the extra ``deep``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unblur.errors import PhotoError
 from unblur.extras import load_extra
 from unblur.formats import png_metadata, png_pictures
 from unblur.formats.codec import Codec, Target
-from unblur.formats.metadata import Metadata
+from unblur.formats.metadata import C2PA_LEFT_OUT, Metadata
 from unblur.formats.photo import PNG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array, to_samples
 from unblur.formats.png_chunks import ABOUT_PIXELS, REPLACED, SIGNATURE, Chunk, chunks, make_chunk
@@ -36,7 +36,7 @@ _CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 """Samples per pixel by colour type (table 8), except for palettes."""
 
 INFLATED_AT_ONCE = 16 << 20
-"""Bytes of pixels to unpack at once when they are counted."""
+"""Bytes of pixels to decompress at once for counting."""
 
 KEY_BECAME_ALPHA = "the transparent colour became an alpha channel"
 
@@ -60,7 +60,7 @@ class Header:
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
-    """Decode a still photo; a palette becomes truecolour, a colour key an alpha channel."""
+    """Decode a still photo; a palette becomes truecolour, and a colour key an alpha channel."""
     header = read_header(data)
     if is_animated(data):
         raise PhotoError(ANIMATED)
@@ -96,7 +96,7 @@ def _decode_16_bit(data: bytes, header: Header) -> Photo:
 
 
 def _refuse_endless(data: bytes, header: Header) -> None:
-    """Raise `ExcessError` if pixels unpack to far more than the photo has."""
+    """Raise `ExcessError` if the file decompresses to far more pixels than the photo has."""
     row = 8 + header.width * _CHANNELS[header.color_type] * header.bit_depth // 8
     most = 2 * header.height * row + INFLATED_AT_ONCE  # interlaced photos have twice the rows
     inflated, inflate = 0, zlib.decompressobj()
@@ -154,7 +154,7 @@ def read_header(data: bytes) -> Header:
 
 
 def is_animated(data: bytes) -> bool:
-    """Return whether the file has further frames besides its picture (11.3.6)."""
+    """Return whether the file has more frames than its picture (11.3.6)."""
     is_still = True
     for chunk in chunks(data):
         if chunk.type == b"acTL":
@@ -167,7 +167,7 @@ def is_animated(data: bytes) -> bool:
 def without_metadata(data: bytes) -> bytes:
     """Return the file with only the chunks that its pixels need, or raise `ValueError`.
 
-    Libraries decode these bytes: damaged metadata could make them refuse the photo.
+    Libraries decode these bytes, because damaged metadata could make them refuse the photo.
     """
     return SIGNATURE + b"".join(chunk.raw for chunk in chunks(data) if chunk.type in ABOUT_PIXELS)
 
@@ -175,8 +175,8 @@ def without_metadata(data: bytes) -> bytes:
 def splice(original: bytes, coded: bytes) -> Encoded:
     """Put the pixels of one file into the container of another.
 
-    Chunks that do not describe how pixels are stored, and bytes after the last chunk, are kept. A
-    palette is left out, and so is a colour key (tRNS) that became an alpha channel.
+    Chunks that do not describe how pixels are stored are kept, and so are bytes after the last
+    chunk. A palette is left out, and so is a colour key (tRNS) that became an alpha channel.
 
     Args:
         original: The file with the metadata.
@@ -199,7 +199,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
             output += pixels
             pixels = b""
         elif chunk.type == C2PA:
-            notes = ("the C2PA manifest was left out: it signs the pixels as they were",)
+            notes = (C2PA_LEFT_OUT,)
         elif kept := _kept_chunk(chunk, palette, old, new):
             output += kept
     if pixels:

@@ -11,13 +11,13 @@ XMP = b"XML:com.adobe.xmp\0"
 COLOR = frozenset({b"cICP", b"gAMA", b"cHRM"})
 TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 SHOWN = ABOUT_PIXELS | COLOR | {b"sRGB", b"mDCV", b"cLLI", b"sBIT", b"pHYs"}
-"""Chunks, besides the profile, that a viewer needs to show pixels."""
+"""Chunks that a viewer needs to show pixels, besides the profile."""
 LONGEST_INFLATED = 64 << 20
-"""Most bytes of a profile or text: more than any real one, far less than a decompression bomb."""
+"""Largest profile or text in bytes: larger than any real one, smaller than a decompression bomb."""
 
 
 def metadata(data: bytes, index: None = None) -> Metadata:
-    """Read the first block of each kind; decompressing all of them could take for ever."""
+    """Read the first block of each kind; decompressing all blocks could take for ever."""
     found: dict[str, bytes] = {}
     left_out: dict[str, None] = {}
     types = set()

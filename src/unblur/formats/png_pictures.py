@@ -1,7 +1,7 @@
 """Redraw thumbnails and previews in the EXIF blocks of a PNG file.
 
 An EXIF block has its own chunk (W3C PNG specification, third edition, 11.3.3.5). Older programs
-write it as a text of hexadecimal digits.
+write the block as a text of hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from unblur.formats.png_chunks import SIGNATURE, Chunk, chunks, make_chunk
 from unblur.formats.png_metadata import inflate
 
 RAW_PROFILES = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
-"""Keywords of texts that ImageMagick and ExifTool write. The lines of the text are: empty, the name
-of the profile, its length in bytes, and digits."""
+"""Keywords of texts by ImageMagick and ExifTool. The lines of a text are: empty, the profile's
+name, its length in bytes, and digits."""
 
 
 def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
@@ -66,7 +66,7 @@ def _in_chunk(chunk: Chunk, redraw: Redraw) -> Redrawn:
 
 
 def _in_profile(text: bytes, redraw: Redraw) -> Redrawn:
-    """Redraw the pictures in a profile of digits; its line breaks stay the same."""
+    """Redraw the pictures in a profile of digits; line breaks are kept."""
     *head, body = text.split(b"\n", 3)
     old = bytes.fromhex(body.decode("ascii"))
     new = _in_block(old, redraw)

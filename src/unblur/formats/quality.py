@@ -19,11 +19,11 @@ BLOCKS_PER_SIDE = 4
 
 
 def with_quality(photo: Photo, length: int, code: Callable[..., bytes]) -> dict[str, Any]:
-    """Return the options for encoding new pixels; the original's quality is estimated only now.
+    """Return the options for encoding new pixels, with the original's estimated quality.
 
     Args:
         photo: The original.
-        length: Size of its encoded pixels, in bytes.
+        length: Size of the original's encoded pixels, in bytes.
         code: Encodes pixels, (H, W, C), with options such as the photo's coding.
     """
     if photo.coding["quality"] is not AS_ORIGINAL:
@@ -40,8 +40,8 @@ def match_quality(
 ) -> int:
     """Return the lowest of `QUALITIES` whose encoding is at least as large as the original's.
 
-    A sample is encoded four times to find it. If no encoding is large enough, the last quality is
-    returned.
+    A sample is encoded four times to find the quality. If no encoding is large enough, the highest
+    quality is returned.
 
     Args:
         pixels: The original's pixels, (H, W, C).
@@ -55,7 +55,7 @@ def match_quality(
 
 
 def sample_blocks(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Join evenly spaced blocks of a large photo, (H, W, C), to a small one."""
+    """Join evenly spaced blocks of a large photo, (H, W, C), to a small photo."""
     for axis in (0, 1):
         length = pixels.shape[axis]
         if length > BLOCK * BLOCKS_PER_SIDE:

@@ -50,7 +50,7 @@ SRGB_GAMMA = (2.4, 12.92)
 _KEPT = frozenset(
     {Tag.IMAGE_DESCRIPTION, Tag.MAKE, Tag.MODEL, Tag.DATE_TIME, Tag.ARTIST, Tag.COPYRIGHT, Tag.IPTC}
 )
-"""Fields of the first directory that are valid for the result."""
+"""Fields of the first directory that are also valid for the result."""
 
 _EXIF_IN_FIRST = frozenset({33434, 33437, 34850, 34855, 36867, 36868, *range(37377, 37387)})
 """Fields such as exposure, aperture and time, which TIFF/EP has in the first directory."""
@@ -63,7 +63,7 @@ _LEFT_OUT = frozenset(
 """Fields of the Exif directory that are not valid for the result."""
 
 _UNKNOWN_OFFSET = 0xFFFFFFFF
-"""StripOffsets of Panasonic RAW files, which have the offset in another field."""
+"""StripOffsets in Panasonic RAW files, which have the offset in another field."""
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -92,7 +92,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 
 def _is_dated(known: TiffFile) -> bool:
-    """Return whether the time of the photo was found; older forms than TIFF hold it elsewhere."""
+    """Return whether the photo's time was found; containers older than TIFF have it elsewhere."""
     first = read_fields(known, known.first)
     return _TIME_OF_PHOTO in first.keys() | read_linked(known, first, Tag.EXIF_IFD).keys()
 
@@ -117,7 +117,7 @@ def encode(photo: Photo, pixels: NDArray[np.uint16]) -> Encoded:
 
 
 def coded_pixels(data: bytes, index: Metadata | None = None) -> Iterator[bytes]:
-    """Yield the strips or tiles of a RAW file, or the whole file if it does not list them."""
+    """Yield the strips or tiles of a RAW file; the whole file if it does not list them."""
     pieces: set[tuple[int, int]] = set()
     with contextlib.suppress(ValueError):
         file = read_tiff(data)
@@ -163,7 +163,7 @@ def _box_stops(data: bytes) -> Iterator[int]:
 
 
 def _find_metadata(data: bytes, raw: Any, library: Any) -> TiffFile:  # noqa: ANN401
-    """Return the file itself if it has directories, otherwise the EXIF of its thumbnail."""
+    """Return the file itself if it has directories; otherwise its thumbnail's EXIF block."""
     with contextlib.suppress(ValueError):
         return read_tiff(data)
     with contextlib.suppress(ValueError, library.LibRawError):
@@ -184,7 +184,7 @@ def developed_metadata(pixels: NDArray[np.uint16], known: TiffFile) -> Metadata:
 
     Args:
         pixels: The pixels.
-        known: A file with the fields in its first directory; their byte order is kept.
+        known: A file whose first directory has the camera's fields; their byte order is kept.
     """
     height, width, channels = pixels.shape
     first = read_fields(known, known.first)

@@ -21,7 +21,7 @@ _FORMATS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%PDF", "PDF"),
     (0, b"PK\3\4", "ZIP"),
 )
-"""Position, bytes and name of formats that are refused by name."""
+"""Position, signature bytes and name of formats that are refused by name."""
 
 ANIMATED = "animations cannot be processed"
 ONE_FRAME = "the animation of one frame became a still photo"
@@ -33,7 +33,7 @@ _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"/annex/objects/", "a git-annex pointer, not the photo; run: git annex get"),
     (0, b"\0\5\x16\7", "extra data that macOS keeps beside a photo (AppleDouble), not the photo"),
 )
-"""Position and bytes of other kinds of files, with their explanations."""
+"""Position, signature bytes and explanation of other kinds of files."""
 
 _PAGES = (b"<!doctype html", b"<html", b"<head", b"<body")
 

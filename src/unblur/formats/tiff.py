@@ -1,7 +1,7 @@
 """TIFF 6.0 and BigTIFF: decode a photo, and put new pixels into the original's container.
 
-Only the first page of full size and its smaller copies change. All other bytes stay: other pages,
-metadata, gaps. LZW, PackBits and Zstandard need the extra ``deep``.
+Only the first page of full size and its smaller copies change. All other bytes are kept: other
+pages, metadata and gaps. LZW, PackBits and Zstandard need the extra ``deep``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def metadata(data: bytes, index: None = None) -> Metadata:
 
 
 def _make_exif(file: TiffFile, fields: dict[int, Field]) -> tuple[bytes, bool]:
-    """Make an EXIF block from a page's fields; also return whether there were maker notes.
+    """Make an EXIF block from a page's fields; also return whether the page has maker notes.
 
     Maker notes are left out, because their offsets are valid only at their old position.
     """

@@ -37,16 +37,16 @@ class Compression(IntEnum):
 
 
 _BY_EXTRA = {Compression.LZW: "lzw", Compression.PACKBITS: "packbits", Compression.ZSTD: "zstd"}
-"""Names in imagecodecs of the compressions that need it."""
+"""imagecodecs' names of the compressions that need it."""
 
 MOST_TABLES, MOST_TABLE_BYTES = 16, 1 << 14
 """Limits for the JPEG tables that all strips or tiles share; each strip or tile decodes them."""
 
 LZMA_MEMORY_BYTES = 256 << 20
-"""Memory limit in bytes: enough for the highest preset; a file could ask for 4 GiB."""
+"""Memory limit in bytes, enough for the highest preset; a file could ask for 4 GiB."""
 
 DEFLATE_LEVEL = 4
-"""Four times as fast as the default level, 6; photos are at most 5 percent larger."""
+"""Compression level, four times as fast as the default, 6; photos are at most 5 percent larger."""
 
 NO_PREDICTOR, HORIZONTAL_DIFFERENCING = 1, 2
 
@@ -63,11 +63,11 @@ class Coding:
     sample_type: np.dtype[Any]
     """Type of samples, with 8 or 16 bits, in the file's byte order."""
     is_ycbcr: bool
-    """Whether JPEG contains YCbCr, which decoding converts to RGB."""
+    """Whether JPEG data contain YCbCr, which decoding converts to RGB."""
     segment_pixels: int
-    """Number of pixels of a whole strip or tile; a JPEG with more is hostile."""
+    """Number of pixels of a whole strip or tile; only a hostile JPEG has more."""
     jpeg_tables: bytes = field(default=b"", repr=False)
-    """Tables that all strips or tiles share, from `read_tables`."""
+    """JPEG tables that all strips or tiles share, from `read_tables`."""
 
     @property
     def is_lossless(self) -> bool:
@@ -80,8 +80,8 @@ def decode_segment(data: bytes, shape: tuple[int, int, int], coding: Coding) -> 
 
     Args:
         data: The encoded strip or tile.
-        shape: The shape of its samples, (H, W, C); further samples are ignored.
-        coding: How it is encoded.
+        shape: Shape of the samples, (H, W, C); further samples are ignored.
+        coding: How the page is encoded.
 
     Raises:
         PhotoError: If an extra is missing.
@@ -108,7 +108,7 @@ def encode_segment(samples: Samples, coding: Coding, original: bytes) -> bytes:
     Args:
         samples: The samples, (H, W, C).
         coding: How the page is encoded.
-        original: The old strip or tile, whose JPEG tables and sampling are kept.
+        original: The old strip or tile; its JPEG tables and sampling are kept.
 
     Raises:
         PhotoError: If an extra is missing.
@@ -160,7 +160,7 @@ def _decode_jpeg(data: bytes, shape: tuple[int, int, int], coding: Coding) -> Sa
 
 
 def _encode_jpeg(samples: Samples, coding: Coding, original: bytes) -> bytes:
-    """Encode like the original, without application segments, which TIFF does not use."""
+    """Encode like the original; application segments, which TIFF does not use, are left out."""
     old = jpeg.decode(_whole_jpeg(original, coding), coding.segment_pixels)
     coded = code_pixels(samples, None, "JPEG", **old.coding)
     return b"".join(

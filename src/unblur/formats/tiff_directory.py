@@ -92,7 +92,8 @@ _WHOLE_NUMBERS = frozenset("BHIQbhiq")
 SIGNATURES = {b"II": "<", b"MM": ">"}
 BIG_VERSION = 43
 VERSIONS = frozenset({42, BIG_VERSION, 0x55, 0x4F52, 0x5352})
-"""Numbers in the header; only these differ in Panasonic and Olympus RAW (the last three)."""
+"""Version numbers in headers. The last three are Panasonic's and Olympus's RAW, whose headers
+differ only in this number."""
 
 POINTERS = (Tag.SUB_IFDS, Tag.EXIF_IFD, Tag.GPS_IFD, Tag.INTEROPERABILITY_IFD)
 """Tags that point to directories outside the chain of pages."""
@@ -124,7 +125,7 @@ class Entry:
         return self.count * struct.calcsize("<" + FIELD_CODES.get(self.type, ""))
 
     def is_within(self, data: bytes) -> bool:
-        """Return whether a file holds all of its values."""
+        """Return whether a file contains all of the field's values."""
         return self.start + self.size <= len(data)
 
 
@@ -140,7 +141,7 @@ class Directory:
 
     @property
     def cost(self) -> int:
-        """Number of bytes to read for the directory; in a hostile file, they exceed its size."""
+        """Bytes to read for the directory; in hostile files, their sum exceeds the file."""
         arrays = (self.entries[tag].size for tag in _ARRAYS if tag in self.entries)
         return self.stop - self.start + sum(arrays)
 
@@ -207,7 +208,7 @@ class TiffFile:
         return self.data[entry.start : entry.start + entry.size]
 
     def values(self, directory: Directory, tag: int) -> tuple[int, ...]:
-        """Return a field's integers, empty without the field; raise `ValueError` if damaged."""
+        """Return a field's integers; empty without the field. Raise `ValueError` if damaged."""
         entry = directory.entries.get(tag)
         if entry is None:
             return ()
@@ -215,7 +216,7 @@ class TiffFile:
         return struct.unpack(f"{self.order}{entry.count}{code}", self.raw(entry))
 
     def value(self, directory: Directory, tag: int, default: int = 0) -> int:
-        """Return a field's first integer, or a default; raises like `values`."""
+        """Return a field's first integer, or a default; raise errors like `values`."""
         entry = directory.entries.get(tag)
         if entry is None or entry.count == 0:
             return default
@@ -226,7 +227,7 @@ class TiffFile:
 
         Raises:
             ExcessError: If there are too many.
-            ValueError: If the first is damaged, or the chain leads back into itself.
+            ValueError: If the first page is damaged, or the chain is a circle.
         """
         return limited(self._chain(), len(self.data), "pages")
 
@@ -246,9 +247,9 @@ class TiffFile:
             start = page.following
 
     def directories(self) -> Iterator[Directory]:
-        """Yield every page, each followed by the directories that it points to.
+        """Yield all pages; after each page, the directories that it points to.
 
-        Pointers to anything else are skipped.
+        Pointers to other data are skipped.
 
         Raises:
             ValueError: If the first page lies outside the file, or directories overlap.
@@ -277,7 +278,7 @@ class TiffFile:
                 yield from self.values(directory, tag)
 
     def data_ranges(self, directory: Directory) -> Iterator[tuple[int, int]]:
-        """Yield start and stop of each piece of image data; raises like `values`."""
+        """Yield start and stop of each piece of image data; raise errors like `values`."""
         for offsets, counts in DATA_TAGS:
             starts, sizes = self.values(directory, offsets), self.values(directory, counts)
             for start, size in zip(starts, sizes, strict=False):
@@ -313,7 +314,7 @@ _RAW_COMPRESSIONS = frozenset({32767, 32769, 32770, 34713, 34892, 65000, 65535})
 """Compression of Sony, Epson, Samsung, Nikon, Adobe (lossy DNG), Kodak and Pentax."""
 
 _RAW_MARKS = (b"CR", b"IIII", b"MMMM")
-"""Marks of Canon's CR2 and Phase One's IIQ at the usual place of the first directory."""
+"""Marks of Canon's CR2 and Phase One's IIQ, where other files have the first directory."""
 
 
 def is_camera_raw(data: bytes) -> bool:

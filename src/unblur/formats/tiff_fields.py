@@ -23,8 +23,8 @@ class Field:
 def read_fields(file: TiffFile, start: int) -> dict[int, Field]:
     """Return a directory's readable fields by tag.
 
-    Damaged fields are left out, and so are fields with which the values would exceed the file's
-    size.
+    Damaged fields are left out. Once all values together exceed the file's size, further fields are
+    left out, too.
 
     Args:
         file: The file.
@@ -51,7 +51,7 @@ def read_linked(file: TiffFile, fields: Mapping[int, Field], tag: int) -> dict[i
 
 
 def write_numbers(tag: int, order: str, kind: int, *numbers: int) -> Field:
-    """Make a field of integers; a rational takes two."""
+    """Make a field of integers; a rational takes two numbers."""
     code = FIELD_CODES[kind]
     count = len(numbers) // len(code)
     return Field(tag, kind, count, struct.pack(order + code * count, *numbers))
@@ -87,7 +87,7 @@ def write_block(first: Sequence[Field], linked: Mapping[Tag, Sequence[Field]], o
     """Write a classic TIFF without pixels, such as an EXIF block.
 
     Args:
-        first: Fields of the first directory; needed if there are no linked ones.
+        first: Fields of the first directory; needed if no linked fields are given.
         linked: Fields of further directories, by the tags that point to them.
         order: ``<`` or ``>``.
     """

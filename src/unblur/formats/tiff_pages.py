@@ -39,18 +39,18 @@ _REFUSED_COMPRESSIONS |= {50001: "WebP"} | dict.fromkeys(JPEG_XL, "JPEG XL")
 _SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "floating point"}
 
 REDUCED_SIZE = 1
-"""Bit of NewSubfileType, and value + 1 of SubfileType, that marks a thumbnail."""
+"""Bit of NewSubfileType that marks a smaller copy; SubfileType has this value plus 1."""
 
 SMALLEST_TILE = 64
-"""A page may have one more strip or tile for each of these many pixels."""
+"""Number of pixels for which a page may have one more strip or tile."""
 LARGEST_TILE = 1 << 24
-"""Number of pixels that the tiles of any page may have."""
+"""Number of pixels that the tiles of a page of any size may have."""
 MOST_BEYOND = 4
-"""Most pixels of tiles per pixel of the page: tiles reach beyond its right and lower side."""
+"""Largest number of tile pixels per page pixel: tiles reach beyond the right and lower side."""
 
 _PREDICTED = {Compression.LZW, Compression.DEFLATE, Compression.OLD_DEFLATE}
 _PREDICTED |= {Compression.LZMA, Compression.ZSTD}
-"""Compressions with a predictor; others ignore it."""
+"""Compressions with a predictor; other compressions ignore it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Page:
     samples: int
     """Number of channels, including alpha."""
     alpha_is_opacity: bool
-    """Whether the extra sample is opacity: the file does not declare it as something else."""
+    """Whether the extra sample is opacity, unless the file declares another meaning."""
     is_planar: bool
     """Whether each sample has its own strips or tiles."""
     is_white_zero: bool
@@ -116,7 +116,7 @@ def read_page(file: TiffFile, directory: Directory | None = None) -> Page:
 
     Args:
         file: The file.
-        directory: Directory of the other page; its number is not known then.
+        directory: Directory of the other page; the result's ``number`` is then 0.
 
     Raises:
         PhotoError: If the page is of an unsupported kind.
@@ -176,7 +176,7 @@ def _uncompressed_sizes(page: Page) -> tuple[int, ...]:
 
 
 def _count_segments(size: tuple[int, int], segment: tuple[int, int]) -> int:
-    """Count the strips or tiles of a plane; raise `ExcessError` if they are excessive.
+    """Count the strips or tiles of a plane; raise `ExcessError` for too many.
 
     Args:
         size: Height and width of the page.

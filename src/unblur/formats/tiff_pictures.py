@@ -20,16 +20,16 @@ from unblur.formats.tiff_splice import decode_page, replace_page
 Found = TypeVar("Found")
 
 MOST_PICTURES = 16
-"""Most further pages and sub-images to examine."""
+"""Largest number of further pages and sub-images to examine."""
 MAX_PIXELS = 50_000_000
-"""Most pixels of one of them."""
+"""Largest number of pixels of a page or sub-image to redraw."""
 
 
 def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
     """Redraw the thumbnails and previews of the first page of full size.
 
-    They are: other pages and sub-images that are marked as smaller copies, JPEG pictures as in
-    EXIF, and pictures in Photoshop's data and in maker notes.
+    Thumbnails and previews are: other pages and sub-images that are marked as smaller copies, JPEG
+    pictures as in EXIF, and pictures in Photoshop's data and in maker notes.
 
     Args:
         data: The whole file.
@@ -55,7 +55,7 @@ def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
 
 
 def _others(file: TiffFile, page: Page) -> Iterator[tuple[Directory, str]]:
-    """Yield the pages that are thumbnails, and the sub-images of the photo's page, with names."""
+    """Yield thumbnail pages, and sub-images of the photo's page, each with its name."""
     for other in file.pages():
         is_thumbnail = Tag.JPEG_OFFSET in other.entries or is_reduced(file, other)
         if is_thumbnail and other.start != page.directory.start:
@@ -78,13 +78,13 @@ def _blocks(
 
 
 def _before_damage(found: Iterator[Found]) -> Iterator[Found]:
-    """Yield the entries before the first damaged one; no program can read later ones."""
+    """Yield entries up to the first damaged entry; no program can read later entries."""
     with contextlib.suppress(ValueError):
         yield from found
 
 
 def _in_directory(file: TiffFile, directory: Directory, redraw: Redraw) -> bytes | None:
-    """Return a file with the picture of a directory redrawn; ``None`` if it cannot be."""
+    """Return a file with a directory's picture redrawn; ``None`` if it cannot be redrawn."""
     try:
         if start := file.value(directory, Tag.JPEG_OFFSET):
             output = bytearray(file.data)
@@ -103,7 +103,7 @@ def _in_directory(file: TiffFile, directory: Directory, redraw: Redraw) -> bytes
 
 
 def layers(data: bytes, index: None = None) -> Iterator[str]:
-    """Yield the name of an editor's layers, if there are any; they are not redrawn."""
+    """Yield the name of an editor's layers, which are not redrawn, if there are any."""
     file = read_tiff(data)
     if Tag.LAYERS in read_page(file).directory.entries:
         yield embedded_pictures.LAYERS

@@ -1,8 +1,8 @@
-"""Decode the pixels of a TIFF page, and replace them with new ones.
+"""Decode the pixels of a TIFF page, and replace them with new pixels.
 
-Only the strips or tiles of the page, and the two fields with their offsets and lengths, change.
-New strips or tiles are compressed like the old ones. They are written over the old ones, or to the
-end of the file if they do not fit.
+Only the strips or tiles of the page change, and the two fields with their offsets and lengths. New
+strips or tiles are compressed like the old ones, and written over the old ones, or to the end of
+the file if they do not fit.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def decode_page(data: bytes, page: Page) -> tuple[Samples, Samples | None]:
 
 
 def replace_page(original: TiffFile, page: Page, pixels: Samples, alpha: Samples | None) -> bytes:
-    """Return a file with new pixels in a page, encoded like the old ones and read back.
+    """Return a file with new pixels in a page, encoded like the old pixels and read back.
 
     Args:
         original: The file.
@@ -74,7 +74,7 @@ def replace_page(original: TiffFile, page: Page, pixels: Samples, alpha: Samples
 
 
 def _blocks(page: Page, pixels: Samples, alpha: Samples | None) -> Iterator[Samples]:
-    """Yield the pixels of each strip or tile; the nearest pixels fill its part outside the page."""
+    """Yield the pixels of each strip or tile; outside the page, repeat the nearest pixels."""
     for segment in page.segments():
         block = pixels[segment.rows, segment.columns]
         if page.is_white_zero:
@@ -107,8 +107,8 @@ def splice(file: TiffFile, page: Page, coded: Sequence[bytes]) -> bytes:
 def _place(page: Page, sizes: list[int], end: int) -> list[int]:
     """Return the offsets of new strips or tiles.
 
-    Each keeps its offset if all fit. Otherwise they fill the space of the old ones in order, and
-    the rest goes to the end of the file.
+    If all fit, each keeps its offset. Otherwise they fill the space of the old strips or tiles in
+    order, and the rest is appended to the file.
     """
     old = zip(page.byte_counts, sizes, strict=True)
     if all(new <= count for count, new in old) and len(set(page.offsets)) == len(sizes):
@@ -138,7 +138,7 @@ def _spaces(page: Page) -> Iterator[tuple[int, int]]:
 
 
 def _replace_values(output: bytearray, file: TiffFile, entry: Entry, values: list[int]) -> None:
-    """Write a field's numbers in place, with a wider type if they do not fit."""
+    """Write a field's numbers in place, in a wider type if they do not fit."""
     sizes = {3: "H", LONG: "I", LONG8: "Q"}
     code = sizes.get(entry.type, "")
     wide = LONG8 if file.is_big else LONG
@@ -170,7 +170,7 @@ def _check_rest(original: TiffFile, result: TiffFile, page: Page) -> None:
 def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
     """Yield start and stop of the bytes that must stay.
 
-    Values of a damaged field can lie in the page's pixels, or outside the file.
+    Values of a damaged field may overlap the page's pixels, or lie outside the file.
     """
     pixels = [place for space in _spaces(page) for place in space]
     yield 0, 16 if file.is_big else 8  # the header
@@ -192,7 +192,7 @@ def _kept_ranges(file: TiffFile, page: Page) -> Iterator[tuple[int, int]]:
 
 
 def _overlaps(places: list[int], start: int, stop: int) -> bool:
-    """Return whether a range overlaps one of others: their starts and stops, in order."""
+    """Return whether a range overlaps any of the ranges with these starts and stops, in order."""
     before = bisect_right(places, start)
     return before % 2 == 1 or (before < len(places) and places[before] < stop)
 

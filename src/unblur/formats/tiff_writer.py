@@ -59,7 +59,7 @@ _ABOUT_OTHER_PIXELS = frozenset(
         Tag.DNG_VERSION,
     }
 )
-"""Fields that do not belong in an EXIF block, and would be wrong for the new pixels."""
+"""Fields that do not belong into an EXIF block, and would be wrong for the new pixels."""
 
 
 def write_tiff(
@@ -74,7 +74,8 @@ def write_tiff(
     Args:
         pixels: (H, W, 1 or 3), 8 or 16 bits.
         alpha: (H, W), of the same type.
-        metadata: EXIF is left out if it is damaged or makes the file look like camera RAW.
+        metadata: Metadata to write; EXIF is left out if it is damaged, or if the file would look
+            like camera RAW.
         compression: ``DEFLATE`` or ``NONE``.
         alpha_is_opacity: Whether ``alpha`` is opacity, and not another channel.
 

@@ -1,8 +1,8 @@
 """WebP: decode a still photo, and put new pixels into the original's container.
 
-The container is described in RFC 9649, section 2, VP8's frame header in RFC 6386, section 9. A
-lossy file keeps its quality, read from the quantiser of its VP8 frame, and its alpha chunk
-(ALPH). A lossless file stays lossless, even in transparent pixels.
+RFC 9649, section 2, describes the container, and RFC 6386, section 9, VP8's frame header. A lossy
+file keeps its quality, which the quantiser of its VP8 frame gives, and its alpha chunk (ALPH). A
+lossless file stays lossless, even in transparent pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from unblur.errors import PhotoError
 from unblur.formats.codec import Codec, Target
 from unblur.formats.embedded_pictures import Redraw, Redrawn, in_exif
-from unblur.formats.metadata import Metadata, from_byte_order
+from unblur.formats.metadata import C2PA_LEFT_OUT, Metadata, from_byte_order
 from unblur.formats.photo import WEBP, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, refuse_large, to_array
 from unblur.formats.png_chunks import Chunk
@@ -43,7 +43,7 @@ FRAME_HEADER_BYTES = 10
 MAX_QUANTIZER = 127
 
 QUALITY = 90
-"""Quality for photos of other formats, finer than libwebp's default."""
+"""Quality for photos from other formats, higher than libwebp's default."""
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -127,7 +127,8 @@ def as_still(data: bytes) -> bytes:
 def splice(original: bytes, coded: bytes) -> Encoded:
     """Put the pixels of one file into the container of another.
 
-    Only the chunk of pixels (VP8 or VP8L) is replaced, and a C2PA manifest is left out.
+    The chunk of pixels (VP8 or VP8L) is replaced, and a C2PA manifest is left out. All other chunks
+    are kept.
 
     Args:
         original: The file with the metadata.
@@ -144,7 +145,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
         if chunk == old:
             body += new.raw
         elif chunk.type == C2PA:
-            notes = ("the C2PA manifest was left out: it signs the pixels as they were",)
+            notes = (C2PA_LEFT_OUT,)
         else:
             body += chunk.raw
     form = b"RIFF" + len(body).to_bytes(4, "little") + body
@@ -234,7 +235,7 @@ def read_quantizer(frame: bytes) -> float:
 
 
 def _read_segmentation(reader: BoolReader) -> tuple[bool, list[int]]:
-    """Read whether segments' quantisers replace the frame's, and the four of them."""
+    """Read whether the segments' quantisers replace the frame's, and the four quantisers."""
     update_map, absolute, quantizers = reader.literal(1), False, []
     if reader.literal(1):
         absolute = bool(reader.literal(1))
@@ -248,7 +249,7 @@ def _read_segmentation(reader: BoolReader) -> tuple[bool, list[int]]:
 
 
 class BoolReader:
-    """The boolean entropy decoder (RFC 6386, 7.3) for headers, with even odds for all bits."""
+    """The boolean entropy decoder (RFC 6386, 7.3) for headers, in which all bits have even odds."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -265,11 +266,11 @@ class BoolReader:
         return value
 
     def optional(self, bits: int) -> int:
-        """Read a flag, and the number that follows if it is set; 0 if it is not."""
+        """Read a flag; if it is set, also the number that follows. Return 0 without the flag."""
         return self.literal(bits) if self._bit() else 0
 
     def optional_signed(self, bits: int) -> int:
-        """Read a flag, and the number and sign that follow if it is set."""
+        """Read a flag; if it is set, also the number and sign that follow."""
         if not self._bit():
             return 0
         magnitude = self.literal(bits)

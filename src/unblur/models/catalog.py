@@ -1,4 +1,4 @@
-"""The catalog of networks with a name, and how to find their weights."""
+"""List the known networks, and find weights by name."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def _published(name: str, config: SRNConfig, parameters: int, good_at: str, bad_
 
 
 def _real_blur(name: str, folder: str, training_data: str, good_at: str, page: str) -> Model:
-    """Return the entry of a network by POSTECH: `srn-color`, trained on photos with real blur.
+    """Return the entry of a network by POSTECH: `srn-color`, trained on really blurred photos.
 
     Args:
-        name: Name of the model here.
-        folder: Folder of its checkpoint, as the authors' README names it.
+        name: Name of the model in this catalog.
+        folder: Folder of the checkpoint, as the authors' README names it.
         training_data: The photos that it was trained on.
         good_at: What these photos show.
         page: The authors' repository, whose README links to the weights.
@@ -184,7 +184,7 @@ def find_weights(model: str) -> Path:
 
 
 def is_model_name(text: str) -> bool:
-    """Return whether a text can name a model and its file in the models folder."""
+    """Return whether a text is a valid name for a model and for its file."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -202,7 +202,7 @@ def imported_models() -> list[str]:
 
 
 def repair_hint(model: str | Path) -> str:
-    """Return advice for users on how to get or repair the weights of a model or file."""
+    """Return advice on how to get or repair the weights of a model or file."""
     path = Path(model)
     if path.parent == models_folder():
         model = path.name.removesuffix(WEIGHTS_SUFFIX)
@@ -236,7 +236,7 @@ def errors_as_weights_errors(path: Path, advises: bool = False) -> Iterator[None
 
 
 def _find_embedded(model: Model) -> Path:
-    """Return a file of the installed package, or of the source tree beside it."""
+    """Return a model's file in the installed package, or in the source tree beside it."""
     package = Path(__file__).parents[1]
     places = (package / "data" / model.file, package.parents[1] / "weights" / model.file)
     path = next((place for place in places if place.is_file()), None)

@@ -14,19 +14,19 @@ import zipfile
 from typing import Any
 
 from unblur.errors import UsageError
-from unblur.models.card import PAPER, Card
+from unblur.models.model_card import PAPER, Card
 from unblur.version import __version__
 
 TASK = "denoise"
-"""darktable has no task for deblurring. This task has the same input and output: a photo."""
+"""darktable has no task for deblurring; this task has the same input and output, a photo."""
 ENDING = ".dtmodel"
 TIME = (1980, 1, 1, 0, 0, 0)
-"""Fixed time of an archive's members, so that the same model gives the same bytes."""
+"""Fixed time of an archive's members, so that the same model always gives the same bytes."""
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9.]+)*")
 
 
 def check_id(identifier: str) -> None:
-    """Raise `UsageError` if darktable cannot use an identifier as the name of a folder."""
+    """Raise `UsageError` if darktable cannot use an identifier as a folder's name."""
     if not _ID.fullmatch(identifier):
         raise UsageError(
             f"{identifier}{ENDING}: darktable takes the name of the file as the model's "
@@ -40,7 +40,7 @@ def pack(onnx: bytes, identifier: str, card: Card) -> bytes:
     Args:
         onnx: The network; see `unblur.models.onnx_graph.encode_onnx`.
         identifier: Name of the package's file without its extension.
-        card: Where the network comes from.
+        card: The network's model card.
     """
     config = _config(identifier, card)
     members: dict[str, str | bytes] = {

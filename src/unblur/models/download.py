@@ -1,7 +1,7 @@
-"""Download models in the catalog from their publishers into the models folder.
+"""Download models of the catalog from their publishers into the models folder.
 
 If the publisher states no checksum, the checksum of the first download is recorded, and later
-downloads must match it. This is trust on first use, as ``ssh`` trusts a host's key.
+downloads must match it: trust on first use, as ``ssh`` trusts a host's key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unblur.storage.temporaries import sweep, temporary_beside
 from unblur.words import describe_os_error
 
 MIRROR_VARIABLE = "UNBLUR_MIRROR"
-"""Environment variable: the address of a folder to use instead of the publishers' addresses."""
+"""Environment variable with the address of a folder to use instead of the publishers'."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Downloaded:
     checksum: str
     """The sha256 of the published file."""
     is_first: bool
-    """Whether the file could not be verified, because no checksum is known."""
+    """Whether the file could not be verified, because no checksum was known."""
 
 
 def address(model: Model) -> str:
@@ -54,10 +54,10 @@ def offline_recipe(model: Model) -> str:
 
 
 def download(models: Sequence[Model], watch: Watch) -> Downloaded:
-    """Download a published file once, and store the networks in it.
+    """Download a published file once, and store its networks.
 
     Args:
-        models: Networks that are published in the same file.
+        models: Networks of the same published file.
         watch: Callbacks of the transfer.
 
     Raises:

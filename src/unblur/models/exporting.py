@@ -1,4 +1,4 @@
-"""Export networks to files that other programs run."""
+"""Export networks to files for other programs."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from pathlib import Path
 
 from unblur.errors import UsageError
 from unblur.models import darktable
-from unblur.models.card import read_card
+from unblur.models.model_card import read_card
 from unblur.models.weights import Weights, load_network
 from unblur.storage.targets import problem_of_file
 
 KINDS = {".onnx": "onnx", darktable.ENDING: "dtmodel"}
-"""Kinds of files, by the endings of their names."""
+"""Kinds of files, by the extensions of their names."""
 
 
 def check_target(file: Path, kind: str | None, overwrite: bool) -> str:
-    """Return the kind of a file to write, before the work for it begins.
+    """Check whether a file can be exported, before the work begins, and return its kind.
 
     Args:
-        file: Its path.
-        kind: ``onnx`` or ``dtmodel``; ``None``: by the suffix of the name.
+        file: Path of the file to write.
+        kind: ``onnx`` or ``dtmodel``; ``None``: by the extension of the name.
         overwrite: Whether the file may exist.
 
     Raises:
-        UsageError: If the name fits no kind, or the file must stay or cannot be written.
+        UsageError: If the name fits no kind, or the file exists or cannot be written.
     """
     by_name = KINDS.get(file.suffix.lower())
     kind = kind or by_name
@@ -44,8 +44,8 @@ def encode(model: str, weights: Weights, kind: str, precision: str, identifier: 
     """Return a network as the bytes of a file for other programs.
 
     Args:
-        model: Its name, or the path of its weights.
-        weights: Its weights.
+        model: The model's name, or the path of its weights.
+        weights: The model's weights.
         kind: ``onnx`` or ``dtmodel``.
         precision: ``fp32`` or ``fp16``.
         identifier: Identifier of a package for darktable.

@@ -29,19 +29,20 @@ PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed later."""
 MOST_REDIRECTS = 10
 WORTH_BYTES = 1 << 20
-"""Bytes after which a broken connection gets all its retries again."""
+"""Number of received bytes that renew the retries after a broken connection."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a server, and how often to try again."""
+    """Waiting times for a server, and the number of retries."""
 
     retries: int = 4
     backoff_seconds: float = 0.5
-    """Seconds. Waits are 0, then 2, 4, 8 times this, plus a random time up to twice this."""
+    """Unit of the waits between retries: 0, then 2, 4 and 8 units, plus a random time of up to
+    2."""
     connect_seconds: float = 10.0
     silence_seconds: float = 30.0
-    """Seconds without a byte after which a server counts as stalled."""
+    """Time without a byte after which a server counts as stalled."""
 
     def policy(self) -> Retry:
         """Return these settings for `urllib3`."""
@@ -69,15 +70,16 @@ class Watch:
     trouble: Callable[[str], None] = lambda text: None
     """Takes a sentence about a failure after which the download goes on."""
     begin: Callable[[int], None] = lambda size: None
-    """Takes the size before the first byte is written; may raise to refuse the download."""
+    """Takes the size in bytes before the first byte is written; may raise to refuse the
+    download."""
 
 
 class _RefusedError(Exception):
-    """The server cannot send the file."""
+    """Raised if the server cannot send the file."""
 
 
 class _BrokenError(Exception):
-    """The connection broke; a retry may succeed."""
+    """Raised if the connection broke; a retry may succeed."""
 
 
 class _Partial:
@@ -160,7 +162,7 @@ def _check(partial: _Partial, size: int | None, sha256: str | None) -> None:
 
 
 def _fetch_from(url: str, partial: _Partial, session: requests.Session, watch: Watch) -> None:
-    """Request the file, and request the missing part whenever the connection breaks."""
+    """Request the file; whenever the connection breaks, request the missing part."""
     policy, worth = PATIENCE.policy(), WORTH_BYTES
     while True:
         try:
@@ -203,7 +205,7 @@ def _receive(url: str, partial: _Partial, session: requests.Session, watch: Watc
 
 
 def _begin(response: requests.Response, partial: _Partial) -> int | None:
-    """Check the server's answer; return the size of the whole file, if the server states it."""
+    """Check the server's answer; return the size of the whole file, or ``None`` if unknown."""
     start, total = _content_range(response)
     if response.status_code == 206 and start == partial.size:
         return total

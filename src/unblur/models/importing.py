@@ -1,7 +1,7 @@
 """Import weights from a user's file, or from a download, into the models folder.
 
-Files are not trusted: nothing in them is executed, names inside an archive never
-become paths, and sizes are limited.
+Files are not trusted: their content is never executed, names inside an archive never become paths,
+and sizes are limited.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ from unblur.storage.drafts import FileDraft, make_folder
 PUBLISHED_STEP = 523000
 """Training step of the checkpoint that the authors' program loads."""
 SAFE_TORCH = (2, 10)
-"""A file can attack older versions even with ``weights_only``: CVE-2025-32434, CVE-2026-24747."""
+"""Oldest safe version of PyTorch. A file can attack older versions even with ``weights_only``:
+CVE-2025-32434, CVE-2026-24747."""
 MOST_CHECKPOINTS = 16
-"""An archive with more checkpoints is not the authors'."""
+"""Most checkpoints in an archive; the authors' archives have fewer."""
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "params", "model", "network")
 """Keys of the weights in files that contain more than weights."""
 
@@ -68,7 +69,8 @@ def read_networks(path: Path, wanted: set[str] | None = None) -> dict[str, SRN]:
         The networks by their default names.
 
     Raises:
-        WeightsError: If the file has no network, or one does not fit; names the first difference.
+        WeightsError: If the file has no network, or weights do not fit a network; the message names
+            the first difference.
     """
     with errors_as_weights_errors(path):
         if prefix := _checkpoint_prefix(path):
@@ -85,13 +87,13 @@ def read_networks(path: Path, wanted: set[str] | None = None) -> dict[str, SRN]:
 
 
 def keep(network: SRN, name: str, source: str, checksum: str | None) -> Path:
-    """Store a network in the models folder, unless it is there already, and read it back.
+    """Store a network in the models folder unless it is there already, and read it back.
 
     Args:
         network: The network; its weights are stored without conversion.
         name: Name of the model, and of its file.
         source: Origin of the network, a file or an address, to record in the header.
-        checksum: The sha256 of that file.
+        checksum: The sha256 of the origin.
 
     Returns:
         Path of the weights file.
@@ -192,7 +194,7 @@ def _checkpoint_prefix(path: Path) -> Path | None:
 
 
 def _checkpoint_name(prefix: Path) -> str:
-    """Return a default name: the network's, or the file's if the network is not certain."""
+    """Return a default name: the network's name, or the file's if the network is uncertain."""
     name = recognise(TensorFlowCheckpoint(prefix), str(prefix.absolute()))
     step = prefix.name.rpartition("-")[2]
     is_of_other_training = step.isdecimal() and int(step) != PUBLISHED_STEP
@@ -251,7 +253,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _from_state_dict(weights: dict[str, Tensor]) -> SRN:
-    """Build the network of the catalog that fits some weights without a configuration."""
+    """Build the network of the catalog that fits weights without a configuration."""
     if "output.weight" not in weights:
         raise ValueError("not the weights of this network: output.weight is missing")
     channels = tuple(weights["output.weight"].shape[:1])
@@ -267,7 +269,7 @@ def _from_state_dict(weights: dict[str, Tensor]) -> SRN:
 
 
 def _owned(network: SRN) -> SRN:
-    """Copy a network's weights: arrays read from a file may share memory."""
+    """Copy a network's weights, because arrays read from a file may share memory."""
     copies = {
         name: tensor.float() if tensor.dtype is torch.float64 else tensor.clone()
         for name, tensor in network.state_dict().items()
@@ -305,7 +307,7 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError
 
 
 def _read_archive(archive: zipfile.ZipFile, wanted: set[str] | None) -> dict[str, SRN]:
-    """Read the published networks of an archive, each from the checkpoint that its authors load."""
+    """Read the published networks of an archive, each from the checkpoint that the authors load."""
     checkpoints = _list_checkpoints(archive)
     if not 1 <= len(checkpoints) <= MOST_CHECKPOINTS:
         raise ValueError(f"holds {len(checkpoints) or 'no'} TensorFlow checkpoints")
@@ -348,7 +350,7 @@ def _list_checkpoints(archive: zipfile.ZipFile) -> list[_Checkpoint]:
 
 
 def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, most: int) -> None:
-    """Unpack a member to a file of at most ``most`` bytes."""
+    """Unpack a member of an archive to a file of at most ``most`` bytes."""
     check_room(target.parent, min(member.file_size, most))
     left = most
     try:

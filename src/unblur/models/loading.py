@@ -1,4 +1,4 @@
-"""Load a weights file into a `Deblurrer`; PyTorch is imported only then."""
+"""Load weights into a `Deblurrer`, and import PyTorch only then."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def prepare_torch() -> None:
     """Set variables that make PyTorch faster on CPUs; call this before importing PyTorch.
 
-    Variables that the user has set stay. OpenMP's threads spin only briefly while they wait:
+    Variables that the user has set are kept. OpenMP's threads spin only briefly while they wait:
     threads that spin for long make a busy machine several times slower, and threads that sleep at
-    once take long to wake. Large tensors lie in huge pages of memory, where Linux allows it: the
-    system then prepares them in far fewer steps.
+    once wake slowly. Where Linux allows it, large tensors use huge pages, which the system prepares
+    in far fewer steps.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # turns of a loop, in GNU's OpenMP
@@ -38,25 +38,24 @@ def load_deblurrer(
 ) -> Deblurrer:
     """Load a network onto a device, after testing that the device computes correctly.
 
-    The test is made once for each version of PyTorch, of ncnn and of the driver.
+    The test runs once for each version of PyTorch, of ncnn and of the driver.
 
     Args:
         weights: The network's weights, or the network itself on the CPU.
         engine: Where and how to run the network.
-        is_named: Whether the user wants this device and no other: a lost one is not replaced by
-            the CPU. By default, whether ``engine`` names one.
-        reserved: Bytes of main memory that are needed for something else.
-        warn: Called with a sentence that the user should read, now or later.
-        tell: Called with a sentence for the curious.
+        is_named: Whether the user wants this device and no other, so that the CPU does not replace
+            a lost device. Default: whether ``engine`` names a device.
+        reserved: Bytes of main memory to leave free for other uses.
+        warn: Called with a sentence for the user, now or during later photos.
+        tell: Called with a sentence for ``--verbose``.
 
     Raises:
         WeightsError: If the weights are damaged.
-        DeviceError: If a device or ncnn was asked for and is missing or computes wrongly.
-        UsageError: If the tile is too small, no device has the name, or another library computes
-            on it than the one that is asked for.
+        DeviceError: If the named device, or ncnn by name, is missing or computes wrongly.
+        UsageError: If no device can have the name, or the named library cannot use the device.
     """
     prepare_torch()
-    from unblur.models.self_test_cache import SelfTestCache
+    from unblur.models.device_caches import SelfTestCache, keep_gpu_list
     from unblur.models.weights import Weights, load_network
     from unblur.network.checked_devices import CheckedDevices
     from unblur.network.deblurrer import Deblurrer
@@ -69,6 +68,7 @@ def load_deblurrer(
     if engine.backend == "ncnn":
         load_ncnn()
     require_library(engine)
+    keep_gpu_list()
     network = load_network(weights) if isinstance(weights, Weights) else weights
     devices = CheckedDevices(
         network, engine.device, engine.backend, SelfTestCache(), warn=warn, tell=tell

@@ -1,4 +1,4 @@
-"""Convert a network to one ONNX graph, which takes photos of any size.
+"""Convert a network to one ONNX graph for photos of any size.
 
 https://onnx.ai/onnx/intro/
 """
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 OPSET = 18
 """Version of ONNX's operators; ONNX Runtime 1.14 and newer support it."""
 IR_VERSION = 8
-"""Version of the file format that belongs to these operators; PyTorch writes a newer one."""
+"""Version of the file format that fits these operators; PyTorch writes a newer version."""
 LEAST_TORCH = (2, 7)
-"""Oldest version of PyTorch that names the dynamic dimensions."""
+"""Oldest version of PyTorch that writes names of the dynamic dimensions."""
 DIMENSIONS = ("batch", "channels", "height", "width")
 EXAMPLE = (2, 3, 50, 70)
-"""Shape of the photos for tracing the network: sides need padding, and no two are equal."""
+"""Shape of the photos for tracing the network. The sides need padding, and no two are equal."""
 
 
 class PhotoNetwork(nn.Module):
-    """The three scales of a network, with the padding before and the cropping after them.
+    """The three scales of a network, with padding before and cropping after them.
 
     Args:
-        network: The network, in the type in which convolutions compute: float32 or float16.
+        network: The network, in the data type of convolutions: float32 or float16.
     """
 
     def __init__(self, network: SRN) -> None:
@@ -80,7 +80,7 @@ def encode_onnx(network: SRN, half: bool, notes: dict[str, str]) -> bytes:
 
     Args:
         network: The network, in float32.
-        half: Store the weights and compute in float16; input and output stay float32.
+        half: Whether to store weights and compute in float16; input and output are float32.
         notes: Entries of the file's ``metadata_props``.
 
     Raises:
@@ -127,7 +127,7 @@ def _trace(network: SRN) -> ModelProto:
 def _tidy(graph: GraphProto) -> None:
     """Remove paths of this machine from a graph, and name the dimensions of its result.
 
-    PyTorch records the place in the source code that each operator comes from.
+    PyTorch records for each operator its line in the source code.
     """
     values: list[ValueInfoProto] = [*graph.input, *graph.output, *graph.value_info]
     for part in (graph, *graph.node, *graph.initializer, *values):
@@ -141,7 +141,7 @@ def _tidy(graph: GraphProto) -> None:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Hide the exporter's messages, which are for programmers."""
+    """Hide the exporter's messages, which are meant for programmers."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The networks that researchers published as TensorFlow checkpoints, and how to read them.
+"""Recognise and read the networks that researchers published as TensorFlow checkpoints.
 
 https://github.com/jiangsutx/SRN-Deblur (MIT); the variables are named in its
 ``models/model.py``. https://github.com/rimchang/RSBlur trains the same graph on other photos.
@@ -20,7 +20,7 @@ from unblur.network.srn import SRN
 CONFIGS = {name: MODELS[name].config for name in ("srn-color", "srn-gray", "srn-lstm")}
 """The three architectures, by the names of the networks that the authors of SRN published."""
 SCOPE = "g_net/"
-"""Scope of the network's variables; all others belong to the optimiser."""
+"""Scope of the network's variables; variables outside belong to the optimiser."""
 
 
 def variable_names(config: SRNConfig) -> dict[str, str]:
@@ -48,7 +48,8 @@ def load_published(prefix: Path) -> SRN:
         prefix: Path of the checkpoint without ``.index``.
 
     Raises:
-        WeightsError: If it is damaged or of another network; names the first difference.
+        WeightsError: If the checkpoint is damaged or of another network; the message names the
+            first difference.
     """
     checkpoint = TensorFlowCheckpoint(prefix)
     config = CONFIGS[recognise_graph(checkpoint)]
@@ -70,11 +71,11 @@ def recognise(checkpoint: TensorFlowCheckpoint, origin: str) -> str:
 
     Args:
         checkpoint: The checkpoint.
-        origin: Path of the checkpoint at its source. Networks of the same architecture differ only
-            in their weights, so they are recognised by the authors' names of folders.
+        origin: Path of the checkpoint at its source. Networks of one architecture differ only in
+            their weights, so the authors' folder names tell them apart.
 
     Raises:
-        WeightsError: If it has none of the published architectures.
+        WeightsError: If the checkpoint has none of the published architectures.
     """
     graph = recognise_graph(checkpoint)
     for model in MODELS.values():

@@ -1,7 +1,7 @@
 """Read TensorFlow V2 checkpoints as plain data, without TensorFlow.
 
-The PyPI package tensorflow-checkpoint-reader needs protobuf below 3.19, which no current
-Python can install.
+The PyPI package tensorflow-checkpoint-reader needs protobuf before 3.19, which no current Python
+can install.
 
 A checkpoint is ``PREFIX.index`` and ``PREFIX.data-00000-of-00001`` (and more
 shards). The index is a sorted table of LevelDB's format,
@@ -171,7 +171,7 @@ def _masked_crc32c(data: bytes) -> int:
 
 
 def read_fields(message: bytes) -> Fields:
-    """Split a protocol buffer into its fields by number, without a schema.
+    """Return the fields of a protocol buffer by number, without a schema.
 
     https://protobuf.dev/programming-guides/encoding/
 
@@ -201,7 +201,7 @@ def read_fields(message: bytes) -> Fields:
 
 
 def _number(fields: Fields, number: int) -> int:
-    """Return a scalar field, or 0 if it is missing: protocol buffers do not store zeros."""
+    """Return a scalar field; 0 if it is missing, because protocol buffers do not store zeros."""
     value = fields.get(number, [0])[-1]
     return value if isinstance(value, int) else int.from_bytes(value, "little")
 

@@ -35,21 +35,21 @@ LENGTH_BYTES = 8
 """Number of bytes at the start of a file that contain the length of its header."""
 LARGEST_HEADER_BYTES = 16 << 20
 PROCESSOR_FILE = "/proc/cpuinfo"
-"""Where Linux describes the processor, see proc(5)."""
+"""File in which Linux describes the processor; see proc(5)."""
 NOTES = "__metadata__"
-"""Part of the header for the writer's own entries."""
+"""Part of the header for entries of the program that wrote the file."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The content of a weights file, read and hashed once in a run."""
+    """The content of a weights file, which is read and hashed once per run."""
 
     path: Path
     data: bytes = field(repr=False)
     sha256: str
     """Hash of the whole file, in hexadecimal digits: part of the history's key."""
     is_verified: bool
-    """Whether the hash is the one that this version of the program expects."""
+    """Whether the hash is the hash that this version of the program expects."""
 
 
 def open_model(model: str) -> Weights:
@@ -60,7 +60,7 @@ def open_model(model: str) -> Weights:
 
     Raises:
         WeightsError: If there is no such model or file, the file cannot be read, or embedded
-            weights are not those of this version.
+            weights do not belong to this version.
     """
     path, known = find_weights(model), MODELS.get(model)
     with errors_as_weights_errors(path):
@@ -93,7 +93,7 @@ def load_network(weights: Path | Weights) -> SRN:
 
 
 def _require_processor() -> None:
-    """Raise `DeviceError` if PyTorch cannot read the features of the processor."""
+    """Raise `DeviceError` if PyTorch cannot read the processor's features."""
     if sys.platform == "linux" and not os.access(PROCESSOR_FILE, os.R_OK):
         raise DeviceError(
             f"{PROCESSOR_FILE} cannot be read, and PyTorch needs it: mount /proc in the chroot or "
@@ -129,7 +129,8 @@ def decode_network(data: bytes, is_verified: bool = False) -> SRN:
 
     Args:
         data: The content of the file.
-        is_verified: Whether the file is known to be undamaged; then its checksum is not compared.
+        is_verified: Whether the file is known to be undamaged, so that its checksum need not be
+            compared.
 
     Returns:
         The network, with its weights in the stored type.
@@ -228,9 +229,9 @@ def encode_network(
 
 
 def _checksum(header: dict[str, Any], data: bytes) -> str:
-    """Return the sha256 of the arrays and of the header without the checksum's own entry.
+    """Return the sha256 of the arrays and of the header, without the entry of the checksum.
 
-    The header is serialised again, so the order of its entries and its spaces do not matter.
+    The header is serialised again, so the order of its entries and white space do not matter.
     """
     notes = {key: value for key, value in header[NOTES].items() if key != CHECKSUM_KEY}
     digest = hashlib.sha256(json.dumps(header | {NOTES: notes}, sort_keys=True).encode())

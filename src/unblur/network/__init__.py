@@ -1,4 +1,4 @@
 """Deblur an array with the SRN network: bands of rows, devices and memory.
 
-Nothing here knows of files.
+This package knows nothing of files.
 """

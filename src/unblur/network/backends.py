@@ -1,7 +1,7 @@
 """The libraries that can compute the network on a CPU: PyTorch, or ncnn if it is installed.
 
-ncnn computes in float32 only, but with fewer multiplications than PyTorch. Bfloat16 is faster
-still, on CPUs that have instructions for it.
+ncnn computes only in float32, but with fewer multiplications than PyTorch. On CPUs with bfloat16
+instructions, PyTorch in bfloat16 is the fastest.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from unblur.network.device_kinds import CPU, DeviceKind
 
 Backend: TypeAlias = Literal["torch", "ncnn"]
 FAST_KERNEL = 3
-"""ncnn has a fast algorithm for kernels of this side only."""
+"""Side of the kernels in pixels for which ncnn has a fast algorithm."""
 NCNN_SQUARE_PX = 4
-"""Side in pixels of the squares in which ncnn computes; it computes whole squares only."""
+"""Side in pixels of the squares that ncnn computes; it always computes whole squares."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def choose_backend(
     Args:
         wanted: ``torch``, ``ncnn``, or ``auto``: the faster one that is installed.
         kind: The device.
-        precision: Type that convolutions compute in there.
+        precision: Data type of convolutions on the device.
         kernel: Side of the network's kernels in pixels.
     """
     if kind is not CPU:

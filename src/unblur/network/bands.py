@@ -1,8 +1,8 @@
-"""Running a network in bands of rows, with the same result as on the whole photo.
+"""Run a network in bands of rows, with the same result as on the whole photo.
 
-A convolution needs some rows above and below each row that it computes. So each layer
-keeps the last rows of a band for the next one, like a line buffer in image hardware.
-Nothing is computed twice, there are no seams, and results lag behind the input.
+A convolution needs some rows above and below each row that it computes. So each layer keeps the
+last rows of a band for the next band, like a line buffer in image hardware. No row is computed
+twice, there are no seams, and the result lags some rows behind the input.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def next_band(
     Args:
         start: First row of the band; a multiple of ``multiple``, like ``height``.
         height: Rows of the image.
-        most: Upper bound of a band's rows; less than one multiple counts as one.
+        most: Upper bound of a band's rows; a number below ``multiple`` counts as ``multiple``.
         multiple: Every start and stop is a multiple of this.
         is_last_low: Whether the last band is as low as possible, because it also completes all
             rows that lag behind.
@@ -60,11 +60,11 @@ def next_band(
 class RowQueue:
     """Rows of a map, (h, W, C), in float16; they are appended at the bottom and read once.
 
-    Rows that were read are freed. In main memory each block is a memory map, which goes back
-    to the system at once; the C library would keep the memory.
+    Rows are freed once they were read. In main memory each block is a memory map, which the system
+    takes back at once; the C library would keep memory from its heap.
 
     Args:
-        device: Where the rows are kept.
+        device: Device whose memory holds the rows.
     """
 
     def __init__(self, device: torch.device = CPU_MEMORY) -> None:
@@ -73,7 +73,7 @@ class RowQueue:
         self._top = 0
 
     def copied(self, rows: Tensor) -> Tensor:
-        """Return a copy of rows, (h, W, C), that `append` takes; this needs memory."""
+        """Return a copy of rows, (h, W, C), for `append`; only this step allocates memory."""
         if self._device.type != "cpu":
             return rows.to(self._device, torch.float16, copy=True)
         memory = mmap(-1, max(1, rows.numel()) * torch.float16.itemsize)
@@ -81,12 +81,12 @@ class RowQueue:
         return block.view(rows.shape).copy_(rows)
 
     def append(self, copied: Tensor) -> None:
-        """Append rows; this takes no memory, so it cannot fail."""
+        """Append rows from `copied`; this allocates no memory, so it cannot fail."""
         if copied.numel():
             self._blocks.append(copied)
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Return the rows from ``start`` to ``stop`` or the last; free all rows above."""
+        """Return the rows from ``start`` up to ``stop`` or the end; free all rows above."""
         while self._top + len(self._blocks[0]) <= start:
             self._top += len(self._blocks.popleft())
         parts, bottom = [], self._top
@@ -102,8 +102,8 @@ class RowQueue:
 class LineBuffers:
     """The rows of one band that the layers of a network keep for the next band.
 
-    A band that fails leaves the buffers of the band above unchanged, so it can be tried
-    again with fewer rows. The default is for an image that is a single band.
+    A failed band leaves the buffers of the band above unchanged, so it can be tried again with
+    fewer rows. The defaults are for an image that is a single band.
     """
 
     above: dict[object, Tensor] = field(default_factory=dict)
@@ -113,11 +113,11 @@ class LineBuffers:
     kept: dict[object, Tensor] = field(default_factory=dict)
     """Rows of this band for the next one, by layer."""
     spare: dict[object, Tensor] = field(default_factory=dict)
-    """Memory to reuse for these rows: the rows that were kept two bands above."""
+    """Memory to reuse for ``kept``: the rows of two bands above."""
     scratch: dict[torch.dtype, Tensor] = field(default_factory=dict)
-    """Memory that all windows use, one after the other."""
+    """Memory for the present window, by data type; each window overwrites it."""
     is_planar: bool = False
-    """Whether to store channel after channel; otherwise channels come last."""
+    """Whether to store one channel after another; otherwise channels come last."""
 
     @property
     def is_whole(self) -> bool:
@@ -140,9 +140,9 @@ class LineBuffers:
     ) -> Tensor:
         """Return the kept rows of a layer, followed by the rows of a band, (B, C, H, W).
 
-        The image is padded with ``before`` rows of zeros at the top and ``after`` at the
-        bottom. Rows that the convolution also needs for the next band are kept; if there
-        are fewer than ``kernel``, all are kept. The next window overwrites the result.
+        The image is padded with ``before`` rows of zeros at the top and ``after`` at the bottom.
+        Rows that the convolution also needs for the next band are kept. A window of fewer than
+        ``kernel`` rows is kept whole. The next window overwrites the result.
 
         Args:
             layer: Key of the rows to keep.
@@ -164,7 +164,7 @@ class LineBuffers:
         return joined[:, :, : ready + overhang]
 
     def delay(self, name: object, x: Tensor, rows: int) -> Tensor:
-        """Return the first rows of a queue, after appending others.
+        """Append rows to a queue, and return its first rows.
 
         Args:
             name: Name of the queue.
@@ -181,8 +181,8 @@ class LineBuffers:
         Args:
             name: Name of the queue.
             x: Rows that lag behind, (B, C, H, W); the first rows of the queue are added.
-            ahead: Rows to append to the queue; those that ``x`` has not reached yet stay
-                in it for the next band.
+            ahead: Rows to append to the queue. Rows that ``x`` has not reached yet stay in the
+                queue for the next band.
         """
         if self.is_whole:
             return x.add_(ahead)
@@ -196,7 +196,7 @@ class LineBuffers:
     def pieces(self, x: Tensor) -> Iterator[tuple[Tensor, LineBuffers]]:
         """Cut the rows of the last band into pieces, each with its buffers.
 
-        This band also completes the rows that lag behind. All at once, they would need too
+        The last band also completes the rows that lag behind. All of them at once would need too
         much memory in the layers of the finest level.
         """
         if self.is_whole or not self.is_last:
@@ -210,7 +210,7 @@ class LineBuffers:
         yield pieces[-1], replace(self, above=above)
 
     def _keep(self, name: object, *parts: Tensor) -> None:
-        """Copy rows for the band below; reuse the memory of two bands above if they fit."""
+        """Copy rows for the band below, into the memory of two bands above if the sizes match."""
         if self.is_last:
             return
         x, rows = parts[-1], sum(part.shape[2] for part in parts)
@@ -219,7 +219,7 @@ class LineBuffers:
         self.kept[name] = torch.cat(parts, dim=2, out=spare if fits else self._new_rows(x, rows))
 
     def _kept_above(self, name: object, x: Tensor, zeros: int = 0) -> Tensor:
-        """Return the rows kept of the band above; at the top of the image, zeros."""
+        """Return the rows that the band above kept; at the top of the image, rows of zeros."""
         if self.above:
             return self.above[name]
         return _zeros(x, zeros)
@@ -227,8 +227,8 @@ class LineBuffers:
     def _join(self, parts: list[Tensor], columns: tuple[int, int]) -> Tensor:
         """Concatenate rows, and add columns of zeros on the left and on the right.
 
-        All results use the same memory: blocks of many sizes would fragment the C
-        library's heap.
+        All results use the same memory, because blocks of many sizes would fragment the C library's
+        heap.
         """
         x, rows = parts[0], sum(part.shape[2] for part in parts)
         left, right = columns

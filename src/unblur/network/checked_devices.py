@@ -1,4 +1,4 @@
-"""Choose device, library and precision for each photo, by self-tests whose results are stored."""
+"""Choose device, library and precision for each photo, by the stored results of self-tests."""
 
 from __future__ import annotations
 
@@ -16,38 +16,39 @@ from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
 from unblur.network.devices import candidates, choose_precision, missed_gpus
 from unblur.network.ncnn_library import ncnn_version
-from unblur.network.self_test import Verdict, examine, largest_side, needs_test
+from unblur.network.self_test import SelfTestResult, examine, largest_side, needs_test
 
 ENDED = "its driver ended the program during the test"
-"""Problem of a device whose test has no end."""
+"""Problem of a device whose test began, but never ended."""
 _testing: set[str] = set()
 """Keys of the devices that this process is testing now, perhaps in another thread."""
 
 
-class Verdicts(Protocol):
+class SelfTestResults(Protocol):
     """Stores the results of self-tests between runs."""
 
-    def get(self, key: str) -> Verdict | None:
-        """Return the verdict with a key, or ``None``."""
+    def get(self, key: str) -> SelfTestResult | None:
+        """Return the result for a key, or ``None``."""
 
-    def put(self, key: str, verdict: Verdict) -> None:
-        """Remember a verdict that lasts."""
+    def put(self, key: str, result: SelfTestResult) -> None:
+        """Store a result; delete the older one instead if the new one is temporary."""
 
 
 class CheckedDevices:
     """The devices of a run; see `unblur.network.devices.Devices`.
 
-    A device whose memory is too full for its test is tested before the next photo, and the CPU
-    deblurs this one.
+    If a device's memory is too full for its test, the CPU deblurs the present photo, and the device
+    is tested before the next one.
 
     Args:
         network: A network on the CPU; it stays there.
-        name: See `unblur.network.devices.choose_device`, which also says what is raised.
+        name: Name of the device; see `unblur.network.devices.choose_device`, also for the errors
+            raised.
         wanted: The library that computes on a CPU; see `unblur.network.backends.choose_backend`.
-        verdicts: Where verdicts are remembered.
-        warn: Called with the reason if a device or a library is not used that ``auto`` would take.
-        tell: Called before a test, with the library that computes and why, and with the reason if
-            a device computes in float32, but could in less.
+        results: Stored results of earlier tests; new ones are added.
+        warn: Called with the reason if ``auto`` cannot use a device or a library.
+        tell: Called with facts for ``--verbose``: a test begins, which library computes and why,
+            and why a device computes in float32 although it has a smaller type.
     """
 
     def __init__(
@@ -55,16 +56,16 @@ class CheckedDevices:
         network: Network,
         name: str,
         wanted: str,
-        verdicts: Verdicts,
+        results: SelfTestResults,
         *,
         warn: Callable[[str], None],
         tell: Callable[[str], None],
     ) -> None:
-        self._network, self._wanted, self._verdicts = network, wanted, verdicts
+        self._network, self._wanted, self._results = network, wanted, results
         self._candidates = candidates(name, wanted)
         self._kind = next(self._candidates)
         self._warn, self._tell = cache(warn), cache(tell)  # say each sentence once
-        self._known: dict[tuple[str, Backend], Verdict] = {}
+        self._known: dict[tuple[str, Backend], SelfTestResult] = {}
         if name == "auto" and self._kind is CPU:
             for text in missed_gpus(wanted):
                 self._warn(f"{text}; going on with the CPU")
@@ -73,11 +74,11 @@ class CheckedDevices:
         """Return the device for the next photo.
 
         Raises:
-            DeviceError: If the named device is wrong, or all devices of the named kind are.
+            DeviceError: If the named device, or each device of the named kind, failed its test.
         """
         while self._kind is not CPU:
             try:
-                problem = self._verdict(self._kind).problem
+                problem = self._result(self._kind).problem
             except MemoryError:
                 self._warn(f"out of memory on {self._kind.shown(torch)}: going on with the CPU")
                 return CPU
@@ -87,7 +88,7 @@ class CheckedDevices:
         return self._kind
 
     def _replacement(self, wrong: str, problem: str) -> DeviceKind:
-        """Return the device to try after a wrong one, and say so."""
+        """Return the device to try after one that failed, and warn the user."""
         replacement = next(self._candidates, None)
         if replacement is None:
             raise DeviceError(
@@ -99,23 +100,24 @@ class CheckedDevices:
         return replacement
 
     def precision(self, kind: DeviceKind) -> torch.dtype:
-        """Return the data type for a device: the fastest one with right results."""
+        """Return the data type for a device: the fastest type with correct results."""
         if kind is CPU and self._wanted == "ncnn":
             return choose_precision(kind, "ncnn")
         try:
-            verdict = self._verdict(kind)
+            result = self._result(kind)
         except MemoryError:
             return torch.float32
-        if verdict.reason:
-            self._tell(f"{kind.shown(torch)} computes in {verdict.precision}: {verdict.reason}")
-        precision: torch.dtype = getattr(torch, verdict.precision)
+        if result.reason:
+            self._tell(f"{kind.shown(torch)} computes in {result.precision}: {result.reason}")
+        precision: torch.dtype = getattr(torch, result.precision)
         return precision
 
     def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
-        """Return the library for a device: the fastest one with right results.
+        """Return the library for a device: the fastest library with correct results.
 
         Raises:
-            DeviceError: If ncnn was asked for, and computes wrongly or cannot be loaded.
+            DeviceError: If ``--engine ncnn`` was given, and ncnn computes wrongly or cannot be
+                loaded.
         """
         kernel = self._network.config.kernel
         choice = choose_backend(self._wanted, kind, precision, kernel)
@@ -128,7 +130,7 @@ class CheckedDevices:
         """Return whether ncnn computes correctly on the CPU; if not, warn with the reason."""
         is_named = self._wanted == "ncnn"
         try:
-            problem = self._verdict(CPU, "ncnn").problem
+            problem = self._result(CPU, "ncnn").problem
         except MemoryError:  # the photo itself may take less memory than the test
             return is_named
         if problem and is_named:
@@ -140,69 +142,70 @@ class CheckedDevices:
             self._warn(f"ncnn failed its self-test: {problem}; going on with torch")
         return not problem
 
-    def _verdict(self, kind: DeviceKind, backend: Backend | None = None) -> Verdict:
-        """Return a verdict: the one of this run, the remembered one, or a new one."""
+    def _result(self, kind: DeviceKind, backend: Backend | None = None) -> SelfTestResult:
+        """Return a test's result: from this run, from the stored results, or from a new test."""
         backend = backend or kind.library
         if not needs_test(kind, backend):
-            return Verdict("float32")
+            return SelfTestResult("float32")
         if (kind.name, backend) not in self._known:
             key = key_of(self._network, kind, backend)
-            known = remembered(self._verdicts, key)
+            known = remembered(self._results, key)
             if not known:
                 tested = backend if kind is CPU and backend != "torch" else kind.shown(torch)
                 self._tell(f"testing {tested}, before it is first used")
-                known = examine_again(self._network, kind, self._verdicts, backend)
+                known = examine_again(self._network, kind, self._results, backend)
             self._known[kind.name, backend] = known
         return self._known[kind.name, backend]
 
 
 def examine_again(
-    network: Network, kind: DeviceKind, verdicts: Verdicts, backend: Backend = "torch"
-) -> Verdict:
-    """Test a device, and remember the verdict; see `unblur.network.self_test.examine`."""
+    network: Network, kind: DeviceKind, results: SelfTestResults, backend: Backend = "torch"
+) -> SelfTestResult:
+    """Test a device, and store the result; see `unblur.network.self_test.examine`."""
     key = key_of(network, kind, backend)
     if kind.ends_programs:
-        verdicts.put(_key_of_begun(key), unfinished_test())
+        results.put(_key_of_begun(key), unfinished_test())
         _testing.add(key)
     try:
-        verdict = examine(network, kind, backend)
+        result = examine(network, kind, backend)
     finally:
         _testing.discard(key)
         if kind.ends_programs:
-            verdicts.put(_key_of_begun(key), Verdict("float32", lasts=False))  # forgets it
+            results.put(_key_of_begun(key), SelfTestResult("float32", lasts=False))  # forgets it
     if needs_test(kind, backend):
-        verdicts.put(key, verdict)
-    return verdict
+        results.put(key, result)
+    return result
 
 
-def remembered(verdicts: Verdicts, key: str) -> Verdict | None:
-    """Return the verdict with a key, or that a test ended the program, or ``None``."""
-    begun = verdicts.get(_key_of_begun(key))
-    return begun if begun and not _is_under_way(begun, key) else verdicts.get(key)
+def remembered(results: SelfTestResults, key: str) -> SelfTestResult | None:
+    """Return the stored result for a key, or of an unfinished test; ``None`` without either."""
+    begun = results.get(_key_of_begun(key))
+    return begun if begun and not _is_under_way(begun, key) else results.get(key)
 
 
-def unfinished_test() -> Verdict:
-    """Return the verdict on a device whose driver ends the program during the test."""
-    return Verdict("float32", problem=ENDED, process=processes.own_process())
+def unfinished_test() -> SelfTestResult:
+    """Return the result for a device whose driver ends the program during the test."""
+    return SelfTestResult("float32", problem=ENDED, process=processes.own_process())
 
 
 def _key_of_begun(key: str) -> str:
-    """Return where a test is noted that was begun on this machine.
+    """Return the key of a note that a test began on this machine.
 
-    Machines that share the user's folders do not know each other's processes.
+    The key names the machine: machines that share the user's folders cannot see each other's
+    processes.
     """
     return f"{key}; begun on {processes.machine()}"
 
 
-def _is_under_way(begun: Verdict, key: str) -> bool:
-    """Tell whether the process that began a test still makes it."""
+def _is_under_way(begun: SelfTestResult, key: str) -> bool:
+    """Return whether the process that began a test still runs the test."""
     if not processes.is_running(begun.process):
         return False
     return key in _testing or not processes.is_own(begun.process)
 
 
 def key_of(network: Network, kind: DeviceKind, backend: Backend = "torch") -> str:
-    """Return everything that changes the result of a self-test, as text."""
+    """Return a text that contains everything that can change the result of a self-test."""
     with kind.selected(torch):
         # Without a number, the first device is meant.
         parts = [kind.name.removesuffix(":0"), kind.hardware(torch), kind.driver(torch)]

@@ -12,7 +12,7 @@ SCALES = (4, 2, 1)
 """Down-sampling factors of the three runs, coarsest first (section 3.1)."""
 
 LSTM_KERNEL, DOUBLING_KERNEL = 3, 4
-"""Sides of two kernels: of the ConvLSTM, and of the layers that double height and width."""
+"""Kernel sides in pixels: of the ConvLSTM, and of the layers that double height and width."""
 MOST_BLOCKS = 64
 _RANGES = {
     "channels": (1, 3),
@@ -21,32 +21,32 @@ _RANGES = {
     "unshuffle": (1, 16),
     "levels": (2, 6),
 }
-"""Smallest and largest value of each field; the largest network can still be built."""
+"""Smallest and largest value of each field. Even the largest network can be built."""
 
 
 @dataclass(frozen=True)
 class SRNConfig:
-    """The shape of a network; stored in the header of its weights file."""
+    """The shape of a network, which the header of its weights file contains."""
 
     channels: int = 3
-    """Image channels seen at once: 3, or 1 to run red, green and blue as a batch."""
+    """Image channels per input: 3, or 1 to run red, green and blue as a batch of three."""
     width: int = 32
-    """Feature channels of the first level; each level doubles them."""
+    """Feature channels of the first level; each further level has twice as many."""
     blocks: int | tuple[int, ...] = 3
     """Residual blocks per level, in the encoder and again in the decoder: one number for all
-    levels, or one for each, finest first. Equal numbers become one."""
+    levels, or one number per level, finest first. A tuple of equal numbers becomes one number."""
     kernel: int = 5
     """Side of the convolutions' kernels; odd."""
     recurrent: bool = False
     """Whether a ConvLSTM at the bottleneck passes its state to the next scale."""
     unshuffle: int = 1
-    """Pixels per side folded into channels before the first convolution."""
+    """Side in pixels of the squares that are folded into channels before the first convolution."""
     residual: bool = False
-    """Predict the difference to the blurred image instead of the sharp image."""
+    """Whether the network predicts the difference from the blurred image, not the sharp image."""
     resample: Literal["subsample", "area"] = "subsample"
     """How images shrink and grow between scales; see `unblur.network.srn.shrink`."""
     levels: int = 3
-    """Resolutions inside one encoder-decoder (section 3.2); each halves the one before."""
+    """Number of resolutions inside one encoder-decoder (section 3.2), each half of the last."""
 
     def __post_init__(self) -> None:
         """Refuse a configuration that no network can be built from.
@@ -83,7 +83,7 @@ class SRNConfig:
 
     @property
     def stride(self) -> int:
-        """Pixels per bottleneck position; the sides of each scale's image are multiples of it."""
+        """Side in pixels of one bottleneck position; sides of each scale's image are multiples."""
         return self.unshuffle << (self.levels - 1)
 
     @property

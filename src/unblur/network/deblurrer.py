@@ -35,34 +35,34 @@ from unblur.options import SMALLEST_TILE_PX, Engine
 
 T = TypeVar("T")
 Finished: TypeAlias = tuple[Pixels, dict[str, Any]]
-"""A deblurred photo, and the device and tile that made it."""
+"""A deblurred photo; the device, library and tile that were used, as reports contain them."""
 Networks: TypeAlias = dict[tuple[str, torch.dtype, Backend], DeviceNetwork]
-"""The network on devices, by the device's name, the type and the library that it computes with."""
+"""Copies of the network, by name of the device, data type and library."""
 
 
 class Deblurrer:
     """Deblurs photos with one network on one device.
 
-    A GPU keeps the photo, its result and the outputs of scales in its memory, and computes the
-    photo in one piece, as far as its memory suffices. A photo that is too large for the
-    device's memory is deblurred on the CPU. If the device is lost, so are all photos from then
-    on.
+    A GPU with enough memory holds the photo, its result and the outputs of all scales, and computes
+    the photo in one piece. The CPU deblurs photos that are too large for the device's memory, and
+    all further photos after the device was lost.
 
     Args:
         network: The network on the CPU; it stays there, and the device gets a copy.
-        engine: Where and how to run the network. Its model and threads are not used here.
-        devices: Chooses the device and its precision for each photo; by default the device that
+        engine: Where and how to run the network; the fields ``model`` and ``threads`` are ignored.
+        devices: Chooses the device and its precision for each photo. Default: the device that
             ``engine`` names, without a test.
-        precision: Type that convolutions compute in; by default the one that ``devices`` chooses.
-        networks: The network on devices, made before or by another `Deblurrer`; it gets more.
-        fatal: Troubles of the device after which the CPU must not go on: with `Trouble.LOST` a
-            photo raises `DeviceError`, and with others the device's own error.
-        reserved: Bytes of main memory that the network, the photo and its result must leave.
-        warn: Called when memory ran out or the device was lost, with a sentence that says how
-            the work goes on; never twice with the same sentence.
+        precision: Data type of convolutions. Default: the type that ``devices`` chooses.
+        networks: Copies of the network on devices, which another `Deblurrer` may share; new copies
+            are added.
+        fatal: Troubles of the device after which the CPU must not go on. `Trouble.LOST` raises
+            `DeviceError`, other troubles raise the device's own error.
+        reserved: Bytes of main memory to leave free for other uses.
+        warn: Called with a sentence for the user when memory ran out or the device was lost; called
+            once per sentence.
 
     Raises:
-        DeviceError: If the device is not there.
+        DeviceError: If the device is missing.
     """
 
     def __init__(
@@ -101,23 +101,23 @@ class Deblurrer:
         """Device, library and tile of the latest photo, as reports contain them."""
 
     def __call__(self, image: Pixels, on_progress: Progress = None) -> Pixels:
-        """Deblur a photo: `start`, and wait for the result; see there."""
+        """Deblur a photo and wait for the result; see `start` and `Pending.result`."""
         return self.start(image, on_progress).result()
 
     def start(self, image: Pixels, on_progress: Progress = None) -> Pending:
-        """Start to deblur a photo. Two photos may be started, so that a GPU never waits.
+        """Start to deblur a photo. Two photos may be started at the same time, to keep a GPU busy.
 
-        On a CPU, the work begins when the caller asks for the result. So only one photo takes
-        memory at a time.
+        On a CPU, the work begins when the caller asks for the result, so only one photo takes
+        memory.
 
         Args:
-            image: (H, W, 3) or (H, W, 1), uint8 or uint16, any size from 1x1 up. It must not
-                change until the result is there. Grey is repeated over three channels and
-                averaged back.
+            image: (H, W, 3) or (H, W, 1), uint8 or uint16, of any size from 1x1. Do not change it
+                before the result is complete. Grey is repeated over three channels, and the result
+                is averaged.
             on_progress: Called with the share of the work that was started, from 0 to 1.
 
         Returns:
-            The photo under way. All errors are raised by its `Pending.result`.
+            The unfinished photo. `Pending.result` raises all errors.
         """
         try:
             kind = self.kind = CPU if self._is_lost else self._devices.first()
@@ -150,7 +150,7 @@ class Deblurrer:
     def _finish(
         self, image: Pixels, on_progress: Progress, kind: DeviceKind, run: PhotoRun | Setback
     ) -> Finished:
-        """Wait for a device. If it fails, try again with less of its memory, then on the CPU."""
+        """Wait for the device. If it failed, try again with less of its memory, then on the CPU."""
         if isinstance(run, Setback):
             done: Finished | Setback = run
         else:
@@ -167,12 +167,12 @@ class Deblurrer:
         return self._run_now(image, on_progress, CPU)
 
     def _try(self, kind: DeviceKind, act: Callable[[], T]) -> T | Setback:
-        """Do something on a device; return the result, or the device's fault.
+        """Call a function on a device; return its result, or why the device failed.
 
-        When it returns, the tensors of a failed attempt are freed.
+        When this returns, the tensors of a failed call are freed.
 
         Raises:
-            DeviceError: If the device is lost, and the CPU must not go on.
+            DeviceError: If the device is lost and ``fatal`` forbids the CPU.
         """
         try:
             with kind.selected(torch):
@@ -200,7 +200,7 @@ class Deblurrer:
             image: The photo.
             on_progress: See `start`.
             kind: The device.
-            is_kept_out: Whether the photo must stay in main memory.
+            is_kept_out: Whether to keep the photo out of the device's memory.
         """
         require_device_memory(kind, self.config, self._precision_on(kind))
         network = self._network_on(kind)
@@ -234,18 +234,18 @@ class Deblurrer:
         return self._devices.backend(kind, self._precision_on(kind))
 
     def _resident_bytes(self, image: Pixels, kind: DeviceKind) -> int:
-        """Return the bytes of a photo that stays in a device's memory; 0 if none can stay there."""
+        """Return the bytes of the device's memory for a whole photo; 0 if it must stay outside."""
         if kind is CPU or kind.library == "ncnn":
             return 0
         return resident_bytes(image, self.config, len(self.views))
 
     def _takes_much(self, image: Pixels, kind: DeviceKind) -> bool:
-        """Return whether a photo takes more of a device's memory than the smallest tile."""
+        """Return whether a whole photo takes more of the device's memory than the smallest tile."""
         per_pixel = tile_bytes_per_pixel(self.config, self._precision_on(kind).itemsize)
         return self._resident_bytes(image, kind) > SMALLEST_TILE_PX**2 * per_pixel
 
     def _wanted_tile(self, kind: DeviceKind, resident: int = 0) -> int:
-        """Return the tile of ``--tile``, or the largest for the device's free memory."""
+        """Return the tile of ``--tile``, or the largest tile for the device's free memory."""
         tile = self.engine.tile
         if tile != "auto" and not kind.hangs_if_full:
             return tile
@@ -254,12 +254,12 @@ class Deblurrer:
         return fitting if tile == "auto" else min(tile, fitting)
 
     def _largest_tile(self, image: Pixels, kind: DeviceKind, resident: int) -> int:
-        """Return the largest tile with which a photo stays within its memory.
+        """Return the largest tile with which a photo stays within the memory limits.
 
         Args:
             image: The photo.
             kind: The device.
-            resident: Bytes of the device's memory that the photo takes; 0: it stays outside.
+            resident: Bytes of the device's memory for the whole photo; 0: the photo stays outside.
         """
         needs = [
             photo_needs(
@@ -287,7 +287,7 @@ class Deblurrer:
 
 
 def _as_seen(image: Pixels, is_turned: bool) -> Pixels:
-    """Return a photo in the shape of the network's input."""
+    """Return a photo, transposed if the network's input is transposed."""
     turned = np.swapaxes(image, 0, 1) if is_turned else image
     return np.swapaxes(turned, 0, 1) if is_wide(*turned.shape[:2]) else turned
 

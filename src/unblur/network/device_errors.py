@@ -13,7 +13,7 @@ from unblur.network.device_kinds import DeviceKind
 
 
 class Trouble(Enum):
-    """A kind of fault of a device."""
+    """A kind of device failure."""
 
     FULL = "its memory is full"
     REFUSAL = "it refused one operation, and still works"
@@ -21,11 +21,11 @@ class Trouble(Enum):
 
 
 def trouble_of(kind: DeviceKind, error: BaseException) -> Trouble | None:
-    """Return the device's fault that an error reports; ``None`` if the device is not at fault.
+    """Return the kind of device failure that an error reports; ``None`` for other errors.
 
     After an illegal memory access or a crash of the driver, every later call fails. After an
-    operation that a library does not support, the device works as before. If the
-    message can mean both, a sum is computed on the device as a test.
+    unsupported operation, the device works as before. If the message can mean either, the device
+    computes a sum as a test.
     """
     if is_out_of_memory(error):
         return Trouble.FULL
@@ -45,7 +45,7 @@ class Setback:
 
 
 def setback_of(kind: DeviceKind, error: Exception) -> Setback | None:
-    """Return why a device could not deblur a photo; ``None`` if that is not the device's fault."""
+    """Return why a device could not deblur a photo; ``None`` if the device is not at fault."""
     trouble = trouble_of(kind, error)
     if trouble is None:
         return None
@@ -72,7 +72,7 @@ def _has_words(error: BaseException, words: tuple[str, ...]) -> bool:
 
 
 def _still_works(kind: DeviceKind) -> bool:
-    """Return whether a device can compute a sum. A lack of memory counts as working."""
+    """Return whether a device can compute a sum; a device without free memory counts as working."""
     try:
         return float(torch.ones(2, device=kind.device).sum()) == 2
     except Exception as error:  # whatever a driver raises that is not there any more

@@ -1,10 +1,10 @@
 """The kinds of devices that can run the network, one row each.
 
-The functions of a row take the module `torch` as their argument. So ``--help`` can list the names
-without importing it. They describe the device that PyTorch has selected, see `DeviceKind.selected`.
+The functions of a row take the module `torch` as an argument, so that ``--help`` can list the names
+without importing it. They describe the device that PyTorch has selected; see `DeviceKind.selected`.
 
-`torch.accelerator` could replace some of them, but PyTorch has it only from version 2.6 on, tells
-free memory by it only from 2.9 on, and neither names the hardware nor knows its data types.
+`torch.accelerator` could replace some of the functions. But it needs PyTorch 2.6, reports free
+memory only from 2.9 on, and has neither names of the hardware nor its data types.
 """
 
 from __future__ import annotations
@@ -30,64 +30,64 @@ class DeviceKind:
     """A kind of device, or one device of a kind."""
 
     name: str
-    """Value for ``--device``; a device with a number ends with it: ``cuda:1``."""
+    """Value for ``--device``, with the number of the device if there is one: ``cuda:1``."""
     build: Callable[[Torch], str]
-    """Returns the platform for which PyTorch was built, such as its CUDA version; empty if it was
-    built without this kind."""
+    """Returns the platform that PyTorch was built for, such as the CUDA version; empty if PyTorch
+    was built without this kind."""
     is_available: Callable[[Torch], bool]
     hardware: Callable[[Torch], str]
     """Returns the name of the model."""
     has_bfloat16: Callable[[Torch], bool]
     """Returns whether bfloat16 is faster than float32."""
     library: Literal["torch", "ncnn"] = "torch"
-    """The library that computes on it. With ncnn, PyTorch's tensors stay on the CPU. A CPU can use
-    either library."""
+    """The library that computes on the device. With ncnn, PyTorch's tensors stay on the CPU. A CPU
+    can use either library."""
     is_automatic: Callable[[Torch], bool] = lambda torch: True
-    """Returns whether ``auto`` may take it, if it is available."""
+    """Returns whether ``auto`` may take the device, if it is available."""
     has_float16: Callable[[Torch], bool] = lambda torch: False
     """Returns whether float16 is faster than float32, and safe after a test."""
     count: Callable[[Torch], int] = lambda torch: 1
-    """Returns how many devices of the kind there are, if it is available."""
+    """Returns the number of devices of an available kind."""
     select: Callable[[Torch, int], AbstractContextManager[Any]] = lambda torch, number: (
         contextlib.nullcontext()
     )
-    """Makes a device the current one of its kind while the context lasts."""
+    """Returns a context in which the device with this number is the current one of its kind."""
     free_memory: Callable[[Torch], int] | None = None
-    """Returns the free bytes of the device's own memory; ``None``: it uses main memory."""
+    """Returns the free bytes of the device's own memory; ``None``: the device uses main memory."""
     shares_memory: Callable[[Torch], bool] = lambda torch: False
     """Returns whether the memory that ``free_memory`` counts is a part of main memory."""
     hangs_if_full: bool = False
-    """Whether the program hangs or ends if the device's memory runs out; then free memory must be
+    """Whether the program hangs or ends if the device's memory runs out. If so, free memory is
     checked beforehand."""
     ends_programs: bool = False
-    """Whether its drivers may end the program; then the begin of a self-test is recorded."""
+    """Whether drivers may end the program. If so, the start of a self-test is recorded."""
     empty_cache: Callable[[Torch], None] = lambda torch: None
-    """Returns memory that PyTorch keeps for later use to the system."""
+    """Gives memory that PyTorch keeps for later use back to the system."""
     driver: Callable[[Torch], str] = lambda torch: ""
-    """Returns the version of the driver, as far as it is known; takes no measurable time."""
+    """Returns the version of the driver, as far as it is known, in no measurable time."""
     alias: Callable[[Torch], str] = lambda torch: ""
-    """Returns the name that users know if it is not ``name``: ``ROCm``."""
+    """Returns another name that users know, such as ``ROCm`` for ``cuda``; or empty."""
     problem: Callable[[Torch], str] = lambda torch: ""
-    """Returns why no device can be used, though there may be some."""
+    """Returns why no device of the kind can be used, although there may be devices; or empty."""
     makers: tuple[str, ...] = ()
     """Makers of the GPUs, as in `unblur.network.gpus.Gpu`."""
     memory_words: tuple[str, ...] = ()
-    """Parts of PyTorch's error messages that mean that memory ran out, in lower case."""
+    """Parts of PyTorch's error messages, in lower case, that mean that memory ran out."""
     lost_words: tuple[str, ...] = ()
-    """Parts of messages that mean that the device cannot be used any more, in lower case."""
+    """Parts of messages, in lower case, that mean that the device can no longer be used."""
     refusal_words: tuple[str, ...] = ()
-    """Parts of messages about one operation, after which the device may still work."""
+    """Parts of messages, in lower case, about one operation, after which the device may work."""
     number: int | None = None
     """Number of the device; ``None``: PyTorch's default device."""
 
     @property
     def torch_type(self) -> str:
-        """Name of the kind in PyTorch, which has no number."""
+        """PyTorch's name for the kind, without a number."""
         return self.name.partition(":")[0] if self.library == "torch" else CPU.name
 
     @property
     def device(self) -> str:
-        """The name of the device in PyTorch."""
+        """PyTorch's name for the device."""
         has_number = self.number is not None and self.library == "torch"
         return f"{self.torch_type}:{self.number}" if has_number else self.torch_type
 
@@ -96,12 +96,12 @@ class DeviceKind:
         return replace(self, name=f"{self.name}:{number}", number=number)
 
     def each(self, torch: Torch) -> tuple[DeviceKind, ...]:
-        """Return every device of an available kind; a single one needs no number."""
+        """Return every device of an available kind; a single device has no number."""
         count = self.count(torch)
         return (self,) if count == 1 else tuple(self.numbered(number) for number in range(count))
 
     def selected(self, torch: Torch) -> AbstractContextManager[Any]:
-        """Make the device the current one of its kind while the context lasts."""
+        """Return a context in which the device is the current one of its kind."""
         if self.number is None:
             return contextlib.nullcontext()
         return self.select(torch, self.number)
@@ -113,9 +113,9 @@ class DeviceKind:
 
 
 def bf16_instructions(torch: Torch) -> dict[str, bool]:
-    """Return whether the CPU has each set of bfloat16 instructions, by the name of the set.
+    """Return for each set of bfloat16 instructions, by name, whether the CPU has it.
 
-    With PyTorch before 2.10, the answer is always no.
+    With PyTorch before 2.10, all values are false.
     """
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     names = {"AVX512-BF16": "avx512_bf16", "AMX-BF16": "amx_bf16"}
@@ -128,7 +128,7 @@ def _cpu_name(torch: Torch) -> str:
 
 
 def _vulkan() -> ModuleType:
-    """Import what needs PyTorch and ncnn."""
+    """Import the module that needs PyTorch and ncnn."""
     from unblur.network import vulkan
 
     return vulkan
@@ -141,7 +141,7 @@ def _cuda_build(torch: Torch) -> str:
 
 
 def _cuda_driver(torch: Torch) -> str:
-    """Return what Linux reports of the loaded driver, and the version of CUDA's interface."""
+    """Return Linux's report on the loaded driver, and the GPU's compute capability."""
     reports = ("/proc/driver/nvidia/version", "/sys/module/amdgpu/version")
     parts = [platform.release(), *(_first_line(Path(report)) for report in reports)]
     return " ".join((*parts, str(torch.cuda.get_device_capability())))
@@ -164,8 +164,8 @@ HARMLESS_TEXTS = (
     *("no kernel image is available", "too many resources requested for launch"),
     *("invalid device function", "invalid resource handle", "invalid value"),
 )
-"""Errors of CUDA and HIP after which a process can go on; most others are returned by each later
-call. https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html (cudaError)"""
+"""Errors of CUDA and HIP after which a process can go on. After most other errors, each later call
+fails, too. https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html (cudaError)"""
 
 CPU = DeviceKind(
     "cpu",
@@ -264,14 +264,14 @@ KINDS = (
     ),
     CPU,
 )
-"""All kinds, fastest first: ``auto`` takes the first that is available."""
+"""All kinds, fastest first; ``auto`` takes the first available kind."""
 
 
 def parse_device(name: str) -> tuple[DeviceKind, int | None]:
-    """Read the name of a device: the name of a kind, perhaps with a number.
+    """Parse a device's name: the name of a kind, and optionally a number.
 
     Raises:
-        UsageError: If it is neither.
+        UsageError: If there is no such kind, or the number is invalid.
     """
     match = re.fullmatch(r"([a-z]+)(?::(0|[1-9][0-9]{0,3}))?", name)
     kind = next((kind for kind in KINDS if match and kind.name == match[1]), None)

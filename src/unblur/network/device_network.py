@@ -1,4 +1,4 @@
-"""A network on one device, with its weights in the data types of the device."""
+"""Hold a network on one device, with its weights in the device's data types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from unblur.network.transfer import make_transfer
 
 
 class Network(Protocol):
-    """The part of `unblur.network.srn.SRN` that computes photos."""
+    """The methods of `unblur.network.srn.SRN` that deblurring uses."""
 
     config: SRNConfig
 
@@ -29,14 +29,14 @@ class Network(Protocol):
         """See `unblur.network.srn.SRN.run_scale`."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Network:
-        """Move to a device, with weights of a type; see `torch.nn.Module.to`."""
+        """Move to a device, and convert the weights to a type; see `torch.nn.Module.to`."""
 
     def transposed(self) -> Network:
         """See `unblur.network.srn.SRN.transposed`."""
 
 
 def _with_ncnn(network: Network) -> Network:
-    """Return the same network with ncnn's convolutions; other networks than `SRN` stay."""
+    """Return an `SRN` with ncnn's convolutions; return other networks as they are."""
     load_ncnn()
     from unblur.network.ncnn_network import NcnnNetwork
 
@@ -46,7 +46,7 @@ def _with_ncnn(network: Network) -> Network:
 
 
 def _on_vulkan(network: Network, kind: DeviceKind, precision: torch.dtype) -> Network:
-    """Return the same network on a GPU with Vulkan; other networks than `SRN` stay."""
+    """Return an `SRN` on a GPU with Vulkan; return other networks as they are."""
     from unblur.network.vulkan_network import VulkanNetwork
 
     if isinstance(network, SRN):
@@ -58,9 +58,9 @@ class DeviceNetwork:
     """A network on one device.
 
     Args:
-        network: The network on the CPU, in float32; it stays as it is.
+        network: The network on the CPU, in float32; it is not changed.
         kind: The device.
-        precision: Type that convolutions compute in.
+        precision: Data type of convolutions.
         backend: The library that computes on a CPU.
     """
 
@@ -90,14 +90,14 @@ class DeviceNetwork:
         buffers: LineBuffers,
         is_transposed: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """Start the network on a band; on a CPU, run it.
+        """Run the network on a band; a GPU may still compute when this returns.
 
         Args:
-            precision: Type that convolutions compute in: the usual one, or float32.
+            precision: Data type of convolutions: the usual type, or float32.
             blurred: See `unblur.network.srn.SRN.run_scale`, like the next three.
             previous: The enlarged coarser result.
             state: The enlarged coarser state.
-            buffers: Rows that the band above left.
+            buffers: Rows that the band above has kept.
             is_transposed: Whether the images are transposed.
 
         Returns:
@@ -109,7 +109,7 @@ class DeviceNetwork:
             return network.run_scale(blurred, previous, state, buffers)
 
     def _copy(self, precision: torch.dtype, is_transposed: bool) -> Network:
-        """Return the network in the form for the device; it is made on first use."""
+        """Return the network in the form that the device needs; it is made on first use."""
         key = precision, is_transposed
         if key not in self._copies:
             self._copies[key] = self._make_copy(precision, is_transposed)

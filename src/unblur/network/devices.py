@@ -30,29 +30,30 @@ PARALLEL_NUMBERS = 1 << 18
 def choose_device(name: str, library: str = "auto") -> DeviceKind:
     """Return the device with a name, such as ``cuda`` or ``cuda:1``.
 
-    ``auto`` takes the fastest that is available. It never takes a GPU that is only a program on
-    the CPU, as Vulkan has them.
+    ``auto`` returns the fastest available device. It never returns a software GPU, a program on the
+    CPU that Vulkan lists as a GPU.
 
     Args:
         name: Name of the device.
-        library: ``torch`` or ``ncnn``: ``auto`` takes only GPUs that it computes on.
+        library: ``torch``, ``ncnn`` or ``auto``. With one of the first two, ``auto`` returns only
+            GPUs that this library can use.
 
     Raises:
         DeviceError: If the named device is missing; there is no silent fallback.
-        UsageError: If it is not the name of a device.
+        UsageError: If no device can have this name.
     """
     return next(candidates(name, library))
 
 
 def candidates(name: str, library: str = "auto") -> Iterator[DeviceKind]:
-    """Yield devices in the order in which runs try them until one is right.
+    """Yield devices in the order in which a run tries them, until one passes its self-test.
 
-    ``auto`` ends with the CPU. A kind without a number stands for all of its devices, though
-    programs on the CPU that play a GPU are no replacement for one. Drivers of slower kinds are not
-    loaded before these are needed.
+    ``auto`` ends with the CPU. A kind without a number stands for all of its devices, but a
+    software GPU does not replace a real one. Drivers of slower kinds are loaded only if they are
+    needed.
 
     Args:
-        name: See `choose_device`, which also says what is raised for the first device.
+        name: See `choose_device`, also for the errors raised with the first device.
         library: See `choose_device`.
     """
     if name == "auto":
@@ -74,7 +75,7 @@ def candidates(name: str, library: str = "auto") -> Iterator[DeviceKind]:
 
 
 def require_library(engine: Engine) -> None:
-    """Raise `UsageError` if an engine names a library and a GPU that the other one computes on."""
+    """Raise `UsageError` if an engine names a library and a GPU that this library cannot use."""
     if engine.device == "auto" or engine.backend == "auto":
         return
     kind, _ = parse_device(engine.device)
@@ -85,37 +86,37 @@ def require_library(engine: Engine) -> None:
 
 
 def kind_of(device: torch.device) -> DeviceKind:
-    """Return the kind of a device of PyTorch."""
+    """Return the kind of a PyTorch device."""
     kinds = [kind for kind in device_kinds.KINDS if kind.library == "torch"]
     return next(kind for kind in kinds if kind.torch_type == device.type)
 
 
 def available_devices() -> list[DeviceKind]:
-    """Return the kinds of devices that PyTorch or ncnn sees, fastest first."""
+    """Return the kinds of devices that PyTorch or ncnn can use here, fastest first."""
     return [kind for kind in device_kinds.KINDS if kind.is_available(torch)]
 
 
 def missed_gpus(library: str) -> Iterator[str]:
-    """Yield for each kind of GPU that ``auto`` would take why it cannot be used, if it is known."""
+    """Yield why kinds of GPUs cannot be used that ``auto`` would take, as far as it is known."""
     for kind in device_kinds.KINDS:
         if library in ("auto", kind.library) and (problem := kind.problem(torch)):
             yield f"{kind.name} cannot be used: {problem}"
 
 
 def may_be_automatic(kind: DeviceKind) -> bool:
-    """Tell whether ``auto`` may take a device, and not only those who name it."""
+    """Return whether ``auto`` may take a device; other devices must be named."""
     with kind.selected(torch):
         return kind.is_automatic(torch)
 
 
 def _all_of(kind: DeviceKind) -> Iterator[DeviceKind]:
-    """Yield the first device of a kind, which needs no number, and those that can replace it."""
+    """Yield the first device of a kind, without a number, and the devices that can replace it."""
     yield kind
     yield from filter(may_be_automatic, kind.each(torch)[1:])
 
 
 def _automatic_devices(library: str) -> Iterator[DeviceKind]:
-    """Yield the kinds that ``auto`` may take, fastest first; slower ones are not looked for."""
+    """Yield the kinds that ``auto`` may take, fastest first; look for each only when needed."""
     for kind in device_kinds.KINDS:
         is_wanted = kind is device_kinds.CPU or library in ("auto", kind.library)
         if is_wanted and kind.is_available(torch) and kind.is_automatic(torch):
@@ -155,7 +156,7 @@ class Devices(Protocol):
 
 
 class OneDevice:
-    """One device that was not tested, and its usual precision.
+    """A single device, without a self-test, in its usual precision.
 
     Args:
         kind: The device.
@@ -174,20 +175,20 @@ class OneDevice:
         return choose_precision(kind, self._wanted)
 
     def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
-        """Return the library of ``--engine``, or the faster one."""
+        """Return the library of ``--engine``, or the faster library."""
         return choose_backend(self._wanted, kind, precision).backend
 
 
 def choose_precision(kind: DeviceKind, backend: str = "torch") -> torch.dtype:
-    """Return the data type of convolutions: the fastest safe one.
+    """Return the data type of convolutions: the fastest safe type.
 
-    On a CPU without instructions for it, bfloat16 is slower than float32. With PyTorch, float16 is
-    avoided: on some GPUs its narrow range turns whole pictures black. ncnn uses it only for maps,
-    and sums in float32.
+    On a CPU without bfloat16 instructions, bfloat16 is slower than float32. With PyTorch, float16
+    is avoided: on some GPUs its narrow range turns whole pictures black. ncnn uses float16 only for
+    feature maps, and computes sums in float32.
 
     Args:
         kind: The device.
-        backend: The library that computes; ncnn computes in float32 on a CPU.
+        backend: The library that runs the network; on a CPU, ncnn computes in float32.
     """
     if kind is device_kinds.CPU and backend == "ncnn":
         return torch.float32
@@ -200,9 +201,9 @@ def choose_precision(kind: DeviceKind, backend: str = "torch") -> torch.dtype:
 def use_threads(count: int | None = None) -> None:
     """Set PyTorch's number of threads, by default to `automatic_threads`.
 
-    More threads than the machine has cores are slower, and many thousands stop it for minutes; so
-    a larger number stands for one per core. If the system does not start that many, and some for
-    reading and writing photos, it is 1: OpenMP would end the program.
+    More threads than cores are slower, and many thousands of threads block the machine for minutes.
+    So a larger number means one thread per core. If the system refuses to start these threads, and
+    a few for reading and writing photos, PyTorch uses one: OpenMP would end the program.
     """
     threads = min(count or automatic_threads(), psutil.cpu_count() or 1)
     has_room = threads == 1 or starts_threads(threads + THREADS_BESIDE)
@@ -211,12 +212,12 @@ def use_threads(count: int | None = None) -> None:
 
 
 def automatic_threads() -> int:
-    """Return PyTorch's own choice of threads, but no more than there are cores."""
+    """Return PyTorch's default number of threads, at most one per available core."""
     return min(torch.get_num_threads(), available_cores())
 
 
 def threads_reason() -> str:
-    """Explain the number that `automatic_threads` returns."""
+    """Return the reasons for the number that `automatic_threads` returns."""
     affinity, quota, there = affinity_cores(), tightest_quota(), psutil.cpu_count() or 1
     reasons = [f"{affinity} of {there} logical cores may be used"]
     if quota and quota[0] < affinity:
@@ -232,7 +233,7 @@ def threads_reason() -> str:
 def available_cores() -> int:
     """Return the number of cores that affinity and the container's quota allow this process.
 
-    More threads than a quota allows are no faster: the kernel stops all of them for the
+    More threads than a quota allows are no faster, because the kernel stops all of them for the
     rest of each period.
     """
     cores, quota = affinity_cores(), tightest_quota()
@@ -252,7 +253,7 @@ def affinity_cores() -> int:
 
 
 def tightest_quota() -> tuple[float, Path] | None:
-    """Return the tightest quota of the process's control groups in cores, and its file."""
+    """Return the smallest quota of the process's control groups, in cores, and its file."""
     versions = {"": ["cpu.max"], "cpu": ["cpu.cfs_quota_us", "cpu.cfs_period_us"]}
     quotas = [
         (cores, group / names[0])

@@ -11,11 +11,11 @@ import torch
 from unblur.main_memory import limiting_file
 from unblur.network import device_kinds, devices, ncnn_library, vulkan
 from unblur.network.backends import Backend, Choice, choose_backend
-from unblur.network.checked_devices import Verdicts, examine_again, key_of, remembered
+from unblur.network.checked_devices import SelfTestResults, examine_again, key_of, remembered
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.devices import choose_precision
 from unblur.network.memory import automatic_tile, free_memory
-from unblur.network.self_test import Verdict
+from unblur.network.self_test import SelfTestResult
 from unblur.network.srn import SRN
 from unblur.options import Engine
 
@@ -25,13 +25,13 @@ class Tested:
     """The result of a self-test."""
 
     problem: str | None
-    """Error of the self-test; ``None`` if the test passed, or was not made."""
+    """Error of the self-test; ``None`` if the test passed, or there was no test."""
     seconds: float | None
     """Duration of the self-test; ``None`` if there was none."""
     untested: str
     """Why there was no self-test; empty if there was one."""
     failed_before: bool
-    """Whether an earlier test found it wrong, so runs did not use it."""
+    """Whether an earlier test failed, so that runs did not use the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,9 @@ class Device(Tested):
     """Whether ``--device auto`` may take it."""
     hardware: str
     precision: str
-    """Data type of convolutions: the fastest one with right results."""
+    """Data type of convolutions: the fastest type with correct results."""
     precision_reason: str
-    """Why it is float32, though the device has a type that should be faster; or empty."""
+    """Why this type is float32, although the device has a smaller type; or empty."""
     engine: str
     """Library that runs the network: ``torch`` or ``ncnn``."""
     engine_reason: str
@@ -54,9 +54,9 @@ class Device(Tested):
     free_bytes: int
     """Free memory, within the container's limit."""
     limited_by: str | None
-    """The control group's file with that limit; ``None`` if the machine has no more free memory."""
+    """The control group's file that limits the free memory; ``None`` if no file does."""
     tile: int | None
-    """Side in pixels of the tile of ``--tile auto``; ``None`` if no test passed."""
+    """Side in pixels of the tile that ``--tile auto`` chooses; ``None`` if no test passed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +68,16 @@ class Ncnn(Tested):
 
 @dataclass(frozen=True)
 class PyTorch:
-    """The installed PyTorch, and what it uses."""
+    """The installed PyTorch, its devices and its threads."""
 
     build: str
-    """CUDA, ROCm or CPU."""
+    """Platform of the build: CUDA, ROCm or CPU."""
     warning: str
-    """Its warning about an unusable driver."""
+    """PyTorch's warning about an unusable driver; empty if there is none."""
     devices: tuple[Device, ...]
     """Fastest first."""
     missed: tuple[str, ...]
-    """Why kinds of GPUs cannot be used, though there may be some."""
+    """Why kinds of GPUs cannot be used, although there may be such GPUs."""
     ncnn: Ncnn | None
     """``None`` if it is not installed."""
     chosen: str
@@ -88,19 +88,19 @@ class PyTorch:
     """Whether the CPU has each instruction set for bfloat16."""
 
 
-def examine_pytorch(network: SRN | None, verdicts: Verdicts) -> PyTorch:
+def examine_pytorch(network: SRN | None, results: SelfTestResults) -> PyTorch:
     """Test each device.
 
     Args:
-        network: The network to test with, on the CPU; without one, devices are only listed.
-        verdicts: Where verdicts are remembered.
+        network: The network for the tests, on the CPU; ``None``: only list devices.
+        results: Stored results of earlier tests; new ones are added.
     """
     vulkan.look_again()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         kinds = [device for kind in devices.available_devices() for device in kind.each(torch)]
-    ncnn = _examine_ncnn(network, verdicts)
-    examined = tuple(_examine_device(kind, network, verdicts, ncnn) for kind in kinds)
+    ncnn = _examine_ncnn(network, results)
+    examined = tuple(_examine_device(kind, network, results, ncnn) for kind in kinds)
     right = (device.name for device in examined if device.is_automatic and not device.problem)
     return PyTorch(
         build=_build(),
@@ -120,22 +120,22 @@ def _build() -> str:
     return next(build for kind in device_kinds.KINDS if (build := kind.build(torch)))
 
 
-def _examine_ncnn(network: SRN | None, verdicts: Verdicts) -> Ncnn | None:
+def _examine_ncnn(network: SRN | None, results: SelfTestResults) -> Ncnn | None:
     if not ncnn_library.has_ncnn():
         return None
     return Ncnn(
-        version=ncnn_library.ncnn_version(), **_result(_test(network, CPU, verdicts, "ncnn"))
+        version=ncnn_library.ncnn_version(), **_result(_test(network, CPU, results, "ncnn"))
     )
 
 
 def _examine_device(
-    kind: DeviceKind, network: SRN | None, verdicts: Verdicts, ncnn: Ncnn | None
+    kind: DeviceKind, network: SRN | None, results: SelfTestResults, ncnn: Ncnn | None
 ) -> Device:
     limit = limiting_file()
-    test = _test(network, kind, verdicts, kind.library)
-    verdict = test.verdict
-    precision = getattr(torch, verdict.precision) if verdict else choose_precision(kind)
-    is_right = verdict is not None and not verdict.problem
+    test = _test(network, kind, results, kind.library)
+    result = test.result
+    precision = getattr(torch, result.precision) if result else choose_precision(kind)
+    is_right = result is not None and not result.problem
     choice = choose_backend(Engine.backend, kind, precision)
     if kind is CPU and choice.backend == "ncnn" and ncnn and ncnn.problem:
         choice = Choice("torch", "ncnn failed its self-test")
@@ -145,7 +145,7 @@ def _examine_device(
         name=kind.name,
         hardware=hardware,
         precision=str(precision).removeprefix("torch."),
-        precision_reason=verdict.reason if verdict else "",
+        precision_reason=result.reason if result else "",
         engine=choice.backend,
         engine_reason=choice.reason,
         free_bytes=free_memory(kind),
@@ -160,32 +160,34 @@ def _examine_device(
 class _Test:
     """A self-test."""
 
-    verdict: Verdict | None = None
-    before: Verdict | None = None
-    """The remembered result of an earlier self-test."""
+    result: SelfTestResult | None = None
+    before: SelfTestResult | None = None
+    """The stored result of an earlier self-test."""
     untested: str = ""
     """Why the device was not tested."""
 
 
-def _test(network: SRN | None, kind: DeviceKind, verdicts: Verdicts, backend: Backend) -> _Test:
-    """Test a device, and remember the verdict."""
+def _test(
+    network: SRN | None, kind: DeviceKind, results: SelfTestResults, backend: Backend
+) -> _Test:
+    """Test a device, and store the result."""
     if network is None:
         return _Test(untested="no weights")
-    before = remembered(verdicts, key_of(network, kind, backend))
+    before = remembered(results, key_of(network, kind, backend))
     if not devices.may_be_automatic(kind) and not (before and before.problem):
         return _Test(untested="it is a program on the CPU, and only used by name")
     try:
-        return _Test(examine_again(network, kind, verdicts, backend), before)
+        return _Test(examine_again(network, kind, results, backend), before)
     except MemoryError:
         return _Test(before=before, untested="its memory is full")
 
 
 def _result(test: _Test) -> dict[str, Any]:
     """Return the fields of `Tested`."""
-    verdict, before = test.verdict, test.before
+    result, before = test.result, test.before
     return {
-        "problem": (verdict.problem or None) if verdict else None,
-        "seconds": verdict.seconds if verdict else None,
+        "problem": (result.problem or None) if result else None,
+        "seconds": result.seconds if result else None,
         "untested": test.untested,
         "failed_before": bool(before and before.problem),
     }

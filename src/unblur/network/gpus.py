@@ -1,4 +1,4 @@
-"""The GPUs of a machine, and the builds of PyTorch that can use them."""
+"""Find the machine's GPUs without PyTorch, and the builds of PyTorch that can use them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ANSWER_SECONDS = 10
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU that the system knows of."""
+    """A GPU that the operating system reports."""
 
     maker: Literal["NVIDIA", "AMD", "Apple"]
     name: str
@@ -39,7 +39,7 @@ def find_gpus(root: Path = Path("/")) -> tuple[Gpu, ...]:
     """Return the machine's GPUs, found without PyTorch.
 
     Args:
-        root: Where ``proc`` and ``dev`` are.
+        root: Folder that contains ``proc`` and ``dev``.
     """
     gpus = _ask_nvidia_smi() or _read_nvidia_driver(root)
     if (root / "dev" / "kfd").exists():  # what ROCm computes through
@@ -52,7 +52,7 @@ def find_gpus(root: Path = Path("/")) -> tuple[Gpu, ...]:
 def install_command(gpu: Gpu) -> str:
     """Return the command that installs a PyTorch for a GPU; see `INSTALL_PAGE`.
 
-    It names the oldest builds that fit. They are published with each release of PyTorch.
+    The command names the oldest suitable build, which each release of PyTorch includes.
     """
     command = "pip install --force-reinstall torch"
     if gpu.maker == "Apple":
@@ -64,7 +64,7 @@ def install_command(gpu: Gpu) -> str:
 
 
 def _ask_nvidia_smi() -> tuple[Gpu, ...]:
-    """Return the GPUs that NVIDIA's own program lists; none if it is missing or fails."""
+    """Return the GPUs that nvidia-smi lists; none if that program is missing or fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
@@ -86,7 +86,7 @@ def _parse_line(line: str) -> Gpu:
 
 
 def _read_nvidia_driver(root: Path) -> tuple[Gpu, ...]:
-    """Return one GPU if NVIDIA's driver is loaded: Linux shows only the driver's version."""
+    """Return one GPU if NVIDIA's driver is loaded; Linux reports only the driver's version."""
     try:
         text = (root / "proc" / "driver" / "nvidia" / "version").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""The budget of a device's memory and of main memory; `srn_memory` estimates the network's need."""
+"""Compute how large tiles may be for the free memory; `srn_memory` has the network's needs."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ from unblur.network.views import sum_bytes
 from unblur.options import SMALLEST_TILE_PX
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
-"""Shares of the free memory that a tile may take: using too much RAM freezes the machine."""
+"""Shares of free main memory and of free GPU memory that a tile may take. Too little free main
+memory freezes the machine."""
 LARGEST_TILE_PX = {2: 768, 4: 512}
-"""By the bytes of the type that a CPU computes in. Larger tiles are no faster: their feature maps
-do not fit into the caches."""
+"""Side of the largest tile on a CPU, by the bytes of its data type. Larger tiles are no faster,
+because their feature maps do not fit into the caches."""
 LARGEST_MAP = 1 << 30
-"""Numbers in the largest feature map of a GPU's tile; some kernels fail from 2 to 4 GB on."""
+"""Numbers in the largest feature map of a GPU's tile; some GPU kernels fail above 2 to 4 GB."""
 RESIDENT_SHARE = 0.5
-"""Share of a tile's budget that a whole photo, its result and coarser results may take."""
+"""Share of a tile's budget that a whole photo with its results at all scales may take."""
 TILE_STEP_PX = 64
 VULKAN_IMAGE_BYTES_PER_PIXEL = 3 * IMAGE_BYTES_PER_PIXEL
-"""Images of a band in main memory, and the buffers that ncnn copies them through."""
+"""Main memory for the images of a band, and for the buffers through which ncnn copies them."""
 VULKAN_DRIVER_BYTES = 128 << 20
-"""Main memory of a driver of Vulkan and of the programs that it makes for the network."""
+"""Main memory of a Vulkan driver and of the shaders that it compiles for the network."""
 PROGRAM_BYTES = 350 << 20
 """Memory of Python and PyTorch before the first photo; an upper bound."""
 CODING_BYTES_PER_PIXEL = 8
@@ -66,24 +67,24 @@ def require_device_memory(kind: DeviceKind, config: SRNConfig, precision: torch.
 
 @dataclass(frozen=True)
 class Needs:
-    """Main memory that a photo needs, in bytes; an upper bound."""
+    """Upper bound of the main memory that a photo needs, in bytes."""
 
     there: int
-    """Python, PyTorch and the decoded photo, which are in memory already."""
+    """Bytes in memory already: Python, PyTorch and the decoded photo."""
     more: int
-    """Deblurring and encoding, without a band."""
+    """Further bytes for deblurring and encoding, without a band."""
     per_pixel: float
-    """Bytes of a band per pixel."""
+    """Bytes per pixel of a band."""
     least_pixels: int
     """Pixels of the smallest band."""
 
     def total(self, tile: int) -> int:
-        """Return the sum for bands with the number of pixels of a square tile with this side."""
+        """Return all bytes, for bands of as many pixels as a tile of this side has."""
         band = max(tile**2, self.least_pixels)
         return self.there + self.more + math.ceil(band * self.per_pixel)
 
     def largest_tile(self, limit: int) -> int:
-        """Return the largest side for which the sum stays within a limit; 0 if there is none."""
+        """Return the largest side in pixels for a limit in bytes; 0 if no tile fits."""
         left = limit - self.there - self.more
         if not self.per_pixel:
             return sys.maxsize if left >= 0 else 0
@@ -143,21 +144,21 @@ def photo_needs(
 
 
 def _row_of(kind: DeviceKind, backend: Backend) -> str:
-    """Return the name under which `unblur.network.srn_memory` has figures."""
+    """Return the key of the figures in `unblur.network.srn_memory`."""
     return backend if kind.library == "torch" else "vulkan"
 
 
 def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | None) -> int:
-    """Return the largest tile with which a photo fits into memory, at most ``wanted``.
+    """Return the side in pixels of the largest tile with which a photo fits into memory.
 
     Args:
-        needs: Memory that the photo needs, in each view.
+        needs: Memory that the photo needs in each view.
         wanted: Side of the largest tile, a square, in pixels.
         smallest: Side of the smallest tile that may be used.
         limit: Bytes that the program may use; ``None``: the memory that is free now.
 
     Raises:
-        PhotoError: If it does not fit with the smallest tile.
+        PhotoError: If the photo does not fit even with the smallest tile.
     """
     greatest = max(needs, key=lambda need: need.total(smallest))
     allowed = obtainable_memory() + greatest.there if limit is None else limit
@@ -175,7 +176,7 @@ def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | No
 
 
 def resident_bytes(image: NDArray[Any], config: SRNConfig, views: int) -> int:
-    """Return the bytes of a photo, its result, coarser results and the sum of several views."""
+    """Return the bytes of a photo, its results at all scales, and the sum of several views."""
     height, width = image.shape[:2]
     total = 2 * image.nbytes + coarse_result_bytes(height, width, config)
     return math.ceil(total) + (image.size * sum_bytes(image.itemsize) if views > 1 else 0)
@@ -199,7 +200,7 @@ def automatic_tile(
         config: Shape of the network.
         precision: Type that convolutions compute in.
         kind: The device.
-        resident: Bytes of its memory that a photo takes besides.
+        resident: Bytes of the device's memory for a whole photo, which the tile cannot use.
         backend: The library that computes.
     """
     if kind.library == "ncnn":

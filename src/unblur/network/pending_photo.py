@@ -1,4 +1,4 @@
-"""A photo that is being deblurred, while the caller prepares the next one."""
+"""A photo that is being deblurred while the caller prepares the next photo."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from unblur.network.photo_rows import Pixels
 
 
 class Pending:
-    """A photo that `unblur.network.deblurrer.Deblurrer.start` was given.
+    """A photo that `unblur.network.deblurrer.Deblurrer.start` has begun to deblur.
 
     Args:
-        finish: Waits for the result; returns it, and the device and tile that made it.
+        finish: Waits for the result; returns it with the device, library and tile that were used.
     """
 
     def __init__(self, finish: Callable[[], tuple[Pixels, dict[str, Any]]]) -> None:
@@ -20,7 +20,7 @@ class Pending:
         self._finished: tuple[Pixels, dict[str, Any]] | None = None
 
     def result(self) -> Pixels:
-        """Wait for the deblurred photo, and return it; each call returns the same array.
+        """Wait for the deblurred photo, and return it. All calls return the same array.
 
         Returns:
             A new array of the photo's shape and type.
@@ -34,7 +34,7 @@ class Pending:
 
     @property
     def used(self) -> dict[str, Any]:
-        """Device and tile that made the result, as reports contain them; waits for the result."""
+        """Device, library and tile of the result, as reports contain them; waits for the result."""
         return self._wait()[1]
 
     def _wait(self) -> tuple[Pixels, dict[str, Any]]:

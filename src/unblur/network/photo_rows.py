@@ -1,6 +1,6 @@
-"""A photo as rows of numbers for the network, and its result as rows from the network.
+"""Convert rows of a photo to the network's input, and the network's output to rows.
 
-Both are whole numbers in tensors, in main memory or in the device's.
+Photo and result are tensors of whole numbers, in main memory or in the device's memory.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from unblur.network.bands import Span
 from unblur.network.config import SRNConfig
-from unblur.network.guard import keep_white
 from unblur.network.views import View, whole_numbers
+from unblur.network.white_guard import keep_white
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -26,14 +26,14 @@ WIDE = 2
 LONG_ROW_PX = 4800
 """Photos with longer rows are transposed if their columns are shorter."""
 CPU_ROWS_AT_ONCE = 64
-"""Finished rows are rounded in parts of this height on CPUs, which takes little memory."""
+"""Finished rows are rounded in parts of this height on CPUs, to save memory."""
 
 
 def is_wide(height: int, width: int) -> bool:
-    """Return whether a photo of this size is transposed for the network.
+    """Return whether a photo of this size in pixels is transposed for the network.
 
-    Line buffers hold rows of full width, so they are smaller if rows are the shorter side. For
-    24 megapixels in float32 that saves a tenth of all memory. Other photos stay as they are,
+    Line buffers hold rows of full width, so they are smaller if rows are the shorter side. For 24
+    megapixels in float32, that saves a tenth of all memory. Other photos are not transposed,
     because they are read a little faster.
     """
     return width > WIDE * height or width > max(height, LONG_ROW_PX)
@@ -41,19 +41,19 @@ def is_wide(height: int, width: int) -> bool:
 
 @dataclass(frozen=True)
 class PhotoRows:
-    """A photo and its result, row by row, in the form of the network's input and output."""
+    """Reads a photo as the network's input, and writes the network's output to the result."""
 
     photo: Tensor
     """The photo, (H, W, C): uint8, or the bits of uint16 as int16."""
     result: Tensor
-    """The deblurred photo, of the same shape and type, perhaps on another device."""
+    """The deblurred photo, of the same shape and type; it may be on another device."""
     view: View
     """The view of the photo: rotated or mirrored."""
     config: SRNConfig
     strength: float
     """Share of the change to apply, from 0 to 1."""
     device: torch.device
-    """Where the network runs."""
+    """Device that runs the network."""
 
     @cached_property
     def is_transposed(self) -> bool:
@@ -62,12 +62,12 @@ class PhotoRows:
 
     @cached_property
     def seen(self) -> View:
-        """The view in the orientation of the network's input."""
+        """The view, transposed if the network's input is transposed."""
         return self.view.transposed() if self.is_transposed else self.view
 
     @property
     def largest(self) -> int:
-        """The sample that stands for 1."""
+        """The largest sample, which becomes 1: 255 or 65535."""
         return 0xFF if self.photo.dtype == torch.uint8 else 0xFFFF
 
     @property
@@ -83,8 +83,8 @@ class PhotoRows:
     def read(self, rows: Span) -> Tensor:
         """Return rows of the padded photo as a batch (1, C, h, W), float32 in [0, 1].
 
-        Padding repeats the bottom and right edge of the photo. The device converts the
-        rows; memory is laid out channels-last, as in the photo.
+        Padding repeats the bottom row and the right column of the photo. The device converts the
+        rows. Memory is laid out channels-last, as in the photo.
         """
         height, width = self.size
         band = self.seen.rows(self.photo, min(rows.start, height - 1), min(rows.stop, height)).to(
@@ -99,7 +99,7 @@ class PhotoRows:
         """Round finished rows to the photo's depth, and store them without padding.
 
         Args:
-            top: First of the rows.
+            top: Index of the first row.
             values: The rows, (h, W, 3), float32; they are overwritten.
         """
         height, width = self.size
@@ -139,7 +139,7 @@ def _continued(band: Tensor, dim: int, count: int) -> Tensor:
 
 
 class _Writable:
-    """Declare an array as writable, without a copy."""
+    """Declares an array as writable, without a copy."""
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array  # so that its memory stays
@@ -149,7 +149,7 @@ class _Writable:
 def as_tensor(pixels: Pixels) -> Tensor:
     """Return a photo (H, W, C) as a tensor, (H, W, C): uint8, or the bits of uint16 as int16.
 
-    It shares the photo's memory if PyTorch can, and must only be read.
+    The tensor shares the photo's memory if PyTorch supports its layout. Do not write to it.
     """
     array: NDArray[Any] = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if min(array.strides) < 0:
@@ -161,6 +161,6 @@ def as_tensor(pixels: Pixels) -> Tensor:
 
 
 def as_pixels(result: Tensor) -> Pixels:
-    """Return a photo as `as_tensor` makes it, on the CPU, as an array of uint8 or uint16."""
+    """Return a tensor in the form of `as_tensor`, on the CPU, as an array of uint8 or uint16."""
     array: NDArray[Any] = result.numpy()
     return array if array.itemsize == 1 else array.view(np.uint16)

@@ -1,4 +1,4 @@
-"""One photo on one device: its views, and a second time in float32 if values overflow."""
+"""Run one photo on one device: all views, and again in float32 if values overflow."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from unblur.network.transfer import Finish, Transfer
 from unblur.network.views import Mean, View
 
 Progress: TypeAlias = Callable[[float], None] | None
-"""Called with the share of the work that was started, from 0 to 1."""
+"""Called with the share of the work that was started, from 0 to 1; or ``None``."""
 
 
 class PhotoRun:
-    """One photo on one device.
+    """The run of one photo on one device.
 
     Args:
         image: (H, W, 3) or (H, W, 1), uint8 or uint16.
         network: The network on the device.
-        transfer: The way of the photo to the memory where it stays while it is deblurred, with
-            its result and what one scale passes on to the next.
+        transfer: Copies the photo to the memory that holds it while it is deblurred, together with
+            its results at all scales.
         tiles: The size of tiles.
         views: Views to average.
         strength: Share of the change to apply, from 0 to 1.
@@ -46,7 +46,7 @@ class PhotoRun:
         self.image, self.network, self.transfer, self.tiles = image, network, transfer, tiles
         self.views, self.strength, self.on_progress = views, strength, on_progress
         self.overflowed = False
-        """Whether values overflowed, so that the photo was computed again in float32."""
+        """Whether values overflowed, so that the photo was run again in float32."""
         self._started: Finish | None = None
 
     @property
@@ -77,7 +77,7 @@ class PhotoRun:
 
     @torch.inference_mode()
     def finish(self) -> Pixels:
-        """Wait for the run that `start` began. Run now if there is none, or if values overflowed.
+        """Wait for the run that `start` began. Without a run, or if values overflowed, run now.
 
         Returns:
             A new array of the photo's shape and type.
@@ -106,7 +106,7 @@ class PhotoRun:
         raise PhotoError("the network's result contains values that are not numbers")
 
     def _mean_of_views(self, run: Callable[[PhotoRows, Progress], None]) -> Tensor:
-        """Return the mean of the results of all views; a function makes the result of one view."""
+        """Return the mean of the results of all views; ``run`` computes the result of one view."""
         photo = self.transfer.upload(as_tensor(self.image))
         result = torch.empty(photo.shape, dtype=photo.dtype, device=photo.device)
         count, strength = len(self.views), self.strength
@@ -125,5 +125,5 @@ class PhotoRun:
 
 
 def _within(on_progress: Callable[[float], None], done: int, count: int) -> Callable[[float], None]:
-    """Return a function that takes the progress of one view, and reports that of all views."""
+    """Return a function that takes the progress of one view, and reports the progress of all."""
     return lambda share: on_progress((done + share) / count)

@@ -1,4 +1,4 @@
-"""Tell processes apart, also those of which one got the number of another that has ended."""
+"""Identify processes, even if a new process has the number of an ended one."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import platform
 import psutil
 
 SAME_START_SECONDS = 1.0
-"""A process starts once, but systems compute the time anew from a clock that may be adjusted."""
+"""Largest difference between two readings of one start time. Systems compute the time anew from a
+clock that may be adjusted."""
 UNKNOWN = "unknown"
 
 
 def own_process() -> str:
-    """Return text that no other process has, now or later: number, start and machine."""
+    """Return a text that identifies this process for ever: its number, start time and machine."""
     number = os.getpid()
     return f"{number} {_start(number)} {machine()}"
 
 
 def is_own(process: str) -> bool:
-    """Tell whether this process got the text from `own_process`."""
+    """Return whether a text from `own_process` identifies this process."""
     return process.partition(" ")[0] == str(os.getpid()) and is_running(process)
 
 
 def is_running(process: str) -> bool:
-    """Tell whether a process still runs that got its text from `own_process`.
+    """Return whether the process that a text from `own_process` identifies still runs.
 
-    Of other machines, which may share the user's folders, that is not known, and taken for granted.
+    Processes of other machines, which may share the user's folders, are assumed to run.
     """
     number, _, rest = process.partition(" ")
     start, _, where = rest.partition(" ")

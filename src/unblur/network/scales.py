@@ -1,6 +1,6 @@
-"""One pass of a network over a photo: scale after scale, each in bands of rows.
+"""Run one pass of a network over a photo: scale after scale, each in bands of rows.
 
-Each scale is finished for the whole photo before the next begins. Bands are as wide as the
+Each scale is finished for the whole photo before the next scale begins. Bands are as wide as the
 photo, and exact (see `unblur.network.bands`). If each band ran through all scales, the coarse
 scales would see four times less context than the network needs.
 """
@@ -27,7 +27,7 @@ from unblur.options import SMALLEST_TILE_PX
 
 
 class Tiles:
-    """The size of a photo's tiles, which halves each time that memory runs out.
+    """The size of a photo's tiles, which is halved each time that memory runs out.
 
     Args:
         side: Side of the largest tile, a square, in pixels.
@@ -50,32 +50,32 @@ class Tiles:
 
 
 class Numbers:
-    """Notes whether all values were numbers, without waiting for the device."""
+    """Records whether all values are finite numbers, without waiting for the device."""
 
     def __init__(self) -> None:
         self._sums: list[Tensor] = []
 
     def note(self, values: Tensor) -> None:
-        """Note values of any shape."""
-        # One that is infinite or not a number makes the sum such, and a sum takes one reading.
+        """Record values, a tensor of any shape."""
+        # A value that is not finite makes the sum not finite, and a sum reads each value once.
         self._sums.append(values.sum())
 
     def are_finite(self) -> Tensor:
-        """Return on the device whether all values were numbers, as a tensor of one element."""
+        """Return whether all values were finite, as a tensor of one element on the device."""
         return torch.stack(self._sums).isfinite().all()
 
 
 @dataclass(frozen=True)
 class ScaleResult:
-    """The result of one scale, which the next scale starts from."""
+    """The result of one scale, from which the next scale starts."""
 
     image: RowQueue
     """The deblurred photo at this scale, (H, W, 3)."""
     state: RowQueue
-    """The recurrent state, (H / stride, W / stride, planes * S), if there is one."""
+    """The recurrent state, (H / stride, W / stride, planes * S); empty without a ConvLSTM."""
 
     def append(self, image: Tensor, state: Tensor | None) -> None:
-        """Append rows of both, or of none if memory runs out."""
+        """Append rows of the image and of the state; if memory runs out, append neither."""
         copied = self.image.copied(image)
         if state is not None:
             self.state.append(self.state.copied(state))
@@ -86,19 +86,19 @@ class ScaleResult:
 class Pass:
     """One pass over a photo.
 
-    Its scales, coarsest first; the last one fills the photo's result.
+    The scales are run from the coarsest to the finest, whose output fills the photo's result.
     """
 
     network: DeviceNetwork
     photo: PhotoRows
     precision: torch.dtype
-    """Type that convolutions compute in."""
+    """Data type of convolutions."""
     tiles: Tiles
     numbers: Numbers = field(default_factory=Numbers)
-    """Notes whether all values are numbers."""
+    """Records whether all values are finite."""
 
     def run(self, on_progress: Callable[[float], None] | None = None) -> None:
-        """Run all scales; a device that computes on its own may still be at work afterwards.
+        """Run all scales; a GPU may still compute when this returns.
 
         Args:
             on_progress: Called with the share of the work that was started, from 0 to 1.
@@ -138,14 +138,14 @@ class _Scale:
         self.buffers: LineBuffers | None = None
 
     def _multiple(self, most: int) -> int:
-        """Return the number of which each band's rows are a multiple, if it is at most ``most``."""
+        """Return the multiple to which bands are rounded; a band has at most ``most`` rows."""
         stride = self.config.stride
         # ncnn computes squares of pixels; the deepest level has one row for each stride.
         whole_squares = NCNN_SQUARE_PX * stride if self.run.network.backend == "ncnn" else stride
         return whole_squares if whole_squares <= most else stride
 
     def all_bands(self) -> Iterator[float]:
-        """Deblur the photo at this scale, and yield the share that is done."""
+        """Deblur the photo at this scale, and yield the finished share after each band."""
         while self.top < self.height:
             band = self._next_band()
             try:
@@ -162,13 +162,13 @@ class _Scale:
             self.run.tiles.shrink()
 
     def _next_band(self) -> Span:
-        """Return the rows that are new in the next band."""
+        """Return the new rows of the next band."""
         margin = self.run.network.margin
         most = new_rows(self.run.tiles.side**2 // self.width, self.height, margin)
         return next_band(self.top, self.height, most, self._multiple(most), is_last_low=not margin)
 
     def _advance(self, band: Span) -> None:
-        """Run a band, and store its finished rows; after an error, nothing has changed."""
+        """Run a band, and store its finished rows; an error leaves everything unchanged."""
         is_last = band.stop == self.height
         buffers = self.buffers.next(is_last) if self.buffers else LineBuffers(is_last=is_last)
         image, state = self.run.network.run_scale(
@@ -184,7 +184,7 @@ class _Scale:
         self.buffers = buffers
 
     def _inputs(self, band: Span) -> tuple[Tensor, Tensor, State | None]:
-        """Return a band of the blurred photo, of the coarser result, and of the state."""
+        """Return a band of the blurred photo, of the coarser result and of the coarser state."""
         values = self.photo.read(Span(band.start * self.scale, band.stop * self.scale))
         blurred = self._split(shrink(values, self.scale, self.config).expand(-1, 3, -1, -1))
         if self.previous is None:

@@ -1,12 +1,12 @@
-"""The self-test of a device: are its results those of PyTorch on the CPU in float32?
+"""Test a device: compare its results with those of PyTorch on the CPU in float32.
 
-On a CPU with bfloat16 it also finds which type is faster. ncnn is tested like another device.
+On a CPU with bfloat16, the test also measures which type is faster. ncnn is tested like a device.
 
 Some drivers return black pictures, values that are not numbers, or their input, and report no
 error. Others are wrong only for large arrays, or only in the operations that bands use: on Apple's
 GPUs all three were seen (https://github.com/pytorch/pytorch/issues/89353, 95188, 104832, 180984).
-Some processors compute wrongly in bfloat16 (163347, 169688), or slower than in float32 (183815).
-So the test runs the engine itself, in bands, and on a picture as large as a band of a photo.
+Some processors compute wrongly in bfloat16 (163347, 169688), or slower than in float32 (183815). So
+the test deblurs a picture in bands, and a picture as large as a band of a photo.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from unblur.network.memory import LARGEST_TILE_PX, TILE_STEP_PX, automatic_tile
 from unblur.options import SMALLEST_TILE_PX, Engine
 
 STRIP_PX = 640, 64
-"""Height and width of the picture that is deblurred in several bands."""
+"""Height and width of the small picture, which is deblurred in several bands."""
 PERIOD_PX = 64
 """Least period of the large picture, which is a pattern repeated in rows and columns."""
 MOST_CPU_SIDE_PX = max(LARGEST_TILE_PX.values())
@@ -41,70 +41,71 @@ MOST_CPU_SIDE_PX = max(LARGEST_TILE_PX.values())
 MOST_SIDE_PX = 3072
 """Longest side of the large picture on a device that takes photos in one piece."""
 SQUARES_PX, BLUR_PX = (3, 8), 9
-"""Height and width of the rectangles, and length of the blur."""
+"""Height and width of the rectangles in the pictures, and length of their blur."""
 LEAST_PSNR_DB: dict[Backend, float] = {"torch": 40.0, "ncnn": 60.0}
-"""A device counts as wrong if any part of the small picture has a lower PSNR, by the library that
-computes. With the embedded weights, bfloat16 has 54 dB, and ncnn in float32 86 dB."""
+"""Least PSNR of each part of the small picture, by library. With the embedded weights, bfloat16
+reaches 54 dB, and ncnn in float32 86 dB."""
 LEAST_LARGE_PSNR_DB = 35.0
-"""The same for the large picture. It is compared with a smaller one, of which the network sees
-less: even float32 has only 46 dB."""
+"""Least PSNR of each part of the large picture. It is compared with a smaller picture, in which the
+network sees less context: even float32 reaches only 46 dB."""
 PRECISIONS = ("float32", "bfloat16", "float16")
 RUNS, SLOWER = 2, 1.2
-"""The fastest run counts. Less than this ratio may be noise of a busy machine."""
+"""Number of timed runs, of which the fastest counts; and the least ratio of times that is not noise
+of a busy machine."""
 TRIES = 5
-"""Number of measurements in a row that must find a type slower. On a busy machine single ratios are
-wrong: 0.7 was measured as 0.5 to 2.7. The result is remembered for later runs."""
+"""Number of measurements in a row that must find a type slower, because the result is stored for
+later runs. On a busy machine, single ratios are wrong: 0.7 was measured as 0.5 to 2.7."""
 NOT_NUMBERS, CANNOT_RUN = "not numbers", "it cannot run the network"
 
 Picture: TypeAlias = NDArray[np.uint8]
 """(H, W, 3)."""
 Run: TypeAlias = Callable[..., Picture]
-"""Deblurs a picture; see `_run`, whose last two arguments it takes."""
+"""Deblurs a picture; takes the last two arguments of `_run`."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The result of a device's test."""
+class SelfTestResult:
+    """The result of a device's self-test."""
 
     precision: str
-    """Type to compute in, by PyTorch's name: ``bfloat16`` or ``float32``."""
+    """PyTorch's name of the type to compute in: one of `PRECISIONS`."""
     problem: str = ""
     """Why the device cannot be used; empty if it can."""
     reason: str = ""
-    """Why it computes in float32, though it has a type that should be faster; or empty."""
+    """Why the device computes in float32, although it has a smaller type; or empty."""
     lasts: bool = True
-    """Whether a later test would give the same. A driver that fails may work after a restart."""
+    """Whether later tests would give the same result. A failed driver may work after a restart."""
     seconds: float = 0.0
-    """Duration of the test; 0 without one."""
+    """Duration of the test; 0 without a test."""
     process: str = ""
-    """While a test has no end, the process that began it; see `unblur.network.processes`."""
+    """The process that began an unfinished test; see `unblur.network.processes.own_process`."""
 
 
 def needs_test(kind: DeviceKind, backend: Backend = "torch") -> bool:
     """Return whether runs test a device with a library.
 
-    All are compared with PyTorch's float32 on the CPU, which needs no test.
+    PyTorch's float32 on the CPU needs no test: all others are compared with it.
     """
     is_float32 = choose_precision(kind, backend) is torch.float32
     return kind is not CPU or backend != "torch" or not is_float32
 
 
 def largest_side(network: Network, kind: DeviceKind, backend: Backend = "torch") -> int:
-    """Return the side of the large picture in pixels: that of the tiles for the free memory."""
+    """Return the side of the large picture in pixels: the side of tiles for the free memory."""
     precision = choose_precision(kind, backend)
     tile = automatic_tile(network.config, precision, kind, backend=backend)
     most = MOST_CPU_SIDE_PX if kind is CPU else MOST_SIDE_PX
     if not kind.is_automatic(torch):  # a program that plays a GPU, and is slow
         most = SMALLEST_TILE_PX
-    if kind.library == "ncnn":  # fewer sizes, because each has a verdict of its own
+    if kind.library == "ncnn":  # fewer sizes, because each has a result of its own
         return max(SMALLEST_TILE_PX, 1 << min(most, tile).bit_length() - 1)
     return max(SMALLEST_TILE_PX, min(most, tile) // (2 * TILE_STEP_PX) * 2 * TILE_STEP_PX)
 
 
-def examine(network: Network, kind: DeviceKind, backend: Backend = "torch") -> Verdict:
-    """Test a device in its usual precision, and if that is wrong, in float32.
+def examine(network: Network, kind: DeviceKind, backend: Backend = "torch") -> SelfTestResult:
+    """Test a device in its usual precision, and if that fails, in float32.
 
-    On the CPU, another precision than float32 must be faster, too.
+    On the CPU, a smaller type must also be faster than float32.
 
     Args:
         network: A network on the CPU; it stays there.
@@ -116,29 +117,31 @@ def examine(network: Network, kind: DeviceKind, backend: Backend = "torch") -> V
     """
     started, usual = time.perf_counter(), choose_precision(kind, backend)
     if kind is CPU and usual is not torch.float32:
-        verdict = _of_fast_cpu(network, usual)
+        result = _of_fast_cpu(network, usual)
     else:
-        verdict = _of_other(network, kind, usual, backend)
-    return replace(verdict, seconds=round(time.perf_counter() - started, 3))
+        result = _of_other(network, kind, usual, backend)
+    return replace(result, seconds=round(time.perf_counter() - started, 3))
 
 
-def _of_fast_cpu(network: Network, usual: torch.dtype) -> Verdict:
+def _of_fast_cpu(network: Network, usual: torch.dtype) -> SelfTestResult:
     wrong = find_problem(network, CPU, usual)
     reason = wrong or _slowness(network, usual)
     if reason is None:
-        return Verdict(_name(usual))
+        return SelfTestResult(_name(usual))
     problem = (find_problem(network, CPU, torch.float32) if wrong else None) or ""
     text = f"with {_name(usual)} {reason}"
-    return Verdict("float32", problem, text, lasts=_lasts(reason))
+    return SelfTestResult("float32", problem, text, lasts=_lasts(reason))
 
 
-def _of_other(network: Network, kind: DeviceKind, usual: torch.dtype, backend: Backend) -> Verdict:
+def _of_other(
+    network: Network, kind: DeviceKind, usual: torch.dtype, backend: Backend
+) -> SelfTestResult:
     problem = find_problem(network, kind, usual, backend)
     if problem is None:
-        return Verdict(_name(usual))
+        return SelfTestResult(_name(usual))
     if usual is torch.float32 or find_problem(network, kind, torch.float32, backend):
-        return Verdict(_name(usual), problem=problem, lasts=_lasts(problem))
-    return Verdict("float32", reason=f"with {_name(usual)} {problem}", lasts=_lasts(problem))
+        return SelfTestResult(_name(usual), problem=problem, lasts=_lasts(problem))
+    return SelfTestResult("float32", reason=f"with {_name(usual)} {problem}", lasts=_lasts(problem))
 
 
 def find_problem(
@@ -149,11 +152,11 @@ def find_problem(
     Args:
         network: A network on the CPU; it stays there.
         kind: A device that is there.
-        precision: Type that convolutions compute in on the device.
+        precision: Data type of convolutions on the device.
         backend: The library that computes on it.
 
     Returns:
-        The problem in words, or ``None``.
+        The problem, as the end of a sentence; ``None`` if the results are correct.
 
     Raises:
         MemoryError: See `examine`.
@@ -179,7 +182,7 @@ def find_problem(
 
 
 def _compare_bands(right: Run, tested: Run, least: float) -> str | None:
-    """Compare a small picture in bands with the same picture as a whole."""
+    """Compare a small picture, deblurred in bands, with the same picture deblurred whole."""
     strip, (height, width) = _blurred_squares(*STRIP_PX), STRIP_PX
     found, expected = tested(strip, tile=SMALLEST_TILE_PX), right(strip)
     parts = (height // width, width, 1, width, 3)
@@ -190,11 +193,11 @@ def _compare_bands(right: Run, tested: Run, least: float) -> str | None:
 def _compare_large(right: Run, tested: Run, pattern: Picture, count: int) -> str | None:
     """Compare each repetition in a large picture with the centre of a small picture.
 
-    The outermost repetitions are left out, because there the network sees the edge.
+    The outermost repetitions are left out, because the network sees the picture's edge there.
 
     Args:
         right: Deblurs a picture with PyTorch.
-        tested: Deblurs a picture on the device that is tested.
+        tested: Deblurs a picture on the tested device.
         pattern: The picture to repeat, (side, side, 3).
         count: Repetitions in each direction.
     """
@@ -213,7 +216,7 @@ def _parts(picture: Picture, side: int) -> NDArray[np.uint8]:
 
 
 def _blurred_squares(height: int, width: int) -> Picture:
-    """Return coloured rectangles with horizontal motion blur, which continue at the other edge."""
+    """Return coloured rectangles with horizontal motion blur, which wraps around at the edges."""
     rows, columns = SQUARES_PX
     shape = -(-height // rows), -(-width // columns), 3
     squares = np.random.default_rng(0).integers(0, 256, shape)
@@ -232,10 +235,10 @@ def _run(
     picture: Picture,
     tile: int | Literal["auto"] = "auto",
 ) -> Picture:
-    """Deblur a picture as a photo is deblurred, but never on another device.
+    """Deblur a picture like a photo, but never on another device.
 
     Raises:
-        PhotoError: If values overflowed, in any precision, or main memory is full.
+        PhotoError: If values overflowed in any precision, or main memory is full.
         RuntimeError: If the device fails.
         DeviceError: If the device is lost.
     """
@@ -262,7 +265,7 @@ def _deblurrer(
 
 
 def _slowness(network: Network, usual: torch.dtype) -> str | None:
-    """Return how much slower than float32 a precision is on the CPU; ``None`` if it is not."""
+    """Return by how much a type is slower than float32 on the CPU; ``None`` if it is not."""
     both = [
         _deblurrer(network, {}, CPU, precision, "torch", MOST_CPU_SIDE_PX)
         for precision in (usual, torch.float32)
@@ -292,13 +295,13 @@ def _difference(
     found: NDArray[np.uint8],
     least: float,
 ) -> str | None:
-    """Return the problem of a device's result in words, or ``None``.
+    """Return the problem of a device's result, as the end of a sentence; or ``None``.
 
     Args:
-        picture: Parts of the picture, (rows, side, columns, side, 3), or one for all.
-        expected: Likewise of the CPU's result.
-        found: Likewise of the device's.
-        least: The PSNR that each part needs, in dB.
+        picture: Parts of the picture, (rows, side, columns, side, 3), or one part for all.
+        expected: Parts of the CPU's result.
+        found: Parts of the device's result.
+        least: Least PSNR of each part, in dB.
     """
     errors = np.square(found.astype(np.int32) - expected).mean(axis=(1, 3, 4)) / 255**2
     psnr = -10 * math.log10(max(float(errors.max()), 1e-10))

@@ -5,9 +5,9 @@ CVPR 2018, https://arxiv.org/abs/1802.01770. Section numbers below are the paper
 The published models follow the authors' MIT-licensed TensorFlow graph,
 https://github.com/jiangsutx/SRN-Deblur (``models/model.py``, ``util/``).
 
-One encoder-decoder is run at a quarter, half and full size. Each run sees the
-blurred image at that size, the previous result enlarged, and (if recurrent) the
-hidden state of a ConvLSTM at the bottleneck, enlarged.
+One encoder-decoder runs at a quarter, half and full size. Each run sees the blurred image at that
+size, the enlarged result of the previous run and, if the network is recurrent, the enlarged state
+of a ConvLSTM at the bottleneck.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ State: TypeAlias = Tensor
 class SameConv(nn.Conv2d):
     """A convolution padded as TensorFlow's ``SAME`` does for even sides, perhaps with a ReLU.
 
-    With stride 2 the surplus pixel of padding goes to the bottom and right;
-    PyTorch's symmetric padding would shift every level by a pixel.
+    With stride 2, TensorFlow puts the surplus pixel of padding at the bottom and right. PyTorch's
+    symmetric padding would shift every level by a pixel.
     """
 
     def __init__(
@@ -106,8 +106,8 @@ class ResidualBlocks(nn.ModuleList):
 class ConvLSTM(nn.Module):
     """A 3x3 convolutional LSTM without peepholes (section 3.1, equation 5).
 
-    Gates are ordered i, j, f, o and the forget gate is biased by 1, as in
-    TensorFlow's ``BasicConvLSTMCell`` that the authors use.
+    The order of the gates is i, j, f, o, and the forget gate has a bias of 1, as in TensorFlow's
+    ``BasicConvLSTMCell``, which the authors use.
     """
 
     def __init__(self, width: int) -> None:
@@ -161,9 +161,9 @@ class SRN(nn.Module):
     def transposed(self) -> SRN:
         """Return the network for transposed images.
 
-        Its result for a transposed image is the transposed result of this network, except
-        that sums are computed in another order. Nearly all weights are views of this
-        network's.
+        Its result for a transposed image is the transposed result of this network, except for
+        rounding: sums are computed in another order. Nearly all weights are views of this network's
+        weights.
         """
         weights = {name: w.mT if w.ndim == 4 else w for name, w in self.state_dict().items()}
         for name, folded in (("entries.0.weight", 1), ("output.weight", 0), ("output.bias", 0)):
@@ -186,8 +186,8 @@ class SRN(nn.Module):
                 multiples of ``config.multiple``.
 
         Returns:
-            The result of each scale, coarsest first; the last has the input's
-            shape. Values are not clamped.
+            The result of each scale, coarsest first. The last result has the input's shape. Values
+            are not clamped.
         """
         return self.run_scales(blurred)[0]
 
@@ -228,13 +228,13 @@ class SRN(nn.Module):
             previous: The coarser result enlarged to this scale, of the same
                 shape; at the coarsest scale ``blurred`` itself.
             state: The coarser state, enlarged; ``None`` at the coarsest scale.
-            buffers: For a band: the rows that the band above left, and the place for
-                those that the next band needs.
+            buffers: For a band: the rows that the band above has kept, and the rows to keep for the
+                next band. Default: the image is whole.
 
         Returns:
-            The result, (B, channels, H, W), and the new state,
-            (B, ``state_channels``, H / stride, W / stride), or ``None`` if the
-            network is not recurrent. For a band, only the rows that are finished.
+            The result, (B, channels, H, W), and the new state, (B, ``state_channels``, H / stride,
+            W / stride), or ``None`` if the network is not recurrent. For a band, only the finished
+            rows.
         """
         buffers = buffers or LineBuffers()
         x = torch.cat([blurred, previous], dim=1).to(self._convolution_type(blurred.device))
@@ -268,13 +268,13 @@ class SRN(nn.Module):
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2), state
 
     def _convolution_type(self, device: torch.device) -> torch.dtype:
-        """Return the type that convolutions compute in; images may have another one."""
+        """Return the data type of convolutions; images may have another type."""
         if torch.is_autocast_enabled(device.type):
             return torch.get_autocast_dtype(device.type)
         return self.output.weight.dtype
 
     def _decode(self, level: int, x: Tensor, skip: Tensor, buffers: LineBuffers) -> Tensor:
-        """Bring the features of a deeper level, (B, 2 * width, h, w), to (B, width, 2h, 2w)."""
+        """Decode the features of a deeper level, (B, 2 * width, h, w), to (B, width, 2h, 2w)."""
         x = self._between_levels(self.exits[level](x, buffers))
         x = buffers.add_delayed(f"skip {level}", x, skip)
         decoded: Tensor = self.decoders[level](x, buffers)
@@ -290,8 +290,8 @@ def _with_swapped_places(weight: Tensor, dim: int, side: int) -> Tensor:
 def shrink(image: Tensor, factor: int, config: SRNConfig) -> Tensor:
     """Reduce (B, C, H, W) to (B, C, H / factor, W / factor).
 
-    ``subsample`` is what TensorFlow 1's ``resize_images`` does: it takes every
-    ``factor``-th pixel, since it has no half-pixel shift. ``area`` averages.
+    ``subsample`` takes every ``factor``-th pixel, as TensorFlow 1's ``resize_images`` does, which
+    has no half-pixel shift. ``area`` averages.
     """
     if factor == 1:
         return image
@@ -301,10 +301,10 @@ def shrink(image: Tensor, factor: int, config: SRNConfig) -> Tensor:
 
 
 def enlarge(image: Tensor, config: SRNConfig) -> Tensor:
-    """Double (B, C, H, W) to (B, C, 2H, 2W), linearly.
+    """Enlarge (B, C, H, W) to (B, C, 2H, 2W) by linear interpolation.
 
-    ``subsample`` has no half-pixel shift, as TensorFlow 1: even positions keep
-    their pixel, odd ones average their neighbours, the last one is repeated.
+    ``subsample`` has no half-pixel shift, as in TensorFlow 1: even positions keep their pixel, odd
+    positions are the mean of their neighbours, and the last pixel is repeated.
     """
     if config.resample == "area":
         return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)

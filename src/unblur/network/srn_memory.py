@@ -1,7 +1,7 @@
-"""How much memory a scale-recurrent network needs, computed from its configuration.
+"""Estimate the memory that a scale-recurrent network needs, from its configuration.
 
-All figures are upper bounds; tests compare them with networks of many shapes. Nothing here
-needs PyTorch.
+All figures are upper bounds, which tests compare with networks of many shapes. This module does not
+need PyTorch.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ import math
 from unblur.network.config import DOUBLING_KERNEL, LSTM_KERNEL, SCALES, SRNConfig
 
 MAPS_ALIVE = {"torch": 16, "ncnn": 28, "vulkan": 28}
-"""Feature maps of the first level's size that exist at once, measured at the peak, by library;
+"""Number of feature maps of the first level's size at the measured peak of memory, by library;
 ``vulkan`` is ncnn on a GPU."""
 BYTES_PER_PARAMETER = {"torch": 12, "ncnn": 28, "vulkan": 28}
-"""A weight in float32, and copies for convolutions: in another type, in another order, and for
-ncnn transformed, 36 numbers for a kernel of 9."""
+"""Bytes of a weight in float32 and of its copies for convolutions: in another type, in another
+order, and for ncnn transformed, with 36 numbers for a kernel of 9."""
 WINOGRAD_GROWTH = 4
-"""Size of the map of transformed squares, in maps: 4 x 4 numbers for each 2 x 2 pixels."""
+"""Size of the map of transformed squares, relative to its input: 4 x 4 numbers for each 2 x 2
+pixels."""
 LARGEST_BUFFER_BYTES = 1 << 30
-"""Drivers of desktop GPUs allow such buffers; some of Intel's allow no larger ones."""
+"""Largest buffer that all drivers of desktop GPUs allow; some of Intel's allow no larger buffer."""
 HALF_BYTES, FLOAT32_BYTES = 2, 4
-"""Between scales, images and states are in float16, within one in float32."""
+"""Bytes of a number: between scales, images and states are in float16, within a scale in
+float32."""
 IMAGE_BYTES_PER_PIXEL = 8 * 3 * FLOAT32_BYTES
-"""Eight images of a tile exist at once; main memory holds them for a GPU, too."""
+"""Bytes of the eight images of a tile that exist at once, in main memory even if a GPU computes."""
 
 
 def count_parameters(config: SRNConfig) -> int:
@@ -70,9 +72,9 @@ def coarse_result_bytes(height: int, width: int, config: SRNConfig) -> float:
 
 
 def rows_behind(config: SRNConfig) -> int:
-    """Return by how many rows of pixels a band's result lags behind its input.
+    """Return the number of rows of pixels by which a band's result lags behind its input.
 
-    A convolution waits for the rows below that its kernel covers.
+    A convolution waits for the lower rows that its kernel covers.
     """
     half = config.kernel // 2
     first_level = half + 4 * half * config.blocks_by_level[0] + half  # entry, blocks, output
@@ -80,7 +82,7 @@ def rows_behind(config: SRNConfig) -> int:
 
 
 def _rows_behind_below(config: SRNConfig, level: int) -> int:
-    """Return by how many rows of pixels deeper levels lag behind a level's skip connection."""
+    """Return the rows of pixels by which deeper levels lag behind a level's skip connection."""
     half, lag = config.kernel // 2, 0
     for deeper in range(level + 1, config.levels):
         exit_rows = 1
@@ -97,8 +99,9 @@ def _row_height(config: SRNConfig, level: int) -> int:
 def line_buffer_bytes(width: int, config: SRNConfig, itemsize: int) -> int:
     """Return the bytes of all line buffers.
 
-    A row of features has the same size at each level: half the columns, twice the channels.
-    Buffers of two bands exist at once, because a band may have to be computed again.
+    A row of features has the same size at each level, because each level has half the columns and
+    twice the channels. Buffers of two bands exist at once, because a band may have to be computed
+    again.
 
     Args:
         width: Width of the image, in pixels.
@@ -117,7 +120,7 @@ def line_buffer_bytes(width: int, config: SRNConfig, itemsize: int) -> int:
 
 
 def _kept_rows(config: SRNConfig) -> int:
-    """Return the number of feature rows in all line buffers except those of input and state."""
+    """Return the number of feature rows in all line buffers, except for the input and the state."""
     overlap, doublings = config.kernel - 1, config.levels - 1
     in_blocks = 3 * 2 * sum(config.blocks_by_level)  # two convolutions, and what is added to
     rows = overlap * (in_blocks + doublings + 1)  # entries, output
@@ -136,7 +139,7 @@ def _kept_state_rows(config: SRNConfig) -> int:
 
 
 def vulkan_pixels(config: SRNConfig, itemsize: int, budget: float) -> int:
-    """Return how many pixels ncnn can compute at once with a number of free bytes on a GPU."""
+    """Return the number of pixels that ncnn can compute at once on a GPU with a budget in bytes."""
     fitting = budget / tile_bytes_per_pixel(config, itemsize, "vulkan")
     largest_map = WINOGRAD_GROWTH * config.width / config.unshuffle**2 * itemsize
     folded = 2 * config.channels * FLOAT32_BYTES

@@ -1,4 +1,4 @@
-"""Copies of photos to a device and back; with CUDA, they overlap with computing."""
+"""Copy photos to a device and back; with CUDA, copies overlap with computing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 Finish: TypeAlias = Callable[[], tuple[Tensor, bool]]
-"""Waits for a copy of a result and of a flag, and returns them; the result is on the CPU."""
+"""Waits for copies of a result and of a flag in main memory, and returns them."""
 
 
 class Transfer(Protocol):
@@ -20,11 +20,11 @@ class Transfer(Protocol):
         """Return a photo on the device; on a CPU, the photo itself."""
 
     def download(self, result: Tensor, flag: Tensor) -> Finish:
-        """Start to copy a photo and a flag, a tensor of one element, to main memory."""
+        """Start to copy a result and a flag, a tensor of one element, to main memory."""
 
 
 class PlainTransfer:
-    """Copies that wait; with the CPU as the device, photos stay in main memory."""
+    """Copies and waits for the copy; with the CPU as the device, photos are not copied."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -39,7 +39,7 @@ class PlainTransfer:
 
 
 class PinnedBuffers:
-    """Page-locked main memory, which a GPU reads and writes by itself; it is used again.
+    """Reusable page-locked main memory, which a GPU reads and writes by itself.
 
     Args:
         allocate: Returns a uint8 tensor of the given number of bytes in this memory.
@@ -61,9 +61,9 @@ class PinnedBuffers:
 
 
 class CudaTransfer:
-    """Copies through page-locked memory, in streams of their own.
+    """Copies through page-locked memory, in CUDA streams of its own.
 
-    While one photo is computed, the next one is copied to the GPU, and the one before back.
+    While the GPU computes one photo, the next photo is copied to the GPU, and the last result back.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -73,7 +73,7 @@ class CudaTransfer:
             lambda size: torch.empty(size, dtype=torch.uint8, pin_memory=True)
         )
         self._uploads: deque[tuple[Any, Callable[[], None]]] = deque()
-        """For each upload: the event of its end, and the function that returns its memory."""
+        """For each upload, the event at its end, and the function that returns its memory."""
 
     def upload(self, photo: Tensor) -> Tensor:
         """See `Transfer.upload`; later computations on the GPU wait for the copy."""
@@ -118,7 +118,7 @@ class CudaTransfer:
 
 
 IN_MAIN_MEMORY = PlainTransfer(torch.device("cpu"))
-"""For photos that do not fit into the device's memory."""
+"""The transfer of photos that do not fit into the device's memory."""
 
 
 def make_transfer(device: torch.device) -> Transfer:

@@ -1,8 +1,8 @@
-"""Turned and mirrored passes over a photo, and their mean.
+"""View a photo rotated and mirrored, and average the results.
 
-A network's errors depend a little on the direction, so the mean of several passes has
-smaller errors (geometric self-ensemble: Lim, Son, Kim, Nah, Lee: "Enhanced Deep Residual
-Networks for Single Image Super-Resolution", CVPRW 2017, section 3.4).
+A network's errors depend a little on the direction, so the mean of several views has smaller errors
+(geometric self-ensemble: Lim, Son, Kim, Nah, Lee: "Enhanced Deep Residual Networks for Single Image
+Super-Resolution", CVPRW 2017, section 3.4).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 PARTS = 16
-"""Number of parts in which results are added: a sum of a whole photo takes more memory."""
+"""Number of parts in which results are added, to save memory."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A photo that is perhaps transposed, and then flipped along some dimensions.
+    """A view of a photo: optionally transposed, and then flipped along some dimensions.
 
-    Only the rows that are read or written are flipped; the photo stays as it is.
+    Only rows that are read or written are flipped; the photo itself is not changed.
     """
 
     is_transposed: bool = False
@@ -32,7 +32,7 @@ class View:
         return View(not self.is_transposed, tuple(1 - dim for dim in self.flipped))
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of the view of a photo with a height and a width."""
+        """Return height and width of the view, for a photo's height and width."""
         return (width, height) if self.is_transposed else (height, width)
 
     def rows(self, photo: Tensor, start: int, stop: int) -> Tensor:
@@ -46,7 +46,7 @@ class View:
         place.copy_(rows.flip(self.flipped) if self.flipped else rows)
 
     def place(self, photo: Tensor, start: int, stop: int) -> Tensor:
-        """Return the memory where rows of the view lie in a photo (H, W, C), not yet flipped."""
+        """Return the rows of a photo, (H, W, C), that contain rows of the view, not yet flipped."""
         turned = photo.transpose(0, 1) if self.is_transposed else photo
         if 0 in self.flipped:
             start, stop = len(turned) - stop, len(turned) - start
@@ -60,11 +60,11 @@ ALL_VIEWS = tuple(
         *((True, (0,)), (True, (0, 1)), (True, (1,)), (True, ())),
     )
 )
-"""All eight views. The photo as it is comes first; then the views that improve the mean most."""
+"""All eight views: first the photo itself, then the views that improve the mean most."""
 
 
 class Mean:
-    """The rounded mean of photos of one shape and type, of which one at a time takes memory.
+    """The rounded mean of photos of one shape and type; only the sum is kept in memory.
 
     Args:
         count: Number of photos.
@@ -83,14 +83,14 @@ class Mean:
             total += whole_numbers(part)
 
     def rounded(self) -> Tensor:
-        """Return the mean of the photos that were added, of their shape and type; ends the sum."""
+        """Return the mean of the added photos, of their shape and type; call this only once."""
         assert self._sum is not None
         self._sum += self.count // 2
         return self._sum.div_(self.count, rounding_mode="floor").to(self._dtype)
 
 
 def whole_numbers(photo: Tensor) -> Tensor:
-    """Return a photo's samples as numbers from 0 on: uint8 as it is, int16 bits as int32.
+    """Return a photo's samples as numbers: uint8 unchanged, the bits of uint16 in int16 as int32.
 
     PyTorch has hardly any operators for uint16.
     """
@@ -98,7 +98,7 @@ def whole_numbers(photo: Tensor) -> Tensor:
 
 
 def sum_bytes(itemsize: int) -> int:
-    """Return the bytes of a sample in the sum of all views, for the bytes of a photo's sample."""
+    """Return the bytes of a sample in the sum of all views, from the bytes of a photo's sample."""
     return 2 * itemsize
 
 

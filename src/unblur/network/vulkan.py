@@ -1,4 +1,4 @@
-"""The GPUs that ncnn can compute on through Vulkan, an interface that all makers' drivers have."""
+"""Find and select the GPUs that ncnn can use through Vulkan, which all makers support."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from unblur.network.vulkan_gpus import VulkanGpu, load_drivers
 from unblur.network.vulkan_probe import Listing
 
 MAIN_MEMORY_SHARE = 0.6
-"""Share of the free main memory that a device without its own memory may count on."""
+"""Share of the free main memory that a device without memory of its own may use."""
 _MIB = 1 << 20
 
 _selected: ContextVar[int] = ContextVar("selected", default=0)
 
 
 def find_gpus() -> tuple[VulkanGpu, ...]:
-    """Return all devices, those of the fastest type first; none without ncnn or a driver."""
+    """Return all devices, the fastest type first; none without ncnn or a driver."""
     return _find().gpus if ncnn_library.has_ncnn() else ()
 
 
 def find_problem() -> str:
-    """Return why no device can be used, though there may be some; nothing if all is well."""
+    """Return why no device can be used, although there may be devices; or an empty text."""
     return _find().problem if ncnn_library.has_ncnn() else ""
 
 
 def look_again() -> None:
-    """Let devices be looked for once more, as if they had never been."""
+    """Forget which devices were found, so that the next call looks for them again."""
     vulkan_probe.forget()
     _find.cache_clear()
 
 
 @cache
 def _find() -> Listing:
-    """Find all devices; drivers that only play a GPU are not loaded for that."""
+    """Find all devices; if all of them are software, load no driver in this process."""
     listing = vulkan_probe.list_gpus()
     if all(gpu.is_software for gpu in listing.gpus):
         return listing
@@ -45,13 +45,13 @@ def _find() -> Listing:
 
 
 def current() -> VulkanGpu:
-    """Return the selected device; by default the first."""
+    """Return the selected device; by default the first device."""
     return find_gpus()[_selected.get()]
 
 
 @contextmanager
 def select(number: int) -> Iterator[None]:
-    """Make the device with a number, as in `find_gpus`, the current one while the context lasts."""
+    """Select a device by its index in `find_gpus` while the context lasts."""
     token = _selected.set(number)
     try:
         yield
@@ -71,9 +71,9 @@ def free_memory() -> int:
 
 @cache
 def has_float16(index: int) -> bool:
-    """Tell whether the device with ncnn's index can keep maps in float16.
+    """Return whether a device, given by ncnn's index, can keep feature maps in float16.
 
-    ncnn tells it only by an option that it takes back when it loads a graph.
+    ncnn reports this only by resetting an option when it loads a graph.
     """
     load_drivers()
     ncnn = ncnn_library.load_ncnn()

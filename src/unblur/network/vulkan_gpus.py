@@ -1,4 +1,4 @@
-"""List the GPUs that have drivers for Vulkan, through ncnn, in this process."""
+"""List the GPUs with Vulkan drivers in this process, through ncnn."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ from unblur.errors import DeviceError
 from unblur.network import ncnn_library
 
 INTEGRATED, SOFTWARE = 1, 3
-"""Two of ncnn's numbers for types of devices."""
+"""Two of ncnn's device types."""
 REAL_BY_SPEED = 0, 2, INTEGRATED
-"""Types that compute by themselves: a graphics card, a share of one, a part of the processor."""
+"""Types of real GPUs, fastest first: a graphics card, a virtual GPU, a part of the processor."""
 NVIDIA = 0x10DE
-"""Its number in the list of makers of PCI devices."""
+"""NVIDIA's number in the list of makers of PCI devices."""
 
 
 @dataclass(frozen=True)
 class VulkanGpu:
-    """A device of Vulkan."""
+    """A Vulkan device."""
 
     index: int
-    """Number that ncnn knows it by."""
+    """ncnn's index of the device."""
     name: str
-    """Name of the model, as its driver spells it."""
+    """Name of the model, as the driver reports it."""
     driver: str
     """Version of the driver."""
     type: int
 
     @property
     def described(self) -> str:
-        """Name and driver, for people."""
+        """Name and driver, for users."""
         return f"{self.name}, Vulkan driver {self.driver}"
 
     @property
     def is_software(self) -> bool:
-        """Whether the CPU does the work, or may do it; `unblur` is faster there without Vulkan."""
+        """Whether the CPU does the work, or may do it; then `unblur` is faster without Vulkan."""
         return self.type not in REAL_BY_SPEED
 
     @property
     def rank(self) -> int:
-        """Place of the type; the fastest has 0."""
+        """Position of the type by speed; the fastest type has 0."""
         return len(REAL_BY_SPEED) if self.is_software else REAL_BY_SPEED.index(self.type)
 
     @property
     def shares_memory(self) -> bool:
-        """Whether its memory is a part of main memory."""
+        """Whether the device's memory is a part of main memory."""
         return self.type in (INTEGRATED, SOFTWARE)
 
 
 @cache
 def load_drivers() -> tuple[VulkanGpu, ...]:
-    """Load the drivers of all devices, and describe the devices, those of the fastest type first.
+    """Load the drivers of all devices, and return the devices, the fastest type first.
 
-    That takes up to 0.2 seconds. A driver may end the process; `unblur.network.vulkan_probe` tries
-    it in another one.
+    This takes up to 0.2 seconds. A driver may end the process, so `unblur.network.vulkan_probe`
+    first calls this in another process.
     """
     try:
         ncnn = ncnn_library.load_ncnn()
@@ -99,7 +99,7 @@ _OUTPUT = threading.Lock()
 
 @contextmanager
 def _without_messages() -> Iterator[None]:
-    """Drop what C libraries write to standard error: ncnn describes each device there."""
+    """Drop the output of C libraries on standard error, where ncnn describes each device."""
     try:
         os.fstat(2)
     except OSError:  # closed, as in a program without a terminal on Windows

@@ -1,11 +1,11 @@
-"""A graph for ncnn of one scale: the whole encoder-decoder, as `unblur.network.srn.SRN` has it.
+"""Build an ncnn graph of one scale: the whole encoder-decoder of `unblur.network.srn.SRN`.
 
-On a CPU, each convolution is a graph of its own (`unblur.network.ncnn_network`). On a GPU, each
-map would then be copied to main memory and back, so the whole scale is one graph.
+On a CPU, each convolution runs by itself (`unblur.network.ncnn_network`). On a GPU, each map would
+then be copied to main memory and back, so the whole scale is one graph.
 
-Its inputs are ``pixels``, (2 * C * u², H / u, W / u), and with a ConvLSTM ``state``,
-(S, H / stride, W / stride). Its outputs are ``change``, (C * u², H / u, W / u), and ``new state``
-(with an underscore: names have no spaces), of the shape of ``state``.
+The inputs of the graph are ``pixels``, (2 * C * u², H / u, W / u), and with a ConvLSTM ``state``,
+(S, H / stride, W / stride). The outputs are ``change``, (C * u², H / u, W / u), and with a ConvLSTM
+``new_state``, of the shape of ``state``.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class ScaleGraph:
     def __init__(self, network: SRN) -> None:
         self.network, self._is_residual = network, network.config.residual
         self.stages: list[str] = []
-        """Small outputs, in order. A GPU that is asked for one after the other gets its work in
-        parts; some drivers end a program whose work takes more than two seconds at once."""
+        """Names of small outputs, in order. Extracting one after another gives a GPU its work in
+        parts: some drivers end a program whose work takes more than two seconds at once."""
         self._layers: list[Layer] = []
         self._add_scale()
         self.layers = with_splits(self._layers)
@@ -100,7 +100,7 @@ class ScaleGraph:
         return x
 
     def _end_stage(self, x: str) -> None:
-        """Make one pixel of a map an output."""
+        """Add one pixel of a map to the outputs in `stages`."""
         crop = {0: 0, 1: 0, 2: 0, 3: 1, 4: 1, 5: ALL_CHANNELS}
         self.stages.append(self._add("Crop", f"{x}_stage", (x,), crop))
 
@@ -122,7 +122,7 @@ class ScaleGraph:
         return hidden
 
     def _gates(self, x: str, conv: SameConv, width: int) -> str:
-        """Compute the gates; the bias of the forget gate contains the 1 that is added to it."""
+        """Add the convolution for all gates; the forget gate's bias includes the constant 1."""
         self._convolution("all_gates", x, conv, False)
         layer = self._layers.pop()
         weight, bias = layer.weights
@@ -141,7 +141,7 @@ class ScaleGraph:
 
 
 def with_splits(layers: list[Layer]) -> list[Layer]:
-    """Give an output that N layers use N names: ncnn allows one user for each name.
+    """Split each output that N layers use into N copies, because ncnn allows one user per output.
 
     Args:
         layers: In order: each layer comes after the layers whose outputs it uses.

@@ -1,4 +1,4 @@
-"""The network on a GPU through ncnn and Vulkan, in pieces that overlap."""
+"""Run the network on a GPU through ncnn and Vulkan, in overlapping pieces."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from unblur.network.vulkan_graph import CHANGE, NEW_STATE, ScaleGraph
 
 ALIGNMENT_BYTES = 16
 OUT_OF_MEMORY = -100
-"""What ncnn returns if it cannot allocate a map."""
+"""ncnn's return value if it cannot allocate a map."""
 
 
 class VulkanNetwork:
-    """An `SRN` on a GPU. PyTorch's tensors stay on the CPU; ncnn copies them there and back.
+    """An `SRN` on a GPU. PyTorch's tensors stay on the CPU; ncnn copies them to the GPU and back.
 
-    ncnn ends the program if an allocation fails. So the device's free memory is asked for before
-    each piece, and `MemoryError` is raised if it is too small.
+    ncnn ends the program if an allocation fails. So each piece first asks for the device's free
+    memory, and raises `MemoryError` if it is too small.
 
     Args:
         network: The network, on the CPU.
-        number: Number of the device, as in `unblur.network.vulkan.find_gpus`.
-        precision: float32, or float16 for maps.
-        most_pixels: Pixels of the largest piece; by default the free memory decides.
+        number: Index of the device in `unblur.network.vulkan.find_gpus`.
+        precision: Data type of feature maps, float32 or float16; sums are in float32.
+        most_pixels: Pixels of the largest piece. Default: as many as the free memory allows.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class VulkanNetwork:
         load_graph(self._net, graph.layers)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> VulkanNetwork:
-        """Return the network itself, which is on its device already."""
+        """Return the network itself, which is already on its device."""
         return self
 
     def transposed(self) -> VulkanNetwork:
@@ -120,7 +120,7 @@ class VulkanNetwork:
         return changes, torch.cat([new for _, new in results if new is not None], dim=3)
 
     def _room(self) -> int:
-        """Return how many pixels the device can compute now."""
+        """Return the number of pixels that the device can compute at once now."""
         if self._most_pixels is not None:
             return self._most_pixels
         with vulkan.select(self._number):
@@ -130,7 +130,7 @@ class VulkanNetwork:
     def _run_piece(
         self, pixels: Tensor, state: State | None, columns: Columns
     ) -> tuple[Tensor, State | None]:
-        """Compute a piece of each image of a batch, and return the columns that are right."""
+        """Compute a piece of each image of a batch, and return the correct columns."""
         stride = self.config.stride
         folded = F.pixel_unshuffle(columns.cut(pixels), self.config.unshuffle).contiguous()
         seen = None if state is None else columns.cut(state, stride).contiguous()
@@ -165,7 +165,7 @@ class VulkanNetwork:
 
 
 def _set_options(options: ncnn.Option, precision: torch.dtype) -> None:
-    """Let ncnn compute with Vulkan, with maps in a type; sums are made in float32."""
+    """Let ncnn compute with Vulkan, with maps in float16 or float32, and sums in float32."""
     compute_in_float32(options)
     options.use_vulkan_compute = True
     # ncnn would compile a second algorithm, for small maps, at each start; that takes longer.
@@ -176,7 +176,7 @@ def _set_options(options: ncnn.Option, precision: torch.dtype) -> None:
 def _aligned(x: Tensor) -> ncnn.Mat:
     """View or copy a map (C, H, W) so that each channel begins at a multiple of 16 bytes.
 
-    ncnn copies maps to a GPU as if they had such gaps.
+    ncnn copies maps to a GPU as if their channels were aligned.
     """
     mat = as_mat(x)
     return mat.clone() if x[0].numel() * FLOAT32_BYTES % ALIGNMENT_BYTES else mat

@@ -1,6 +1,6 @@
-"""List GPUs with Vulkan in another process, which a driver may end or keep waiting.
+"""List GPUs with Vulkan in another process, because a driver may end the process or block it.
 
-The answer is remembered, so that this takes time only once a day, or when drivers change.
+The list is stored, so that this takes time only once a day, or when drivers change.
 """
 
 from __future__ import annotations
@@ -14,51 +14,91 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from unblur.config import (
-    NO_HOME,
     common_config_folder,
     common_data_folder,
     system_config_folders,
     system_data_folders,
-    vulkan_file,
 )
 from unblur.network import processes
 from unblur.network.ncnn_library import ncnn_version
 from unblur.network.vulkan_gpus import VulkanGpu, load_drivers
 
 ANSWER_SECONDS = 20.0
-"""Time limit; drivers that wake many GPUs take some seconds."""
+"""Time limit for the other process; drivers that wake many GPUs take some seconds."""
 VALID_SECONDS = 24 * 3600.0
-"""On Windows and macOS, nothing else shows that a driver changed."""
+"""Age after which a stored list is made again. On Windows and macOS, only the age shows that a
+driver may have changed."""
 CHILD = (
     "import sys; sys.path[:] = sys.argv[1:]; "
     "from unblur.network.vulkan_gpus import print_gpus; print_gpus()"
 )
-"""Program of the other process."""
+"""Python program of the other process."""
 LOADED = "loaded"
-"""Stands for a process that has loaded the drivers, and still ran afterwards."""
+"""Value of `Listing.loaded_by` after a process has loaded the drivers and survived."""
 DEVICE_FILES = "dri/*", "nvidia*"
-"""Files in ``/dev`` of GPUs."""
+"""Patterns of the files of GPUs in ``/dev``."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The GPUs of a machine."""
+    """The GPUs of this machine, or why they cannot be listed."""
 
     gpus: tuple[VulkanGpu, ...] = ()
-    """Those of the fastest type first."""
+    """The fastest type first."""
     problem: str = ""
-    """Why there is no list."""
+    """Why GPUs could not be listed; empty if they were."""
     loaded_by: str = ""
-    """The process that loads the drivers for the first time, or `LOADED`, or nothing."""
+    """The process that loads the drivers for the first time, `LOADED`, or empty."""
+
+
+class Store(Protocol):
+    """Keeps the list of GPUs from one run to the next, as a JSON object."""
+
+    def read(self) -> dict[str, Any]:
+        """Return the stored values; empty if there are none."""
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Store values, if that is possible."""
+
+    def delete(self) -> None:
+        """Delete the stored values."""
+
+
+class InMainMemory:
+    """A `Store` for this process only, until `keep_in` names a better one."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def read(self) -> dict[str, Any]:
+        """See `Store.read`."""
+        return self._values
+
+    def write(self, values: dict[str, Any]) -> None:
+        """See `Store.write`."""
+        self._values = values
+
+    def delete(self) -> None:
+        """See `Store.delete`."""
+        self._values = {}
+
+
+_store: Store = InMainMemory()
+
+
+def keep_in(store: Store) -> None:
+    """Keep the list of GPUs in a store, for later runs."""
+    global _store
+    _store = store
 
 
 def list_gpus() -> Listing:
-    """Return the GPUs that this machine has now, from memory if nothing has changed."""
+    """Return the GPUs that this machine has now, from the store if nothing has changed."""
     state = _state()
-    known, age = _remembered(state)
+    known, age = _stored(state)
     if known and 0 <= age < VALID_SECONDS:
         return known
     listing = replace(_ask(), loaded_by=known.loaded_by if known else "")
@@ -69,7 +109,8 @@ def list_gpus() -> Listing:
 def load_here(listing: Listing) -> Listing:
     """Load the drivers of listed GPUs in this process.
 
-    Some drivers end a program only beside its other libraries. So the first time is noted.
+    Some drivers end a program only together with its other libraries. So the first attempt is
+    recorded.
     """
     if listing.loaded_by and listing.loaded_by != LOADED:
         if not processes.is_running(listing.loaded_by):
@@ -84,13 +125,12 @@ def load_here(listing: Listing) -> Listing:
 
 
 def forget() -> None:
-    """Forget what is remembered."""
-    with contextlib.suppress(OSError):
-        vulkan_file().unlink()
+    """Delete the stored list."""
+    _store.delete()
 
 
 def _ask() -> Listing:
-    """Let another process list the GPUs."""
+    """List the GPUs in another process; if none can be started, in this one."""
     if not Path(sys.executable or "").stem.lower().startswith(("python", "pypy")):
         return Listing(load_drivers())  # inside another program, which cannot be started so
     command = [sys.executable, "-I", "-c", CHILD, *sys.path]
@@ -125,32 +165,23 @@ def _listing(values: dict[str, Any]) -> Listing:
     return Listing(tuple(VulkanGpu(**gpu) for gpu in values["gpus"]), **texts)
 
 
-def _remembered(state: str) -> tuple[Listing | None, float]:
-    """Return what is remembered of a state, and its age in seconds."""
+def _stored(state: str) -> tuple[Listing | None, float]:
+    """Return the list stored for a state of the machine, and its age in seconds."""
+    values = _store.read()
     try:
-        values = json.loads(vulkan_file().read_bytes())
         if values["state"] == state:
             return _listing(values), time.time() - values["time"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (TypeError, KeyError):  # empty or damaged
         pass
     return None, 0
 
 
 def _remember(state: str, listing: Listing) -> None:
-    """Write what is remembered; a file that cannot be written is left out."""
-    file = vulkan_file()
-    if NO_HOME in file.parents:
-        return
-    text = json.dumps({"state": state, "time": time.time()} | asdict(listing), indent=1)
-    scratch = file.with_name(f".{file.name}-{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text)
-        scratch.replace(file)
+    _store.write({"state": state, "time": time.time()} | asdict(listing))
 
 
 def _state() -> str:
-    """Return as text what shows that drivers or GPUs changed: settings, and files on Linux.
+    """Return a text that changes with drivers or GPUs: from settings, and from files on Linux.
 
     Drivers are named by files in folders that Vulkan's loader defines:
     https://github.com/KhronosGroup/Vulkan-Loader/blob/main/docs/LoaderDriverInterface.md

@@ -1,4 +1,4 @@
-"""The difference of a result from its photo: its amount, and its strongest part."""
+"""Measure the difference of a result from its photo: the amount, and the strongest part."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from unblur.pictures.display import Area
 
 BLOCK_PX = 16
-"""Height and width of a block; narrower photos have smaller blocks."""
+"""Height and width of a block; photos with a shorter side have smaller blocks."""
 
 _PART_BYTES = 1 << 20
-"""Size of the differences that are measured at once: they stay in the cache of a core."""
+"""Bytes of differences that are measured at once; they fit into a core's cache."""
 
 VISIBLE = 0.01
 """Least standard deviation of a visible change, as a share of the full range: 2.5 of 255."""
@@ -28,7 +28,7 @@ class Change:
     amount: float
     """Mean absolute difference."""
     blocks: NDArray[np.float32]
-    """(rows, columns), the standard deviation of the difference in each block of pixels. This
+    """(rows, columns), float32: standard deviation of the difference in each block of pixels. This
     measures changed detail: a block that only became brighter has 0."""
     block: tuple[int, int]
     """Rows and columns of pixels in a block."""
@@ -37,11 +37,11 @@ class Change:
 
     @property
     def share(self) -> float:
-        """Share of the photo whose detail changed visibly, from 0 to 1."""
+        """Share of the blocks whose detail changed visibly, from 0 to 1."""
         return float((self.blocks > VISIBLE).mean())
 
     def strongest(self, width: int, height: int) -> Area:
-        """Return the part that changed most. It has the given size, or less in a smaller photo."""
+        """Return the part that changed most, of this size in pixels; less in a smaller photo."""
         width, height = min(width, self.width), min(height, self.height)
         rows, columns = (
             min(count, max(1, side // pixels))
@@ -66,7 +66,7 @@ class Change:
 
 
 def measure_change(before: NDArray[Any], after: NDArray[Any]) -> Change:
-    """Compare two photos of the same shape and type, (H, W, C), in bounded memory."""
+    """Compare two photos, (H, W, C), of the same shape and integer type, in bounded memory."""
     height, width, channels = before.shape
     block = min(BLOCK_PX, height), min(BLOCK_PX, width)
     rows, columns = height // block[0], width // block[1]
@@ -87,7 +87,7 @@ def measure_change(before: NDArray[Any], after: NDArray[Any]) -> Change:
 
 
 def _parts(rows: int, columns: int, most: int) -> Iterator[tuple[slice, slice]]:
-    """Divide a grid into groups of whole rows, or parts of one row, of at most ``most`` cells."""
+    """Divide a grid into groups of rows, or into parts of a row, of at most ``most`` cells."""
     across = min(columns, most)
     down = most // across
     for top in range(0, rows, down):
@@ -96,7 +96,7 @@ def _parts(rows: int, columns: int, most: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _deviation(values: NDArray[np.float32], block: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the standard deviation in each block, the mean of all channels."""
+    """Return the standard deviation in each block, averaged over the channels."""
     height, width, channels = values.shape
     rows, columns = height // block[0], width // block[1]
     lines = values.reshape(rows, block[0], columns * block[1] * channels)

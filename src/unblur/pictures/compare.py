@@ -1,4 +1,4 @@
-"""Draw a photo and its result side by side, and small pictures of them for pages."""
+"""Draw a photo and its result side by side, and make small pictures of both for pages."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from unblur.pictures.display import Area, Upright, make_views
 from unblur.score import blur_score
 
 SIDE_PX = 960
-"""Longest side of a photo in the comparison, in pixels."""
+"""Longest side in pixels of a photo in the comparison."""
 MAGNIFIED = 3
-"""Magnification of the part that is drawn below the photos."""
+"""Magnification of the part below the photos."""
 DETAIL_SHAPE = 4, 3
 DETAIL_PX = 192
-"""Width of the detail in a page, at full resolution; photos may be smaller."""
+"""Width in pixels of the detail in a page, at full resolution; less in a smaller photo."""
 
 GAP_PX, LABEL_PX, LABEL_WIDTH_PX, FONT_PX = 16, 40, 240, 22
 GROUND, INK, MARK = (24, 25, 27), (235, 236, 238), (255, 196, 0)
 
 DRAWING_BYTES = 80 << 20
-"""Upper bound of the memory for drawing besides photo and result, of any size. Measured: 60 MB at
-8 bits, 69 MB at 16."""
+"""Upper bound of the memory for drawing photos of any size, in addition to photo and result.
+Measured: 60 MB at 8 bits, 69 MB at 16 bits."""
 
 PICTURE_CODING = {"format": "WEBP", "quality": 60, "method": 4}
 
@@ -44,13 +44,13 @@ class Pair:
     change: Change
 
     def strongest(self, width: int) -> Area:
-        """Return the part that changed most, of this width and the usual aspect ratio."""
+        """Return the part that changed most, of this width in pixels and the usual aspect ratio."""
         return self.change.strongest(width, max(1, width * DETAIL_SHAPE[1] // DETAIL_SHAPE[0]))
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Small pictures of a photo for a page, upright, as WebP files, and facts on the change."""
+    """Small upright pictures of a photo for a page, as WebP files, and facts about the change."""
 
     before: bytes
     after: bytes
@@ -60,7 +60,7 @@ class Pictures:
     size: tuple[int, int]
     """Width and height of the upright photo."""
     focus: tuple[float, float]
-    """Centre of that part, as shares of the width and the height."""
+    """Centre of the detail, as shares of the width and of the height."""
     change: float
     """Mean difference of the result from the photo, from 0 to 1."""
     scores: tuple[float, float]
@@ -72,7 +72,7 @@ class Pictures:
         return self.before, self.after, self.detail_before, self.detail_after
 
     def uncoded(self) -> Pictures:
-        """Return the facts, with empty pictures."""
+        """Return a copy with the facts, and with empty pictures."""
         return replace(self, before=b"", after=b"", detail_before=b"", detail_after=b"")
 
 
@@ -83,7 +83,7 @@ def make_pair(photo: Photo, pixels: NDArray[Any]) -> Pair:
 
 
 def draw_comparison(pair: Pair, side: int = SIDE_PX) -> Image.Image:
-    """Draw before and after side by side, and below the part that changed most, magnified.
+    """Draw before and after side by side; below, draw the part that changed most, magnified.
 
     Each photo is at most ``side`` pixels wide and high.
     """
@@ -113,10 +113,10 @@ def draw_comparison(pair: Pair, side: int = SIDE_PX) -> Image.Image:
 
 
 def draw_coarsely(pair: Pair, side: int, height: int) -> Image.Image:
-    """Draw the part that changed most at full resolution, below the whole photo if there is room.
+    """Draw the part that changed most, at full resolution; above, the whole photo if there is room.
 
     Args:
-        pair: The photo and its result; before is on the left.
+        pair: The photo, drawn on the left, and its result.
         side: Largest width of each photo in pixels.
         height: Largest height of the picture in pixels.
     """
@@ -145,7 +145,7 @@ def coded_png(picture: Image.Image) -> bytes:
 
 
 def make_pictures(pair: Pair, side: int) -> Pictures:
-    """Make a page's small pictures; the whole photo is at most ``side`` pixels wide and high."""
+    """Make small pictures for a page; whole photos are at most ``side`` pixels wide and high."""
     area, (width, height) = pair.strongest(min(DETAIL_PX, side)), pair.before.size
     before, after, detail_before, detail_after = (
         _code(picture, **PICTURE_CODING)
@@ -170,13 +170,13 @@ def make_pictures(pair: Pair, side: int) -> Pictures:
 
 
 def code_thumbnail(header: bytes) -> bytes | None:
-    """Return the thumbnail in a JPEG file, upright, encoded like the other small pictures.
+    """Return the thumbnail in a JPEG file, upright, and encoded like the other small pictures.
 
     Args:
         header: The beginning of the file, long enough to contain its EXIF block.
 
     Returns:
-        The encoded picture, or ``None`` if there is no readable thumbnail.
+        The encoded picture; ``None`` if there is no readable thumbnail.
     """
     exif = jpeg_markers.first_exif(header)
     place = find_thumbnail(exif)

@@ -1,7 +1,7 @@
-"""Draw a photo as a viewer shows it: upright, in sRGB, with 8 bits, on a white background.
+"""Draw a photo as viewers show it: upright, in sRGB, with 8 bits, on a white background.
 
-The network works on pixels as stored. Reports, comparisons and pictures in the terminal show
-them as drawn here.
+The network processes pixels as they are stored. Reports, comparisons and pictures in the terminal
+show pixels as they are drawn here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Area:
 
 @dataclass(frozen=True)
 class Upright:
-    """The upright photo; its arrays are rotated views of the photo's arrays, not copies."""
+    """An upright photo; its arrays are rotated views of the photo's arrays, not copies."""
 
     pixels: NDArray[Any]
     """(H, W, 1 or 3), uint8 or uint16."""
@@ -51,7 +51,7 @@ class Upright:
         return self.pixels.shape[1], self.pixels.shape[0]
 
     def fitted(self, width: int, height: int) -> Image.Image:
-        """Draw the whole photo in RGB, as large as fits, but never enlarged."""
+        """Draw the whole photo in RGB, reduced to fit into a width and height in pixels."""
         scale = min(1.0, width / self.size[0], height / self.size[1])
         size = max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale))
         factor = max(1, int(0.5 / scale))  # leaves at least two pixels for a finer filter
@@ -77,7 +77,7 @@ class Upright:
 
 
 def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[Upright, Upright]:
-    """Return the upright photo before and after.
+    """Return the upright photo, and its upright result.
 
     Args:
         photo: The photo.
@@ -93,7 +93,7 @@ def make_views(photo: Photo, pixels: NDArray[Any]) -> tuple[Upright, Upright]:
 
 
 def blended_part(before: Upright, after: Upright, area: Area, strength: float) -> Image.Image:
-    """Draw a part of a photo at full resolution, with the change that ``--strength`` applies.
+    """Draw a part of a photo at full resolution, with the change of a ``--strength``.
 
     Samples are blended as stored, before their colours are converted.
 
@@ -112,7 +112,7 @@ def blended_part(before: Upright, after: Upright, area: Area, strength: float) -
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Convert colours to sRGB; they stay unchanged if the profile is damaged or of another kind."""
+    """Convert colours to sRGB; colours stay unchanged if the profile does not fit or is damaged."""
     if profile:
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

@@ -1,7 +1,7 @@
-"""Draw a photo before and after in a form that a terminal can show.
+"""Encode a photo before and after for a terminal.
 
-kitty's protocol is described under "Kitty graphics protocol", sixel in DEC's VT330/VT340
-Programmer Reference, chapter 14.
+See "Kitty graphics protocol" for kitty's protocol, and chapter 14 of DEC's VT330/VT340 Programmer
+Reference for sixel.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unblur.pictures.compare import Pair, draw_coarsely, draw_comparison
 
 WIDEST_PX, WIDEST_COLUMNS = 1600, 160
 SHARE_OF_ROWS = 0.8
-"""Share of the terminal's height for one photo."""
+"""Share of the terminal's height for one picture."""
 KITTY_CHUNK = 4096
 SIXEL_COLORS = 255
 SIXEL_ROWS = 6
@@ -36,11 +36,11 @@ class Preview:
     code: str
     """Text for the terminal; empty if it cannot show pictures."""
     blocks: Image.Image | None = None
-    """The picture to draw with characters instead."""
+    """The picture to draw with characters; ``None`` if ``code`` shows it."""
 
 
 def draw_preview(pair: Pair, screen: Screen) -> Preview:
-    """Draw a photo before and after, in a size that fits the terminal."""
+    """Draw a photo before and after, in a size that fits into the terminal."""
     columns = min(screen.columns, WIDEST_COLUMNS)
     if screen.way is Way.BLOCKS:
         height = int(2 * screen.rows * SHARE_OF_ROWS)
@@ -67,7 +67,7 @@ def to_kitty(picture: Image.Image) -> str:
 
 
 def to_sixel(picture: Image.Image) -> str:
-    """Encode a picture as sixels: six rows at a time, one colour after the other."""
+    """Encode a picture as sixels: six rows at a time, one colour after another."""
     indexed = picture.convert("RGB").quantize(SIXEL_COLORS, dither=Image.Dither.FLOYDSTEINBERG)
     palette = np.array(indexed.getpalette(), int).reshape(-1, 3)
     pixels = np.asarray(indexed)
@@ -96,7 +96,7 @@ Color = tuple[int, int, int]
 
 
 def half_blocks(picture: Image.Image) -> Iterator[Iterator[tuple[Color, Color]]]:
-    """Yield lines of characters, each as the colours of its upper and lower half."""
+    """Yield lines of characters; each character is the colours of its upper and lower half."""
     pixels = np.asarray(picture.convert("RGB"))
     for top in range(0, len(pixels) - 1, 2):
         upper, lower = pixels[top].tolist(), pixels[top + 1].tolist()

@@ -10,7 +10,7 @@ from unblur.pictures.display import blended_part
 STRENGTHS = 0.0, 0.25, 0.5, 0.75, 1.0
 """Strengths to show, as values of ``--strength``."""
 PART_PX = 360, 480
-"""Largest width and height of a part: five side by side fill a screen of 1920 pixels."""
+"""Largest width and height of a part: five parts side by side fill a screen of 1920 pixels."""
 LEAST_COLUMN_PX = 210
 """Smallest width of a column, so that its label fits above a narrow photo."""
 
@@ -34,7 +34,7 @@ def draw_strengths(pair: Pair) -> Image.Image:
 
 
 def label_of(strength: float) -> str:
-    """Return the text above a part."""
+    """Return the label above a part."""
     names = {0.0: " (before)", 1.0: " (default)"}
     return f"strength {strength:g}{names.get(strength, '')}"
 

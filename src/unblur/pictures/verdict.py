@@ -1,4 +1,4 @@
-"""What a photo needed and what it got: how it was blurred, and how much of it changed."""
+"""Judge a photo beside its result: how it was blurred, and how much of it changed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from unblur.pictures.compare import Pair
 from unblur.score import reduction
 
 HARDLY = 0.03
-"""Where less of a photo changed, the network found no motion that it could undo."""
+"""Share of a photo. If less changed, the network found no motion that it could undo."""
 LITTLE = 0.1
-"""Where less of a photo changed, it hardly looks different."""
+"""Share of a photo. If less changed, the photo hardly looks different."""
 MUCH = 0.25
-"""So much of a photo changes where it moved, and nearly nothing where it is out of focus.
+"""Share of a photo. More changes in photos with motion blur, and much less in photos out of focus.
 
-This holds for networks that undo motion; one for focus blur would change photos out of focus."""
+This holds for networks that undo motion blur. A network for focus blur would change photos out of
+focus."""
 HALF = 0.5
-"""Where so much changed, the photo moved, even if its contours look sharp."""
+"""Share of a photo. If more changed, the photo has motion blur, even if its contours look sharp."""
 SHARP_PX = 2.0
-"""Contours of sharp photos are less wide than a motion of this extent makes them, where the photo
-is measured."""
+"""Largest extent in pixels, at the resolution for measuring, of the contours of sharp photos."""
 LONGEST_PX = 30
-"""Longer streaks become only a little crisper; ``docs/troubleshooting.md`` says more."""
+"""Longest motion in pixels that the network undoes. Longer streaks become only a little crisper;
+``docs/troubleshooting.md`` says more."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Verdict:
     """Share of the photo whose detail changed visibly, from 0 to 1."""
 
     def __str__(self) -> str:
-        """Return one sentence, with advice where the network can do little."""
+        """Return one sentence, with advice if the network can do little."""
         return f"{self._finding}; {self.changed:.0%} of it changed{self._advice}"
 
     @property
@@ -61,23 +62,23 @@ class Verdict:
 def judge(pair: Pair, blur: Blur | None = None, *, has_all: bool = True) -> Verdict:
     """Judge a photo beside its result.
 
-    What the network changes is evidence too: it changes photos that moved, and leaves sharp
-    ones, and those out of focus, nearly as they are.
+    The change is evidence, too: the network changes photos with motion blur, but hardly changes
+    sharp photos and photos out of focus.
 
     Args:
         pair: The photo and its result.
-        blur: How the photo is blurred, if that is known already.
-        has_all: Whether the result has all that the network changed: full strength and no mask.
+        blur: The photo's blur, if it is known already.
+        has_all: Whether the result has the whole change: full strength and no mask.
     """
     pixels = pair.before.pixels
     return judge_change(blur or find_blur(pixels), pair.change.share, pixels.shape, has_all)
 
 
 def judge_change(blur: Blur, share: float, shape: tuple[int, ...], has_all: bool = True) -> Verdict:
-    """Judge a photo by the share of it that changed.
+    """Judge a photo by the share that changed.
 
     Args:
-        blur: How the photo seems to be blurred.
+        blur: The photo's blur, as measured without its result.
         share: Share of the photo that changed, from 0 to 1.
         shape: The photo's height, width and number of channels.
         has_all: See `judge`.
@@ -90,7 +91,7 @@ def judge_change(blur: Blur, share: float, shape: tuple[int, ...], has_all: bool
 
 
 def _judge_sharp(blur: Blur, changed: float, has_sharp_contours: bool) -> Blur:
-    """Correct the finding that a photo is sharp, if too much changed."""
+    """Correct the kind of a seemingly sharp photo if too much changed."""
     if changed >= HALF:
         return _moved(blur)
     most = MUCH if has_sharp_contours else LITTLE
@@ -98,7 +99,7 @@ def _judge_sharp(blur: Blur, changed: float, has_sharp_contours: bool) -> Blur:
 
 
 def _judge_blurred(blur: Blur, changed: float, has_all: bool) -> Blur:
-    """Correct the kind of a photo that is not sharp, if its contours can be measured."""
+    """Correct the kind of a blurred photo if its contours can be measured."""
     if blur.score < BLURRY_LEVEL or blur.extent is None:
         return blur
     if blur.kind is not Kind.MOTION and changed >= MUCH:
@@ -110,5 +111,5 @@ def _judge_blurred(blur: Blur, changed: float, has_all: bool) -> Blur:
 
 
 def _moved(blur: Blur) -> Blur:
-    """Return a motion without a clear direction."""
+    """Return a motion blur without a clear direction."""
     return replace(blur, kind=Kind.MOTION, length=blur.extent)

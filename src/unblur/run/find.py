@@ -1,4 +1,4 @@
-"""Find photos: files and objects that the user names, and photos in folders and subfolders."""
+"""Find the photos that the user names, and photos in folders and subfolders."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from unblur.run.ignored import (
     reason_by_name,
     stands_for_file,
 )
-from unblur.run.names import COMPARISON_ENDINGS
-from unblur.storage import files, objects
+from unblur.run.result_names import COMPARISON_ENDINGS
+from unblur.storage import any_place, files, objects
 from unblur.storage.filesystems import is_hidden, is_in_cloud, is_link, status_in_listing, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import Place, Url, is_backup, parse_place
@@ -40,7 +40,7 @@ _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
 @dataclass(frozen=True)
 class Found:
-    """A file, folder or object that was found: a photo to try, or something to skip."""
+    """A file, folder or object: a photo to try, or something to skip."""
 
     place: Place
     below: PurePath
@@ -50,11 +50,11 @@ class Found:
     passed_over: str | None = None
     """Why it is skipped."""
     form: Format | None = None
-    """Format by its first bytes; ``None`` if they were not read."""
+    """Format by the first bytes; ``None`` if they were not read."""
 
 
 KnownFormat = Callable[[Path], Format | None]
-"""Returns the format of a file from the record, so that it need not be opened."""
+"""Returns the format of a file from the record of results, without opening the file."""
 
 
 def find(
@@ -62,10 +62,10 @@ def find(
 ) -> Iterator[Found]:
     """Yield a file or object that the user names, or everything below a named folder.
 
-    The objects below it are added to ``listing``, with their states.
+    Objects below a named folder are added to ``listing``, with their states.
     """
     try:
-        is_folder = is_folder_at(named)
+        is_folder = any_place.is_folder(named)
         if not is_folder:
             yield Found(named, PurePath(named.name))
         elif not options.recursive:
@@ -79,33 +79,18 @@ def find(
         yield Found(named, PurePath(), problem=str(error))
 
 
-def is_folder_at(named: Place) -> bool:
-    """Return whether a place is a folder.
-
-    Raises:
-        PhotoError: If a store does not answer.
-    """
-    return objects.is_folder(named) if isinstance(named, Url) else files.is_folder(named)
-
-
 def format_of(photo: Place) -> Format | None:
     """Return the format of a photo by its first bytes.
 
-    An object's format is taken from the extension of its name, because a request for each object
-    would take too long. The content is checked when the object is read.
+    The extension of an object's name gives its format, because one request per object would take
+    too long. The content is checked when the object is read.
     """
     if isinstance(photo, Url) and (form := format_by_suffix(photo.suffix)):
         return form
     try:
-        return identify(_read_header(photo) or b"")
+        return identify(any_place.read_header(photo, HEADER_BYTES) or b"")
     except PhotoError:
         return None  # reading the photo will report the error
-
-
-def _read_header(photo: Place) -> bytes | None:
-    if isinstance(photo, Url):
-        return objects.read_header(photo, HEADER_BYTES)
-    return files.read_header(photo, HEADER_BYTES)
 
 
 @dataclass(frozen=True)
@@ -118,11 +103,11 @@ class _Entry:
     is_folder: bool
     """Whether it is a folder, or a link to one."""
     status: os.stat_result | None
-    """Status of the file or folder; of a link, its own."""
+    """Status of the file or folder; for a link, the status of the link."""
 
 
 def _find_files(top: Path, options: Options, known_format: KnownFormat) -> Iterator[Found]:
-    """Yield the files below a folder, sorted, and the folders that are not searched."""
+    """Yield the files below a folder, sorted, and the skipped folders."""
     # A stack of listings: folders may be nested deeper than Python can recurse.
     stack: list[Iterator[_Entry]] = [iter([_Entry(top, PurePath(), is_folder=True, status=None)])]
     while stack:
@@ -164,13 +149,13 @@ def _reason_not_to_enter(entry: _Entry, options: Options) -> str | None:
         return "a link to a folder"
     if is_hidden(entry.path.name, entry.status):
         return "hidden"
-    if options.output is not None and is_same(entry.path, parse_place(options.output)):
+    if options.output is not None and any_place.is_same(entry.path, parse_place(options.output)):
         return "the output folder"
     return reason_by_name(entry.path.name)
 
 
 def _reason_by_content(folder: _Entry, listing: list[os.DirEntry[str]]) -> str | None:
-    """Return why a folder is passed over because of its content, unless the user named it."""
+    """Return why a folder is skipped because of its content, unless the user named it."""
     if folder.below == PurePath():
         return None
     is_tagged = any(one.name == CACHE_TAG and not one.is_symlink() for one in listing)
@@ -185,7 +170,7 @@ def _look_at_file(entry: _Entry, options: Options, known_format: KnownFormat) ->
         return Found(path, below, passed_over=reason or IN_THE_CLOUD)
     if known := known_format(path):
         return Found(path, below, form=known)
-    header = _read_header(path)
+    header = any_place.read_header(path, HEADER_BYTES)
     form = identify(header or b"")
     # An unreadable file with the extension of a photo is tried, so that its error is reported.
     may_be_photo = form or (header is None and format_by_suffix(path.suffix))
@@ -239,7 +224,7 @@ def _folders_above(key: str) -> Iterator[tuple[str, str]]:
 
 
 def _folders_left_alone(urls: list[Url], top: Url) -> dict[str, str]:
-    """Return the folders below ``top`` that are not entered, with the reasons."""
+    """Return the skipped folders below ``top``, with the reasons."""
     names: dict[str, set[str]] = {}
     for url in urls:
         for folder, name in _folders_above(str(url.key_below(top))):
@@ -255,7 +240,8 @@ def _folders_left_alone(urls: list[Url], top: Url) -> dict[str, str]:
         tag = None
         if CACHE_TAG in inside:
             with contextlib.suppress(PhotoError):  # an unreadable tag is ignored
-                tag = _read_header(Url(top.scheme, f"{top.path}/{folder}/{CACHE_TAG}"))
+                url = Url(top.scheme, f"{top.path}/{folder}/{CACHE_TAG}")
+                tag = objects.read_header(url, len(CACHE_SIGNATURE))
         if reason := reason_by_name(name) or reason_by_content(name, inside, tag):
             reasons[folder] = reason
     return reasons
@@ -277,13 +263,3 @@ def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | N
 def _leads_out(key: str) -> bool:
     """Return whether a key, used as a relative path, could lead out of a folder."""
     return ".." in re.split(r"[/\\]", key) or (os.name == "nt" and ":" in key)
-
-
-def is_same(first: Place, second: Place) -> bool:
-    """Return whether two places name the same file or object."""
-    if isinstance(first, Url) or isinstance(second, Url):
-        return first == second
-    try:
-        return first.samefile(second)
-    except OSError:
-        return False

@@ -1,7 +1,7 @@
-"""Hash the content of photos and results, to recognise them after they were moved.
+"""Hash the content of photos and results, to recognise moved files.
 
-The hash of the pixels covers only the coded pixels, not the metadata (see
-`unblur.formats.any_format.coded_pixels`). It is BLAKE2b (RFC 7693) with 16 bytes, so two different
+The hash of the pixels covers the coded pixels without metadata (see
+`unblur.formats.any_format.coded_pixels`). With BLAKE2b (RFC 7693) and 16 bytes, two different
 photos practically never have the same hash.
 """
 
@@ -21,12 +21,11 @@ HASH_BYTES = 16
 
 
 def content_of(data: bytes, index: object = None) -> Content:
-    """Return the hashes of a file: of its pixels and of all bytes.
+    """Return two hashes of a file: of its pixels, and of all bytes.
 
     Args:
         data: The whole file. If it cannot be parsed, the hash of the pixels is empty.
-        index: Index of the decoded photo or of the encoded result with these bytes, if there is
-            one.
+        index: Index of the decoded photo or encoded result with these bytes, if there is one.
     """
     from unblur.formats import any_format
 
@@ -42,7 +41,7 @@ def content_of(data: bytes, index: object = None) -> Content:
 
 
 def format_of_hash(pixels: str) -> Format | None:
-    """Return the format of the file that a hash of pixels comes from; see `Content.pixels`."""
+    """Return the format in a hash of pixels; see `Content.pixels`."""
     return format_by_name(pixels.rpartition(" ")[0])
 
 

@@ -1,8 +1,8 @@
-"""The record of results: the photo and the settings of each result, and its paths.
+"""Keep the record of results: the photo, the settings and the paths of each result.
 
-A result is recognised by its path, size and time stamp, without reading it, or at any path by the
+A result is recognised by its path, size and time stamp without reading it, or at any path by the
 hash of its coded pixels; see `unblur.run.hashes`. The record is one SQLite file in the user's data
-folder. Several runs and several machines may share it.
+folder. Several runs and machines may share it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IN_MEMORY = Path(":memory:")
 WAIT_SECONDS = 60.0
 """Longest wait for another run that is writing, in seconds."""
 LEARNED_AT_ONCE = 1000
-"""Moved results to write in one transaction, because each transaction waits for the disk."""
+"""Number of moved results per transaction, because each transaction waits for the disk."""
 
 T = TypeVar("T")
 Row: TypeAlias = dict[str, str | int]
@@ -37,14 +37,14 @@ Row: TypeAlias = dict[str, str | int]
 
 @dataclass(frozen=True)
 class Record:
-    """A result, its photo, and the settings that it was made with."""
+    """A result, its photo, and its settings."""
 
     source: Place | str
-    """The photo, or its key if the record comes from the database; empty if unknown."""
+    """The photo; the photo's key if the record comes from the database; empty if unknown."""
     before: FileState
     """State of the photo."""
     target: Place | str
-    """The result, or its key."""
+    """The result, or the result's key."""
     after: FileState
     """State of the result."""
     settings: str
@@ -52,7 +52,7 @@ class Record:
 
     @property
     def replaced_its_photo(self) -> bool:
-        """Whether the result has the place of its photo."""
+        """Whether the result is at the place of its photo."""
         return key_of(self.source) == key_of(self.target) != ""
 
     @property
@@ -127,7 +127,7 @@ class History:
         """Held while the database is read or written."""
         self._turn, self._joining = threading.Lock(), threading.Lock()
         self._next = _Transaction()
-        """What threads add rows to while another transaction is being written."""
+        """Transaction to which threads add rows while another transaction is written."""
         self._learned: list[Record] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ class History:
         self._close()
 
     def at(self, place: Place, state: FileState) -> Record | None:
-        """Return the record of the result at a place, if it is in this state.
+        """Return the record of the result at a place, if the result is in this state.
 
         Raises:
             PhotoError: If a store does not answer.
@@ -160,11 +160,11 @@ class History:
         return found[0] if found else None
 
     def with_pixels(self, pixels: str) -> list[Record]:
-        """Return the records of results by the hash of their pixels, at any place."""
+        """Return the records of results with a hash of pixels, at any place."""
         return self._select(tables.WITH_PIXELS, (pixels,)) if pixels else []
 
     def may_hold(self, place: Place, size: int) -> bool:
-        """Return whether the record has a result at this place, or of this size in bytes."""
+        """Return whether the record contains a result at this place, or of this size in bytes."""
         return bool(self._select(tables.LIKE, (key_of(place), size)))
 
     @property
@@ -173,12 +173,12 @@ class History:
         return not self._select(tables.ANY, ())
 
     def format_of(self, photo: Place, state: FileState, is_result: bool) -> Format | None:
-        """Return the format of an unchanged photo; ``None`` if the record does not have it.
+        """Return the format of an unchanged photo; ``None`` if it is not in the record.
 
         Args:
             photo: The photo.
             state: Its present state.
-            is_result: Whether to look for results at this place instead of results made from it.
+            is_result: Whether to look for results at this place, not for results of the photo.
         """
         query = tables.AT if is_result else tables.MADE_OF
         for record in self._select(query, (key_of(photo), state.size, str(state.mark))):
@@ -188,12 +188,12 @@ class History:
     def record(self, *records: Record) -> None:
         """Write results to the record in one transaction, just before they are published.
 
-        After a crash in between, the record contains a file that does not exist, which is harmless.
-        In the other order, a crash could leave a result that is not in the record. An object gets
-        its version only when it is published, so it is recorded twice, first by its checksum.
+        After a crash in between, the record contains a missing file, which is harmless. In the
+        other order, a crash could leave an unrecorded result. An object gets its version only when
+        it is published, so it is recorded twice, first by its checksum.
 
-        Each transaction waits for the disk, so threads that record results meanwhile share the
-        next one.
+        Each transaction waits for the disk, so threads that record results meanwhile share the next
+        transaction.
         """
         learned, self._learned = self._learned, []
         rows = [record.to_row() for record in (*learned, *records)]
@@ -201,7 +201,7 @@ class History:
             self._write(rows)
 
     def _write(self, rows: list[Row]) -> None:
-        """Write rows, together with those of other threads that wait at the same time."""
+        """Write rows, together with the rows of other waiting threads."""
         with self._joining:
             shared = self._next
             shared.rows += rows
@@ -214,13 +214,13 @@ class History:
             shared.is_written = True
 
     def learn(self, record: Record) -> None:
-        """Record a result that was found with a new name or time stamp; it is written later."""
+        """Record a result with a new name or time stamp; the row is written later."""
         self._learned.append(record)
         if len(self._learned) >= LEARNED_AT_ONCE:
             self.record()
 
     def forget(self, place: Place) -> None:
-        """Remove a place from the record; a result that has other places stays known there."""
+        """Remove a place from the record; other places of its result stay in the record."""
         self._do(lambda database: tables.forget(database, key_of(place)))
 
     def _select(self, query: str, values: tuple[str | int, ...]) -> list[Record]:
@@ -230,7 +230,7 @@ class History:
         return self._do(select) or []
 
     def _do(self, act: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Act in one transaction; after an error return ``None``, and keep the first message."""
+        """Call a function in one transaction; on errors, return ``None`` and set `problem`."""
         if self._database is None:
             return None
         try:
@@ -262,7 +262,7 @@ class History:
 
 
 def key_of(place: Place | str) -> str:
-    """Return the text for a place in the database.
+    """Return a place's text in the database.
 
     Lone surrogates, which represent bytes that are not UTF-8, are escaped: SQLite refuses them.
     """

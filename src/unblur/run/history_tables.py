@@ -1,6 +1,6 @@
 """The SQL statements of `unblur.run.history`.
 
-Times are text, because nanoseconds in SQLite's integers end in the year 2262.
+Times are stored as text, because nanoseconds in SQLite's integers end in the year 2262.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 VERSION = 1
 VERSIONS = 3
-"""Results to keep per place: the present one, and later ones that killed runs recorded but did not
-publish."""
+"""Results to keep per place: the present result, and later results that killed runs recorded but
+did not publish."""
 COPIES = 16
 """Places to keep per result, such as the paths of one folder on several machines."""
 
@@ -53,7 +53,7 @@ _FORGET = (
 
 
 def prepare(database: sqlite3.Connection) -> None:
-    """Create the table in a new file, which must be writable.
+    """Create the table in a new file, and check that the file is writable.
 
     Raises:
         sqlite3.Error: If the file is not an SQLite file, belongs to another program or a newer
@@ -72,7 +72,7 @@ def prepare(database: sqlite3.Connection) -> None:
 
 
 def insert(database: sqlite3.Connection, rows: Sequence[Mapping[str, str | int]]) -> None:
-    """Write rows, and delete the rows that they replace."""
+    """Write rows, and delete the rows that the new rows replace."""
     for statement in (_FORGET_UNREAD, _INSERT, _FORGET_VERSIONS, _FORGET_COPIES):
         database.executemany(statement, rows)
 

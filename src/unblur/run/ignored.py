@@ -1,6 +1,6 @@
-"""Rules for files and folders that a search skips, by their names or their content.
+"""List the files and folders that a search skips, by name or by content.
 
-A folder that the user names is always searched.
+Folders that the user names are always searched.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PACKAGES = {
     "a virtual machine or a disk image": ".backupbundle .pvm .sparsebundle .utm .vmwarevm",
     "a program": ".app .appex .bundle .framework .kext .lrplugin .plugin .xcassets",
 }
-"""Extensions of folder names, by the kind of folder. macOS shows most of these as one file."""
+"""Extensions of folder names, by kind of folder. macOS shows most of these folders as a file."""
 _DAMAGED = "remains of a damaged file system"
 _NAMES = {
     "a library of iPhoto": ["iphoto library"],  # without an extension before 2011
@@ -50,7 +50,7 @@ _NAMES = {
 }
 """Names of folders in lower case, by the kind of folder."""
 _CHECKED = re.compile(r"found\.\d{3}")
-"""Names, in lower case, of folders with fragments that a disk check of Windows found."""
+"""Names, in lower case, of folders with fragments from a disk check of Windows."""
 _ON_STORAGE = "thumbnails, a bin or snapshots of network storage"
 _STORAGE_MARKS = ("@", "#")
 """First characters of system folders on network storage by Synology, QNAP and others, such as
@@ -80,11 +80,11 @@ NEVER_PHOTOS = frozenset(ending for text in _ENDINGS.values() for ending in text
 
 IN_THE_CLOUD = "its content is in the cloud only, and is not downloaded"
 CLOUD_ENDINGS = (".icloud", ".nextcloud", ".owncloud")
-"""Extensions that sync programs add to the name of a placeholder for a file in the cloud."""
+"""Extensions of placeholders that sync programs keep for files in the cloud."""
 
 
 def reason_by_name(folder: str) -> str | None:
-    """Return why a folder with this name is skipped; ``None`` if it is searched."""
+    """Return why folders with this name are skipped; ``None`` if they are searched."""
     name = folder.lower()
     if name.startswith(_STORAGE_MARKS):
         return _ON_STORAGE
@@ -94,12 +94,12 @@ def reason_by_name(folder: str) -> str | None:
 
 
 def reason_by_content(folder: str, names: Iterable[str], cache_tag: bytes | None) -> str | None:
-    """Return why a folder with this content is skipped; ``None`` if it is searched.
+    """Return why folders with this content are skipped; ``None`` if they are searched.
 
     Args:
         folder: Name of the folder.
         names: Names of the files and folders in it.
-        cache_tag: First bytes of its file `CACHE_TAG`, if there is one.
+        cache_tag: First bytes of the file `CACHE_TAG` in it, if there is one.
     """
     if cache_tag is not None and cache_tag.startswith(CACHE_SIGNATURE):
         return f"a cache: it holds {CACHE_TAG}"
@@ -112,16 +112,16 @@ def reason_by_content(folder: str, names: Iterable[str], cache_tag: bytes | None
 
 
 def cannot_be_photo(file: str) -> bool:
-    """Return whether a file cannot be a photo, by its extension.
+    """Return whether a file's extension rules out that it is a photo.
 
-    Files with other extensions may be photos: photos are recognised by their content.
+    Files with any other extension may be photos, which are recognised by their content.
     """
     _, dot, ending = file.lower().rpartition(".")
     return dot + ending in NEVER_PHOTOS
 
 
 def stands_for_file(name: str) -> str | None:
-    """Return the name of a file in the cloud whose placeholder has the given name.
+    """Return the name of the file in the cloud that a placeholder stands for; or ``None``.
 
     macOS before version 14 wrote ``.photo.jpg.icloud`` for ``photo.jpg``.
     """

@@ -1,8 +1,8 @@
-"""The mark on results of ``--in-place``: an extended attribute, for machines without the record.
+"""Mark results of ``--in-place`` with an extended attribute, for machines without the record.
 
 The mark changes no byte of the file, and survives moves and copies that keep extended attributes.
-It contains the hash of the result's pixels, and is valid only for a file with these pixels: if an
-editor copies the mark to another picture, that picture is still deblurred.
+The mark contains the hash of the result's pixels, and is valid only for these pixels: if an editor
+copies the mark to another picture, that picture is still deblurred.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def make_mark(content: Content, before: FileState, settings: str) -> bytes:
 
 
 def read_mark(mark: bytes, place: Place, state: FileState) -> Record | None:
-    """Return the record that a file's mark contains.
+    """Read the record in a file's mark.
 
     Args:
         mark: The mark; empty if there is none.
@@ -37,8 +37,8 @@ def read_mark(mark: bytes, place: Place, state: FileState) -> Record | None:
         state: State of the file, with the hashes of its content.
 
     Returns:
-        A record whose source and target are the file; ``None`` if the mark is missing, of
-        another version, or of other pixels.
+        A record whose source and target are the file; ``None`` if the mark is missing, has another
+        version, or belongs to other pixels.
     """
     version, *values = mark.decode("utf-8", "replace").split("\n")
     if version != _VERSION or len(values) != 5:

@@ -1,4 +1,4 @@
-"""The plan of a run: a job for each photo."""
+"""Define a run's plan, which has one job per photo."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from unblur.storage.places import FileState, Place
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask's file or object, and what it held when the run was planned."""
+    """The place of a mask, and the hash of its content when the run was planned."""
 
     place: Place
     digest: str
-    """See `unblur.run.masks.digest_of`."""
+    """See `unblur.run.mask_files.digest_of`."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,19 @@ class Job:
     replaced: FileState | None = None
     """State that the existing target must still have; ``None``: not checked."""
     problem: str | None = None
-    """Why the job is impossible; such a job fails without being tried."""
+    """Why the job is impossible, so that it fails without being tried."""
     skip: str | None = None
-    """Why the job is unnecessary; such a job is skipped."""
+    """Why the job is unnecessary, so that it is skipped."""
     comparison: Place | None = None
     """Path or address of the comparison picture; ``None``: no picture."""
     replaces_comparison: bool = False
     """Whether an existing comparison may be replaced."""
     mask: MaskFile | None = None
-    """Where to deblur the photo; ``None``: everywhere."""
+    """Mask of the areas to deblur; ``None``: the whole photo."""
 
     @property
     def settings(self) -> str:
-        """Settings of this photo only, as text: the history's key has them after the run's."""
+        """Settings of this photo only, as text; the history's key has them after the run's."""
         return f" mask={self.mask.digest}" if self.mask else ""
 
     @property

@@ -1,4 +1,4 @@
-"""Load the next photos in threads, while earlier photos are processed."""
+"""Load the next photos in threads while earlier photos are processed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Load(Generic[S, T]):
-    """A photo that a thread loads, or that the caller of `result` loads."""
+    """A photo that a thread loads; without a thread, the caller of `result` loads it."""
 
     photo: S
     _load: Callable[[S], T]
@@ -29,7 +29,7 @@ class Load(Generic[S, T]):
         return self._future is not None and self._future.done()
 
     def result(self) -> T:
-        """Wait until the photo is loaded; return or raise what ``load`` returned or raised."""
+        """Wait until the photo is loaded; return the value of ``load``, or raise its exception."""
         return result_of(self._future) if self._future else self._load(self.photo)
 
 
@@ -45,8 +45,8 @@ def load_ahead(
     Args:
         threads: The threads; if none can be started, the caller of `Load.result` loads photos.
         photos: The photos, in order.
-        load: Loads one.
-        depth: How many photos may be loaded ahead.
+        load: Loads one photo.
+        depth: Largest number of photos to load ahead.
         is_stream: Returns whether a photo is standard input. The caller's thread loads it, because
             signals interrupt only the main thread, and standard input may never send a byte.
 
@@ -69,6 +69,6 @@ def result_of(future: Future[T]) -> T:
 
 
 def wait_for(*futures: Future[Any]) -> None:
-    """Wait for futures; on Windows a wait without a timeout would not notice Ctrl-C."""
+    """Wait for futures; on Windows, a wait without a timeout would ignore Ctrl-C."""
     while wait(futures, SIGNALS_SECONDS).not_done:
         pass

@@ -1,8 +1,8 @@
-"""The runner on this machine: decoding, deblurring and encoding overlap.
+"""Run jobs on this machine; decoding, deblurring and encoding overlap.
 
-Threads decode photos ahead of the network and write results behind it. A GPU gets the next photo
-before the result of the one before has come back. `unblur.run.memory_queue` bounds the number of
-photos and their memory.
+Threads decode photos ahead of the network, and write results after it. A GPU gets the next photo
+before it has returned the last result. `unblur.run.memory_queue` limits the number of photos and
+their memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from unblur.errors import DeviceError
 from unblur.run import steps
 from unblur.run.jobs import Job
 from unblur.run.load_ahead import Load, load_ahead, result_of, wait_for
-from unblur.run.memory_queue import MemoryQueue, Place, photos_ahead
+from unblur.run.memory_queue import MemoryQueue, Slot, photos_ahead
 from unblur.run.report import NOTHING_USED, LeftAlone, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.steps import LoadedPhoto
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class LocalRunner:
-    """Does jobs in this process, on one device.
+    """Runs jobs in this process, on one device.
 
     Args:
         make_deblurrer: Loads the network; called once, and only if there is a job to do.
@@ -52,7 +52,7 @@ class LocalRunner:
         pass
 
     def do(self, jobs: list[Job], session: Session) -> None:
-        """Do jobs; deblurred photos are written even if the run is interrupted.
+        """Run jobs; deblurred photos are written even if the run is interrupted.
 
         Raises:
             DeviceError: If the device that the user named is lost.
@@ -72,13 +72,13 @@ class _Photo:
     """A photo in flight."""
 
     job: Job
-    place: Place
-    """Its place in memory."""
+    slot: Slot
+    """The photo's slot in the memory queue."""
 
 
 @dataclass(frozen=True)
 class _Started:
-    """A photo that the network works on."""
+    """A photo that the network deblurs now."""
 
     photo: _Photo
     loaded: LoadedPhoto
@@ -87,13 +87,13 @@ class _Started:
 
 
 class _Batch:
-    """The photos of one run: some are decoded, one or two deblurred, and some written.
+    """The photos of one run: some are being decoded, one or two deblurred, and some written.
 
     Args:
         deblurrer: The network.
         session: The run.
         ahead: See `photos_ahead`.
-        most_started: How many photos the network may have.
+        most_started: Largest number of photos that the network deblurs at the same time.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class _Batch:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        """Write the deblurred photos, and decode no more."""
+        """Write the deblurred photos, and stop decoding."""
         self._memory.end()
         self._decoding.shutdown(wait=False, cancel_futures=True)
         wait_for(*self._writes)
@@ -120,7 +120,7 @@ class _Batch:
         self._decoding.shutdown()
 
     def do(self, jobs: list[Job]) -> None:
-        """Do jobs, in order, until all are done or the run is over."""
+        """Run jobs, in order, until all are done or the run is over."""
         photos = (_Photo(job, self._memory.join()) for job in jobs)
         loads = load_ahead(
             self._decoding, photos, self._load, self._ahead, lambda photo: photo.job.source is None
@@ -140,13 +140,13 @@ class _Batch:
             result_of(self._writes.popleft())
 
     def _load(self, photo: _Photo) -> LoadedPhoto:
-        """Load a photo as `unblur.run.steps.load` does; raise `LeftAlone` if it is done, too."""
+        """Load a photo like `unblur.run.steps.load`; raise `LeftAlone` if it is done, too."""
         job, session = photo.job, self._session
         if session.is_done_meanwhile(job):
             raise LeftAlone(DONE_MEANWHILE)
         with contextlib.suppress(OSError):  # reading it says what is wrong
-            photo.place.hold_file(job.source.stat().st_size if isinstance(job.source, Path) else 0)
-        with photo.place.decoding():
+            photo.slot.hold_file(job.source.stat().st_size if isinstance(job.source, Path) else 0)
+        with photo.slot.decoding():
             loaded = steps.load(job, session.options, self._ahead <= 1)
         # The photo may be a result that was renamed or re-tagged, or that another run has just
         # put in place of its photo.
@@ -154,7 +154,7 @@ class _Batch:
         return loaded
 
     def _start(self, load: Load[_Photo, LoadedPhoto]) -> None:
-        """Let the network work on a photo as soon as it is loaded."""
+        """Wait until a photo is loaded, and start to deblur it."""
         from unblur.formats.companions import with_new_companions
         from unblur.formats.panorama import is_round, wrapped
 
@@ -173,10 +173,10 @@ class _Batch:
             self._started.append(_Started(photo, loaded, pixels, pending))
 
     def _finish_all_but(self, count: int) -> None:
-        """Wait for the oldest photos that the network works on, and write their results.
+        """Wait for the oldest photos in the network, and write their results.
 
         Args:
-            count: How many photos may stay with the network.
+            count: Number of photos that may stay in the network.
         """
         while len(self._started) > count:
             started = self._started.popleft()
@@ -203,9 +203,9 @@ class _Batch:
                 session.record_published(outcome)
         except Exception as error:  # a bug with one photo must not lose the others
             outcome = replace(outcome_of_error(loaded.job, error), used=used)
-        started.photo.place.leave()
+        started.photo.slot.leave()
         session.settle(outcome)
 
     def _fail(self, photo: _Photo, error: Exception, used: dict[str, Any] | None = None) -> None:
-        photo.place.leave()
+        photo.slot.leave()
         self._session.settle(replace(outcome_of_error(photo.job, error), used=used or NOTHING_USED))

@@ -1,8 +1,8 @@
-"""Limit how many photos are decoded, deblurred and written at the same time.
+"""Limit the number of photos that are decoded, deblurred and written at the same time.
 
 The number of threads is one limit, free memory is the other. A decoder asks for memory as soon as
-it knows the size of a photo (`unblur.main_memory.require_memory`), and waits until earlier photos
-have freed enough.
+it knows the size of its photo (`unblur.main_memory.require_memory`), and waits until earlier photos
+have freed enough memory.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from unblur.main_memory import asking_first, free_main_memory, obtainable_memory
 from unblur.options import Options
 
 MEMORY_SHARE = 0.5
-"""Share of the free memory for all these photos; the network and other programs need the rest."""
+"""Share of the free memory for all photos; the network and other programs need the rest."""
 BYTES_PER_DECODER_BYTE = 2.5
-"""Memory of a photo until it is written, relative to the bytes that its decoder asks for. The
-decoder asks for twice the pixels: enough for the photo and its result, 6 bytes per pixel. Encoding
-takes 8 more bytes per pixel (`unblur.network.memory.CODING_BYTES_PER_PIXEL`)."""
+"""Memory of a photo until it is written, relative to the bytes that its decoder asks for. A decoder
+asks for 6 bytes per pixel, for the photo and its result. Encoding takes 8 more bytes per pixel
+(`unblur.network.memory.CODING_BYTES_PER_PIXEL`)."""
 FILE, PIXELS = "file", "pixels"
 """Kinds of memory that a photo takes."""
 CORES_LEFT = 2
-"""Cores to leave for the thread that feeds a GPU, and for the system."""
+"""Number of cores for the thread that feeds a GPU, and for the system."""
 
 
 def photos_ahead(options: Options, computes_on_cpu: bool, cores: int) -> int:
-    """Return how many photos to decode ahead, and how many to write in parallel.
+    """Return the number of photos to decode ahead, and to write in parallel.
 
     A GPU is faster than one core can decode and encode, so with a GPU nearly all cores decode and
-    encode. A network on the CPU uses the cores itself.
+    encode. On the CPU, the network itself uses the cores.
 
     Args:
         options: The user's options.
@@ -38,7 +38,7 @@ def photos_ahead(options: Options, computes_on_cpu: bool, cores: int) -> int:
         cores: Number of cores that this process may use.
 
     Returns:
-        A number of photos; 0: process photos one at a time, so that none waits in memory.
+        The number of photos; 0: process one photo at a time, so that no photo waits in memory.
     """
     if options.engine.max_memory:
         return 0
@@ -46,14 +46,14 @@ def photos_ahead(options: Options, computes_on_cpu: bool, cores: int) -> int:
 
 
 class InterruptedWaitError(Exception):
-    """The run ends, so a photo that waits for memory is no longer decoded."""
+    """Raised in a decoder that waits for memory when the run ends."""
 
 
 class MemoryQueue:
-    """Admits photos to memory in order, as long as all of them together stay within a budget.
+    """Admits photos to memory in order, while all photos together stay within a budget.
 
-    The oldest photo never waits. So no photo waits for ever, and a photo that is larger than the
-    budget is processed alone.
+    The oldest photo never waits. So no photo waits for ever, and a photo larger than the budget is
+    processed alone.
 
     Args:
         budget: Bytes for all photos; by default `MEMORY_SHARE` of the memory that is free now.
@@ -62,56 +62,56 @@ class MemoryQueue:
     def __init__(self, budget: float | None = None) -> None:
         self._budget = MEMORY_SHARE * free_main_memory() if budget is None else budget
         self._changed = threading.Condition()
-        self._places: list[Place] = []
+        self._slots: list[Slot] = []
         """Admitted and waiting photos, oldest first."""
         self._is_over = False
 
-    def join(self) -> Place:
-        """Add a photo at the end of the queue."""
+    def join(self) -> Slot:
+        """Add a slot for a photo at the end of the queue."""
         with self._changed:
-            place = Place(self)
-            self._places.append(place)
-            return place
+            slot = Slot(self)
+            self._slots.append(slot)
+            return slot
 
     def end(self) -> None:
-        """Admit no more photos; waiting ones raise `InterruptedWaitError`."""
+        """Admit no more photos; waiting decoders raise `InterruptedWaitError`."""
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
 
-    def hold(self, place: Place, kind: str, count: int) -> None:
-        """See `Place.hold_file` and `Place.hold_pixels`."""
+    def hold(self, slot: Slot, kind: str, count: int) -> None:
+        """See `Slot.hold_file` and `Slot.hold_pixels`."""
         with self._changed:
-            more = count - place.held.get(kind, 0)
-            self._changed.wait_for(lambda: self._is_over or self._may_hold(place, kind, more))
+            more = count - slot.held.get(kind, 0)
+            self._changed.wait_for(lambda: self._is_over or self._may_hold(slot, kind, more))
             if self._is_over:
                 raise InterruptedWaitError
-            place.held[kind] = max(count, place.held.get(kind, 0))
+            slot.held[kind] = max(count, slot.held.get(kind, 0))
             self._changed.notify_all()
 
-    def _may_hold(self, place: Place, kind: str, more: int) -> bool:
-        older = self._places[: self._places.index(place)]
+    def _may_hold(self, slot: Slot, kind: str, more: int) -> bool:
+        older = self._slots[: self._slots.index(slot)]
         if not older:
             return True
         if kind == PIXELS and not all(PIXELS in other.held for other in older):
             return False
-        held = sum(sum(other.held.values()) for other in self._places)
+        held = sum(sum(other.held.values()) for other in self._slots)
         return held + more <= self._budget and more <= obtainable_memory()
 
-    def leave(self, place: Place) -> None:
-        """See `Place.leave`."""
+    def leave(self, slot: Slot) -> None:
+        """See `Slot.leave`."""
         with self._changed:
-            self._places.remove(place)
+            self._slots.remove(slot)
             self._changed.notify_all()
 
 
-class Place:
-    """One photo's place in a `MemoryQueue`."""
+class Slot:
+    """The slot of one photo in a `MemoryQueue`."""
 
     def __init__(self, queue: MemoryQueue) -> None:
         self._queue = queue
         self.held: dict[str, int] = {}
-        """Bytes that the photo was admitted with: of its `FILE`, and of its `PIXELS`."""
+        """Admitted bytes of the photo's `FILE` and of its `PIXELS`."""
 
     def hold_file(self, size: int) -> None:
         """Wait until a file of ``size`` bytes fits into the budget.
@@ -134,10 +134,10 @@ class Place:
 
     @contextlib.contextmanager
     def decoding(self) -> Iterator[None]:
-        """While the context lasts, let decoders in this thread wait for this photo's turn."""
+        """Let decoders in this thread wait for this photo's turn while the context lasts."""
         with asking_first(self.hold_pixels):
             yield
 
     def leave(self) -> None:
-        """Release the photo's memory for waiting photos, after it was written or failed."""
+        """Release the photo's memory for waiting photos, after the photo was written or failed."""
         self._queue.leave(self)

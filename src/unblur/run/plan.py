@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
@@ -14,23 +13,24 @@ from unblur.errors import PhotoError, UsageError
 from unblur.formats.photo import Format
 from unblur.limits import most_bytes
 from unblur.options import STREAM, Options
-from unblur.run.done import ALREADY_DONE, IS_RESULT, KnownResults
-from unblur.run.find import Found, KnownFormat, find, format_of, is_folder_at, is_same
+from unblur.run.find import Found, KnownFormat, find, format_of
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
-from unblur.run.masks import IS_MASK, Masks
-from unblur.run.names import comparison_place, result_place, wanted_format
+from unblur.run.known_results import ALREADY_DONE, IS_RESULT, KnownResults
+from unblur.run.mask_files import IS_MASK, Masks
+from unblur.run.result_names import comparison_place, result_place, wanted_format
 from unblur.run.target_checks import problem_in_place, problem_of_format, problem_of_target
+from unblur.storage import any_place
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
-from unblur.storage.places import Place, Url, backup_of, parse_place
+from unblur.storage.places import Place, Url, parse_place
 from unblur.words import describe_os_error
 
 
 def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:
-    """Find the photos, choose the target of each, and check whether it can be written.
+    """Find the photos, choose a target for each, and check whether it can be written.
 
-    A file that the user names is always tried. In folders, photos are recognised by their content.
+    Files that the user names are always tried. In folders, photos are recognised by their content.
     Hidden files and folders, links to folders, results of earlier runs and everything in
     `unblur.run.ignored` are skipped. Links to folders are never followed, so there are no loops.
 
@@ -77,7 +77,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
 
 
 def find_photos(paths: Iterable[str], options: Options) -> Plan:
-    """Find photos as `make_plan` does, but choose no targets.
+    """Find photos like `make_plan`, without choosing targets.
 
     Raises:
         UsageError: If a path is empty or impossible.
@@ -142,13 +142,13 @@ def _goes_into_folder(paths: list[str], options: Options) -> bool:
     output = options.output
     if output is None or output == STREAM:
         return False
-    if output.endswith(("/", os.sep)) or is_folder_at(parse_place(output)):
+    if output.endswith(("/", os.sep)) or any_place.is_folder(parse_place(output)):
         return True
     if len(paths) > 1:
         raise UsageError(
             f"{len(paths)} photos cannot all become {output}; name a folder: {output}/"
         )
-    return any(path != STREAM and is_folder_at(parse_place(path)) for path in paths)
+    return any(path != STREAM and any_place.is_folder(parse_place(path)) for path in paths)
 
 
 def _plan_stream(options: Options, into_folder: bool) -> Job:
@@ -191,7 +191,7 @@ def _with_comparisons(jobs: list[Job], options: Options) -> Iterator[Job]:
 
 
 def _check(job: Job, options: Options, known: KnownResults) -> Job:
-    """Find out whether a job is impossible or unnecessary."""
+    """Return a job with the reason if it is impossible or unnecessary."""
     if job.problem:
         return job
     try:
@@ -218,7 +218,7 @@ def _check_states(job: Job, options: Options, known: KnownResults) -> Job:
         problems = [problem_in_place(target, options.keeps_backup, look)]
         written.remove(target)
     for file in written:
-        if source is not None and is_same(source, file):
+        if source is not None and any_place.is_same(source, file):
             return replace(job, problem=f"{file} would replace the original; see --in-place")
     if options.on_existing == "skip":
         for file in written:
@@ -238,9 +238,9 @@ def _check_states(job: Job, options: Options, known: KnownResults) -> Job:
 
 
 def _problem_of_ending(source: Place | None, target: Place, options: Options) -> str | None:
-    """Return why the result cannot have the name that the user chose; ``None`` if it can.
+    """Return why the result cannot have the chosen name; ``None`` if it can.
 
-    The photo is opened only if the extensions suggest a problem.
+    The photo is opened only if the extensions differ.
     """
     wanted = wanted_format(options)
     endings = wanted.suffixes if wanted else (source.suffix.lower() if source else "",)
@@ -259,9 +259,9 @@ def _reason_to_skip(job: Job, options: Options, known: KnownResults) -> str | No
 
 
 def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
-    """Mark each job whose output is also the input or the output of another job.
+    """Mark jobs whose output is also the input or the output of another job.
 
-    A photo that is named twice, with different spellings of its path, is skipped the second time.
+    If a photo is named twice, with different spellings of its path, the second job is skipped.
     """
     sources = [None if job.source is None else _identity(job.source) for job in jobs]
     read = frozenset(sources)
@@ -304,10 +304,3 @@ def _check_collision(
 
 def _identity(target: Place) -> Url | str:
     return target if isinstance(target, Url) else identity(target)
-
-
-def has_other_links(path: Path) -> bool:
-    """Return whether a file has hard links besides its own name and its backup."""
-    status = path.stat()
-    expected = 2 if is_same(path, backup_of(path)) else 1
-    return stat.S_ISREG(status.st_mode) and status.st_nlink > expected

@@ -1,8 +1,8 @@
-"""Send photos to the workers of a Ray cluster, and record and report their results.
+"""Send photos to the workers of a Ray cluster, and record and report the results.
 
-Each photo takes two calls of a worker. `Worker.start` writes the result to a temporary file.
-Then the driver records the result, and `Worker.publish` gives the file its name. So a result is
-published only if it is recorded, and after any crash a photo without a result is tried again.
+Each photo takes two calls of a worker. `Worker.start` writes the result to a temporary file. Then
+the driver records the result, and `Worker.publish` gives the file its name. So only recorded
+results are published, and after a crash, photos without a result are tried again.
 """
 
 from __future__ import annotations
@@ -36,20 +36,19 @@ if TYPE_CHECKING:
     from unblur.network.srn import SRN
 
 TRIES = 3
-"""Most workers that may die during one photo, and most failed starts of a worker in a row."""
+"""Most workers that may die with one photo, and most failed starts of a worker in a row."""
 PATIENCE_SECONDS = 30.0
-"""Seconds to wait for a first worker before a message, and for unpublished results at the end."""
+"""Seconds to wait for the first worker before a message, and for results at the end."""
 SWEEP_SECONDS = 5.0
-"""Seconds to wait for lost workers to die; the next run removes files that they write later."""
+"""Seconds to wait until lost workers are dead; the next run removes their later files."""
 
 
 class Dispatcher:
     """Sends the photos of a run to workers.
 
-    A worker has few photos at a time, so that waiting photos take no memory. A
-    lost worker is replaced. Its photos become suspects: each is tried again
-    alone on a worker, which shows which photo kills workers. That photo fails
-    after `TRIES`.
+    A worker has few photos at a time, so that waiting photos take no memory. A lost worker is
+    replaced. Its photos become suspects: each suspect is tried again alone on a worker, to find the
+    photo that kills workers. That photo fails after `TRIES`.
 
     Args:
         jobs: The photos.
@@ -69,7 +68,8 @@ class Dispatcher:
         self._waiting = deque(Task(job, number) for number, job in enumerate(jobs))
         self._suspects: deque[Task] = deque()
         self._calls: dict[Any, tuple[RemoteWorker, Task | None]] = {}
-        """Calls without an answer yet; a call without a task prepares a worker."""
+        """Unanswered calls, each with its worker and task; a call without a task prepares a
+        worker."""
         self._samples = _sample(job.source for job in jobs)
         self._actors = ray.remote(Worker)
         self._names = (f"unblur-{secrets.token_hex(3)}-{number}" for number in count(1))
@@ -140,7 +140,7 @@ class Dispatcher:
         self._calls[call] = (worker, None)
 
     def _hand_out(self) -> None:
-        """Send waiting photos to the least busy workers, while any worker takes more."""
+        """Send waiting photos to the least busy workers, while a worker has room."""
         while takers := [worker for worker in self._workers if self._may_take(worker)]:
             worker = min(takers, key=lambda worker: len(worker.tasks))
             queue = self._suspects if self._suspects and not worker.tasks else self._waiting
@@ -171,15 +171,15 @@ class Dispatcher:
         return bool(self._waiting) and len(worker.tasks) < self._depth(worker)
 
     def _depth(self, worker: RemoteWorker) -> int:
-        """Return how many photos a worker has at a time: one is deblurred, others wait."""
+        """Return the number of photos for a worker at a time: one is deblurred, the others wait."""
         options, cores = self._session.options, int(worker.shape["num_cpus"])
         on_cpu = not uses_gpu(options.engine, worker.shape)
         return 1 + 2 * photos_ahead(options, on_cpu, cores)
 
     def _take_answers(self, timeout: float, calls: Iterable[Any] | None = None) -> None:
-        """Wait for one answer, then process all answers that have arrived.
+        """Wait for an answer, then process all answers that have arrived.
 
-        Their results are recorded together, because each write to the record waits for the disk.
+        The results are recorded together, because each write to the record waits for the disk.
         """
         ready, others = ray.wait(list(calls or self._calls), num_returns=1, timeout=timeout)
         if ready and others:
@@ -215,7 +215,7 @@ class Dispatcher:
         answer.outcome = outcome_of_error(answer.task.job, reason)
 
     def _receive(self, call: Any) -> Answer | None:  # noqa: ANN401
-        """Return a worker's answer about a task; process an answer about the worker itself."""
+        """Return an answer about a task; process an answer about the worker itself."""
         if call not in self._calls:
             return None  # the worker was lost meanwhile
         worker, task = self._calls.pop(call)
@@ -235,7 +235,7 @@ class Dispatcher:
         return Answer(worker, task, _with_job(value, task.job))
 
     def _admit(self, worker: RemoteWorker, settings: dict[str, Any] | UnblurError) -> None:
-        """Let a ready worker take photos, or remove it if it cannot be used; see `_remove`."""
+        """Let a ready worker take photos; remove a worker that cannot be used, see `_remove`."""
         if isinstance(settings, UnblurError):
             self._remove(worker, settings)
             return
@@ -268,7 +268,7 @@ class Dispatcher:
             self._start_worker(worker)
 
     def _abandon(self, worker: RemoteWorker, error: Exception) -> None:
-        """End a worker: settle the results that it published, and retry its other photos."""
+        """End a worker: settle its published results, and retry its other photos."""
         self._may_have_leftovers = True
         _kill(worker)
         self._calls = {call: of for call, of in self._calls.items() if of[0] is not worker}
@@ -276,7 +276,7 @@ class Dispatcher:
             self._try_again(worker, task, error)
 
     def _try_again(self, worker: RemoteWorker, task: Task, error: Exception) -> None:
-        """Settle a task of a lost worker, or make it a suspect."""
+        """Settle a lost worker's task if its result is published; otherwise make it a suspect."""
         if task.recorded:
             published = _published(task.recorded)
             if published:
@@ -298,7 +298,7 @@ class Dispatcher:
         self._session.settle(Outcome(task.job, Status.FAILED, reason, trace=str(error)))
 
     def _remove(self, worker: RemoteWorker, reason: UnblurError) -> None:
-        """Continue without a worker; raise the reason if no other worker is left."""
+        """Go on without a worker; raise the reason if it was the last worker."""
         _kill(worker)
         self._workers.remove(worker)
         if not self._workers:
@@ -306,7 +306,7 @@ class Dispatcher:
         self._session.ui.say(f"continues with fewer workers: {reason}")
 
     def sweep(self) -> None:
-        """Delete temporary files of lost workers; a file is unlocked once its worker is dead."""
+        """Delete the temporary files of lost workers; files are unlocked once a worker is dead."""
         ends = time.monotonic() + SWEEP_SECONDS
         for folder in self._folders if self._may_have_leftovers else ():
             sweep(folder)
@@ -316,7 +316,7 @@ class Dispatcher:
 
 
 def _sample(sources: Iterable[Place | None]) -> list[Path]:
-    """Return a few photos, with which a worker checks that its node sees the same files."""
+    """Return a few photos, so that a worker can check that its node sees the same files."""
     paths = [source.absolute() for source in sources if isinstance(source, Path)]
     return [paths[0], paths[len(paths) // 2], paths[-1]] if paths else []
 
@@ -334,14 +334,14 @@ def _absolute(job: Job) -> Job:
 
 
 def _with_job(outcome: Outcome, job: Job) -> Outcome:
-    """Return a worker's outcome with the driver's job, which has the paths as the user typed."""
+    """Return a worker's outcome with the driver's job, whose paths are as the user typed them."""
     if outcome.job.comparison is None:  # not wanted, or drawing it failed
         job = replace(job, comparison=None)
     return replace(outcome, job=job)
 
 
 def _published(recorded: Outcome) -> Outcome | None:
-    """Return the outcome of a result if a lost worker published it; otherwise ``None``."""
+    """Return the outcome of a lost worker's task if its result is published, or ``None``."""
     target = recorded.job.target
     assert target is not None
     assert recorded.target_state is not None

@@ -1,6 +1,6 @@
 """Run jobs on a Ray cluster: connect to it, and choose the workers.
 
-The plan, the record and the report stay in the driver, the program that the user started.
+The driver, the program that the user started, has the plan, the record and the report.
 `unblur.run.ray_dispatch` sends photos to the workers.
 """
 
@@ -32,7 +32,7 @@ CORES = 4
 CONNECT_SECONDS = 10.0
 """Longest wait for the cluster to accept a connection, in seconds."""
 LOCAL_STORE_BYTES = 128 << 20
-"""Bytes of the object store of a cluster on this machine; it contains only the network."""
+"""Bytes of the object store of a cluster on this machine, which contains only the network."""
 
 
 class RayRunner:
@@ -64,7 +64,7 @@ class RayRunner:
             self._dispatcher.sweep()
 
     def do(self, jobs: list[Job], session: Session) -> None:
-        """Do jobs, see `unblur.run.runner.Runner`; raise `UnblurError` if no worker can be used."""
+        """Run jobs, see `unblur.run.runner.Runner`; raise `UnblurError` without a usable worker."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         shapes = choose_shapes(nodes, self._engine, self._workers)
         network = ray.put(self._network)
@@ -107,8 +107,8 @@ def choose_shapes(nodes: Iterable[Shape], engine: Engine, wanted: int | None = N
 def _on_gpus(node: Shape, device: str, most_cores: int) -> list[Shape]:
     """Return the resources of a worker for each GPU of a node.
 
-    Ray does not count all GPUs that have Vulkan, such as those inside processors. Where it counts
-    none, one worker takes all cores, so that no second one uses the same GPU.
+    Ray does not count all GPUs with Vulkan: GPUs inside processors are missing. Without counted
+    GPUs, one worker takes all cores of a node, so that no second worker uses the same GPU.
     """
     cores, gpus = int(node.get("CPU", 0)), int(node.get("GPU", 0))
     if gpus:
@@ -124,7 +124,7 @@ def _on_cores(node: Shape, most_cores: int) -> list[Shape]:
 
 
 def _connect(address: str) -> None:
-    """Connect to a cluster, or start one on this machine; raise `DeviceError` if that fails."""
+    """Connect to a cluster, or start one on this machine; raise `DeviceError` on failure."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"namespace": "unblur"}
     if not address.startswith("ray://"):
@@ -143,7 +143,7 @@ def _connect(address: str) -> None:
 
 
 def _refuse_unreachable(address: str) -> None:
-    """Raise `OSError` if nothing answers; Ray itself would retry for many minutes."""
+    """Raise `OSError` if no program answers at an address; Ray would retry for many minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
@@ -151,7 +151,7 @@ def _refuse_unreachable(address: str) -> None:
 
 @contextlib.contextmanager
 def _kept_signal_handlers() -> Iterator[None]:
-    """Restore the signal handlers that Ray replaces, so that signals end the run in order."""
+    """Restore the signal handlers that Ray replaces, so that signals end the run cleanly."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
     try:

@@ -1,4 +1,4 @@
-"""The dispatcher's data: photos as tasks, workers, and the answers of workers."""
+"""Define the dispatcher's data: tasks, workers, and the workers' answers."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ class Task:
 
     job: Job
     number: int
-    """Number by which workers know the task."""
+    """Number of the task in calls of workers."""
     lost_workers: int = 0
-    """Number of workers that died during the task. If any did, the task is a suspect."""
+    """Number of workers that died during the task. A task with a lost worker is a suspect."""
     source_state: FileState | None = None
-    """State that the photo must still have: an earlier try may have published a result."""
+    """State that the photo must still have, because an earlier try may have replaced it."""
     recorded: Outcome | None = None
-    """Outcome of the finished result, which is recorded and being published."""
+    """Outcome of the recorded result while it is being published."""
 
 
 @dataclass(eq=False)
 class RemoteWorker:
-    """A worker as the driver sees it; a replacement of a lost worker reuses the object."""
+    """The driver's data about a worker; a worker's replacement reuses the object."""
 
     shape: Shape
     actor: Any = None
     """Ray's handle of the `unblur.run.ray_worker.Worker`."""
     settings: dict[str, Any] | None = None
-    """Device and tile; ``None`` until the worker is ready."""
+    """Device, library and tile; ``None`` until the worker is ready."""
     failed_starts: int = 0
     """Failed starts in a row."""
     tasks: set[Task] = field(default_factory=set)
-    """Tasks that the worker has not finished."""
+    """Unfinished tasks of the worker."""
 
     @property
     def has_suspect(self) -> bool:
-        """Whether the worker processes a suspect, which is its only task."""
+        """Whether the worker's only task is a suspect."""
         return any(task.lost_workers for task in self.tasks)
 
 

@@ -1,4 +1,4 @@
-"""The worker: a process on a node of a Ray cluster that deblurs photos."""
+"""Deblur photos in a worker, a process on a node of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import ray
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.formats.companions import with_new_companions
 from unblur.formats.panorama import is_round, wrapped
+from unblur.models.device_caches import keep_gpu_list
 from unblur.models.loading import load_deblurrer, prepare_torch
 from unblur.network import vulkan
 from unblur.network.device_kinds import CPU
 from unblur.options import Engine, Options
 from unblur.run import steps
 from unblur.run.jobs import Job
-from unblur.run.memory_queue import MemoryQueue, Place
+from unblur.run.memory_queue import MemoryQueue, Slot
 from unblur.run.report import NOTHING_USED, Outcome, outcome_of_error
 from unblur.run.steps import FinishedPhoto, LoadedPhoto
 from unblur.run.threads import ThreadPool
 from unblur.storage import files, objects
 from unblur.storage.places import FileState
+from unblur.storage.targets import EXISTS
 from unblur.version import __version__
 
 if TYPE_CHECKING:
@@ -35,15 +37,16 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=UnblurError)
 
 Shape = dict[str, float]
-"""Resources of a worker by Ray's names: ``num_cpus``, and ``num_gpus`` if Ray counts its GPU."""
+"""Resources of a worker by Ray's names: ``num_cpus``, and ``num_gpus`` for a GPU that Ray
+counts."""
 
 
 class Worker:
-    """Holds the network and deblurs photos, with two calls for each; runs as a Ray actor.
+    """Holds the network, and deblurs photos with two calls for each; runs as a Ray actor.
 
     Args:
-        network: The network in Ray's object store. It is in a list, because otherwise Ray would
-            import PyTorch for it before `prepare_torch`.
+        network: A list with the network in Ray's object store. Outside a list, Ray would import
+            PyTorch for the network before `prepare_torch` is called.
         options: The user's options.
         shape: Resources of the worker.
         settings: See `unblur.run.runner.Session`.
@@ -73,7 +76,7 @@ class Worker:
             samples: Some of the photos.
 
         Returns:
-            Device and tile; or the reason why the worker cannot be used.
+            Device, library and tile; or the reason why the worker cannot be used.
         """
         try:
             if version != __version__:
@@ -91,7 +94,7 @@ class Worker:
         return self._named(reason)
 
     def _named(self, reason: E) -> E:
-        """Return an error with the name of this node."""
+        """Return an error with this node's address."""
         return type(reason)(f"the worker on {ray.util.get_node_ip_address()}: {reason}")
 
     def _load_network(self) -> dict[str, Any]:
@@ -116,19 +119,19 @@ class Worker:
         """Deblur a photo and write the result to a temporary file.
 
         Args:
-            number: Names the photo in later calls of `publish` or `discard`.
+            number: Number of the photo in later calls of `publish` or `discard`.
             job: The job, with absolute paths.
             source: State that the photo must have; ``None``: not checked.
 
         Returns:
-            The outcome. If its status is done, the result waits for `publish`.
+            The outcome. With the status "done", the result waits for `publish`.
 
         Raises:
-            DeviceError: If the worker cannot be used any more, because its device is lost.
+            DeviceError: If the device is lost, so that the worker can no longer be used.
         """
-        place, is_loaded = self._memory.join(), False
+        slot, is_loaded = self._memory.join(), False
         try:
-            loaded = self._load(job, source, place)
+            loaded = self._load(job, source, slot)
             is_loaded = True
             self._finished[number] = self._finish(loaded)
         except DeviceError as error:
@@ -137,14 +140,14 @@ class Worker:
             used = self._deblurrer.used if is_loaded else NOTHING_USED
             return replace(outcome_of_error(job, error), used=used)
         finally:
-            place.leave()
+            slot.leave()
         return self._finished[number].outcome
 
-    def _load(self, job: Job, source: FileState | None, place: Place) -> LoadedPhoto:
+    def _load(self, job: Job, source: FileState | None, slot: Slot) -> LoadedPhoto:
         assert job.target is not None
         if not job.replaces and objects.state_of(job.target):
-            raise PhotoError(f"{job.target} exists; --overwrite replaces it")
-        with place.decoding():
+            raise PhotoError(EXISTS.format(job.target))
+        with slot.decoding():
             loaded = steps.load(job, self._options)
         if source is not None and loaded.state != source:
             raise PhotoError("changed meanwhile: a result may be there; run again")
@@ -162,7 +165,8 @@ class Worker:
         """Deblur a photo and its companions.
 
         Returns:
-            The photo with new companions, its new pixels, and the device and tile of these.
+            The photo with new companions; its new pixels; the device, library and tile that were
+            used.
         """
         round_photo, compute = is_round(photo), self._computing.submit
         continued = wrapped(photo.pixels, round_photo)
@@ -173,12 +177,12 @@ class Worker:
         return photo, continued.unwrapped(pixels), pending.used
 
     def discard(self, number: int) -> None:
-        """Delete the unpublished result."""
+        """Delete an unpublished result."""
         with self._finished.pop(number):
             pass
 
     def publish(self, number: int) -> Outcome:
-        """Rename the result to its target, and return the final outcome."""
+        """Rename a result to its target, and return the final outcome."""
         finished = self._finished.pop(number)
         try:
             return steps.publish(finished)
@@ -187,7 +191,7 @@ class Worker:
 
 
 def uses_gpu(engine: Engine, shape: Shape) -> bool:
-    """Tell whether a worker shall compute on a GPU; of Vulkan's GPUs, Ray counts only some."""
+    """Return whether a worker computes on a GPU; Ray counts only some GPUs with Vulkan."""
     return engine.device == "vulkan" or bool(shape.get("num_gpus"))
 
 
@@ -196,19 +200,20 @@ def _own_device(engine: Engine, shape: Shape) -> str:
     if engine.device != "vulkan":
         return "cuda" if uses_gpu(engine, shape) else "cpu"
     assigned = ray.get_gpu_ids() if shape.get("num_gpus") else []
+    keep_gpu_list()
     real = [gpu for gpu in vulkan.find_gpus() if not gpu.is_software]
     return vulkan_name([str(gpu) for gpu in assigned], len(real))
 
 
 def vulkan_name(assigned: list[str], count: int) -> str:
-    """Return the name of the GPU with Vulkan that a worker computes on.
+    """Return the name of a worker's GPU with Vulkan.
 
-    CUDA and Vulkan may number GPUs in other ways, but where Ray assigns each worker another number,
-    each worker gets another GPU.
+    CUDA and Vulkan may number GPUs differently. But if Ray gives each worker a different number,
+    each worker gets a different GPU.
 
     Args:
-        assigned: What Ray assigned the worker: none, or the number of a GPU, or its other name.
-        count: How many GPUs Vulkan finds on its node.
+        assigned: GPUs that Ray assigned to the worker, by number or by another name; or none.
+        count: Number of GPUs that Vulkan finds on the worker's node.
     """
     if count < 2 or not assigned or not assigned[0].isdigit():
         return "vulkan"

@@ -1,4 +1,4 @@
-"""The outcome of each photo, and the report of a run."""
+"""Define the outcome of a photo, and collect the outcomes of a run."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 MOST_PICTURE_BYTES = 96 << 20
-"""This makes a page of 130 MB, which browsers can show; they cannot show gigabytes."""
+"""Most bytes of pictures in a page. They make a page of 130 MB, which browsers can show."""
 NOTHING_USED: dict[str, Any] = {"device": None, "engine": None, "tile": None}
 """Device and tile for a photo that was not deblurred."""
 
 
 class LeftAlone(Exception):  # noqa: N818 (no error: the photo is skipped)
-    """Raised for a photo that is skipped; the text is the reason."""
+    """Raised for a skipped photo, with the reason as its text."""
 
 
 class Status(Enum):
@@ -39,12 +39,12 @@ class Status(Enum):
     SKIPPED = "skipped"
     FAILED = "failed"
     PLANNED = "planned"
-    """Not done yet; the final status only in a dry run."""
+    """Not done yet; final only in a dry run."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one job: its status, and the states of the files read and written."""
+    """The outcome of one job: its status, and the states of its files."""
 
     job: Job
     status: Status
@@ -62,17 +62,18 @@ class Outcome:
     """Traceback of an unexpected error."""
     pictures: Pictures | None = None
     preview: Preview | None = None
-    """Small picture for the terminal; dropped once it is shown."""
+    """Small picture for the terminal, which is dropped once it was shown."""
     verdict: Verdict | None = None
-    """How the photo was blurred, and how much of it changed; ``None`` unless done and wanted."""
+    """The photo's blur and the changed share; ``None`` unless the photo is done and this is
+    wanted."""
     source_state: FileState | None = None
-    """State of the photo that was read; ``None`` for standard input."""
+    """State of the photo when it was read; ``None`` for standard input."""
     target_state: FileState | None = None
     """State of the written result; ``None`` for standard output."""
     comparison_state: FileState | None = None
     """State of the written comparison."""
     used: dict[str, Any] = field(default_factory=NOTHING_USED.copy)
-    """Device that processed the photo, and its tile size; ``None`` values if no device did."""
+    """Device, library and tile that were used; ``None`` values if the photo was not deblurred."""
 
     @property
     def written_states(self) -> tuple[FileState | None, FileState | None]:
@@ -80,7 +81,7 @@ class Outcome:
         return self.target_state, self.comparison_state
 
     def published(self, target: FileState | None, comparison: FileState | None) -> Outcome:
-        """Return the outcome with the states of the published files; their hashes are known."""
+        """Return the outcome with the states of published files, and the known hashes."""
         target, comparison = (
             state and replace(state, content=known.content if known else None)
             for state, known in zip((target, comparison), self.written_states, strict=True)
@@ -91,8 +92,8 @@ class Outcome:
         """Return the line of JSON that ``--json`` prints.
 
         Args:
-            settings: Further values for the line: the options of the network. Device and tile are
-                replaced by those that were used.
+            settings: Further values for the line: the options of the network. The device, library
+                and tile that were used replace the options.
         """
         values = {
             "input": _text(self.job.source),
@@ -112,14 +113,14 @@ class Outcome:
 
 
 def blur_to_json(blur: Blur | None) -> dict[str, Any]:
-    """Return the fields on a photo's blur for a line of JSON."""
+    """Return the fields about a photo's blur for a line of JSON."""
     if blur is None:
         return dict.fromkeys(("blur", "blur_length", "blur_angle"))
     return {"blur": blur.kind.value, "blur_length": blur.length, "blur_angle": blur.angle}
 
 
 def planned_outcome(job: Job) -> Outcome:
-    """Return the outcome that the plan has for a job: failed, skipped, or planned."""
+    """Return the outcome of a job before it is run: failed, skipped or planned."""
     if job.problem:
         return Outcome(job, Status.FAILED, job.problem)
     if job.skip:
@@ -148,18 +149,18 @@ def _text(path: os.PathLike[str] | None) -> str | None:
 
 @dataclass(kw_only=True)
 class Report:
-    """The outcomes of a run: their numbers, and the failures.
+    """The outcomes of a run: the number of each status, and the failures.
 
-    Other outcomes are dropped, so that a large run takes no memory, unless ``keeps_outcomes`` is
-    set. Then only the first outcomes keep their pictures, up to `MOST_PICTURE_BYTES`.
+    Other outcomes are dropped, so that a large run takes no memory. With ``keeps_outcomes``, all
+    outcomes are kept, and the first outcomes keep their pictures, up to `MOST_PICTURE_BYTES`.
     """
 
     keeps_outcomes: bool = False
-    """Whether to keep all outcomes, which the web page of ``--report`` needs."""
+    """Whether to keep all outcomes, for the web page of ``--report``."""
     picture_bytes: int = 0
     """Bytes of the pictures that are kept."""
     left_out: int = 0
-    """Number of photos whose pictures were dropped, because there were too many."""
+    """Number of photos whose pictures were dropped because there were too many."""
     in_cloud: int = 0
     """Number of files whose content is in the cloud only."""
     outcomes: list[Outcome] = field(default_factory=list)
@@ -169,11 +170,11 @@ class Report:
     """The latest outcome, without pictures."""
     interrupted_by: KeyboardInterrupt | None = None
     ended_by: UnblurError | None = None
-    """Why the run cannot go on, such as a lost device."""
+    """Error that ended the run, such as a lost device."""
     not_reached: int = 0
-    """Number of photos that were not tried for this reason."""
+    """Number of photos that were not tried because of ``ended_by``."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    """Held while a job is settled; threads settle jobs at the same time."""
+    """Lock for settling jobs, which several threads do."""
 
     def add(self, outcome: Outcome) -> None:
         """Add the outcome of one photo."""
@@ -185,7 +186,7 @@ class Report:
             self.failures.append(outcome)
 
     def _kept(self, outcome: Outcome) -> Outcome:
-        """Return an outcome as the page needs it; without pictures if there are too many."""
+        """Return an outcome for the page; without pictures if there are too many."""
         pictures = outcome.pictures
         if pictures and not self.takes(sum(map(len, pictures.coded))):
             pictures = pictures.uncoded()
@@ -193,10 +194,10 @@ class Report:
         return replace(outcome, preview=None, pictures=pictures, **states)
 
     def takes(self, size: int) -> bool:
-        """Count a photo's pictures of ``size`` bytes; return whether the page has room for them.
+        """Count a photo's pictures of ``size`` bytes; return whether the page has room.
 
-        Once the page is full, smaller pictures are dropped, too, because the page says from which
-        photo on pictures are missing.
+        Once the page is full, smaller pictures are dropped, too, because the page names the first
+        photo without pictures.
         """
         has_room = not self.left_out and self.picture_bytes + size <= MOST_PICTURE_BYTES
         self.picture_bytes += size * has_room

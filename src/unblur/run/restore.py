@@ -1,7 +1,7 @@
-"""Restore the originals that ``--in-place`` kept as ``NAME.orig``.
+"""Restore originals that ``--in-place`` kept as ``NAME.orig``.
 
 The backup is renamed over the result in one step, so that the name always belongs to a complete
-photo. A result that was edited since is replaced only with ``--force``.
+photo. Edited results are replaced only with ``--force``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from unblur.errors import PhotoError
 from unblur.formats.photo import FORMATS, HEADER_BYTES, identify
 from unblur.options import Options
-from unblur.run.find import BACKUP, find, is_same
+from unblur.run.find import BACKUP, find
 from unblur.run.hashes import read_content
 from unblur.run.history import History, Record, pixels_in
 from unblur.run.in_place_marks import read_mark
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Status
-from unblur.storage import drafts, files
+from unblur.storage import any_place, drafts, files
 from unblur.storage.filesystems import follow_links, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, parse_place
@@ -31,7 +31,7 @@ FORCE = "--force restores the original anyway"
 
 @dataclass(frozen=True)
 class Choices:
-    """The user's options."""
+    """The user's options for ``unblur restore``."""
 
     recursive: bool = False
     force: bool = False
@@ -48,7 +48,7 @@ def restore(paths: Iterable[str], choices: Choices, history: History) -> Iterato
         history: The record of earlier results.
 
     Yields:
-        The outcome of each job, whose source is the backup and whose target is the photo.
+        The outcome of each job. A job's source is the backup, its target the photo.
     """
     for path in paths:
         for job in _find_jobs(path, choices):
@@ -80,7 +80,7 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
 
 
 def _is_backup(path: Path) -> bool:
-    """Return whether a path has the name of a backup, and does not have a backup itself."""
+    """Return whether a path has a backup's name, and has no backup itself."""
     return is_backup(path.name) and not os.path.lexists(backup_of(path))
 
 
@@ -106,7 +106,7 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
             _refuse_to_lose_work(photo, backup, history)
         if choices.dry_run:
             return Outcome(job, Status.PLANNED)
-        if is_same(photo, backup):  # hard links to one file, left by a killed run
+        if any_place.is_same(photo, backup):  # hard links to one file, left by a killed run
             backup.unlink()
         else:
             drafts.move_over(backup, photo)
@@ -132,7 +132,7 @@ def _check_files(photo: Path, backup: Path) -> None:
 
 def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
     """Raise `PhotoError` unless the photo is the unchanged result of its backup."""
-    if not os.path.lexists(photo) or is_same(photo, backup):
+    if not os.path.lexists(photo) or any_place.is_same(photo, backup):
         return
     result, attributes = read_content(photo)
     original, _ = read_content(backup)
@@ -148,7 +148,7 @@ def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
 def _check_records(
     records: list[Record], photo: Path, result: FileState, original: FileState
 ) -> None:
-    """Raise `PhotoError` unless a record has these bytes as the result of this original."""
+    """Raise `PhotoError` unless a record says that this result was made from this original."""
     made = [record for record in records if pixels_in(record.before) == pixels_in(original)]
     if not made:
         raise PhotoError(

@@ -1,4 +1,4 @@
-"""Run a plan: a runner processes the jobs; the session records results and reports outcomes."""
+"""Run a plan: a runner runs the jobs, and the session records results and reports outcomes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Protocol
 
 from unblur.errors import DeviceError, PhotoError
 from unblur.options import Options
-from unblur.run.done import KnownResults
 from unblur.run.history import History, Record
 from unblur.run.jobs import Job, Plan
+from unblur.run.known_results import KnownResults
 from unblur.run.report import LeftAlone, Outcome, Report, Status, planned_outcome
 from unblur.run.watcher import Watcher
 from unblur.storage.places import FileState
@@ -22,20 +22,20 @@ DONE_MEANWHILE = "done by another run meanwhile"
 
 @dataclass(frozen=True)
 class Session:
-    """The shared state of one run: options, record and report."""
+    """The shared state of a run: options, record and report."""
 
     options: Options
     history: History
     settings: str
-    """Checksum of the weights and the options that change results; part of the history's key."""
+    """Checksum of the weights, and the options that change results; part of the history's key."""
     ui: Watcher
     stdout: int
-    """File descriptor of standard output, for a photo that is written there."""
+    """File descriptor of standard output, for a result that is written there."""
     report: Report = field(default_factory=Report)
 
     @property
     def is_over(self) -> bool:
-        """Whether to start no further photo."""
+        """Whether to start no more photos."""
         return self.options.fail_fast and bool(self.report.failures)
 
     def is_done_meanwhile(self, job: Job, reads: bool = False) -> bool:
@@ -44,7 +44,8 @@ class Session:
         Args:
             job: The job.
             reads: Whether to read files. If two runs write the same result at the same time, the
-                record has the time stamp of only one; the other file is recognised by its content.
+                record has only one of the time stamps, and the content shows that the file is a
+                result.
         """
         try:
             return KnownResults(self.history, self.settings, reads=reads).is_done(job, self.options)
@@ -59,7 +60,7 @@ class Session:
                 raise LeftAlone(reason)
 
     def record(self, *outcomes: Outcome) -> None:
-        """Record finished results, before they are published.
+        """Record finished results before they are published.
 
         Raises:
             PhotoError: If the record cannot be written, and the results would replace photos.
@@ -95,10 +96,10 @@ class Session:
 
 
 class Runner(Protocol):
-    """Processes jobs on this machine, or on a cluster."""
+    """Runs jobs on this machine, or on a cluster."""
 
     def __enter__(self) -> object:
-        """Load the network and join the cluster; called once, only if there is a job to do.
+        """Load the network, or join the cluster; called once, and only if there is a job.
 
         Raises:
             UnblurError: If no photo can be deblurred.
@@ -108,24 +109,24 @@ class Runner(Protocol):
         """Release processes and connections."""
 
     def do(self, jobs: list[Job], session: Session) -> None:
-        """Settle each job as soon as it is done, until all are done or the run is over.
+        """Run jobs, and settle each as soon as it is done, until all are done or the run is over.
 
-        Each result is recorded in the session before it is published. No
-        temporary file is left, even after an interrupt.
+        The session records each result before it is published. No temporary file is left, even
+        after an interrupt.
 
         Raises:
-            DeviceError: If there is no device left to deblur photos.
+            DeviceError: If no device is left to deblur photos.
         """
 
 
 def run_plan(plan: Plan, runner: Runner, session: Session) -> None:
-    """Process the jobs of a plan; a failed job stops the others only with ``--fail-fast``.
+    """Run the jobs of a plan; a failed job stops the others only with ``--fail-fast``.
 
-    The session receives the outcomes. If the run is interrupted or the device is lost, it has the
-    outcomes up to then.
+    The session's report gets the outcomes; after an interrupt or a lost device, the outcomes so
+    far.
 
     Raises:
-        UnblurError: If the runner cannot begin.
+        UnblurError: If the runner cannot start.
     """
     todo = list(_settle_beforehand(plan.jobs, session))
     if not todo or session.is_over:

@@ -1,8 +1,8 @@
-"""Copy sidecars: files in which programs store a photo's ratings, edits, albums and locations.
+"""Copy sidecars, in which programs store a photo's ratings, edits, albums and locations.
 
-Programs find them by the photo's name, so a result needs copies under its own name. Files that do
-not apply to the result are not copied: an ``.AAE`` crops the original's pixels, and a video belongs
-to a Live Photo.
+Programs find sidecars by the photo's name, so a result needs copies under its own name. Files that
+do not apply to the result are not copied: an ``.AAE`` crops the original's pixels, and a video
+belongs to a Live Photo.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from pathlib import Path
 from unblur.errors import PhotoError
 from unblur.options import Options
 from unblur.run.jobs import Job
-from unblur.storage import objects
+from unblur.storage import any_place, objects
 from unblur.storage.drafts import FileDraft
-from unblur.storage.files import exists, is_regular, read_photo_bytes
+from unblur.storage.files import is_regular, read_photo_bytes
 from unblur.storage.places import Place, Url
 
 AFTER_NAME = (".xmp", ".json", ".pp3")
-"""Extensions of darktable, digiKam, Google Takeout and RawTherapee, after the photo's full name."""
+"""Extensions after the photo's full name, by darktable, digiKam, Google Takeout and RawTherapee."""
 AFTER_STEM = (".xmp", ".pp3")
-"""Extensions of Lightroom and others, which replace the photo's extension."""
+"""Extensions that replace the photo's extension, by Lightroom and others."""
 SUPPLEMENT, LONGEST_SUPPLEMENTED = ".supplemental-metadata", 46
-"""Text that Google Takeout adds before ``.json``; it cuts off longer names."""
+"""Text that Google Takeout adds before ``.json``, and the length to which it cuts names."""
 MOST_BYTES = 64 << 20
 
 Pairs = tuple[tuple[Place, Place], ...]
-"""Sidecars, each with the path of its copy beside the result."""
+"""Sidecars, each with the place of its copy beside the result."""
 
 
 def plan_copies(job: Job, options: Options) -> tuple[Pairs, tuple[str, ...]]:
     """Return the sidecars to copy, and notes on sidecars that are not copied.
 
-    Object stores are asked only if the user wants copies, because that takes a request per photo.
-    Results of ``--in-place`` keep the names of their photos, and so their sidecars.
+    Object stores are searched only if the user wants copies, because a search takes a request per
+    photo. Results of ``--in-place`` keep the names of their photos, and with them the sidecars.
     """
     if options.in_place:
         return (), ()
@@ -64,7 +64,7 @@ def _find(job: Job) -> Pairs:
 
 
 def _existing(photo: Place, names: list[str]) -> set[str]:
-    """Return the names, of some candidates, that exist beside a photo."""
+    """Return which candidate names exist beside a photo."""
     if isinstance(photo, Url):
         start = f"{photo.stem}."[:LONGEST_SUPPLEMENTED]  # all names begin like this
         return objects.existing_beside(photo, names, start)
@@ -80,9 +80,9 @@ def _names(photo: Place) -> list[str]:
 
 
 def copy_sidecars(pairs: Pairs) -> tuple[str, ...]:
-    """Copy sidecars, each in one step; return notes on those that could not be copied.
+    """Copy sidecars, each in one step; return notes on sidecars that could not be copied.
 
-    An existing file is never replaced: the user may have rated the result.
+    Existing files are never replaced, because the user may have rated the result.
     """
     return tuple(note for path, place in pairs if (note := _copy(path, place)))
 
@@ -99,22 +99,18 @@ def _copy(path: Place, place: Place) -> str:
 
 
 def _is_there(place: Place) -> bool:
-    if isinstance(place, Path):
-        return exists(place)
     try:
-        return objects.state_of(place) is not None
+        return any_place.exists(place)
     except PhotoError:  # the store does not answer; copying will report why
         return False
 
 
 def _read(place: Place) -> bytes:
-    if isinstance(place, Url):
-        return objects.read(place, MOST_BYTES)[0]
-    return read_photo_bytes(place, MOST_BYTES)[0]
+    return any_place.read(place, MOST_BYTES)
 
 
 def _copy_to_new(path: Place, place: Place) -> None:
-    """Copy a file or an object; raise `PhotoError` if that fails or the copy exists."""
+    """Copy a file or an object; raise `PhotoError` on failure, or if the copy exists."""
     if isinstance(place, Url):
         objects.write(place, _read(path), replaces=False)
         return

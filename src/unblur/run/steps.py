@@ -1,8 +1,7 @@
-"""The steps for one photo: load it, finish its result, publish the result.
+"""Process one photo in three steps: load it, finish its result, publish the result.
 
-The steps are the same on this machine and on a cluster. Between `finish` and
-`publish` the runner records the result, so that no crash leaves a result that
-is not in the record.
+The steps are the same on this machine and on a cluster. Between `finish` and `publish`, the runner
+records the result, so that no crash leaves an unrecorded result.
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ from typing import TYPE_CHECKING
 from unblur.errors import PhotoError
 from unblur.limits import most_bytes
 from unblur.options import BLURRY_LEVEL, Options
-from unblur.run.done import ALREADY_DONE, is_marked
 from unblur.run.in_place_marks import make_mark
 from unblur.run.jobs import Job
-from unblur.run.masks import read_mask
-from unblur.run.names import wanted_format
-from unblur.run.plan import has_other_links
+from unblur.run.known_results import ALREADY_DONE, is_marked
+from unblur.run.mask_files import read_mask
 from unblur.run.report import LeftAlone, Outcome, Status, outcome_of_error
+from unblur.run.result_names import wanted_format
 from unblur.run.sidecars import Pairs, copy_sidecars, plan_copies
 from unblur.run.target_checks import problem_of_format
 from unblur.run.threads import ThreadPool
@@ -51,31 +49,31 @@ class LoadedPhoto:
     attributes: Attributes | None
     """Owner, permissions and extended attributes; ``None`` if the photo is not a file."""
     started: float
-    """Time when reading began, by `time.monotonic`."""
+    """Time in seconds when reading began, from `time.monotonic`."""
     mask: Mask | None = None
-    """Where to deblur it; ``None``: everywhere."""
+    """Mask of the areas to deblur; ``None``: the whole photo."""
     blur: Blur | None = None
-    """Its blur, if `load` measured it."""
+    """The photo's blur, if `load` measured it."""
 
 
 @dataclass(frozen=True)
 class FinishedPhoto:
-    """A complete result that is not published yet; leaving the context deletes it."""
+    """A complete but unpublished result; leaving the context deletes it."""
 
     outcome: Outcome
     draft: drafts.Draft
     started: float
     comparison: drafts.Draft | None = None
     sidecars: Pairs = ()
-    """Files to be copied beside the result, and their places."""
+    """Sidecars to copy beside the result, and their places."""
     keeps_backup: bool = False
-    """Whether the original, which the result replaces, stays under the name of its backup."""
+    """Whether to keep the original, which the result replaces, as a backup."""
 
     def __enter__(self) -> FinishedPhoto:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        """Delete drafts that were not published."""
+        """Delete unpublished drafts."""
         with self.draft, self.comparison or contextlib.nullcontext():
             pass
 
@@ -86,12 +84,13 @@ def load(job: Job, options: Options, returns_memory: bool = True) -> LoadedPhoto
     Args:
         job: The job.
         options: The user's options.
-        returns_memory: Whether to return the decoder's memory to the system at once. Where many
-            threads decode, the next of them would only wait for it to be given back.
+        returns_memory: Whether to return the decoder's memory to the system at once. Do not with
+            many decoding threads: the next thread would wait for this.
 
     Raises:
         PhotoError: If the photo or its mask cannot be decoded, or the target has the wrong format.
-        LeftAlone: If the photo is skipped: its kind of blur is not wanted, or it is a result.
+        LeftAlone: If the photo is skipped, because its kind of blur is not wanted or it is a
+            result.
     """
     from unblur.formats import any_format
     from unblur.main_memory import return_freed_memory
@@ -137,10 +136,10 @@ def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attribut
 
 
 def read_reduced(job: Job, options: Options) -> Reduced:
-    """Read a photo at the resolution at which its blur is measured.
+    """Read a photo at the resolution for measuring its blur.
 
     Raises:
-        PhotoError: If it cannot be read or decoded.
+        PhotoError: If the photo cannot be read or decoded.
     """
     from unblur.formats import any_format
 
@@ -151,8 +150,7 @@ def _unless_left_alone(data: bytes, options: Options) -> tuple[Photo | None, Blu
     """Raise `LeftAlone` for a photo whose kind of blur is not wanted.
 
     Returns:
-        The photo, if measuring its blur needed the whole photo; and its blur, if it was
-        measured.
+        The photo, if measuring decoded it as a whole; and its blur, if it was measured.
     """
     from unblur.blur import find_blur
     from unblur.formats import any_format
@@ -173,7 +171,7 @@ def _unless_left_alone(data: bytes, options: Options) -> tuple[Photo | None, Blu
 
 
 def _refuse_unmoved(blur: Blur) -> None:
-    """Raise `LeftAlone` for a photo that is out of focus, or has a soft background only."""
+    """Raise `LeftAlone` for a photo that is out of focus, or only has a soft background."""
     from unblur.blur import Kind
 
     if blur.kind is Kind.FOCUS:
@@ -250,7 +248,7 @@ def finish(
 def _draft(
     place: Place, data: bytes, like: Attributes | None, keep_time: bool = False
 ) -> drafts.Draft:
-    """Write a temporary file as private as the photo, or prepare the upload of an object."""
+    """Write a temporary file with the photo's permissions, or prepare an object's upload."""
     if isinstance(place, Url):
         return objects.Upload(place, data)
     return drafts.FileDraft(place, data, like, keep_time)
@@ -260,8 +258,7 @@ def _compare(loaded: LoadedPhoto, pixels: Pixels, options: Options) -> tuple[Out
     """Judge the blur of the photo, and draw the pictures that the options ask for.
 
     Returns:
-        The outcome of a photo that is done, with its small pictures, and the comparison as a PNG
-        file or ``None``.
+        The outcome with its small pictures; and the comparison as a PNG file, or ``None``.
     """
     height, width = loaded.photo.pixels.shape[:2]
     outcome = Outcome(
@@ -303,7 +300,7 @@ def _compare(loaded: LoadedPhoto, pixels: Pixels, options: Options) -> tuple[Out
 
 
 def drawing_bytes(options: Options) -> int:
-    """Return the bytes of memory for comparing photos with their results; 0 without comparing."""
+    """Return the memory in bytes for comparing photos with their results; 0 without comparing."""
     if not (options.compare or options.picture_side or options.screen or options.verdict):
         return 0
     from unblur.pictures.compare import DRAWING_BYTES
@@ -312,7 +309,7 @@ def drawing_bytes(options: Options) -> int:
 
 
 def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
-    """Make the folder for a result, and return notes for the user."""
+    """Make the folder of a result, and return notes for the user."""
     if job.target is None:
         return ()
     _refuse_changed(job)
@@ -321,7 +318,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     if not options.in_place:
         drafts.make_folder(job.target.parent)
         return ()
-    is_shared = has_other_links(job.target)
+    is_shared = files.has_other_links(job.target, backup_of(job.target))
     return ("other names of the file (hard links) keep the original",) if is_shared else ()
 
 
@@ -349,7 +346,7 @@ def publish(finished: FinishedPhoto) -> Outcome:
 
 
 def _publish(finished: FinishedPhoto) -> FileState | None:
-    """Give a result its name; keep the original under another one if it is to stay."""
+    """Give a result its name, and keep the original as a backup if that is wanted."""
     job, draft = finished.outcome.job, finished.draft
     if not (finished.keeps_backup and job.target):
         return draft.publish(job.replaces)

@@ -1,4 +1,4 @@
-"""Checks before a run whether a result can be written to its target."""
+"""Check before a run whether a result can be written to its target."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unblur.options import Options
-from unblur.run.names import wanted_format
+from unblur.run.result_names import wanted_format
 from unblur.storage import objects
 from unblur.storage.files import is_device, keeps
 from unblur.storage.places import Place, Url, backup_of, longest_name
@@ -15,7 +15,7 @@ from unblur.storage.targets import EXISTS, problem_of_file
 
 if TYPE_CHECKING:
     from unblur.formats.photo import Format
-    from unblur.run.done import Look
+    from unblur.run.known_results import Look
 
 
 def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None:
@@ -40,9 +40,9 @@ def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None
 
 
 def _other_backup(photo: Place, look: Look) -> Place | None:
-    """Return the place of a photo's backup, if another file is there.
+    """Return the place of a photo's backup if another file is there.
 
-    After a killed run, the backup may still be the photo itself: that is no obstacle.
+    After a killed run, the backup may be the photo itself, which is no obstacle.
     """
     if isinstance(photo, Path):
         backup = backup_of(photo)

@@ -1,7 +1,7 @@
-"""A pool of threads that goes on with fewer if the system refuses to start more.
+"""A thread pool that goes on with fewer threads if the system refuses to start more.
 
-Systems limit the number of threads and processes, of a user (``ulimit -u``) or of a container.
-Python then raises `RuntimeError`.
+Systems limit the number of threads and processes of a user (``ulimit -u``) or of a container.
+Beyond the limit, Python raises `RuntimeError`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ T = TypeVar("T")
 
 
 class ThreadPool(ThreadPoolExecutor):
-    """A `ThreadPoolExecutor` without errors if threads cannot be started.
+    """A `ThreadPoolExecutor` that raises no error if threads cannot be started.
 
-    The threads that run do all tasks. If there is none, the caller does them.
+    The running threads do all tasks. Without threads, the caller does the tasks.
 
     Args:
         most: Largest number of threads.
-        name: Beginning of their names.
+        name: Prefix of the threads' names.
         warn: Called with `FEWER_THREADS` each time that a thread cannot be started.
     """
 
@@ -39,7 +39,7 @@ class ThreadPool(ThreadPoolExecutor):
         self._has_threads = False
 
     def submit(self, do: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Let a thread do a task; if there is no thread, do it before returning."""
+        """Let a thread do a task; without threads, do the task before returning."""
         task = _Task(lambda: do(*args, **kwargs))
         future = self._give_to_thread(task)
         if future is None:
@@ -48,7 +48,7 @@ class ThreadPool(ThreadPoolExecutor):
         return future
 
     def submit_to_thread(self, do: Callable[..., T], *args: Any) -> Future[T] | None:  # noqa: ANN401
-        """Let a thread do a task. If there is no thread, drop the task and return ``None``."""
+        """Let a thread do a task; without threads, drop the task and return ``None``."""
         task = _Task(lambda: do(*args))
         future = self._give_to_thread(task)
         if future is None:
@@ -69,7 +69,7 @@ class ThreadPool(ThreadPoolExecutor):
 
 
 class _Task(Generic[T]):
-    """A task that is done once, even if both the queue and the caller have it."""
+    """A task that runs once, even if both the queue and the caller have it."""
 
     def __init__(self, do: Callable[[], T]) -> None:
         self.future: Future[T] = Future()
@@ -77,13 +77,13 @@ class _Task(Generic[T]):
         self._lock = threading.Lock()
 
     def claim(self) -> Callable[[], T] | None:
-        """Return the function to call, to the first caller only; ``None`` to others."""
+        """Return the task's function at the first call; ``None`` at later calls."""
         with self._lock:
             do, self._do = self._do, None
         return do
 
     def __call__(self) -> None:
-        """Do the task, and set its future; do nothing if it is claimed."""
+        """Do the task and set its future, unless the task is claimed."""
         do = self.claim()
         if do is None:
             return

@@ -1,4 +1,4 @@
-"""The interface through which a run reports messages, progress and outcomes."""
+"""Define the interface through which a run reports messages, progress and outcomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unblur.run.jobs import Job
 from unblur.run.report import Outcome
 
 NORMAL, VERBOSE, DEBUG = 0, 1, 2
-"""Levels of verbosity; below NORMAL, only errors are printed."""
+"""Verbosity levels; below NORMAL, only errors are printed."""
 
 
 class Watcher(Protocol):
@@ -20,7 +20,7 @@ class Watcher(Protocol):
     """Options of the network, by name; a runner adds the device and the tile size."""
 
     def say(self, text: str, level: int = NORMAL) -> None:
-        """Print a sentence, if the verbosity is at least ``level``."""
+        """Print a sentence if the verbosity is at least ``level``."""
 
     def outcome(self, outcome: Outcome) -> None:
         """Print the outcome of a photo."""
@@ -33,4 +33,4 @@ class Watcher(Protocol):
         """
 
     def photo_progress(self, job: Job) -> Callable[[float], None]:
-        """Show a photo's own bar; return a function that sets it to a share, 0 to 1."""
+        """Show a progress bar for a photo; return a function that sets the bar's share, 0 to 1."""

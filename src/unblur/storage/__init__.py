@@ -1,4 +1,4 @@
 """Read and write files and objects: names, attributes, locks, atomic writes.
 
-Nothing here knows what a photo is.
+This package does not know what a photo is.
 """

@@ -22,17 +22,17 @@ except ImportError:  # Windows, or this package is missing
     HAS_EXTENDED = False
 
 ACCESS_LIST = "system.posix_acl_access"
-"""Extended attribute in which Linux keeps permissions beyond the file's mode, see acl(5)."""
+"""Extended attribute with Linux's permissions beyond the file's mode; see acl(5)."""
 USERS_OWN = ("user.", "com.apple.metadata:")
-"""Prefixes of the user's attributes: tags, ratings and comments, on Linux (xattr(7)) and on macOS
-(Spotlight's). Other attributes are the system's."""
+"""Prefixes of the user's attributes, such as tags, ratings and comments: on Linux (xattr(7)) and on
+macOS (Spotlight). Other attributes belong to the system."""
 MARK = "user.unblur"
-"""Extended attribute that marks a result; see `unblur.run.in_place_marks`."""
+"""Extended attribute that marks results of ``--in-place``; see `unblur.run.in_place_marks`."""
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """Attributes of a file."""
+    """The owner, permissions, times and extended attributes of a file."""
 
     status: os.stat_result
     extended: dict[str, bytes]
@@ -62,13 +62,13 @@ class Attributes:
         return replace(self, extended={**self.extended, MARK: mark})
 
     def copy_to(self, descriptor: int, path: Path, keep_time: bool) -> None:
-        """Set these attributes on an open file, as far as the system and the user's rights allow.
+        """Set these attributes on an open file, as far as system and permissions allow.
 
         The file is not reopened by its path, where another user could have put a link.
 
         Args:
             descriptor: Descriptor of the open file.
-            path: Its path, for systems that need it instead of a descriptor.
+            path: The file's path, for systems that need a path instead of a descriptor.
             keep_time: Whether to copy the time of modification, too.
         """
         self._give_owner(descriptor)  # first, because chown(2) removes permissions
@@ -82,7 +82,7 @@ class Attributes:
             os.utime(_handle(os.utime, descriptor, path), ns=times)
 
     def _give_owner(self, descriptor: int) -> None:
-        """Set a file's owner and group, or its group alone if only that is allowed."""
+        """Set a file's owner and group; if that is not allowed, only its group."""
         change_owner = getattr(os, "chown", None)  # missing on Windows
         if change_owner is None or _owners(os.fstat(descriptor)) == _owners(self.status):
             return
@@ -92,7 +92,7 @@ class Attributes:
                 return
 
     def _mode_for(self, descriptor: int) -> int:
-        """Return the permissions, without set-user-ID and the like if the owner differs."""
+        """Return the permissions; without set-user-ID and similar bits if the owner differs."""
         mode = stat.S_IMODE(self.status.st_mode)
         return mode if _owners(os.fstat(descriptor)) == _owners(self.status) else mode & 0o777
 
@@ -118,5 +118,5 @@ def set_mode(descriptor: int, path: Path, mode: int) -> None:
 
 
 def _handle(call: Callable[..., object], descriptor: int, path: Path) -> int | Path:
-    """Return the descriptor for a function of `os`, or the path if it needs one, as on Windows."""
+    """Return the descriptor; return the path if a function of `os` needs one, as on Windows."""
     return descriptor if call in os.supports_fd else path

@@ -1,4 +1,4 @@
-"""Write files in one step: to a temporary file, which is flushed to the disk and renamed."""
+"""Write files in one step: write a temporary file, flush it to the disk, and rename it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from unblur.storage.attributes import Attributes, set_mode
 from unblur.storage.files import is_folder, keeps, read_photo_bytes
 from unblur.storage.filesystems import if_supported, is_in_use
 from unblur.storage.places import FileState
+from unblur.storage.targets import EXISTS
 from unblur.storage.temporaries import temporary_beside
 from unblur.words import describe_os_error
 
@@ -25,21 +26,21 @@ PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class Draft(ABC):
-    """A complete but invisible output: `publish` gives it its name.
+    """A complete but invisible output; `publish` gives the output its name.
 
-    Leaving the context deletes a draft that was not published.
+    Leaving the context deletes an unpublished draft.
     """
 
     state: FileState | None = None
-    """State that the output will have once published, as far as it is known before."""
+    """State of the published output, as far as it is known before publishing."""
 
     @abstractmethod
     def publish(self, replaces: bool) -> FileState | None:
         """Give the output its name in one step, and return its state.
 
         Args:
-            replaces: Replace an existing file. Otherwise an existing file is an error, even one
-                that has just appeared.
+            replaces: Whether to replace an existing file. If not, an existing file is an error,
+                even if it has just appeared.
 
         Raises:
             PhotoError: If a file exists and must not be replaced, or writing fails.
@@ -49,7 +50,7 @@ class Draft(ABC):
         return self
 
     def __exit__(self, *unused: object) -> None:  # noqa: B027 (not all need it)
-        """Delete the output if it was not published."""
+        """Delete the output unless it was published."""
 
 
 class FileDraft(Draft):
@@ -123,7 +124,7 @@ def _os_errors_as_photo_errors(path: Path | str) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise PhotoError(f"{path} exists; --overwrite replaces it") from error
+        raise PhotoError(EXISTS.format(path)) from error
     except OSError as error:
         reason = describe_os_error(error)
         if is_in_use(error):
@@ -132,7 +133,7 @@ def _os_errors_as_photo_errors(path: Path | str) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its missing parents; raise `PhotoError` if that fails."""
+    """Make a folder and its missing parents, or raise `PhotoError`."""
     # Path.mkdir is recursive, which fails for a thousand nested folders.
     missing = list(itertools.takewhile(lambda one: not is_folder(one), (folder, *folder.parents)))
     try:
@@ -143,13 +144,13 @@ def make_folder(folder: Path) -> None:
 
 
 def replace_with_backup(draft: Draft, path: Path, backup: Path) -> FileState | None:
-    """Publish a draft over a file, which stays under a second name.
+    """Publish a draft over a file, and keep the old file under a second name.
 
-    If the file cannot be replaced, a backup that was made for it is removed again: once the file
-    is edited, it would look like the original of a result.
+    If the file cannot be replaced, a new backup is removed again. Otherwise the backup would look
+    like the original of a result once the file is edited.
 
     Raises:
-        PhotoError: If the file cannot be kept or replaced, or another file has the second name.
+        PhotoError: If the file cannot be kept or replaced, or another file has the backup's name.
     """
     is_new = not os.path.lexists(backup)
     if is_new:
@@ -176,13 +177,13 @@ def _keep(path: Path, backup: Path) -> None:
 
 
 def move_over(source: Path, target: Path) -> None:
-    """Rename a file in one step, over an existing one; raise `OSError` if that fails."""
+    """Rename a file over an existing file in one step, or raise `OSError`."""
     _replace(source, target)
     _flush_folder(target.parent)
 
 
 def _replace(scratch: Path, path: Path) -> None:
-    """Rename over an existing file; on Windows, retry while another program has it open."""
+    """Rename over an existing file; on Windows, retry while another program has the file open."""
     for seconds in PAUSES_SECONDS:
         try:
             scratch.replace(path)
@@ -195,7 +196,7 @@ def _replace(scratch: Path, path: Path) -> None:
 
 
 def _rename_to_new(scratch: Path, path: Path) -> None:
-    """Rename, or fail if the target exists: a plain rename would replace it."""
+    """Rename, or fail if the target exists; a plain rename would replace the target."""
     try:
         os.link(scratch, path)  # atomic, and fails if the name is taken
     except FileExistsError:
@@ -219,7 +220,7 @@ def _flush(descriptor: int) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush a folder's names to the disk, if the system supports this."""
+    """Flush the names in a folder to the disk, if the system supports this."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:  # Windows, or a folder that may not be listed

@@ -1,4 +1,4 @@
-"""Read files, and find out what kind of file is at a path."""
+"""Read files, and determine the kind of file at a path."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from unblur.storage.filesystems import unlimited
 from unblur.words import describe_os_error
 
 _NOT_REGULAR = "not a regular file"
+CHANGED_WHILE_READ = "changed while it was read; run again when it is whole"
 PART_BYTES = 1 << 20
 """Bytes to read from a stream at once."""
 SIGNALS_SECONDS = 0.2
@@ -33,7 +34,7 @@ def read_photo_bytes(path: Path, most: int | None = None) -> tuple[bytes, Attrib
 
     Args:
         path: Path of the file.
-        most: Largest size in bytes; a larger file is refused without reading it.
+        most: Largest size in bytes; larger files are refused without reading them.
 
     Raises:
         PhotoError: If the file is not regular, too large, unreadable, or changes while it is read.
@@ -47,14 +48,14 @@ def read_photo_bytes(path: Path, most: int | None = None) -> tuple[bytes, Attrib
     except OSError as error:
         raise PhotoError(describe_os_error(error)) from error
     if (before.st_size, before.st_mtime_ns) != (len(data), attributes.status.st_mtime_ns):
-        raise PhotoError("changed while it was read; run again when it is whole")
+        raise PhotoError(CHANGED_WHILE_READ)
     return data, attributes
 
 
 def read_stream(stream: BinaryIO, most: int | None = None) -> bytes:
     """Read a stream, such as standard input, to its end.
 
-    The stream is read in parts, because a single ``read`` would not notice signals.
+    The stream is read in parts, because a single ``read`` would block signals.
 
     Args:
         stream: Any binary stream.
@@ -72,7 +73,7 @@ def read_stream(stream: BinaryIO, most: int | None = None) -> bytes:
 
 
 def _read_part(stream: BinaryIO) -> bytes:
-    """Read some bytes of a stream, or none at its end. A signal interrupts the wait."""
+    """Read some bytes of a stream; none at its end. A signal interrupts the wait."""
     if sys.platform == "win32" and (descriptor := _descriptor(stream)) is not None:
         # The stream's own method would hold its lock when Python exits.
         return _in_thread(lambda: os.read(descriptor, PART_BYTES))
@@ -111,7 +112,7 @@ def _in_thread(read: Callable[[], bytes]) -> bytes:
 def _wait_for_input(stream: BinaryIO) -> None:
     """Wait until a stream has bytes, or a signal comes.
 
-    A signal that comes just before a blocking call does not interrupt it, so each call blocks only
+    A signal just before a blocking call does not interrupt the call, so each call blocks only
     briefly.
     """
     if sys.platform == "win32":  # `select` supports only sockets there
@@ -164,13 +165,21 @@ def keeps(backup: Path, path: Path) -> bool:
     return read_photo_bytes(backup)[0] == read_photo_bytes(path)[0]
 
 
+def has_other_links(path: Path, backup: Path) -> bool:
+    """Return whether a file has hard links besides its own name and its backup."""
+    status, names = path.stat(), 1
+    with contextlib.suppress(OSError):  # there is no backup
+        names += path.samefile(backup)
+    return stat.S_ISREG(status.st_mode) and status.st_nlink > names
+
+
 def exists(path: Path) -> bool:
     """Return whether a path leads to anything accessible."""
     return _mode_at(path) != 0
 
 
 def is_device(path: Path) -> bool:
-    """Return whether a path leads to something other than a file or a folder, such as a pipe."""
+    """Return whether a path leads to neither a file nor a folder, such as to a pipe."""
     mode = _mode_at(path)
     return mode != 0 and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
@@ -186,7 +195,7 @@ def is_folder(path: Path) -> bool:
 
 
 def _mode_at(path: Path) -> int:
-    """Return the mode of a path's target (see `stat`), or 0 if there is none."""
+    """Return the mode of a path's target (see `stat`); 0 if there is no target."""
     try:
         return unlimited(path).stat().st_mode
     except OSError:

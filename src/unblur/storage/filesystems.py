@@ -1,4 +1,4 @@
-"""Differences between Linux, macOS and Windows, and between their file systems.
+"""Handle differences between Linux, macOS and Windows, and between their file systems.
 
 Sources: Microsoft, *Naming Files, Paths, and Namespaces* and *Reparse Point
 Tags*; Apple, *Apple File System Reference* (names are compared regardless of
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LONGEST_PLAIN_PATH = 200
-"""Characters: Windows' limit of 260, minus room for names of results and temporary files."""
+"""In characters: Windows' limit of 260, minus room for names of results and temporary files."""
 
 _JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT, which `stat` names on Windows only
 _DEVICES = r"CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9\u00b9\u00b2\u00b3]"
@@ -38,7 +38,7 @@ _DATALESS = 0x40000000
 
 
 def identity(path: Path) -> str:
-    """Return a text that is the same for all paths of a file, which need not exist.
+    """Return a text that is the same for all paths of a file; the file may be missing.
 
     Resolved folders are cached: resolving them for 50,000 photos would take most of the time.
     """
@@ -65,9 +65,9 @@ def follow_links(path: Path) -> Path:
 
 @functools.lru_cache(maxsize=1024)
 def ignores_case(folder: Path) -> bool:
-    """Return whether names that differ only by case name the same file in a folder.
+    """Return whether a folder treats names that differ only by case as the same name.
 
-    Existing names are compared; nothing is written.
+    The names in the folder show this; nothing is written.
     """
     for place in (folder, *folder.parents):
         # A folder that is missing or cannot be listed is assumed to be like its parent.
@@ -86,7 +86,7 @@ def _is_one_file(first: Path, second: Path) -> bool:
 
 
 def unlimited(path: Path) -> Path:
-    r"""Return a path of any length in the form that Windows accepts: ``\\?\`` before a long one."""
+    r"""Return a path in the form that Windows accepts: ``\\?\`` comes before a long path."""
     if sys.platform != "win32":
         return path
     absolute = os.path.abspath(path)  # noqa: PTH100 (after the prefix, Windows resolves no dots)
@@ -108,13 +108,13 @@ def can_be_named(name: str) -> bool:
 
 
 def status_in_listing(entry: os.DirEntry[str], path: Path) -> os.stat_result | None:
-    """Return the status of an entry of a listing, not of a link's target; ``None`` if unavailable.
+    """Return the status of an entry of a listing, without following links; ``None`` if unavailable.
 
-    On Windows, only the listing says that a file is in the cloud.
+    On Windows, only the listing shows that a file is in the cloud.
 
     Args:
         entry: The entry.
-        path: Its path as `unlimited` returns it.
+        path: The entry's path, as `unlimited` returns it.
     """
     try:
         return entry.stat(follow_symlinks=False) if sys.platform == "win32" else path.lstat()
@@ -150,7 +150,7 @@ def is_link(status: os.stat_result | None) -> bool:
 
 @contextlib.contextmanager
 def if_supported(*more: int) -> Iterator[None]:
-    """Ignore errors that say that a file system does not support an operation.
+    """Ignore errors that mean that a file system does not support an operation.
 
     Network file systems and file systems in user space refuse fsync with different errors.
 

@@ -1,6 +1,6 @@
 """Read and write whole objects in object stores, such as S3, through fsspec.
 
-An object appears, or replaces another, when its last byte has arrived.
+An object appears, or replaces an older object, when its last byte has arrived.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from unblur.errors import PhotoError, UsageError
 from unblur.limits import refuse_oversize
 from unblur.storage.drafts import Draft
+from unblur.storage.files import CHANGED_WHILE_READ
 from unblur.storage.places import FileState, Place, Url
+from unblur.storage.targets import EXISTS
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -25,12 +27,12 @@ EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 """The extra that each kind of store needs."""
 
 DIGEST = "sha256 "
-"""Prefix of the version of an object that is not in its store yet."""
+"""Prefix of the preliminary version of an object that is not in its store yet."""
 
 _MARKS = ("ETag", "etag", "generation", "mtime", "LastModified", "last_modified", "created")
-"""Names of an object's version, the most reliable first."""
+"""Names under which stores report an object's version, the most reliable first."""
 _CONTENT_TYPE = {"s3": "ContentType", "gs": "content_type"}
-"""Names of the content type in the libraries of the extras."""
+"""Names of the option for the content type in the libraries of the extras."""
 _TYPES = mimetypes.MimeTypes()
 for _kind, _ending in (("webp", ".webp"), ("avif", ".avif"), ("heic", ".heic"), ("heif", ".heif")):
     _TYPES.add_type(f"image/{_kind}", _ending)  # unknown to Python before 3.13
@@ -41,7 +43,7 @@ def read(url: Url, most: int | None = None) -> tuple[bytes, FileState]:
 
     Args:
         url: Address of the object.
-        most: Largest size in bytes; a larger object is refused without reading it.
+        most: Largest size in bytes; larger objects are refused without reading them.
 
     Returns:
         The object's content, and its state just before it was read.
@@ -54,7 +56,7 @@ def read(url: Url, most: int | None = None) -> tuple[bytes, FileState]:
     with _store_errors_as_photo_errors(url) as (store, path):
         data: bytes = store.cat_file(path)
     if before is None or before.size != len(data):
-        raise PhotoError("changed while it was read; run again when it is whole")
+        raise PhotoError(CHANGED_WHILE_READ)
     return data, before
 
 
@@ -71,8 +73,8 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
     Args:
         url: Address of the object.
         data: Its content.
-        replaces: Replace an existing object. Otherwise an existing object is an error, even one
-            that has just appeared, if the store can refuse: Amazon's and Google's can.
+        replaces: Whether to replace an existing object. If not, an existing object is an error,
+            even if it has just appeared; only Amazon's and Google's stores can guarantee this.
 
     Raises:
         PhotoError: If writing fails, or an object exists and must not be replaced.
@@ -83,14 +85,14 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
     if kind and extra:
         options[_CONTENT_TYPE[extra]] = kind
     if not replaces and state_of(url):
-        raise PhotoError(f"{url} exists; --overwrite replaces it")
+        raise PhotoError(EXISTS.format(url))
     with _store_errors_as_photo_errors(url, "cannot write {}: {}") as (store, path):
         try:
             store.pipe_file(path, data, **options)
         except FileExistsError as error:
             # If the library repeated a request whose answer was lost, the object is ours.
             if not holds(url, FileState(len(data), _digest(data))):
-                raise PhotoError(f"{url} exists; --overwrite replaces it") from error
+                raise PhotoError(EXISTS.format(url)) from error
     written = state_of(url)
     if written is None or written.size != len(data):
         raise PhotoError(f"{url} was replaced by another program while it was written")
@@ -98,21 +100,21 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
 
 
 def copy(source: Url, target: Url) -> None:
-    """Copy an object inside its store, unless the copy exists; raise `PhotoError` on failure."""
+    """Copy an object inside its store unless the copy exists, or raise `PhotoError`."""
     if state_of(target) is None:
         with _store_errors_as_photo_errors(target, "cannot write {}: {}") as (store, path):
             store.cp_file(_open(source)[1], path)
 
 
 def existing_beside(url: Url, names: list[str], start: str) -> set[str]:
-    """Return the names, of some candidates, that exist beside an object.
+    """Return which candidate names exist beside an object.
 
-    Amazon's and Google's stores list names by prefix, in one request. Other stores get a request
-    for each name.
+    Amazon's and Google's stores list names by prefix in one request. Other stores get one request
+    per name.
 
     Args:
         url: Address of the object.
-        names: Candidates.
+        names: Candidate names.
         start: Common prefix of all candidates.
 
     Raises:
@@ -127,13 +129,13 @@ def existing_beside(url: Url, names: list[str], start: str) -> set[str]:
 
 
 def is_folder(url: Url) -> bool:
-    """Return whether there are objects below an address; raise `PhotoError` if that fails."""
+    """Return whether there are objects below an address, or raise `PhotoError`."""
     with _store_errors_as_photo_errors(url) as (store, path):
         return bool(store.isdir(path))
 
 
 def state_of(place: Place) -> FileState | None:
-    """Return the state of a file or an object, or ``None`` if it does not exist.
+    """Return the state of a file or an object; ``None`` if it does not exist.
 
     Raises:
         PhotoError: If the store fails.
@@ -149,7 +151,7 @@ def state_of(place: Place) -> FileState | None:
 
 
 def holds(place: Place, state: FileState) -> bool:
-    """Return whether a file or an object is unchanged since it had a state.
+    """Return whether a file or an object still has a state.
 
     Raises:
         PhotoError: If the store fails.
@@ -178,7 +180,7 @@ class Upload(Draft):
 
 
 class Listing:
-    """States of many objects, listed at once: one request to a store lists a thousand."""
+    """The states of listed objects; one request to a store lists a thousand objects."""
 
     def __init__(self) -> None:
         self._states: dict[Url, FileState] = {}
@@ -198,7 +200,7 @@ class Listing:
         return sorted(states)
 
     def state_of(self, place: Place) -> FileState | None:
-        """Return the state of a listed object; other places are asked by `state_of`."""
+        """Return the state of a listed object; of other places, as the function `state_of` does."""
         if isinstance(place, Url) and any(place.key_below(f) is not None for f in self._folders):
             return self._states.get(place)
         return state_of(place)
@@ -234,7 +236,7 @@ def _store_class(scheme: str) -> type[AbstractFileSystem]:
 
 
 def _open(url: Url) -> tuple[AbstractFileSystem, str]:
-    """Return the store and an object's name in it; raise `UsageError` if it cannot be used."""
+    """Return a store and an object's name in it; raise `UsageError` if the store is unusable."""
     kind = _store_class(url.scheme)
     text = str(url)
     # A cached listing would miss the changes of other runs.

@@ -1,4 +1,4 @@
-"""Where a photo is stored: the path of a file, or the address of an object in a store."""
+"""Name the place of a photo: the path of a file, or the address of an object in a store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a Wi
 
 @dataclass(frozen=True, order=True)
 class Url:
-    """The address of an object, or of a folder: the common prefix of its objects' names.
+    """The address of an object, or of a folder, which is a common prefix of objects' names.
 
     Names are not quoted, and ``//`` is kept.
     """
@@ -62,11 +62,11 @@ class Url:
 Place: TypeAlias = Path | Url
 AnyPlace = TypeVar("AnyPlace", Path, Url)
 BACKUP_ENDING = ".orig"
-"""Extension of the originals that ``--in-place`` keeps."""
+"""Extension of originals that ``--in-place`` keeps."""
 
 
 def parse_place(text: str) -> Place:
-    """Return a path, or an address if the text begins with ``scheme://``.
+    """Return an address if a text begins with ``scheme://``; otherwise a path.
 
     File managers use ``file://`` addresses (RFC 8089); they become paths.
     """
@@ -82,12 +82,12 @@ def parse_place(text: str) -> Place:
 
 
 def is_backup(name: str) -> bool:
-    """Return whether a name is the name of a backup, in upper or lower case."""
+    """Return whether a name is the name of a backup, in any case."""
     return name.lower().endswith(BACKUP_ENDING)
 
 
 def backup_of(photo: AnyPlace) -> AnyPlace:
-    """Return where ``--in-place`` keeps the original of a photo."""
+    """Return the place where ``--in-place`` keeps the original of a photo."""
     return photo.with_name(photo.name + BACKUP_ENDING)
 
 
@@ -96,21 +96,21 @@ class Content:
     """Hashes of a file's content; see `unblur.run.hashes.content_of`."""
 
     pixels: str
-    """The format's name and the hash of the coded pixels, which moving the file or editing its
-    tags does not change. Empty if the file cannot be parsed."""
+    """The format's name and the hash of the coded pixels. Moving the file or editing its tags does
+    not change them. Empty if the file cannot be parsed."""
     whole: str
     """Hash of all bytes."""
 
 
 @dataclass(frozen=True)
 class FileState:
-    """State of a file or an object; if the state differs later, the content was changed."""
+    """State of a file or an object; a different state means that the content was changed."""
 
     size: int
     mark: int | str
     """A file's time of modification in nanoseconds, or an object's version."""
     content: Content | None = field(default=None, compare=False)
-    """Hashes of the content, if it was read."""
+    """Hashes of the content; ``None`` if the content was not read."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileState:
@@ -127,9 +127,9 @@ class FileState:
 
 
 def longest_name(place: Place) -> int:
-    """Return the longest file name in bytes in the folder of a place; folders may be missing.
+    """Return the length in bytes of the longest name in a place's folder, which may be missing.
 
-    Encrypted folders allow less than others: eCryptfs 143 bytes; see pathconf(3).
+    Encrypted folders have lower limits: eCryptfs allows 143 bytes; see pathconf(3).
     """
     usual = 255
     pathconf = getattr(os, "pathconf", None)  # missing on Windows
@@ -143,7 +143,7 @@ def longest_name(place: Place) -> int:
 
 
 def shortened(name: str, most_bytes: int) -> str:
-    """Return a name, cut at the end to ``most_bytes`` bytes."""
+    """Return a name, cut off after at most ``most_bytes`` bytes."""
     while name and len(os.fsencode(name)) > most_bytes:
         name = name[:-1]
     return name

@@ -1,4 +1,4 @@
-"""Check before a run whether a file can be written; nothing is written."""
+"""Check before a run whether a file can be written, without writing it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def problem_of_file(file: Path, may_replace: bool) -> str | None:
     """Return why a file cannot be written; ``None`` if it can.
 
     Args:
-        file: Its path. Missing folders on the way can be made.
-        may_replace: Whether a file may be there.
+        file: Path of the file. Its folder may be missing, if it can be made.
+        may_replace: Whether the file may exist.
     """
     if not can_be_named(file.name):
         return f"{file.name} cannot be the name of a file on Windows"

@@ -1,7 +1,7 @@
-"""Temporary files in the folder of the file that they will become.
+"""Make temporary files in the folder of the final file, and remove those of killed runs.
 
-The name contains the machine that writes the file, and a lock shows that it is still being written.
-Many network file systems do not show the locks of other machines.
+The name of a temporary file contains the machine that writes it, and a lock shows that it is still
+being written. Many network file systems do not show the locks of other machines.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pathlib import Path
 from unblur.storage.places import longest_name, shortened
 
 TEMPORARY_FILES = ".*.unblur-*.tmp"
-"""Pattern of temporary files, of any machine."""
+"""Pattern of the names of temporary files of all machines."""
 _ENDING = re.compile(r"\.unblur-([a-z0-9-]+)-[0-9a-f]{6}\.tmp")
-"""The end of a temporary file's name, with its host."""
+"""Pattern of the end of a temporary file's name, which contains its host."""
 LONGEST_HOST = 12
-"""Most characters of the host's own name; four characters of a hash follow."""
+"""Most characters of the host name; four characters of a hash follow."""
 MACHINE_ID = Path("/etc/machine-id")
 """File with the unique number of a Linux installation, see machine-id(5)."""
 ABANDONED_AFTER_SECONDS = 3600.0
@@ -50,8 +50,8 @@ class Temporary:
 def host() -> str:
     """Return a short name of this machine, made of letters, digits and dashes.
 
-    It ends with a hash of the whole name and the machine's number, because many machines are called
-    ``localhost``.
+    The name ends with a hash of the whole host name and the machine's number, because many machines
+    are called ``localhost``.
     """
     import socket
 
@@ -66,13 +66,13 @@ def host() -> str:
 
 @contextlib.contextmanager
 def temporary_beside(path: Path, is_private: bool = False) -> Iterator[Temporary]:
-    """Open a temporary file in the target's folder, and remove it at the end if it still exists.
+    """Open a temporary file in the target's folder; at the end, remove it if it still exists.
 
     The file is locked while it is open. Files of killed runs have no lock; `sweep` removes them.
 
     Args:
         path: The target.
-        is_private: Let only the user read the file, whatever the umask.
+        is_private: Whether only the user may read the file, regardless of the umask.
     """
     is_ours = False
     while not is_ours:
@@ -96,7 +96,7 @@ def _create(path: Path, mode: int) -> Temporary:
 
 
 def _claim(temporary: Temporary) -> bool:
-    """Lock a new file; return whether it still exists, as another run may have swept it."""
+    """Lock a new file; return whether it still exists: another run may have removed it."""
     try:
         temporary.is_locked = _lock(temporary.descriptor)
     except BlockingIOError:
@@ -113,7 +113,7 @@ def sweep(folder: Path, trust_locks: bool = True) -> int:
     Args:
         folder: The folder; subfolders are not searched.
         trust_locks: Whether a missing lock means that a file is abandoned. On some network file
-            systems every lock succeeds, so there its age decides.
+            systems every lock succeeds, so the age of the file decides.
     """
     removed = 0
     with contextlib.suppress(OSError):
@@ -129,7 +129,7 @@ def has_unfinished(folder: Path) -> bool:
 
 
 def _has_our_locks(scratch: Path) -> bool:
-    """Return whether this machine wrote a temporary file, and so sees its lock."""
+    """Return whether this machine wrote a temporary file, and therefore sees its lock."""
     ending = _ENDING.search(scratch.name)
     return ending is not None and ending[1] == host()
 

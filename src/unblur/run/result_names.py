@@ -17,14 +17,14 @@ def wanted_format(options: Options) -> Format | None:
 
 
 def result_place(source: Place, like: Place, suffix: str, result: Format | None) -> Place:
-    """Return the path or address of a photo's result, with an extension that fits its format.
+    """Return the path or address of a photo's result, with an extension of the result's format.
 
-    A name that is too long for the file system is shortened. If the format is not known, the
-    photo's extension is kept.
+    Names that are too long for the file system are shortened. Without a known format, the photo's
+    extension is kept.
 
     Args:
         source: The photo.
-        like: The photo's name in the result's folder.
+        like: A place with the photo's name in the result's folder.
         suffix: Text between the name and its extension.
         result: Format of the result.
     """
@@ -36,12 +36,12 @@ def result_place(source: Place, like: Place, suffix: str, result: Format | None)
 
 
 def comparison_place(target: Place, options: Options, ending: str = "") -> Place:
-    """Return the path or address of a comparison, which is written beside the result.
+    """Return the path or address of a comparison, beside the result.
 
     Args:
         target: The result.
         options: The user's options; their suffix is removed from the result's name.
-        ending: Extension of the result, if another result's name differs only in that.
+        ending: Extension of the result, if another result's name differs only in its extension.
     """
     ending += options.compared_suffix + ".png"
     room = longest_name(target) - len(os.fsencode(ending))

@@ -1,4 +1,4 @@
-"""The mark in each file that unblur writes for a file manager."""
+"""Mark the files that unblur writes for file managers, to recognise and remove them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ _MARK = re.compile(rb"made-by-unblur-desktop:(\d+):([\w.%~/-]+)")
 
 @dataclass(frozen=True)
 class Mark:
-    """What unblur needs to know about a file that it wrote, such as how to remove it.
+    """The facts about a written file that unblur needs later, such as to remove the file.
 
-    As text it has only letters, digits and a few signs, so that it fits into every file format.
+    The mark's text has only letters, digits and a few signs, so that it fits into every file
+    format.
     """
 
     levels: int

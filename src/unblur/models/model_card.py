@@ -1,4 +1,4 @@
-"""A network's model card: the facts that exported files contain."""
+"""Make a network's model card, which exported files contain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN = "not known; ask where the weights come from"
 
 @dataclass(frozen=True)
 class Card:
-    """Where a network comes from, and what it is for."""
+    """The origin, licence and purpose of a network."""
 
     name: str
     license: str

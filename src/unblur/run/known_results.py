@@ -1,8 +1,8 @@
-"""Find out from the record whether a photo is done, or is itself a result.
+"""Find out from the record of results whether a photo is done, or is itself a result.
 
-A file with the recorded path, size and time stamp is recognised without reading it. If these do not
-match, but the file may be a result, it is read and recognised by its content. Then its new path is
-recorded, so that the next run need not read it.
+A file with the recorded path, size and time stamp is recognised without reading it. If they do not
+match, but the file may be a result, the file is read and recognised by its content. Its new path is
+recorded, so that the next run need not read it again.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ IS_RESULT = "is itself a result of unblur; --overwrite deblurs it once more"
 
 @dataclass
 class KnownResults:
-    """Finds out which files are results of which photos, from the record and the files' content.
+    """Recognises results and their photos, from the record and the content of files.
 
     Args:
         history: The record of results.
         settings: See `unblur.run.runner.Session`.
         look: Returns the state of a file or object.
-        reads: Whether files may be read, to recognise them by their content.
+        reads: Whether files may be read to recognise them by their content.
         most: Largest file to read, in bytes; ``None``: any size.
     """
 
@@ -52,10 +52,10 @@ class KnownResults:
     reads: bool = True
     most: int | None = None
     _read: dict[Path, tuple[FileState, list[Record]]] = field(default_factory=dict, repr=False)
-    """Files that were read, each with its state and the records with its pixels."""
+    """Files that were read; for each its state, and the records of results with its pixels."""
 
     def is_done(self, job: Job, options: Options) -> bool:
-        """Return whether an earlier run has done all of a job."""
+        """Return whether an earlier run has completed a job."""
         if job.source is None or job.target is None:
             return False
         if options.in_place:
@@ -69,14 +69,14 @@ class KnownResults:
         return all(self._is_made_of(job.source, file, settings, is_thorough) for file in files)
 
     def format_of(self, photo: Path, options: Options) -> Format | None:
-        """Return the format of an unchanged photo from the record, without reading it."""
+        """Return the format of an unchanged photo from the record, without reading the photo."""
         state = self.look(photo)
         if state is None:
             return None
         return self.history.format_of(photo, state, is_result=options.in_place)
 
     def is_ours(self, target: Place, source: Place | None) -> bool:
-        """Return whether a file is a result of a photo, so that a newer result may replace it."""
+        """Return whether a file is a result of a photo, which a newer result may replace."""
         if source is None:
             return False
         return any(
@@ -93,7 +93,7 @@ class KnownResults:
         return False
 
     def recognise(self, photo: Place, state: FileState, options: Options) -> str | None:
-        """Return why to skip a photo with the content of a result; ``None`` for other photos.
+        """Return why to skip a photo that has the content of a result; ``None`` for other photos.
 
         Args:
             photo: The photo.
@@ -131,13 +131,13 @@ class KnownResults:
         return False
 
     def _is_same_photo(self, source: Place, record: Record) -> bool:
-        """Return whether a photo has the pixels from which a result was made."""
+        """Return whether a photo has the pixels that a result was made from."""
         if not pixels_in(record.before) or not self._may_read(source):
             return False
         return pixels_in(self._look_inside(_path(source))[0]) == pixels_in(record.before)
 
     def _results_at(self, place: Place, is_thorough: bool = False) -> list[Record]:
-        """Return the records of a file or object that is certainly a result; see `_same_at`."""
+        """Return the records of a file or object, if it is certainly a result; see `_same_at`."""
         same = self._same_at(place, is_thorough)
         return [r for r in same if r.is_recorded or _is_certain(r, self._read[_path(place)][0])]
 
@@ -176,7 +176,7 @@ class KnownResults:
         return self._read[path]
 
     def _known(self, place: Place, state: FileState) -> list[Record]:
-        """Return the records of results with the same pixels, updated to this place."""
+        """Return the records of results with the same pixels, as if they were at this place."""
         same = self.history.with_pixels(pixels_in(state))
         return [
             replace(record, target=place, after=replace(state, content=record.after.content))
@@ -184,7 +184,7 @@ class KnownResults:
         ]
 
     def _learn(self, record: Record) -> None:
-        """Record a result that was recognised by its content under its new place."""
+        """Record the new place of a result that was recognised by its content."""
         if not record.is_recorded:
             self.history.learn(record)
 
@@ -212,7 +212,7 @@ def _path(place: Place) -> Path:
 def _is_certain(record: Record, state: FileState) -> bool:
     """Return whether a file with the pixels of a result is that result.
 
-    If deblurring did not change the pixels, the file may also be the photo or a copy of it.
+    If deblurring did not change the pixels, the file may also be the photo, or a copy of the photo.
 
     Args:
         record: Record of the result, at the place of the file.

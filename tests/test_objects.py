@@ -8,9 +8,9 @@ from conftest import make_jpeg
 
 from unblur.errors import PhotoError
 from unblur.options import Options
-from unblur.run.done import KnownResults
 from unblur.run.history import History, Record
 from unblur.run.jobs import Job
+from unblur.run.known_results import KnownResults
 from unblur.run.plan import make_plan
 from unblur.storage import objects
 from unblur.storage.places import FileState, Url, parse_place

@@ -1,7 +1,7 @@
 """Find and read the masks of photos: files, or objects in a store.
 
-A single file is the mask of all photos. In a folder, the mask of ``IMG_1.jpg`` has the name
-``IMG_1`` and the extension of any format. Masks are not deblurred themselves.
+A single file is the mask of all photos. In a folder, the mask of ``IMG_1.jpg`` is named ``IMG_1``,
+with the extension of any format. Masks themselves are not deblurred.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from unblur.formats.photo import format_by_suffix
 from unblur.limits import most_bytes
 from unblur.options import Options
 from unblur.run.jobs import Job, MaskFile
-from unblur.storage import files, objects
+from unblur.storage import any_place, objects
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Place, Url, parse_place
 
@@ -31,7 +31,7 @@ IS_MASK = "a mask"
 
 @dataclass
 class Masks:
-    """The masks of a run; each is read once and hashed.
+    """The masks of a run; each mask is read once and hashed.
 
     Args:
         options: The user's options.
@@ -42,10 +42,10 @@ class Masks:
 
     options: Options
     place: Place | None = field(init=False, default=None)
-    """The file or folder; ``None``: photos are deblurred everywhere."""
+    """The mask, or the folder of masks; ``None``: deblur whole photos."""
     _is_folder: bool = field(init=False, default=False)
     _named: dict[str, list[Place]] = field(init=False, default_factory=lambda: defaultdict(list))
-    """The files of a folder, by their names without endings."""
+    """The files of the folder, by their names without extensions."""
     _known: dict[Place, MaskFile] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -61,9 +61,9 @@ class Masks:
 
     def _look_at(self, place: Place) -> None:
         with _naming(place):
-            self._is_folder = _is_folder(place)
+            self._is_folder = any_place.is_folder(place)
             inside = _inside(place) if self._is_folder else ()
-            if not self._is_folder and not _exists(place):
+            if not self._is_folder and not any_place.exists(place):
                 raise UsageError(f"--mask {place}: no such file or folder")
         for path in inside:
             if format_by_suffix(path.suffix) and not path.name.startswith("."):
@@ -81,7 +81,7 @@ class Masks:
         return identity(self.place) in (identity(place), identity(place.parent))
 
     def with_mask(self, job: Job) -> Job:
-        """Return a job with the photo's mask; if it has none, with that problem."""
+        """Return a job with the photo's mask, or with the problem that there is none."""
         if self.place is None or job.problem:
             return job
         try:
@@ -109,18 +109,8 @@ class Masks:
         return self._known[place]
 
 
-def _is_folder(place: Place) -> bool:
-    return objects.is_folder(place) if isinstance(place, Url) else files.is_folder(place)
-
-
-def _exists(place: Place) -> bool:
-    if isinstance(place, Url):
-        return objects.state_of(place) is not None
-    return files.exists(place)
-
-
 def _inside(folder: Place) -> Iterable[Place]:
-    """Return the files in a folder, or the objects, sorted; folders in it do not count."""
+    """Return the files or objects in a folder, sorted, without subfolders."""
     if not isinstance(folder, Url):
         return sorted(folder.iterdir())
     found = objects.Listing().add(folder)
@@ -128,7 +118,7 @@ def _inside(folder: Place) -> Iterable[Place]:
 
 
 def find_mask(place: Place, options: Options) -> MaskFile:
-    """Read the present content of a mask.
+    """Find a mask, and hash its present content.
 
     Raises:
         PhotoError: If the file cannot be read.
@@ -149,10 +139,10 @@ def read_mask(mask: MaskFile, options: Options) -> Mask:
 
 
 def open_mask(place: Place, options: Options) -> Mask:
-    """Read a mask that no run has planned.
+    """Read a mask that is not part of a plan.
 
     Raises:
-        PhotoError: If it cannot be read, or is no mask.
+        PhotoError: If the file cannot be read, or is not a mask.
     """
     return _decode(place, _read(place, options), options)
 
@@ -163,11 +153,8 @@ def digest_of(data: bytes) -> str:
 
 
 def _read(place: Place, options: Options) -> bytes:
-    most = most_bytes(options.max_pixels)
     with _naming(place):
-        if isinstance(place, Url):
-            return objects.read(place, most)[0]
-        return files.read_photo_bytes(place, most)[0]
+        return any_place.read(place, most_bytes(options.max_pixels))
 
 
 def _decode(place: Place, data: bytes, options: Options) -> Mask:
@@ -184,7 +171,7 @@ def _decoded(data: bytes, max_pixels: int) -> Mask:
 
 @contextmanager
 def _naming(place: Place) -> Iterator[None]:
-    """Name the mask in errors."""
+    """Add the mask's name to errors."""
     try:
         yield
     except PhotoError as error:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import make_pixels
 
-from unblur.network.guard import keep_white
+from unblur.network.white_guard import keep_white
 
 DARKER = 0.88
 """Makes of white a grey of 224, which the guard takes for a lamp."""
