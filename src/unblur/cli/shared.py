@@ -223,19 +223,20 @@ history_option = click.option(
 
 
 def open_history(flags: dict[str, Any]) -> History:
-    """Open the record of results.
+    """Open the record of results; a dry run only reads it.
 
     Raises:
         UsageError: If ``--history`` names a folder.
     """
     from unblur.run.history import History
 
+    writes = not flags["dry_run"]
     if flags["history"] is None:
-        return History(history_file())
+        return History(history_file(), writes)
     path = Path(flags["history"])
     if not path.name or path.is_dir():
         raise UsageError(f"--history {path} is a folder, not a file")
-    return History(path)
+    return History(path, writes)
 
 
 def options_with_defaults(command: click.Command) -> dict[str, bool]:
