@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unblur.cli.console import Ui
+from unblur.cli.parameters import option
 from unblur.cli.shared import options_with_defaults, verbosity_options, with_ui
 from unblur.errors import ExitCode
 from unblur.models.loading import prepare_torch
@@ -30,7 +31,7 @@ PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity_options
 @with_ui
 def doctor(ui: Ui, as_json: bool) -> ExitCode:
