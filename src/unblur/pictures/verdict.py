@@ -33,9 +33,13 @@ class Verdict:
     blur: Blur
     changed: float
     """Share of the photo whose detail changed visibly, from 0 to 1."""
+    unchanged: str = ""
+    """Why the options let nothing change; empty if they do."""
 
     def __str__(self) -> str:
         """Return one sentence, with advice where the network can do little."""
+        if self.unchanged:
+            return f"nothing was changed: {self.unchanged}"
         return f"{self._finding}; {self.changed:.0%} of it changed{self._advice}"
 
     @property
@@ -58,7 +62,9 @@ class Verdict:
         return ""
 
 
-def judge(pair: Pair, blur: Blur | None = None, *, has_all: bool = True) -> Verdict:
+def judge(
+    pair: Pair, blur: Blur | None = None, *, has_all: bool = True, unchanged: str = ""
+) -> Verdict:
     """Judge a photo beside its result.
 
     What the network changes is evidence too: it changes photos that moved, and leaves sharp
@@ -68,9 +74,11 @@ def judge(pair: Pair, blur: Blur | None = None, *, has_all: bool = True) -> Verd
         pair: The photo and its result.
         blur: How the photo is blurred, if that is known already.
         has_all: Whether the result has all that the network changed: full strength and no mask.
+        unchanged: See `Verdict`.
     """
     pixels = pair.before.pixels
-    return judge_change(blur or find_blur(pixels), pair.change.share, pixels.shape, has_all)
+    verdict = judge_change(blur or find_blur(pixels), pair.change.share, pixels.shape, has_all)
+    return replace(verdict, unchanged=unchanged)
 
 
 def judge_change(blur: Blur, share: float, shape: tuple[int, ...], has_all: bool = True) -> Verdict:
