@@ -22,7 +22,7 @@ from unblur.models.catalog import (
 )
 from unblur.run.watcher import VERBOSE
 from unblur.storage.files import is_regular
-from unblur.words import describe_os_error, printable
+from unblur.words import describe_os_error, printable, size
 
 
 @click.group()
@@ -55,11 +55,9 @@ def _size(name: str) -> str:
     path = installed_path(name)
     model = MODELS.get(name)
     if is_regular(path):
-        size = path.stat().st_size
-    else:
-        assert model is not None
-        size = model.size or 4 * model.parameters
-    return f"{size / 1e6:.1f} MB"
+        return size(path.stat().st_size)
+    assert model is not None
+    return size(model.size or 4 * model.parameters)
 
 
 def _place(name: str) -> str:

@@ -8,6 +8,7 @@ from unblur.blur import Blur, Kind, find_blur
 from unblur.options import BLURRY_LEVEL
 from unblur.pictures.compare import Pair
 from unblur.score import reduction
+from unblur.words import percent
 
 HARDLY = 0.03
 """Where less of a photo changed, the network found no motion that it could undo."""
@@ -40,7 +41,7 @@ class Verdict:
         """Return one sentence, with advice where the network can do little."""
         if self.unchanged:
             return f"nothing was changed: {self.unchanged}"
-        return f"{self._finding}; {self.changed:.0%} of it changed{self._advice}"
+        return f"{self._finding}; {percent(self.changed)} of it changed{self._advice}"
 
     @property
     def _finding(self) -> str:
@@ -90,7 +91,7 @@ def judge_change(blur: Blur, share: float, shape: tuple[int, ...], has_all: bool
         shape: The photo's height, width and number of channels.
         has_all: See `judge`.
     """
-    changed = round(share, 3)
+    changed = float(f"{share:.3g}")
     if blur.kind is Kind.SHARP:
         has_sharp_contours = (blur.extent or 0) < SHARP_PX * reduction(shape[1], shape[0])
         return Verdict(_judge_sharp(blur, changed, has_sharp_contours), changed)

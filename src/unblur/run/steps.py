@@ -176,7 +176,7 @@ def _unless_left_alone(data: bytes, options: Options) -> tuple[Photo | None, Blu
         blur = find_blur(reduced.pixels, reduced.factor)
     score = blur.score if blur else blur_score(reduced.pixels)
     if score < options.only_blurry:
-        raise LeftAlone(f"sharp: its blur score {score:.2f} is below {options.only_blurry:g}")
+        raise LeftAlone(f"sharp: its blur score {score:.2f} is below {options.only_blurry:.15g}")
     if blur and options.only_motion:
         _refuse_unmoved(blur)
     return photo, blur
