@@ -93,7 +93,7 @@ def check_target(path: Path) -> None:
         raise UsageError(f"--report needs a name that ends in .html, not {path}")
     if files.is_regular(path) and not _is_ours(path):
         raise UsageError(f"{path} exists and is not a report of unblur: choose another name")
-    folder = path.absolute().parent
+    folder = path.parent
     if not files.is_folder(folder):
         raise UsageError(f"{folder} is not a folder, so {path.name} cannot be written there")
     if problem := problem_of_file(path, may_replace=True):
