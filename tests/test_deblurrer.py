@@ -323,7 +323,7 @@ def test_no_tile_is_larger_than_the_user_asked_for(size):
 
 
 def test_a_photo_that_needs_more_memory_than_allowed_is_refused():
-    with pytest.raises(PhotoError, match=r"takes about 0\.\d GB, more than --max-memory"):
+    with pytest.raises(PhotoError, match=r"takes about \d+\.\d MB, more than --max-memory"):
         fakes.on_cpu(fakes.Identity(), max_memory=300 << 20)(make_pixels(64, 64))
 
 
@@ -346,7 +346,7 @@ def test_a_photo_that_needs_more_memory_than_is_free_is_refused_in_one_line(mega
     network = fakes.TileSizes()
     megabytes_free(90)
     words = (
-        r"^needs about 0\.[1-9] GB more memory, 0\.1 GB are free: close other programs, or use "
+        r"^needs about \d+\.\d MB more memory, \d+\.\d MB are free: close other programs, or use "
         r"--jobs 1; --max-memory 1G tries anyway$"
     )
     with pytest.raises(PhotoError, match=words):

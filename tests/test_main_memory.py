@@ -121,7 +121,7 @@ def test_a_photo_that_cannot_even_be_decoded_with_what_is_free_is_refused(form, 
     data = encode_image(Image.fromarray(make_pixels(300, 400)), form)
     monkeypatch.setattr(main_memory, "obtainable_memory", lambda: 2 * 3 * 300 * 400 - 1)
     with pytest.raises(
-        PhotoError, match=r"needs about 0\.0 GB more memory, 0\.0 GB are free: close"
+        PhotoError, match=r"needs about 720\.0 kB more memory, 719\.9 kB are free: close"
     ):
         decode(data)
     monkeypatch.setattr(main_memory, "obtainable_memory", lambda: 2 * 3 * 300 * 400)
@@ -144,7 +144,7 @@ def test_the_lack_is_told_with_the_photos_name(unblur, tmp_path, monkeypatch):
     assert result.code == ExitCode.FAILED
     (line,) = [line for line in result.stderr.splitlines() if "memory" in line]
     assert "panorama.jpg" in line
-    assert "GB are free: close other programs, or use --jobs 1" in line
+    assert "kB are free: close other programs, or use --jobs 1" in line
 
 
 def test_freed_memory_can_be_returned_anywhere():

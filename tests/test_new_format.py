@@ -148,7 +148,7 @@ def test_a_damaged_photo_is_refused_by_name(album, unblur, damage):
 def test_a_photo_of_too_many_pixels_is_refused(album, unblur):
     (album / "large.plain").write_bytes(join(np.zeros((1001, 1000, 3), np.uint8), b""))
     result = unblur(album / "large.plain", "--max-pixels", "1000000")
-    assert "1000x1001 is 1 megapixels, more than the limit of 1" in result.stderr
+    assert "1000x1001 is 1,001,000 pixels, more than the limit of 1,000,000" in result.stderr
 
 
 def test_a_conversion_carries_the_metadata_both_ways(album, unblur):

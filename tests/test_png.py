@@ -231,14 +231,14 @@ def test_a_photo_cut_off_anywhere_is_refused():
 def test_a_decompression_bomb_is_refused_by_its_header():
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     bomb = png.SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-    with pytest.raises(PhotoError, match="10000 megapixels"):
+    with pytest.raises(PhotoError, match="10,000,000,000 pixels"):
         any_format.decode(bomb)
 
 
 @pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
 def test_a_thin_giant_is_refused_for_the_work_that_it_takes(size):
     photo = encode_image(Image.fromarray(make_pixels(*size)), "PNG")
-    with pytest.raises(PhotoError, match="so thin that it is padded to 0.6 megapixels"):
+    with pytest.raises(PhotoError, match="so thin that it is padded to [0-9,]+ pixels"):
         any_format.decode(photo, max_pixels=32 * 20_000 - 1)
     assert any_format.decode(photo, max_pixels=32 * 20_000).pixels.shape == (*size, 3)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import fakes
 import numpy as np
 import pytest
-from conftest import encode_image
+from conftest import encode_image, make_exif, make_pixels
 from PIL import Image, ImageFilter
 from scenes import make_scene, smeared, unfocused
 
@@ -173,3 +174,53 @@ def test_a_photo_is_blurred_a_little_if_its_contours_are_wide_too():
 )
 def test_a_line_says_what_to_do_where_the_network_does_little(blur, changed, line):
     assert str(Verdict(blur, changed)) == line
+
+
+NO_CHANGE = {
+    "--strength is 0": ["--strength", "0"],
+    "the mask is black all over": ["--mask", "black.png"],
+}
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A black mask in the current folder, and a network that must not run."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (32, 32), 0).save("black.png")
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(fakes.Broken()))
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("reason", NO_CHANGE)
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_where_the_options_let_nothing_change_the_photo_is_copied_and_it_says_so(
+    unblur, reason, suffix
+):
+    photo, copy = Path(f"photo{suffix}"), Path(f"copy{suffix}")
+    Image.fromarray(make_pixels(48, 64)).save(photo, quality=80)
+    result = unblur(photo, "--json", "-o", copy, *NO_CHANGE[reason])
+    assert result.stderr.splitlines()[1:] == [f"{photo}: nothing was changed: {reason}"]
+    values = json.loads(result.stdout)
+    assert (values["status"], values["changed"], values["device"]) == ("done", 0, None)
+    assert copy.read_bytes() == photo.read_bytes()
+    assert "already done" in unblur(photo, "-v", "-o", copy, *NO_CHANGE[reason]).stderr
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("reason", NO_CHANGE)
+def test_a_photo_that_nothing_changes_is_converted_all_the_same(unblur, reason):
+    pixels = make_pixels(48, 64)
+    Image.fromarray(pixels).save("photo.png", exif=make_exif(6))
+    assert unblur("photo.png", "-o", "new.tif", "--format", "tiff", *NO_CHANGE[reason]).code == 0
+    assert unblur("photo.png", "-o", "new.png", "--strip-metadata", *NO_CHANGE[reason]).code == 0
+    with Image.open("new.tif") as upright, Image.open("new.png") as stripped:
+        assert np.array_equal(upright, np.rot90(pixels, -1))
+        assert np.array_equal(stripped, pixels)
+        assert 0x010F not in stripped.getexif()
+
+
+def test_a_mask_that_is_nearly_black_lets_the_network_run(tmp_path, unblur, monkeypatch, moved):
+    mask = tmp_path / "mask.png"
+    Image.fromarray(np.eye(32, dtype=np.uint8)).save(mask)
+    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(fakes.Broken()))
+    assert "sizes do not match" in unblur(moved, "--mask", mask).stderr

@@ -105,7 +105,8 @@ class Blur:
             case Kind.MOTION:
                 assert self.length is not None
                 way = "" if self.angle is None else f", {_way(self.angle)}"
-                return f"moved by about {self.length:.0f} pixels{way}"
+                pixels = max(1, round(self.length))
+                return f"moved by about {pixels} pixel{'s' * (pixels > 1)}{way}"
             case Kind.FOCUS:
                 return "out of focus"
         if self.score >= BLURRY_LEVEL:

@@ -10,7 +10,7 @@ from typing import Any
 
 import platformdirs
 
-from unblur.errors import UsageError
+from unblur.errors import UsageError, refuse_empty
 from unblur.words import describe_os_error
 
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
@@ -124,6 +124,7 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
     for name, value in options.items():
         if name not in known:
             raise UsageError(f"{chosen}: unknown option {name!r}")
+        refuse_empty(f"{chosen}: {name}", value)
         if not known[name]:
             if not isinstance(value, str | int | float):
                 raise UsageError(f"{chosen}: {name} takes one value, not {value!r}")

@@ -64,6 +64,17 @@ class DesktopError(UnblurError):
     """A file of a file manager that cannot be read or changed."""
 
 
+def refuse_empty(name: str, value: object) -> None:
+    """Raise `UsageError` if a value is an empty text, or a list or a tuple that has one.
+
+    Args:
+        name: The value's name in the message.
+        value: A value of any type.
+    """
+    if "" in (value if isinstance(value, list | tuple) else (value,)):
+        raise UsageError(f"{name} is empty: was a variable not set?")
+
+
 _THREAD_LIMIT = (
     "the system starts no more threads: close other programs, or raise the limit (ulimit -u; in a "
     "container, the limit of PIDs)"

@@ -6,10 +6,12 @@ process. The limits are far above those of real photos, and grow with the file's
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from unblur import words
 from unblur.errors import ExcessError, PhotoError, is_thread_limit
 
 T = TypeVar("T")
@@ -34,8 +36,8 @@ def refuse_oversize(size: int, most: int | None) -> None:
     """Raise `PhotoError` if a file has more than ``most`` bytes; ``None``: no limit."""
     if most is not None and size > most:
         raise PhotoError(
-            f"larger than {most / 1e9:.1f} GB, the most that a photo within --max-pixels "
-            "can take; raise that if it is one"
+            f"larger than {words.size(most, math.floor)}, the most that a photo within "
+            "--max-pixels can take; raise that if it is one"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import sys
 import warnings
@@ -16,6 +17,7 @@ import psutil
 
 from unblur.cgroups import own_groups
 from unblur.errors import PhotoError
+from unblur.words import size
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def require_memory(count: int) -> None:
 def lack_of_memory(needed: int, free: int) -> str:
     """Return the message for a photo that needs more bytes than are free."""
     return (
-        f"needs about {needed / 1e9:.1f} GB more memory, {free / 1e9:.1f} GB are free: "
+        f"needs about {size(needed, math.ceil)} more memory, {size(free, math.floor)} are free: "
         "close other programs, or use --jobs 1"
     )
 

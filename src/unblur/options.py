@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, Literal
 
-from unblur.errors import UsageError
+from unblur.errors import UsageError, refuse_empty
 
 SUFFIX = "-unblurred"
 COMPARED, COMPARED_STRENGTHS = "-compared", "-strengths"
@@ -107,6 +107,7 @@ class Engine:
         Raises:
             UsageError: With the sentence for the user.
         """
+        refuse_empty("--model", self.model)
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength is from 0 to 1, not {self.strength}")
         if not 1 <= self.views <= MOST_VIEWS:
@@ -195,10 +196,8 @@ class Options:
         Raises:
             UsageError: With the sentence for the user.
         """
-        if self.output == "":
-            raise UsageError("--output is empty: was a variable not set?")
-        if self.mask == "":
-            raise UsageError("--mask is empty: was a variable not set?")
+        for name, value in vars(self).items():
+            refuse_empty(f"--{name.replace('_', '-')}", value)
         if self.in_place and self.output is not None:
             raise UsageError("--in-place and --output contradict each other")
         if self.in_place and self.format is not None:
@@ -207,7 +206,7 @@ class Options:
             )
         if self.backup and not self.in_place:
             raise UsageError("--backup needs --in-place: otherwise originals are never changed")
-        if not self.suffix or "/" in self.suffix or "\\" in self.suffix or "\0" in self.suffix:
+        if "/" in self.suffix or "\\" in self.suffix or "\0" in self.suffix:
             raise UsageError(f"--suffix {self.suffix!r} cannot be part of a file name")
         if len(os.fsencode(self.suffix)) > LONGEST_SUFFIX_BYTES:
             raise UsageError(f"--suffix has more than {LONGEST_SUFFIX_BYTES} bytes")

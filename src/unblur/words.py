@@ -1,9 +1,14 @@
-"""Write text for users: escape it for terminals, and describe system errors."""
+"""Write text for users: escape it for terminals, describe system errors, and format numbers.
+
+No number is rounded to something false: what is not 0 is never called 0, and a limit that was
+exceeded never looks equal to what exceeds it.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 
 _NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Surrogates that do not represent a byte of a file name; see `os.fsencode`."""
@@ -31,3 +36,49 @@ def describe_os_error(error: OSError) -> str:
 def one_of(names: list[str]) -> str:
     """Return names as an enumeration: ``a, b or c``."""
     return f"{', '.join(names[:-1])} or {names[-1]}" if names[1:] else names[0]
+
+
+_UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+
+
+def size(count: int, rounded: Callable[[float], int] = round) -> str:
+    """Return a number of bytes as text: ``1.2 GB``, ``812 bytes``.
+
+    Args:
+        count: The number.
+        rounded: `math.floor` or `math.ceil` for a number that is compared with another one.
+    """
+    for unit, factor in _UNITS:
+        if count >= factor:
+            return f"{rounded(10 * count / factor) / 10:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share from 0 to 1 in percent; only 0 is ``0%``, and only 1 is ``100%``."""
+    least = 0.1 ** (digits + 2)
+    if 0 < share < least / 2:
+        return f"less than {least:.{digits}%}"
+    if 1 - least / 2 <= share < 1:
+        return f"more than {1 - least:.{digits}%}"
+    return f"{share:.{digits}%}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as text, such as ``3 min 5 s`` or ``0.04 s``."""
+    if seconds < 0.095:
+        return f"{seconds:.1g} s" if seconds >= 0.001 or not seconds else "less than 0.001 s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def megapixels(count: int) -> str:
+    """Return a number of pixels in millions, without the unit: ``24``, ``0.0031``."""
+    millions = count / 1e6
+    if millions < 0.01:
+        return f"{millions:.6f}".rstrip("0").rstrip(".")
+    return f"{millions:,.0f}" if millions >= 10 else f"{millions:.2g}"

@@ -20,7 +20,7 @@ from unblur.run.jobs import Job, Plan
 from unblur.run.report import Outcome, Report, Status
 from unblur.run.watcher import DEBUG, NORMAL, VERBOSE
 from unblur.storage.drafts import write_all
-from unblur.words import describe_os_error, printable
+from unblur.words import describe_os_error, duration, megapixels, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,7 +110,7 @@ class Ui:
         self._listing, self._stdout = listing, stdout
         self.settings = settings or {}
         self._bar: Progress | None = None
-        self._megapixels = 0.0
+        self._pixels = 0
         self._lock = threading.Lock()
 
     def say(self, text: str, level: int = NORMAL) -> None:
@@ -239,7 +239,7 @@ class Ui:
         elif outcome.status is Status.PLANNED:
             self.say(f"{name} -> {_target(job)} (planned)")
         elif job.target is not None:
-            size = f"{outcome.width}x{outcome.height}, {outcome.seconds:.1f} s"
+            size = f"{outcome.width}x{outcome.height}, {duration(outcome.seconds)}"
             self.say(f"{name} -> {job.target} ({size})")
         if outcome.verdict:
             self.say(f"{name}: {outcome.verdict}")
@@ -263,11 +263,11 @@ class Ui:
 
     def _advance(self, outcome: Outcome) -> None:
         assert self._bar
-        self._megapixels += outcome.width * outcome.height / 1e6
+        self._pixels += outcome.width * outcome.height
         task = self._bar.tasks[0]
-        rate = self._megapixels / task.elapsed if task.elapsed else 0.0
+        rate = megapixels(round(self._pixels / (task.elapsed or 1)))
         # Photos that were skipped or only scored have no size.
-        size = f"{self._megapixels:.1f} megapixels, {rate:.2f}/s" if self._megapixels else ""
+        size = f"{megapixels(self._pixels)} megapixels, {rate}/s" if self._pixels else ""
         self._bar.update(task.id, advance=1, size=size)
 
     def _list(self, outcome: Outcome) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unblur.cli.console import Ui
+from unblur.cli.parameters import argument, option
 from unblur.cli.shared import verbosity_options, with_ui
 from unblur.desktop.managers import MANAGERS, managers_of
 from unblur.errors import DesktopError, ExitCode, UnblurError, UsageError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from unblur.desktop.installing import State
     from unblur.desktop.managers import FileManager
 
-managers_argument = click.argument(
+managers_argument = argument(
     "managers", nargs=-1, metavar="[MANAGER]...", type=click.Choice([one.name for one in MANAGERS])
 )
 
@@ -68,7 +69,7 @@ def remove(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
 
 
 @desktop.command()
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each file manager.")
+@option("--json", "as_json", is_flag=True, help="Print a JSON object for each file manager.")
 @with_ui
 def status(ui: Ui, as_json: bool) -> ExitCode:
     """Show which file managers have the action.
@@ -100,7 +101,7 @@ def _row(state: State) -> tuple[str, ...]:
 
 
 @desktop.command()
-@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path())
+@argument("paths", nargs=-1, metavar="PATH...", type=click.Path())
 @with_ui
 def run(ui: Ui, paths: tuple[str, ...]) -> ExitCode:
     """Deblur photos, then show a notification.

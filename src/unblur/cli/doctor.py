@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import click
 
 from unblur.cli.console import Ui
+from unblur.cli.parameters import option
 from unblur.cli.shared import options_with_defaults, verbosity_options, with_ui
 from unblur.errors import ExitCode
 from unblur.models.loading import prepare_torch
 from unblur.run.watcher import NORMAL
-from unblur.words import printable
+from unblur.words import duration, printable, size
 
 if TYPE_CHECKING:
     from unblur.doctor import Examination, Finding, ModelFile
@@ -30,7 +31,7 @@ PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity_options
 @with_ui
 def doctor(ui: Ui, as_json: bool) -> ExitCode:
@@ -138,12 +139,10 @@ def _why(pytorch: PyTorch) -> str:
 
 
 def _device_row(device: Device) -> Iterator[str]:
-    from rich.filesize import decimal
-
     verdict, mark = _verdict(device)
     tile = f", tiles of {device.tile} pixels" if device.tile else ""
     limit = f" (limit in {device.limited_by})" if device.limited_by else ""
-    free = f"{decimal(device.free_bytes)} free{limit}"
+    free = f"{size(device.free_bytes)} free{limit}"
     precision = device.precision
     if device.precision_reason:
         precision += f" ({device.precision_reason})"
@@ -159,19 +158,17 @@ def _verdict(tested: Tested) -> tuple[str, str]:
         return f"failed: {tested.problem}", BAD
     if tested.seconds is None:
         return f"not tested: {tested.untested}", NEITHER
-    verdict = f"correct, tested in {tested.seconds:.1f} s"
+    verdict = f"correct, tested in {duration(tested.seconds)}"
     if tested.failed_before:
         verdict += "; an earlier test failed, so it was not used until now"
     return verdict, GOOD
 
 
 def _model_row(model: ModelFile) -> Iterator[str]:
-    from rich.filesize import decimal
-
     if model.path is None:
         text, mark = "cannot be used" if model.problem else "not on this machine", NEITHER
     else:
-        text, mark = f"{model.path} ({decimal(model.size or 0)})", GOOD
+        text, mark = f"{model.path} ({size(model.size or 0)})", GOOD
     yield from _row(model.name, text, BAD if model.problem else mark)
 
 

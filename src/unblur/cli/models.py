@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from unblur.cli.console import Ui
+from unblur.cli.parameters import argument, option
 from unblur.cli.shared import verbosity_options, with_ui
 from unblur.config import models_folder
 from unblur.errors import UsageError, WeightsError
@@ -21,7 +22,7 @@ from unblur.models.catalog import (
 )
 from unblur.run.watcher import VERBOSE
 from unblur.storage.files import is_regular
-from unblur.words import describe_os_error, printable
+from unblur.words import describe_os_error, printable, size
 
 
 @click.group()
@@ -54,11 +55,9 @@ def _size(name: str) -> str:
     path = installed_path(name)
     model = MODELS.get(name)
     if is_regular(path):
-        size = path.stat().st_size
-    else:
-        assert model is not None
-        size = model.size or 4 * model.parameters
-    return f"{size / 1e6:.1f} MB"
+        return size(path.stat().st_size)
+    assert model is not None
+    return size(model.size or 4 * model.parameters)
 
 
 def _place(name: str) -> str:
@@ -71,7 +70,7 @@ def _place(name: str) -> str:
 
 
 @models.command()
-@click.argument("model", metavar="NAME|FILE")
+@argument("model", metavar="NAME|FILE")
 @verbosity_options
 @with_ui
 def info(ui: Ui, model: str) -> None:
@@ -126,8 +125,8 @@ def _describe_file(name: str) -> list[tuple[str, ...]]:
 
 
 @models.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option(
+@argument("names", metavar="NAME...", nargs=-1, required=True)
+@option(
     "--offline",
     is_flag=True,
     envvar="UNBLUR_OFFLINE",
@@ -202,8 +201,8 @@ def _download_file(wanted: list[Model], ui: Ui) -> None:
 
 
 @models.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", help="Name for the model. Default: the name of the file.")
+@argument("file", type=click.Path(path_type=Path))
+@option("--name", help="Name for the model. Default: the name of the file.")
 @verbosity_options
 @with_ui
 def import_model(ui: Ui, file: Path, name: str | None) -> None:
@@ -226,28 +225,28 @@ def import_model(ui: Ui, file: Path, name: str | None) -> None:
 
 
 @models.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
+@argument("file", type=click.Path(path_type=Path))
+@option(
     "--model",
     metavar="NAME|FILE",
     default=DEFAULT_MODEL,
     show_default=True,
     help="Network: a name from unblur models list, or a weights file.",
 )
-@click.option(
+@option(
     "--format",
     "kind",
     type=click.Choice(["onnx", "dtmodel"]),
     help="ONNX, or a package for darktable. Default: by the extension of FILE.",
 )
-@click.option(
+@option(
     "--precision",
     type=click.Choice(["fp32", "fp16"]),
     default="fp32",
     show_default=True,
     help="Type of the weights; fp16 halves the file.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
+@option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
 @verbosity_options
 @with_ui
 def export(
@@ -273,7 +272,7 @@ def export(
 
 
 @models.command()
-@click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
+@argument("names", metavar="[NAME|FILE]...", nargs=-1)
 @verbosity_options
 @with_ui
 def verify(ui: Ui, names: tuple[str, ...]) -> None:
@@ -297,7 +296,7 @@ def verify(ui: Ui, names: tuple[str, ...]) -> None:
 
 
 @models.command()
-@click.argument("model", metavar="[NAME|FILE]", required=False)
+@argument("model", metavar="[NAME|FILE]", required=False)
 @verbosity_options
 @with_ui
 def path(ui: Ui, model: str | None) -> None:
@@ -309,7 +308,7 @@ def path(ui: Ui, model: str | None) -> None:
 
 
 @models.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@argument("names", metavar="NAME...", nargs=-1, required=True)
 @verbosity_options
 @with_ui
 def remove(ui: Ui, names: tuple[str, ...]) -> None:

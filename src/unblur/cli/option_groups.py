@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import click
 
+from unblur.cli.parameters import Option
+
 GROUPS = {
     "Most used": "--recursive --output --in-place --overwrite --dry-run --only-blurry --strength "
     "--compare --quiet --verbose",
@@ -24,7 +26,7 @@ SPELLING_COLUMNS = 28
 """Width of the column of names; after a longer name, the help starts on the next line."""
 
 
-class PlainOption(click.Option):
+class PlainOption(Option):
     """An option whose metavar shows its range, so that the help does not repeat it."""
 
     def get_help_extra(self, ctx: click.Context) -> click.types.OptionHelpExtra:

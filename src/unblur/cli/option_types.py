@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from unblur.cli.parameters import Option
 from unblur.errors import UsageError
 from unblur.network.device_kinds import parse_device
 
@@ -45,7 +46,7 @@ def blur_level(value: str | float) -> float:
     raise click.BadParameter(f"{value!r} is not a blur score: a number, 0 or more")
 
 
-class Compare(click.Option):
+class Compare(Option):
     """A flag that may have a value: ``--compare`` and ``--compare strengths``.
 
     Click lets an option take any next word as its value, even a photo. So `respelled` gives
@@ -101,7 +102,7 @@ class DeviceName(click.Choice[str]):
         return name
 
 
-class OnlyBlurry(click.Option):
+class OnlyBlurry(Option):
     """A flag; the environment and configuration files may also set it to a blur level."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 (as Click)
@@ -112,7 +113,7 @@ class OnlyBlurry(click.Option):
         return True
 
 
-class Overwrite(click.Option):
+class Overwrite(Option):
     """On the command line ``--overwrite`` is ``--on-existing overwrite``: the last one wins.
 
     In the environment and in configuration files, which have no order, it sets the default.

@@ -36,7 +36,7 @@ from unblur.storage.places import Place, Url, backup_of
 from unblur.storage.targets import problem_of_file
 from unblur.storage.temporaries import sweep
 from unblur.version import __version__
-from unblur.words import printable
+from unblur.words import duration, megapixels, percent, printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -93,7 +93,7 @@ def check_target(path: Path) -> None:
         raise UsageError(f"--report needs a name that ends in .html, not {path}")
     if files.is_regular(path) and not _is_ours(path):
         raise UsageError(f"{path} exists and is not a report of unblur: choose another name")
-    folder = path.absolute().parent
+    folder = path.parent
     if not files.is_folder(folder):
         raise UsageError(f"{folder} is not a folder, so {path.name} cannot be written there")
     if problem := problem_of_file(path, may_replace=True):
@@ -128,7 +128,7 @@ def write(report: Report, path: Path, options: Options, facts: Facts) -> None:
         blurs=_blur_filters(report.outcomes),
         parts=parts,
         hashes={name: _policy_hash(text) for name, text in parts.items()},
-        megapixels=sum(o.width * o.height for o in report.outcomes) / 1e6,
+        pixels=sum(o.width * o.height for o in report.outcomes),
         now=datetime.now().astimezone(),
         generator=f"{GENERATOR} {__version__}",
     )
@@ -157,7 +157,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "duration": describe_duration,
+        "duration": duration,
+        "percent": percent,
+        "megapixels": megapixels,
         "kind": lambda verdict: KIND_LABELS[verdict.blur.kind],
         "file_name": lambda job: printable(job.source.name if job.source else job.name),
         "folder_name": lambda job: printable(_folder(job.source)) if job.source else "",
@@ -177,16 +179,6 @@ def _read(name: str) -> str:
 def _policy_hash(text: str) -> str:
     """Return the hash by which a content security policy allows an inline script or style."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def describe_duration(seconds: float) -> str:
-    """Return a time as text, such as ``3 min 5 s``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def describe_options(options: Options) -> dict[str, str]:

@@ -21,6 +21,7 @@ from unblur.cli.option_types import (
     memory_size,
     tile_size,
 )
+from unblur.cli.parameters import option
 from unblur.cli.shared import (
     PhotosOrCommand,
     device_option,
@@ -74,28 +75,28 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     epilog=EPILOG,
 )
 @path_options
-@click.option(
+@option(
     "-o",
     "--output",
     metavar="FILE|DIR",
     help="Output file or folder; - is standard output.",
 )
-@click.option("--in-place", is_flag=True, help="Replace photos; keep originals as NAME.orig.")
-@click.option(
+@option("--in-place", is_flag=True, help="Replace photos; keep originals as NAME.orig.")
+@option(
     "--overwrite",
     cls=Overwrite,
     is_flag=True,
     expose_value=False,
     help="Replace existing files; see --on-existing.",
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Show the plan; write nothing.")
-@click.option(
+@option("-n", "--dry-run", is_flag=True, help="Show the plan; write nothing.")
+@option(
     "--only-blurry",
     cls=OnlyBlurry,
     is_flag=True,
     help="Skip sharp photos, as --only blurry does; see --blur-level.",
 )
-@click.option(
+@option(
     "--strength",
     cls=PlainOption,
     type=click.FloatRange(0, 1),
@@ -104,19 +105,19 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     metavar="0-1",
     help="Share of the change to apply; 0.5 is half.",
 )
-@click.option(
+@option(
     "--compare",
     cls=Compare,
     default=False,
     metavar="[strengths]",
     help="Also write NAME-compared.png: before and after, or several strengths.",
 )
-@click.option(
+@option(
     "--only",
     type=click.Choice(["blurry", "motion"]),
     help="Skip sharp photos; motion also skips photos that are out of focus.",
 )
-@click.option(
+@option(
     "--blur-level",
     type=blur_level,
     default=BLURRY_LEVEL,
@@ -125,71 +126,71 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     help="With --only, skip photos with a lower blur score; see unblur score.",
 )
 @max_pixels_option
-@click.option(
+@option(
     "--mask",
     metavar="FILE|DIR",
     help="Grey picture: deblur only where it is white. DIR: one mask per photo, by name.",
 )
-@click.option(
+@option(
     "--suffix",
     default=SUFFIX,
     show_default=True,
     help="Add this to the name, before the extension.",
 )
-@click.option(
+@option(
     "--on-existing",
     type=click.Choice(["error", "skip", "overwrite"]),
     default="error",
     show_default=True,
     help="What to do if the output exists and is not an unchanged earlier result.",
 )
-@click.option(
+@option(
     "--backup/--no-backup",
     default=None,
     help="With --in-place, keep originals as NAME.orig (default), or do not.",
 )
-@click.option(
+@option(
     "--format",
     type=click.Choice(list(CONVERSIONS)),
     metavar="FORMAT",
     help=f"Convert results to {one_of(list(CONVERSIONS))}.",
 )
-@click.option(
+@option(
     "--quality",
     cls=PlainOption,
     type=click.IntRange(1, 100),
     metavar="1-100",
     help="Compression quality of lossy formats. Default: the photo's own.",
 )
-@click.option("--strip-metadata", is_flag=True, help="Keep only colour profile and orientation.")
-@click.option("--preserve-times", is_flag=True, help="Copy the modification time to the result.")
-@click.option(
+@option("--strip-metadata", is_flag=True, help="Keep only colour profile and orientation.")
+@option("--preserve-times", is_flag=True, help="Copy the modification time to the result.")
+@option(
     "--sidecars",
     is_flag=True,
     help="Copy .xmp, .json and .pp3 files of the photo, under the result's name.",
 )
-@click.option(
+@option(
     "--refresh-thumbnail/--keep-thumbnail",
     default=True,
     help="Redraw thumbnails and previews in the file (default), or keep them.",
 )
-@click.option(
+@option(
     "--report",
     metavar="FILE.html",
     type=click.Path(path_type=Path),
     help="Write a web page that shows all photos before and after.",
 )
-@click.option("--preview", is_flag=True, help="Show photos before and after in the terminal.")
+@option("--preview", is_flag=True, help="Show photos before and after in the terminal.")
 @model_option
 @device_option
-@click.option(
+@option(
     "--engine",
     type=click.Choice(["auto", "torch", "ncnn"]),
     default=Engine.backend,
     show_default=True,
     help="Library that runs the network: torch or ncnn on CPUs, ncnn on GPUs with Vulkan.",
 )
-@click.option(
+@option(
     "--tile",
     type=tile_size,
     default=Engine.tile,
@@ -197,7 +198,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     metavar="auto|N",
     help="Largest tile, N x N pixels. Smaller tiles need less memory.",
 )
-@click.option(
+@option(
     "--views",
     cls=PlainOption,
     type=click.IntRange(1, MOST_VIEWS),
@@ -206,29 +207,29 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     metavar=f"1-{MOST_VIEWS}",
     help="Average N mirrored and rotated passes: slightly better, N times slower.",
 )
-@click.option(
+@option(
     "--threads",
     cls=PlainOption,
     type=click.IntRange(min=1),
     metavar="N",
     help="CPU threads, at most one per core. Default: one per available core.",
 )
-@click.option(
+@option(
     "--max-memory",
     type=memory_size,
     metavar="SIZE",
     help="Limit on main memory, such as 2G. Default: the free memory.",
 )
-@click.option(
+@option(
     "-j",
     "--jobs",
     type=int,
     metavar="N",
     help="Photos to decode ahead and to write in parallel. Default: 1, more with a GPU.",
 )
-@click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
+@option("--fail-fast", is_flag=True, help="Stop at the first photo that fails.")
 @history_option
-@click.option(
+@option(
     "--config",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -237,12 +238,12 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     callback=_use_config,
     help="Read defaults from this file instead of the user's unblur.toml.",
 )
-@click.option(
+@option(
     "--ray",
     metavar="ADDRESS",
     help="Run on a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT.",
 )
-@click.option(
+@option(
     "--workers",
     cls=PlainOption,
     type=click.IntRange(min=1),
@@ -251,7 +252,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 )
 @listing_options
 @verbosity_options
-@click.option(
+@option(
     "--completion",
     type=click.Choice(["bash", "zsh", "fish"]),
     is_eager=True,

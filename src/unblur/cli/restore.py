@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unblur.cli.console import Ui
+from unblur.cli.parameters import argument, option
 from unblur.cli.shared import (
     history_option,
     listing_options,
@@ -24,12 +25,10 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"auto_envvar_prefix": "UNBLUR"})
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", envvar=[])
-@click.option(
-    "-r", "--recursive", is_flag=True, help="Search folders and subfolders for originals."
-)
-@click.option("-n", "--dry-run", is_flag=True, help="Show the plan; write nothing.")
-@click.option("--force", is_flag=True, help="Also replace results that were edited.")
+@argument("paths", nargs=-1, required=True, metavar="PATH...", envvar=[])
+@option("-r", "--recursive", is_flag=True, help="Search folders and subfolders for originals.")
+@option("-n", "--dry-run", is_flag=True, help="Show the plan; write nothing.")
+@option("--force", is_flag=True, help="Also replace results that were edited.")
 @history_option
 @listing_options
 @verbosity_options

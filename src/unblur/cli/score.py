@@ -11,6 +11,7 @@ import click
 
 from unblur.cli.console import Ui
 from unblur.cli.option_groups import PlainOption
+from unblur.cli.parameters import option
 from unblur.cli.shared import (
     listing_options,
     max_pixels_option,
@@ -34,7 +35,7 @@ MOST_THREADS = 4
 @click.command(context_settings={"auto_envvar_prefix": "UNBLUR"})
 @path_options
 @max_pixels_option
-@click.option(
+@option(
     "-j",
     "--jobs",
     cls=PlainOption,

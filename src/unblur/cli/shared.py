@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem
 from unblur.cli.console import Ui, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
 from unblur.cli.option_types import Compare, DeviceName
+from unblur.cli.parameters import argument, option
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
 from unblur.config import history_file
@@ -133,46 +134,42 @@ def complete_first_word(
 
 def verbosity_options(command: F) -> F:
     """Add ``--quiet`` and ``--verbose`` to a command."""
-    quiet = click.option("-q", "--quiet", count=True, help="Print only errors.")
-    verbose = click.option(
-        "-v", "--verbose", count=True, help="Print more; -vv prints tracebacks, too."
-    )
+    quiet = option("-q", "--quiet", count=True, help="Print only errors.")
+    verbose = option("-v", "--verbose", count=True, help="Print more; -vv prints tracebacks, too.")
     return quiet(verbose(command))
 
 
 def path_options(command: F) -> F:
     """Add the argument and the options that choose photos; see `read_paths`."""
     options = (
-        click.argument(
+        argument(
             "paths", nargs=-1, metavar="PATH...", envvar=[], shell_complete=complete_first_word
         ),
-        click.option(
-            "-r", "--recursive", is_flag=True, help="Search folders and subfolders for photos."
-        ),
-        click.option(
+        option("-r", "--recursive", is_flag=True, help="Search folders and subfolders for photos."),
+        option(
             "--files-from",
             metavar="FILE",
             help="Read paths from this file, one per line; - is standard input.",
         ),
-        click.option(
+        option(
             "--include",
             multiple=True,
             metavar="GLOB",
             help="In folders, take only photos that match; may be repeated.",
         ),
-        click.option(
+        option(
             "--exclude",
             multiple=True,
             metavar="GLOB",
             help="In folders, leave out photos that match; may be repeated.",
         ),
     )
-    for option in reversed(options):
-        command = option(command)
+    for add in reversed(options):
+        command = add(command)
     return command
 
 
-max_pixels_option = click.option(
+max_pixels_option = option(
     "--max-pixels",
     cls=PlainOption,
     type=click.IntRange(min=1),
@@ -183,7 +180,7 @@ max_pixels_option = click.option(
 )
 
 
-model_option = click.option(
+model_option = option(
     "--model",
     default=Engine.model,
     show_default=True,
@@ -192,7 +189,7 @@ model_option = click.option(
 )
 
 
-device_option = click.option(
+device_option = option(
     "--device",
     type=DeviceName(["auto", *(kind.name for kind in KINDS)]),
     default=Engine.device,
@@ -203,10 +200,8 @@ device_option = click.option(
 
 def listing_options(command: F) -> F:
     """Add ``--json`` and ``--null``, formats of the list on standard output."""
-    as_json = click.option(
-        "--json", is_flag=True, help="List results as JSON, one object per line."
-    )
-    null = click.option(
+    as_json = option("--json", is_flag=True, help="List results as JSON, one object per line.")
+    null = option(
         "-0",
         "--null",
         is_flag=True,
@@ -215,7 +210,7 @@ def listing_options(command: F) -> F:
     return as_json(null(command))
 
 
-history_option = click.option(
+history_option = option(
     "--history",
     metavar="FILE",
     help="Keep the record of results in this file; machines may share it.",
@@ -223,19 +218,20 @@ history_option = click.option(
 
 
 def open_history(flags: dict[str, Any]) -> History:
-    """Open the record of results.
+    """Open the record of results; a dry run only reads it.
 
     Raises:
         UsageError: If ``--history`` names a folder.
     """
     from unblur.run.history import History
 
+    writes = not flags["dry_run"]
     if flags["history"] is None:
-        return History(history_file())
+        return History(history_file(), writes)
     path = Path(flags["history"])
     if not path.name or path.is_dir():
         raise UsageError(f"--history {path} is a folder, not a file")
-    return History(path)
+    return History(path, writes)
 
 
 def options_with_defaults(command: click.Command) -> dict[str, bool]:

@@ -16,6 +16,7 @@ import click
 
 from unblur.cli.console import Ui
 from unblur.cli.deblur import local_runner
+from unblur.cli.parameters import argument, option
 from unblur.cli.shared import (
     device_option,
     max_pixels_option,
@@ -39,8 +40,8 @@ PAGE = "report.html"
 
 
 @click.command("try", context_settings={"auto_envvar_prefix": "UNBLUR"})
-@click.argument("photo", metavar="PHOTO", envvar=[])
-@click.option(
+@argument("photo", metavar="PHOTO", envvar=[])
+@option(
     "--open/--no-open",
     "opens",
     default=True,

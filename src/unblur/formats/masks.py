@@ -40,6 +40,11 @@ class Mask:
     weights: NDArray[np.uint8]
     """(H, W), of any size: 0 keeps the photo, 255 takes the result."""
 
+    @property
+    def is_black(self) -> bool:
+        """Whether the mask keeps the whole photo as it is."""
+        return not self.weights.any()
+
     def fitted(self, width: int, height: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Scale the mask to an upright photo.
 

@@ -53,8 +53,7 @@ def refuse_large(width: int, height: int, max_pixels: int) -> None:
     """Raise `PhotoError` if a photo has more pixels than allowed."""
     if width * height > max_pixels:
         raise PhotoError(
-            f"{width}x{height} is {width * height / 1e6:.0f} megapixels, "
-            f"more than the limit of {max_pixels / 1e6:.0f}"
+            f"{width}x{height} is {width * height:,} pixels, more than the limit of {max_pixels:,}"
         )
 
 
@@ -63,8 +62,8 @@ def refuse_thin(width: int, height: int, max_pixels: int) -> None:
     padded = max(width, LEAST_SIDE_PX) * max(height, LEAST_SIDE_PX)
     if padded > max_pixels:
         raise PhotoError(
-            f"{width}x{height} is so thin that it is padded to {padded / 1e6:.1f} megapixels, "
-            f"more than the limit of {max_pixels / 1e6:.1f}"
+            f"{width}x{height} is so thin that it is padded to {padded:,} pixels, "
+            f"more than the limit of {max_pixels:,}"
         )
 
 

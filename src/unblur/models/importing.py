@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import re
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unblur import words
 from unblur.config import MODELS_VARIABLE, NO_HOME
 from unblur.errors import PhotoError, UsageError, WeightsError
 from unblur.models.catalog import MODELS, errors_as_weights_errors, installed_path, is_model_name
@@ -140,8 +142,8 @@ def check_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise WeightsError(
-            f"not enough space in {folder}: {size / 1e6:.0f} MB are needed, "
-            f"{free / 1e6:.0f} MB are free"
+            f"not enough space in {folder}: {words.size(size, math.ceil)} are needed, "
+            f"{words.size(free, math.floor)} are free"
         )
 
 

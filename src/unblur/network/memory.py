@@ -27,6 +27,7 @@ from unblur.network.srn_memory import (
 )
 from unblur.network.views import sum_bytes
 from unblur.options import SMALLEST_TILE_PX
+from unblur.words import size
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of free main memory and of free GPU memory that a tile may take. Too little free main
@@ -168,7 +169,7 @@ def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | No
     total = greatest.total(smallest)
     if limit is not None:
         raise PhotoError(
-            f"with tiles of {smallest} pixels it takes about {total / 1e9:.1f} GB, "
+            f"with tiles of {smallest} pixels it takes about {size(total, math.ceil)}, "
             "more than --max-memory allows"
         )
     lack = lack_of_memory(total - greatest.there, allowed - greatest.there)

@@ -275,7 +275,7 @@ def _slowness(network: Network, usual: torch.dtype) -> str | None:
         least = min(least, _time_ratio(*both))
         if least <= SLOWER:
             return None
-    return f"it takes {least:.1f} times as long"
+    return f"it takes {least:.2f} times as long"
 
 
 def _time_ratio(one: Deblurrer, other: Deblurrer) -> float:
@@ -312,7 +312,7 @@ def _difference(
     if (found == picture).all():
         return "it returns the picture unchanged"
     return (
-        f"a part of its result has a PSNR of {psnr:.0f} dB against the CPU's, "
+        f"a part of its result has a PSNR of {math.floor(psnr)} dB against the CPU's, "
         f"at least {least:.0f} dB are needed"
     )
 

@@ -8,6 +8,7 @@ from unblur.blur import Blur, Kind, find_blur
 from unblur.options import BLURRY_LEVEL
 from unblur.pictures.compare import Pair
 from unblur.score import reduction
+from unblur.words import percent
 
 HARDLY = 0.03
 """Share of a photo. If less changed, the network found no motion that it could undo."""
@@ -34,10 +35,14 @@ class Verdict:
     blur: Blur
     changed: float
     """Share of the photo whose detail changed visibly, from 0 to 1."""
+    unchanged: str = ""
+    """Why the options let nothing change; empty if they do."""
 
     def __str__(self) -> str:
         """Return one sentence, with advice if the network can do little."""
-        return f"{self._finding}; {self.changed:.0%} of it changed{self._advice}"
+        if self.unchanged:
+            return f"nothing was changed: {self.unchanged}"
+        return f"{self._finding}; {percent(self.changed)} of it changed{self._advice}"
 
     @property
     def _finding(self) -> str:
@@ -59,7 +64,9 @@ class Verdict:
         return ""
 
 
-def judge(pair: Pair, blur: Blur | None = None, *, has_all: bool = True) -> Verdict:
+def judge(
+    pair: Pair, blur: Blur | None = None, *, has_all: bool = True, unchanged: str = ""
+) -> Verdict:
     """Judge a photo beside its result.
 
     The change is evidence, too: the network changes photos with motion blur, but hardly changes
@@ -69,9 +76,11 @@ def judge(pair: Pair, blur: Blur | None = None, *, has_all: bool = True) -> Verd
         pair: The photo and its result.
         blur: The photo's blur, if it is known already.
         has_all: Whether the result has the whole change: full strength and no mask.
+        unchanged: See `Verdict`.
     """
     pixels = pair.before.pixels
-    return judge_change(blur or find_blur(pixels), pair.change.share, pixels.shape, has_all)
+    verdict = judge_change(blur or find_blur(pixels), pair.change.share, pixels.shape, has_all)
+    return replace(verdict, unchanged=unchanged)
 
 
 def judge_change(blur: Blur, share: float, shape: tuple[int, ...], has_all: bool = True) -> Verdict:
@@ -83,7 +92,7 @@ def judge_change(blur: Blur, share: float, shape: tuple[int, ...], has_all: bool
         shape: The photo's height, width and number of channels.
         has_all: See `judge`.
     """
-    changed = round(share, 3)
+    changed = float(f"{share:.3g}")
     if blur.kind is Kind.SHARP:
         has_sharp_contours = (blur.extent or 0) < SHARP_PX * reduction(shape[1], shape[0])
         return Verdict(_judge_sharp(blur, changed, has_sharp_contours), changed)

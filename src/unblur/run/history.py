@@ -7,6 +7,7 @@ folder. Several runs and machines may share it.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -20,8 +21,11 @@ from unblur.formats.photo import Format
 from unblur.run import history_tables as tables
 from unblur.run.hashes import format_of_hash
 from unblur.storage import objects
+from unblur.storage.files import exists, read_header
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Content, FileState, Place, Url
+from unblur.storage.targets import problem_of_file
+from unblur.words import describe_os_error
 
 IN_MEMORY = Path(":memory:")
 """Path of a history that starts empty and is never written to disk."""
@@ -116,9 +120,10 @@ class History:
     Args:
         path: The SQLite file, created if it is missing. If it cannot be used, the history is
             empty, nothing is recorded, and `problem` has the reason.
+        writes: Whether to record results. If not, nothing is written, and no file is created.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writes: bool = True) -> None:
         self.problem: str | None = None
         """Why the record could not be read or written, for the user."""
         self._database: sqlite3.Connection | None = None
@@ -129,11 +134,9 @@ class History:
         self._next = _Transaction()
         """Transaction to which threads add rows while another transaction is written."""
         self._learned: list[Record] = []
+        self._writes = writes
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
-            self._database.row_factory = sqlite3.Row
-            tables.prepare(self._database)
+            self._open()
         except (OSError, sqlite3.Error) as error:
             self._note(error)
             self._close()
@@ -144,6 +147,34 @@ class History:
     def __exit__(self, *unused: object) -> None:
         self.record()
         self._close()
+
+    def _open(self) -> None:
+        """Open the database; one that is only read may be missing.
+
+        Raises:
+            OSError: If its folder cannot be made.
+            sqlite3.Error: If the file cannot be used; see `unblur.run.history_tables.prepare`.
+        """
+        if self._path != IN_MEMORY:
+            if self._writes:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            elif reason := _problem_of_writing(self._path):
+                raise sqlite3.OperationalError(reason)
+            # SQLite takes a file of one byte for an empty one, and would replace it.
+            start = read_header(self._path, len(tables.SIGNATURE))
+            if start and start != tables.SIGNATURE:
+                raise sqlite3.DatabaseError("file is not a database")
+            if not (self._writes or start):
+                return
+        self._database = sqlite3.connect(
+            self._path if self._writes else tables.read_only(self._path),
+            timeout=WAIT_SECONDS,
+            check_same_thread=False,
+            uri=not self._writes,
+        )
+        self._database.row_factory = sqlite3.Row
+        if not tables.prepare(self._database, self._writes):
+            self._close()
 
     def at(self, place: Place, state: FileState) -> Record | None:
         """Return the record of the result at a place, if the result is in this state.
@@ -197,7 +228,7 @@ class History:
         """
         learned, self._learned = self._learned, []
         rows = [record.to_row() for record in (*learned, *records)]
-        if rows:
+        if rows and self._writes:
             self._write(rows)
 
     def _write(self, rows: list[Row]) -> None:
@@ -251,14 +282,24 @@ class History:
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(
             error, sqlite3.OperationalError
         ):
-            what, advice = "is damaged", "delete it, or put back a copy"
+            what = "is damaged, or no record of results"
+            advice += "; if this was the record, delete it, or put back a copy"
         elif "locked" in str(error):
             advice = "is another program busy with it?"
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        problem = f"{self._path} {what} ({reason.lower()}): {advice}"
+        elif not self._writes and "readonly" in str(error):  # a killed run has left its journal
+            advice = "a run without --dry-run repairs it"
+        reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
+        problem = f"{self._path} {what} ({reason}): {advice}"
         if NO_HOME in self._path.parents:
             problem = "there is no home folder: set HOME, or name a file with --history"
         self.problem = self.problem or problem
+
+
+def _problem_of_writing(file: Path) -> str | None:
+    """Return why a later run could not write the record; nothing is written to find out."""
+    if exists(file) and not os.access(file, os.R_OK | os.W_OK):
+        return os.strerror(errno.EACCES).lower()
+    return problem_of_file(file, may_replace=True)
 
 
 def key_of(place: Place | str) -> str:

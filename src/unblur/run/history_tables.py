@@ -5,9 +5,14 @@ Times are stored as text, because nanoseconds in SQLite's integers end in the ye
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
 
+SIGNATURE = b"SQLite format 3\0"
+"""First bytes of a file that is not empty."""
 VERSION = 1
 VERSIONS = 3
 """Results to keep per place: the present result, and later results that killed runs recorded but
@@ -52,23 +57,39 @@ _FORGET = (
 )
 
 
-def prepare(database: sqlite3.Connection) -> None:
-    """Create the table in a new file, and check that the file is writable.
+def read_only(file: Path) -> str:
+    """Return the address with which SQLite opens a file without writing to it.
+
+    See sqlite.org, *Uniform Resource Identifiers*: an absolute path follows two slashes.
+    """
+    path = quote(os.fsencode(file.absolute().as_posix()))
+    return f"file://{path if path.startswith('/') else f'/{path}'}?mode=ro"
+
+
+def prepare(database: sqlite3.Connection, writes: bool) -> bool:
+    """Create the table in a new file, and check that the file can be written, if anything is.
+
+    Returns:
+        Whether the table is there.
 
     Raises:
         sqlite3.Error: If the file is not an SQLite file, belongs to another program or a newer
             version, or cannot be written.
     """
-    database.execute("BEGIN IMMEDIATE")  # fails if the file cannot be written
+    if writes:
+        database.execute("BEGIN IMMEDIATE")  # fails if the file cannot be written
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise sqlite3.OperationalError("written by a newer version of unblur")
     if not version:
         if database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
             raise sqlite3.OperationalError("it is the database of another program")
+        if not writes:
+            return False
         for statement in _CREATE:
             database.execute(statement)
     database.commit()
+    return True
 
 
 def insert(database: sqlite3.Connection, rows: Sequence[Mapping[str, str | int]]) -> None:

@@ -155,22 +155,27 @@ class _Batch:
 
     def _start(self, load: Load[_Photo, LoadedPhoto]) -> None:
         """Wait until a photo is loaded, and start to deblur it."""
-        from unblur.formats.companions import with_new_companions
-        from unblur.formats.panorama import is_round, wrapped
-
         photo = load.photo
         try:
-            loaded = load.result()
-            round_photo = is_round(loaded.photo)
-            new = with_new_companions(loaded.photo, round_photo, self._deblurrer)
-            loaded = replace(loaded, photo=new)
-            pixels = wrapped(new.pixels, round_photo)
-            progress = self._session.ui.photo_progress(photo.job)
-            pending = self._deblurrer.start(pixels.pixels, progress)
+            self._started.append(self._begin(photo, load.result()))
         except Exception as error:  # a bug with one photo must not lose the others
             self._fail(photo, error)
-        else:
-            self._started.append(_Started(photo, loaded, pixels, pending))
+
+    def _begin(self, photo: _Photo, loaded: LoadedPhoto) -> _Started:
+        from unblur.formats.companions import with_new_companions
+        from unblur.formats.panorama import is_round, wrapped
+        from unblur.network.pending_photo import Pending
+
+        if loaded.unchanged:
+            same = loaded.photo.pixels
+            pending = Pending(lambda: (same.copy(), NOTHING_USED))
+            return _Started(photo, loaded, wrapped(same, is_round=False), pending)
+        round_photo = is_round(loaded.photo)
+        new = with_new_companions(loaded.photo, round_photo, self._deblurrer)
+        pixels = wrapped(new.pixels, round_photo)
+        progress = self._session.ui.photo_progress(photo.job)
+        pending = self._deblurrer.start(pixels.pixels, progress)
+        return _Started(photo, replace(loaded, photo=new), pixels, pending)
 
     def _finish_all_but(self, count: int) -> None:
         """Wait for the oldest photos in the network, and write their results.

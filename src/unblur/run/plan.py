@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from unblur.errors import PhotoError, UsageError
+from unblur.errors import PhotoError, UsageError, refuse_empty
 from unblur.formats.photo import Format
 from unblur.limits import most_bytes
 from unblur.options import STREAM, Options
@@ -99,8 +99,7 @@ def _read_names(paths: Iterable[str]) -> list[str]:
         UsageError: If a path is empty, such as from an unset variable, or contains a NUL character.
     """
     named = list(dict.fromkeys(paths))
-    if "" in named:
-        raise UsageError("a path is empty: was a variable not set?")
+    refuse_empty("a path", named)
     if any("\0" in path for path in named):
         raise UsageError(
             "a path contains a NUL character: use -0 for a list whose paths end with NUL"

@@ -154,20 +154,23 @@ class Worker:
         return loaded
 
     def _finish(self, loaded: LoadedPhoto) -> FinishedPhoto:
-        photo, pixels, used = self._deblur(loaded.photo)
+        photo, pixels, used = self._deblur(loaded)
         loaded = replace(loaded, photo=photo)
         finished = steps.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
         outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings, used=used)
         return replace(finished, outcome=outcome)
 
-    def _deblur(self, photo: Photo) -> tuple[Photo, Pixels, dict[str, Any]]:
+    def _deblur(self, loaded: LoadedPhoto) -> tuple[Photo, Pixels, dict[str, Any]]:
         """Deblur a photo and its companions.
 
         Returns:
             The photo with new companions; its new pixels; the device, library and tile that were
             used.
         """
+        photo = loaded.photo
+        if loaded.unchanged:
+            return photo, photo.pixels.copy(), NOTHING_USED
         round_photo, compute = is_round(photo), self._computing.submit
         continued = wrapped(photo.pixels, round_photo)
         with self._turns:

@@ -24,6 +24,7 @@ from unblur.storage import any_place, drafts, files
 from unblur.storage.filesystems import follow_links, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, parse_place
+from unblur.storage.targets import in_words
 from unblur.words import describe_os_error
 
 FORCE = "--force restores the original anyway"
@@ -127,7 +128,7 @@ def _check_files(photo: Path, backup: Path) -> None:
     if photo.is_dir():
         raise PhotoError(f"{photo.name} is a folder: move it away")
     if not os.access(photo.parent, os.W_OK):
-        raise PhotoError(f"{photo.parent} cannot be written to")
+        raise PhotoError(f"{in_words(photo.parent)} cannot be written to")
 
 
 def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:

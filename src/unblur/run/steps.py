@@ -10,6 +10,7 @@ import contextlib
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from unblur.blur import Blur
     from unblur.formats.codec import Reduced
     from unblur.formats.masks import Mask
-    from unblur.formats.photo import Photo
+    from unblur.formats.photo import Encoded, Photo
     from unblur.network.photo_rows import Pixels
 
 
@@ -54,6 +55,8 @@ class LoadedPhoto:
     """Mask of the areas to deblur; ``None``: the whole photo."""
     blur: Blur | None = None
     """The photo's blur, if `load` measured it."""
+    unchanged: str = ""
+    """Why the result has the photo's own pixels, so that the network need not run."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,14 @@ def load(job: Job, options: Options, returns_memory: bool = True) -> LoadedPhoto
     if options.in_place:
         job = replace(job, replaced=state)
     mask = read_mask(job.mask, options) if job.mask else None
-    return LoadedPhoto(job, photo, state, attributes, started, mask, blur)
+    unchanged = _reason_for_no_change(mask, options)
+    return LoadedPhoto(job, photo, state, attributes, started, mask, blur, unchanged)
+
+
+def _reason_for_no_change(mask: Mask | None, options: Options) -> str:
+    if not options.engine.strength:
+        return "--strength is 0"
+    return "the mask is black all over" if mask and mask.is_black else ""
 
 
 def _read(job: Job, options: Options) -> tuple[bytes, FileState | None, Attributes | None]:
@@ -164,7 +174,7 @@ def _unless_left_alone(data: bytes, options: Options) -> tuple[Photo | None, Blu
         blur = find_blur(reduced.pixels, reduced.factor)
     score = blur.score if blur else blur_score(reduced.pixels)
     if score < options.only_blurry:
-        raise LeftAlone(f"sharp: its blur score {score:.2f} is below {options.only_blurry:g}")
+        raise LeftAlone(f"sharp: its blur score {score:.2f} is below {options.only_blurry:.15g}")
     if blur and options.only_motion:
         _refuse_unmoved(blur)
     return photo, blur
@@ -195,25 +205,17 @@ def finish(
     Raises:
         PhotoError: If the mask does not fit, or the result cannot be encoded or written.
     """
-    from unblur.formats import any_format
     from unblur.run.hashes import content_of
 
-    job, photo = loaded.job, loaded.photo
+    job = loaded.job
     if loaded.mask:
         from unblur.formats.masks import masked
 
-        photo, pixels = masked(photo, pixels, loaded.mask)
+        photo, pixels = masked(loaded.photo, pixels, loaded.mask)
         loaded = replace(loaded, photo=photo)
     with ThreadPool(1, "compare") as beside:
         comparing = beside.submit(_compare, loaded, pixels, options)
-        encoded = any_format.encode(
-            photo,
-            pixels,
-            options.refresh_thumbnail,
-            form=wanted_format(options),
-            quality=options.quality,
-            strip_metadata=options.strip_metadata,
-        )
+        encoded = _encode(loaded, pixels, options)
     outcome, picture = comparing.result()
     notes = encoded.notes + _prepare_place(job, options)
     sidecars, sidecar_notes = plan_copies(job, options)
@@ -243,6 +245,25 @@ def finish(
     state = comparison.state and replace(comparison.state, content=content_of(picture))
     outcome = replace(outcome, comparison_state=state)
     return replace(finished, outcome=outcome, comparison=comparison)
+
+
+def _encode(loaded: LoadedPhoto, pixels: Pixels, options: Options) -> Encoded:
+    """Encode new pixels; a photo that nothing changes stays byte for byte as it is."""
+    from unblur.formats import any_format
+    from unblur.formats.photo import Encoded
+
+    photo, form = loaded.photo, wanted_format(options)
+    is_recoded = options.quality is not None or options.strip_metadata
+    if loaded.unchanged and (form or photo.format.result) is photo.format and not is_recoded:
+        return Encoded(photo.container, index=photo.index)
+    return any_format.encode(
+        photo,
+        pixels,
+        options.refresh_thumbnail,
+        form=form,
+        quality=options.quality,
+        strip_metadata=options.strip_metadata,
+    )
 
 
 def _draft(
@@ -281,11 +302,12 @@ def _compare(loaded: LoadedPhoto, pixels: Pixels, options: Options) -> tuple[Out
         pair = compare.make_pair(loaded.photo, pixels)
         side, screen = options.picture_side, options.screen
         has_all = options.engine.applies_all and not loaded.mask
+        judged = partial(judge, pair, loaded.blur, has_all=has_all, unchanged=loaded.unchanged)
         shown = replace(
             outcome,
             pictures=compare.make_pictures(pair, side) if side else None,
             preview=draw_preview(pair, screen) if screen else None,
-            verdict=judge(pair, loaded.blur, has_all=has_all) if options.verdict else None,
+            verdict=judged() if options.verdict else None,
         )
         if not outcome.job.comparison:
             return shown, None

@@ -11,7 +11,7 @@ from unblur.run.result_names import wanted_format
 from unblur.storage import objects
 from unblur.storage.files import is_device, keeps
 from unblur.storage.places import Place, Url, backup_of, longest_name
-from unblur.storage.targets import EXISTS, problem_of_file
+from unblur.storage.targets import EXISTS, in_words, problem_of_file
 
 if TYPE_CHECKING:
     from unblur.formats.photo import Format
@@ -28,7 +28,7 @@ def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None
         if not os.access(photo, os.W_OK):
             return "is read-only, so it cannot be replaced"
         if not os.access(photo.parent, os.W_OK):
-            return f"{photo.parent} cannot be written to"
+            return f"{in_words(photo.parent)} cannot be written to"
         if keeps_backup and len(os.fsencode(backup_of(photo).name)) > longest_name(photo):
             return "its name has no room for .orig: shorten it, or give --no-backup"
     if keeps_backup and (other := _other_backup(photo, look)):

@@ -21,6 +21,9 @@ from pathlib import Path
 LONGEST_PLAIN_PATH = 200
 """In characters: Windows' limit of 260, minus room for names of results and temporary files."""
 
+MOST_LINKS = 40
+"""Links that Linux follows in one path."""
+
 _JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT, which `stat` names on Windows only
 _DEVICES = r"CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9\u00b9\u00b2\u00b3]"
 _NO_WINDOWS_NAME = re.compile(
@@ -59,8 +62,16 @@ def real_folder(folder: str) -> str:
 
 
 def follow_links(path: Path) -> Path:
-    """Resolve a path, even one with a loop of links, which `Path.resolve` refuses."""
-    return Path(os.path.realpath(path))
+    """Return the file that a link leads to, or the path itself if it is no link.
+
+    Relative paths stay relative, as the user typed them. A loop of links leads to one of them.
+    """
+    for _ in range(MOST_LINKS):
+        try:
+            path = path.parent / os.readlink(path)  # noqa: PTH115 (takes any name)
+        except (OSError, ValueError):  # no link
+            break
+    return path
 
 
 @functools.lru_cache(maxsize=1024)

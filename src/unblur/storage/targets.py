@@ -26,9 +26,14 @@ def problem_of_file(file: Path, may_replace: bool) -> str | None:
         return f"{file} is not a regular file"
     if os.path.lexists(file) and not may_replace:  # a link that leads nowhere, too
         return EXISTS.format(file)
-    folder = next(parent for parent in file.absolute().parents if exists(parent))
+    folder = next((parent for parent in file.parents if exists(parent)), file.parent)
     if not is_folder(folder):
-        return f"{folder} is not a folder"
+        return f"{in_words(folder)} is not a folder"
     if not os.access(folder, os.W_OK):
-        return f"{folder} cannot be written to"
+        return f"{in_words(folder)} cannot be written to"
     return None
+
+
+def in_words(folder: Path) -> str:
+    """Return a folder's path as the user typed it; the current folder's whole path."""
+    return str(folder if folder.name else folder.absolute())
