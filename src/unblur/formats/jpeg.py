@@ -54,7 +54,24 @@ def _with_end(data: bytes, max_pixels: int) -> tuple[bytes, tuple[Segment, ...],
     def decode(whole: bytes) -> NDArray[np.uint8]:
         return to_array(_open(marks.without_metadata(whole), max_pixels))
 
-    return with_end(data, decode)
+    data, parts, notes = with_end(data, decode)
+    _refuse_unsupported(data, parts)
+    return data, parts, notes
+
+
+def _refuse_unsupported(data: bytes, parts: Iterable[Segment]) -> None:
+    """Raise `PhotoError` for a frame that Pillow takes for damaged, or cannot encode."""
+    for segment in parts:
+        if segment.marker in marks.FRAMES:
+            bits, *height = segment.payload(data)[:3]
+            if segment.marker in marks.LOSSLESS_FRAMES:
+                raise PhotoError("lossless JPEG files cannot be processed")
+            if bits != 8:
+                raise PhotoError(f"{bits}-bit JPEG files cannot be processed")
+            if not any(height):
+                raise PhotoError(
+                    "JPEG files that state their height after the pixels (DNL) cannot be processed"
+                )
 
 
 def decode_reduced(data: bytes, max_pixels: int) -> Reduced:
@@ -82,11 +99,8 @@ def _open(data: bytes, max_pixels: int) -> JpegImageFile:
 
 
 def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:
-    """Return the options with which Pillow encodes alike, or raise `PhotoError`."""
-    try:
-        tables = [image.quantization[table] for *_, table in image.layer]
-    except KeyError:
-        raise PhotoError("lossless JPEG files cannot be processed") from None
+    """Return the options with which Pillow encodes alike, or raise `KeyError` without a table."""
+    tables = [image.quantization[table] for *_, table in image.layer]
     coding: dict[str, Any] = {"progressive": "progressive" in image.info}
     if len(tables) == 3:
         # Pillow cannot write RGB whose components differ in size, which no camera does.
