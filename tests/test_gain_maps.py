@@ -144,6 +144,13 @@ def test_a_damaged_gain_map_beside_a_whole_one_is_named():
     assert STALE in encoded.notes
 
 
+def test_a_gain_map_that_is_cut_off_beside_a_whole_one_is_named():
+    cut = make_map()[:-300]
+    encoded = deblurred(ultra_hdr(cut, gap=make_map()))
+    assert encoded.data.endswith(make_map() + cut)
+    assert STALE in encoded.notes
+
+
 def make_heif_with_gain_map():
     pytest.importorskip("pillow_heif")
     from test_heif import make_heif

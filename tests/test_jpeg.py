@@ -271,6 +271,23 @@ def test_photos_in_cmyk_are_refused():
         any_format.decode(encode_image(Image.new("CMYK", (16, 16)), "JPEG"))
 
 
+@pytest.mark.parametrize(
+    ("start", "changed", "reason"),
+    [
+        (4, b"\x0c", "12-bit JPEG"),
+        (5, bytes(2), "state their height after the pixels"),
+        (1, b"\xc3", "lossless JPEG"),
+    ],
+)
+def test_a_frame_that_pillow_takes_for_damaged_is_refused_by_its_kind(start, changed, reason):
+    data = make_jpeg(16, 16)
+    start += data.index(b"\xff\xc0")
+    unusual = data[:start] + changed + data[start + len(changed) :]
+    for decode in (any_format.decode, any_format.decode_reduced):
+        with pytest.raises(PhotoError, match=reason):
+            decode(unusual)
+
+
 def test_a_lossless_photo_is_refused_rather_than_made_lossy():
     table = segment(0xC4, b"\0\1" + bytes(15) + b"\0")  # one code: no difference to the left
     frame = segment(0xC3, b"\x08\0\x08\0\x08\1\1\x11\0")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import encode_image, make_exif, make_pixels
+from conftest import encode_image, make_exif, make_jpeg, make_pixels
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -25,6 +25,7 @@ from unblur.formats import (
 from unblur.formats.bmff_boxes import make_box
 from unblur.formats.bmff_items import MIRROR, ROTATION, Property
 from unblur.formats.codec import codec_of
+from unblur.formats.jpeg_markers import APP2, make_segment
 from unblur.formats.metadata import Metadata, make_orientation, read_orientation
 from unblur.formats.photo import AVIF, CONVERSIONS, JPEG, PNG, TIFF, WEBP
 from unblur.formats.pixels import rounded, turned
@@ -176,6 +177,28 @@ def test_a_packet_too_large_for_jpeg_is_told():
     result, notes = converted(any_format.decode(data), "jpeg")
     assert notes == ("left out of the JPEG file: XMP of more than 64 KiB",)
     assert extract(JPEG, result.container) == Metadata()
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+def test_a_profile_is_joined_from_its_parts_in_any_order(order):
+    assert extract(JPEG, with_profile_parts(order, 3)).icc == b"ABC"
+
+
+@pytest.mark.parametrize(
+    ("order", "count"), [((1, 3), 3), ((1, 2, 2), 3), ((1, 1), 1), ((0,), 0), ((1, 2), 3)]
+)
+def test_an_incomplete_profile_is_left_out_as_viewers_do(order, count):
+    photo = any_format.decode(with_profile_parts(order, count))
+    result, notes = converted(photo, "png")
+    assert extract(PNG, result.container).icc == b""
+    assert notes == ("left out of the PNG file: a damaged profile",)
+
+
+def with_profile_parts(order, count):
+    """A JPEG file with parts of the profile ``ABC``, which have these numbers."""
+    parts = (jpeg_metadata.ICC + bytes([n, count]) + b"ABC"[max(n, 1) - 1 :][:1] for n in order)
+    photo = make_jpeg(16, 16)
+    return photo[:2] + b"".join(make_segment(APP2, part) for part in parts) + photo[2:]
 
 
 def test_a_photo_too_wide_for_webp_is_refused():

@@ -5,6 +5,7 @@ import json
 import fsspec
 import pytest
 from conftest import make_jpeg
+from servers import unsized
 
 from unblur.errors import PhotoError
 from unblur.options import Options
@@ -339,3 +340,18 @@ def test_a_store_that_cannot_be_reached_does_not_end_the_batch(unblur, jpeg, tmp
     assert f"{address}: " in result.stderr
     assert "unexpected" not in result.stderr
     assert [path.name for path in results.iterdir()] == [f"{jpeg.stem}-unblurred.jpg"]
+
+
+def test_a_web_server_that_does_not_tell_the_size_is_read_to_the_end(unblur, server, tmp_path):
+    pytest.importorskip("aiohttp")
+    server.answers = [unsized(make_jpeg())]
+    result = unblur(f"{server.url}/a.jpg", "-o", f"{tmp_path}/results/")
+    assert (result.code, "error" in result.stderr) == (0, False)
+    assert (tmp_path / "results/a-unblurred.jpg").read_bytes().endswith(b"\xff\xd9")
+
+
+def test_an_object_of_unknown_size_is_refused_once_it_is_too_large(server):
+    pytest.importorskip("aiohttp")
+    server.answers = [unsized(bytes(3 << 20))]
+    with pytest.raises(PhotoError, match="larger than"):
+        objects.read(parse_place(f"{server.url}/a.jpg"), 1 << 20)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,14 @@ def test_a_device_is_never_replaced(photo, tmp_path, plan, on_existing):
     for device in (tmp_path / "pipe.jpg", "/dev/null"):
         problem = plan(photo, output=str(device), on_existing=on_existing)[0].problem
         assert problem == f"{device} is not a regular file; use - for standard output"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names of files")
+def test_the_name_of_an_open_file_is_never_replaced(photo, tmp_path, plan):
+    with (tmp_path / "open.jpg").open("wb") as file:
+        name = f"/dev/fd/{file.fileno()}"
+        problem = plan(photo, output=name, on_existing="overwrite")[0].problem
+    assert problem == f"{name} is not a regular file; use - for standard output"
 
 
 def test_an_existing_result_is_a_problem_unless_it_may_be_replaced(photo, plan):

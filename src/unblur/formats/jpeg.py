@@ -54,7 +54,24 @@ def _with_end(data: bytes, max_pixels: int) -> tuple[bytes, tuple[Segment, ...],
     def decode(whole: bytes) -> NDArray[np.uint8]:
         return to_array(_open(marks.without_metadata(whole), max_pixels))
 
-    return with_end(data, decode)
+    data, parts, notes = with_end(data, decode)
+    _refuse_unsupported(data, parts)
+    return data, parts, notes
+
+
+def _refuse_unsupported(data: bytes, parts: Iterable[Segment]) -> None:
+    """Raise `PhotoError` for a frame that Pillow takes for damaged, or cannot encode."""
+    for segment in parts:
+        if segment.marker in marks.FRAMES:
+            bits, *height = segment.payload(data)[:3]
+            if segment.marker in marks.LOSSLESS_FRAMES:
+                raise PhotoError("lossless JPEG files cannot be processed")
+            if bits != 8:
+                raise PhotoError(f"{bits}-bit JPEG files cannot be processed")
+            if not any(height):
+                raise PhotoError(
+                    "JPEG files that state their height after the pixels (DNL) cannot be processed"
+                )
 
 
 def decode_reduced(data: bytes, max_pixels: int) -> Reduced:
@@ -82,11 +99,8 @@ def _open(data: bytes, max_pixels: int) -> JpegImageFile:
 
 
 def _read_coding(image: JpegImageFile, rgb_coded: bool) -> dict[str, Any]:
-    """Return the options with which Pillow encodes alike, or raise `PhotoError`."""
-    try:
-        tables = [image.quantization[table] for *_, table in image.layer]
-    except KeyError:
-        raise PhotoError("lossless JPEG files cannot be processed") from None
+    """Return the options with which Pillow encodes alike, or raise `KeyError` without a table."""
+    tables = [image.quantization[table] for *_, table in image.layer]
     coding: dict[str, Any] = {"progressive": "progressive" in image.info}
     if len(tables) == 3:
         # Pillow cannot write RGB whose components differ in size, which no camera does.
@@ -117,11 +131,29 @@ def _encode(photo: Photo, original: bytes, pixels: NDArray[np.uint8]) -> Encoded
     parts = photo.index
     if pixels.shape[2] == 1 or photo.coding["keep_rgb"]:
         return splice(original, code_pixels(pixels, None, "JPEG", **photo.coding), parts)
-    subsampling = photo.coding["subsampling"]
-    coded = marks.without_metadata(original, parts)
-    stored = read_stored(lambda: _open(coded, pixels.size), subsampling == "4:2:0")
+    subsampling, size = photo.coding["subsampling"], pixels.shape[:2]
+    height, width = _size_of_blocks(photo, size)
+    padded = marks.without_metadata(marks.with_size(original, parts, height, width), parts)
+    stored = read_stored(lambda: _open(padded, height * width), subsampling == "4:2:0")
     image = move_colors(stored, photo.pixels, pixels, _BLOCKS[subsampling])
-    return splice(original, saved(image, "JPEG", **{**photo.coding, "keep_rgb": False}), parts)
+    coded = saved(image, "JPEG", **{**photo.coding, "keep_rgb": False})
+    encoded = splice(original, coded, parts)
+    return replace(encoded, data=marks.with_size(encoded.data, encoded.index, *size))
+
+
+def _size_of_blocks(photo: Photo, size: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of the blocks that a photo of this size is encoded in.
+
+    Blocks at the right and lower edge also have samples that nobody sees. If these changed, all
+    samples of the blocks would. Scans of a single component have only the blocks with at least one
+    visible sample (ITU-T T.81, A.2).
+    """
+    scans = sum(segment.marker == marks.SOS for segment in photo.index)
+    is_interleaved = scans == 1 and not photo.coding["progressive"]
+    chroma = _BLOCKS[photo.coding["subsampling"]] if is_interleaved else (1, 1)
+    units = (marks.BLOCK * samples for samples in chroma)
+    height, width = (-(-side // unit) * unit for side, unit in zip(size, units, strict=True))
+    return (height, width) if max(height, width) <= marks.LONGEST_SIDE else size
 
 
 def coded_pixels(data: bytes, parts: Iterable[Segment] | None = None) -> Iterator[memoryview]:
@@ -233,7 +265,7 @@ CODEC = Codec(
     kept_pictures=jpeg_pictures.gain_maps,
     target=Target(
         _write,
-        longest_side=65_500,  # libjpeg's limit
+        longest_side=marks.LONGEST_SIDE,
         is_8_bit=True,
         has_quality=True,
         has_opacity=False,

@@ -25,7 +25,8 @@ FROM_RGB = np.array(
 STRIP_BYTES = 8 << 20
 """Bytes of the differences of a strip of rows, which fit into a processor's cache."""
 LEAST_ROWS = 32
-"""Least rows of a strip; with fewer, most of the work would be on the rows above and below it."""
+"""Least rows of a strip; with fewer, most of the work would be on the rows above and below it. A
+multiple of the 16 rows of the largest blocks, so that each strip has rows of the photo."""
 GROUP_PX = 8
 """Number of adjacent pixels that are converted as one row of a matrix: products with matrices of
 three columns are slow."""
@@ -55,43 +56,59 @@ def move_colors(
     """Change YCbCr by as much as RGB changed, in strips to save memory.
 
     Args:
-        stored: YCbCr, H x W, as stored; its image may be changed in place.
+        stored: YCbCr as stored; its image may be changed in place. It may have up to 15 more rows
+            and columns than the photo, to the right and below.
         before: (H, W, 3) uint8, RGB as decoded.
         after: (H, W, 3) uint8, RGB of the result.
         subsampling: Luma samples per chroma sample, down and across, each 1 or 2.
 
     Returns:
-        YCbCr, H x W. All pixels of a coarse chroma sample are equal.
+        YCbCr of the size of ``stored``. All pixels of a coarse chroma sample are equal.
     """
-    height, width = before.shape[:2]
-    down, across = subsampling
+    width, height = stored.image.size
+    down = subsampling[0]
     margin = 0 if down == 1 else REACH * down
     image = Image.new("YCbCr", (width, height), None) if margin else stored.image
-    step = max(LEAST_ROWS, STRIP_BYTES // (12 * width) // 2 * 2)
+    step = max(LEAST_ROWS, STRIP_BYTES // (12 * width) // LEAST_ROWS * LEAST_ROWS)
     for top in range(0, height, step):
         stop = min(top + step, height)
         rows = slice(max(0, top - margin), min(stop + margin, height))
         planes = stored.rows(rows.start, rows.stop)
-        change = difference(before[rows], after[rows], across)
+        size = (rows.stop - rows.start, width)
+        change = _difference(before[rows], after[rows], size, subsampling)
         kept = slice(top - rows.start, stop - rows.start)
         luma, *chroma = _moved(planes, change, kept, subsampling)
         image.paste(_merged(luma, chroma, subsampling), (0, top))
     return image
 
 
-def difference(before: NDArray[Any], after: NDArray[Any], across: int) -> Floats:
-    """Return how pixels changed, (H, W', 3), where W' is a multiple of `GROUP_PX`.
+def _difference(
+    before: NDArray[Any],
+    after: NDArray[Any],
+    size: tuple[int, int],
+    subsampling: tuple[int, int],
+) -> Floats:
+    """Return how pixels changed, (H, W, 3), where W is a multiple of `GROUP_PX`.
 
-    If coarse chroma has a sample for the last column of an odd width, a column is added with the
-    values that the triangle filter would give it.
+    Args:
+        before: (H', W', 3), the pixels before.
+        after: The pixels after.
+        size: H, which is at least H', and the least W. In rows and columns beyond H' and W', where
+            nobody sees the change, it goes on as at the edge.
+        subsampling: Luma samples per chroma sample, down and across.
     """
+    shape = (size[0], -(-size[1] // GROUP_PX) * GROUP_PX, 3)
     height, width = before.shape[:2]
-    change = np.empty((height, -(-width // GROUP_PX) * GROUP_PX, 3), np.float32)
-    change[:, :width] = after
-    change[:, :width] -= before
-    change[:, width:] = 0
-    if width % across:
-        change[:, width] = _beyond(change[:, :width].swapaxes(0, 1))
+    change = np.empty(shape, np.float32)
+    inside = change[:height, :width]
+    inside[:] = after
+    inside -= before
+    for lines, count, factor in (
+        (change[:height].swapaxes(0, 1), width, subsampling[1]),
+        (change, height, subsampling[0]),
+    ):
+        if count < len(lines):
+            lines[count:] = _beyond(lines[:count]) if count % factor else lines[count - 1]
     return change
 
 

@@ -52,11 +52,16 @@ def _find_places(data: bytes, parts: tuple[Segment, ...]) -> Iterator[slice]:
             starts.update(find_pictures(data[base : segment.stop], base))
     for start in sorted(starts):
         if start >= end and data.startswith(b"\xff\xd8\xff", start):
-            with contextlib.suppress(ValueError):
-                picture = data[start:]
-                found = tuple(segments(picture))
-                if _is_gain_map(picture, found):
-                    yield slice(start, start + marks.image_end(picture, found))
+            picture = data[start:]
+            found = tuple(_whole_segments(picture))
+            if _is_gain_map(picture, found):
+                yield slice(start, start + marks.image_end(picture, found))
+
+
+def _whole_segments(data: bytes) -> Iterator[Segment]:
+    """Yield the segments of a picture up to a damaged one, so that a damaged map is found, too."""
+    with contextlib.suppress(ValueError):
+        yield from segments(data)
 
 
 def _is_gain_map(data: bytes, parts: Iterable[Segment]) -> bool:

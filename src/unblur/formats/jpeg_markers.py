@@ -13,7 +13,12 @@ SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
 APP0, APP1, APP2, APP11, APP13, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Start-of-frame markers; the missing numbers are DHT, JPG and DAC."""
+LOSSLESS_FRAMES = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 
+BLOCK = 8
+"""Samples per side of a block."""
+LONGEST_SIDE = 65_500
+"""Most pixels per side that libjpeg decodes and encodes."""
 LONGEST_SEGMENT = 0xFFFF - 2
 """Most bytes of a segment's payload."""
 
@@ -138,6 +143,20 @@ def first_exif(data: bytes) -> bytes:
             if segment.marker == APP1 and payload.startswith(EXIF):
                 return payload[len(EXIF) :]
     return b""
+
+
+def with_size(data: bytes, parts: Iterable[Segment], height: int, width: int) -> bytes:
+    """Return an image (and its segments) whose frame states another size.
+
+    Raises:
+        ValueError: If there is no frame.
+    """
+    for segment in parts:
+        if segment.marker in FRAMES:
+            start = segment.start + 5  # after marker, length and precision
+            stated = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+            return b"".join([data[:start], stated, data[start + len(stated) :]])
+    raise ValueError("has no image")
 
 
 def image_end(data: bytes, parts: Iterable[Segment] | None = None) -> int:

@@ -33,7 +33,7 @@ def metadata(data: bytes, parts: tuple[Segment, ...] | None = None) -> Metadata:
     """
     parts = parts or tuple(segments(data))
     exif = xmp = b""
-    profile: dict[int, bytes] = {}
+    profile: list[bytes] = []
     left_out: dict[str, None] = {}  # in order of appearance
     for segment in parts:
         if not segment.is_metadata or segment.marker in (marks.APP0, marks.APP14):
@@ -44,14 +44,27 @@ def metadata(data: bytes, parts: tuple[Segment, ...] | None = None) -> Metadata:
         elif segment.marker == marks.APP1 and payload.startswith(XMP) and not xmp:
             xmp = payload[len(XMP) :]
         elif segment.marker == marks.APP2 and payload.startswith(ICC):
-            number = payload[len(ICC) : len(ICC) + 1]
-            profile.setdefault(int.from_bytes(number, "big"), payload[len(ICC) + 2 :])
+            profile.append(payload[len(ICC) :])
         else:
             left_out[_describe(segment.marker, payload)] = None
     if data[marks.image_end(data, parts) :].strip(b"\0"):
         left_out["data after the image"] = None
-    icc = b"".join(profile[number] for number in sorted(profile))
+    icc = _join_profile(profile)
+    if profile and not icc:
+        left_out["a damaged profile"] = None
     return Metadata(exif, xmp, icc, tuple(left_out))
+
+
+def _join_profile(parts: list[bytes]) -> bytes:
+    """Return a profile from its parts in any order; nothing if one is missing or there twice.
+
+    Each part begins with its number and their count. libjpeg, and so most viewers, ignore
+    incomplete profiles, too.
+    """
+    parts, count = sorted(parts), len(parts)
+    if [tuple(part[:2]) for part in parts] != [(number, count) for number in range(1, count + 1)]:
+        return b""
+    return b"".join(part[2:] for part in parts)
 
 
 def _describe(marker: int, payload: bytes) -> str:

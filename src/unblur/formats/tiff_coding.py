@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from unblur.extras import load_extra
 from unblur.formats import jpeg, jpeg_markers
-from unblur.formats.pixels import code_pixels
 from unblur.limits import refuse_excess
 
 
@@ -162,10 +161,10 @@ def _decode_jpeg(data: bytes, shape: tuple[int, int, int], coding: Coding) -> Sa
 def _encode_jpeg(samples: Samples, coding: Coding, original: bytes) -> bytes:
     """Encode like the original; application segments, which TIFF does not use, are left out."""
     old = jpeg.decode(_whole_jpeg(original, coding), coding.segment_pixels)
-    coded = code_pixels(samples, None, "JPEG", **old.coding)
-    return b"".join(
-        coded[s.start : s.stop] for s in jpeg_markers.segments(coded) if not s.is_metadata
-    )
+    pixels = old.pixels.copy()  # it may have more rows than the strip
+    pixels[: len(samples)] = samples
+    new = jpeg.encode(old, pixels)
+    return b"".join(new.data[s.start : s.stop] for s in new.index if not s.is_metadata)
 
 
 def read_tables(stream: bytes) -> bytes:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from unblur.options import Options
 from unblur.run.result_names import wanted_format
 from unblur.storage import objects
-from unblur.storage.files import is_device, keeps
+from unblur.storage.files import keeps
 from unblur.storage.places import Place, Url, backup_of, longest_name
-from unblur.storage.targets import EXISTS, in_words, problem_of_file
+from unblur.storage.targets import EXISTS, in_words, is_special, problem_of_file
 
 if TYPE_CHECKING:
     from unblur.formats.photo import Format
@@ -83,6 +83,6 @@ def problem_of_target(target: Place, may_replace: bool, look: Look) -> str | Non
     """
     if isinstance(target, Url):
         return EXISTS.format(target) if look(target) and not may_replace else None
-    if is_device(target):
+    if is_special(target):
         return f"{target} is not a regular file; use - for standard output"
     return problem_of_file(target, may_replace)

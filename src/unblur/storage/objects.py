@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import mimetypes
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 """The extra that each kind of store needs."""
+
+UNKNOWN = -1
+"""Size of an object whose store does not state it, such as a web server that compresses."""
+PART_BYTES = 1 << 20
 
 DIGEST = "sha256 "
 """Prefix of the preliminary version of an object that is not in its store yet."""
@@ -52,12 +57,25 @@ def read(url: Url, most: int | None = None) -> tuple[bytes, FileState]:
         PhotoError: If the object is too large, unreadable, or changes while it is read.
     """
     before = state_of(url)
-    refuse_oversize(before.size if before else 0, most)
     with _store_errors_as_photo_errors(url) as (store, path):
-        data: bytes = store.cat_file(path)
+        if before and before.size == UNKNOWN:
+            data = _read_parts(store, path, most)
+            return data, replace(before, size=len(data))
+        refuse_oversize(before.size if before else 0, most)
+        data = store.cat_file(path)
     if before is None or before.size != len(data):
         raise PhotoError(CHANGED_WHILE_READ)
     return data, before
+
+
+def _read_parts(store: AbstractFileSystem, path: str, most: int | None) -> bytes:
+    """Read a whole object of unknown size, or raise `PhotoError` as soon as it is too large."""
+    data = bytearray()
+    with store.open(path, "rb") as file:
+        while part := file.read(PART_BYTES):
+            data += part
+            refuse_oversize(len(data), most)
+    return bytes(data)
 
 
 def read_header(url: Url, size: int) -> bytes:
@@ -215,7 +233,8 @@ def _state(info: dict[str, Any]) -> FileState:
     value = info.get(name, "")
     if isinstance(value, datetime):  # some listings have a number instead
         value = value.timestamp()
-    return FileState(info["size"], f"{name} {value}")
+    size = info["size"]
+    return FileState(UNKNOWN if size is None else size, f"{name} {value}")
 
 
 @cache

@@ -11,6 +11,16 @@ from unblur.storage.filesystems import can_be_named
 EXISTS = "{} exists; --overwrite replaces it"
 
 
+def is_special(file: Path) -> bool:
+    """Return whether a path is, or leads to, something other than a file or a folder.
+
+    ``/dev/stdout`` is special even if it leads to a file: a result would replace the name itself,
+    for all programs.
+    """
+    folder = os.path.realpath(file.parent)
+    return is_device(file) or folder == "/dev" or folder.startswith("/proc/")
+
+
 def problem_of_file(file: Path, may_replace: bool) -> str | None:
     """Return why a file cannot be written; ``None`` if it can.
 
@@ -22,7 +32,7 @@ def problem_of_file(file: Path, may_replace: bool) -> str | None:
         return f"{file.name} cannot be the name of a file on Windows"
     if is_folder(file):
         return f"{file} is a folder"
-    if is_device(file):
+    if is_special(file):
         return f"{file} is not a regular file"
     if os.path.lexists(file) and not may_replace:  # a link that leads nowhere, too
         return EXISTS.format(file)
