@@ -99,7 +99,8 @@ def test_a_name_that_is_none_is_refused(name, jpeg):
         choose_device(name)
     result = CliRunner().invoke(main, [str(jpeg), "--device", name])
     assert result.exit_code == 2
-    assert "Invalid value for '--device'" in result.stderr
+    problem = "Invalid value for '--device'" if name else "--device is empty"
+    assert problem in result.stderr
 
 
 @pytest.mark.parametrize("name", ["cpu:0", "cpu:1"])

@@ -101,6 +101,11 @@ class Engine:
         """Whether the whole change is applied."""
         return self.strength == 1
 
+    @property
+    def applies_none(self) -> bool:
+        """Whether the result is the photo itself."""
+        return self.strength == 0
+
     def __post_init__(self) -> None:
         """Refuse values that are out of range.
 

@@ -127,7 +127,7 @@ def load(job: Job, options: Options, returns_memory: bool = True) -> LoadedPhoto
 
 
 def _reason_for_no_change(mask: Mask | None, options: Options) -> str:
-    if not options.engine.strength:
+    if options.engine.applies_none:
         return "--strength is 0"
     return "the mask is black all over" if mask and mask.is_black else ""
 
