@@ -4,6 +4,8 @@ import errno
 import os
 import stat
 import struct
+import subprocess
+import sys
 
 import pytest
 from conftest import make_jpeg
@@ -215,6 +217,65 @@ def test_a_result_can_be_read_by_those_who_can_read_its_photo(tagged, unblur):
     unblur(tagged, "--strip-metadata")
     result = tagged.with_name("tagged-unblurred.jpg")
     assert extended_attributes(result) == {ACCESS_LIST: access}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets lists in the form of Linux")
+@pytest.mark.parametrize("options", [[], ["--in-place"], ["--compare"]])
+def test_a_folders_default_list_lets_nobody_read_a_result_who_cannot_read_its_photo(
+    tagged, unblur, options
+):
+    tagged.chmod(0o640)
+    everyone = 2**32 - 1
+    # Version 2; owner rwx, user 1 rwx, group rwx, mask rwx, others r-x.
+    entries = [(1, 7, everyone), (2, 7, 1), (4, 7, everyone), (16, 7, everyone), (32, 5, everyone)]
+    access = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(tagged.parent, "system.posix_acl_default", access)
+    except OSError:
+        pytest.skip("folders have no default lists here")
+    assert unblur(tagged, *options).code == 0
+    for path in tagged.parent.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        assert ACCESS_LIST not in extended_attributes(path)
+
+
+def test_an_attribute_that_cannot_be_read_does_not_hide_the_others(tagged, monkeypatch, unblur):
+    read = attributes.getxattr
+
+    def refuse_one(descriptor, name):
+        return refuse() if name == "user.a" else read(descriptor, name)
+
+    attributes.setxattr(tagged, "user.a", b"1")
+    monkeypatch.setattr(attributes, "getxattr", refuse_one)
+    unblur(tagged)
+    monkeypatch.undo()
+    result = tagged.with_name("tagged-unblurred.jpg")
+    assert extended_attributes(result) == {"user.xdg.comment": b"the harbour"}
+
+
+@pytest.mark.posix
+def test_a_program_that_writes_to_a_named_pipe_is_not_ended(tmp_path, unblur):
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    (tmp_path / "a.jpg").write_bytes(make_jpeg())
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, pipe], stdout=subprocess.PIPE)
+    assert writer.stdout.readline() == b"opening\n"
+    assert unblur("-r", "--in-place", tmp_path).code == 0
+    assert "not a regular file" in unblur(pipe).stderr
+    with pytest.raises(subprocess.TimeoutExpired):
+        writer.wait(timeout=0.3)
+    with pipe.open("rb") as reader:
+        assert reader.read() == b"bytes"
+    assert writer.wait(timeout=10) == 0
+    writer.stdout.close()
+
+
+WRITER = """
+import sys
+print("opening", flush=True)
+with open(sys.argv[1], "wb", buffering=0) as pipe:  # waits for a reader
+    pipe.write(b"bytes")
+"""
 
 
 @pytest.fixture

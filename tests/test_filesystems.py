@@ -267,6 +267,24 @@ def test_a_name_of_the_greatest_length_is_shortened_for_result_and_comparison(
     assert unblur(photo, "--compare").stdout == b""  # done already
 
 
+@pytest.mark.parametrize(
+    "options", [["--in-place"], ["--in-place", "--no-backup"], ["--overwrite"]]
+)
+def test_where_only_owners_may_replace_files_those_of_others_are_refused_before_any_work(
+    jpeg, unblur, monkeypatch, options
+):
+    (jpeg.parent / "photo-unblurred.jpg").write_bytes(b"of another user")
+    before = {path: path.read_bytes() for path in jpeg.parent.iterdir()}
+    jpeg.parent.chmod(0o1777)
+    owner = jpeg.stat().st_uid
+    with monkeypatch.context() as other:
+        other.setattr(os, "geteuid", lambda: owner + 1)
+        result = unblur(*options, jpeg)
+    assert (result.code, {path: path.read_bytes() for path in jpeg.parent.iterdir()}) == (1, before)
+    assert f"in {jpeg.parent} (sticky bit)" in result.stderr
+    assert unblur(*options, jpeg).code == 0
+
+
 def test_a_photo_is_replaced_and_kept_if_its_backups_name_just_fits(tmp_path, unblur, longest):
     fits = tmp_path / ("n" * (longest - len(".jpg.orig")) + ".jpg")
     fits.write_bytes(make_jpeg())

@@ -62,6 +62,26 @@ def look(top, **options):
     return photos, {str(one.below): one.passed_over for one in found if one.passed_over}
 
 
+@pytest.mark.posix
+def test_links_to_photos_are_deblurred_only_beside_themselves_unless_named(tmp_path, unblur):
+    elsewhere = [
+        put_photo(tmp_path / name)
+        for name in ("Photos Library.photoslibrary/originals", ".trash", "others")
+    ]
+    before = [photo.read_bytes() for photo in elsewhere]
+    (tmp_path / "album").mkdir()
+    for number, photo in enumerate(elsewhere):
+        (tmp_path / "album" / f"{number}.jpg").symlink_to(photo)
+    result = unblur("-r", "--in-place", "-v", tmp_path / "album")
+    assert (result.code, [photo.read_bytes() for photo in elsewhere]) == (3, before)
+    assert "0.jpg: passed over: a link to a file" in result.stderr
+    assert "3 done" in unblur("-r", tmp_path / "album").stderr
+    assert (
+        unblur("--in-place", tmp_path / "album" / "2.jpg").stdout
+        == os.fsencode(elsewhere[2]) + b"\n"
+    )
+
+
 @pytest.mark.parametrize(("folder", "reason"), LEFT_ALONE)
 @pytest.mark.parametrize("depth", ["", "2020/summer/"])
 def test_folders_that_are_no_folders_of_photos_are_left_alone(tmp_path, folder, reason, depth):

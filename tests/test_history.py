@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -543,6 +544,38 @@ def test_a_history_that_fails_meanwhile_lets_nothing_be_replaced(
     assert (result.code, jpeg.read_bytes()) == (1, before)
     assert "was not replaced, because the result could not be recorded" in result.stderr
     assert list(jpeg.parent.glob(".*")) == []
+
+
+def test_a_history_that_fails_meanwhile_ends_a_run_that_replaces_photos(
+    tmp_path, deblur, history_file, meanwhile
+):
+    for number in range(8):
+        (tmp_path / f"{number}.jpg").write_bytes(make_jpeg(24, 32 + number))
+    before = contents(tmp_path)
+    meanwhile(lambda: history_file.write_bytes(b"damaged" * 5000))
+    result = deblur("-r", "--in-place", tmp_path)
+    assert (result.code, contents(tmp_path)) == (1, before)
+    (count,) = re.findall(r"failed, (\d) not reached", result.stderr)
+    assert int(count) >= 4
+    assert "8 done" in deblur("-r", tmp_path).stderr
+
+
+def test_a_history_that_can_only_be_read_is_read_and_lets_nothing_be_replaced(
+    library, deblur, monkeypatch
+):
+    connect = sqlite3.connect
+
+    def connect_read_only(path, **options):
+        return connect(f"file:{path}?mode=ro", uri=True, **options)
+
+    deblur("-r", library)
+    before = contents(library)
+    monkeypatch.setattr(sqlite3, "connect", connect_read_only)
+    assert "0 done, 2 skipped, 0 failed" in deblur("-r", library).stderr
+    result = deblur("-r", "--in-place", library)
+    assert (result.code, contents(library)) == (2, before)
+    assert "--in-place needs the record of results" in result.stderr
+    assert "choose another place with --history" in result.stderr
 
 
 def check_it_stays_if_put_in_place(copy, jpeg, deblur, monkeypatch):

@@ -313,6 +313,59 @@ def test_a_photo_that_is_named_like_a_backup_gets_its_own_original_back(library,
         assert contents(library) == before
 
 
+@pytest.mark.parametrize("options", [[], ["--no-backup"], ["--overwrite"]])
+def test_originals_that_a_pattern_names_too_are_not_deblurred(library, deblur, options):
+    deblur("-r", "--in-place", library)
+    (library / "a.jpg").rename(library / "renamed.jpg")
+    shutil.copy(library / "a.jpg.orig", library / "c.jpg_original")  # as ExifTool keeps it
+    before = contents(library)
+    files = [path for path in library.rglob("*") if path.is_file()]
+    result = deblur("--in-place", "-v", *options, *files)
+    assert (result.code, contents(library)) == (0, before)
+    assert "a.jpg.orig: skipped: is a backup, which --in-place does not replace" in result.stderr
+
+
+def test_an_original_is_deblurred_beside_itself_or_under_another_name(library, deblur):
+    deblur("-r", "--in-place", library)
+    original = library / "a.jpg.orig"
+    assert deblur(original, "-o", library / "again.jpg").code == 0
+    assert (library / "again.jpg").read_bytes() == (library / "a.jpg").read_bytes()
+    renamed = original.rename(library / "original.jpg")
+    assert "1 done" in deblur("--in-place", renamed, library / "a.jpg").stderr
+
+
+def test_an_original_that_is_damaged_is_named(library, deblur, restore):
+    deblur("-r", "--in-place", library)
+    (library / "a.jpg.orig").write_bytes(b"")
+    result = restore("-r", library)
+    assert result.exit_code == 1
+    assert "a.jpg.orig: is not a photo" in result.stderr
+    assert "1 done, 0 skipped, 1 failed" in result.stderr
+
+
+@pytest.mark.parametrize("has_links", [False, True])
+def test_a_photo_that_is_edited_while_its_original_is_kept_is_not_replaced(
+    library, deblur, monkeypatch, has_links
+):
+    photo, keep = library / "a.jpg", drafts._keep
+
+    def edit_after(path, backup):
+        keep(path, backup)
+        edit_picture(path)
+
+    def no_links(*unused):
+        raise OSError(errno.EPERM, "no hard links")
+
+    monkeypatch.setattr(drafts, "_keep", edit_after)
+    if not has_links:
+        monkeypatch.setattr(os, "link", no_links)
+    edit_picture(library / "edited.jpg")
+    result = deblur("--in-place", photo)
+    assert (result.code, "a.jpg was changed meanwhile" in result.stderr) == (1, True)
+    assert photo.read_bytes() == (library / "edited.jpg").read_bytes()
+    assert not (library / "a.jpg.orig").exists()
+
+
 @pytest.mark.parametrize("force", [[], ["--force"]])
 def test_files_that_other_programs_name_like_backups_stay(library, restore, force):
     (library / "main.py.orig").write_bytes(b"print('hello')")

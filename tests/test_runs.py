@@ -80,6 +80,14 @@ def test_what_is_passed_over_is_told_with_its_reason(library, unblur):
         assert f"{library / name}: passed over: {reason}" in told
 
 
+@pytest.mark.parametrize("options", [[], ["--in-place"]])
+def test_a_folder_that_is_renamed_meanwhile_is_not_made_again(library, unblur, meanwhile, options):
+    meanwhile(lambda: (library / "trip").exists() and (library / "trip").rename(library / "new"))
+    result = unblur("-r", library / "trip", *options)
+    assert (result.code, (library / "trip").exists()) == (1, False)
+    assert "no such file or directory" in result.stderr
+
+
 def test_a_folder_needs_recursive(library, unblur):
     result = unblur(library)
     assert result.code == 1

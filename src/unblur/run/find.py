@@ -34,6 +34,7 @@ from unblur.words import describe_os_error
 BACKUP = "a backup"
 _OTHERS_BACKUP = re.compile(r"\.\w+(_original|~|\.bak)$", re.IGNORECASE)
 """Extensions of backups that ExifTool and editors write."""
+LINK = "a link to a file; --in-place follows it only if it is named"
 NO_PHOTO = "not a photo that can be processed"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
@@ -166,6 +167,8 @@ def _reason_by_content(folder: _Entry, listing: list[os.DirEntry[str]]) -> str |
 def _look_at_file(entry: _Entry, options: Options, known_format: KnownFormat) -> Found:
     path, below = entry.path, entry.below
     reason = _reason_not_to_open(entry) or _reason_to_pass_over(path, below, options)
+    if not reason and options.in_place and is_link(entry.status) and files.is_regular(path):
+        reason = LINK  # it may lead out of the folder, even into the library of a program
     if reason or is_in_cloud(entry.status):
         return Found(path, below, passed_over=reason or IN_THE_CLOUD)
     if known := known_format(path):
@@ -190,10 +193,8 @@ def _reason_not_to_open(entry: _Entry) -> str | None:
 def _reason_to_pass_over(photo: Place, below: PurePath, options: Options) -> str | None:
     if photo.stem.endswith(options.suffix) and not options.in_place:
         return "a result of an earlier run"
-    if is_backup(photo.name):
-        return BACKUP
-    if _OTHERS_BACKUP.search(photo.name):
-        return "a backup of another program"
+    if reason := reason_of_backup(photo.name):
+        return reason
     if photo.name.endswith(COMPARISON_ENDINGS):
         return "a comparison of an earlier run"
     if options.include and not glob.globmatch(below, list(options.include), flags=_GLOB_FLAGS):
@@ -201,6 +202,13 @@ def _reason_to_pass_over(photo: Place, below: PurePath, options: Options) -> str
     if options.exclude and glob.globmatch(below, list(options.exclude), flags=_GLOB_FLAGS):
         return "excluded"
     return None
+
+
+def reason_of_backup(name: str) -> str | None:
+    """Return whose backup a file is, by its name; ``None`` for other files."""
+    if is_backup(name):
+        return BACKUP
+    return "a backup of another program" if _OTHERS_BACKUP.search(name) else None
 
 
 def _find_objects(folder: Url, options: Options, listing: Listing) -> Iterator[Found]:

@@ -119,7 +119,8 @@ class History:
 
     Args:
         path: The SQLite file, created if it is missing. If it cannot be used, the history is
-            empty, nothing is recorded, and `problem` has the reason.
+            empty, nothing is recorded, and `problem` has the reason. If it can only be read,
+            `problem` has the reason, too.
         writes: Whether to record results. If not, nothing is written, and no file is created.
     """
 
@@ -140,6 +141,13 @@ class History:
         except (OSError, sqlite3.Error) as error:
             self._note(error)
             self._close()
+        else:
+            self._check_writable()
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether earlier results are known, even if new ones cannot be recorded."""
+        return self._database is not None
 
     def __enter__(self) -> History:
         return self
@@ -158,8 +166,6 @@ class History:
         if self._path != IN_MEMORY:
             if self._writes:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-            elif reason := _problem_of_writing(self._path):
-                raise sqlite3.OperationalError(reason)
             # SQLite takes a file of one byte for an empty one, and would replace it.
             start = read_header(self._path, len(tables.SIGNATURE))
             if start and start != tables.SIGNATURE:
@@ -175,6 +181,13 @@ class History:
         self._database.row_factory = sqlite3.Row
         if not tables.prepare(self._database, self._writes):
             self._close()
+
+    def _check_writable(self) -> None:
+        """Note why results cannot be recorded, though earlier ones may be read."""
+        if self._writes:
+            self._do(tables.check_writable)
+        elif self._path != IN_MEMORY and (reason := _problem_of_writing(self._path)):
+            self._note(sqlite3.OperationalError(reason))
 
     def at(self, place: Place, state: FileState) -> Record | None:
         """Return the record of the result at a place, if the result is in this state.

@@ -67,17 +67,17 @@ def read_only(file: Path) -> str:
 
 
 def prepare(database: sqlite3.Connection, writes: bool) -> bool:
-    """Create the table in a new file, and check that the file can be written, if anything is.
+    """Create the table in a new file, if anything is written.
 
     Returns:
         Whether the table is there.
 
     Raises:
-        sqlite3.Error: If the file is not an SQLite file, belongs to another program or a newer
-            version, or cannot be written.
+        sqlite3.Error: If the file is not an SQLite file, or belongs to another program or a newer
+            version.
     """
     if writes:
-        database.execute("BEGIN IMMEDIATE")  # fails if the file cannot be written
+        database.execute("BEGIN IMMEDIATE")
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise sqlite3.OperationalError("written by a newer version of unblur")
@@ -90,6 +90,12 @@ def prepare(database: sqlite3.Connection, writes: bool) -> bool:
             database.execute(statement)
     database.commit()
     return True
+
+
+def check_writable(database: sqlite3.Connection) -> None:
+    """Raise `sqlite3.Error` if the file cannot be written; SQLite opens it all the same."""
+    with database:
+        database.execute("DELETE FROM made WHERE 0")  # no row, so nothing is written
 
 
 def insert(database: sqlite3.Connection, rows: Sequence[Mapping[str, str | int]]) -> None:

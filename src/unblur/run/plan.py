@@ -19,7 +19,13 @@ from unblur.run.jobs import Job, Plan
 from unblur.run.known_results import ALREADY_DONE, IS_RESULT, KnownResults
 from unblur.run.mask_files import IS_MASK, Masks
 from unblur.run.result_names import comparison_place, result_place, wanted_format
-from unblur.run.target_checks import problem_in_place, problem_of_format, problem_of_target
+from unblur.run.target_checks import (
+    IS_ORIGINAL,
+    is_original,
+    problem_in_place,
+    problem_of_format,
+    problem_of_target,
+)
 from unblur.storage import any_place
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.objects import Listing
@@ -250,6 +256,8 @@ def _problem_of_ending(source: Place | None, target: Place, options: Options) ->
 
 
 def _reason_to_skip(job: Job, options: Options, known: KnownResults) -> str | None:
+    if options.in_place and job.target and is_original(job.target, known.look):
+        return IS_ORIGINAL
     if known.is_done(job, options):
         return ALREADY_DONE
     if job.source is None or options.in_place or options.on_existing == "overwrite":

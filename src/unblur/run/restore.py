@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unblur.errors import PhotoError
-from unblur.formats.photo import FORMATS, HEADER_BYTES, identify
+from unblur.formats.photo import FORMATS, HEADER_BYTES, format_by_suffix, identify
 from unblur.options import Options
 from unblur.run.find import BACKUP, find
 from unblur.run.hashes import read_content
@@ -24,7 +24,7 @@ from unblur.storage import any_place, drafts, files
 from unblur.storage.filesystems import follow_links, unlimited
 from unblur.storage.objects import Listing
 from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, parse_place
-from unblur.storage.targets import in_words
+from unblur.storage.targets import problem_of_replacing
 from unblur.words import describe_os_error
 
 FORCE = "--force restores the original anyway"
@@ -76,7 +76,7 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
                 yield Job(found.place, None, problem=found.problem)
             elif found.passed_over == BACKUP and isinstance(found.place, Path):
                 backup = unlimited(found.place)
-                if _is_backup(backup) and _is_photo(backup):
+                if _is_backup(backup) and (_is_photo(backup) or _is_called_photo(backup)):
                     yield _job(backup)
 
 
@@ -91,8 +91,17 @@ def _is_photo(backup: Path) -> bool:
     return header is None or identify(header) is not None
 
 
+def _is_called_photo(backup: Path) -> bool:
+    """Return whether a backup has the name of a photo's: if it is not a photo, it is damaged."""
+    return format_by_suffix(_photo_of(backup).suffix) is not None
+
+
+def _photo_of(backup: Path) -> Path:
+    return backup.with_name(backup.name[: -len(BACKUP_ENDING)])
+
+
 def _job(backup: Path) -> Job:
-    return Job(backup, backup.with_name(backup.name[: -len(BACKUP_ENDING)]))
+    return Job(backup, _photo_of(backup))
 
 
 def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
@@ -127,8 +136,9 @@ def _check_files(photo: Path, backup: Path) -> None:
         raise PhotoError("is not a photo, so it cannot be an original of unblur")
     if photo.is_dir():
         raise PhotoError(f"{photo.name} is a folder: move it away")
-    if not os.access(photo.parent, os.W_OK):
-        raise PhotoError(f"{in_words(photo.parent)} cannot be written to")
+    for file in (photo, backup):
+        if os.path.lexists(file) and (problem := problem_of_replacing(file)):
+            raise PhotoError(problem)
 
 
 def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:

@@ -36,7 +36,12 @@ class Session:
     @property
     def is_over(self) -> bool:
         """Whether to start no more photos."""
-        return self.options.fail_fast and bool(self.report.failures)
+        return (self.options.fail_fast and bool(self.report.failures)) or self.cannot_replace
+
+    @property
+    def cannot_replace(self) -> bool:
+        """Whether results cannot replace their photos, because they cannot be recorded."""
+        return self.options.in_place and self.history.problem is not None
 
     def is_done_meanwhile(self, job: Job, reads: bool = False) -> bool:
         """Return whether another run has done a job since it was planned.
@@ -66,7 +71,7 @@ class Session:
             PhotoError: If the record cannot be written, and the results would replace photos.
         """
         self.record_published(*outcomes)
-        if self.history.problem and self.options.in_place:
+        if self.cannot_replace:
             raise PhotoError(
                 "was not replaced, because the result could not be recorded: "
                 f"{self.history.problem}"
@@ -137,6 +142,8 @@ def run_plan(plan: Plan, runner: Runner, session: Session) -> None:
         with session.ui.progress(len(todo)):
             try:
                 runner.do(todo, session)
+                if session.cannot_replace:
+                    session.report.not_reached = len(plan.jobs) - session.report.counts.total()
             except KeyboardInterrupt as interrupt:
                 session.report.interrupted_by = interrupt
             except DeviceError as error:

@@ -338,7 +338,10 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     if isinstance(job.target, Url):
         return ()
     if not options.in_place:
-        drafts.make_folder(job.target.parent)
+        if (
+            options.output is not None
+        ):  # otherwise the photo was in it, and it may have been renamed
+            drafts.make_folder(job.target.parent)
         return ()
     is_shared = files.has_other_links(job.target, backup_of(job.target))
     return ("other names of the file (hard links) keep the original",) if is_shared else ()
@@ -347,7 +350,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
 def _refuse_changed(job: Job) -> None:
     """Raise `PhotoError` if the file to replace has changed since it was read or planned."""
     if job.target and job.replaced and objects.state_of(job.target) != job.replaced:
-        raise PhotoError(f"{job.target} was changed meanwhile, and stays; run again")
+        raise PhotoError(drafts.CHANGED.format(job.target))
 
 
 def publish(finished: FinishedPhoto) -> Outcome:
@@ -361,6 +364,7 @@ def publish(finished: FinishedPhoto) -> Outcome:
         _refuse_changed(job)
         if finished.comparison:
             comparison = finished.comparison.publish(job.replaces_comparison)
+            _refuse_changed(job)  # flushing the comparison may have taken a while
         target = _publish(finished)
     notes = finished.outcome.notes + copy_sidecars(finished.sidecars)
     seconds = time.monotonic() - finished.started
@@ -375,4 +379,5 @@ def _publish(finished: FinishedPhoto) -> FileState | None:
     if isinstance(job.target, Url):
         objects.copy(job.target, backup_of(job.target))
         return draft.publish(job.replaces)
-    return drafts.replace_with_backup(draft, job.target, backup_of(job.target))
+    backup = backup_of(job.target)
+    return drafts.replace_with_backup(draft, job.target, backup, job.replaced)

@@ -6,16 +6,36 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unblur.formats.photo import format_by_suffix
 from unblur.options import Options
+from unblur.run.find import reason_of_backup
 from unblur.run.result_names import wanted_format
 from unblur.storage import objects
 from unblur.storage.files import keeps
-from unblur.storage.places import Place, Url, backup_of, longest_name
-from unblur.storage.targets import EXISTS, in_words, is_special, problem_of_file
+from unblur.storage.places import Place, Url, backup_of, is_backup, longest_name
+from unblur.storage.targets import EXISTS, is_special, problem_of_file, problem_of_replacing
 
 if TYPE_CHECKING:
     from unblur.formats.photo import Format
     from unblur.run.known_results import Look
+
+
+IS_ORIGINAL = "is a backup, which --in-place does not replace; rename it to deblur it"
+
+
+def is_original(photo: Place, look: Look) -> bool:
+    """Return whether a photo is the original of another one, or a backup of another program.
+
+    A pattern such as ``*`` also names the originals that an earlier run kept. A photo whose name
+    only ends like theirs is none.
+
+    Raises:
+        PhotoError: If a store does not answer.
+    """
+    if not is_backup(photo.name):
+        return reason_of_backup(photo.name) is not None
+    its_photo = photo.with_name(photo.stem)
+    return format_by_suffix(its_photo.suffix) is not None or look(its_photo) is not None
 
 
 def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None:
@@ -27,8 +47,8 @@ def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None
     if isinstance(photo, Path):  # permissions of objects are known to their store only
         if not os.access(photo, os.W_OK):
             return "is read-only, so it cannot be replaced"
-        if not os.access(photo.parent, os.W_OK):
-            return f"{in_words(photo.parent)} cannot be written to"
+        if problem := problem_of_replacing(photo):
+            return problem
         if keeps_backup and len(os.fsencode(backup_of(photo).name)) > longest_name(photo):
             return "its name has no room for .orig: shorten it, or give --no-backup"
     if keeps_backup and (other := _other_backup(photo, look)):

@@ -15,9 +15,9 @@ HAS_EXTENDED = True
 
 try:
     if sys.platform == "linux":
-        from os import getxattr, listxattr, setxattr
+        from os import getxattr, listxattr, removexattr, setxattr
     else:  # macOS, where Python has no such functions
-        from xattr import getxattr, listxattr, setxattr
+        from xattr import getxattr, listxattr, removexattr, setxattr
 except ImportError:  # Windows, or this package is missing
     HAS_EXTENDED = False
 
@@ -48,7 +48,8 @@ class Attributes:
             with contextlib.suppress(OSError):  # file systems without them
                 for name in listxattr(descriptor):
                     if name == ACCESS_LIST or name.startswith(USERS_OWN):
-                        extended[name] = getxattr(descriptor, name)
+                        with contextlib.suppress(OSError):  # of this attribute only
+                            extended[name] = getxattr(descriptor, name)
         mark = extended.pop(MARK, b"")
         return cls(os.fstat(descriptor), extended, mark)
 
@@ -72,6 +73,10 @@ class Attributes:
             keep_time: Whether to copy the time of modification, too.
         """
         self._give_owner(descriptor)  # first, because chown(2) removes permissions
+        if HAS_EXTENDED and ACCESS_LIST not in self.extended:
+            # The folder's default list would let others read what the photo's mode forbids.
+            with contextlib.suppress(OSError):
+                removexattr(descriptor, ACCESS_LIST)
         for name, value in self.extended.items():  # while the file is still writable
             with contextlib.suppress(OSError):
                 setxattr(descriptor, name, value)

@@ -21,6 +21,7 @@ from unblur.storage.targets import EXISTS
 from unblur.storage.temporaries import temporary_beside
 from unblur.words import describe_os_error
 
+CHANGED = "{} was changed meanwhile, and stays; run again"
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds to wait between attempts to replace a file that another program may have open."""
 
@@ -143,11 +144,20 @@ def make_folder(folder: Path) -> None:
         raise PhotoError(f"cannot create {folder}: {describe_os_error(error)}") from error
 
 
-def replace_with_backup(draft: Draft, path: Path, backup: Path) -> FileState | None:
+def replace_with_backup(
+    draft: Draft, path: Path, backup: Path, state: FileState | None = None
+) -> FileState | None:
     """Publish a draft over a file, and keep the old file under a second name.
 
     If the file cannot be replaced, a new backup is removed again. Otherwise the backup would look
     like the original of a result once the file is edited.
+
+    Args:
+        draft: The file's new content.
+        path: The file.
+        backup: Its second name.
+        state: State that the file must still have when the backup is made, which may take seconds
+            on file systems without hard links; ``None``: not checked.
 
     Raises:
         PhotoError: If the file cannot be kept or replaced, or another file has the backup's name.
@@ -157,6 +167,11 @@ def replace_with_backup(draft: Draft, path: Path, backup: Path) -> FileState | N
         _keep(path, backup)
     elif not keeps(backup, path):
         raise PhotoError(f"{backup} appeared meanwhile: move it away and run again")
+    if state and FileState.at(path) != state:
+        with contextlib.suppress(OSError):
+            if is_new:
+                backup.unlink()
+        raise PhotoError(CHANGED.format(path))
     try:
         return draft.publish(replaces=True)
     except BaseException:  # also Ctrl-C; where the photo was replaced already, the backup differs
@@ -202,7 +217,7 @@ def _rename_to_new(scratch: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # file systems without hard links
-        if path.exists():
+        if os.path.lexists(path):  # a link that leads nowhere, too
             raise FileExistsError(str(path)) from None
         scratch.rename(path)  # on Windows this fails, too, if the name is taken
 

@@ -134,7 +134,11 @@ def read_header(path: Path, size: int) -> bytes | None:
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    # Without O_NONBLOCK, opening a named pipe would wait for a writer.
+    # Opening a named pipe, even for a moment, would end the program that writes to it, and a device
+    # may act when it is opened.
+    if not stat.S_ISREG(unlimited(path).stat().st_mode):
+        raise PhotoError(_NOT_REGULAR)
+    # Without O_NONBLOCK, opening would wait if a pipe took the file's place just now.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         file = os.fdopen(os.open(unlimited(path), flags), "rb")

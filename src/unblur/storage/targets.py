@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from unblur.storage.files import exists, is_device, is_folder
@@ -19,6 +20,24 @@ def is_special(file: Path) -> bool:
     """
     folder = os.path.realpath(file.parent)
     return is_device(file) or folder == "/dev" or folder.startswith("/proc/")
+
+
+def problem_of_replacing(file: Path) -> str | None:
+    """Return why the folder of an existing file does not let the user replace it."""
+    if not os.access(file.parent, os.W_OK):
+        return f"{in_words(file.parent)} cannot be written to"
+    if _is_kept_for_owner(file):
+        return f"only its owner may replace {file.name} in {in_words(file.parent)} (sticky bit)"
+    return None
+
+
+def _is_kept_for_owner(file: Path) -> bool:
+    """Return whether a folder's sticky bit forbids the user to replace a file; see unlink(2)."""
+    user_id = getattr(os, "geteuid", None)  # missing on Windows
+    status = file.parent.stat()
+    if user_id is None or not status.st_mode & stat.S_ISVTX:
+        return False
+    return user_id() not in (0, status.st_uid, file.lstat().st_uid)
 
 
 def problem_of_file(file: Path, may_replace: bool) -> str | None:
@@ -39,9 +58,9 @@ def problem_of_file(file: Path, may_replace: bool) -> str | None:
     folder = next((parent for parent in file.parents if exists(parent)), file.parent)
     if not is_folder(folder):
         return f"{in_words(folder)} is not a folder"
-    if not os.access(folder, os.W_OK):
-        return f"{in_words(folder)} cannot be written to"
-    return None
+    if os.path.lexists(file):
+        return problem_of_replacing(file)
+    return None if os.access(folder, os.W_OK) else f"{in_words(folder)} cannot be written to"
 
 
 def in_words(folder: Path) -> str:
