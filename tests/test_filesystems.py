@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -23,6 +24,7 @@ from unblur import config
 from unblur.cli import main
 from unblur.cli.terminal import find_screen
 from unblur.errors import PhotoError
+from unblur.extras import find_program
 from unblur.options import USUAL_CELL, Way
 from unblur.run import steps
 from unblur.storage import drafts, filesystems
@@ -93,6 +95,28 @@ def in_use():
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["nvidia-smi", "powershell"])
+def test_windows_takes_no_program_from_the_folder_of_the_photos(tmp_path, monkeypatch, name):
+    photos, programs = tmp_path / "photos", tmp_path / "programs"
+    for folder in (photos, programs):
+        folder.mkdir()
+        (folder / name).touch(mode=0o755)
+
+    which = shutil.which
+
+    def look_in_current_folder_first(command):
+        found = which(os.path.join(os.curdir, command))  # noqa: PTH118 (as Windows has it)
+        return found if os.path.dirname(command) == "" else which(command)  # noqa: PTH120
+
+    monkeypatch.chdir(photos)
+    monkeypatch.setattr(shutil, "which", look_in_current_folder_first)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("PATH", os.pathsep.join([".", "", str(programs)]))
+    assert find_program(name) == str(programs / name)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_program(name) is None
 
 
 def test_windows_has_no_terminal_to_ask_how_it_shows_pictures(monkeypatch):

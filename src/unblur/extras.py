@@ -1,8 +1,12 @@
-"""Import optional libraries, which extras of the package install."""
+"""Find optional libraries, which extras of the package install, and programs of the system."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 from unblur.errors import PhotoError, UnblurError
@@ -25,3 +29,16 @@ def load_extra(
         raise error_type(
             f"{purpose} need the extra {extra}: pip install 'unblur[{extra}]'"
         ) from error
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a program, or ``None`` if it is missing.
+
+    On Windows, `shutil.which` also looks in the current folder, which may be a folder of photos
+    from a stranger. This function looks only where `PATH` leads to.
+    """
+    if sys.platform != "win32":
+        return shutil.which(name)
+    folders = (Path(folder) for folder in os.get_exec_path())
+    found = (shutil.which(str(folder / name)) for folder in folders if folder.is_absolute())
+    return next(filter(None, found), None)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from unblur.desktop.action import Summary
+from unblur.extras import find_program
 
 _APPLE_SCRIPT = """\
 on run {heading, message}
@@ -85,7 +85,7 @@ def show(summary: Summary) -> bool:
 
 
 def _shows(notifier: Notifier, summary: Summary) -> bool:
-    program = shutil.which(notifier.program)
+    program = find_program(notifier.program)
     if program is None or (notifier.is_window and not has_display()):
         return False
     # PowerShell would read its arguments as code.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from unblur.extras import find_program
 
 PLATFORMS = {"NVIDIA": "CUDA", "AMD": "ROCm", "Apple": "MPS"}
 """The platform of PyTorch for the GPUs of each maker."""
@@ -65,7 +66,7 @@ def install_command(gpu: Gpu) -> str:
 
 def _ask_nvidia_smi() -> tuple[Gpu, ...]:
     """Return the GPUs that nvidia-smi lists; none if that program is missing or fails."""
-    program = shutil.which("nvidia-smi")
+    program = find_program("nvidia-smi")
     if program is None:
         return ()
     query = [program, "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
