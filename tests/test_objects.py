@@ -123,6 +123,40 @@ def test_in_place_a_backup_of_another_photo_is_not_taken_for_this_one(bucket, un
     assert unblur(f"{bucket}/a.jpg", "--in-place", "--backup").code == 0
 
 
+def test_in_place_what_takes_the_name_of_the_backup_meanwhile_stays(
+    bucket, unblur, meanwhile, brightening_weights
+):
+    put(f"{bucket}/a.jpg", make_jpeg())
+    meanwhile(lambda: put(f"{bucket}/a.jpg.orig", b"notes"))
+    result = unblur(f"{bucket}/a.jpg", "--in-place", model=brightening_weights)
+    assert (result.code, get(f"{bucket}/a.jpg")) == (1, make_jpeg())
+    assert get(f"{bucket}/a.jpg.orig") == b"notes"
+    assert "a.jpg.orig appeared meanwhile: move it away and run again" in result.stderr
+
+
+def test_in_place_an_object_that_changes_while_it_is_copied_is_not_replaced(
+    bucket, unblur, monkeypatch
+):
+    def copy_slowly(source, target):
+        copy(source, target)
+        put(f"{bucket}/a.jpg", make_jpeg(32, 32))
+
+    put(f"{bucket}/a.jpg", make_jpeg())
+    copy = objects.copy
+    monkeypatch.setattr(objects, "copy", copy_slowly)
+    result = unblur(f"{bucket}/a.jpg", "--in-place")
+    assert (result.code, get(f"{bucket}/a.jpg")) == (1, make_jpeg(32, 32))
+    assert "was changed meanwhile, and stays; run again" in result.stderr
+
+
+def test_in_place_originals_named_by_a_pattern_are_not_deblurred(bucket, unblur):
+    put(f"{bucket}/a.jpg", make_jpeg())
+    named = f"{bucket}/a.jpg", f"{bucket}/a.jpg.orig"
+    assert unblur(named[0], "--in-place").code == 0
+    assert unblur(*named, "--in-place", "--no-backup").stdout == b""
+    assert get(named[1]) == make_jpeg()
+
+
 def test_a_store_that_does_not_tell_ends_no_run(library, unblur, monkeypatch):
     class Deaf(KnownResults):
         def is_done(self, job, options):

@@ -378,6 +378,7 @@ def _publish(finished: FinishedPhoto) -> FileState | None:
         return draft.publish(job.replaces)
     if isinstance(job.target, Url):
         objects.copy(job.target, backup_of(job.target))
+        _refuse_changed(job)  # another run may have replaced the object while it was copied
         return draft.publish(job.replaces)
     backup = backup_of(job.target)
     return drafts.replace_with_backup(draft, job.target, backup, job.replaced)

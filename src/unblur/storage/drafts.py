@@ -21,6 +21,7 @@ from unblur.storage.targets import EXISTS
 from unblur.storage.temporaries import temporary_beside
 from unblur.words import describe_os_error
 
+APPEARED = "{} appeared meanwhile: move it away and run again"
 CHANGED = "{} was changed meanwhile, and stays; run again"
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds to wait between attempts to replace a file that another program may have open."""
@@ -166,7 +167,7 @@ def replace_with_backup(
     if is_new:
         _keep(path, backup)
     elif not keeps(backup, path):
-        raise PhotoError(f"{backup} appeared meanwhile: move it away and run again")
+        raise PhotoError(APPEARED.format(backup))
     if state and FileState.at(path) != state:
         with contextlib.suppress(OSError):
             if is_new:

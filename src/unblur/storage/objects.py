@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from unblur.errors import PhotoError, UsageError
 from unblur.limits import refuse_oversize
-from unblur.storage.drafts import Draft
+from unblur.storage.drafts import APPEARED, Draft
 from unblur.storage.files import CHANGED_WHILE_READ
 from unblur.storage.places import FileState, Place, Url
 from unblur.storage.targets import EXISTS
@@ -118,10 +118,16 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
 
 
 def copy(source: Url, target: Url) -> None:
-    """Copy an object inside its store unless the copy exists, or raise `PhotoError`."""
+    """Copy an object inside its store, unless the copy exists.
+
+    Raises:
+        PhotoError: If copying fails, or another object has the name of the copy.
+    """
     if state_of(target) is None:
         with _store_errors_as_photo_errors(target, "cannot write {}: {}") as (store, path):
             store.cp_file(_open(source)[1], path)
+    elif read(target)[0] != read(source)[0]:
+        raise PhotoError(APPEARED.format(target))
 
 
 def existing_beside(url: Url, names: list[str], start: str) -> set[str]:
