@@ -43,6 +43,8 @@ LEFT_ALONE = [
     ("FOUND.000", "remains of a damaged file system"),
     ("Backups.backupdb/Mac/Latest", "backups of Time Machine"),
     ("anna/files_trashbin/files", "Nextcloud"),
+    ("anna/appdata_ocz8x2k1m0qa/preview/1", "previews of Nextcloud"),
+    ("trip/[Originals]", "originals or previews of ACDSee"),
     ("Film.iMovieProject/Media", "films of iMovie"),
     ("Ideas.library/images/A.info", "a library of Eagle"),
     ("Papers.dtBase2/Files.noindex", "a database of DEVONthink"),
@@ -110,7 +112,17 @@ def test_what_is_left_alone_is_told_when_asked_for(tmp_path, unblur):
 
 
 @pytest.mark.parametrize(
-    "name", ["trip @ sea", "No. #1", "photoslibrary", "Trashcan", "key", "apps"]
+    "name",
+    [
+        "trip @ sea",
+        "No. #1",
+        "photoslibrary",
+        "Trashcan",
+        "key",
+        "apps",
+        "originals",
+        "appdata_ocean",
+    ],
 )
 def test_folders_that_are_only_called_alike_are_entered(tmp_path, name):
     put_photo(tmp_path / name)
@@ -141,11 +153,19 @@ def test_a_tag_that_is_a_link_or_a_pipe_says_nothing(tmp_path):
     assert look(tmp_path)[0] == ["trip/a.jpg", "walk/a.jpg"]
 
 
-def test_a_folder_that_is_kept_out_of_galleries_is_left_alone(tmp_path):
-    put_photo(tmp_path / "Sent")
-    (tmp_path / "Sent" / ".nomedia").touch()
-    assert look(tmp_path) == ([], {"Sent": "kept out of galleries: it holds .nomedia"})
-    assert look(tmp_path / "Sent")[0] == ["a.jpg"]
+@pytest.mark.parametrize(
+    ("marker", "kind"),
+    [
+        (".nomedia", "kept out of galleries"),
+        (".immich", "files of Immich"),
+        (".ppstorage", "files of PhotoPrism"),
+    ],
+)
+def test_a_folder_that_a_program_marks_is_left_alone_unless_named(tmp_path, marker, kind):
+    put_photo(tmp_path / "Sent" / "deeper")
+    (tmp_path / "Sent" / marker).touch()
+    assert look(tmp_path) == ([], {"Sent": f"{kind}: it holds {marker}"})
+    assert look(tmp_path / "Sent")[0] == ["deeper/a.jpg"]
 
 
 def test_caches_of_capture_one_are_left_alone_and_a_folder_of_that_name_is_not(tmp_path):

@@ -12,8 +12,12 @@ from pathlib import PurePath
 CACHE_TAG = "CACHEDIR.TAG"
 CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 """First bytes of a valid tag (B. Ford, Cache Directory Tagging Specification, version 0.6)."""
-NO_MEDIA = ".nomedia"
-"""Name of the file that hides a folder from galleries on Android."""
+_MARKERS = {
+    ".nomedia": "kept out of galleries",  # on Android
+    ".immich": "files of Immich",
+    ".ppstorage": "files of PhotoPrism",
+}
+"""Names of files by which programs mark their folders, with what is in these folders."""
 
 _PACKAGES = {
     "a library of Apple Photos": ".photoslibrary",
@@ -42,6 +46,7 @@ _NAMES = {
     "a bin": ["$recycle.bin", "recycle.bin", "recycle bin", "recycled", "recycler"],
     "a bin of the system": ["trash", "trashbox", "network recycle bin", "network trash folder"],
     "a bin or old versions of Nextcloud": ["files_trashbin", "files_versions"],
+    "originals or previews of ACDSee": ["[originals]", "[developed]"],
     "backups of Time Machine": ["backups.backupdb"],
     "snapshots": ["~snapshot"],  # of NetApp's storage, on Windows
     "a system folder": ["system volume information", "temporary items", "$sysreset", "$winreagent"],
@@ -49,8 +54,11 @@ _NAMES = {
     _DAMAGED: ["lost+found", "lost.dir"],
 }
 """Names of folders in lower case, by the kind of folder."""
-_CHECKED = re.compile(r"found\.\d{3}")
-"""Names, in lower case, of folders with fragments from a disk check of Windows."""
+_PATTERNS = {
+    _DAMAGED: re.compile(r"found\.\d{3}"),  # fragments from a disk check of Windows
+    "previews of Nextcloud": re.compile(r"appdata_oc[0-9a-z]{10}"),
+}
+"""Patterns of folders' names in lower case, by the kind of folder."""
 _ON_STORAGE = "thumbnails, a bin or snapshots of network storage"
 _STORAGE_MARKS = ("@", "#")
 """First characters of system folders on network storage by Synology, QNAP and others, such as
@@ -88,8 +96,9 @@ def reason_by_name(folder: str) -> str | None:
     name = folder.lower()
     if name.startswith(_STORAGE_MARKS):
         return _ON_STORAGE
-    if _CHECKED.fullmatch(name):
-        return _DAMAGED
+    for reason, pattern in _PATTERNS.items():
+        if pattern.fullmatch(name):
+            return reason
     return _REASONS_BY_NAME.get(name) or _REASONS.get(PurePath(name).suffix)
 
 
@@ -104,8 +113,9 @@ def reason_by_content(folder: str, names: Iterable[str], cache_tag: bytes | None
     if cache_tag is not None and cache_tag.startswith(CACHE_SIGNATURE):
         return f"a cache: it holds {CACHE_TAG}"
     present = {name.lower() for name in names}
-    if NO_MEDIA in present:
-        return f"kept out of galleries: it holds {NO_MEDIA}"
+    for marker, kind in _MARKERS.items():
+        if marker in present:
+            return f"{kind}: it holds {marker}"
     if folder.lower() == "captureone" and "cache" in present:
         return "caches of Capture One"
     return None
