@@ -325,6 +325,17 @@ def test_originals_that_a_pattern_names_too_are_not_deblurred(library, deblur, o
     assert "a.jpg.orig: skipped: is a backup, which --in-place does not replace" in result.stderr
 
 
+@pytest.mark.parametrize("options", [[], ["--dry-run"], ["-r"]])
+def test_a_photo_and_its_original_that_a_pattern_names_are_put_back_once(
+    library, deblur, restore, options
+):
+    deblur("-r", "--in-place", library)
+    files = [path for path in library.rglob("*") if path.is_file()]
+    result = restore(*options, *files, *([library] if options == ["-r"] else []))
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 2)
+    assert ".orig" not in result.stdout
+
+
 def test_an_original_is_deblurred_beside_itself_or_under_another_name(library, deblur):
     deblur("-r", "--in-place", library)
     original = library / "a.jpg.orig"

@@ -16,7 +16,7 @@ from unblur.formats.photo import FORMATS, HEADER_BYTES, format_by_suffix, identi
 from unblur.options import Options
 from unblur.run.find import BACKUP, find
 from unblur.run.hashes import read_content
-from unblur.run.history import History, Record, pixels_in
+from unblur.run.history import History, Record, key_of, pixels_in
 from unblur.run.in_place_marks import read_mark
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Status
@@ -51,9 +51,13 @@ def restore(paths: Iterable[str], choices: Choices, history: History) -> Iterato
     Yields:
         The outcome of each job. A job's source is the backup, its target the photo.
     """
+    seen = set()
     for path in paths:
         for job in _find_jobs(path, choices):
-            yield _restore_one(job, choices, history)
+            key = key_of(job.source or path)
+            if key not in seen:  # a pattern such as * names both a photo and its backup
+                yield _restore_one(job, choices, history)
+            seen.add(key)
 
 
 def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
