@@ -565,8 +565,8 @@ def test_a_history_that_can_only_be_read_is_read_and_lets_nothing_be_replaced(
 ):
     connect = sqlite3.connect
 
-    def connect_read_only(path, **options):
-        return connect(f"file:{path}?mode=ro", uri=True, **options)
+    def connect_read_only(path, uri, **options):
+        return connect(path if uri else f"file:{path}?mode=ro", uri=True, **options)
 
     deblur("-r", library)
     before = contents(library)

@@ -72,7 +72,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         report = Report(keeps_outcomes=page is not None, in_cloud=plan.in_cloud)
         if flags["dry_run"]:
             _print_plan(plan, ui, report)
-            if history.problem:
+            if history.problem and not history.is_read_only:
                 ui.say(f"earlier results are not recognised: {history.problem}")
             return _print_summary(report, ui)
         options = _with_display_options(options, flags, plan, ui)

@@ -46,7 +46,7 @@ def restore(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over
     report = Report()
     chosen = {name: flags[name] for name in ("recursive", "force", "dry_run")}
     with open_history(flags) as history:
-        if history.problem and not history.is_readable:
+        if history.problem and not history.is_read_only:
             ui.say(f"results are recognised by their marks only: {history.problem}")
         for outcome in restore(flags["paths"], Choices(**chosen), history):
             report.add(outcome)

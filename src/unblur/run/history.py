@@ -136,6 +136,8 @@ class History:
         """Transaction to which threads add rows while another transaction is written."""
         self._learned: list[Record] = []
         self._writes = writes
+        self.is_read_only = False
+        """Whether earlier results are known, but new ones cannot be recorded."""
         try:
             self._open()
         except (OSError, sqlite3.Error) as error:
@@ -143,11 +145,6 @@ class History:
             self._close()
         else:
             self._check_writable()
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether earlier results are known, even if new ones cannot be recorded."""
-        return self._database is not None
 
     def __enter__(self) -> History:
         return self
@@ -188,6 +185,7 @@ class History:
             self._do(tables.check_writable)
         elif self._path != IN_MEMORY and (reason := _problem_of_writing(self._path)):
             self._note(sqlite3.OperationalError(reason))
+        self.is_read_only = self.problem is not None and self._database is not None
 
     def at(self, place: Place, state: FileState) -> Record | None:
         """Return the record of the result at a place, if the result is in this state.
