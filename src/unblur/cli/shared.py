@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 
 from unblur.cli.console import Ui, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
-from unblur.cli.option_types import Compare, DeviceName
+from unblur.cli.option_types import Compare, DeviceName, LocalFile
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
 from unblur.config import history_file
@@ -218,6 +218,7 @@ def listing_options(command: F) -> F:
 history_option = click.option(
     "--history",
     metavar="FILE",
+    type=LocalFile(),
     help="Keep the record of results in this file; machines may share it.",
 )
 
@@ -232,7 +233,7 @@ def open_history(flags: dict[str, Any]) -> History:
 
     if flags["history"] is None:
         return History(history_file())
-    path = Path(flags["history"])
+    path: Path = flags["history"]
     if not path.name or path.is_dir():
         raise UsageError(f"--history {path} is a folder, not a file")
     return History(path)
