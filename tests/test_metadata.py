@@ -315,6 +315,47 @@ def test_a_png_with_a_compressed_packet_and_a_bomb_is_read():
     assert found == Metadata(xmp=XMP, left_out=("damaged metadata",))
 
 
+@pytest.mark.parametrize("rest", [b"", b"\n$not digits\x80"])
+@pytest.mark.parametrize("keyword", [b"Raw profile type exif", b"Raw profile type APP1"])
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt"])
+def test_exif_in_a_text_of_a_png_is_carried_and_turns_the_photo(kind, keyword, rest):
+    text = raw_profile(b"Exif\0\0" + EXIF) + rest
+    photo = any_format.decode(with_text(kind, keyword, text))
+    result, notes = converted(photo, "jpeg")
+    assert extract(JPEG, result.container).exif == BLOCKS.upright(quarter_turn=True).exif
+    assert result.pixels.shape == (60, 40, 3)
+    assert notes == ()
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\nexif\n", b"\nexif\nx\n00", b"\nexif\n9\n4d4d", b"\n\n-1\n4d"]
+)
+def test_a_damaged_text_of_exif_is_left_out(text):
+    found = extract(PNG, with_text(b"tEXt", b"Raw profile type exif", text))
+    assert (found.exif, found.left_out) == (b"", ("damaged metadata",))
+
+
+def test_the_exif_chunk_of_a_png_counts_more_than_a_text():
+    other = raw_profile(make_orientation(3))
+    data = with_text(b"tEXt", b"Raw profile type exif", other)
+    chunk = png_chunks.make_chunk(b"eXIf", make_orientation(8))
+    assert read_orientation(extract(PNG, data[:33] + chunk + data[33:]).exif) == 8
+    assert read_orientation(extract(PNG, data[:-12] + chunk + data[-12:]).exif) == 8
+
+
+def raw_profile(block):
+    """A block as ImageMagick writes it into a text."""
+    lines = b"\n".join(block.hex().encode()[at : at + 72] for at in range(0, 2 * len(block), 72))
+    return b"\nexif\n%8d\n%b\n" % (len(block), lines)
+
+
+def with_text(kind, keyword, text):
+    """A PNG file with a text."""
+    data = encode_image(Image.fromarray(make_pixels(40, 60)), "PNG")
+    coded = b"\0" + zlib.compress(text) if kind == b"zTXt" else text
+    return data[:33] + png_chunks.make_chunk(kind, keyword + b"\0" + coded) + data[33:]
+
+
 def test_a_webp_of_odd_chunks_stays_aligned():
     data = encode_image(Image.new("RGBA", (5, 3), (1, 2, 3, 4)), "WEBP", lossless=True)
     blocks = Metadata(EXIF + b"\0" * (1 - len(EXIF) % 2), b"odd", b"odd")

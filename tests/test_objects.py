@@ -389,3 +389,12 @@ def test_an_object_of_unknown_size_is_refused_once_it_is_too_large(server):
     server.answers = [unsized(bytes(3 << 20))]
     with pytest.raises(PhotoError, match="larger than"):
         objects.read(parse_place(f"{server.url}/a.jpg"), 1 << 20)
+
+
+@pytest.mark.parametrize("option", ["--history", "--report"])
+def test_the_record_and_the_report_are_files_on_this_machine(option, unblur, jpeg, tmp_path):
+    result = unblur(jpeg, option, "s3://bucket/file.html")
+    assert result.code == 2
+    assert "s3://bucket/file.html is an object: name a file on this machine" in result.stderr
+    assert unblur(jpeg, option, (tmp_path / "a file.html").as_uri()).code == 0
+    assert (tmp_path / "a file.html").is_file()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +16,7 @@ from click.shell_completion import CompletionItem
 from unblur.cli.parameters import Option
 from unblur.errors import UsageError
 from unblur.network.device_kinds import parse_device
+from unblur.storage.places import Url, parse_place
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -100,6 +103,22 @@ class DeviceName(click.Choice[str]):
             except UsageError as error:
                 self.fail(str(error), param, ctx)
         return name
+
+
+class LocalFile(click.Path):
+    """A file on this machine, by its path or its ``file://`` address."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 (as Click)
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path:
+        """Read a path; an address in an object store is an error."""
+        place = parse_place(os.fsdecode(value))
+        if isinstance(place, Url):
+            self.fail(f"{place} is an object: name a file on this machine", param, ctx)
+        return place
 
 
 class OnlyBlurry(Option):

@@ -15,6 +15,7 @@ from unblur.cli.deblur import deblur
 from unblur.cli.option_groups import PlainOption
 from unblur.cli.option_types import (
     Compare,
+    LocalFile,
     OnlyBlurry,
     Overwrite,
     blur_level,
@@ -177,7 +178,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @option(
     "--report",
     metavar="FILE.html",
-    type=click.Path(path_type=Path),
+    type=LocalFile(),
     help="Write a web page that shows all photos before and after.",
 )
 @option("--preview", is_flag=True, help="Show photos before and after in the terminal.")

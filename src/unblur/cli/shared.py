@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 
 from unblur.cli.console import Ui, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
-from unblur.cli.option_types import Compare, DeviceName
+from unblur.cli.option_types import Compare, DeviceName, LocalFile
 from unblur.cli.parameters import argument, option
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
@@ -213,6 +213,7 @@ def listing_options(command: F) -> F:
 history_option = option(
     "--history",
     metavar="FILE",
+    type=LocalFile(),
     help="Keep the record of results in this file; machines may share it.",
 )
 
@@ -228,7 +229,7 @@ def open_history(flags: dict[str, Any]) -> History:
     writes = not flags["dry_run"]
     if flags["history"] is None:
         return History(history_file(), writes)
-    path = Path(flags["history"])
+    path: Path = flags["history"]
     if not path.name or path.is_dir():
         raise UsageError(f"--history {path} is a folder, not a file")
     return History(path, writes)

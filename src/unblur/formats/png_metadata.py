@@ -12,6 +12,8 @@ COLOR = frozenset({b"cICP", b"gAMA", b"cHRM"})
 TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 SHOWN = ABOUT_PIXELS | COLOR | {b"sRGB", b"mDCV", b"cLLI", b"sBIT", b"pHYs"}
 """Chunks that a viewer needs to show pixels, besides the profile."""
+RAW_PROFILES = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
+"""Keywords of texts in which ImageMagick, Exiv2 and older ExifTool write an EXIF block."""
 LONGEST_INFLATED = 64 << 20
 """Largest profile or text in bytes: larger than any real one, smaller than a decompression bomb."""
 
@@ -21,20 +23,53 @@ def metadata(data: bytes, index: None = None) -> Metadata:
     found: dict[str, bytes] = {}
     left_out: dict[str, None] = {}
     types = set()
+    exif_in_text = b""
     for chunk in chunks(data):
         types.add(chunk.type)
         kind = _block_kind(chunk)
-        if kind and kind not in found:
-            try:
-                found[kind] = _read_block(chunk)
-            except ValueError:
+        try:
+            if holds_raw_profile(chunk):
+                exif_in_text = exif_in_text or _read_raw_profile(chunk)
+            elif kind and kind not in found:
                 found[kind] = b""
-                left_out["damaged metadata"] = None
-        elif chunk.type in TEXTS and not kind:
-            left_out["texts"] = None
+                found[kind] = _read_block(chunk)
+            elif chunk.type in TEXTS and not kind:
+                left_out["texts"] = None
+        except ValueError:
+            left_out["damaged metadata"] = None
     if types & COLOR and not types & {b"iCCP", b"sRGB"}:
         left_out["its colour space"] = None
-    return Metadata(**found, left_out=tuple(left_out))
+    exif = found.pop("exif", b"") or exif_in_text
+    return Metadata(exif, **found, left_out=tuple(left_out))
+
+
+def holds_raw_profile(chunk: Chunk) -> bool:
+    """Return whether a chunk is a text that holds an EXIF block."""
+    return chunk.type in (b"tEXt", b"zTXt") and chunk.data.startswith(RAW_PROFILES)
+
+
+def _read_raw_profile(chunk: Chunk) -> bytes:
+    """Return the EXIF block in a text; raise `ValueError` if it is damaged."""
+    _, _, text = chunk.data.partition(b"\0")
+    _, block = parse_raw_profile(inflate(text[1:]) if chunk.type == b"zTXt" else text)
+    return from_byte_order(block)
+
+
+def parse_raw_profile(text: bytes) -> tuple[bytes, bytes]:
+    """Return the lines of hexadecimal digits of a profile, and the block that they state.
+
+    The lines before them are empty, the name of the profile, and the length of the block in bytes.
+    Some programs write other bytes after the digits.
+
+    Raises:
+        ValueError: If the profile is damaged.
+    """
+    *head, digits = text.split(b"\n", 3)
+    length = int(head[2]) if len(head) == 3 else 0
+    block = bytes.fromhex(b"".join(digits.split())[: 2 * max(0, length)].decode("ascii"))
+    if not block or len(block) < length:
+        raise ValueError("has a damaged profile")
+    return digits, block
 
 
 def _block_kind(chunk: Chunk) -> str:

@@ -13,11 +13,7 @@ import zlib
 from unblur.formats.embedded_pictures import Redraw, Redrawn, in_exif
 from unblur.formats.metadata import from_byte_order
 from unblur.formats.png_chunks import SIGNATURE, Chunk, chunks, make_chunk
-from unblur.formats.png_metadata import inflate
-
-RAW_PROFILES = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
-"""Keywords of texts by ImageMagick and ExifTool. The lines of a text are: empty, the profile's
-name, its length in bytes, and digits."""
+from unblur.formats.png_metadata import holds_raw_profile, inflate, parse_raw_profile
 
 
 def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
@@ -46,8 +42,7 @@ def redraw(data: bytes, redraw: Redraw, index: None = None) -> Redrawn:
 
 
 def _holds_exif(chunk: Chunk) -> bool:
-    is_text = chunk.type in (b"tEXt", b"zTXt") and chunk.data.startswith(RAW_PROFILES)
-    return is_text or chunk.type == b"eXIf"
+    return chunk.type == b"eXIf" or holds_raw_profile(chunk)
 
 
 def _in_chunk(chunk: Chunk, redraw: Redraw) -> Redrawn:
@@ -67,15 +62,14 @@ def _in_chunk(chunk: Chunk, redraw: Redraw) -> Redrawn:
 
 def _in_profile(text: bytes, redraw: Redraw) -> Redrawn:
     """Redraw the pictures in a profile of digits; line breaks are kept."""
-    *head, body = text.split(b"\n", 3)
-    old = bytes.fromhex(body.decode("ascii"))
+    lines, old = parse_raw_profile(text)
     new = _in_block(old, redraw)
     if new.data == old:
         return Redrawn(text, new.stale)
     digits = iter(new.data.hex().encode())
     is_digit = set(string.hexdigits.encode())
-    body = bytes(next(digits) if byte in is_digit else byte for byte in body)
-    return Redrawn(b"\n".join([*head, body]), new.stale)
+    new_lines = bytes(next(digits, byte) if byte in is_digit else byte for byte in lines)
+    return Redrawn(text.removesuffix(lines) + new_lines, new.stale)
 
 
 def _in_block(data: bytes, redraw: Redraw) -> Redrawn:
