@@ -29,8 +29,7 @@ from training.synthesis.sources import Pairs, Sources
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """Makes batches of a recipe's kinds, in the recipe's shares; `make_batch` explains the
-    fields."""
+    """Makes batches of a recipe's kinds, by its shares; for the fields see `make_batch`."""
 
     sources: Sources
     recipe: Recipe

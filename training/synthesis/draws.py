@@ -46,6 +46,5 @@ def per_image(parameter: Tensor) -> Tensor:
 
 @functools.cache
 def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
-    """Return nested tuples of numbers as a float32 tensor; it is copied to each device only
-    once."""
+    """Return nested tuples of numbers as a float32 tensor, copied to each device only once."""
     return torch.tensor(values, dtype=torch.float32, device=device)

@@ -144,8 +144,7 @@ def upsample(chroma: Tensor, subsampling: int) -> Tensor:
 
 
 def _doubled(samples: Tensor, nearest: int, rounding: tuple[int, int], divisor: int) -> Tensor:
-    """Double the last axis: each sample becomes one nearer to its left and one nearer to its
-    right."""
+    """Double the last axis: each sample becomes one nearer its left and one nearer its right."""
     padded = F.pad(samples, (1, 1, 0, 0), mode="replicate")
     before = nearest * samples + padded[..., :-2] + rounding[0]
     after = nearest * samples + padded[..., 2:] + rounding[1]

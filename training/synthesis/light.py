@@ -141,8 +141,7 @@ def _rise(brightest: Tensor, highlights: Highlights) -> tuple[Tensor, Tensor]:
 
 
 def _exceeded_by(ordered: Tensor, share: Tensor) -> Tensor:
-    """Return, for each row of ordered values (B, N), the value that a share (B,) of the row
-    exceeds."""
+    """Return the value that a share (B,) of each row exceeds; rows (B, N) are ordered."""
     last = ordered.shape[1] - 1
     place = ((1 - share) * last).round().long().clamp(0, last)
     return ordered.gather(1, place[:, None])[:, 0]

@@ -69,8 +69,9 @@ def paste(images: Tensor, layers: Tensor) -> Tensor:
 
 
 def draw_colours(count: int, generator: torch.Generator) -> Tensor:
-    """Draw colours (count, 3, 1, 1) in [0, 1]: black, white, a grey, or any colour. The shares are
-    those of `training.drawn`.
+    """Draw colours (count, 3, 1, 1) in [0, 1]: black, white, a grey, or any colour.
+
+    The shares are those of `training.drawn`.
     """
     any_colour = uniform(0, 1, (count, 3), generator)
     grey = any_colour[:, :1].expand(-1, 3)

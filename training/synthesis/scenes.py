@@ -50,11 +50,11 @@ class Scenes:
     """(N, 2) heights and widths in pixels."""
     is_coded: Tensor
     """(N,) bool, whether coding noise can be seen at the photo's own size."""
-    business: Tensor
+    detail: Tensor
     """(cells,) mean difference between the green of neighbouring rows, in cells of `CELL`
     pixels."""
-    business_starts: Tensor
-    """(N,) where each photo starts in `business`."""
+    detail_starts: Tensor
+    """(N,) where each photo starts in `detail`."""
 
     @property
     def count(self) -> int:
@@ -93,7 +93,7 @@ def gather_scenes(
         device: Where the photos are kept.
     """
     with ThreadPoolExecutor() as threads:
-        business = list(threads.map(_business, photos))
+        detail = list(threads.map(_detail, photos))
     sides = [photo.shape[:2] for photo in photos]
     room = _patch_side(largest)
     starts = [room + start for start in _starts([height * width for height, width in sides])]
@@ -107,8 +107,8 @@ def gather_scenes(
         torch.tensor(starts, device=device),
         torch.tensor(sides, device=device),
         torch.tensor(is_coded, device=device),
-        torch.from_numpy(np.concatenate([cells.ravel() for cells in business])).to(device),
-        torch.tensor(_starts([cells.size for cells in business]), device=device),
+        torch.from_numpy(np.concatenate([cells.ravel() for cells in detail])).to(device),
+        torch.tensor(_starts([cells.size for cells in detail]), device=device),
     )
 
 
@@ -138,8 +138,8 @@ def draw_places(
     shrink = torch.minimum(shrink, (sides / (2 * reach)).amin(1))
     reach = (reach * shrink[:, None])[:, None]
     middles = uniform(reach, sides[:, None] - reach, (count, CANDIDATES, 2), generator).round()
-    busiest = _business_near(scenes, photo, middles, reach).argmax(1)
-    middle = middles.gather(1, busiest[:, None, None].expand(-1, 1, 2))[:, 0]
+    most_detailed = _detail_near(scenes, photo, middles, reach).argmax(1)
+    middle = middles.gather(1, most_detailed[:, None, None].expand(-1, 1, 2))[:, 0]
     return Places(photo, middle, shrink, turn)
 
 
@@ -179,8 +179,10 @@ def cut_out(scenes: Scenes, places: Places, size: int) -> Tensor:
 
 
 def _patches(scenes: Scenes, photo: Tensor, corner: Tensor, side: int) -> Tensor:
-    """Copy squares (B, 3, side, side) float32 whose upper left corners are (B, 2). Above and below
-    a photo its border is repeated; pixels to its left and right are not part of it.
+    """Copy squares (B, 3, side, side) float32 whose upper left corners are (B, 2).
+
+    Above and below a photo its border is repeated; pixels to its left and right are not part
+    of it.
     """
     steps = torch.arange(side, device=scenes.device)
     heights, widths = scenes.sides[photo].unbind(1)
@@ -190,15 +192,15 @@ def _patches(scenes: Scenes, photo: Tensor, corner: Tensor, side: int) -> Tensor
     return patches.view(len(photo), side, side, 3).permute(0, 3, 1, 2).float() / 255
 
 
-def _business_near(scenes: Scenes, photo: Tensor, middles: Tensor, reach: Tensor) -> Tensor:
+def _detail_near(scenes: Scenes, photo: Tensor, middles: Tensor, reach: Tensor) -> Tensor:
     """Return the mean detail (B, C) of squares around C places (B, C, 2) in each photo."""
     steps = (torch.arange(LOOKS, device=scenes.device) + 0.5) * (2 / LOOKS) - 1
     looks = torch.cartesian_prod(steps, steps)
     cells = ((middles[:, :, None] + looks * reach[:, :, None]) / CELL).long()  # (B, C, L, 2)
     sides = (scenes.sides[photo] // CELL)[:, None, None]
     y, x = cells.minimum(sides - 1).unbind(-1)
-    index = scenes.business_starts[photo, None, None] + y * sides[..., 1] + x
-    return scenes.business[index].mean(2)
+    index = scenes.detail_starts[photo, None, None] + y * sides[..., 1] + x
+    return scenes.detail[index].mean(2)
 
 
 def _turns(angle: Tensor, is_mirrored: Tensor) -> Tensor:
@@ -214,9 +216,8 @@ def _patch_side(size: int) -> int:
     return 2 * math.ceil(size * MOST_SHRINK * diagonal / 2) + 4
 
 
-def _business(photo: Pixels) -> NDArray[np.float32]:
-    """Return the mean difference between the green of neighbouring rows in cells, (rows,
-    columns)."""
+def _detail(photo: Pixels) -> NDArray[np.float32]:
+    """Return the mean difference between the green of neighbouring rows, by cell."""
     rows, columns = (side // CELL for side in photo.shape[:2])
     green = photo[: rows * CELL, : columns * CELL, 1].astype(np.int16)
     differences = np.abs(np.diff(green, axis=0, append=green[-1:]))
