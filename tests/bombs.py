@@ -63,7 +63,7 @@ def behind_the_image(block: bytes) -> bytes:
 
 
 def as_thumbnail(block: bytes) -> bytes:
-    """A photo with an EXIF block of at most 64 KiB, whose thumbnail is a JPEG of repeated pieces."""
+    """A photo with an EXIF block of at most 64 KiB, whose JPEG thumbnail is of repeated pieces."""
     return before_segments(jpeg_segment(0xE1, b"Exif\0\0" + make_thumbnail(block[:65_000])))
 
 

@@ -130,7 +130,7 @@ def test_a_new_option_reaches_the_workers_of_a_cluster(monkeypatch):
 
 
 def spellings(name, tree):
-    """Yield the places where a module names an option: by field, by flag, or by use of its value."""
+    """Yield the places where a module names an option: by field, flag, or use of its value."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and node.name == "Engine":
             yield from (
