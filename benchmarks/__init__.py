@@ -1,1 +1,1 @@
-"""Measurements that are run by hand; results and what they mean are in README.md."""
+"""Measurements to run by hand; README.md has the results and explains them."""

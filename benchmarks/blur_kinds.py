@@ -1,10 +1,11 @@
 """Judge the kind of blur that `unblur.blur` finds, on photos whose blur is known.
 
-``python -m benchmarks.blur_kinds`` blurs the photos that nothing was trained or chosen on: by
-straight and hand-held motion in random directions, and by lenses out of focus. It prints which
-kinds are found, and how far lengths and angles are off. ``--training`` takes other photos: on
-every tenth of them the thresholds were chosen, and ``--training --fit --every 10`` prints what
-`unblur.blur` makes of contours' widths to tell a length. Real pairs are half and half.
+``python -m benchmarks.blur_kinds`` blurs held-out photos, on which nothing was trained or chosen:
+by straight and hand-held motion in random directions, and by lenses out of focus. It prints the
+kinds found, and the errors of lengths and angles. ``--training`` reads the other photos: the
+thresholds were chosen on every tenth of them. ``--training --fit --every 10`` prints the factors
+and powers with which `unblur.blur` computes a length from contours' widths. Real pairs are read in
+equal parts, blurred and sharp.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ from unblur.score import measure_sharpness, read_luma
 LENGTHS = ((4, 7), (7, 12), (12, 22), (22, 40))
 """Ranges of the motion's length in pixels."""
 RADII = (1, 2, 3, 4.5, 6)
-"""Of the circle of confusion in pixels."""
+"""Radii of the circle of confusion in pixels."""
 LARGEST = 704, 1056
-"""Rows and columns that are cut out of the middle of each photo, for speed."""
+"""Rows and columns cut out of the middle of each photo, for speed."""
 CLEAR = 0.5
-"""Paths whose extent across is a smaller share of their length have a clear direction."""
+"""Largest width of a path, as a share of its length, with a clear direction."""
 CONDITIONS = ("good", "noise", "night", "shallow")
 
 
@@ -52,7 +53,7 @@ class Truth:
     """How a photo was blurred."""
 
     row: str
-    """Its row in the table."""
+    """The condition's row in the table."""
     condition: str = "good"
     length: float = 0.0
     angle: float = 0.0
@@ -120,7 +121,7 @@ class Camera:
 def cut_middle(path: Path) -> Array:
     """Read a photo, halve it until it has at most 2.5 megapixels, and cut out its middle.
 
-    Grey, which takes a third of the time and is all that is measured.
+    Only grey is read: it takes a third of the time, and nothing else is measured.
     """
     pixels = read_pixels(path)
     while pixels.shape[0] * pixels.shape[1] > 2_500_000:
@@ -159,7 +160,7 @@ def make_photos(path: Path) -> Iterator[tuple[Truth, bytes]]:
 
 
 def print_kinds(found: list[tuple[Truth, Blur]]) -> None:
-    """Print how often each kind was found, by how the photos were blurred."""
+    """Print how often each kind was found for each kind of blur."""
     rows: dict[str, Counter[Kind]] = defaultdict(Counter)
     for truth, blur in found:
         rows[truth.row][blur.kind] += 1
@@ -171,7 +172,7 @@ def print_kinds(found: list[tuple[Truth, Blur]]) -> None:
 
 
 def print_lengths(found: list[tuple[Truth, Blur]]) -> None:
-    """Print how far lengths and angles are off, of clear motions that were found as such."""
+    """Print the errors of lengths and angles, for clear motions recognised as such."""
     motions = [(t, b) for t, b in found if t.length and b.kind is Kind.MOTION]
     groups = {"all": motions}
     groups |= {c: [pair for pair in motions if pair[0].condition == c] for c in CONDITIONS}
@@ -192,13 +193,13 @@ def print_lengths(found: list[tuple[Truth, Blur]]) -> None:
 
 
 def widths_of(pixels: Array) -> Array:
-    """Return the widths of contours that the length of a motion is told by, (4,)."""
+    """Return the widths of contours from which a motion's length is computed, (4,)."""
     luma = read_luma(pixels)
     return excess_widths(luma, find_contours(measure_sharpness(luma)).sides())
 
 
 def print_fit(motions: list[tuple[float, Array]]) -> None:
-    """Print the factor and the powers of widths that give the lengths of motions best.
+    """Print the factor and the powers of the widths that best give the lengths of motions.
 
     Logarithms are fitted by least squares, reweighted so that some photos which were blurred
     before do not count (Holland and Welsch, "Robust regression using iteratively reweighted least
@@ -230,7 +231,7 @@ def fit(paths: list[Path]) -> None:
 
 
 def choose_paths(folder: Path, training: bool, every: int) -> list[Path]:
-    """List every nth of the photos that are held out, or of the others."""
+    """List every nth of the held-out photos, or of the others."""
     paths = [
         path
         for path in photo_paths(folder, held_out=not training)
@@ -244,9 +245,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
-    parser.add_argument("--training", action="store_true", help="photos that it was chosen on")
-    parser.add_argument("--every", type=int, default=1, help="take every nth photo")
-    parser.add_argument("--fit", action="store_true", help="fit the length of motions only")
+    parser.add_argument(
+        "--training",
+        action="store_true",
+        help="read the photos on which the thresholds were chosen",
+    )
+    parser.add_argument("--every", type=int, default=1, help="read every Nth photo only")
+    parser.add_argument("--fit", action="store_true", help="only fit the length of motions")
     options = parser.parse_args()
     paths = choose_paths(options.photos, options.training, options.every)
     if options.fit:

@@ -1,4 +1,4 @@
-"""Work out hours and cost of large libraries on paper; docs/cluster.md shows the table.
+"""Estimate hours and cost for large libraries; docs/cluster.md shows the table.
 
 ``python -m benchmarks.capacity`` computes it from the assumptions below, which are meant to be
 replaced. ``--measure`` measures anew what decoding and encoding cost. Of the table's GPUs none was
@@ -13,40 +13,41 @@ import time
 from dataclasses import dataclass
 
 MEGAPIXELS = 12.0
-"""Of each photo."""
+"""Megapixels of each photo."""
 GPU_SHARE = 0.3
 """Share of a GPU's peak rate that the network reaches where arithmetic is the limit: a guess."""
 TERABYTES_MOVED = 0.018
-"""To and from a GPU's memory in bfloat16, per megapixel, where moving is the limit: 0.0447 seconds
-for 12 megapixels on an H200, times the 4.8 terabytes a second of its data sheet."""
+"""Terabytes moved to and from a GPU's memory in bfloat16, per megapixel, where moving is the limit:
+0.0447 seconds for 12 megapixels on an H200, times the 4.8 terabytes a second of its data sheet."""
 NETWORK_CORE_SECONDS = 2.02
-"""Of the network, per megapixel: `make bench` on cores of an AMD EPYC with AVX512-BF16."""
+"""Core-seconds per megapixel in the network: `make bench` on an AMD EPYC with AVX512-BF16."""
 CODING_CORE_SECONDS = 0.04
-"""Of decoding and encoding JPEG, per megapixel, in threads beside the network: ``--measure``."""
+"""Core-seconds per megapixel for JPEG, in threads beside the network: ``--measure``."""
 WORKER_SECONDS = 0.12
-"""Of a worker beside a GPU, for each photo, however fast the GPU is: a batch on an H200 with 16
-vCPU took as long, and neither the GPU nor the vCPUs were always busy."""
+"""Seconds of a worker per photo outside the GPU, however fast the GPU is: a batch on an H200 with
+16 vCPU took this long, and neither the GPU nor the vCPUs were always busy."""
 DRIVER_CORE_SECONDS = 0.0053
-"""Of the program that hands out photos, for each: ``python -m benchmarks.cluster``."""
+"""Core-seconds per photo in the driver, which hands out photos: ``python -m
+benchmarks.cluster``."""
 LIBRARIES = (1, 100, 10_000)
-"""Millions of photos."""
+"""Sizes of libraries in millions of photos."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What is rented by the hour, with one worker for each GPU or group of cores."""
+    """A machine rented by the hour, with one worker for each GPU or group of cores."""
 
     name: str
     dollars_an_hour: float
-    """On demand, rounded."""
+    """Price on demand, rounded."""
     cores: int
-    """Of which two vCPU are one, unless the machine says otherwise."""
+    """Physical cores: two vCPU are one core, unless the machine says otherwise."""
     gpu_teraflops: float = 0.0
-    """Dense peak in the precision that the tool computes in, by the maker's data sheet."""
+    """Dense peak rate in the tool's precision, from the maker's data sheet."""
     gpu_terabytes: float = 0.0
-    """Of memory that the GPU moves in a second, by the data sheet."""
+    """Terabytes of memory that the GPU moves per second, from the data sheet."""
     bytes_a_number: int = 2
-    """2 in bfloat16, 4 in float32."""
+    """Bytes per number: 2 in bfloat16, 4 in float32."""
 
 
 MACHINES = (
@@ -60,7 +61,7 @@ MACHINES = (
 
 
 def seconds_per_photo(machine: Machine, multiplications: float) -> float:
-    """Return how long a machine takes for each photo, when it does many.
+    """Return the time of a machine per photo, when it processes many.
 
     Args:
         machine: What computes.

@@ -1,4 +1,4 @@
-"""Measure how a run scales with the workers of a cluster, and what the driver costs.
+"""Measure how a run scales with the workers of a cluster, and the driver's cost.
 
 ``python -m benchmarks.cluster --workers 1 2`` makes a Ray cluster of one node
 for each worker on this machine, each bound to a core of its own, and runs
@@ -24,20 +24,20 @@ import psutil
 from PIL import Image
 
 WARM_UP, TAIL = 2, 1
-"""Photos for each worker that are not timed, at the start and at the end."""
+"""Photos per worker that are not timed, at the start and at the end."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one run found."""
+    """Figures of one run."""
 
     photos_per_second: float
     driver_seconds_per_photo: float
-    """Processor time of the program that hands out the photos."""
+    """Processor time of the driver, which hands out the photos."""
 
 
 def write_photos(folder: Path, count: int, megapixels: float) -> None:
-    """Write JPEG photos of some texture."""
+    """Write JPEG photos with some texture."""
     side = max(16, round((megapixels * 1e6) ** 0.5))
     coarse = np.random.default_rng(0).integers(0, 256, (side // 8, side // 8, 3), np.uint8)
     photo = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
@@ -47,14 +47,14 @@ def write_photos(folder: Path, count: int, megapixels: float) -> None:
 
 
 def bind(node: object, core: int) -> None:
-    """Bind a node's processes, and those that they will start, to a core."""
+    """Bind a node's processes and their future children to one core."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)  # type: ignore[attr-defined]
     for process in (raylet, *raylet.children(recursive=True)):
         process.cpu_affinity([core])
 
 
 def measure(workers: int, options: argparse.Namespace) -> Measurement:
-    """Run on a cluster of its own."""
+    """Run on a new cluster of this many workers."""
     from ray.cluster_utils import Cluster
 
     cores = sorted(os.sched_getaffinity(0))[:workers]
@@ -79,7 +79,7 @@ def measure(workers: int, options: argparse.Namespace) -> Measurement:
 
 
 def watch(run: subprocess.Popen[bytes], workers: int) -> Measurement:
-    """Time the lines in which a run lists its results."""
+    """Return the times at which a run listed its results."""
     assert run.stdout
     driver = psutil.Process(run.pid)
     times = []

@@ -23,7 +23,7 @@ SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 
 
 def make_photo(path: Path, quality: int, subsampling: str) -> bytes:
-    """Repeat a photo up to 12 megapixels, and code it as JPEG."""
+    """Tile a photo to 12 megapixels, and code it as JPEG."""
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     down, across = -(-HEIGHT_PX // pixels.shape[0]), -(-WIDTH_PX // pixels.shape[1])
@@ -41,7 +41,7 @@ def sharper(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def fastest(function: Callable[[], T], rounds: int) -> tuple[T, float]:
-    """Return a function's result, and the seconds of processor time of its fastest round."""
+    """Return a function's result, and the processor seconds of its fastest round."""
     seconds = []
     for _ in range(rounds):
         started = time.process_time()

@@ -1,4 +1,4 @@
-"""Measure what becomes of a photo's HDR rendition when the photo is deblurred.
+"""Measure a photo's HDR rendition after deblurring.
 
 ``python -m benchmarks.gain_maps PHOTO...`` makes a scene of high dynamic range of each sharp
 photo, blurs it by the motion of a hand, and stores it as a phone does: an 8-bit photo, and a
@@ -32,11 +32,11 @@ SIDE = 512
 MAP_QUALITY = 85
 PLACES = ("near highlights", "on old streaks", "elsewhere")
 RADIUS, SMOOTHNESS = 6, 1e-3
-"""Of the guided filter: half a window in pixels of the map, and the variance that is noise."""
+"""Guided filter: half the window's side in pixels of the map, and the variance of noise."""
 
 
 def to_linear(stored: Tensor) -> Tensor:
-    """Undo the curve of sRGB; values of images are tensors (1, C, H, W)."""
+    """Undo the curve of sRGB on an image, a tensor (1, C, H, W)."""
     return torch.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
 
 
@@ -62,13 +62,13 @@ def compressed(scene: Tensor, boost: float) -> Tensor:
 
 
 def luma(image: Tensor) -> Tensor:
-    """Return the luminance (1, 1, H, W) of linear light, or the like of stored values."""
+    """Return the luminance (1, 1, H, W) of linear light, or the luma of stored values."""
     weights = image.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]
     return (image * weights).sum(1, keepdim=True)
 
 
 def reduced(image: Tensor, factor: int) -> Tensor:
-    """Average squares of pixels."""
+    """Shrink by averaging squares of pixels."""
     return F.avg_pool2d(image, factor)
 
 
@@ -78,7 +78,7 @@ def enlarged(image: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def to_bytes(image: Tensor) -> NDArray[np.uint8]:
-    """Round values in [0, 1] to an array (H, W, C)."""
+    """Round values in [0, 1] to an array (H, W, C) uint8."""
     return np.ascontiguousarray((image[0].permute(1, 2, 0) * 255).round().byte().numpy())
 
 
@@ -97,7 +97,7 @@ def through_jpeg(image: Tensor, quality: int) -> Tensor:
 
 
 def gain_between(scene: Tensor, photo: Tensor, stops: float) -> Tensor:
-    """Return the gain, 0 to 1, that stands for 0 to so many stops."""
+    """Return the coded gain in [0, 1], which stands for 0 to the map's most stops."""
     gain = torch.log2((luma(scene) + OFFSET) / (luma(to_linear(photo)) + OFFSET))
     return (gain / stops).clamp(0, 1)
 
@@ -130,7 +130,7 @@ def guided(gain: Tensor, guide: Tensor, new_guide: Tensor) -> Tensor:
 
 
 def make_scene(path: Path, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
-    """Return a sharp scene and a blurred one, (1, 3, H, W), and the light of its lamps."""
+    """Return a sharp and a blurred scene, (1, 3, H, W), and the light of the scene's lamps."""
     image = Image.open(path).convert("RGB")
     image.thumbnail((1400, 1400))
     corner = ((image.width - SIDE) // 2, (image.height - SIDE) // 2)
@@ -152,7 +152,7 @@ def measure(
     seed: int,
     factor: int,
 ) -> dict[str, list[float]]:
-    """Return errors in stops by treatment of the map, in each of `PLACES`."""
+    """Return errors in stops for each treatment of the map and each of `PLACES`."""
     sharp, blurred, boost = make_scene(path, torch.Generator().manual_seed(seed))
     stops = math.log2(boost)
     photo = through_jpeg(to_stored(tone(blurred, boost)), 92)
@@ -186,7 +186,7 @@ def measure(
 
 
 def show(found: list[dict[str, list[float]]]) -> None:
-    """Print mean errors, and the spread of their ratios to those with a kept map."""
+    """Print mean errors, and the spread of their ratios to the errors with a kept map."""
     for name in found[0]:
         table = np.array([errors[name] for errors in found])
         ratios = table / np.array([errors["kept"] for errors in found])

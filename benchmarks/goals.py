@@ -34,10 +34,10 @@ TILES_PX = (512, 1024, 2048)
 IN_FLIGHT = 6
 """Photos of the measurement with two in flight."""
 WITHOUT_BFLOAT16 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-"""Lets PyTorch's libraries use no instruction beyond AVX2, as on most laptops."""
+"""Environment that limits PyTorch's libraries to AVX2, as on most laptops."""
 
 Figures = dict[str, float]
-"""Values by what was measured; the unit is in the name."""
+"""Values by the name of the measurement, which includes the unit."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Checkout:
     folder: Path
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        """Start Python with this version's package; it runs in the folder of this program."""
+        """Start Python with this version's package, in the folder of this program."""
         paths = [str(self.folder / "src"), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | variables
         return subprocess.Popen(
@@ -60,7 +60,7 @@ class Checkout:
         )
 
     def measured(self, parts: list[str], photo: Path, options: argparse.Namespace) -> Figures:
-        """Measure parts in one process of their own: on a GPU its start takes most of the time."""
+        """Measure parts in one new process: on a GPU, its start takes most of the time."""
         arguments = ["--photo", str(photo), "--device", options.device]
         arguments += ["--rounds", str(options.rounds), "--child", *parts]
         process = self.start("-m", "benchmarks.goals", *arguments)
@@ -72,7 +72,7 @@ class Checkout:
 
 
 def told(found: Iterable[Figures]) -> Figures:
-    """Collect figures, and print each on standard error as soon as it is there."""
+    """Collect figures, and print each on standard error as soon as it is known."""
     collected: Figures = {}
     for figures in found:
         for name, value in figures.items():
@@ -141,7 +141,7 @@ def prepared(photo: Path, device: str, **options: int) -> tuple[Any, Any, Any]:
 
 
 def timed(act: Callable[[], object], rounds: int) -> float:
-    """Return the median of the seconds that an act takes, after one that is not counted."""
+    """Return the median seconds of a call, after one call that is not counted."""
     seconds = []
     for _ in range(rounds + 1):
         started = time.perf_counter()
@@ -151,7 +151,7 @@ def timed(act: Callable[[], object], rounds: int) -> float:
 
 
 def in_flight(deblurrer: Any, pixels: Any) -> float:  # noqa: ANN401 (of either checkout)
-    """Return the seconds a photo if the next one is started before each result is asked for."""
+    """Return the seconds per photo when the next photo starts before each result is asked for."""
 
     def run(count: int) -> float:
         started = time.perf_counter()
@@ -254,7 +254,7 @@ def measure_command(checkout: Checkout, photo: Path, with_bfloat16: bool) -> Fig
 
 
 def wait(process: subprocess.Popen[str]) -> tuple[int, Any]:
-    """Wait for a process; return its status, and the resources that it used."""
+    """Wait for a process; return its status and the resources it used."""
     assert process.stdout
     process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -289,12 +289,12 @@ def tell(checkout: Checkout) -> Checkout:
 
 
 def least(runs: tuple[Figures, ...]) -> Figures:
-    """Return the least of each figure: what disturbs a run makes it slower."""
+    """Return the least of each figure: disturbances only make a run slower."""
     return {name: min(run[name] for run in runs) for name in runs[0]}
 
 
 def rows(found: list[Figures]) -> Iterator[str]:
-    """Yield a row of the table for each figure: of each checkout, and the ratio of two."""
+    """Yield a row of the table per figure: each checkout's value, and the ratio of two."""
     for name in found[0]:
         values = [figures.get(name) for figures in found]
         cells = ["" if value is None else f"{value:.3g}" for value in values]
@@ -305,7 +305,7 @@ def rows(found: list[Figures]) -> Iterator[str]:
 
 
 def describe_machine() -> str:
-    """Return the machine, and the versions of what the figures depend on."""
+    """Return the machine, and the versions that the figures depend on."""
     import torch
 
     from unblur.network.device_kinds import KINDS

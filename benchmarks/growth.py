@@ -1,4 +1,4 @@
-"""Measure how time and memory grow with a photo, and draw it.
+"""Measure how time and memory grow with a photo's size, and plot them.
 
 ``python -m benchmarks.growth PHOTO`` lays a JPEG photo out like tiles to 1, 3,
 10, 30 and 100 megapixels, deblurs each with the whole command, and writes
@@ -25,7 +25,7 @@ PIECE_PX = 1024
 
 
 def lay_out(photo: Path, megapixels: float, target: Path) -> None:
-    """Fill a 4:3 photo with copies of another."""
+    """Fill a 4:3 photo with copies of a smaller one."""
     from PIL import Image
 
     piece = Image.open(photo).convert("RGB")
@@ -38,7 +38,7 @@ def lay_out(photo: Path, megapixels: float, target: Path) -> None:
 
 
 def run_command(photo: Path) -> tuple[float, float]:
-    """Deblur a photo with the command; return seconds and the peak of memory in MB."""
+    """Deblur a photo with the command; return seconds and peak memory in MB."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "unblur", "-q", "--overwrite", photo]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -49,7 +49,7 @@ def run_command(photo: Path) -> tuple[float, float]:
 
 
 def time_bare_network(photo: Path) -> float:
-    """Time the network alone on a photo's pixels, in a process of its own."""
+    """Time the network alone on a photo's pixels, in a new process."""
     command = [sys.executable, "-m", "benchmarks.growth", "--bare", photo]
     run = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return float(json.loads(run.stdout))

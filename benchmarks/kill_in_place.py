@@ -1,4 +1,4 @@
-"""Kill ``unblur --in-place`` at 200 random moments, and look whether a photo came to harm.
+"""Kill ``unblur --in-place`` at 200 random moments, and check that no photo was damaged.
 
 The network makes each photo brighter each time that it sees it, so that one that
 was deblurred twice differs from one that was deblurred once. Runs are children of
@@ -45,7 +45,7 @@ def save_weights(path: Path) -> None:
 
 
 def make_photos(folder: Path, number: int) -> dict[str, bytes]:
-    """Write small photos, none like another, and return them by their names."""
+    """Write small, different photos, and return them by name."""
     folder.mkdir()
     made = {}
     for index in range(number):
@@ -57,7 +57,7 @@ def make_photos(folder: Path, number: int) -> dict[str, bytes]:
 
 
 def start(folder: Path, root: Path) -> int:
-    """Start a run in a child of this process, and return its number."""
+    """Start a run in a child of this process, and return its process ID."""
     child = os.fork()
     if child:
         return child
@@ -75,13 +75,16 @@ def start(folder: Path, root: Path) -> int:
 
 
 def finish(folder: Path, root: Path) -> None:
-    """Let a run go on to its end."""
+    """Let a run finish."""
     code = os.waitstatus_to_exitcode(os.waitpid(start(folder, root), 0)[1])
     assert code == 0, f"a run that nobody killed ended with {code}"
 
 
 def kill_many(folder: Path, root: Path, kills: int) -> int:
-    """Kill runs, at moments such that photos last until the end; return how many were at work."""
+    """Kill runs at random moments; return the number of runs that were at work.
+
+    The moments are such that photos last until the end.
+    """
     limit, at_work, photos = 0.5, 0, len(list(folder.iterdir()))
     for number in range(kills):
         child = start(folder, root)
@@ -97,7 +100,7 @@ def kill_many(folder: Path, root: Path, kills: int) -> int:
 
 
 def check(folder: Path, expected: Path, originals: dict[str, bytes]) -> None:
-    """Compare each photo with one that a single run made."""
+    """Compare each photo with the result of a single run."""
     names = {path.name for path in folder.iterdir()}
     assert names == {*originals, *(f"{name}.orig" for name in originals)}, "there are other files"
     assert not has_unfinished(folder)

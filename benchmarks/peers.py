@@ -1,4 +1,4 @@
-"""Other ways to deblur, to be timed beside ours; their results are not looked at.
+"""Other ways to deblur, for timing beside ours; their results are not judged.
 
 The networks come from ``spandrel`` and its extras, with random weights, since speed does not
 depend on them; their sizes are those that their authors published for deblurring.
@@ -56,7 +56,7 @@ def make_restormer():  # noqa: ANN201 (torch is imported late)
 
 
 def make_richardson_lucy(pixels: NDArray[np.uint8]) -> Callable[[], object]:
-    """Return a deconvolution by a kernel that is known: a straight motion of 15 pixels."""
+    """Return a deconvolution with a known kernel: a straight motion of 15 pixels."""
     from skimage.restoration import richardson_lucy
 
     kernel = np.full((1, 15), 1 / 15, np.float32)

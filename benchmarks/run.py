@@ -22,26 +22,26 @@ from unblur.models.loading import prepare_torch
 NETWORKS = ("srn-compact", "srn-color", "srn-lstm")
 PEERS = ("NAFNet", "Restormer", "Richardson-Lucy")
 WAYS = ("unblur", "bare", "eager")
-"""The tool's own tiles and precision; one untiled pass with the same precision; one plain pass of
-PyTorch in float32 as it comes."""
+"""Ways to compute: the tool's own tiles and precision; one untiled pass with the same precision;
+one plain pass of PyTorch in float32."""
 SIDES = {"srn-compact": 1536, "Restormer": 256, "matrix": 4096}
-"""Sides of the photo in pixels; the other networks are ten times as slow."""
+"""Sides of the photo in pixels; smaller for the other networks, which are ten times as slow."""
 DEFAULT_SIDE = 512
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one process found."""
+    """Figures of one process."""
 
     seconds: float
-    """Per megapixel; of a matrix product altogether."""
+    """Seconds per megapixel; of a matrix product, in total."""
     peak_mb: float
     multiply_adds: float = 0.0
     """Per second, where they are counted."""
 
 
 def make_network(name: str):  # noqa: ANN201 (torch is imported late)
-    """Build a network; all but ours with random weights, which take as long."""
+    """Build a network. All but ours have random weights, which take as long."""
     from benchmarks import peers
     from unblur.models.catalog import find_weights
     from unblur.models.published import CONFIGS
@@ -58,7 +58,7 @@ def make_network(name: str):  # noqa: ANN201 (torch is imported late)
 
 
 def make_way(name: str, way: str, side: int) -> Callable[[], object]:
-    """Return what is to be timed."""
+    """Return the function to time."""
     import numpy as np
     import torch
 
@@ -94,7 +94,7 @@ def make_way(name: str, way: str, side: int) -> Callable[[], object]:
 
 
 def count_multiply_adds(name: str, way: str, side: int) -> float:
-    """Count what one pass of the whole photo takes."""
+    """Return the multiply-adds of one pass over the whole photo; 0 where they are not counted."""
     if name == "matrix":
         return float(side**3)
     if way != "bare":
@@ -108,7 +108,7 @@ def count_multiply_adds(name: str, way: str, side: int) -> float:
 
 
 def measure(name: str, way: str) -> Measurement:
-    """Time one way in this process, after a warm-up."""
+    """Time one way to compute in this process, after a warm-up."""
     side = SIDES.get(name, DEFAULT_SIDE)
     run = make_way(name, way, side)
     run()
@@ -121,7 +121,7 @@ def measure(name: str, way: str) -> Measurement:
 
 
 def measure_apart(name: str, way: str) -> Measurement:
-    """Measure in a process of its own."""
+    """Measure in a new process."""
     command = [sys.executable, "-m", "benchmarks.run", "--one", name, way]
     run = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return Measurement(**json.loads(run.stdout.splitlines()[-1]))

@@ -1,9 +1,9 @@
-"""Compare ways to tell blurred photos from sharp ones, without knowing the sharp scene.
+"""Compare measures that tell blurred photos from sharp ones, without the sharp scene.
 
-``python -m benchmarks.score`` blurs the photos that nothing was trained or
-chosen on, under seven conditions, and prints for each measure how well it parts
-the blurred ones from the sharp ones, and what it costs. ``--training`` takes the
-other photos, on which the measure and its constants were chosen.
+``python -m benchmarks.score`` blurs held-out photos, on which nothing was trained or chosen, under
+seven conditions. For each measure it prints how well it separates the blurred from the sharp
+photos, and its cost. ``--training`` reads the other photos, on which the measure and its constants
+were chosen.
 
 Lengths of blur are in thousandths of the photo's diagonal, as `blur_score` is.
 """
@@ -37,9 +37,9 @@ SHARED = Path(__file__).parents[2] / "shared"
 GAMMA = 2.2
 SHARP, LENGTHS = 0, (1, 2, 4, 8, 16)
 VISIBLE = LENGTHS[1:]
-"""What a measure should find; a thousandth of the diagonal is hardly seen."""
+"""Lengths of blur that a measure should find; a thousandth of the diagonal is hardly visible."""
 BLURRED_THEMSELVES = ("mate_storm",)
-"""Photos whose whole scene rushes past: no examples of sharp ones."""
+"""Photos whose whole scene rushes past: not examples of sharp photos."""
 ALIKE = "gopro_"
 """Frames of one video."""
 LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
@@ -122,7 +122,7 @@ def laplacian_variance(luma: Array) -> float:
 
 
 def sharpest_laplacian_variance(luma: Array) -> float:
-    """Take the same in tiles, at their 95th percentile."""
+    """The 95th percentile of the same measure over tiles."""
     return -float(np.log(np.percentile(tiled(laplacian(luma), 64).var(axis=(1, 3)), 95) + 1e-6))
 
 
@@ -214,7 +214,7 @@ def make_deblurrer() -> Deblurrer:
 
 
 def make_network_change() -> Callable[[Array], float]:
-    """Return a measure of what the default network changes in the middle 512 pixels."""
+    """Return a measure: the change that the default network makes in the middle 512 pixels."""
     deblurrer = make_deblurrer()
 
     def network_change(luma: Array) -> float:
@@ -278,13 +278,13 @@ MEASURES: dict[str, Callable[[Array], float]] = {
 
 
 def roc_area(sharp: list[float], blurred: list[float]) -> float:
-    """Return how often a blurred photo gets more than a sharp one; equal ones count half."""
+    """Return the share of pairs in which the blurred photo scores higher; ties count half."""
     difference = np.subtract.outer(blurred, sharp)
     return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
 
 
 class Table:
-    """Values of all measures for all photos, and what they took."""
+    """Values of all measures for all photos, and their times."""
 
     def __init__(self, measures: dict[str, Callable[[Array], float]]) -> None:
         self.measures = measures
@@ -313,7 +313,7 @@ class Table:
         return roc_area(sharp, self.take(name, conditions, lengths))
 
     def print_areas(self) -> None:
-        """Print what parts blurred from sharp photos, and at which cost."""
+        """Print how well each measure separates blurred from sharp photos, and its cost."""
         print("| measure |", " | ".join(f"{n}‰" for n in LENGTHS), end=" | ")
         print(" | ".join(CONDITIONS), "| real | all | ms per megapixel |")
         print("|---" + "|--:" * (len(LENGTHS) + len(CONDITIONS) + 3) + "|")
@@ -325,7 +325,7 @@ class Table:
             print(f"| {name} |", " | ".join(f"{a:.2f}" for a in areas), f"| {cost:.0f} |")
 
     def print_rates(self, name: str, level: float) -> None:
-        """Print how many sharp and blurred photos reach a level."""
+        """Print the numbers of sharp and blurred photos that reach a level."""
         print(f"\n| {name} at {level:.2f} | sharp |", " | ".join(f"{n}‰" for n in LENGTHS), "|")
         print("|---" + "|--:" * (len(LENGTHS) + 1) + "|")
         for label, conditions in (*((c, (c,)) for c in CONDITIONS), ("all", CONDITIONS)):
@@ -336,7 +336,7 @@ class Table:
             print(f"| {label} |", " | ".join(f"{rate:.0%}" for rate in rates), "|")
 
     def print_levels(self, name: str) -> None:
-        """Print how many photos reach levels that a user may choose."""
+        """Print the numbers of photos that reach the levels that a user may choose."""
         print(
             "\n| level | sharp |", " | ".join(f"{n}‰" for n in LENGTHS), "| real, sharp | blurred |"
         )
@@ -379,11 +379,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
-    parser.add_argument("--training", action="store_true", help="the photos it was chosen on")
-    parser.add_argument("--every", type=int, default=1, help="take every nth photo")
+    parser.add_argument(
+        "--training", action="store_true", help="read the photos on which the measure was chosen"
+    )
+    parser.add_argument("--every", type=int, default=1, help="read every Nth photo only")
     parser.add_argument("--own", action="store_true", help="only this project's measure")
-    parser.add_argument("--network", action="store_true", help="measure what it changes, too")
-    parser.add_argument("--cost", action="store_true", help="only time it beside deblurring")
+    parser.add_argument("--network", action="store_true", help="also measure the network's change")
+    parser.add_argument(
+        "--cost", action="store_true", help="only time the measure beside deblurring"
+    )
     options = parser.parse_args()
     if options.cost:
         print_cost(named_photos(options.photos, FIRST_HELD_OUT)[0])

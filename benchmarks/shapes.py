@@ -1,7 +1,7 @@
 """Compare shapes of the network: parameters, multiplications and time on one core.
 
-``python -m benchmarks.shapes`` deblurs 3 megapixels of noise with networks of random
-weights, the shapes in turn, and prints the fastest of some rounds.
+``python -m benchmarks.shapes`` deblurs 3 megapixels of noise with networks of random weights, one
+shape after the other, and prints the fastest of several rounds.
 """
 
 from __future__ import annotations

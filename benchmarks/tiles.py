@@ -1,4 +1,4 @@
-"""Measure what tiles change, and what the naive way would.
+"""Measure the error of tiles, and that of naive tiles.
 
 ``python -m benchmarks.tiles PHOTO`` compares, in float32, the photo deblurred
 in tiles with the photo deblurred in one piece: as the tool does it, and the
@@ -30,7 +30,7 @@ WHOLE = 1 << 16
 def naively(
     whole: Deblurrer, pixels: NDArray[np.uint8], tile: int, overlap: int
 ) -> tuple[NDArray[np.uint8], float]:
-    """Deblur tiles by themselves, and keep the middle of each.
+    """Deblur each tile on its own, and keep its middle.
 
     Returns:
         The result, and the pixels computed per pixel of the photo.
@@ -48,7 +48,7 @@ def naively(
 
 
 def difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> str:
-    """Tell how far two results are apart."""
+    """Return the difference of two results in words."""
     apart = np.abs(first.astype(float) - second)
     if not apart.any():
         return "none"

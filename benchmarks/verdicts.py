@@ -1,9 +1,9 @@
 """Judge the verdict lines of `unblur.pictures.verdict`, on photos whose blur is known.
 
-``python -m benchmarks.verdicts`` blurs the photos that nothing was trained or chosen on, adds the
-noise and the processing of a phone, deblurs them, and prints how often each kind is found, before
-and after the change is looked at. ``--training`` takes other photos; on every sixteenth of them the
-rules were chosen. Each photo takes about 16 seconds of a core.
+``python -m benchmarks.verdicts`` blurs held-out photos, on which nothing was trained or chosen,
+adds the noise and the processing of a phone, and deblurs them. It prints how often each kind is
+found, from the photo alone and with the change made by deblurring. ``--training`` reads the other
+photos; the rules were chosen on every sixteenth of them. Each photo takes about 16 core-seconds.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from unblur.pictures.change import measure_change
 from unblur.pictures.verdict import Verdict, judge_change
 
 LARGEST = 512, 768
-"""Rows and columns that are cut out of the middle of each photo, for speed."""
+"""Rows and columns cut out of the middle of each photo, for speed."""
 FEWEST_PIXELS = 600_000
-"""Smaller photos are not taken, because they are also taken at half their size."""
+"""Least number of pixels of a photo, since photos are also used at half their size."""
 STRAIGHT = ((2, 4), (4, 6), (6, 12), (12, 25))
 HAND = ((2, 4), (6, 12), (6, 12), (12, 25), (12, 25))
 """Ranges of the motion's length in pixels."""
 RADII = (1, 2, 3, 4.5)
-"""Of the circle of confusion in pixels."""
+"""Radii of the circle of confusion in pixels."""
 KINDS = ("sharp", "mostly sharp", "moved", "looks out of focus", "blurred a little", "unclear")
-"""Columns of the table: starts of the lines, or none of them."""
+"""Columns of the table: how verdict lines start; the last stands for other lines."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,18 @@ class Truth:
     """How a photo was blurred."""
 
     row: str
-    """Its row in the table."""
+    """The condition's row in the table."""
     length: float = 0.0
-    """Longest straight line across the motion's path, in pixels; 0 for others."""
+    """Largest extent of the motion's path in pixels; 0 for other blur."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is found for one photo."""
+    """Result for one photo."""
 
     truth: Truth
     before: Blur
-    """What the photo alone shows."""
+    """Result from the photo alone."""
     verdict: Verdict
 
 
@@ -132,7 +132,7 @@ def _motion_truth(name: str, bounds: tuple[int, int], way: Array) -> Truth:
 
 
 def choose_paths(folder: Path, training: bool, every: int) -> list[Path]:
-    """List every nth of the larger photos that are held out, or of the others."""
+    """List every nth of the larger held-out photos, or of the larger others."""
     paths = [
         path
         for path in photo_paths(folder, held_out=not training)
@@ -160,7 +160,7 @@ def kind_of(verdict: Verdict) -> str:
 
 
 def print_kinds(found: list[Finding]) -> None:
-    """Print how often each kind is found, and in brackets how often by the photos alone."""
+    """Print how often each kind is found, and in brackets how often from the photos alone."""
     rows: dict[str, list[Finding]] = defaultdict(list)
     for finding in found:
         rows[finding.truth.row].append(finding)
@@ -174,7 +174,7 @@ def print_kinds(found: list[Finding]) -> None:
 
 
 def print_lengths(found: list[Finding]) -> None:
-    """Print how far the lengths of motions are off, with and without a direction."""
+    """Print the errors of the lengths of motions, with and without a direction."""
     print("\n| motions | length within a third | within half and double | number |")
     print("|---|--:|--:|--:|")
     for low, high in ((2, 4), (4, 6), (6, 12), (12, 25)):
@@ -198,8 +198,10 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
-    parser.add_argument("--training", action="store_true", help="photos that it was chosen on")
-    parser.add_argument("--every", type=int, default=1, help="take every nth photo")
+    parser.add_argument(
+        "--training", action="store_true", help="read the photos on which the rules were chosen"
+    )
+    parser.add_argument("--every", type=int, default=1, help="read every Nth photo only")
     parser.add_argument("--model", type=Path, default=None, help="weights of another network")
     options = parser.parse_args()
     weights = find_weights(DEFAULT_MODEL) if options.model is None else options.model

@@ -20,7 +20,7 @@ from unblur.network.deblurrer import Deblurrer
 from unblur.options import Engine
 
 ROUNDS = 3
-"""The last counts: the first ones prepare kernels."""
+"""Rounds of each; only the last counts, since the first ones prepare kernels."""
 
 
 def main() -> None:

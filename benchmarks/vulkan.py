@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def read_photo(path: Path, megapixels: float) -> Pixels:
-    """Return a photo of about so many pixels, (H, W, 3)."""
+    """Return a photo with about this number of megapixels, (H, W, 3)."""
     photo = Image.open(path).convert("RGB")
     factor = (megapixels * 1e6 / (photo.width * photo.height)) ** 0.5
     size = max(1, round(photo.width * factor)), max(1, round(photo.height * factor))
@@ -49,14 +49,14 @@ def deblurrers(names: list[str], model: str) -> Iterator[tuple[str, Deblurrer]]:
 
 
 def seconds_of(deblur: Deblurrer, pixels: Pixels) -> float:
-    """Return the seconds that a photo takes."""
+    """Return the seconds per photo."""
     started = time.perf_counter()
     deblur(pixels)
     return time.perf_counter() - started
 
 
 def main() -> None:
-    """Print one line a device."""
+    """Print one line per device."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--devices", nargs="+", default=[k.name for k in available_devices()])
     parser.add_argument("--model", default=Engine.model)

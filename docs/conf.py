@@ -1,4 +1,4 @@
-"""How `make docs` builds these pages with Sphinx."""
+"""Configuration of Sphinx, with which `make docs` builds these pages."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ html_show_sphinx = False
 
 
 def setup(app: Sphinx) -> None:
-    """Let Sphinx call what is below."""
+    """Register this module's functions with Sphinx."""
     app.connect("source-read", name_files_outside)
 
 
 def name_files_outside(app: Sphinx, page: str, source: list[str]) -> None:
-    """Name the files of the repository that pages link to, but that the site does not hold."""
+    """Replace links to repository files that are not part of these pages by the files' names."""
     source[0] = re.sub(
         r"(?<!!)\[([^\]]+)\]\(\.\./([^)#]+\.md)[^)]*\)", r"\1 (`\2` in the source)", source[0]
     )

@@ -1,11 +1,10 @@
-"""Feed damaged files to the parsers until time is up; what a parser must not do ends the run.
+"""Feed damaged files to the parsers until time is up; the first broken rule ends the run.
 
     python -m fuzz.run jpeg -max_total_time=60
 
-Options are those of libFuzzer. The first inputs are the photos of the tests;
-those that reach new code join them in ``fuzz/corpus``, where the next run begins,
-and one that breaks a promise, or takes more than a few seconds, is written to
-``fuzz/findings``.
+Options are those of libFuzzer. The first inputs are the tests' photos. Inputs that reach new code
+are added to ``fuzz/corpus``, from which the next run starts. An input that breaks a rule or takes
+more than a few seconds is written to ``fuzz/findings``.
 """
 
 from __future__ import annotations
@@ -49,17 +48,17 @@ CHECKPOINT_INDEX = test_tensorflow_checkpoint.make_table([(b"a/weights", b"\x08\
 CHECKPOINT_ENTRY = test_tensorflow_checkpoint.make_entry(np.ones((2, 3), np.float32), 4)
 WEIGHTS = weights.encode_network(SRN(SRNConfig(width=1, blocks=1, kernel=1)))
 UNCHECKED_WEIGHTS = WEIGHTS.replace(weights.CHECKSUM_KEY.encode(), b"unblur.nobody")
-"""Past the checksum chance never comes."""
+"""Weights with an unknown checksum key: fuzzing would never produce a correct checksum."""
 SCRATCH = HERE / "corpus" / "scratch"
 MAX_PIXELS = 100_000
-"""Enough for the seeds, and little enough for thousands of photos a second."""
+"""Limit on pixels: enough for the seeds, and few enough for thousands of photos per second."""
 BOMB_BYTES = 2000
 SECONDS = 5
-"""An input that takes longer is a finding: most take a thousandth of that."""
+"""Limit in seconds: an input that takes longer is a finding. Most take a thousandth of it."""
 
 
 def check_splice(container: ModuleType, data: bytes, coded: bytes) -> None:
-    """Any bytes splice to a whole file, in which the next splice finds nothing to change."""
+    """Check that any bytes splice to a complete file, which a second splice does not change."""
     try:
         result = container.splice(data, coded)
     except ValueError:
@@ -68,7 +67,7 @@ def check_splice(container: ModuleType, data: bytes, coded: bytes) -> None:
 
 
 def check_codec(data: bytes) -> None:
-    """Any bytes are a photo that can be written back and shown, or raise ``PhotoError``."""
+    """Check that any bytes raise ``PhotoError`` or are a photo that can be encoded and shown."""
     try:
         photo = any_format.decode(data, MAX_PIXELS)
         result = any_format.encode(photo, photo.pixels)
@@ -94,11 +93,11 @@ def fuzz_png(data: bytes) -> None:
 
 
 def fuzz_checkpoint(data: bytes) -> None:
-    """Any bytes are the index of a checkpoint, and what it tells of a variable, or are refused."""
+    """Check that any bytes are refused, or are a checkpoint's index with readable fields."""
     with contextlib.suppress(ValueError, IndexError):
         for _, value in tensorflow_checkpoint.read_table(data):
             tensorflow_checkpoint.read_fields(value)
-    # As an entry of an index whose checksums are right, which chance never finds.
+    # Fuzzing never produces correct checksums, so the bytes become an entry of a valid index.
     items = [(b"", test_tensorflow_checkpoint.HEADER), (b"a", data)]
     index = test_tensorflow_checkpoint.make_table(items)
     (SCRATCH / "checkpoint.index").write_bytes(index)
@@ -110,14 +109,14 @@ def fuzz_checkpoint(data: bytes) -> None:
 
 
 def fuzz_weights(data: bytes) -> None:
-    """Any bytes are a weights file of finite numbers, or are refused."""
+    """Check that any bytes are refused, or are a weights file of finite numbers."""
     with contextlib.suppress(ValueError):
         network = weights.decode_network(data)
         assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
 
 
 def fuzz_archive(data: bytes) -> None:
-    """Any bytes are an archive of a published network, or are refused."""
+    """Check that any bytes are refused, or are an archive of a published network."""
     path = SCRATCH / "archive.zip"
     path.write_bytes(data)
     with contextlib.suppress(WeightsError):
@@ -125,7 +124,7 @@ def fuzz_archive(data: bytes) -> None:
 
 
 def fuzz_exif(data: bytes) -> None:
-    """Any bytes are an EXIF block around which a TIFF can be written, damaged or not."""
+    """Check that a TIFF can be written around any bytes as its EXIF block."""
     metadata = Metadata(exif=data, xmp=data)
     assert len(metadata.upright().exif) == len(data)
     result = write_tiff(test_exif_thumbnail.NEW, None, metadata)
@@ -133,7 +132,7 @@ def fuzz_exif(data: bytes) -> None:
 
 
 def fuzz_thumbnail(data: bytes) -> None:
-    """Any bytes keep their length as an EXIF block, and only pictures in it may change."""
+    """Check that redrawing pictures in an EXIF block of any bytes changes only the pictures."""
     result = test_exif_thumbnail.refreshed(data, test_exif_thumbnail.NEW)
     if data.count(b"\xff\xd8\xff") > 1:
         return
@@ -144,7 +143,7 @@ def fuzz_thumbnail(data: bytes) -> None:
 
 
 def make_small_archive() -> bytes:
-    """Make the authors' archive, as if their networks were small."""
+    """Make an archive like the authors', with small networks."""
     for name, config in published.CONFIGS.items():
         published.CONFIGS[name] = replace(config, width=1, blocks=1)
     arrays = published_files.make_arrays("srn-color")
@@ -152,7 +151,7 @@ def make_small_archive() -> bytes:
 
 
 def small_bombs(container: str) -> list[bytes]:
-    """Return files that repeat something, a few kilobytes long."""
+    """Return files of a few kilobytes that repeat a part."""
     return list(bombs.make_bombs(container, BOMB_BYTES).values())
 
 

@@ -1,4 +1,5 @@
-"""Files that ask for far more work than their pixels are worth, of about any size.
+"""Decompression bombs and the like: files of any size that ask for far more work than their pixels
+need.
 
 Each is a small photo whose container repeats something: fill bytes, segments,
 items, directories. Most are valid, or nearly so.
@@ -32,7 +33,7 @@ def jpeg_segment(marker: int, payload: bytes) -> bytes:
 
 
 def repeated(piece: bytes, size: int) -> bytes:
-    """A piece as often as it fits into a size, once at least."""
+    """A piece repeated as often as it fits into a size, at least once."""
     return piece * max(1, size // len(piece))
 
 
@@ -62,7 +63,7 @@ def behind_the_image(block: bytes) -> bytes:
 
 
 def as_thumbnail(block: bytes) -> bytes:
-    """An EXIF block of at most 64 KiB, whose thumbnail begins as a JPEG and goes on so."""
+    """A photo with an EXIF block of at most 64 KiB, whose JPEG thumbnail is of repeated pieces."""
     return before_segments(jpeg_segment(0xE1, b"Exif\0\0" + make_thumbnail(block[:65_000])))
 
 
@@ -130,7 +131,7 @@ def make_jpeg_of_scans(size: int, side: int = 2000) -> bytes:
 
 
 def make_jpeg_of_indexes(size: int) -> bytes:
-    """Multi-picture indexes, each of which lists a thousand images."""
+    """Multi-picture indexes that each list a thousand images."""
     entries = bytes(16 * 1000)
     fields = struct.pack("<HHII", 0xB002, 7, len(entries), 26)
     index = b"II*\0\x08\0\0\0" + struct.pack("<H", 1) + fields + bytes(4) + entries
@@ -142,7 +143,7 @@ def with_chunks(chunks: bytes, photo: bytes = PNG_PHOTO) -> bytes:
 
 
 def compressed_zeros(size: int) -> bytes:
-    """Deflated zeros of about so many bytes, which are a thousand times more."""
+    """Deflated zeros of about this many bytes; inflated, they are a thousand times as many."""
     deflate = zlib.compressobj(9)
     begin, block = (
         deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH) for _ in range(2)
@@ -198,7 +199,7 @@ def make_webps(size: int) -> dict[str, bytes]:
 
 
 def make_exif_of_overlapping_values(size: int) -> bytes:
-    """A TIFF of one directory, each of whose values is all of it."""
+    """A TIFF of one directory; the value of each field is the whole directory."""
     entries = min(size // 12, 60_000)
     length = 8 + 2 + 12 * entries + 4
     fields = [struct.pack("<HHII", 1000 + tag, 1, length, 0) for tag in range(entries)]
@@ -218,13 +219,13 @@ def make_tiff(fields: list[tuple[int, int, int, int]], rest: bytes = b"", follow
 
 
 def page_fields(width: int, height: int, *more: tuple[int, int, int, int]):
-    """Fields of a grey page of 8 bits, but for where its pixels lie."""
+    """Fields of a grey 8-bit page, without the place of its pixels."""
     kinds = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (277, 1)]
     return [(tag, 4, 1, value) for tag, value in kinds] + list(more)
 
 
 def end_of(fields: int) -> int:
-    """Where a first directory of so many fields ends."""
+    """Offset of the end of a first directory with this number of fields."""
     return 8 + 2 + 12 * fields + 4
 
 
@@ -308,7 +309,7 @@ def make_item(key: int, kind: bytes, data: bytes | None, *properties: Property) 
 
 
 def make_items(size: int, photo: bytes) -> dict[str, bytes]:
-    """Files of an AVIF or HEIF photo and of much besides."""
+    """AVIF or HEIF files with a photo and many other items."""
     file = bmff.read(photo)
     primary, first = file.primary_id, max(file.items) + 1
     keys = list(range(first, first + min(size // 50, 60_000)))
@@ -346,7 +347,7 @@ def make_items(size: int, photo: bytes) -> dict[str, bytes]:
 
 
 def with_transparencies(file: ItemFile, keys: list[int]) -> ItemFile:
-    """A file of so many images that say that they are the photo's opacity."""
+    """A file with this number of images, each of which claims to be the photo's opacity."""
     urn = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"
     alpha = Property(make_box(b"auxC", bytes(4) + urn), essential=False)
     images = {key: make_item(key, file.primary.type, b"x", alpha) for key in keys}
@@ -362,7 +363,7 @@ def with_exif(file: ItemFile, exif: bytes) -> ItemFile:
 
 
 def with_many_properties(data: bytes, size: int) -> bytes:
-    """The photo's properties are told again and again of items that are not there."""
+    """A file that repeats the photo's properties for items that do not exist."""
     times = max(1, size // 258)
     lists = b"".join(struct.pack(">HB", 1000 + n % 60_000, 255) + b"\1" * 255 for n in range(times))
     box = make_box(b"ipma", bytes(4) + struct.pack(">I", times) + lists)
@@ -385,7 +386,7 @@ def make_heic() -> bytes:
 
 
 def make_bombs(container: str, size: int) -> dict[str, bytes]:
-    """Files of a container, by what they repeat; each of about a size in bytes."""
+    """Files of a container by the part they repeat, each of about this size in bytes."""
     if container == "JPEG":
         return make_jpegs(size)
     if container == "PNG":

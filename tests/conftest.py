@@ -1,4 +1,4 @@
-"""What tests share: generated photos, networks that need no training, and ways to run the tool."""
+"""Shared fixtures: generated photos, networks that need no training, and ways to run the tool."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def make_pixels(height, width, channels=3, dtype=np.uint8, seed=0):
 
 
 def make_exif(orientation=6):
-    """EXIF with an orientation and a block that only its camera understands."""
+    """EXIF with an orientation and a block that only the camera's maker can read."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     exif[0x010F] = "Zdjęcia & Söhne"
@@ -102,7 +102,7 @@ def make_jpeg(height=48, width=64, channels=3, **options):
 
 
 def check_recoding(data, max_pixels=1_000_000):
-    """Any bytes are refused, or a photo that is coded again with its size; return both if so."""
+    """Check that bytes are refused or coded again at the same size; return both photos, if any."""
     from unblur.errors import PhotoError
     from unblur.formats import any_format
 
@@ -116,7 +116,7 @@ def check_recoding(data, max_pixels=1_000_000):
 
 
 def check_only_the_picture_changed(before, after):
-    """Two AVIF or HEIF files hold the same items, but for the data of the first picture."""
+    """Check that two AVIF or HEIF files differ only in the first picture's data."""
     assert before.items.keys() == after.items.keys()
     changed = [key for key in before.items if before.items[key].data != after.items[key].data]
     assert changed == [before.primary_id]
@@ -173,7 +173,7 @@ def server():
 
 @dataclass(frozen=True)
 class Result:
-    """What a run of the tool left."""
+    """Exit code and output of a run of the tool."""
 
     code: int
     stdout: bytes
@@ -200,7 +200,7 @@ def unblur(identity_weights, capfdbinary):
 
 @pytest.fixture
 def meanwhile(monkeypatch):
-    """Let something happen while the network is at work on a photo."""
+    """Call a function while the network is at work on a photo."""
     from unblur.network.deblurrer import Deblurrer
 
     def meanwhile(act):
@@ -241,7 +241,7 @@ def unblur_process(identity_weights):
 
 
 class PseudoTerminal:
-    """A terminal that is read all the while, to the end, and that may answer a question.
+    """A terminal that a thread reads until its end, and that may answer a question.
 
     A single read gives what has come through by then, 4 KiB at most.
     """
@@ -254,7 +254,7 @@ class PseudoTerminal:
         self._reader.start()
 
     def close(self):
-        """Wait until everything was read that programs showed."""
+        """Wait until the thread has read all output of the programs."""
         os.close(self.descriptor)
         self._reader.join(timeout=10)
         os.close(self.controller)
@@ -302,7 +302,7 @@ def s3_bucket(s3_server):
 
 @pytest.fixture
 def allow_threads(monkeypatch):
-    """Let the system start so many more threads."""
+    """Limit the number of further threads that the system starts."""
     start = threading.Thread.start
 
     def allow(count):

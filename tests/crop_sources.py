@@ -1,4 +1,4 @@
-"""What training crops are made of, in small: generated photos, pairs and drawn layers."""
+"""Small sources of training crops: generated photos, pairs and drawn layers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_sources():
 
 
 def sources_of(*photos):
-    """The same, but with these photos."""
+    """The same sources, with these photos instead."""
     return dataclasses.replace(make_sources(), scenes=scenes_of(*photos))
 
 
@@ -53,7 +53,7 @@ PLAIN = Recipe(
     caption_share=0,
     jpeg_share=0,
 )
-"""What is left is the motion, and processing that differs little between both photos."""
+"""A recipe with little more than motion: the other steps hardly differ between both photos."""
 
 
 def batch_of(kind, recipe=None, count=6, seed=0, sources=None, size=SIZE, longest=LONGEST):

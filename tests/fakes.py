@@ -1,4 +1,4 @@
-"""Networks that do one thing wrong, or nothing at all."""
+"""Fake networks: each changes nothing, or does one thing wrong."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class OutOfMemoryAbove(Identity):
 
 
 class TileSizes(Identity):
-    """Remembers the pixels of the largest tile that it was given."""
+    """Remembers the number of pixels of its largest tile."""
 
     largest = 0
 
@@ -118,7 +118,7 @@ class Brighter(Identity):
 
 
 class Leaning(Identity):
-    """Makes photos brighter the farther it is to the right, and the farther down."""
+    """Makes photos brighter, increasingly to the right and downwards."""
 
     def run_scale(self, blurred, previous, state, buffers):
         right = torch.linspace(-0.1, 0.1, blurred.shape[3])
@@ -142,7 +142,7 @@ class Broken(Identity):
 
 
 class Elsewhere(Identity):
-    """Raises the contrast on the CPU; on another device, which it may play, it does as it is told.
+    """Raises the contrast on the CPU; on another device, real or played, it calls a function.
 
     Args:
         act: Takes a band, the right result and the line buffers, and returns the device's result.
@@ -162,7 +162,7 @@ class Elsewhere(Identity):
 
 
 class InHalf(Identity):
-    """Raises the contrast; where autocast is on, it does as it is told, like `Elsewhere`."""
+    """Raises the contrast; where autocast is on, it calls a function, like `Elsewhere`."""
 
     def __init__(self, act):
         self.act = act

@@ -1,4 +1,4 @@
-"""Files as the authors of SRN publish them, with weights that nobody trained."""
+"""Files in the form that SRN's authors publish, with untrained weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEP = "deblur.model-523000"
 
 
 def make_arrays(name, seed=0):
-    """The variables of a published network, and some of its optimiser's, by name."""
+    """The variables of a published network, and some of the optimiser's, by name."""
     rng = np.random.default_rng(seed)
     with torch.device("meta"):
         shapes = {n: tuple(p.shape) for n, p in SRN(CONFIGS[name]).named_parameters()}

@@ -1,4 +1,4 @@
-"""Scenes with contours in all directions, and what a shaken camera makes of them."""
+"""Scenes with contours in all directions, and their photos by a shaken camera."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.judging.fixed_blur import convolve, motion_kernel
 
 
 def make_scene(height=480, width=640, seed=0):
-    """Draw rectangles and lines that nothing blurs, (H, W, 3) uint8."""
+    """Draw sharp rectangles and lines, (H, W, 3) uint8."""
     rng = np.random.default_rng(seed)
     image = Image.new("RGB", (width, height), (120, 130, 110))
     draw = ImageDraw.Draw(image)
@@ -22,7 +22,7 @@ def make_scene(height=480, width=640, seed=0):
 
 
 def smeared(pixels, length, degrees=20.0):
-    """Move the camera straight on while the shutter is open."""
+    """Blur a scene by a straight motion of the camera at constant speed."""
     way = np.linspace(-length / 2, length / 2, 64)
     turn = np.deg2rad(degrees)
     path = np.stack([way * np.sin(turn), way * np.cos(turn)], axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A local HTTP server that answers as tests tell it to, and servers that fail in one way."""
+"""A local HTTP server with given answers, and servers that fail in one way each."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Server:
 
 
 def whole(data, **headers):
-    """Serves a file, all of it, whatever was asked for."""
+    """Serves the whole file, whatever part was asked for."""
 
     def answer(handler):
         handler.head(Content_Length=len(data), **headers)
@@ -84,7 +84,7 @@ def stalled(data, after, **headers):
 
 
 def ranged(data, shift=0):
-    """Serves the part that was asked for, or says that it does."""
+    """Serves the part that was asked for, or claims to."""
 
     def answer(handler):
         start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-"))
@@ -96,7 +96,7 @@ def ranged(data, shift=0):
 
 
 def unsized(data):
-    """Serves a file without telling how large it is."""
+    """Serves a file without its size."""
 
     def answer(handler):
         handler.head()

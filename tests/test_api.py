@@ -23,7 +23,7 @@ DOCS = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
 
 @pytest.fixture(autouse=True)
 def identity(monkeypatch, identity_weights):
-    """Make every model the network that changes nothing."""
+    """Replace every model by the network that changes nothing."""
     monkeypatch.setattr(api, "open_model", lambda model: open_model(str(identity_weights)))
 
 

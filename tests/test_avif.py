@@ -112,7 +112,7 @@ APPLE_MAP = b"urn:com:apple:photo:2020:aux:hdrgainmap\0"
 
 
 def with_gain_map(major=b"avif", base=None, grouped=False, auxiliary=False, hidden=False):
-    """A photo with a brighter rendition, an item made of photo and gain map that a brand tells."""
+    """A photo with a brighter rendition: an item of photo and gain map, announced by a brand."""
     file = bmff.read(base or make_avif(exif=make_exif()))
     first, coded = max(file.items) + 1, file.coded
     entry = bytearray(make_item(first, coded.type, None).entry)
@@ -188,7 +188,7 @@ def test_a_stripped_photo_without_its_gain_map_is_read_by_other_programs():
 
 @pytest.fixture
 def coded(monkeypatch):
-    """The qualities at which AVIF is coded meanwhile."""
+    """Collects the qualities at which AVIF is coded."""
     qualities = []
 
     def code_pixels(*inputs, **options):
@@ -216,7 +216,7 @@ def test_the_originals_quality_is_found_when_it_is_coded_again(coded):
 
 
 def make_animation(count=2, channels=3, told=None):
-    """An animation whose tracks tell another number of frames than they have."""
+    """An animation whose tracks state a wrong number of frames."""
     frames = [Image.fromarray(make_pixels(64, 64, channels, seed=seed)) for seed in range(count)]
     options = {"save_all": True, "append_images": frames[1:], "speed": 10}
     data = bytearray(encode_image(frames[0], "AVIF", **options))

@@ -41,7 +41,7 @@ def cut(height, multiple, at):
 
 
 def in_bands(run, heights, *images):
-    """Run bands of several images that belong together, and join what comes out."""
+    """Run the bands of several images that belong together, and join the results."""
     buffers, results, top = LineBuffers(is_last=len(heights) == 1), [], 0
     for index, height in enumerate(heights):
         results.append(run(*(image[:, :, top : top + height] for image in images), buffers))

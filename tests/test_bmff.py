@@ -54,7 +54,7 @@ def make_file(after=()):
 
 
 def make_coded():
-    """What a library makes of new pixels."""
+    """The file that a library writes for new pixels."""
     items = {1: make_item(1, b"hvc1", b"new pixels", make_size(16, 8))}
     return ItemFile(1, items, (), (make_box(b"pitm", bytes(4) + b"\0\1"),), (FTYP,))
 
@@ -130,7 +130,7 @@ def test_a_sequence_is_refused():
 
 
 def with_length(length):
-    """A file whose only item tells some length of its 8 bytes."""
+    """A file whose only item, of 8 bytes, states a given length."""
     data = bytearray(
         bmff.write(replace(make_file(), items={3: make_item(3, b"hvc1", b"8 bytes!")}))
     )
@@ -149,7 +149,7 @@ def test_an_item_of_no_length_goes_on_to_the_end():
 
 
 def test_items_that_repeat_the_file_are_refused():
-    """Else a small file would become a large one."""
+    """Otherwise a small file would become a large one."""
     data = bytearray(bmff.write(make_file()))
     for item in range(1, 6):
         at = data.index(b"iloc") + 12 + 16 * (item - 1)

@@ -30,12 +30,13 @@ from unblur.pictures.change import measure_change
 from unblur.pictures.display import make_views
 
 SECONDS = 1.0
-"""For what takes a few hundredths; without limits most of it would take minutes."""
+"""Limit in seconds. The work takes a few hundredths; without limits, most of it would take
+minutes."""
 
 
 @contextlib.contextmanager
 def quickly(name, seconds=SECONDS):
-    """What is done meanwhile takes no more time of the CPU than told."""
+    """Check that the block takes no more CPU time than a limit in seconds."""
     start = time.process_time()
     yield
     took = time.process_time() - start
@@ -125,7 +126,7 @@ def test_only_the_first_exif_block_is_a_photos():
 
 
 def make_layers(levels):
-    """An image that is made twice of another, which is made twice of a third, and so on."""
+    """An image made of two copies of another, which is made of two copies of a third, etc."""
     from test_bmff import make_file, make_size
 
     size = make_size(1000, 1000)

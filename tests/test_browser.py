@@ -1,4 +1,4 @@
-"""The page of a run in a real browser: Chromium, as the system has it."""
+"""The report page in a real browser: the system's Chromium."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def chromium():
 
 @pytest.fixture
 def browse(chromium):
-    """Open a page; whatever it asks of a network, and each error it tells, is a failure."""
+    """Open a page; each request to a network and each error in its console fails the test."""
     wrong, contexts = [], []
 
     def open_page(path, allowed="nothing", **options):
@@ -103,7 +103,7 @@ def names(page):
 
 
 def share_shown_before(page):
-    """Where the picture before ends, as a share of the canvas."""
+    """The edge of the picture before, as a share of the canvas's width."""
     return page.evaluate(
         "() => { const clip = getComputedStyle(document.getElementById('before')).clipPath;"
         " const canvas = document.getElementById('canvas');"
@@ -347,7 +347,7 @@ def test_without_scripts_the_page_is_a_plain_list(report, browse):
 
 
 def relative_luminance(color):
-    """As WCAG 2.2 defines it, of CSS's rgb(...)."""
+    """Contrast of two colours, each as CSS's rgb(...), as WCAG 2.2 defines it."""
     values = [int(value) / 255 for value in re.findall(r"\d+", color)[:3]]
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

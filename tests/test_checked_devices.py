@@ -31,7 +31,7 @@ FAILED = SelfTestResult("float32", "it cannot run the network", lasts=False)
 
 @pytest.fixture
 def tests(monkeypatch):
-    """Put a device into the table; return the results of its next tests, which take no time."""
+    """Put a device into the table; return the list of its next self-tests' results."""
     tests = []
 
     def examine(network, kind, backend):
@@ -58,9 +58,9 @@ def file(tmp_path, monkeypatch):
 
 
 def start(name="other", network=None):
-    """Choose the first device as a new run does; return its name, its type, and what is said.
+    """Choose the first device as a new run does; return its name, its type, and the messages.
 
-    That a test begins is left out.
+    The message that a test begins is left out.
     """
     said = []
     network = network or fakes.Identity()

@@ -25,7 +25,7 @@ def jpeg_of(pixels):
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder with a sharp photo, a blurred one, and one that is blurred more."""
+    """A folder with a sharp photo, a blurred one, and a more blurred one."""
     folder = tmp_path / "photos"
     (folder / "trip").mkdir(parents=True)
     (folder / "sharp.jpg").write_bytes(jpeg_of(SHARP))

@@ -195,7 +195,7 @@ def test_a_comparison_that_a_worker_cannot_draw_is_not_listed(
 
 
 class Doomed(Worker):
-    """Dies of some photos, always or once, and keeps a diary of what it does."""
+    """A network that kills its process at some photos, always or once, and keeps a diary."""
 
     diary = Path()
 
@@ -241,7 +241,7 @@ def remove_a_node(cluster):
 
 @pytest.fixture(scope="module")
 def eventful(cluster, tmp_path_factory, identity_weights):
-    """A run that loses workers in every way, and a node; its library, report and diary."""
+    """A run that loses workers in every way and also a node; with its library, report and diary."""
     folder = tmp_path_factory.mktemp("eventful")
     names = [f"{n}.jpg" for n in range(10)] + ["after.jpg", "before.jpg", "deadly.jpg"]
     library = write_library(folder / "library", *names)

@@ -47,7 +47,7 @@ def opened(data):
 
 
 def pair_of(height, width, orientation=1, square=None):
-    """A photo that differs from its result in a square only."""
+    """A photo that differs from its result only in a square."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = Image.fromarray(make_pixels(height, width) // 2)

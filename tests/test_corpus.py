@@ -1,4 +1,4 @@
-"""Real files of many makers, judged by what their manifest says must happen to them."""
+"""Real files of many makers; a manifest states the expected result for each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_row(row):
 
 
 def metadata_loss(before, after, notes):
-    """What the judge of metadata says is lost; empty if nothing is."""
+    """The metadata that was lost, as a separate program finds; empty if nothing was."""
     options = []
     if any("palette" in note for note in notes):  # which is how pixels were coded
         options += ["--tags-only", "--ignore", "^PNG:(Palette|Transparency)$"]
@@ -49,7 +49,7 @@ def metadata_loss(before, after, notes):
 
 
 def check_facts(before, after, note):
-    """A developed photo has the facts of its RAW file, or a note says that it has not."""
+    """Check that a developed photo, or a note about it, accounts for its RAW file's metadata."""
     names = ("Make", "DateTimeOriginal", "ExposureTime", "FNumber", "ISO", "GPSPosition")
     command = ["exiftool", "-json", *(f"-{name}" for name in names), before, after]
     read = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -27,7 +27,7 @@ from unblur.run.report import Status
 BY_NAME = {manager.name: manager for manager in MANAGERS}
 WHOLE_FILES = [manager.name for manager in MANAGERS if manager.name != "thunar"]
 NAMES = ['it\'s 50% "off".jpg', "$HOME `id` & <b>.jpg", "-r", "new\nline.jpg", "a\\b ü.jpg"]
-"""Names of photos that a careless script takes for something else."""
+"""Names of photos that a careless script would misread."""
 
 SYSTEM_ACTIONS = """\
 <?xml version="1.0" encoding="UTF-8"?>
@@ -355,7 +355,7 @@ def test_a_list_of_actions_that_is_a_link_stays_one(home, program, tmp_path):
 
 @pytest.fixture
 def started(program, monkeypatch):
-    """The program by which unblur was started."""
+    """The program that started unblur."""
     monkeypatch.setattr(sys, "argv", [str(program)])
     monkeypatch.setattr("unblur.cli.desktop.managers_of", lambda: managers_of("linux"))
     return program

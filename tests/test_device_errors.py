@@ -1,4 +1,4 @@
-"""Full, refusing and lost devices: what errors mean, and how a run goes on."""
+"""Full, refusing and lost devices: the meaning of their errors, and how a run continues."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def ask_json():
 
 
 def rows(text):
-    """What the answer says by label; later lines of a row follow its first."""
+    """The answer's rows by label; a row's later lines follow its first."""
     found, label = {}, None
     for line in text.split("\n\n")[0].splitlines():
         label = line[2:17].strip() or label

@@ -1,4 +1,4 @@
-"""Pictures in a file that still show the photo as it was are named in a note."""
+"""A note names the pictures in a file that still show the blurred photo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the embedded weights do, in the terms of a user who looks at photos."""
+"""The effect of the embedded weights, as a user sees it in photos."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_an_edge_gets_no_dots_along_it(network, length, is_upright):
 
 
 def offset(first, second):
-    """Where the cross-correlation of two pictures has its peak."""
+    """The place of the peak of two pictures' cross-correlation."""
     spectra = [np.fft.fft2(p.mean(axis=2) - p.mean()) for p in (first, second)]
     correlation = np.fft.ifft2(spectra[0] * np.conj(spectra[1])).real
     return np.unravel_index(correlation.argmax(), correlation.shape)

@@ -24,13 +24,13 @@ CHANGES_RESULTS = {field.name for field in fields(Engine)} - SAME_RESULT
 
 @dataclass(frozen=True)
 class NewEngine(Engine):
-    """An engine with one option more."""
+    """An engine with one additional option."""
 
     gamma: float = 1.0
 
 
 def with_value(record, name, value):
-    """Return a record with a value that it would perhaps refuse."""
+    """Return a record with a value that its checks may refuse."""
     object.__setattr__(record, name, value)
     return record
 
@@ -130,7 +130,7 @@ def test_a_new_option_reaches_the_workers_of_a_cluster(monkeypatch):
 
 
 def spellings(name, tree):
-    """Yield where a module names an option: its field, its flag, or a use of its value."""
+    """Yield the places where a module names an option: by field, flag, or use of its value."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and node.name == "Engine":
             yield from (
@@ -165,7 +165,7 @@ def test_an_option_that_changes_results_is_spelled_in_three_places(name):
 
 
 class Reading:
-    """Counts how often a file is opened, and how often as many bytes as it has are hashed."""
+    """Counts how often a file is opened, and how often as many bytes as its size are hashed."""
 
     def __init__(self, path):
         self.path, self.opened, self.hashed, self.is_on = path, 0, 0, True

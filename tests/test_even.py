@@ -1,4 +1,4 @@
-"""Kernels that draw no dots, for networks of every shape."""
+"""Kernels without a checkerboard pattern, for networks of every shape."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUNDING = 1e-5
 
 
 def dots(network):
-    """By how much a flat photo's result varies where its borders are out of sight."""
+    """How much the result of a flat photo varies away from its borders."""
     config = network.config
     side = 2 * rows_behind(config) + config.multiple
     side += -side % config.stride

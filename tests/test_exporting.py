@@ -30,7 +30,7 @@ COMPACT = SRNConfig(
 )
 GRAY = SRNConfig(channels=1, width=2, blocks=1, kernel=5, recurrent=True, levels=2)
 SIZES = [(1, 1, 1), (1, 5, 33), (2, 17, 32), (1, 61, 47)]
-"""Photos in a batch, height and width; only one needs no padding."""
+"""Batch sizes, heights and widths; only one needs no padding."""
 
 
 def random_network(config):

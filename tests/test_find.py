@@ -58,7 +58,7 @@ def put_photo(folder, name="a.jpg"):
 
 
 def look(top, **options):
-    """What is found below a folder: the photos, and why the rest is passed over."""
+    """The photos below a folder, and the reasons why other files are skipped."""
     found = list(find(top, Options(recursive=True, **options), Listing()))
     photos = [str(one.below) for one in found if not one.passed_over and not one.problem]
     return photos, {str(one.below): one.passed_over for one in found if one.passed_over}
@@ -197,7 +197,7 @@ def test_folders_of_a_store_are_left_alone_likewise():
 
 @pytest.fixture
 def never_opened(monkeypatch):
-    """Let a test fail that opens a file of some name."""
+    """Fail the test if it opens a file with one of these names."""
     opened, names = os.open, set()
 
     def checked(path, *rest, **named):
@@ -229,7 +229,7 @@ def test_photos_are_known_by_content_whatever_else_their_names_end_in(tmp_path, 
 
 @pytest.fixture
 def in_cloud(monkeypatch, never_opened):
-    """Let files of some names be in the cloud only, as macOS or Windows tells."""
+    """Make files with these names look like cloud-only files of macOS or Windows."""
     lstat, marks = Path.lstat, {}
 
     def marked(path):
@@ -304,7 +304,7 @@ def test_files_that_stand_for_ones_in_the_cloud_are_counted_too(tmp_path, never_
 
 @pytest.fixture
 def deep():
-    """Make folders one in the other, deeper than paths can tell, with photos in some of them."""
+    """Make nested folders, deeper than the longest path, with photos in some of them."""
     in_memory = Path("/dev/shm")  # where removing thousands of folders takes no time
     top = Path(tempfile.mkdtemp(dir=in_memory if in_memory.is_dir() else None))
 
@@ -328,7 +328,7 @@ def deep():
 
 
 def remove_deep(top):
-    """Remove folders one in the other, which pytest does not where they are that deep."""
+    """Remove nested folders that are too deep for pytest."""
     depth, descriptor = 0, os.open(top, os.O_RDONLY)
     while "d" in os.listdir(descriptor):  # noqa: PTH208 (Path takes no descriptor)
         depth += 1

@@ -1,4 +1,4 @@
-"""A gain map is deblurred with its photo, in its place, and everything else about it stays."""
+"""A gain map is deblurred with its photo, stays in its place, and keeps everything else."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def ultra_hdr(second, tail=b"", listed=True, gap=b""):
 
 
 def deblur_darker(pixels):
-    """What a network does, as one sees it in a test: every pixel becomes darker."""
+    """A network's visible effect for tests: every pixel becomes darker."""
     return pixels // 2
 
 

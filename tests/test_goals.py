@@ -1,4 +1,4 @@
-"""The program that measures the goals for speed, on a photo that takes no time."""
+"""The program that measures the speed goals, on a tiny photo."""
 
 from __future__ import annotations
 

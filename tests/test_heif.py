@@ -34,7 +34,7 @@ def recode(data, add=0, refresh_thumbnail=True):
 
 
 def upright(data):
-    """What a viewer shows, (H, W, C) as signed numbers."""
+    """The pixels that a viewer shows, (H, W, C) as signed integers."""
     return np.asarray(pillow_heif.open_heif(data, convert_hdr_to_8bit=False)).astype(int)
 
 

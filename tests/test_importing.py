@@ -31,7 +31,7 @@ COMPACT = MODELS["srn-compact"].config
 
 @pytest.fixture
 def color(monkeypatch):
-    """The variables of a published network of colour; as if the authors' were small."""
+    """The variables of a published colour network, as if it were small."""
     for name, config in CONFIGS.items():
         monkeypatch.setitem(CONFIGS, name, replace(config, width=2, blocks=1))
     return make_arrays("srn-color")
@@ -95,7 +95,7 @@ def test_of_several_checkpoints_the_authors_step_is_taken(tmp_path, write, color
 
 
 def optimiser_variables(arrays):
-    """What TensorFlow saves beside the variables of a network that it trains."""
+    """Variables that TensorFlow saves in addition to those of a network in training."""
     slots = ("Adam", "Adam_1", "Momentum", "ExponentialMovingAverage")
     scalars = {"Variable": np.int32(262000), "global_step": np.int64(262000)}
     powers = {f"beta{n}_power": np.float32(0.5) for n in (1, 2)}

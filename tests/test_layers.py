@@ -1,4 +1,4 @@
-"""What may import what: packages in an order, no circles, and each library in its own place."""
+"""The rules for imports: packages in an order, no circles, and each library in its own place."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LIBRARY_HOMES = {
 
 
 def read_imports(source):
-    """Return what each module below a folder imports, by its name: `unblur.run.plan`.
+    """Return the imports of each module below a folder, by module: `unblur.run.plan`.
 
     Imports inside functions and those for type checkers only count too.
     """
@@ -68,7 +68,7 @@ def read_imports(source):
 
 @functools.cache
 def _imported(text):
-    """Return what a module's text imports: each name with its module, or a module and nothing."""
+    """Return the imports in a module's text: module and name, or a module and an empty name."""
     found = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""How much main memory is free, whoever limits it."""
+"""The amount of free main memory, under all kinds of limits."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ end)
 
 @pytest.fixture
 def export_with_darktable(tmp_path):
-    """Export a photo by darktable-cli and unblur.lua; return what darktable says."""
+    """Export a photo with darktable-cli and unblur.lua; return darktable's output."""
     script = tmp_path / "export.lua"
     script.write_text(EXPORT_WITH_DARKTABLE)
 
@@ -163,7 +163,7 @@ Gimp.file_save(quiet, image, Gio.File.new_for_path(here + "/result.png"), None)
 
 @pytest.fixture
 def deblur_with_gimp(tmp_path):
-    """Run the plug-in on photo.png in GIMP; return what came of it."""
+    """Run the plug-in on photo.png in GIMP; return its status, its error and the layers."""
     plug_ins = tmp_path / "gimp" / "plug-ins"
     shutil.copytree(PACKAGING / "gimp" / "unblur", plug_ins / "unblur")
 

@@ -1,4 +1,4 @@
-"""How many photos are in flight: in memory, and with the network."""
+"""The number of photos in flight: in memory, and with the network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DEADLINE = 20.0
 
 @pytest.fixture
 def waiting():
-    """Start to wait for memory in a thread; return a list that gets a name when it is over."""
+    """Wait for memory in a thread; return a list to which a name is added when the wait is over."""
     threads, over = [], []
 
     def start(name, hold, count):
@@ -54,7 +54,7 @@ def waiting():
 
 
 def in_bytes(count):
-    """What a decoder asks for when a photo takes so many bytes."""
+    """The request of a decoder for a photo that takes this many bytes."""
     return int(count / BYTES_PER_DECODER_BYTE)
 
 
@@ -246,7 +246,7 @@ def gpu(**options):
 
 
 def ready(monkeypatch):
-    """Let the runner wait for each photo to be loaded, as it does on machines that are fast."""
+    """Make the runner wait for each photo to be loaded, as it does on fast machines."""
     is_ready = local_runner.Load.is_ready.fget
 
     def patient(load):

@@ -45,7 +45,7 @@ def models():
 
 @pytest.fixture
 def mine():
-    """The path of imported weights named ``mine``."""
+    """Path of imported weights named ``mine``."""
     torch.manual_seed(0)
     return keep(SRN(SMALL), "mine", "mine.pt", "c0ffee")
 

@@ -1,4 +1,4 @@
-"""A made-up device, to show that a new one takes one row; it can be full, and it can be lost.
+"""A made-up device, to show that a new one takes one row; it can be full or lost.
 
 The CPU plays it.
 """
@@ -78,7 +78,7 @@ def failures(monkeypatch):
 
 
 def tile_on_abacus(config):
-    """Return the side of the largest tile that fits there; a CPU would take smaller ones."""
+    """Return the side of the largest tile that fits the device; a CPU would get smaller tiles."""
     return automatic_tile(config, torch.float32, ROW)
 
 
@@ -86,7 +86,7 @@ TILE = tile_on_abacus(fakes.Identity.config)
 
 
 def full(error=None, tile=TILE):
-    """Return the errors of a device that has no memory, from a first tile to the smallest."""
+    """Return the errors of a device without memory, from the first tile to the smallest."""
     errors = [error or RuntimeError("there are no beads left")]
     while tile > SMALLEST_TILE_PX:
         tile = max(SMALLEST_TILE_PX, tile // 2)
@@ -188,7 +188,7 @@ def test_a_photo_whose_device_was_lost_on_the_way_is_whole(failures, before):
 
 @pytest.fixture
 def fail_when_fetched(monkeypatch):
-    """Let the device's results fail only when they are waited for, as those of GPUs do."""
+    """Make the device's errors appear only when a result is waited for, as with GPUs."""
     errors, download = [], PlainTransfer.download
 
     def fetch(self, *tensors):
@@ -252,7 +252,7 @@ def test_a_device_works_from_the_start_on_and_a_cpu_when_the_result_is_wanted(fa
 
 
 class Telling(fakes.Identity):
-    """Notes the size of each band that it is given; copies of it note it in the same place."""
+    """Notes the size of each of its bands; its copies note into the same list."""
 
     def __init__(self, seen):
         self.seen = seen
@@ -376,7 +376,7 @@ def test_a_bug_on_a_device_is_no_reason_to_leave_it(failures):
 
 
 def run(folder, weights, *options):
-    """Deblur three photos; return each one's device, and standard error."""
+    """Deblur three photos; return the device of each, and standard error."""
     for name in "abc":
         (folder / f"{name}.jpg").write_bytes(make_jpeg())
     arguments = [str(folder), "-r", "--json", "--model", str(weights), *options]

@@ -1,6 +1,6 @@
 """A made-up format, to show that a new one takes its module and one row of the table.
 
-The next lines, down to ``CODEC``, are what such a module holds. A file is the mark ``PLAIN1``,
+The next lines, down to ``CODEC``, are the content of such a module. A file is the mark ``PLAIN1``,
 width, height and the length of an XMP packet, the packet itself (or nothing), and RGB samples.
 """
 

@@ -1,4 +1,4 @@
-"""One of several GPUs is chosen by its number."""
+"""A number chooses one of several GPUs."""
 
 from __future__ import annotations
 

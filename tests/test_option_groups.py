@@ -10,7 +10,7 @@ from unblur.cli import main
 from unblur.cli.option_groups import GROUPS, PlainOption, long_spelling
 
 COLUMNS = 80
-"""The width of the narrowest usual terminal, for which Click formats."""
+"""The width of the narrowest usual terminal; Click formats for it."""
 MOST_LINES = 2
 
 

@@ -1,4 +1,4 @@
-"""A photo that is written in another format is turned upright, in every format alike."""
+"""A photo is turned upright when it is written in another format, whatever the formats."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ XMP = b"""<rdf:Description tiff:Orientation='%d' tiff:ImageWidth="144" tiff:Imag
 
 
 def make_exif(orientation, kind=SHORT):
-    """EXIF with an orientation, and a thumbnail that is stored as the photo is."""
+    """EXIF with an orientation and a thumbnail in the same orientation as the photo."""
     first = [write_numbers(Tag.ORIENTATION, "<", kind, orientation)]
     sides = {Tag.PIXEL_X_DIMENSION: 144, Tag.PIXEL_Y_DIMENSION: 96}
     exif = [write_numbers(tag, "<", LONG, side) for tag, side in sides.items()]
@@ -58,7 +58,7 @@ def make_exif(orientation, kind=SHORT):
 
 
 def make_photo(form, orientation):
-    """The bytes of a photo that says its orientation in EXIF and in XMP."""
+    """The bytes of a photo with its orientation in EXIF and in XMP."""
     exif = make_exif(orientation)
     xmp = XMP % orientation
     image = Image.fromarray(PIXELS)

@@ -1,4 +1,4 @@
-"""Outcomes are returned, never mixed with other values: a photo that ends early raises."""
+"""Functions return outcomes only, never outcomes or other values: to end early, they raise."""
 
 from __future__ import annotations
 

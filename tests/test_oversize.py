@@ -1,4 +1,4 @@
-"""Files that are larger than a photo can be are refused by their size, before they are read."""
+"""Files larger than any photo are refused by their size, before they are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALLOWED = "larger than [0-9.]+ [kMG]B.*--max-pixels"
 
 @pytest.fixture
 def huge(tmp_path):
-    """A TIFF of 80 GB, nearly all of which is a hole."""
+    """A sparse TIFF file of 80 GB."""
     path = tmp_path / "huge.tif"
     with path.open("wb") as file:
         file.write(b"II*\0\x08\0\0\0")
@@ -63,7 +63,7 @@ def test_the_most_that_a_photo_takes_grows_with_the_limit_of_pixels():
 
 @pytest.fixture
 def small_files(monkeypatch):
-    """As if photos were little besides their pixels."""
+    """Lower the limit on bytes in addition to pixels, so that small files exceed it."""
     monkeypatch.setattr(limits, "BYTES_BESIDE_PIXELS", 1000)
 
 

@@ -1,4 +1,4 @@
-"""What packagers and CI are told agrees with what pyproject.toml says."""
+"""Packaging recipes and CI agree with pyproject.toml."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def links(found):
 
 
 def lead_to(link, folder):
-    """The file that a link of a page in a folder leads to."""
+    """The target file of a link of a page in a folder."""
     parts = urlsplit(link)
     assert (parts.scheme, parts.netloc, parts.query, parts.fragment) == ("", "", "", "")
     return Path(folder) / os.fsdecode(unquote_to_bytes(parts.path))
@@ -80,7 +80,7 @@ def lead_to(link, folder):
 
 @pytest.fixture
 def report(tmp_path, unblur):
-    """Run the tool with a report, and return what it left, the page read."""
+    """Run the tool with a report; return the run and the parsed page."""
 
     def run(*arguments, **options):
         path = tmp_path / "report.html"

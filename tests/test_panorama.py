@@ -1,4 +1,4 @@
-"""The sides of a panorama of 360 degrees are deblurred as neighbours, which they are."""
+"""The left and right sides of a 360-degree panorama are deblurred as neighbours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_photo(xmp, form="JPEG", width=192, **options):
 
 
 def mean_of_neighbours(pixels, reach=20):
-    """A filter that sees so many columns on each side, and repeats the edge beyond."""
+    """A filter that sees a number of columns on each side, and repeats the image's edges."""
     columns = np.pad(pixels.astype(float), ((0, 0), (reach, reach), (0, 0)), mode="edge")
     width = pixels.shape[1]
     total = sum(columns[:, at : at + width] for at in range(2 * reach + 1))

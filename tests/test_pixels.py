@@ -16,7 +16,7 @@ NOISE = np.random.default_rng(1).integers(0, 256, (2000, 3000, 3), np.uint8)
 
 
 def turns_of_another_thread(image):
-    """Count what another thread does while a photo is encoded."""
+    """Count another thread's steps while a photo is encoded."""
     turns, is_over = [], threading.Event()
 
     def work():

@@ -57,7 +57,7 @@ def reencode(data, invert=False):
 
 
 def read(data):
-    """What another reader sees."""
+    """The pixels that another reader sees."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image)
 

@@ -42,7 +42,7 @@ def make_tiff(order, *fields):
 
 
 def make_dng(order="<", orientation=1):
-    """A DNG of a Bayer sensor, which sees the same colour everywhere."""
+    """A DNG of a Bayer sensor with one colour everywhere."""
     sensor = np.full((SIDE, SIDE), 20000, f"{order}u2").tobytes()
     matrix = [1, 0, 0, 0, 1, 0, 0, 0, 1]
     exif = [
@@ -82,14 +82,14 @@ def make_dng(order="<", orientation=1):
 
 
 def write_tiff(pixels, known):
-    """The TIFF that developed pixels become, with what a file of directories tells of the photo."""
+    """The TIFF of developed pixels, with the metadata of a file of directories."""
     index = raw.developed_metadata(pixels, known)
     return raw.encode(Photo(pixels, None, RAW, b"", {}, index=index), pixels).data
 
 
 @pytest.fixture(params=["<", ">"])
 def developed(request):
-    """A DNG as the file that it becomes."""
+    """The file that a DNG becomes."""
     pytest.importorskip("rawpy")
     photo = any_format.decode(make_dng(request.param))
     return any_format.encode(photo, photo.pixels).data
@@ -205,7 +205,7 @@ def test_raw_that_is_built_like_a_tiff_is_told_by_what_it_holds(fields):
 
 
 def planned_name(source):
-    """What the result of a photo would be called."""
+    """The name of a photo's result."""
     with History(source.with_name("history.sqlite3")) as history:
         return make_plan([str(source)], Options(), history, "settings").jobs[0].target.name
 

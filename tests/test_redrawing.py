@@ -42,7 +42,7 @@ def shrink(photo, width=48, height=32):
 
 
 def difference(picture, photo):
-    """The mean difference of a picture from a photo of its size."""
+    """The mean difference between a picture and the photo reduced to its size."""
     picture = np.asarray(picture.convert("RGB")).astype(int)
     return np.abs(picture - np.asarray(shrink(photo, *picture.shape[1::-1]), int)).mean()
 
@@ -72,7 +72,7 @@ def exif_with_thumbnail(picture=None):
 
 
 def exif_with_preview(picture=None):
-    """EXIF whose maker notes hold a JPEG picture between other data."""
+    """EXIF with a JPEG picture between other data in its maker notes."""
     notes = b"Maker\0\0\0" + (picture or small()) + bytes(30) + b"more notes"
     field = Field(Tag.MAKER_NOTE, UNDEFINED, len(notes), notes)
     return write_block([], {Tag.EXIF_IFD: [field]}, "<")

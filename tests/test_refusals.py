@@ -1,4 +1,5 @@
-"""Files that are refused say why, and what to do; whole photos of odd forms are processed."""
+"""Messages for refused files state the reason and what to do; intact photos of odd forms are
+processed."""
 
 from __future__ import annotations
 
@@ -30,14 +31,14 @@ MINI_AS_AVIF = struct.pack(">I4s4s4s4s", 20, b"ftyp", b"mif3", bytes(4), b"avif"
 
 
 def animation(frames, *more):
-    """A PNG that says to have so many frames, with chunks behind its picture."""
+    """A PNG that claims this number of frames, with chunks behind its picture."""
     control = png_chunks.make_chunk(b"acTL", struct.pack(">II", frames, 0))
     frame = png_chunks.make_chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 56, 40, 0, 0, 1, 10, 0, 0))
     return PNG[:33] + control + frame + PNG[33:-12] + b"".join(more) + PNG[-12:]
 
 
 def tiff_of(compression=Compression.NONE, **fields):
-    """A TIFF whose fields of numbers are replaced; a field of ``None`` is taken away."""
+    """A TIFF with some numeric fields replaced; ``None`` removes a field."""
     data = bytearray(write_tiff(make_pixels(40, 56), None, Metadata(), compression))
     file = read_tiff(bytes(data))
     entries = file.directory(file.first).entries

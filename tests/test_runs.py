@@ -22,7 +22,7 @@ from unblur.storage.temporaries import host
 
 @pytest.fixture
 def library(tmp_path):
-    """A folder with photos and with what a real one has besides."""
+    """A folder with photos and with other files, as real folders have."""
     root = tmp_path / "library"
     for name in ("a.jpg", "trip/b.jpg", "trip/deep/c.JPG", ".trash/d.jpg", "trip/.e.jpg"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +205,7 @@ def test_a_photo_from_the_year_2300_does_not_end_the_run(jpeg, unblur):
 
 @pytest.fixture
 def mine(jpeg):
-    """A file of somebody else in the place of the result."""
+    """Put another user's file in the place of the result."""
     path = jpeg.with_name("photo-unblurred.jpg")
     path.write_bytes(b"mine")
     return path

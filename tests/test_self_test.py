@@ -1,4 +1,4 @@
-"""Wrong devices are found, by the engine itself, before a photo is deblurred on one."""
+"""The engine finds devices that compute wrongly, before it deblurs a photo on one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from unblur.options import SMALLEST_TILE_PX, Engine, Options
 
 
 class Nowhere(DeviceKind):
-    """A device that takes every picture and gives none back."""
+    """A device that accepts every picture and returns none."""
 
     torch_type = "meta"
 
@@ -35,7 +35,7 @@ NOWHERE = Nowhere(**vars(replace(fakes.PLAYED, name="nowhere")))
 
 @pytest.fixture(autouse=True)
 def _smaller(monkeypatch):
-    """Let the large picture be one that the CPU, which plays devices, deblurs in no time."""
+    """Shrink the self-test's large picture: the CPU, which plays devices, deblurs it quickly."""
     monkeypatch.setattr(self_test, "MOST_SIDE_PX", MOST_CPU_SIDE_PX)
 
 
@@ -243,7 +243,7 @@ def test_a_periodic_picture_continues_at_its_other_edge():
 
 @pytest.fixture
 def broken_gpu(monkeypatch):
-    """Let there be a GPU that gives no picture back."""
+    """Add a GPU that returns no picture."""
     gpu = replace(NOWHERE, name="cuda")
     monkeypatch.setattr(device_kinds, "KINDS", (gpu, CPU))
 

@@ -1,4 +1,4 @@
-"""A run that waits for input which never comes ends on the first signal."""
+"""A run that waits for input forever ends on the first signal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.posix
 
 MORE_THAN_A_PIPE_HOLDS = b"\xff\xd8" + bytes(1 << 20)
 MOST_SECONDS = 5.0
-"""For a busy machine; an idle one takes a tenth of a second."""
+"""Limit in seconds, for a busy machine; an idle one takes a tenth of a second."""
 
 
 @pytest.fixture

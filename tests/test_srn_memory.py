@@ -1,4 +1,5 @@
-"""Estimates of the network's memory, compared with what networks of all shapes take."""
+"""Estimates of the network's memory, compared with the measured memory of networks of all
+shapes."""
 
 from __future__ import annotations
 
@@ -74,7 +75,7 @@ def test_line_buffers_take_hardly_less_memory_than_is_told_and_never_more(config
 
 
 class Peak(TorchDispatchMode):
-    """Follows how much memory the results of PyTorch's operators take at once."""
+    """Tracks the memory that the results of PyTorch's operators take at once."""
 
     def __init__(self):
         super().__init__()

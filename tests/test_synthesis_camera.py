@@ -84,7 +84,7 @@ def test_what_is_brighter_than_white_is_stored_as_white():
 
 
 def lit_sign(colour):
-    """A sign, stored as nearly clipped, with dark letters on a dark wall."""
+    """A nearly clipped sign with dark letters, on a dark wall."""
     scene = torch.full((1, 3, 64, 64), 0.1)
     scene[..., 16:48, 12:52] = torch.tensor(colour)[:, None, None]
     scene[..., 24:40, 20:44:6] = 0.15

@@ -42,11 +42,11 @@ OTHERS = {
 ONLY_FOCUS = dataclasses.replace(
     FOCUS_RECIPE, **OTHERS, shaken_share=0, denoised_share=0, sharpened_share=0
 )
-"""What is left is the blur."""
+"""The recipe without its other steps, so that only the blur remains."""
 
 
 def changed_by(blurred, wanted):
-    """By how much of 255 values differ, (B, 3, H, W). Rounding may make 1 of 255 of a half."""
+    """Difference of values in units of 1/255, (B, 3, H, W). Rounding may turn a half into 1."""
     return (blurred.int() - wanted.int()).abs()
 
 
@@ -123,7 +123,7 @@ def test_photos_are_of_their_own_size_or_of_half_of_it_which_needs_no_interpolat
 
 
 def test_most_crops_that_are_slightly_soft_all_over_are_out_of_focus_and_not_sharp():
-    """A blur that may as well be none is left; see `BALANCED` in `training.losses`."""
+    """A blur that may as well be none stays as it is; see `BALANCED` in `training.losses`."""
     radii = draw_radii(4000, torch.Generator().manual_seed(1), FOCUS_RECIPE.lenses)
     slight = ((radii > 0.75) & (radii < 1.3)).float().mean()
     wholly = KINDS[FOCUS] * FOCUS_RECIPE.wholly_defocused_share * (1 - FOCUS_RECIPE.shaken_share)
@@ -155,7 +155,7 @@ def test_radii_are_those_of_the_photo_that_is_seen_even_if_the_camera_shrinks_it
 
 
 def test_spots_of_lamps_stay_as_bright_as_they_were_recorded():
-    """A lamp that is brighter than white makes spots that are white, too."""
+    """A lamp brighter than white makes white spots."""
     photo = np.full((300, 300, 3), 10, np.uint8)
     photo[::40, ::40] = photo[1::40, ::40] = photo[::40, 1::40] = photo[1::40, 1::40] = 255
     lamps, plain = (

@@ -1,4 +1,4 @@
-"""Spots of lenses that are out of focus, against closed forms of geometry."""
+"""Spots of lenses out of focus, compared with geometry's closed forms."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_disc_is_evenly_bright_up_to_its_radius_and_dark_beyond():
 
 
 def corners(kernel, sides):
-    """How strongly the n-th Fourier component of a spot's outline says that it has n corners."""
+    """Strength of the n-th Fourier component of a spot's outline, which n corners make large."""
     half = kernel.shape[-1] // 2
     x = torch.arange(-half, half + 1.0)
     y = x[:, None]

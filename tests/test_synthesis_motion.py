@@ -187,7 +187,7 @@ def refuse(*_):
 
 @pytest.fixture
 def no_values(monkeypatch):
-    """Let programs fail that read a tensor's values."""
+    """Make each read of a tensor's values fail."""
     for name in ("item", "tolist", "cpu", "numpy", "nonzero", "__bool__", "__int__", "__float__"):
         monkeypatch.setattr(torch.Tensor, name, refuse)
 

@@ -15,7 +15,7 @@ def draw(kind, longest=45.0, instants=paths.KERNEL_INSTANTS, **options):
 
 
 def deviation_from_a_line(path):
-    """Residual (B, T, 2) of the best steady motion from the first instant to the last."""
+    """Residual (B, T, 2) of the best fit by a steady motion."""
     times = torch.linspace(-1, 1, path.shape[1])[None, :, None]
     return path - times * (path * times).sum(1, keepdim=True) / times.square().sum()
 

@@ -68,7 +68,7 @@ def test_blurred_and_wanted_crops_lie_on_each_other(kind):
 
 
 def lit_sign(height=300, width=300):
-    """A large sign, at night, that the photo of it does not show as white."""
+    """A large sign at night that is not white in its photo."""
     photo = np.full((height, width, 3), 20, np.uint8)
     photo[90:-90, 90:-90] = 215
     return photo
@@ -145,7 +145,7 @@ class DrawnError(Exception):
 
 
 def drawn_shrinks(monkeypatch, kind, is_coded):
-    """What the sides of a batch's photos are divided by, of those with or without coding."""
+    """Divisors of the sides of a batch's photos, either with or without coding noise."""
 
     def stop(scenes, photo, shrink, size, generator):
         raise DrawnError(shrink[scenes.is_coded[photo] == is_coded])
@@ -214,7 +214,7 @@ def test_a_batch_of_a_training_depends_on_its_number_and_the_seed_alone():
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder of photos and one of pairs, both empty."""
+    """An empty folder of photos and an empty folder of pairs."""
     for name in ("photos", "pairs/blur", "pairs/sharp"):
         (tmp_path / name).mkdir(parents=True)
     return tmp_path

@@ -38,13 +38,13 @@ def at(places, number):
 
 
 def ramp(height, width):
-    """A photo whose red rises downwards by 1 a pixel, and whose green rises to the right."""
+    """A photo whose red rises by 1 per pixel downwards, and whose green rises to the right."""
     y, x = np.mgrid[:height, :width]
     return np.stack([y, x, np.zeros_like(x)], axis=2).astype(np.uint8)
 
 
 def views(crop):
-    """A square picture from all sides, and mirrored."""
+    """A square picture in all four orientations, plain and mirrored."""
     for turned in (np.rot90(crop, turns) for turns in range(4)):
         yield turned
         yield turned[:, ::-1]

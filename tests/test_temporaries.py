@@ -19,7 +19,7 @@ def names(folder):
 
 @pytest.fixture
 def on_host(monkeypatch):
-    """Let the program run on another machine."""
+    """Make the program believe that it runs on another machine."""
 
     def on_host(name, number=b""):
         monkeypatch.setattr(socket, "gethostname", lambda: name)
@@ -39,7 +39,7 @@ class _Number:
 
 
 def killed_run(folder, name="a.jpg"):
-    """Leave the temporary file of a run that was killed."""
+    """Leave a temporary file as a killed run does."""
     path = temporaries._create(folder / name, 0o666)
     os.close(path.descriptor)
     return path.path

@@ -180,7 +180,7 @@ def test_kittys_code_is_a_png_in_chunks(height, width):
 
 
 def decode_sixel(code):
-    """What a terminal makes of sixels, as the VT340's manual tells it."""
+    """The picture that a terminal draws from sixels, after the VT340's manual."""
     header, body = re.fullmatch(r'\x1bP0;1q"1;1;(\d+;\d+)(.*)\x1b\\', code, re.DOTALL).groups()
     width, height = map(int, header.split(";"))
     pixels = np.full((height + 6, width, 3), -1)

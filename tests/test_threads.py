@@ -1,4 +1,4 @@
-"""A system that starts no more threads makes a run slower; it loses no photo."""
+"""A system that starts no more threads makes a run slower, but no photo is lost."""
 
 from __future__ import annotations
 

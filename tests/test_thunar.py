@@ -1,4 +1,4 @@
-"""The action in the menu of a real Thunar, on a display that nobody sees."""
+"""The action in the menu of a real Thunar, on a virtual display."""
 
 from __future__ import annotations
 

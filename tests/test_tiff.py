@@ -31,7 +31,7 @@ def make_tiff(pixels, **options):
 
 
 def deblur(data):
-    """Stand in for the network: other pixels of the same kind."""
+    """Other pixels of the same kind, in place of the network's result."""
     photo = any_format.decode(data)
     pixels = photo.pixels[::-1].copy()
     pixels[0] //= 2

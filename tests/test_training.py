@@ -126,7 +126,7 @@ def interior(image):
 
 @pytest.fixture
 def enlargers(trainer):
-    """What enlarges the maps of a network of random weights, of 4, 8 and 16 channels."""
+    """Layers that enlarge the maps of a network of random weights, with 4, 8 and 16 channels."""
     network = trainer.network
     for weight in network.parameters():
         torch.nn.init.normal_(weight)

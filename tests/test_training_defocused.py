@@ -1,4 +1,4 @@
-"""The validation sets of photos out of focus, and what is said of networks by them."""
+"""The validation sets of photos out of focus, and the scores that they give to networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.judging.judges import Subject, judge_defocused
 
 CPU = torch.device("cpu")
 SEEDS = (1, 2, 5, 9)
-"""Of a disc, a Gaussian, an octagon and a heptagon."""
+"""Spots: a disc, a Gaussian, an octagon and a heptagon."""
 PINNED_SQUARES = [0.812, 1.038, 0.813, 0.967, 1.305, 0.845, 0.99, 0.974, 0.961, 0.822, 1.051, 1.184]
 PINNED_MIDDLES = [
     0.1053,
@@ -38,7 +38,7 @@ PINNED_MIDDLES = [
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """A folder with two photos that are held out and one that is not; crops of it are small."""
+    """A folder with two held-out photos and one other photo; crops are small."""
     monkeypatch.setattr(defocused, "CROP", 64)
     for seed, name in enumerate((FIRST_HELD_OUT[0], HELD_OUT_BY_KIND["night"][0], "other")):
         image = Image.fromarray(make_pixels(320, 340, seed=seed))

@@ -15,7 +15,7 @@ SIDE, BATCH = 8, 3
 
 
 def made(number):
-    """Return a batch of flat crops: the blurred ones show their number, the wanted are 100 more."""
+    """Return a batch of flat crops: blurred crops have their number as value, targets 100 more."""
     blurred = (torch.arange(BATCH) + BATCH * number).remainder(100).byte()
     blurred = blurred.reshape(BATCH, 1, 1, 1).expand(BATCH, 3, SIDE, SIDE)
     return blurred, blurred + 100

@@ -13,7 +13,7 @@ from unblur.network.srn import SRN, ResidualBlock
 
 @pytest.fixture
 def network():
-    """A network whose output is no longer that of the identity."""
+    """A network whose output no longer equals its input."""
     torch.manual_seed(0)
     network = SRN(SRNConfig(**COMPACT.to_dict() | {"width": 4, "blocks": 1}))
     initialise(network)
@@ -34,7 +34,7 @@ def switch_off(block: ResidualBlock, units: list[int]) -> None:
 
 
 def shares_on(network: SRN, block: ResidualBlock, photos: Tensor) -> Tensor:
-    """Return at which share of the places each unit of a block is on."""
+    """Return the share of places at which each unit of a block is on."""
     seen: list[Tensor] = []
     hook = block.conv1.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
     with torch.no_grad():

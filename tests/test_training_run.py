@@ -1,4 +1,4 @@
-"""Training as a command, with tiny sizes: it trains, judges, keeps, and goes on."""
+"""Training as a command, with tiny sizes: it trains, judges, saves, and continues."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ assert len(rows) == 3
 
 
 def modules_beyond(packages):
-    """The installed top-level modules that neither packages nor what these need bring."""
+    """The installed top-level modules that belong neither to packages nor to their requirements."""
     waiting, seen = [*packages], {"unblur"}
     while waiting:
         name = waiting.pop()
@@ -262,7 +262,7 @@ def modules_beyond(packages):
 
 
 def needed_by(package):
-    """Names of what a package always needs."""
+    """Names of the packages that a package always requires."""
     for line in metadata.requires(package) or ():
         if "extra ==" not in line:
             yield re.match(r"[\w.-]+", line)[0].lower().replace("_", "-")

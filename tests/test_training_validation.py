@@ -56,7 +56,7 @@ def test_convolution_with_a_point_changes_nothing():
 
 
 def crop_of_before(crop, margin, longest, rng):
-    """Both photos of a crop by the formula of all earlier figures, and whether lamps were on."""
+    """Both photos of a crop by the formula of all earlier figures; whether lamps were on."""
     sharp = crop.astype(np.float32) / 255
     gamma = rng.uniform(1.8, 2.4)
     linear = (sharp**gamma).astype(np.float32)
@@ -114,7 +114,7 @@ def test_highlights_of_a_photo_are_wanted_white_when_they_were_brighter_than_whi
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder with one photo of the oldest sets, one of the night, and one to train on."""
+    """A folder with one photo of the oldest sets, one of the night set, and one for training."""
     image = Image.fromarray(make_pixels(700, 720))
     for name in ("lxqt_valendas", HELD_OUT_BY_KIND["night"][0], "other"):
         image.save(tmp_path / f"{name}.png", compress_level=1)

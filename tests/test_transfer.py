@@ -1,4 +1,4 @@
-"""Copies of photos to a device and back; a made-up CUDA tells in which order they happen."""
+"""Copies of photos to a device and back; a made-up CUDA records their order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_photos_that_stay_in_main_memory_are_not_copied():
 
 @pytest.fixture
 def allocated():
-    """The sizes of buffers that were made."""
+    """The sizes of all buffers made."""
     return []
 
 
@@ -59,7 +59,7 @@ def test_buffers_that_are_in_use_are_not_shared(buffers, allocated):
 
 
 class Events:
-    """A made-up `torch.cuda`, whose streams and events note what they are asked for."""
+    """A made-up `torch.cuda`, whose streams and events record their calls."""
 
     def __init__(self, names=("in", "out")):
         self.noted, self.names, self.current = [], list(names), "computing"
@@ -104,7 +104,7 @@ class _Event:
 
 @pytest.fixture
 def cuda(monkeypatch):
-    """Let main memory play a GPU's."""
+    """Use main memory in place of a GPU's."""
     events, empty = Events(), torch.empty
 
     def empty_unpinned(*sizes, pin_memory=False, **options):

@@ -1,4 +1,4 @@
-"""``unblur try``: one photo, seen on a page before any result is kept."""
+"""``unblur try``: shows one photo on a page before any result is saved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from unblur.network.srn import SRN
 
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
-    """Where temporary folders are made."""
+    """The folder in which temporary folders are made."""
     place = tmp_path / "temporary"
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))

@@ -1,4 +1,4 @@
-"""Each sentence that the program can say to a user has a line in ``docs/troubleshooting.md``."""
+"""Each message that the program can show has a line in ``docs/troubleshooting.md``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHORTEST = 8
 
 
 def literal(node, constants):
-    """The text that an expression makes, with holes; empty if nothing of it is known."""
+    """The text of an expression, with holes for unknown parts; empty if nothing is known."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -45,7 +45,7 @@ def literal(node, constants):
 
 
 def choices(node, functions):
-    """The expressions that an expression may stand for."""
+    """The expressions whose value an expression may have."""
     match node:
         case ast.Call(func=ast.Name(id=name)) if name in functions:
             return [choice for answer in answers(functions[name]) for choice in choices(answer, {})]
@@ -57,7 +57,7 @@ def choices(node, functions):
 
 
 def expressions(module, tree):
-    """The expressions of a module that become sentences."""
+    """The expressions of a module that become messages."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in ERRORS:
@@ -88,7 +88,7 @@ def answers(function):
 
 
 def sentences(sources=SOURCES):
-    """All sentences, each with the module that says it."""
+    """All messages, each with its module."""
     constants = {
         node.targets[0].id: literal(node.value, {})
         for tree in sources.values()
@@ -118,7 +118,7 @@ def lines(page=PAGE):
 
 
 def explains(message, sentence):
-    """Whether a line of the page is about a sentence: its parts are there, in this order."""
+    """Whether a line of the page explains a message: it has the message's parts in this order."""
     parts = [part.strip() for part in message.split(HOLE) if part.strip()]
     return bool(parts) and re.search(".*".join(map(re.escape, parts)), sentence) is not None
 

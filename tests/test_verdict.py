@@ -1,4 +1,4 @@
-"""The line, the fields and the badge that tell how a photo was blurred and what changed."""
+"""The line, the fields and the badge for a photo's blur and for the change made."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def judged(pixels, share, **options):
 
 
 def shaken(pixels, diameter):
-    """Blur by a path around a circle, which has no clear direction."""
+    """Blur by a circular path, which has no clear direction."""
     turn = np.linspace(0, 2 * np.pi, 96)
     path = np.stack([np.sin(turn), np.cos(turn)], axis=1) * diameter / 2
     light = (pixels.astype(np.float32) / 255) ** 2.2

@@ -1,4 +1,4 @@
-"""GPUs with Vulkan; a program that plays one, Mesa's llvmpipe, is enough for these tests."""
+"""GPUs with Vulkan; a software device, Mesa's llvmpipe, is enough for these tests."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _with_ncnn(monkeypatch, tmp_path):
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Let there be these GPUs."""
+    """Replace the machine's GPUs by these."""
     return lambda *gpus: monkeypatch.setattr(vulkan, "_find", lambda: Listing(gpus))
 
 
@@ -240,7 +240,7 @@ def test_a_device_and_a_library_must_fit_together(gpus, identity_weights):
 
 @pytest.fixture
 def real(monkeypatch):
-    """Let the program that plays a GPU count as a real one; the test of it is small."""
+    """Make the software device count as a GPU, with a small self-test."""
     if choose_device("auto") is not CPU:
         pytest.skip("there is a GPU")
     monkeypatch.setattr(VulkanGpu, "is_software", False)
@@ -290,7 +290,7 @@ def two_gpus_and_a_program(gpus, monkeypatch):
 
 
 def first_of(network, name):
-    """The device that a run begins with, by name, and what it says."""
+    """The name of the device that a run begins with, and the run's messages."""
     notes = []
     devices = checked_devices.CheckedDevices(
         network, name, "ncnn", _OnlyFirst({}), warn=notes.append, tell=lambda text: None
@@ -350,7 +350,7 @@ def test_devices_of_unknown_types_are_used_by_name_only(gpus):
 
 
 def begun_in(process):
-    """The result while a process tests a device, or after it ended without one."""
+    """The stored result while a process tests a device, or after that process ended without one."""
     return self_test.SelfTestResult("float32", problem=checked_devices.ENDED, process=process)
 
 

@@ -1,4 +1,5 @@
-"""Drivers of Vulkan that end or stop the program that lists GPUs; another process tries them."""
+"""Vulkan drivers that crash or hang the program that lists GPUs; another process tries them
+first."""
 
 from __future__ import annotations
 
@@ -19,14 +20,14 @@ from unblur.network.vulkan_probe import Listing, list_gpus
 from unblur.options import Engine
 
 NOBODY = 4_000_000
-"""The number of no process."""
+"""A process ID that no process has."""
 GPU = VulkanGpu(0, "Integrated 620", "21.2.0", 1)
 PROGRAM = VulkanGpu(0, "llvmpipe", "21.2.0", SOFTWARE)
 ENDED = "a driver ended the program that listed GPUs (exit code -6)"
 
 
 def answering(gpu):
-    """The text of a library whose driver has a device."""
+    """The source of a library whose driver has a device."""
     return f"""
 import types
 __version__ = "1.0"
@@ -47,7 +48,7 @@ SILENT = "import os\ndef create_gpu_instance(): os._exit(0)"
 
 @pytest.fixture
 def library(monkeypatch, tmp_path):
-    """Install a library as ncnn; each call gives it another text."""
+    """Install a library as ncnn; each call replaces its source."""
     monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)
     monkeypatch.setattr(vulkan_probe, "ncnn_version", lambda: "1.0")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

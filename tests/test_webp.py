@@ -99,7 +99,7 @@ def test_an_animation_is_refused():
 
 
 def one_frame(still, *more, size=None):
-    """An animation whose only frame is an extended still photo, of perhaps another size."""
+    """An animation with one frame: an extended still photo, possibly of another size."""
     header, *others = webp.chunks(still)
     picture = b"".join(chunk.raw for chunk in others if chunk.type in webp.PICTURE)
     frame = bytes(6) + (size or header.data[4:10]) + bytes(4) + picture

@@ -130,7 +130,7 @@ def test_shipped_weights_load():
 
 
 def arrays(data):
-    """Where the arrays of a safetensors file lie, in any order, and their bytes."""
+    """The places of a safetensors file's arrays, in any order, and the arrays' bytes."""
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
     del header["__metadata__"]

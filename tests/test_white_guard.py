@@ -1,4 +1,4 @@
-"""The guard: lamps and lit signs stay white, and all else is as the network made it."""
+"""The guard: lamps and lit signs stay white, and all other pixels are the network's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conftest import make_pixels
 from unblur.network.white_guard import keep_white
 
 DARKER = 0.88
-"""Makes of white a grey of 224, which the guard takes for a lamp."""
+"""Turns white into a grey of 224; the guard takes that white for a lamp."""
 
 
 class Darkening(fakes.Identity):
@@ -22,7 +22,7 @@ class Darkening(fakes.Identity):
 
 
 class Lettering(fakes.Identity):
-    """Draws a thin dark line down the photo, wherever it lies."""
+    """Draws a thin dark line down column 50 of each tile."""
 
     column = 50
 
@@ -41,7 +41,7 @@ def night_with_sign(dtype=np.uint8, channels=3, colour=(1, 1, 1), height=120, wi
 
 
 def darkened(image):
-    """What the network alone makes of a photo."""
+    """The network's result for a photo, without the guard."""
     return np.rint(image.astype(np.float32) * np.float32(DARKER)).astype(image.dtype)
 
 

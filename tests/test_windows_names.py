@@ -1,4 +1,4 @@
-"""What Windows lacks is not used without a guard.
+"""Names that Windows lacks are not used without a guard.
 
 The lists are those of typeshed for Python 3.10 to 3.13: the names of its stubs under
 ``sys.platform != "win32"``.
@@ -58,7 +58,7 @@ def is_lacking(module, name):
 
 
 def unguarded(node, is_guarded=False):
-    """Yield what Windows lacks and a syntax tree uses, except where a guard keeps Windows out.
+    """Yield the names in a syntax tree that Windows lacks, except behind a guard.
 
     Guards are a check of ``sys.platform``, a caught ``AttributeError``, and an earlier import of
     a module of POSIX in the same block. ``getattr`` needs none.
@@ -86,7 +86,7 @@ def keeps_windows_out(node):
 
 
 def ends_on_windows(statement):
-    """Tell whether Windows does not get past a statement."""
+    """Return whether Windows never gets past a statement."""
     if isinstance(statement, ast.If):
         leaves = isinstance(statement.body[-1], ast.Return | ast.Raise)
         return leaves and ast.unparse(statement.test) == "sys.platform == 'win32'"

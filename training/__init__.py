@@ -1,1 +1,1 @@
-"""How the embedded weights are made; not part of the installed package."""
+"""Train the embedded weights; not part of the installed package."""

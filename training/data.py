@@ -1,4 +1,4 @@
-"""Photos and pairs: where they are, and what is held out."""
+"""Read photos and real pairs, and separate held-out photos from training photos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Pixels = NDArray[np.uint8]
 """A photo, HWC, RGB."""
 
 SHARED = Path(__file__).parents[2] / "shared"
-"""Photos and pairs beside the repository."""
+"""Folder with photos and pairs, beside the repository."""
 
 FIRST_HELD_OUT = (
     "budgie_casa-mila",
@@ -28,7 +28,7 @@ FIRST_HELD_OUT = (
     "lxqt_valendas",
     "mate_ladybird",
 )
-"""Stems of the photos of the oldest validation sets, which are never trained on."""
+"""Stems of the photos in the oldest validation sets, which are never used for training."""
 
 HELD_OUT_BY_KIND: dict[str, tuple[str, ...]] = {
     "people": (
@@ -84,16 +84,16 @@ HELD_OUT_BY_KIND: dict[str, tuple[str, ...]] = {
         "plasma_006_plasma-Path-2560x1600",
     ),
 }
-"""Stems of 40 more photos that are never trained on, by what they show."""
+"""Stems of 40 more held-out photos, by subject."""
 
 HELD_OUT_PHOTOS = frozenset(FIRST_HELD_OUT).union(*HELD_OUT_BY_KIND.values())
-"""Stems of all photos that are never trained on."""
+"""Stems of all held-out photos, which are never used for training."""
 
 UNUSED_PHOTOS = frozenset({"os-principles-e_023_eco-CNX-Econ-C28-000-09b1c3"})
-"""Stems of photos whose licence is not stated clearly enough to use them."""
+"""Stems of unused photos, whose licence is not stated clearly enough."""
 
 HELD_OUT_PAIRS = "reds_street_"
-"""Prefix of the real pairs that are never trained on; no other pairs are of the same sequence."""
+"""Prefix of the held-out real pairs; no other pairs come from the same sequence."""
 
 BLUR_LENGTHS = {"short": 8.0, "medium": 16.0, "long": 30.0}
 """Upper bounds in pixels of the motion in the synthetic validation sets."""
@@ -103,7 +103,7 @@ PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(frozen=True)
 class Pair:
-    """A blurred photo and the sharp one of the same scene, HWC uint8."""
+    """A blurred and a sharp photo of the same scene, each HWC uint8."""
 
     name: str
     blurred: Pixels
@@ -111,15 +111,15 @@ class Pair:
 
 
 def read_pixels(path: Path, shrink: int = 1) -> Pixels:
-    """Read a photo as HWC uint8 RGB, each side divided by a whole number."""
+    """Read a photo as HWC uint8 RGB, with each side divided by a whole number."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB").reduce(shrink))
 
 
 def is_coded_lossily(path: Path) -> bool:
-    """Tell whether a photo is a WebP file of the lossy kind, whose coding can be seen.
+    """Return whether a photo is a lossy WebP file, which has visible coding noise.
 
-    They are of quality 84. JPEG files here are of about 90, and of larger photos.
+    The WebP files have quality 84. The JPEG files have quality 90 or so, and are larger photos.
     """
     with path.open("rb") as file:
         start = file.read(1024)
@@ -127,7 +127,7 @@ def is_coded_lossily(path: Path) -> bool:
 
 
 def photo_paths(folder: Path, held_out: bool) -> list[Path]:
-    """List the photos of a folder, sorted: those held out, or the others."""
+    """List the photos of a folder, sorted: the held-out photos, or all others."""
     return [
         path
         for path in sorted(folder.iterdir())
@@ -138,7 +138,7 @@ def photo_paths(folder: Path, held_out: bool) -> list[Path]:
 
 
 def named_photos(folder: Path, names: Collection[str]) -> list[Path]:
-    """List the photos of a folder that have one of some stems, sorted."""
+    """List the photos of a folder with these stems, sorted."""
     return [path for path in photo_paths(folder, held_out=True) if path.stem in names]
 
 
@@ -146,8 +146,8 @@ def read_pairs(folder: Path, held_out: bool | None = None) -> list[Pair]:
     """Read the pairs ``blur/NAME`` and ``sharp/NAME``.
 
     Args:
-        folder: Where ``blur`` and ``sharp`` are.
-        held_out: Only those held out, or only the others; ``None`` for all.
+        folder: Folder that contains ``blur`` and ``sharp``.
+        held_out: Whether to read only the held-out pairs, or only the others; ``None``: all pairs.
     """
     return [
         Pair(path.stem, read_pixels(path), read_pixels(folder / "sharp" / path.name))
@@ -157,7 +157,7 @@ def read_pairs(folder: Path, held_out: bool | None = None) -> list[Pair]:
 
 
 def random_crop(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
-    """Cut a square out of an image that has room for it."""
+    """Cut a square out of an image that is at least as large."""
     y = rng.integers(0, pixels.shape[0] - size + 1)
     x = rng.integers(0, pixels.shape[1] - size + 1)
     return pixels[y : y + size, x : x + size]

@@ -1,8 +1,8 @@
-"""Draw shapes and text over photos: edges as sharp as signs, screens and pages have them.
+"""Draw shapes and text over photos, with edges as sharp as on signs, screens and pages.
 
-Scenes of overlapping shapes teach networks what photos teach them, edges more
-than anything (Achddou, Gousseau and Ladjal, "Synthetic Images as a Regularity
-Prior for Image Restoration Neural Networks", SSVM 2021).
+Networks learn from scenes of overlapping shapes what they learn from photos, above all edges
+(Achddou, Gousseau and Ladjal, "Synthetic Images as a Regularity Prior for Image Restoration Neural
+Networks", SSVM 2021).
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from PIL import Image, ImageDraw, ImageFont
 from training.data import Pixels
 
 SUPERSAMPLING = 2
-"""Everything is drawn as much larger and shrunk, so that slanted edges have no steps."""
+"""Factor by which everything is drawn larger, and then shrunk, so that slanted edges have no
+steps."""
 LEAST_OF_A_PROCESS = 12
-"""Layers that take longer to draw than a process takes to start."""
+"""Number of layers per process, so that drawing takes longer than starting the process."""
 CHARACTERS = string.ascii_letters + string.digits + ".,:;!?&%-"
 Colour = tuple[int, int, int]
 Draw = Callable[[Image.Image, int, np.random.Generator], None]
-"""Draws so many things on an image."""
+"""Draws a number of things on an image."""
 
 
 def draw_over(background: Pixels, rng: np.random.Generator) -> Pixels:
     """Draw 3 to 20 shapes and blocks of text over a picture, HWC uint8.
 
-    Half of the time the picture is covered by one colour first.
+    Half of the pictures are first covered by one colour.
     """
     height, width = background.shape[:2]
     image = Image.fromarray(background).resize((width * SUPERSAMPLING, height * SUPERSAMPLING))
@@ -45,7 +46,7 @@ def draw_over(background: Pixels, rng: np.random.Generator) -> Pixels:
 def draw_overlay(size: int, rng: np.random.Generator) -> Pixels:
     """Draw shapes and blocks of text as a layer by itself; see `_draw_layer`.
 
-    A square of 256 pixels has 2 to 12 of them.
+    A square of 256 pixels has 2 to 12 shapes and blocks of text.
     """
     return _draw_layer(_draw_things, _draw_number(2, 12, size, rng), size, rng)
 
@@ -61,7 +62,7 @@ def draw_caption(size: int, rng: np.random.Generator) -> Pixels:
 def draw_many(
     draw: Callable[[int, np.random.Generator], Pixels], count: int, size: int, seed: int
 ) -> Pixels:
-    """Draw layers by a number of processes, (count, size, size, 4)."""
+    """Draw layers, (count, size, size, 4), in a number of processes."""
     rngs = [np.random.default_rng([seed, number]) for number in range(count)]
     workers = min(os.cpu_count() or 1, count // LEAST_OF_A_PROCESS)
     if workers < 2:
@@ -72,14 +73,14 @@ def draw_many(
 
 
 def _draw_number(least: int, most: int, size: int, rng: np.random.Generator) -> int:
-    """Draw how many things a square has, from how many one of 256 pixels has."""
+    """Draw the number of things on a square, from the number on a square of 256 pixels."""
     return max(1, round(rng.uniform(least, most) * (size / 256) ** 2))
 
 
 def _draw_layer(draw: Draw, count: int, size: int, rng: np.random.Generator) -> Pixels:
-    """Return what is drawn as a square of premultiplied red, green, blue, and alpha, HWC uint8.
+    """Return a drawn square as premultiplied red, green and blue, and alpha, HWC uint8.
 
-    What is drawn alike on black and on white shows its colours and where it is opaque.
+    The same things are drawn on black and on white, which shows their colours and their opacity.
     """
     seed = rng.integers(2**32)
     drawn = []
@@ -106,7 +107,7 @@ def _draw_texts(image: Image.Image, count: int, rng: np.random.Generator) -> Non
 
 
 def _colour(rng: np.random.Generator) -> Colour:
-    """Return black, white, a grey, or any colour."""
+    """Return black, white, a random grey or a random colour."""
     kind = rng.random()
     if kind < 0.5:
         grey = int(rng.choice([0, 255])) if kind < 0.2 else int(rng.integers(256))
@@ -116,7 +117,7 @@ def _colour(rng: np.random.Generator) -> Colour:
 
 
 def _draw_shape(image: Image.Image, rng: np.random.Generator) -> None:
-    """Draw a polygon or an ellipse, from 4 pixels to two thirds of the picture wide, or a line."""
+    """Draw a line, or a polygon or ellipse of 4 pixels to two thirds of the picture's width."""
     middle = rng.uniform(0, image.size)
     reach = np.exp(rng.uniform(np.log(4), np.log(max(image.size) / 3), 2))
     draw = ImageDraw.Draw(image)
@@ -133,7 +134,7 @@ def _draw_shape(image: Image.Image, rng: np.random.Generator) -> None:
 
 
 def _draw_text(image: Image.Image, rng: np.random.Generator) -> None:
-    """Draw up to six lines of letters of 7 to 40 pixels, most often level, some on a panel."""
+    """Draw up to six lines of letters of 7 to 40 pixels, mostly level, some on a panel."""
     font = ImageFont.load_default(float(np.exp(rng.uniform(np.log(14), np.log(80)))))
     words = [
         "".join(rng.choice(list(CHARACTERS), rng.integers(2, 9)))

@@ -1,9 +1,9 @@
-"""Measure networks on photos that they were never trained on, and print one table.
+"""Measure networks on held-out photos, and print one table.
 
-``python -m training.evaluate weights/srn-compact.safetensors OTHER.safetensors`` prints a
-row for each measure and a column for each network, after one for the blurred photos
-themselves. LPIPS is not among the measures: its package downloads the network that it is
-built on. Letters need Tesseract (``apt-get install tesseract-ocr``).
+``python -m training.evaluate weights/srn-compact.safetensors OTHER.safetensors`` prints a row for
+each measure. The first column is for the blurred photos, the others for the networks. LPIPS is not
+among the measures, because its package downloads a network. Letters need Tesseract (``apt-get
+install tesseract-ocr``).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from unblur.models.weights import load_network
 from unblur.network.views import ALL_VIEWS
 
 BLURRED = "blurred"
-"""The column of the blurred photos."""
+"""Name of the column for the blurred photos."""
 
 
 def judge(
     subjects: dict[str, Subject], parts: Sequence[str], photos: Path, pairs: Path
 ) -> Iterator[dict[str, Column]]:
-    """Judge several subjects by some parts of `PARTS`, and report times to standard error.
+    """Judge several subjects by parts of `PARTS`, and print times on standard error.
 
     Yields:
-        For each part, the columns of all subjects by name.
+        For each part, the columns of all subjects, by name.
     """
     for part in parts:
         begun = time.monotonic()
@@ -76,7 +76,7 @@ def parse_options() -> argparse.Namespace:
         nargs="+",
         choices=PARTS,
         default=[part for part in PARTS if part != FOCUS],
-        help=f"what to judge by (all but {FOCUS})",
+        help=f"parts of the judgement (all but {FOCUS})",
     )
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument(
@@ -84,13 +84,15 @@ def parse_options() -> argparse.Namespace:
         type=int,
         default=1,
         choices=range(1, len(ALL_VIEWS) + 1),
-        help="as unblur has it (1)",
+        help="views to average, as unblur --views (1)",
     )
     parser.add_argument(
-        "--no-guard", action="store_true", help="judge the network alone: let white areas turn grey"
+        "--no-guard",
+        action="store_true",
+        help="judge the network alone: do not keep white areas white",
     )
     parser.add_argument("--fp32", action="store_true", help="compute in fp32 on any device")
-    parser.add_argument("--save", type=Path, help="also write the table, with tabs, to a file")
+    parser.add_argument("--save", type=Path, help="also write the table to a file, with tabs")
     return parser.parse_args()
 
 
@@ -104,17 +106,17 @@ def judge_weights(
     precision: torch.dtype | None = None,
     is_guarded: bool = True,
 ) -> list[list[str]]:
-    """Judge networks and the blurred photos themselves; return a table's rows, titles first.
+    """Judge networks and the blurred photos; return the rows of a table, titles first.
 
     Args:
         weights: Weights files by the names of their columns.
         parts: Some of `PARTS`.
         photos: The folder of photos.
         pairs: The folder of real pairs.
-        device: Where the networks run.
-        views: How many views of a photo are averaged, as `unblur --views`.
-        precision: Type that convolutions compute in; by default the device's fastest.
-        is_guarded: Whether clipped areas are kept white, as unblur does.
+        device: Device that runs the networks.
+        views: Number of views of a photo to average, as `unblur --views`.
+        precision: Data type of convolutions. Default: the device's fastest type.
+        is_guarded: Whether to keep clipped areas white, as unblur does.
     """
     subjects = {BLURRED: Subject(unchanged, device)}
     for name, path in weights.items():

@@ -1,10 +1,10 @@
-"""Keep what enlarges maps from drawing dots.
+"""Keep the layers that enlarge maps from drawing dots.
 
-A transposed convolution of stride 2 makes odd and even pixels with different taps of
-its kernel. Unless both come to the same, what is flat gets a pattern of dots (Odena
-et al., "Deconvolution and Checkerboard Artifacts", Distill 2016). Resizing before a
-plain convolution prevents that; so does holding the kernel to those that such a pair
-could have, which changes neither the network nor its speed.
+A transposed convolution of stride 2 computes odd and even pixels with different taps of its kernel.
+Unless both sets of taps have the same sum, flat areas get a pattern of dots (Odena et al.,
+"Deconvolution and Checkerboard Artifacts", Distill 2016). Resizing before a plain convolution
+prevents this. Here, the kernel is limited to kernels that such a pair of layers could have, which
+changes neither the network nor its speed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from unblur.network.srn import SRN
 
 @torch.no_grad()
 def make_even(network: SRN) -> None:
-    """Bring the kernels that enlarge a network's maps, and its result, to the nearest even ones.
+    """Replace the kernels that enlarge a network's maps, and its result, by the nearest even ones.
 
-    These make no dots of what does not change along an axis.
+    Even kernels draw no dots where a picture does not change along an axis.
     """
     for weight in network.exits.parameters():
         if weight.ndim == 4:
@@ -40,7 +40,7 @@ def _even_out(taps: Tensor, tap: int, phase: int) -> None:
 
     Args:
         taps: Kernels, changed in place.
-        tap: The dimension over which a pixel's taps are summed.
-        phase: The dimension of the pixels between two positions.
+        tap: Dimension over which the taps of a pixel are summed.
+        phase: Dimension of the pixels between two positions.
     """
     taps.sub_(taps.mean(tap, keepdim=True) - taps.mean((tap, phase), keepdim=True))

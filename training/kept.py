@@ -1,4 +1,4 @@
-"""What is taken home from a rented GPU: weights, and what makes the next start quicker."""
+"""Copy the files to keep from a rented GPU: weights, and compiled kernels for a faster start."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 import torch
 
 COMPILED = "compiled.bin"
-"""Kernels that PyTorch compiled, kept in a training's folder."""
+"""File with PyTorch's compiled kernels in a training's folder."""
 CAN_KEEP_COMPILED = hasattr(torch.compiler, "save_cache_artifacts")  # since PyTorch 2.7
 PIECE_BYTES = 15_000_000
-"""Larger files are cut into pieces of this size; ``cat`` joins them."""
+"""Size in bytes of the pieces into which larger files are cut; ``cat`` joins them."""
 
 
 def load_compiled(folder: Path) -> None:
-    """Let PyTorch use the kernels that an earlier training in a folder compiled, if there are."""
+    """Let PyTorch use the kernels of an earlier training in a folder, if there are any."""
     path = folder / COMPILED
     if path.exists() and CAN_KEEP_COMPILED:
         torch.compiler.load_cache_artifacts(path.read_bytes())
 
 
 def save_compiled(folder: Path) -> None:
-    """Save the kernels that PyTorch has compiled in this process, if there are."""
+    """Save the kernels that PyTorch has compiled in this process, if there are any."""
     artifacts = torch.compiler.save_cache_artifacts() if CAN_KEEP_COMPILED else None
     if artifacts:
         (folder / COMPILED).write_bytes(artifacts[0])
@@ -33,9 +33,9 @@ def write(kept: Path, folder: Path, weights: Mapping[str, Path]) -> None:
     """Copy averaged weights and compiled kernels.
 
     Args:
-        kept: Where to.
-        folder: The training's, for compiled kernels.
-        weights: Weights files by what to call their copies; those that do not exist are left out.
+        kept: Folder for the copies.
+        folder: The training's folder, which has the compiled kernels.
+        weights: Weights files, by the names of their copies; missing files are left out.
     """
     kept.mkdir(parents=True, exist_ok=True)
     for name, path in weights.items():
@@ -47,7 +47,7 @@ def write(kept: Path, folder: Path, weights: Mapping[str, Path]) -> None:
 
 
 def copy_in_pieces(source: Path, target: Path) -> None:
-    """Copy a file; a large one as ``TARGET.1``, ``TARGET.2`` and so on."""
+    """Copy a file; a large file becomes ``TARGET.1``, ``TARGET.2`` and so on."""
     if source.stat().st_size <= PIECE_BYTES:
         shutil.copyfile(source, target)
         return

@@ -1,4 +1,4 @@
-"""Train until the time is over, and keep what was learned on the way."""
+"""Train until the time is over, and save the weights on the way."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from training.trainer import Trainer
 from unblur.models.weights import save_network
 
 STEPS_OF_A_LINE = 100
-"""After so many steps a line is printed, for which a GPU has to be waited for."""
+"""Number of steps between two printed lines; each line has to wait for the GPU."""
 LEAST_ERROR = 1e-12
-"""Smallest squared error whose logarithm is taken: crops that nothing moved in have none."""
+"""Smallest squared error for the logarithm: crops without motion have no error."""
 STATE, AVERAGE = "state.pt", "average.safetensors"
-"""What a training's folder holds: all that is needed to go on, and the averaged weights."""
+"""Files in a training's folder: the state for going on, and the averaged weights."""
 
 
 def save(trainer: Trainer, folder: Path) -> None:
-    """Write the state to go on from, and the averaged weights in float16, also by their minute."""
+    """Write the state, and the averaged weights in float16, also under the minute's name."""
     scratch = folder / (STATE + ".tmp")
     torch.save(trainer.state_dict(), scratch)
     scratch.replace(folder / STATE)
@@ -35,7 +35,7 @@ def save(trainer: Trainer, folder: Path) -> None:
 
 @contextlib.contextmanager
 def saved_when_stopped(trainer: Trainer, folder: Path) -> Iterator[None]:
-    """On Ctrl-C, keep what was learned, and go on after the block."""
+    """On Ctrl-C, leave the block, and go on after it."""
     try:
         yield
     except KeyboardInterrupt:
@@ -49,12 +49,12 @@ def train(
     folder: Path,
     save_every: float = 60,
 ) -> None:
-    """Train until the schedule is over, and save on the way and at the end.
+    """Train until the end of the schedule; save on the way and at the end.
 
     Args:
-        trainer: What trains.
-        pool: What it trains on.
-        folder: Where to save.
+        trainer: The state of the training.
+        pool: The crops to train on.
+        folder: Folder for the saved files.
         save_every: Seconds of training between two saves.
     """
     next_save = trainer.seconds + save_every
@@ -79,7 +79,7 @@ def train(
 
 
 def _progress_line(trainer: Trainer, before: float, after: float) -> str:
-    """Describe how far a training is, with the squared errors of blurred crops and of results."""
+    """Describe the progress of a training, with the errors of blurred crops and of results."""
     gain = 10 * math.log10(max(before, LEAST_ERROR) / max(after, LEAST_ERROR))
     return (
         f"{trainer.seconds / 60:6.1f} min  step {trainer.step}  "

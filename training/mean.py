@@ -1,8 +1,8 @@
-"""Take the mean of weights that were trained from the same start.
+"""Average weights that were trained from the same start.
 
-``python -m training.mean MEAN.safetensors WEIGHTS WEIGHTS...`` writes it in float16.
-Such weights lie in one basin of the error, and their mean often errs less than each
-of them does (Wortsman et al., "Model soups", ICML 2022).
+``python -m training.mean MEAN.safetensors WEIGHTS WEIGHTS...`` writes the mean in float16. Such
+weights lie in one basin of the loss, and their mean often has a smaller error than each of them
+(Wortsman et al., "Model soups", ICML 2022).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from unblur.network.srn import SRN
 
 @torch.no_grad()
 def mean_network(networks: list[SRN]) -> SRN:
-    """Give the first network the mean of all networks' weights, and return it.
+    """Set the first network's weights to the mean of all networks' weights, and return it.
 
     Raises:
         ValueError: If their configurations differ.

@@ -1,4 +1,4 @@
-"""Muon: momentum whose update is orthogonalised, for convolutions.
+"""Optimise convolutions with Muon, which orthogonalises the updates of momentum.
 
 Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
 https://kellerjordan.github.io/posts/muon/; the scale that lets it share a
@@ -40,7 +40,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """Take one step with the gradients at hand, those of equal shape at once."""
+        """Take one step with the present gradients; equal shapes are processed together."""
         for group in self.param_groups:
             by_shape = defaultdict(list)
             for weight in group["params"]:
@@ -63,11 +63,11 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Replace the singular values by about 1, by Newton-Schulz iteration in the fastest type.
+    """Bring all singular values to about 1, by Newton-Schulz iteration in the fastest type.
 
     Args:
         matrices: (..., rows, columns).
-        iterations: How often to iterate.
+        iterations: Number of iterations.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     is_wide = matrices.shape[-2] <= matrices.shape[-1]

@@ -1,10 +1,9 @@
-"""Divide the training data into folders that are small enough to send to a rented GPU.
+"""Divide the training data into folders small enough for sending to a rented GPU.
 
-``python -m training.pack --megabytes 50`` writes ``training/runs/parts/1``, ``2`` and so
-on, each with a share of ``photos`` and ``pairs``. Copied into one folder on the machine,
-they are what ``--data`` takes there. The first part holds all real pairs and every
-held-out photo, so that training and judging can begin with it. The packages that the
-machine needs are printed, too.
+``python -m training.pack --megabytes 50`` writes ``training/runs/parts/1``, ``2`` and so on, each
+with a share of ``photos`` and ``pairs``. Copied into one folder on the machine, the parts make up
+the folder for ``--data``. The first part contains all real pairs and all held-out photos, so that
+training and judging can begin with it. The program also prints the packages that the machine needs.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from zlib import crc32
 from training.data import SHARED, photo_paths
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "psutil", "platformdirs")
-"""What a machine needs beside Python to train and to judge, and what these need themselves."""
+"""Packages that a machine needs for training and judging, with their dependencies."""
 
 
 def files_to_send(data: Path) -> list[Path]:
-    """List photos and pairs: what is needed first comes first, the rest in a mixed order."""
+    """List photos and pairs: first the files that are needed first, then the rest, shuffled."""
     pairs = sorted(path for path in (data / "pairs").rglob("*") if path.is_file())
     held_out = photo_paths(data / "photos", held_out=True)
     photos = photo_paths(data / "photos", held_out=False)
@@ -31,9 +30,9 @@ def files_to_send(data: Path) -> list[Path]:
 
 
 def divide(files: Iterable[Path], most_bytes: float) -> list[list[Path]]:
-    """Divide files, in their order, into parts of at most so many bytes.
+    """Divide files, in order, into parts of at most a number of bytes.
 
-    A file that is larger by itself becomes a part of its own.
+    A larger file becomes a part of its own.
     """
     parts: list[list[Path]] = []
     room = 0.0
@@ -48,10 +47,10 @@ def divide(files: Iterable[Path], most_bytes: float) -> list[list[Path]]:
 
 
 def write_parts(data: Path, folder: Path, most_bytes: float) -> list[Path]:
-    """Copy the data into ``folder/1``, ``folder/2`` and so on, which are written anew.
+    """Copy the data into new folders ``folder/1``, ``folder/2`` and so on.
 
     Returns:
-        The folders, in the order in which to send them.
+        The folders, in the order for sending them.
     """
     shutil.rmtree(folder, ignore_errors=True)
     written = []
@@ -68,9 +67,9 @@ def write_parts(data: Path, folder: Path, most_bytes: float) -> list[Path]:
 def main() -> None:
     """Write the parts from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=SHARED, help="holds photos and pairs")
+    parser.add_argument("--data", type=Path, default=SHARED, help="folder with photos and pairs")
     parser.add_argument("--folder", type=Path, default=Path("training/runs/parts"))
-    parser.add_argument("--megabytes", type=float, default=50, help="size of a part (50)")
+    parser.add_argument("--megabytes", type=float, default=50, help="largest size of a part (50)")
     options = parser.parse_args()
     for part in write_parts(options.data, options.folder, options.megabytes * 1e6):
         files = [path for path in part.rglob("*") if path.is_file()]

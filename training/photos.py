@@ -35,7 +35,7 @@ SOURCES = {
     "fedoradesign": "Fedora's supplementary wallpapers",
     "wagtail": "Wagtail's bakery demo",
 }
-"""How sources begin in the list of licences, and what they are called here."""
+"""Names of sources, by their prefixes in the list of licences."""
 
 LICENCES = {
     "Attribution 2.0 Generic / CC-BY": "CC BY 2.0",
@@ -52,10 +52,10 @@ LICENCES = {
     "public domain / free": "public domain or free (Wikimedia Commons)",
     "CC BY-SA 3.0 / LGPL-2.1+": "CC BY-SA 3.0 or LGPL 2.1 or later",
 }
-"""Spellings of licences, and how they are called here."""
+"""Names of licences, by their spellings in the list."""
 
 NEED_NO_CREDIT = ("CC0 1.0", "CC0 1.0 and US public domain", "public domain")
-"""Licences that ask for no author's name."""
+"""Licences that require no attribution."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Work:
     source: str
     licence: str
     credit: str
-    """Who made it, where that is stated, or where it is from."""
+    """The author, or the source if no author is stated."""
 
 
 def read_works(listed: Path) -> list[Work]:
@@ -89,7 +89,7 @@ def read_works(listed: Path) -> list[Work]:
 
 
 def source_name(source: str) -> str:
-    """Return what a source is called here."""
+    """Return the name of a source."""
     for beginning, name in SOURCES.items():
         if source.startswith(beginning):
             return name
@@ -97,7 +97,7 @@ def source_name(source: str) -> str:
 
 
 def licence_name(licence: str) -> str:
-    """Return the licence that a cell of the list begins with, spelled one way."""
+    """Return the name of the licence at the beginning of a cell of the list."""
     name = re.split(r" \(|, see", licence)[0]
     name = re.sub(r"CC[- ]BY(-SA)?[- ](?=\d)", r"CC BY\1 ", name).replace("CC0-1.0", "CC0 1.0")
     name = re.sub(r"^CC-BY$", "CC BY", name).replace(" / Creative Commons", "")
@@ -106,7 +106,7 @@ def licence_name(licence: str) -> str:
 
 
 def credit(source: str, licence: str) -> str:
-    """Return who is to be named for a photo: its author, or else the place it is from."""
+    """Return the attribution of a photo: its author, or else its source."""
     where = source.removeprefix("OpenStax book repository openstax/")
     where = re.sub(r" \(repository [^;)]*(?:; )?([^)]*)\)", r" \1", where).strip()
     found = re.search(r"(?:[Cc]redit: *|[Cc]ourtesy (?:of )?(?=[A-Z])|author )(.+)", licence)
@@ -117,7 +117,7 @@ def credit(source: str, licence: str) -> str:
 
 
 def page(photos: Sequence[Work], pairs: Sequence[Work]) -> str:
-    """Return the table and the credits, in Markdown."""
+    """Return the table and the attributions, in Markdown."""
     counts = Counter((work.source, work.licence) for work in (*photos, *pairs))
     held_out = Counter((work.source, work.licence) for work in (*photos, *pairs) if _held(work))
     rows = [

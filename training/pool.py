@@ -1,6 +1,6 @@
-"""Crops on the training's device, each seen a few times, turned and mirrored another way.
+"""Keep crops on the training's device; each is used a few times, rotated and mirrored anew.
 
-Crops are made on the same device between the steps of the training.
+New crops are made on the same device between the steps of the training.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import torch
 from torch import Tensor
 
 POOLED = 64
-"""Batches in the pool, so that a batch that is drawn has crops of all kinds."""
+"""Number of batches in the pool, enough that each drawn batch has crops of all kinds."""
 
 LOOKS = 8.0
-"""How often a crop is seen before another one takes its place, on average."""
+"""Average number of times that a crop is used before a new crop replaces it."""
 
 
 class CropPool:
-    """The crops that were made last.
+    """The latest crops.
 
     Args:
         make: Makes batch number n of crops: (blurred, wanted), each (B, 3, S, S) uint8, of the
             same shape and on the same device for any n.
-        first: Number of the first batch to make. A training that goes on gives what `made` was.
-        pooled: How many batches are kept.
-        looks: How often a crop is seen on average.
+        first: Number of the first batch to make; when a training goes on, the last value of `made`.
+        pooled: Number of batches to keep.
+        looks: Average number of uses of a crop.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class CropPool:
         looks: float = LOOKS,
     ) -> None:
         self.made = first
-        """How many batches were made, those of earlier runs included."""
+        """Number of batches made, including earlier runs."""
         self._make = make
         self._pooled = pooled
         self._looks = looks
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches (blurred, wanted), each (B, 3, S, S) uint8, for ever."""
+        """Yield batches (blurred, wanted), each (B, 3, S, S) uint8, without end."""
         crops = torch.stack([self._made_next() for _ in range(self._pooled)])
         chance, slot, due = random.Random(self.made), 0, 0.0
         while True:
@@ -65,7 +65,7 @@ class CropPool:
 
 
 def turned(pairs: Tensor, chance: random.Random) -> tuple[Tensor, Tensor]:
-    """Mirror and turn blurred and wanted crops (B, 2, 3, S, S) alike, by quarters."""
+    """Mirror blurred and wanted crops (B, 2, 3, S, S), and rotate both by quarter turns."""
     pairs = pairs.rot90(chance.randrange(4), (3, 4))
     blurred, wanted = (pairs.flip(4) if chance.random() < 0.5 else pairs).unbind(1)
     return blurred, wanted

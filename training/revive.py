@@ -1,9 +1,9 @@
-"""Give units that are never on new filters, so that a training can use them again.
+"""Give dead units new filters, so that a training can use the units again.
 
-A unit behind a ReLU that no photo turns on has no gradient: it stays off however long the
-training goes on (Lu et al., "Dying ReLU and Initialization", 2019,
-https://arxiv.org/abs/1903.06733). Filters that see the mean of their input are turned off by
-small steps, since that mean is much larger than what varies.
+If no photo activates a unit before a ReLU, the unit has no gradient, and stays dead for the rest of
+the training (Lu et al., "Dying ReLU and Initialization", 2019, https://arxiv.org/abs/1903.06733).
+Small steps turn off filters that respond to the mean of their input, because the mean is much
+larger than its variation.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ from unblur.network.bands import LineBuffers
 from unblur.network.srn import SRN, ResidualBlock
 
 NEVER = 0.0003
-"""Units that are on at fewer places than this share are taken for dead."""
+"""A unit that is active in a smaller share of the places counts as dead."""
 
 
 @torch.no_grad()
 def revive(network: SRN, photos: Tensor) -> int:
-    """Draw new filters for dead units. What the network does changes by almost nothing.
+    """Draw new filters for dead units, almost without changing the network's result.
 
-    The new filters see differences from the mean input alone, are as long as their
-    neighbours, and are on at half of the places. What is made of them starts at zero.
+    The new filters respond only to differences from the mean input, have the norm of their
+    neighbours, and are active in half of the places. The weights that use their outputs start at
+    zero.
 
     Args:
-        network: Changed in place, one block after the other.
-        photos: Blurred photos (B, C, H, W) in [0, 1] to judge by; H and W are multiples of
-            ``network.config.multiple``.
+        network: The network, which is changed in place, block by block.
+        photos: Blurred photos (B, C, H, W) in [0, 1] for finding dead units; H and W are multiples
+            of ``network.config.multiple``.
 
     Returns:
-        How many units were dead.
+        The number of dead units.
     """
     blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
     return sum(_revive_block(block, _inputs_of(block, network, photos)) for block in blocks)
 
 
 def _inputs_of(block: ResidualBlock, network: SRN, photos: Tensor) -> list[Tensor]:
-    """Return what a block is given at each scale, (B, width, h, w) each."""
+    """Return the input of a block at each scale, (B, width, h, w) each."""
     inputs: list[Tensor] = []
     hook = block.conv1.register_forward_pre_hook(lambda _, given: inputs.append(given[0].clone()))
     network(photos)
@@ -60,7 +61,7 @@ def _revive_block(block: ResidualBlock, inputs: list[Tensor]) -> int:
 
 
 def _filters_without_mean(weight: Tensor, count: int, inputs: list[Tensor]) -> Tensor:
-    """Draw filters (count, I, k, k) that a constant input of the usual mean leaves at zero."""
+    """Draw filters (count, I, k, k) with no response to a constant input of the usual mean."""
     mean = torch.stack([x.mean((0, 2, 3)) for x in inputs]).mean(0)
     mean = F.normalize(mean, dim=0)[:, None, None]
     filters = torch.randn(count, *weight.shape[1:], device=weight.device)
@@ -70,6 +71,6 @@ def _filters_without_mean(weight: Tensor, count: int, inputs: list[Tensor]) -> T
 
 
 def _medians(filters: Tensor, inputs: list[Tensor]) -> Tensor:
-    """Return what half of a filter's results are above, (count,)."""
+    """Return the median of each filter's results, (count,)."""
     results = [F.conv2d(x, filters, padding="same").transpose(0, 1).flatten(1) for x in inputs]
     return torch.cat(results, 1).median(1).values

@@ -1,8 +1,7 @@
-"""Draw a contact sheet: what numbers do not show must be looked at.
+"""Draw a contact sheet, to see what numbers do not show.
 
-``python -m training.sheet WEIGHTS SHEET.png`` shows before, after and truth of
-the held-out photos and pairs; ``python -m training.sheet WEIGHTS SHEET.png
-PHOTO...`` shows before and after of any photos.
+``python -m training.sheet WEIGHTS SHEET.png`` shows held-out photos and pairs before, after and
+sharp. ``python -m training.sheet WEIGHTS SHEET.png PHOTO...`` shows any photos before and after.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ def middle(pixels: Pixels, height: int, width: int) -> Pixels:
 
 
 def rows_of_photos(network: SRN, paths: list[Path]) -> Iterator[list[Pixels]]:
-    """Yield before and after of photos, deblurred whole."""
+    """Yield photos before and after; each is deblurred whole."""
     for path in paths:
         before = read_pixels(path)
         yield [before, deblur(network, before)]
 
 
 def rows_of_validation(network: SRN, photos: Path, pairs: Path) -> Iterator[list[Pixels]]:
-    """Yield before, after and truth of the validation sets."""
+    """Yield the photos of the validation sets before, after and sharp."""
     for held_out in validation_sets(photos, pairs).values():
         for pair in held_out:
             yield [pair.blurred, deblur(network, pair.blurred), pair.sharp]
@@ -64,7 +63,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("sheet", type=Path)
     parser.add_argument("photos", type=Path, nargs="*")
-    parser.add_argument("--size", default="400x300", help="of each picture, WIDTHxHEIGHT")
+    parser.add_argument("--size", default="400x300", help="size of each picture, WIDTHxHEIGHT")
     options = parser.parse_args()
     network = load_network(options.weights)
     width, height = map(int, options.size.split("x"))

@@ -1,11 +1,11 @@
-"""Train networks for a given time, judge them, and write what is worth keeping.
+"""Train networks for a given time, judge them, and write the files to keep.
 
-``python -m training.train --seconds 560`` takes so many seconds in all: to read photos, to
-compile, to train and to judge. It goes on where the last training in the same folder
-stopped, or starts from ``--start-from WEIGHTS``, or else anew. Several shapes share the
-time equally, and the table at the end compares them. It uses a GPU if there is one.
-Ctrl-C keeps what was learned so far. ``training/README.md`` explains the recipe, and how to
-spend some minutes of a rented GPU.
+``python -m training.train --seconds 560`` takes 560 seconds for everything: reading photos,
+compiling, training and judging. The training goes on where the last training in the same folder
+stopped, starts from ``--start-from WEIGHTS``, or starts anew. Several shapes share the time
+equally, and the table at the end compares them. A GPU is used if there is one. Ctrl-C saves the
+weights so far. ``training/README.md`` explains the recipe, and how to use a few minutes of a rented
+GPU.
 """
 
 from __future__ import annotations
@@ -38,33 +38,33 @@ SHAPES = {
     "deep": replace(COMPACT, levels=4, blocks=(1, 2, 3, 3)),
     "slim": replace(COMPACT, levels=4, width=24, blocks=(2, 3, 4, 4)),
 }
-"""Networks that are compared: today's; one that does its work on coarser levels, as large as a file
-of 32 MB holds; and a narrower one of that kind, which costs three quarters."""
+"""Networks to compare: the present network; a network that works mainly on coarser levels, in a
+file of 32 MB; and a narrower version of it at three quarters of the cost."""
 
 RUNS = Path("training/runs")
 FOLDERS = {"motion": RUNS / "next", "focus": RUNS / "focus"}
-"""Where trainings by each recipe keep their state, unless told otherwise."""
+"""Default folder for the state of trainings, by recipe."""
 JUDGED_BY = {"motion": ["oldest", "kinds", "lamps"], "focus": ["focus", "oldest"]}
-"""What they are judged by at the end, unless told otherwise."""
+"""Default parts of the judgement at the end, by recipe."""
 
 HEAD_WEIGHTS = {"motion": 0.0, "focus": 0.02}
 """Weights of the loss of `training.sharp_head`. A sharp photo is hard to tell from one that is out
 of focus by 1 px, but easy to tell from a moved one."""
 
 START = "start.safetensors"
-"""The weights that a training went on from, their dead units revived, in a shape's folder."""
+"""File in a shape's folder with the weights at the start, after reviving dead units."""
 
 LEAST_SECONDS = 1.0
-"""A shape trains for so long even if no time is left."""
+"""Least time in seconds for training a shape, even if no time is left."""
 
 SECONDS_BETWEEN_LOOKS = 0.2
-"""How often to look for the file of ``--wait-for``."""
+"""Seconds between two looks for the file of ``--wait-for``."""
 
 
 def make_trainer(options: argparse.Namespace, shape: str) -> Trainer:
     """Return a trainer of a new network.
 
-    With ``--wait-for`` its step is compiled, and it waits until that file exists.
+    With ``--wait-for``, compile the step, and wait until that file exists.
 
     Args:
         options: Of the command line.
@@ -87,14 +87,14 @@ def make_trainer(options: argparse.Namespace, shape: str) -> Trainer:
 def begin(
     options: argparse.Namespace, shape: str, trainer: Trainer, folder: Path, sources: Sources
 ) -> None:
-    """Go on from a folder's state, or begin with weights, or leave a new network as it is.
+    """Go on from a folder's state, start from weights, or keep a new network.
 
     Args:
         options: Of the command line.
         shape: One of `SHAPES`.
-        trainer: Of a new network of this shape.
-        folder: Where a state may be.
-        sources: What blurred crops are made of, to find out which units of weights are dead.
+        trainer: The trainer of a new network of this shape.
+        folder: Folder that may contain a state.
+        sources: Sources of blurred crops for finding dead units.
     """
     if options.start_from:
         network = load_network(options.start_from)
@@ -119,7 +119,7 @@ def some_crops(options: argparse.Namespace, sources: Sources) -> Tensor:
 
 
 def make_pool(options: argparse.Namespace, trainer: Trainer, sources: Sources) -> CropPool:
-    """Return what a network trains on."""
+    """Return the pool of crops for training a network."""
     recipe = RECIPES[options.recipe]
     make = BatchMaker(
         sources=sources,
@@ -133,11 +133,11 @@ def make_pool(options: argparse.Namespace, trainer: Trainer, sources: Sources) -
 
 
 def train_shapes(options: argparse.Namespace, until: float) -> dict[str, Path]:
-    """Train each shape in a folder of its own, and return the averaged weights by shape.
+    """Train each shape in its own folder, and return the averaged weights by shape.
 
     Args:
         options: Of the command line.
-        until: When all of them are done, of `time.monotonic`.
+        until: Time when all shapes must be done, by `time.monotonic`.
     """
     recipe = RECIPES[options.recipe]
     largest = largest_scene(recipe, options.crop, recipe.longest)
@@ -166,29 +166,35 @@ def parse_options() -> argparse.Namespace:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, required=True, help="time for everything")
-    parser.add_argument("--judging", type=float, default=30, help="seconds of these to judge (30)")
+    parser.add_argument(
+        "--judging", type=float, default=30, help="seconds of this time for judging (30)"
+    )
     parser.add_argument("--recipe", choices=RECIPES, default="motion", help="blur to undo (motion)")
-    parser.add_argument("--parts", nargs="*", choices=PARTS, help="to judge by")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, help="parts of the judgement")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["compact"])
-    parser.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="of one shape")
-    parser.add_argument("--begin", type=float, help="progress to begin with, from 0 to 1")
-    parser.add_argument("--end", type=float, default=1, help="progress to end with (1)")
-    parser.add_argument("--data", type=Path, default=SHARED, help="holds photos and pairs")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="WEIGHTS", help="weights to start from, for one shape"
+    )
+    parser.add_argument("--begin", type=float, help="progress at the start, from 0 to 1")
+    parser.add_argument("--end", type=float, default=1, help="progress at the end (1)")
+    parser.add_argument("--data", type=Path, default=SHARED, help="folder with photos and pairs")
     parser.add_argument(
         "--wait-for",
         type=Path,
         metavar="FILE",
-        help="compile first, and read the data when FILE exists: they can be sent meanwhile",
+        help="compile first, and read the data once FILE exists; they can be sent meanwhile",
     )
-    parser.add_argument("--folder", type=Path, help="for state; each recipe has its own")
-    parser.add_argument("--keep", type=Path, help="folder for what is to be taken home")
+    parser.add_argument("--folder", type=Path, help="folder for the state; default: one per recipe")
+    parser.add_argument("--keep", type=Path, help="folder for the files to keep")
     parser.add_argument("--save-every", type=float, default=60, help="seconds (60)")
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", type=torch.device, default=device, help=f"({device})")
     parser.add_argument("--crop", type=int, default=256, help="side of the crops in pixels (256)")
-    parser.add_argument("--batch", type=int, default=64, help="crops of each step (64)")
-    parser.add_argument("--pooled", type=int, default=POOLED, help=f"batches kept ({POOLED})")
+    parser.add_argument("--batch", type=int, default=64, help="crops per step (64)")
+    parser.add_argument(
+        "--pooled", type=int, default=POOLED, help=f"batches in the pool ({POOLED})"
+    )
     options = parser.parse_args()
     if options.folder is None:
         options.folder = FOLDERS[options.recipe]

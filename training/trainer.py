@@ -1,4 +1,4 @@
-"""One step of a training after another, on a processor or on a GPU."""
+"""Run the steps of a training, on a CPU or on a GPU."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from unblur.network.devices import choose_precision, kind_of
 from unblur.network.srn import SRN
 
 COMPACT = MODELS[DEFAULT_MODEL].config
-"""The embedded default network, as chosen by experiment."""
+"""Shape of the embedded network, chosen by experiment."""
 
 SQUARED_ERROR_UNTIL = 0.5
-"""Progress at which the weights of the loss change; see `training.losses`."""
+"""Start and end of the change of the loss's weights, as progress; see `training.losses`."""
 
 WARM_UP_STEPS = 150
 
 Step: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Takes blurred and sharp crops, trains on them, and returns the squared errors of `train_on`."""
+"""Takes blurred and sharp crops, and trains on them; returns the squared errors of `train_on`."""
 
 Judge: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
-"""Takes blurred and sharp crops, and returns the loss and the same errors."""
+"""Takes blurred and sharp crops; returns the loss and the same squared errors."""
 
 
 def initialise(network: SRN) -> None:
-    """Start as the identity: the residual, and each residual block, near zero.
+    """Initialise a network as the identity: the residual and all residual blocks are near zero.
 
-    Nothing comes from the deeper levels at first, either. Their features are noise until they
-    are trained. A network that is given noise learns to close the gates of its ConvLSTM, and
-    then its deepest levels learn nothing.
+    The deeper levels contribute nothing at first, because their features are noise until they are
+    trained. A network that starts with this noise learns to close the gates of its ConvLSTM, and
+    its deepest levels then learn nothing.
     """
     for name, weight in network.named_parameters():
         if name.endswith("bias") or name.startswith(("output.", "exits.")):
@@ -53,10 +53,10 @@ def initialise(network: SRN) -> None:
 
 
 def compiled(judge: Judge, blurred: Tensor, sharp: Tensor) -> Judge:
-    """Compile a judge for photos like the given ones, or return it as it is if that fails.
+    """Compile a judge for photos of this shape; if that fails, return the judge unchanged.
 
-    A machine may lack what PyTorch compiles with, such as Triton or a C compiler. Training is
-    slower then, but the time on the machine is not lost.
+    A machine may lack a tool that PyTorch needs for compiling, such as Triton or a C compiler.
+    Training is then slower, but the time on the machine is not lost.
     """
     fast: Judge = torch.compile(judge, dynamic=False)
     try:
@@ -71,14 +71,14 @@ def compiled(judge: Judge, blurred: Tensor, sharp: Tensor) -> Judge:
 
 
 def recorded(step: Step, blurred: Tensor, sharp: Tensor) -> Step:
-    """Record what a step does on a GPU, so that it is launched at once.
+    """Record the kernels of a step on a GPU, and launch them together.
 
-    To launch its thousands of kernels one by one takes longer than they do.
+    Launching the thousands of kernels one by one takes longer than running them.
 
     Args:
-        step: What to record; it is run three times first.
-        blurred: An example of what it is given.
-        sharp: Likewise.
+        step: The step to record, which is first run three times.
+        blurred: Example of the step's first argument.
+        sharp: Example of the step's second argument.
     """
     inputs = blurred.clone(), sharp.clone()
     stream = torch.cuda.Stream()
@@ -102,7 +102,7 @@ def recorded(step: Step, blurred: Tensor, sharp: Tensor) -> Step:
 
 @dataclass
 class Trainer:
-    """The state of a training: network, its average, optimisers, and how far it is."""
+    """The state of a training: the network, its average, optimisers and progress."""
 
     network: SRN
     minutes: float
@@ -116,18 +116,18 @@ class Trainer:
     pixels: int = 0
     seconds: float = 0.0
     begin: float = 0.0
-    """Progress at which the schedule begins."""
+    """Progress at the start of the schedule."""
     end: float = 1.0
-    """Progress at which it ends; less than 1 if the training is to go on later."""
+    """Progress at the end of the schedule; less than 1 if the training is to go on later."""
     before: float = 0.0
-    """Of the seconds, those that were trained before the schedule began."""
+    """Seconds of training before the schedule began."""
     batches_made: int = 0
-    """How many batches of crops were made for it, so that one that goes on sees new ones."""
+    """Number of batches of crops made, so that a training that goes on gets new crops."""
     device: torch.device = field(init=False)
     error_weights: Tensor = field(init=False)
-    """Of the loss, as progress wants them; see `training.losses`."""
+    """Weights of the loss for the present progress; see `training.losses`."""
     _ready_step: Step | None = field(init=False, default=None)
-    """How to take a step; on a GPU, compiled and recorded."""
+    """The function that takes a step; on a GPU, compiled and recorded."""
 
     def __post_init__(self) -> None:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -159,22 +159,22 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """How much of the training is done, from 0 to 1."""
+        """Progress of the training, from 0 to 1."""
         share = (self.seconds - self.before) / (60 * self.minutes)
         return self.begin + (self.end - self.begin) * min(1.0, share)
 
     @property
     def is_over(self) -> bool:
-        """Whether the schedule has come to its end."""
+        """Whether the schedule has ended."""
         return self.seconds - self.before >= 60 * self.minutes
 
     def go_on(self, minutes: float, begin: float | None = None, end: float = 1.0) -> None:
-        """Begin another schedule.
+        """Start a new schedule.
 
         Args:
-            minutes: Its length.
-            begin: Progress at which it begins; by default where the last one stopped.
-            end: Progress at which it ends.
+            minutes: Length of the schedule in minutes.
+            begin: Progress at the start. Default: where the last schedule stopped.
+            end: Progress at the end.
         """
         self.begin = self.progress if begin is None else begin
         self.minutes, self.end, self.before = minutes, end, self.seconds
@@ -184,10 +184,10 @@ class Trainer:
 
         Args:
             blurred: Crops, (B, 3, H, W) uint8; on a GPU, of the same shape each time.
-            sharp: What is wanted of them.
+            sharp: The wanted results, (B, 3, H, W) uint8.
 
         Returns:
-            The squared errors of the blurred crops and of the result, scalars.
+            The squared errors of the blurred crops and of the results, two scalars.
         """
         self._schedule()
         if self._ready_step is None:
@@ -198,10 +198,10 @@ class Trainer:
         return errors
 
     def prepare(self, crops: Tensor) -> None:
-        """Compile and record the step now, and leave the network as it is.
+        """Compile and record the step now, without changing the network.
 
         Args:
-            crops: An example of what `train_on` is given, (B, 3, H, W) uint8.
+            crops: Example of an argument of `train_on`, (B, 3, H, W) uint8.
         """
         weights = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.train_on(crops, crops)
@@ -209,12 +209,12 @@ class Trainer:
 
     @torch.no_grad()
     def begin_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Begin anew with weights.
+        """Start anew with weights.
 
-        All tensors stay where they are, since a recorded step knows them by their place.
+        All tensors keep their place in memory, because a recorded step knows them by their place.
 
         Args:
-            weights: Values by the names that `SRN.state_dict` has.
+            weights: Values, by the names in `SRN.state_dict`.
         """
         for network in (self.network, self.average):
             for name, value in network.state_dict().items():
@@ -236,7 +236,7 @@ class Trainer:
         return recorded(functools.partial(self._take_step, judge), blurred, sharp)
 
     def _schedule(self) -> None:
-        """Set the learning rate, the weights of the loss, and how far the average follows."""
+        """Set the learning rate, the weights of the loss, and the rate of the average."""
         rate = min(1.0, (self.step + 1) / WARM_UP_STEPS)
         rate *= 0.01 + 0.99 * (1 + math.cos(math.pi * self.progress)) / 2
         for optimiser in self.optimisers:
@@ -266,7 +266,7 @@ class Trainer:
         return before, after
 
     def _judge(self, blurred: Tensor, sharp: Tensor) -> tuple[Tensor, ...]:
-        """Return the loss, and the squared errors of the blurred crops and of the result."""
+        """Return the loss, and the squared errors of the blurred crops and of the results."""
         blurred = (blurred.float() / 255).contiguous(memory_format=torch.channels_last)
         sharp = sharp.float() / 255
         precision = self._precision
@@ -279,7 +279,7 @@ class Trainer:
         return loss, F.mse_loss(blurred, sharp), F.mse_loss(result, sharp)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to go on."""
+        """Return everything that is needed to go on."""
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -293,7 +293,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Go on from a value of `state_dict`."""
         self._ready_step = None  # it knows the optimisers' tensors, which are replaced
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

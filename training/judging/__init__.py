@@ -1,3 +1,3 @@
-"""Judges networks on photos that they were never trained on."""
+"""Judge networks on held-out photos."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a network costs: multiply-adds a pixel, and seconds a megapixel."""
+"""Measure the cost of a network: multiply-adds per pixel, and seconds per megapixel."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from unblur.network.srn import SRN
 from unblur.options import Engine
 
 SIDE = 1024
-"""Side in pixels of the photo that is timed: about a megapixel."""
+"""Side in pixels of the timed photo, about a megapixel."""
 
 
 def kmac_per_pixel(network: SRN) -> float:
-    """Return the thousands of multiply-adds of convolutions for each pixel of a photo."""
+    """Return the thousands of multiply-adds of convolutions per pixel of a photo."""
     side = 8 * network.config.multiple
     photo = torch.zeros(1, network.config.channels, side, side, device=network.output.weight.device)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
@@ -26,7 +26,7 @@ def kmac_per_pixel(network: SRN) -> float:
 
 
 def seconds_per_megapixel(network: SRN, device: str, runs: int = 3) -> float:
-    """Return how long the program deblurs a megapixel on a device, the fastest of some runs."""
+    """Return the seconds that unblur takes for a megapixel on a device, in the fastest run."""
     deblurrer = Deblurrer(network, Engine(device=device))
     photo = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     times = []

@@ -1,4 +1,4 @@
-"""The fixed validation sets of photos out of focus, and how networks are judged by them."""
+"""Make the fixed validation sets of photos out of focus, with limits for shipping weights."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from training.judging.validation import (
 )
 
 WANTED_GAINS = {1: 1.5, 2: 1.5, 4: 1.0}
-"""Decibels that weights have to gain to be shipped, by the radius of the blur in pixels."""
+"""Gain in decibels that shipped weights must reach, by the radius of the blur in pixels."""
 MOST_HARM = 0.1
-"""Of 255. Weights that change sharp photos by more than this are not shipped."""
+"""Largest mean change of sharp photos by shipped weights, of 255."""
 SHARP = "sharp photos"
 
 
 def defocused_sets(photos: Path) -> dict[str, list[Pair]]:
-    """Return the sets by name: each radius of `WANTED_GAINS`, and photos that are in focus."""
+    """Return the sets by name: one for each radius of `WANTED_GAINS`, and photos in focus."""
     sets = {f"defocus of {radius} px": defocused_pairs(photos, radius) for radius in WANTED_GAINS}
     return sets | {SHARP: defocused_pairs(photos, 0)}
 
 
 def defocused_pairs(photos: Path, radius: float) -> list[Pair]:
-    """Make crops of all held-out photos, one at the photo's size and one at half of it.
+    """Make crops of all held-out photos, one at the photo's size and one at half its size.
 
     Args:
         photos: The folder of photos.
-        radius: Of the blur in pixels. With 0, both photos of a pair are the recorded one, with
-            its noise and coding: it must stay as it is.
+        radius: Radius of the blur in pixels. With 0, both photos of a pair are the recorded photo,
+            with its noise and coding, which must not change.
     """
 
     def make(_: int, path: Path) -> list[Pair]:

@@ -1,11 +1,10 @@
-"""Blur photos as the fixed validation sets need it: always the same for the same seed.
+"""Blur photos for the fixed validation sets: the same seed always gives the same photo.
 
-The training's crops are made by `training.synthesis`, which changes from recipe to recipe.
-What is here must not change: figures of different weights are comparable only on the same
-crops. All is NumPy on the CPU, since its random numbers are the same on every machine.
+`training.synthesis`, which makes the training's crops, changes from recipe to recipe. This module
+must not change, because figures of different weights are comparable only on the same crops. It uses
+NumPy on the CPU, whose random numbers are the same on all machines.
 
-An `Array` is HWC float32 in [0, 1] unless said otherwise; `Pixels` are HWC uint8,
-as photos store them.
+An `Array` is HWC float32 in [0, 1] unless stated otherwise; `Pixels` are HWC uint8, as in files.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from training.data import Pixels
 Array = NDArray[np.float32]
 
 LAMP_SHARE = 0.3
-"""How many scenes have highlights brighter than white."""
+"""Share of scenes with highlights brighter than white."""
 NOISE_SHARE, JPEG_SHARE = 0.8, 0.85
-"""How many photos have noise, and how many are coded as JPEG."""
+"""Share of photos with noise, and share of photos coded as JPEG."""
 
 
 def decode(stored: Array, gamma: float) -> Array:
-    """Turn stored numbers into light."""
+    """Convert stored values to light."""
     return (stored**gamma).astype(np.float32)
 
 
 def encode(linear: Array, gamma: float) -> Array:
-    """Turn light of any range into stored numbers; what is brighter than white is clipped."""
+    """Convert light of any range to stored values; light above white is clipped."""
     return (np.clip(linear, 0, 1) ** (1 / gamma)).astype(np.float32)
 
 
@@ -69,10 +68,10 @@ def trajectory(length: float, rng: np.random.Generator, points: int = 96) -> Arr
 
 
 def motion_kernel(path: Array) -> Array:
-    """Rasterise a path to a kernel that sums to one.
+    """Rasterise a path to a kernel with the sum 1.
 
-    Each position is shared between its four pixels bilinearly, which keeps the
-    centre of mass exactly: the middle of the kernel.
+    Each position is shared bilinearly between its four pixels, so that the centre of mass is
+    exactly the middle of the kernel.
     """
     radius = int(np.ceil(np.abs(path).max())) + 1
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
@@ -86,7 +85,7 @@ def motion_kernel(path: Array) -> Array:
 
 
 def convolve(image: Array, kernel: Array) -> Array:
-    """Convolve each channel of a picture of any range, repeating its edge outside it."""
+    """Convolve each channel of a picture of any range; outside, its edge is repeated."""
     radius = kernel.shape[0] // 2
     padded = np.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
     shape = padded.shape[:2]
@@ -98,8 +97,8 @@ def convolve(image: Array, kernel: Array) -> Array:
 def brighten_lamps(linear: Array, rng: np.random.Generator, share: float = LAMP_SHARE) -> Array:
     """Push the highlights of some scenes above white.
 
-    A lamp clipped at white was brighter than white when the shutter was open: its
-    streak stays white, which no blur of the clipped photo would show.
+    A lamp that a photo clips at white was brighter than white in the scene, so its streak stays
+    white. Blurring the clipped photo would not show this.
     """
     if rng.random() >= share:
         return linear
@@ -108,14 +107,14 @@ def brighten_lamps(linear: Array, rng: np.random.Generator, share: float = LAMP_
 
 
 def add_sensor_noise(linear: Array, rng: np.random.Generator) -> Array:
-    """Add shot noise, whose variance grows with the light, and read noise."""
+    """Add read noise, and shot noise, whose variance grows with the light."""
     shot, read = 10 ** rng.uniform(-5, -3), 10 ** rng.uniform(-4, -2.3)
     spread = np.sqrt(np.maximum(linear, 0) * shot + read**2)
     return linear + (rng.standard_normal(linear.shape, np.float32) * spread).astype(np.float32)
 
 
 def jpeg_roundtrip(encoded: Array, rng: np.random.Generator) -> Array:
-    """Code as JPEG at quality 60 to 98, most often with subsampled colour."""
+    """Code as JPEG at quality 60 to 98, mostly with subsampled colour."""
     buffer = io.BytesIO()
     subsampling = int(rng.choice([0, 1, 2], p=[0.3, 0.2, 0.5]))
     quality = int(rng.integers(60, 99))
@@ -128,19 +127,19 @@ def jpeg_roundtrip(encoded: Array, rng: np.random.Generator) -> Array:
 def expose(
     scene: Array, margin: int, length: float, gamma: float, rng: np.random.Generator
 ) -> tuple[Pixels, Pixels]:
-    """Photograph a scene twice: with a camera that moves, and with one that does not.
+    """Photograph a scene with a moving camera and with a still camera.
 
     Args:
-        scene: Linear light, HWC float32, where 1 is white and lamps are brighter, with
-            ``margin`` pixels more on each side than the photos have.
+        scene: Linear light, HWC float32; 1 is white, and lamps are brighter. The scene has
+            ``margin`` more pixels on each side than the photos.
         margin: Pixels around the photos that only feed the blur.
         length: Length of the motion in pixels.
-        gamma: Exponent that the camera's response undoes.
+        gamma: Exponent of the conversion from stored values to light.
         rng: Source of randomness.
 
     Returns:
-        The blurred photo, and the sharp one that is wanted of it. Both are clipped where
-        the scene is brighter than white; noise and JPEG are in the blurred one alone.
+        The blurred photo, and the wanted sharp photo. Both are clipped where the scene is brighter
+        than white; only the blurred photo has noise and JPEG coding.
     """
     kernel = motion_kernel(trajectory(length, rng))
     return record(convolve(scene, kernel), scene, margin, gamma, rng)
@@ -149,7 +148,7 @@ def expose(
 def record(
     seen: Array, scene: Array, margin: int, gamma: float, rng: np.random.Generator
 ) -> tuple[Pixels, Pixels]:
-    """Record what a lens and a moved camera see of a scene, and what a perfect exposure would.
+    """Record a blurred scene, and the same scene in a perfect exposure.
 
     Args:
         seen: Blurred linear light, of the size of the scene.
@@ -183,9 +182,9 @@ def blur_crop(
     Args:
         crop: The crop with its margin.
         margin: See `expose`.
-        longest: Upper bound in pixels of the motion's length, which is drawn from 1.5 on.
+        longest: Upper bound in pixels of the motion's length; the lower bound is 1.5.
         rng: Source of randomness.
-        lamp_share: How likely its highlights were brighter than white.
+        lamp_share: Probability that the highlights were brighter than white.
     """
     gamma = rng.uniform(1.8, 2.4)
     linear = decode(crop.astype(np.float32) / 255, gamma)

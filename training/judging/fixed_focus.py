@@ -1,8 +1,7 @@
-"""Put photos out of focus as the fixed validation sets need it: always the same for the same seed.
+"""Defocus photos for the fixed validation sets: the same seed always gives the same photo.
 
-Spots are those of `training.synthesis.lenses`, whose parameters are drawn here. As in
-`training.judging.fixed_blur`, what comes out must not change, and so must those spots not;
-a test pins them.
+This module draws the parameters of the spots of `training.synthesis.lenses`. As in
+`training.judging.fixed_blur`, neither the results nor the spots may change; a test pins them.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from training.judging.fixed_blur import Array
 from training.synthesis.lenses import Lens, spots
 
 MOST_STRETCH, MOST_FRINGE = 1.25, 1.0
-"""How many times as long as wide spots are at most, and the pixels by which the radii of red,
-green and blue differ at most."""
+"""Largest ratio of a spot's length to its width, and largest difference in pixels of the radii of
+red, green and blue."""
 
 
 def draw_kernels(radius: float, rng: np.random.Generator) -> Array:
-    """Draw a lens, and return its spot of a radius in pixels as three kernels (3, K, K).
+    """Draw a lens, and return its spot with a radius in pixels as three kernels (3, K, K).
 
     A third of the lenses are Gaussian, a third have discs, and a third have 5 to 9 blades.
     Half of them are in front of the focus.
@@ -51,16 +50,16 @@ def draw_kernels(radius: float, rng: np.random.Generator) -> Array:
 def defocus_crop(
     crop: Pixels, margin: int, radius: float, rng: np.random.Generator
 ) -> tuple[Pixels, Pixels]:
-    """Photograph a crop of a sharp photo twice: out of focus, and in focus.
+    """Photograph a crop of a sharp photo out of focus and in focus.
 
     Args:
-        crop: The crop, with ``margin`` pixels more on each side than the photos have.
+        crop: The crop, with ``margin`` more pixels on each side than the photos.
         margin: Pixels around the photos that only feed the blur.
-        radius: Of the spots, in pixels; 0 for none.
+        radius: Radius of the spots in pixels; 0: no blur.
         rng: Source of randomness.
 
     Returns:
-        The blurred photo, and the sharp one that is wanted of it; see `fixed_blur.record`.
+        The blurred photo, and the wanted sharp photo; see `fixed_blur.record`.
     """
     gamma = rng.uniform(1.8, 2.4)
     linear = fixed_blur.decode(crop.astype(np.float32) / 255, gamma)

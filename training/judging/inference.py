@@ -1,4 +1,4 @@
-"""Deblur many photos at once, on whatever device a network is."""
+"""Deblur many photos at once, on the network's device."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from unblur.network.views import ALL_VIEWS, Mean, View
 from unblur.network.white_guard import keep_white
 
 Deblur: TypeAlias = Callable[[Sequence[Pixels]], list[Pixels]]
-"""Takes blurred photos, HWC uint8 of any sizes, and returns deblurred ones in the same order."""
+"""Takes blurred photos, HWC uint8 of any sizes; returns deblurred photos in the same order."""
 
 PIXELS_AT_ONCE = 16 * 256**2
-"""How many pixels of photos of one size go through the network together."""
+"""Largest number of pixels that go through the network together, in photos of one size."""
 
 
 def unchanged(photos: Sequence[Pixels]) -> list[Pixels]:
-    """Return the photos themselves: what judges say of it, they say of the blurred photos."""
+    """Return the photos themselves, so that the judgement is of the blurred photos."""
     return list(photos)
 
 
@@ -43,14 +43,14 @@ def deblur_all(
     precision: torch.dtype | None = None,
     is_guarded: bool = True,
 ) -> list[Pixels]:
-    """Deblur photos whole, those of one size together.
+    """Deblur photos whole; photos of one size are deblurred together.
 
     Args:
         network: The network, on any device.
         photos: HWC uint8 of any sizes.
-        views: How many views of each photo the result is the mean of, as `unblur --views`.
-        precision: Type that convolutions compute in; by default the device's fastest.
-        is_guarded: Whether clipped areas are kept white, as unblur does.
+        views: Number of views of each photo to average, as `unblur --views`.
+        precision: Data type of convolutions. Default: the device's fastest type.
+        is_guarded: Whether to keep clipped areas white, as unblur does.
 
     Returns:
         The results, in the photos' order.
@@ -67,7 +67,7 @@ def deblur_all(
 
 
 def same_sized(photos: Sequence[Pixels]) -> Iterator[list[int]]:
-    """Yield the numbers of photos of one size, for as many as go through a network at once."""
+    """Yield the indices of photos of one size that go through the network together."""
     by_size = defaultdict(list)
     for index, photo in enumerate(photos):
         by_size[photo.shape].append(index)
@@ -89,7 +89,7 @@ def _seen(
     precision: torch.dtype | None,
     is_guarded: bool,
 ) -> Tensor:
-    """Return what a network makes of one view of photos, turned back, (N, H, W, 3) uint8."""
+    """Return a network's results for one view of photos, rotated back, (N, H, W, 3) uint8."""
     height, _ = view.size(*photos[0].shape[:2])
     turned = [view.rows(torch.from_numpy(photo.copy()), 0, height).numpy() for photo in photos]
     stack = stacked(turned, _device(network))

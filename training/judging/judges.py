@@ -1,7 +1,7 @@
-"""The parts of the judgement of a network: each prepares its photos once, and judges with them.
+"""Define the parts of a network's judgement; each part prepares its photos only once.
 
-What deblurs the photos may be a network or, for the figures of the blurred photos
-themselves, `training.judging.inference.unchanged`.
+The subject of a judgement is a network or, for the figures of the blurred photos,
+`training.judging.inference.unchanged`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from training.judging.validation import (
 from unblur.network.srn import SRN
 
 Column: TypeAlias = dict[str, str]
-"""What was measured, and the figure."""
+"""The name of a measure, and its figure."""
 
 FOCUS = "focus"
-"""The part that is for networks against focus blur alone."""
+"""The part for networks that undo focus blur."""
 WORST_CROPS = 3
-"""How many of the crops that lose most are listed."""
+"""Number of crops to list, those with the largest loss."""
 SHRUNK_CROPS, SHRINK = 5, 2
-"""Crops of each photo of the oldest sets, and what the photos' sides are divided by first."""
+"""Number of crops of each photo in the oldest sets, and divisor of the photos' sides."""
 
 FIGURES: dict[str, Callable[[Score], str]] = {
     "gain, dB": lambda score: f"{score.gain:+.2f}",
@@ -41,24 +41,24 @@ FIGURES: dict[str, Callable[[Score], str]] = {
     "SSIM": lambda score: f"{score.ssim:.3f}",
     "sharp photos changed by, of 255": lambda score: f"{score.harm:.2f}",
 }
-"""What is told of every set."""
+"""Measures of every set."""
 MORE_FIGURES = FIGURES | {
     "PSNR, dB": lambda score: f"{score.psnr:.2f}",
     "colours off by, of Lab": lambda score: f"{score.tint:.2f}",
     "overshoot": lambda score: f"{score.overshoot:.2%}",
     "sharp photos' colours changed by, of Lab": lambda score: f"{score.harm_to_colour:.2f}",
 }
-"""What is told of the oldest sets."""
+"""Measures of the oldest sets."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is judged."""
+    """The subject of a judgement."""
 
     deblur: Deblur
     device: torch.device
     network: SRN | None = None
-    """The network that deblurs, if it is one."""
+    """The network that deblurs; ``None`` for the blurred photos."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Part:
     """A part of the judgement."""
 
     prepare: Callable[[Path, Path], Any]
-    """Takes the folders of photos and of real pairs, and makes what is judged on."""
+    """Takes the folders of photos and of real pairs; returns the function that judges."""
     judge: Callable[[Any, Subject], Column]
 
 
@@ -76,13 +76,13 @@ def judge_sets(
     figures: dict[str, Callable[[Score], str]] = FIGURES,
     together: str | None = None,
 ) -> Column:
-    """Score sets of pairs, and list the crops that lose most.
+    """Score sets of pairs, and list the crops with the largest loss.
 
     Args:
         sets: The sets by name.
-        subject: What is judged.
-        figures: What is told of each.
-        together: What all sets are called that are also scored as one.
+        subject: The subject of the judgement.
+        figures: Measures of each set.
+        together: Name of the score of all sets together; or empty.
     """
     crops = {
         name: judge_crops(subject.deblur, pairs, subject.device) for name, pairs in sets.items()
@@ -108,7 +108,7 @@ def judge_sets(
 
 
 def judge_lamps(sets: dict[str, list[Pair]], subject: Subject) -> Column:
-    """Tell how lamps were treated in sets of photos at night."""
+    """Measure the treatment of lamps in sets of photos at night."""
     column: Column = {}
     for name, pairs in sets.items():
         results = subject.deblur([pair.blurred for pair in pairs])
@@ -119,7 +119,7 @@ def judge_lamps(sets: dict[str, list[Pair]], subject: Subject) -> Column:
 
 
 def judge_letters(pages: list[letters.Page], subject: Subject) -> Column:
-    """Tell how many letters are read rightly, by the length of the blur."""
+    """Measure the share of correctly read letters, by the length of the blur."""
     if not letters.is_installed():
         return {"letters": "not judged: tesseract is not installed"}
     texts = [page.text for page in pages]
@@ -145,7 +145,7 @@ def _shares(name: str, found: letters.Letters) -> Column:
 
 
 def judge_defocused(sets: dict[str, list[Pair]], subject: Subject) -> Column:
-    """Tell how photos out of focus and sharp ones come out, beside what is wanted to ship."""
+    """Score photos out of focus and sharp photos, beside the limits for shipping weights."""
     crops = {
         name: judge_crops(subject.deblur, pairs, subject.device) for name, pairs in sets.items()
     }
@@ -168,7 +168,7 @@ def judge_defocused(sets: dict[str, list[Pair]], subject: Subject) -> Column:
 
 
 def judge_cost(_: None, subject: Subject) -> Column:
-    """Tell what a network costs; what is none costs nothing."""
+    """Measure the cost of a network; the blurred photos have none."""
     if subject.network is None:
         return {}
     seconds = cost.seconds_per_megapixel(subject.network, subject.device.type)

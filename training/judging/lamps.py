@@ -1,4 +1,4 @@
-"""Judge lamps and lit signs at night: whether they stay white, and what is made beside them."""
+"""Judge lamps and lit signs at night: whether they stay white, and errors beside them."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from training.judging.inference import stacked
 from training.judging.quality import highest, overshooting
 
 CLIPPED, STILL_WHITE = 250, 225
-"""A value of the truth from which on it counts as clipped; a result below the other is grey."""
+"""Least clipped value of the sharp photo, and least value of a result that is not grey."""
 LEAST_VALUES = 50
-"""Photos with fewer such values are left out."""
+"""Least number of clipped values of a photo; other photos are left out."""
 BESIDE = 17
-"""Side in pixels of the square around a clipped value that is beside it."""
+"""Side in pixels of the square around a clipped value that counts as beside it."""
 
 
 @dataclass(frozen=True)
 class Lamps:
-    """How lamps were treated."""
+    """Measures of the treatment of lamps, means over the photos."""
 
     lost: float
-    """Share of the values inside clipped areas of the truth that are no longer white, in [0, 1];
-    this and the next are means over the photos."""
+    """Share of the values inside clipped areas of the sharp photo that are no longer white, in [0,
+    1]."""
     overshoot: float
-    """Share of the values beside clipped areas that lie outside the range that the truth has
-    nearby, in [0, 1]: dark rims, ringing, and streaks that are left."""
+    """Share of the values beside clipped areas that lie outside the sharp photo's range nearby, in
+    [0, 1]: dark rims, ringing and remaining streaks."""
 
 
 def judge_lamps(results: Sequence[Pixels], wanted: Sequence[Pixels], device: torch.device) -> Lamps:
-    """Compare lamps in photos with those that were wanted.
+    """Compare lamps in results with lamps in the sharp photos.
 
     Args:
         results: Photos of one size, HWC uint8.
-        wanted: The sharp ones, whose clipped areas are looked at, channel by channel. Of each
-            area the inside counts: values all of whose neighbours are clipped.
-        device: Where to measure.
+        wanted: The sharp photos. Their clipped areas are examined channel by channel; only values
+            whose neighbours are all clipped count as inside.
+        device: Device for measuring.
     """
     photos, sharp = stacked(results, device).float(), stacked(wanted, device).float()
     clipped = (sharp >= CLIPPED).float()
@@ -52,7 +52,7 @@ def judge_lamps(results: Sequence[Pixels], wanted: Sequence[Pixels], device: tor
 
 
 def _mean_share(found: Tensor, among: Tensor) -> float:
-    """Return the mean of shares over the photos (N, 3, H, W) in which there is enough to count."""
+    """Return the mean of shares over the photos (N, 3, H, W) with enough values to count."""
     counts = among.sum((1, 2, 3))
     enough = counts >= LEAST_VALUES
     shares = (found & among).sum((1, 2, 3))[enough] / counts[enough]

@@ -1,7 +1,7 @@
-"""Judge letters: pages of text are blurred, deblurred, and read by Tesseract OCR.
+"""Judge letters: blur and deblur pages of text, and read them with Tesseract OCR.
 
-A letter that turned into another one is worse than one that cannot be read. Pages are
-rendered, so what they say is known. https://github.com/tesseract-ocr/tesseract
+A letter that becomes another letter is worse than an unreadable letter. The pages are rendered, so
+their text is known. https://github.com/tesseract-ocr/tesseract
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ picture quiet railway river school shadow silver sister station street summer ta
 travel valley village water weather window winter yellow
 """
 ENLARGED = 3
-"""Pages are enlarged as much before they are read: Tesseract wants capitals of 30 pixels."""
+"""Factor by which pages are enlarged for reading: Tesseract needs capitals of 30 pixels."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class Page:
 
     text: str
     length: int
-    """How far the camera moved, in pixels."""
+    """Length of the camera's motion in pixels."""
     pair: Pair
 
 
 @dataclass(frozen=True)
 class Letters:
-    """What became of letters, in shares of all that there are; the rest was not read at all."""
+    """Shares of all letters that were read; the other letters were not read at all."""
 
     right: float
     turned: float
-    """Read as another letter."""
+    """Share of letters that were read as another letter."""
 
 
 def is_installed() -> bool:
@@ -63,7 +63,7 @@ def is_installed() -> bool:
 
 
 def pages(lengths: Sequence[int] = LENGTHS) -> list[Page]:
-    """Photograph pages of text; two of each size of letters and length of blur."""
+    """Photograph pages of text, two for each size of letters and length of blur."""
     made = []
     for length in lengths:
         for font_px in FONT_PX:
@@ -78,7 +78,7 @@ def pages(lengths: Sequence[int] = LENGTHS) -> list[Page]:
 
 
 def _random_text(font_px: int, rng: np.random.Generator) -> str:
-    """Return lines of words and numbers that are as long as a page is wide."""
+    """Return lines of words and numbers of a page's width."""
     font = ImageFont.load_default(font_px)
     lines = []
     for _ in range(LINES):
@@ -112,7 +112,7 @@ def _render(text: str, font_px: int, rng: np.random.Generator) -> Array:
 
 
 def judge_letters(texts: Sequence[str], read: Sequence[str]) -> Letters:
-    """Compare what was read with what pages say."""
+    """Compare read texts with the pages' texts."""
     counts = np.array([compare(text, page) for text, page in zip(texts, read, strict=True)])
     total = sum(len("".join(text.split())) for text in texts)
     right, turned = counts.sum(axis=0) / total
@@ -120,7 +120,7 @@ def judge_letters(texts: Sequence[str], read: Sequence[str]) -> Letters:
 
 
 def read_pages(photos: Sequence[Pixels]) -> list[str]:
-    """Return what Tesseract reads in photos, in as many processes as there are cores.
+    """Return the texts that Tesseract reads in photos, with one process per core.
 
     Raises:
         FileNotFoundError: If Tesseract is not installed.
@@ -157,13 +157,13 @@ def _read_in_one_process(photos: Sequence[Pixels]) -> list[str]:
 
 
 def compare(text: str, read: str) -> tuple[int, int]:
-    """Align what was read with a text, and count its letters that are right and that are others.
+    """Align a read text with the true text, and count correct letters and other letters.
 
     Letters are aligned with the fewest insertions, deletions and substitutions (Wagner and
     Fischer, "The String-to-String Correction Problem", JACM 1974); spaces do not count.
 
     Returns:
-        How many letters of the text were read rightly, and how many as another letter.
+        The number of correctly read letters, and the number of letters read as another letter.
     """
     text, read = "".join(text.split()), "".join(read.split())
     # Of each cell: edits, letters that are not right, letters that turned; the least is best.

@@ -1,4 +1,4 @@
-"""Photos of the night: held-out ones where there are lamps, and drawn ones."""
+"""Make pairs of photos at night: from held-out photos with lamps, and from drawn scenes."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from training.judging.fixed_blur import Array, expose
 from training.judging.validation import CROP, MARGIN, NIGHT, pairs_of_kind
 
 NEARLY_WHITE, MOST_LAMPS = 235, 0.1
-"""From which value on what is in a photo at night may be a lamp, and the share that lamps have."""
+"""Least value of a possible lamp in a photo at night, and range of the share of lamps."""
 LAMP_CANDIDATES = 30
-"""How many places are looked at for lamps."""
+"""Number of places to search for lamps."""
 
 SCENES, SIZE = 24, CROP + 2 * MARGIN
 SUPERSAMPLING = 2
 LIGHTS = ((1.0, 1.0, 1.0), (1.0, 0.75, 0.45), (1.0, 0.08, 0.06), (0.1, 1.0, 0.4), (0.15, 0.35, 1.0))
-"""White, warm, red, green and blue: of the last three one channel clips first."""
+"""White, warm, red, green and blue; in the last three, one channel clips first."""
 SIGNS = ("OPEN", "HOTEL", "BAR 24", "TAXI", "CAFE", "EXIT")
 
 
 def photo_pairs(photos: Path) -> list[Pair]:
-    """Make pairs of the held-out photos at night, of the places with most lamps."""
+    """Make pairs from the places with most lamps in the held-out photos at night."""
     return pairs_of_kind(photos, NIGHT, liking=area_of_lamps, candidates=LAMP_CANDIDATES)
 
 
 def area_of_lamps(crop: Pixels) -> float:
-    """Return which share of a crop is nearly white, or 0 if that is too much to be lamps."""
+    """Return the nearly white share of a crop; 0 if it is too large for lamps."""
     share = float((crop.min(axis=2) >= NEARLY_WHITE).mean())
     return share if share < MOST_LAMPS else 0.0
 
 
 def drawn_pairs(count: int = SCENES) -> list[Pair]:
-    """Photograph synthetic nights with a moving camera and a still one; always the same."""
+    """Photograph synthetic nights with a moving and a still camera, always the same."""
     with ThreadPoolExecutor() as threads:
         return list(threads.map(_drawn_pair, range(count)))
 
@@ -53,7 +53,7 @@ def draw_night(size: int, rng: np.random.Generator) -> Array:
     """Draw a dark street with windows, lamps and lit signs.
 
     Returns:
-        Linear light (size, size, 3), where 1 is white; lamps and signs have 1.5 to 10.
+        Linear light (size, size, 3); 1 is white, and lamps and signs have 1.5 to 10.
     """
     sky = np.linspace(0.002, 0.02, size, dtype=np.float32)[:, None, None]
     scene = np.broadcast_to(sky * np.float32([0.7, 0.8, 1.2]), (size, size, 3))
@@ -82,7 +82,7 @@ def _draw_house(scene: Array, rng: np.random.Generator) -> Array:
 
 
 def _draw_sign(scene: Array, rng: np.random.Generator) -> Array:
-    """Draw letters on a panel: one of the two is lit."""
+    """Draw letters on a panel; either the letters or the panel is lit."""
     font = ImageFont.load_default(float(rng.uniform(18, 40) * SUPERSAMPLING))
     text = str(rng.choice(SIGNS))
     x, y = rng.uniform(MARGIN / 2, len(scene) - 3 * MARGIN, 2) * SUPERSAMPLING
@@ -99,7 +99,7 @@ def _draw_sign(scene: Array, rng: np.random.Generator) -> Array:
 
 
 def _draw_lamp(scene: Array, rng: np.random.Generator) -> Array:
-    """Draw a disc of light with the faint glow that a lens makes around it."""
+    """Draw a disc of light with the faint glow of a lens around it."""
     x, y = rng.uniform(MARGIN / 2, len(scene) - MARGIN / 2, 2)
     radius = np.exp(rng.uniform(np.log(2), np.log(11)))
     light = rng.uniform(1.5, 10) * np.array(LIGHTS[rng.integers(len(LIGHTS))])
@@ -111,7 +111,7 @@ def _draw_lamp(scene: Array, rng: np.random.Generator) -> Array:
 
 
 def _canvas(scene: Array) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """Return an empty mask of a scene, drawn larger so that edges have no steps."""
+    """Return an empty mask of a scene, larger than the scene so that edges have no steps."""
     mask = Image.new("L", (len(scene) * SUPERSAMPLING, len(scene) * SUPERSAMPLING))
     return mask, ImageDraw.Draw(mask)
 
@@ -124,6 +124,6 @@ def _rectangle(
 
 
 def _lit(scene: Array, mask: Image.Image, light: Array) -> Array:
-    """Put a colour of light where a mask is white."""
+    """Paint a colour of light where a mask is white."""
     opacity = np.asarray(mask.reduce(SUPERSAMPLING), np.float32)[..., None] / 255
     return scene + opacity * (np.float32(light) - scene)

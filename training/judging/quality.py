@@ -1,4 +1,4 @@
-"""How near photos are to the truth, measured for many of them at once on any device.
+"""Measure the distance of results from sharp photos, for many photos at once on any device.
 
 Photos are tensors (N, 3, H, W) float32 in [0, 255].
 """
@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NOTICEABLE_OVERSHOOT = 16
-"""How far, of 255, a value has to lie outside the truth's range nearby to be counted."""
+"""Least distance of a counted value from the sharp photo's range nearby, of 255."""
 NEARBY = 7
-"""Side in pixels of the square that is nearby."""
+"""Side in pixels of the square that counts as nearby."""
 SSIM_WINDOW = 7
 
 XYZ_OF_RGB = (
@@ -26,11 +26,11 @@ WHITE = (0.95047, 1.0, 1.08883)
 
 
 def ssim(first: Tensor, second: Tensor) -> Tensor:
-    """Return the structural similarity (N,) of photos, 1 for those that are alike.
+    """Return the structural similarity (N,) of photos; 1 for equal photos.
 
     Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to
-    Structural Similarity", TIP 2004, equation 13, with squares of 7 pixels of equal weight,
-    as scikit-image has it.
+    Structural Similarity", TIP 2004, equation 13, with squares of 7 pixels of equal weight, as in
+    scikit-image.
     """
 
     def local(values: Tensor) -> Tensor:
@@ -60,13 +60,13 @@ def mean_colour(photos: Tensor) -> Tensor:
 
 
 def overshooting(photos: Tensor, sharp: Tensor) -> Tensor:
-    """Return where photos lie outside the range that the truth has nearby, (N, 3, H, W) bool."""
+    """Return a mask, (N, 3, H, W) bool, of values outside the sharp photo's range nearby."""
     above = photos - highest(sharp, NEARBY)
     below = -highest(-sharp, NEARBY) - photos
     return torch.maximum(above, below) >= NOTICEABLE_OVERSHOOT
 
 
 def highest(values: Tensor, side: int) -> Tensor:
-    """Return the highest value in a square around each pixel, of an odd side."""
+    """Return the highest value in a square with an odd side around each pixel."""
     rows = F.max_pool2d(values, (1, side), stride=1, padding=(0, side // 2))
     return F.max_pool2d(rows, (side, 1), stride=1, padding=(side // 2, 0))

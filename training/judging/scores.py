@@ -1,4 +1,4 @@
-"""The score of a network on a set of pairs."""
+"""Score a network on a set of pairs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from training.judging.quality import mean_colour, overshooting, ssim
 from unblur.network.srn import SRN
 
 NOTICEABLY_WORSE = 0.1
-"""Decibels that a photo has to lose to be counted as worse."""
+"""Loss in decibels from which on a photo counts as worse."""
 LEAST_ERROR = 1e-6
-"""Smallest squared error whose logarithm is taken."""
+"""Smallest squared error for the logarithm."""
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,23 @@ class Score:
     """Quality of a set of deblurred photos."""
 
     gain: float
-    """Decibels gained over the blurred photos, from mean squared errors pooled over the set."""
+    """Gain in decibels over the blurred photos, from mean squared errors pooled over the set."""
     worse: float
     """Share of the photos that lost `NOTICEABLY_WORSE` or more, in [0, 1]."""
     psnr: float
     """Mean over the photos of the peak signal-to-noise ratio, in decibels."""
     ssim: float
-    """Mean structural similarity of the result and the sharp photo, 1 if they are alike."""
+    """Mean structural similarity of the result and the sharp photo; 1 if they are equal."""
     tint: float
-    """Mean distance of the result's mean colour from the sharp photo's, in a* and b* of CIE Lab;
-    L* is left out, since blur itself makes photos brighter."""
+    """Mean distance between the mean colours of the result and of the sharp photo, in a* and b* of
+    CIE Lab. L* is left out, because blur itself makes photos brighter."""
     overshoot: float
-    """Share of the result's values that lie outside the range that the sharp photo has nearby,
-    in [0, 1]: halos, ringing, and blur that is left; see `training.judging.quality`."""
+    """Share of the result's values outside the sharp photo's range nearby, in [0, 1]: halos,
+    ringing and remaining blur; see `training.judging.quality`."""
     harm: float
-    """Mean absolute change of the sharp photos when deblurred, of 255."""
+    """Mean absolute change of the sharp photos by deblurring, of 255."""
     harm_to_colour: float
-    """Mean distance that this moves their mean colours by, in CIE Lab."""
+    """Mean change of the sharp photos' mean colours by deblurring, in CIE Lab."""
 
     def __str__(self) -> str:
         """Format as one row."""
@@ -55,12 +55,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Crops:
-    """How near single photos came to the truth; each a tensor (N,) float64 on the CPU."""
+    """Measures of single photos, each a tensor (N,) float64 on the CPU."""
 
     blurred_error: Tensor
     """Mean squared errors of the blurred photos."""
     error: Tensor
-    """The same of the results; the next three are the results', too."""
+    """Mean squared errors of the results; the next three fields are also of the results."""
     ssim: Tensor
     tint: Tensor
     overshoot: Tensor
@@ -69,18 +69,18 @@ class Crops:
 
     @classmethod
     def joined(cls, parts: Sequence[Crops]) -> Crops:
-        """Put the photos of several sets one after another."""
+        """Join the photos of several sets."""
         return cls(
             *(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls))
         )
 
     def gains(self) -> Tensor:
-        """Return the decibels gained by each photo, (N,)."""
+        """Return the gain of each photo in decibels, (N,)."""
         before, after = (error.clamp(min=LEAST_ERROR) for error in (self.blurred_error, self.error))
         return 10 * (before / after).log10()
 
     def score(self) -> Score:
-        """Return the score of all of them together."""
+        """Return the score of all photos together."""
         pooled = self.blurred_error.mean() / self.error.mean()
         return Score(
             gain=float(10 * pooled.log10()),
@@ -103,12 +103,12 @@ def evaluate(
 
 
 def judge_crops(deblur: Deblur, pairs: Sequence[Pair], device: torch.device) -> Crops:
-    """Deblur the blurred photos of pairs, and the sharp ones, too, and measure both.
+    """Deblur the blurred and the sharp photos of pairs, and measure both.
 
     Args:
-        deblur: What deblurs photos.
+        deblur: Deblurs photos.
         pairs: Blurred and sharp photos of the same scenes, of any sizes.
-        device: Where to measure.
+        device: Device for measuring.
     """
     blurred, sharp = [pair.blurred for pair in pairs], [pair.sharp for pair in pairs]
     photos = (blurred, deblur(blurred), sharp, deblur(sharp))
@@ -120,7 +120,7 @@ def judge_crops(deblur: Deblur, pairs: Sequence[Pair], device: torch.device) -> 
 
 
 def _measure(blurred: Tensor, result: Tensor, sharp: Tensor, changed: Tensor) -> tuple[Tensor, ...]:
-    """Return what `Crops` holds for photos (N, 3, H, W) of one size, of 255."""
+    """Return the `Crops` for photos (N, 3, H, W) of one size, in 0 to 255."""
     colour = mean_colour(sharp)
     return (
         (blurred - sharp).square().mean((1, 2, 3)),

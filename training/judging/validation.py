@@ -1,7 +1,7 @@
-"""The fixed validation sets: crops of held-out photos blurred by fixed seeds, and real pairs.
+"""Make the fixed validation sets: held-out crops blurred with fixed seeds, and real pairs.
 
-Crops are 256 pixels wide. The wanted picture of a lamp that is brighter than white is
-clipped, as a sharp exposure would clip it.
+Crops are 256 pixels wide. In the wanted picture, a lamp brighter than white is clipped, as in a
+sharp exposure.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from training.judging.fixed_blur import LAMP_SHARE, blur_crop
 REAL, DRAWN, NIGHT = "real", "drawn", "night"
 CROP = 256
 MARGIN = 40
-"""Pixels around a crop that only feed its blur."""
+"""Pixels around a crop that are only for its blur."""
 CANDIDATES = 3
-"""Of so many places in a photo of a kind the busiest is taken: flat sky tells nothing."""
+"""Number of places in a photo of which the busiest is used; flat sky shows no difference."""
 
 Liking: TypeAlias = Callable[[Pixels], float]
-"""Tells how well a place in a photo is suited."""
+"""Returns how suitable a place in a photo is."""
 
 
 def strength_of_edges(crop: Pixels) -> float:
-    """Return how strong the level edges of a crop are."""
+    """Return the strength of the horizontal edges of a crop."""
     return float(np.abs(np.diff(crop.astype(np.int16), axis=0)).mean())
 
 
 def validation_sets(
     photos: Path, pairs: Path, crops: int = 1, shrink: int = 1
 ) -> dict[str, list[Pair]]:
-    """Return the oldest sets by name: three lengths of blur, drawn scenes, and real blur.
+    """Return the oldest sets by name: three lengths of blur, drawn scenes and real blur.
 
     Args:
         photos: The folder of photos.
@@ -84,8 +84,8 @@ def synthetic_pairs(
         longest: Upper bound of the motion's length in pixels.
         size: Side of the crops in pixels.
         crops: Number of crops of each photo; the first is the same for any number.
-        shrink: Photos are shrunk by as much first, which makes soft ones sharp.
-        is_drawn: Draw shapes and text over the crops.
+        shrink: Factor by which photos are shrunk first, which makes soft photos sharp.
+        is_drawn: Whether to draw shapes and text over the crops.
     """
 
     def make(index: int, path: Path) -> list[Pair]:
@@ -103,7 +103,7 @@ def synthetic_pairs(
 
 
 def sets_by_kind(photos: Path) -> dict[str, list[Pair]]:
-    """Return the sets of 40 photos by what they show; see `pairs_of_kind`."""
+    """Return the sets of 40 photos by subject; see `pairs_of_kind`."""
     return {kind: pairs_of_kind(photos, kind) for kind in HELD_OUT_BY_KIND}
 
 
@@ -118,10 +118,10 @@ def pairs_of_kind(
 
     Args:
         photos: The folder of photos.
-        kind: One of `HELD_OUT_BY_KIND`. Lamps at night are always brighter than white.
-        crops: Number of crops of each photo at its own size, and of as many at half of it.
-        liking: What decides between places in a photo.
-        candidates: Of how many random places the best is taken.
+        kind: A key of `HELD_OUT_BY_KIND`. Lamps at night are always brighter than white.
+        crops: Number of crops of each photo at its own size, and also at half its size.
+        liking: Rates the places in a photo.
+        candidates: Number of random places, of which the best is used.
     """
     lengths = list(BLUR_LENGTHS.values())
     lamp_share = 1.0 if kind == NIGHT else LAMP_SHARE
@@ -142,12 +142,12 @@ def pairs_of_kind(
 
 
 def name_of(path: Path, number: int) -> str:
-    """Return what a crop of a photo is called."""
+    """Return the name of a crop of a photo."""
     return f"{path.stem} crop {number + 1}"
 
 
 def side_by_side(make: Callable[[int, Path], list[Pair]], paths: Collection[Path]) -> list[Pair]:
-    """Make the pairs of several photos in as many threads as there are cores, in order."""
+    """Make the pairs of several photos, in order, with one thread per core."""
     with ThreadPoolExecutor() as threads:
         made: Iterable[list[Pair]] = threads.map(make, range(len(paths)), paths)
         return [pair for pairs in made for pair in pairs]

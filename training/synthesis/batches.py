@@ -1,10 +1,9 @@
-"""Make batches of crops: blurred ones, and what is wanted of them.
+"""Make batches of crops: blurred crops and their sharp targets.
 
-A crop passes these stages, each a function of a module of its own: a scene is cut out of a
-photo and drawn over (`scenes`, `overlays`), lit (`light`), put out of focus (`focus`), moved
-(`motion`, `paths`), recorded (`sensor`), processed (`processing`), captioned and coded
-(`jpeg`). What is wanted passes the same stages, but it is not moved, and it has neither
-noise nor coding.
+A crop passes these stages, each a function in a module of its own: a scene is cut out of a photo
+and drawn over (`scenes`, `overlays`), lit (`light`), put out of focus (`focus`), moved (`motion`,
+`paths`), recorded (`sensor`), processed (`processing`), captioned and coded (`jpeg`). The target
+passes the same stages, but it is not moved, and it has neither noise nor coding.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ from training.synthesis.sources import Pairs, Sources
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """Makes batches of the kinds of a recipe, in its shares; `make_batch` explains the fields."""
+    """Makes batches of a recipe's kinds, by its shares; for the fields see `make_batch`."""
 
     sources: Sources
     recipe: Recipe
     count: int
     size: int
     longest: Callable[[], float]
-    """Tells the upper bound of the motion in pixels."""
+    """Returns the upper bound of the motion in pixels."""
     seed: int
 
     def __call__(self, number: int) -> Images:
-        """Make batch number n. It depends on the seed, n and the longest motion alone."""
+        """Make batch number n. It depends only on the seed, n and the longest motion."""
         host = random.Random(f"{self.seed} {number}")
         [kind] = host.choices(*zip(*self.recipe.kind_shares.items(), strict=True))
         generator = torch.Generator(self.sources.scenes.device).manual_seed(host.getrandbits(62))
@@ -61,19 +60,19 @@ def make_batch(
     longest: float,
     generator: torch.Generator,
 ) -> Images:
-    """Make a batch of one kind. It depends on the seed alone that the generator was given.
+    """Make a batch of one kind. It depends only on the arguments and the generator's seed.
 
     Args:
-        sources: What it is made of.
-        recipe: How it is made.
+        sources: Photos, real pairs and layers that the crops are made of.
+        recipe: How the crops are made.
         kind: One of `Recipe.kind_shares`.
         count: Number of crops B.
-        size: Their side in pixels, an even number.
+        size: Side of the crops in pixels, an even number.
         longest: Upper bound of the motion in pixels.
         generator: Source of randomness, on the device of the sources.
 
     Returns:
-        Blurred and wanted crops, each (B, 3, size, size) uint8.
+        Blurred crops and their targets, each (B, 3, size, size) uint8.
     """
     recipe = recipe.of(kind)
     if kind == REAL:
@@ -102,7 +101,7 @@ def make_batch(
 def _real_crops(
     pairs: Pairs, recipe: Recipe, count: int, size: int, generator: torch.Generator
 ) -> Images:
-    """Cut crops out of real pairs. Those whose coding can be seen are shrunk."""
+    """Cut crops out of real pairs. Photos with visible coding noise are shrunk."""
     photo = whole(0, pairs.sharp.count, (count,), generator)
     shrunk = uniform(*recipe.shrink_of_coded, (count,), generator)
     shrink = torch.where(pairs.sharp.is_coded[photo], shrunk, 1.0)
@@ -117,7 +116,7 @@ def _real_crops(
 
 
 def _synthesise(batch: Batch) -> Images:
-    """Blur scenes, and record, process and code them; see the top of this module."""
+    """Blur, record, process and code scenes; the module's docstring lists the stages."""
     recipe, count, generator = batch.recipe, batch.count, batch.generator
     blurred, sharp = move(batch, draw_scenes(batch))
     camera = _draw_camera(batch)
@@ -141,7 +140,7 @@ def _draw_camera(batch: Batch) -> sensor.Camera:
 
 
 def _publish(batch: Batch, stored: Tensor, wanted: Tensor) -> Images:
-    """Shrink photos, print captions on them, code them, and send some by a messenger."""
+    """Shrink photos, print captions on them, code them, and send some through a messenger."""
     sizes, count, generator = batch.sizes, batch.count, batch.generator
     is_captioned = chance(batch.recipe.caption_share, (count, 1, 1, 1), generator)
     captions = draw_layers(batch.sources.bank.captions, count, sizes.coded, generator)

@@ -1,7 +1,7 @@
-"""Draw a contact sheet of what a training sees: blurred crops, and what is wanted of them.
+"""Draw a contact sheet of what a training sees: blurred crops and their targets.
 
 ``python -m training.synthesis.contact_sheet SHEET.png`` shows a row of each kind of the recipe,
-real pairs among them. A person should not tell which are the real ones at a glance.
+real pairs among them. At a glance, a person should not be able to tell which are real.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from training.synthesis.sources import Sources, read_sources
 def rows_of_kinds(
     sources: Sources, recipe: Recipe, kinds: list[str], crops: int, size: int, seed: int
 ) -> Iterator[list[Pixels]]:
-    """Yield a row of crops of each kind: blurred, wanted, blurred, wanted."""
+    """Yield a row of crops of each kind: blurred, target, blurred, target."""
     generator = torch.Generator(sources.scenes.device)
     for number, kind in enumerate(kinds):
         generator.manual_seed(1000 * seed + number)
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("sheet", type=Path)
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
-    parser.add_argument("--every", type=int, default=8, help="take every so manieth photo (8)")
+    parser.add_argument("--every", type=int, default=8, help="read every Nth photo only (8)")
     parser.add_argument("--recipe", choices=RECIPES, default="motion", help="(motion)")
     parser.add_argument("--kinds", nargs="+", help="of the recipe (all)")
     parser.add_argument("--crops", type=int, default=4, help="of each kind (4)")

@@ -1,4 +1,4 @@
-"""Random tensors on the device of their generator, and what else stages share."""
+"""Random tensors on the device of their generator, and small helpers that all stages share."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def uniform(
 def log_uniform(
     low: float, high: float, shape: tuple[int, ...], generator: torch.Generator
 ) -> Tensor:
-    """Draw positive numbers whose logarithms are even between those of two bounds."""
+    """Draw positive numbers between two bounds, evenly on a logarithmic scale."""
     return uniform(math.log(low), math.log(high), shape, generator).exp()
 
 
 def normal(spread: float | Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw from normal distributions around zero with these standard deviations."""
+    """Draw from normal distributions with mean zero and these standard deviations."""
     return spread * torch.randn(shape, generator=generator, device=generator.device)
 
 
 def chance(share: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw booleans, of which a share is true."""
+    """Draw booleans; each is true with the probability ``share``."""
     return torch.rand(shape, generator=generator, device=generator.device) < share
 
 
@@ -40,11 +40,11 @@ def whole(low: int, high: int, shape: tuple[int, ...], generator: torch.Generato
 
 
 def per_image(parameter: Tensor) -> Tensor:
-    """Shape a parameter (B,) so that it broadcasts over images (B, C, H, W)."""
+    """Reshape a parameter (B,) so that it broadcasts over images (B, C, H, W)."""
     return parameter[:, None, None, None]
 
 
 @functools.cache
 def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
-    """Return nested tuples of numbers as float32, copied to a device once only."""
+    """Return nested tuples of numbers as a float32 tensor, copied to each device only once."""
     return torch.tensor(values, dtype=torch.float32, device=device)

@@ -14,7 +14,7 @@ from training.synthesis.motion import blur_by_kernels
 from training.synthesis.recipe import Lenses
 
 CELLS = 5
-"""Most random cells on the side of a mask."""
+"""Largest number of random cells along the side of a mask."""
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,21 @@ class Defocus:
 
     lens: Lens
     radius: Tensor
-    """Signed, in pixels (B,); see `spots`. 0 changes nothing."""
+    """Signed radii of the spots in pixels (B,); see `spots`. 0 changes nothing."""
     depth: Tensor
     """Share of the radius at each place, (B, 1, H, W) in [0, 1]."""
     largest: float
-    """Pixels that no radius exceeds, fringes included."""
+    """Upper bound of all radii in pixels, colour fringes included."""
     levels: int = 1
-    """How many radii are computed; what lies between two of them is a mixture of both. With 1, it
-    is a mixture of the sharp scene and the blurred one."""
+    """Number of radii that are computed. A place whose radius lies between two of them is a mixture
+    of both. With 1, it is a mixture of the sharp scene and the blurred one."""
 
 
 def defocus(linear: Tensor, blur: Defocus) -> Tensor:
     """Put scenes (B, 3, H, W), in linear light, out of focus.
 
-    Where the distance changes, each place is blurred as if all of the scene were as far away.
-    So nothing hides what is behind it; `defocus_layers` has objects that do.
+    Where the distance changes, each place is blurred as if the whole scene were at its distance. So
+    nothing hides what is behind it; for objects that do, see `defocus_layers`.
     """
     result = linear
     for level in range(1, blur.levels + 1):
@@ -56,8 +56,8 @@ def defocus_layers(background: Tensor, foreground: Tensor, far: Defocus, near: D
     Args:
         background: (B, 3, H, W) in linear light.
         foreground: (B, 4, H, W): red, green and blue multiplied by alpha, then alpha.
-        far: Of the background.
-        near: Of the foreground.
+        far: Defocus of the background.
+        near: Defocus of the foreground.
     """
     colours = defocus(foreground[:, :3], near)
     cover = defocus(foreground[:, 3:].expand(-1, 3, -1, -1), near)
@@ -78,11 +78,12 @@ def draw_defocus(
     Args:
         count: Number of scenes B.
         generator: Source of randomness, on the device of the scenes.
-        size: Their sides in pixels.
-        lenses: What lenses are drawn, and how far they are out of focus.
-        share: How many of the scenes are out of focus.
-        wholly_share: How many of these are so all over; of the others a soft region is.
-        scale: Pixels of a scene for each one that is seen later.
+        size: Side of the scenes in pixels.
+        lenses: The lenses to draw, and how far they are out of focus.
+        share: Share of the scenes that are out of focus.
+        wholly_share: Share of these that are wholly out of focus; the others are so in a soft
+            region.
+        scale: Pixels of a scene per pixel of the finished crop.
     """
     mask = soft_masks(count, generator, size)
     wholly = chance(wholly_share, (count, 1, 1, 1), generator)
@@ -103,11 +104,11 @@ def draw_layered(
 ) -> tuple[Defocus, Defocus]:
     """Draw how a background and the objects before it are out of focus.
 
-    A third of the scenes are focused on the background, a third on the objects, and the
-    others between both. Arguments are those of `draw_defocus`.
+    A third of the scenes are focused on the background, a third on the objects, and the others
+    between both. The arguments are those of `draw_defocus`.
 
     Returns:
-        Of the background, and of the objects, which the same lens shows.
+        Defocus of the background and of the objects, by the same lens.
     """
     lens = draw_lens(count, generator, lenses, scale)
     focused = whole(0, 3, (count,), generator)
@@ -125,7 +126,7 @@ def draw_layered(
 
 
 def soft_masks(count: int, generator: torch.Generator, size: int) -> Tensor:
-    """Draw smooth random regions: what is at one distance.
+    """Draw smooth random regions; each stands for the part of a scene at one distance.
 
     Random numbers on a grid of 2 to 5 cells a side are interpolated and cut off at a
     random level, softly.

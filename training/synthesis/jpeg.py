@@ -1,8 +1,8 @@
-"""Coding as JPEG and decoding again, with the numbers of libjpeg.
+"""JPEG coding and decoding that gives the same numbers as libjpeg.
 
-Each step is that of libjpeg's default settings (ITU-T T.81 and T.871; libjpeg's jccolor,
-jcsample, jfdctint, jcdctmgr, jidctint, jdsample and jdcolor). All numbers between the steps
-are whole, and float32 holds them exactly or nearly so; products in TF32 would not.
+Each step follows libjpeg's default settings (ITU-T T.81 and T.871; libjpeg's jccolor, jcsample,
+jfdctint, jcdctmgr, jidctint, jdsample and jdcolor). All numbers between the steps are whole.
+Float32 holds them exactly or nearly so; products in TF32 would not.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor
 from training.synthesis.draws import chance, constant, per_image, whole
 
 FULL_COLOUR, HALF_WIDTH, HALF_SIDES = 0, 1, 2
-"""Subsampling of colour as Pillow counts it: 4:4:4, 4:2:2 and 4:2:0."""
+"""Chroma subsampling, numbered as in Pillow: 4:4:4, 4:2:2 and 4:2:0."""
 
 NOT_CODED = 0
-"""The quality of a photo that stays as it is."""
+"""Stands for the quality of a photo that is not coded."""
 
 # Each row is a cosine wave, in units of 1/8192. libjpeg's fast transform (Loeffler, Ligtenberg and
 # Moschytz, "Practical fast 1-D DCT algorithms with 11 multiplications", ICASSP 1989) adds rounded
@@ -61,7 +61,7 @@ def roundtrip(stored: Tensor, quality: Tensor, subsampling: int) -> Tensor:
     Args:
         stored: Photos (B, 3, H, W) in [0, 1], of any size.
         quality: (B,), libjpeg's quality from 1 to 100, or `NOT_CODED`.
-        subsampling: Of the colour: 0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0.
+        subsampling: Chroma subsampling: 0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0.
 
     Returns:
         Photos of the same shape, multiples of 1/255 where they were coded.
@@ -83,7 +83,7 @@ def quantisation(tables: Tensor, quality: Tensor) -> Tensor:
 
 
 def to_ycbcr(rgb: Tensor) -> Tensor:
-    """Turn RGB (B, 3, H, W) in 0 to 255 into luma and chroma in whole numbers, as JFIF does."""
+    """Convert RGB (B, 3, H, W) in [0, 255] to JFIF's luma and chroma, rounded to whole numbers."""
     red, green, blue = rgb.split(1, dim=1)
     luma = _fixed(0.299) * red + _fixed(0.587) * green + _fixed(0.114) * blue
     chroma_blue = _fixed(-0.168735892) * red + _fixed(-0.331264108) * green + 0.5 * blue
@@ -93,7 +93,7 @@ def to_ycbcr(rgb: Tensor) -> Tensor:
 
 
 def to_rgb(ycbcr: Tensor) -> Tensor:
-    """Undo `to_ycbcr` as libjpeg does: whole numbers in 0 to 255."""
+    """Undo `to_ycbcr` as libjpeg does: whole numbers in [0, 255]."""
     luma, blue, red = ycbcr.split(1, dim=1)
     blue, red = blue - 128, red - 128
     green = _fixed(-0.344136286) * blue + _fixed(-0.714136286) * red
@@ -102,7 +102,7 @@ def to_rgb(ycbcr: Tensor) -> Tensor:
 
 
 def _fixed(factor: float) -> float:
-    """Round a factor to 16 binary digits, as libjpeg's are: products are then exact in float32."""
+    """Round a factor to 16 binary digits, as libjpeg does: products are then exact in float32."""
     return round(factor * 65536) / 65536
 
 
@@ -117,7 +117,7 @@ def _coded_chroma(chroma: Tensor, table: Tensor, subsampling: int) -> Tensor:
 
 
 def downsample(chroma: Tensor, subsampling: int) -> Tensor:
-    """Take the means of two samples of a row, or of 2x2; ties are rounded up and down in turn.
+    """Average two samples of a row, or 2x2; ties are rounded up and down in turn.
 
     Args:
         chroma: (B, 2, H, W), whole numbers; edges are repeated to an even height and to
@@ -133,7 +133,7 @@ def downsample(chroma: Tensor, subsampling: int) -> Tensor:
 
 
 def upsample(chroma: Tensor, subsampling: int) -> Tensor:
-    """Double the width, or both sides, by triangles: three parts of the nearest, one of the next.
+    """Double the width, or both sides: three parts of the nearest sample, one of the next.
 
     This is what libjpeg calls fancy upsampling.
     """
@@ -144,7 +144,7 @@ def upsample(chroma: Tensor, subsampling: int) -> Tensor:
 
 
 def _doubled(samples: Tensor, nearest: int, rounding: tuple[int, int], divisor: int) -> Tensor:
-    """Double the last axis: to each sample one between it and the one before, one after it."""
+    """Double the last axis: each sample becomes one nearer its left and one nearer its right."""
     padded = F.pad(samples, (1, 1, 0, 0), mode="replicate")
     before = nearest * samples + padded[..., :-2] + rounding[0]
     after = nearest * samples + padded[..., 2:] + rounding[1]
@@ -171,20 +171,20 @@ def _code(samples: Tensor, table: Tensor) -> Tensor:
 
 
 def _pad(samples: Tensor, rows: int, columns: int) -> Tensor:
-    """Repeat the bottom and right edge until the sides are multiples."""
+    """Repeat the bottom and right edges until both sides are multiples of a number."""
     height, width = samples.shape[-2:]
     return F.pad(samples, (0, -width % columns, 0, -height % rows), mode="replicate")
 
 
 def _transformed(blocks: Tensor) -> Tensor:
-    """Take 8 times the DCT of blocks (..., 64), rounded after each axis as in jfdctint."""
+    """Return 8 times the DCT of blocks (..., 64), rounded after each axis as in jfdctint."""
     along_rows, along_columns = _cosine_transforms(blocks.device)
     rows = (blocks @ along_rows.T * 4 + 0.5).floor()
     return (rows @ along_columns.T / 4 + 0.5).floor()
 
 
 def _untransformed(coefficients: Tensor) -> Tensor:
-    """Invert the DCT of blocks (..., 64) to whole samples, as jidctint."""
+    """Invert the DCT of blocks (..., 64) to whole samples, as jidctint does."""
     along_rows, along_columns = _cosine_transforms(coefficients.device)
     columns = (coefficients @ along_columns * 4 + 0.5).floor()
     return (columns @ along_rows / 32 + 0.5).floor()
@@ -193,7 +193,7 @@ def _untransformed(coefficients: Tensor) -> Tensor:
 def _cosine_transforms(device: torch.device) -> tuple[Tensor, Tensor]:
     """Return sqrt(8) times the DCT of flattened 8x8 samples along rows and along columns.
 
-    Two matrices (64, 64): one product with 64 columns is faster than eight with 8.
+    These are two matrices (64, 64): one product with 64 columns is faster than eight with 8.
     """
     waves, same = constant(_WAVES, device) / 8192, torch.eye(8, device=device)
     return torch.kron(same, waves), torch.kron(waves, same)
@@ -206,6 +206,6 @@ def draw_quality(
     lowest: int = 50,
     highest: int = 98,
 ) -> Tensor:
-    """Draw qualities (B,) in whole numbers; `NOT_CODED` for those not in the share."""
+    """Draw whole-number qualities (B,); photos outside of the share get `NOT_CODED`."""
     quality = whole(lowest, highest + 1, (count,), generator)
     return quality * chance(share, (count,), generator)

@@ -1,11 +1,11 @@
-"""Lenses out of focus: the spot that a point of light becomes.
+"""Lenses out of focus: the spots that they make of points of light.
 
-All spots follow geometric optics. Out of focus, a point is seen as the shape of the
-aperture, larger the farther it is from what is in focus, and upside down in front of it
-(Potmesil and Chakravarty, "A Lens and Aperture Camera Model for Synthetic Image
-Generation", SIGGRAPH 1981). The size of a spot is told by its radius in pixels: of the disc
-of an open aperture, or of the circle through the corners of one that blades close. The
-standard deviation of a Gaussian spot is half of the radius, as that of a disc is.
+All spots follow geometric optics. A point that is out of focus is seen as the shape of the
+aperture. The spot grows with the distance from the plane in focus, and it is upside down in front
+of that plane (Potmesil and Chakravarty, "A Lens and Aperture Camera Model for Synthetic Image
+Generation", SIGGRAPH 1981). The size of a spot is given as its radius in pixels: of the disc of an
+open aperture, or of the circle through the corners of an aperture with blades. The standard
+deviation of a Gaussian spot is half of its radius, like that of a disc.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from training.synthesis.recipe import Lenses
 FEWEST_BLADES, MOST_BLADES = 5, 9
 
 FINE = 5
-"""A spot is drawn on a grid so many times as fine as the pixels, an odd number."""
+"""Points per pixel, along each axis, of the grid that spots are drawn on; an odd number."""
 
 PIXEL_SPREAD = 1 / 3
-"""Square pixels. The mean squared distance from the middle of the tent, two pixels wide, by which a
-place is shared between the pixels around it. Spots are drawn smaller by this."""
+"""Mean squared distance, in square pixels, from the middle of the tent filter (two pixels wide)
+that shares a place between the pixels around it. Spots are drawn smaller by this."""
 
 
 @dataclass(frozen=True)
 class Lens:
-    """What is the same for all spots of a lens."""
+    """The properties that all spots of a lens share."""
 
     blades: Tensor
-    """(B,) whole numbers: how many straight sides the spot has; 0 for a round one."""
+    """(B,) whole numbers: number of the spot's straight sides; 0 for a round spot."""
     turn: Tensor
-    """(B,) radians: how far the blades are turned."""
+    """(B,) radians: rotation of the blades."""
     is_gaussian: Tensor
-    """(B,) bool: whether the spot is brightest in the middle, as aberrations make it. Otherwise it
-    is evenly bright."""
+    """(B,) bool: whether the spot is brightest in the middle, as with aberrations. Otherwise it is
+    evenly bright."""
     stretch: Tensor
-    """(B,), 1 or more: how many times as long the spot is as wide, with the same area. More than 1
-    is a simple stand-in for astigmatism."""
+    """(B,), 1 or more: length of the spot divided by its width, with the same area. More than 1 is
+    a simple stand-in for astigmatism."""
     axis: Tensor
-    """(B,) radians: the direction in which it is longest, from x to y."""
+    """(B,) radians: the direction in which the spot is longest, from x to y."""
     fringe: Tensor
-    """(B, 3) pixels: by how much the signed radii of red, green and blue are larger. A lens focuses
-    colours at different distances, which shows as coloured fringes."""
+    """(B, 3) pixels: added to the signed radii of red, green and blue. A lens focuses colours at
+    different distances, which shows as coloured fringes."""
 
     @property
     def unit_spread(self) -> Tensor:
-        """Mean squared distance (B,) from the middle of a spot of radius 1 to its places.
+        """Mean squared distance (B,) of a spot's places from its middle, for radius 1.
 
-        1/2 for discs, (2 + cos(2 pi / n)) / 6 for regular polygons of n sides.
+        It is 1/2 for discs and (2 + cos(2 pi / n)) / 6 for regular polygons of n sides.
         """
         polygon = (2 + (2 * math.pi / self.blades.clamp(min=3)).cos()) / 6
         even = torch.where(self.blades > 0, polygon, 0.5)
@@ -66,15 +66,14 @@ def spots(lens: Lens, radius: Tensor, largest: float) -> Tensor:
 
     Args:
         lens: The lenses (B,).
-        radius: How far they are out of focus, in pixels (B,). It is negative for what is nearer
-            than what is in focus: spots are upside down there, and fringes have the other
-            colour. Fringes fade out below a radius of one pixel; 0 gives kernels that change
-            nothing.
-        largest: What no radius exceeds, fringes included. It decides on the kernels' sides.
+        radius: Radii of the spots in pixels (B,). They are negative in front of the plane in focus:
+            spots are upside down there, and fringes have the other colour. Fringes fade out below a
+            radius of one pixel; 0 gives kernels that change nothing.
+        largest: Upper bound of all radii in pixels, fringes included. It sets the kernels' side.
 
     Returns:
-        Kernels (B, 3, K, K), K odd. Each sums to one. The mean squared distance of its places
-        from its middle is `Lens.unit_spread` times the squared radius.
+        Kernels (B, 3, K, K), K odd. Each sums to one. The mean squared distance of a kernel's
+        places from its middle is `Lens.unit_spread` times the squared radius.
     """
     coloured = (radius[:, None] + lens.fringe * radius.abs().clamp(max=1)[:, None]).abs()
     spread = lens.unit_spread[:, None]
@@ -91,10 +90,10 @@ def draw_lens(count: int, generator: torch.Generator, lenses: Lenses, scale: flo
     """Draw lenses.
 
     Args:
-        count: How many.
+        count: Number of lenses B.
         generator: Source of randomness.
-        lenses: In which shares and ranges.
-        scale: Pixels of a scene for each one that is seen later, as fringes are told in.
+        lenses: The shares and ranges to draw from.
+        scale: Pixels of a scene per pixel of the finished crop; fringes are given in the latter.
     """
     kind = uniform(0, 1, (count,), generator)
     blades = whole(FEWEST_BLADES, MOST_BLADES + 1, (count,), generator)
@@ -119,7 +118,7 @@ def draw_radii(
 
 
 def _distances(lens: Lens, is_near: Tensor, side: int) -> Tensor:
-    """Return how many radii places lie from the middle, (B, n, n): 1 on the edge of a spot."""
+    """Return the distances of places from the middle in radii, (B, n, n): 1 on a spot's edge."""
     places = torch.arange(side * FINE, device=is_near.device) + 0.5
     places = places / FINE - side / 2
     axis, root = lens.axis[:, None, None], lens.stretch.sqrt()[:, None, None]

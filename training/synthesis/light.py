@@ -1,4 +1,4 @@
-"""Light: how it becomes stored numbers, what is brighter than white, and its colours."""
+"""Light: a camera's response to it, highlights brighter than white, and its colours."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from training.synthesis.draws import chance, constant, normal, per_image, uniform
 
 MOST_BOOST = 10.0
-"""Light of the brightest lamps, in units of white."""
+"""Light of the brightest lamps; white is 1."""
 
 LEAST_TOP = 0.1
-"""Light below which nothing is taken for a lit area, however dark the rest of the scene is."""
+"""Least light of a lit area, however dark the rest of the scene is; white is 1."""
 
 SURROUNDINGS, LATEST_START = 3.0, 0.8
-"""The boost of a lit area reaches three times its pixels, but the rise is never so short as to be
-a cliff: it begins at 0.8 of the light from which it is full, or before."""
+"""The boost of a lit area reaches three times its pixels. Yet the rise is never a cliff: it begins
+at or below 0.8 of the light from which it is full."""
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luma of JPEG and of BT.601."""
@@ -47,7 +47,7 @@ class Response:
     gamma: Tensor
     """(B,), 1 or more."""
     contrast: Tensor
-    """(B,), the share of the S-curve 3 y^2 - 2 y^3, from 0 to less than 1."""
+    """(B,), the share of the S-curve 3 y^2 - 2 y^3, in [0, 1)."""
 
     def encode(self, linear: Tensor) -> Tensor:
         """Turn light (B, C, H, W) of any range into stored numbers; above 1 is white."""
@@ -87,23 +87,23 @@ def draw_response(
 
 @dataclass(frozen=True)
 class Highlights:
-    """What is brighter in the scene than the photo of it could store.
+    """The parts of a scene that were brighter than a photo can store.
 
     A lamp clipped at white was brighter than white when the shutter was open: its
     streak stays white, which no blur of the clipped photo would show.
     """
 
     boost: Tensor
-    """(B,), what the light of the brightest areas is multiplied by; 1 leaves the scene as it is."""
+    """(B,), factor for the light of the brightest areas; 1 leaves the scene as it is."""
     area: Tensor
-    """(B,), the share of the scene that is lit: its brightest pixels are boosted in full, such as
-    signs and windows. 0: only what is white."""
+    """(B,), the share of the scene that is lit, such as signs and windows: these brightest pixels
+    are boosted in full. With 0, only white pixels are."""
     start: Tensor
     """(B,), where the boost begins, as a share of the light from which it is full; below 1. In lit
-    areas it begins later if more than `SURROUNDINGS` times their pixels were boosted."""
+    areas it begins later if otherwise more than `SURROUNDINGS` times their pixels were boosted."""
     is_by_channel: Tensor
-    """(B,) bool, whether each channel is boosted by itself, as coloured lamps clip: only those of
-    its channels that are at white were brighter."""
+    """(B,) bool, whether each channel is boosted by itself, as coloured lamps clip: only the
+    channels at white were brighter."""
 
 
 def brighten(linear: Tensor, highlights: Highlights) -> Tensor:
@@ -130,7 +130,7 @@ def brighten(linear: Tensor, highlights: Highlights) -> Tensor:
 
 
 def _rise(brightest: Tensor, highlights: Highlights) -> tuple[Tensor, Tensor]:
-    """Find the light (B,) from which scenes are boosted, and from which they are so in full."""
+    """Find the light (B,) at which the boost begins, and the light at which it is full."""
     step = max(1, min(brightest.shape[-2:]) // 64)
     ordered = brightest[..., ::step, ::step].flatten(1).sort(dim=1).values
     top = _exceeded_by(ordered, highlights.area).clamp(LEAST_TOP, 1)
@@ -141,7 +141,7 @@ def _rise(brightest: Tensor, highlights: Highlights) -> tuple[Tensor, Tensor]:
 
 
 def _exceeded_by(ordered: Tensor, share: Tensor) -> Tensor:
-    """Return the values (B,) that a share (B,) of each row of ordered ones (B, N) exceeds."""
+    """Return the value that a share (B,) of each row exceeds; rows (B, N) are ordered."""
     last = ordered.shape[1] - 1
     place = ((1 - share) * last).round().long().clamp(0, last)
     return ordered.gather(1, place[:, None])[:, 0]
@@ -158,11 +158,11 @@ def draw_highlights(
     """Draw highlights.
 
     Args:
-        count: Size of the batch.
+        count: Number of scenes B.
         generator: Source of randomness.
-        share: How many scenes have any.
-        broad_share: How many of these are lit areas; the others are lamps.
-        coloured_share: How many of the lamps clip by channel.
+        share: Share of the scenes with highlights.
+        broad_share: Share of these with lit areas; the others have lamps.
+        coloured_share: Share of the lamps that clip by channel.
         most_area: The largest share of a scene that is lit.
     """
     stops = uniform(0.5, math.log2(MOST_BOOST), (count,), generator)
@@ -176,16 +176,16 @@ def draw_highlights(
 
 
 def tint(linear: Tensor, light: Tensor) -> Tensor:
-    """See scenes (B, 3, H, W) by light of another colour (B, 3)."""
+    """Light scenes (B, 3, H, W) in another colour (B, 3)."""
     return linear * light[:, :, None, None]
 
 
 def draw_tint(
     count: int, generator: torch.Generator, share: float = 0.3, spread: float = 0.6
 ) -> Tensor:
-    """Draw colours of the light (B, 3), white for most; the brightest channel is kept.
+    """Draw colours of the light (B, 3), most of them white; the brightest channel stays as it is.
 
-    Most photos are taken by daylight and balanced to grey, most blurred ones by lamps.
+    Most photos are taken in daylight and balanced to grey, but most blurred photos under lamps.
     """
     exponent = normal(spread, (count, 3), generator)
     light = (exponent - exponent.amax(1, keepdim=True)).exp()
@@ -201,7 +201,7 @@ class Colours:
     """
 
     gains: Tensor
-    """(B, 3), what white balance multiplies red, green and blue by; 1 for green."""
+    """(B, 3), the white balance's gains for red, green and blue; 1 for green."""
     to_srgb: Tensor
     """(B, 3, 3), from white-balanced camera colours to linear sRGB."""
 

@@ -1,11 +1,11 @@
-"""Blur by motion: of the whole picture, of turning cameras, of objects before a background.
+"""Motion blur: of the whole picture, of turning cameras, of objects before a background.
 
-All is computed in linear light. An image is a tensor (B, C, H, W) float32 that is not
-negative. Outside of an image its border is repeated. The wanted picture is the image itself:
-no blur shifts the centre of mass.
+All is computed in linear light. An image is a tensor (B, C, H, W) float32 of numbers not below
+zero. Outside of an image its border is repeated. The target is the image itself: no blur shifts the
+centre of mass.
 
-Every blur takes a ``margin``: so many pixels on each side of the image feed the blur, but are
-not part of the result, (B, C, H - 2 margin, W - 2 margin).
+Every blur takes a ``margin``: the number of pixels on each side of the image that feed the blur but
+are not part of the result, (B, C, H - 2 margin, W - 2 margin).
 
 A pose (2, 3) says where a point of the scene is seen at an instant: the point ``(y, x)`` at
 ``pose @ (y, x, 1)``, in pixels from the middle of the image.
@@ -24,7 +24,7 @@ from torch import Tensor
 from training.synthesis.draws import chance, normal, uniform
 
 STEEPEST = math.radians(5)
-"""Most that a camera turns during an exposure."""
+"""Largest turn of a camera during an exposure."""
 
 
 def kernels_of(paths: Tensor, radius: int | None = None) -> Tensor:
@@ -35,9 +35,8 @@ def kernels_of(paths: Tensor, radius: int | None = None) -> Tensor:
 
     Args:
         paths: (B, T, 2) of mean zero.
-        radius: Half the side of the kernels, at least 1. A path that reaches farther is
-            shrunk. By default it is chosen to hold all paths, for which a GPU has to be
-            waited for.
+        radius: Half the side of the kernels, at least 1. A path that reaches farther is shrunk. By
+            default it is chosen to hold all paths, which means waiting for a GPU.
 
     Returns:
         Kernels (B, K, K) with K = 2 radius + 1; each sums to one.
@@ -127,11 +126,11 @@ def sliding_poses(paths: Tensor) -> Tensor:
 def turning_poses(paths: Tensor, angles: Tensor, zooms: Tensor, pivots: Tensor) -> Tensor:
     """Return the poses of a camera that turns and zooms about a point while it moves.
 
-    The turn of each instant is taken relative to the mean turn, as complex numbers
-    ``zoom * exp(i angle)``. So the mean of the poses is exactly the identity, and the mean
-    position of *each* point of the scene is where the sharp picture shows it, whether it is
-    the pivot, the middle or a corner. The streak of a point is thereby up to some tenths of a
-    per cent shorter or longer than angles and zooms say.
+    The turn of each instant is taken relative to the mean turn, as complex numbers ``zoom * exp(i
+    angle)``. So the mean of the poses is exactly the identity: the mean position of *each* point of
+    the scene, be it the pivot, the middle or a corner, is where the sharp picture shows it.
+    Therefore the streak of a point is up to some tenths of a per cent shorter or longer than angles
+    and zooms say.
 
     Args:
         paths: (B, T, 2) of mean zero, in pixels.
@@ -165,11 +164,11 @@ def draw_turning(
     IJCV 2012).
 
     Args:
-        paths: Paths (B, T, 2) on which the turn comes on top.
+        paths: Paths (B, T, 2) of the camera, to which the turn is added.
         longest: Upper bounds (B,) of the turn's streaks in the crop's corners in pixels.
         generator: Source of randomness, on the device of the paths.
         size: Side of the crop in pixels.
-        zoom_share: How many cameras zoom, too.
+        zoom_share: Share of the cameras that also zoom.
 
     Returns:
         Poses (B, T, 2, 3).
@@ -213,12 +212,12 @@ def _instants(images: Tensor, poses: Tensor, margin: int) -> Iterator[Tensor]:
 
 
 def _places(poses: Tensor, height: int, width: int) -> Tensor:
-    """Return which place in an image is seen at a place of the picture: the inverse poses.
+    """Return the inverse poses: the place in an image that a place of the picture shows.
 
     Args:
         poses: (B, T, 2, 3).
-        height: Of the image.
-        width: Of the image.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
 
     Returns:
         Affine maps (B, T, 2, 3) from y and x in pixels from the middle to x and y in halves
@@ -237,7 +236,7 @@ def _from_middle(count: int, like: Tensor) -> Tensor:
 
 @functools.cache
 def _fast_length(least: int) -> int:
-    """Return the next length without prime factors above 5: its Fourier transform is fast."""
+    """Return the next length without prime factors above 5, for a fast Fourier transform."""
     length = least
     while True:
         rest = length

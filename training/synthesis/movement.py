@@ -1,4 +1,4 @@
-"""The kinds of blur: each takes scenes, and returns them blurred and as they are wanted."""
+"""The kinds of blur: each takes scenes and returns blurred scenes and their targets."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from training.synthesis.recipe import DEPTHS, FOCUS, FRAMES, KERNEL, LAYERS, STI
 from training.synthesis.scenery import draw_objects
 
 Images = tuple[Tensor, Tensor]
-"""Blurred ones, and what is wanted of them."""
+"""Blurred scenes and their targets."""
 
 
 def move(batch: Batch, linear: Tensor) -> Images:
-    """Blur scenes (B, 3, scene, scene) in linear light as the kind of the batch wants it.
+    """Blur scenes (B, 3, scene, scene) in linear light, in the way of the batch's kind.
 
     Returns:
-        Blurred and wanted light, each (B, 3, recorded, recorded).
+        Light of the blurred scenes and of their targets, each (B, 3, recorded, recorded).
     """
     return _BLURS[batch.kind](batch, linear)
 
@@ -33,7 +33,7 @@ def _keep_still(batch: Batch, linear: Tensor) -> Images:
 
 
 def _blur_by_kernels(batch: Batch, linear: Tensor) -> Images:
-    """Move the whole picture alike."""
+    """Move the whole picture along one path."""
     return _shaken(batch, linear), _without_margin(batch, linear)
 
 
@@ -90,7 +90,7 @@ def _blur_layers(batch: Batch, linear: Tensor) -> Images:
 
 
 def _blur_as_frames(batch: Batch, linear: Tensor) -> Images:
-    """Average a few instants, as is done with the frames of an action camera."""
+    """Average a few instants, like GoPro's data set averages the frames of an action camera."""
     if batch.host.random() < batch.recipe.frame_layers_share:
         return _blur_layers(batch, linear)
     return _blur_by_turning(batch, linear)
@@ -101,7 +101,7 @@ def _without_margin(batch: Batch, linear: Tensor) -> Tensor:
 
 
 def _draw_instants(batch: Batch) -> int:
-    """Draw how many instants of the motion are computed."""
+    """Draw the number of instants of the motion that are computed."""
     if batch.kind == FRAMES:
         return batch.host.randint(*batch.recipe.frame_counts)
     return paths.instants_for(batch.longest)
@@ -114,7 +114,7 @@ def _draw_bounds(batch: Batch) -> Tensor:
 
 
 def _draw_paths(batch: Batch, bounds: Tensor, instants: int) -> Tensor:
-    """Draw paths (B, T, 2) of hands, walking people and pans of up to some pixels (B,)."""
+    """Draw paths (B, T, 2) of hands, walking people and pans, with upper bounds (B,) in pixels."""
     recipe, generator = batch.recipe, batch.generator
     shortest = recipe.shortest * batch.sizes.scale
     hand, walk, pan = (

@@ -1,4 +1,4 @@
-"""Text and shapes: drawn once by Pillow, kept on the training's device, pasted in batches."""
+"""Text and shapes: drawn once with Pillow, kept on the training's device, pasted in batches."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def draw_bank(overlays: int, captions: int, size: int, device: torch.device, see
     """Draw layers.
 
     Args:
-        overlays: How many have shapes and text.
-        captions: How many have text alone.
-        size: Their side in pixels: at least that of the crops they are pasted on.
-        device: Where they are kept.
-        seed: Of what is drawn.
+        overlays: Number of layers with shapes and text.
+        captions: Number of layers with text only.
+        size: Side of the layers in pixels: at least that of the crops they are pasted on.
+        device: Where the layers are kept.
+        seed: Seed of the drawings.
     """
     drawn = [
         draw_many(draw, count, size, seed + n)
@@ -43,7 +43,7 @@ def draw_layers(layers: Tensor, count: int, size: int, generator: torch.Generato
 
     Args:
         layers: (N, side, side, 4) uint8; see `Bank`.
-        count: How many are wanted.
+        count: Number of pieces.
         size: Side of the pieces in pixels.
         generator: Source of randomness.
 
@@ -71,7 +71,7 @@ def paste(images: Tensor, layers: Tensor) -> Tensor:
 def draw_colours(count: int, generator: torch.Generator) -> Tensor:
     """Draw colours (count, 3, 1, 1) in [0, 1]: black, white, a grey, or any colour.
 
-    In the shares of `training.drawn`.
+    The shares are those of `training.drawn`.
     """
     any_colour = uniform(0, 1, (count, 3), generator)
     grey = any_colour[:, :1].expand(-1, 3)

@@ -18,10 +18,10 @@ from torch import Tensor
 from training.synthesis.draws import chance, normal, uniform, whole
 
 KERNEL_INSTANTS = 128
-"""Instants of a path that becomes a kernel: three a pixel at 45 pixels, and they cost little."""
+"""Instants of a path that becomes a kernel: three per pixel at 45 pixels. They cost little."""
 
 SHORTEST = 1.5
-"""Pixels. Shorter motion can hardly be seen."""
+"""Shortest motion in pixels. Shorter motion can hardly be seen."""
 
 
 def instants_for(longest: float) -> int:
@@ -83,9 +83,9 @@ def draw_pan(
 ) -> Tensor:
     """Draw fast, smooth paths: nearly straight, at nearly constant speed.
 
-    So move cameras that are swung and objects that pass by. This is most of the strong
-    blur in photos of scenes that move (Nah et al., "Deep Multi-scale Convolutional Neural
-    Network for Dynamic Scene Deblurring", CVPR 2017).
+    Swung cameras and passing objects move like this. It is most of the strong blur in photos of
+    scenes that move (Nah et al., "Deep Multi-scale Convolutional Neural Network for Dynamic Scene
+    Deblurring", CVPR 2017).
 
     Arguments and result are those of `draw_hand`.
     """
@@ -110,7 +110,7 @@ def _draw_lengths(longest: Tensor, generator: torch.Generator, shortest: float) 
 
 
 def _times(instants: int, like: Tensor) -> Tensor:
-    """Return the instants (T,) as middles of equal parts of an exposure from 0 to 1."""
+    """Return the instants (T,): the middles of equal parts of an exposure from 0 to 1."""
     return (torch.arange(instants, device=like.device, dtype=torch.float32) + 0.5) / instants
 
 
@@ -120,7 +120,7 @@ def _headed(heading: Tensor, speed: Tensor) -> Tensor:
 
 
 def _stretched(paths: Tensor, lengths: Tensor) -> Tensor:
-    """Scale paths so that T steps as long as theirs on average add up to the lengths (B,)."""
+    """Scale paths so that T steps of their mean length add up to the lengths (B,)."""
     instants = paths.shape[1]
     steps = paths.diff(dim=1).norm(dim=-1).sum(1) * (instants / max(instants - 1, 1))
     return paths * (lengths / steps.clamp(min=1e-6))[:, None, None]
@@ -141,7 +141,7 @@ def _hand(lengths: Tensor, generator: torch.Generator, instants: int) -> Tensor:
 
 
 def _turning_back(count: int, generator: torch.Generator, instants: int) -> Tensor:
-    """Draw factors (B, T) of the speed, which become negative at some time in 15 % of the rows."""
+    """Draw factors (B, T) of the speed; in 15 % of the rows they become negative at some time."""
     turned = chance(0.15, (count, 1), generator)
     since = whole(instants // 4, max(instants, 1), (count, 1), generator)
     back = turned & (torch.arange(instants, device=generator.device) >= since)
@@ -149,7 +149,7 @@ def _turning_back(count: int, generator: torch.Generator, instants: int) -> Tens
 
 
 def _step_paths(count: int, generator: torch.Generator, instants: int) -> Tensor:
-    """Draw the paths (B, T, 2) of steady drift, bob and sway, of no particular length."""
+    """Draw paths (B, T, 2) of steady drift, bob and sway; their length is not fixed."""
     cycles = uniform(0.2, 1.2, (count, 1), generator)
     noise = normal(0.4 / math.sqrt(instants), (count, instants), generator).cumsum(1)
     times = _times(instants, cycles)

@@ -1,4 +1,4 @@
-"""What is the same for all stages of a batch: its sources, its kind, and its sizes."""
+"""The plan of a batch that all stages share: its sources, its kind, and its sizes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ class Sizes:
     """Sides in pixels of a batch's square images."""
 
     wanted: int
-    """Of the crops that are asked for."""
+    """Side of the crops that are asked for."""
     coded: int
-    """Of the photos when they are coded for the first time; a messenger may shrink them then."""
+    """Side of the photos when they are coded for the first time, before a messenger may shrink
+    them."""
     recorded: int
-    """Of what the camera records, and may shrink before it codes it."""
+    """Side of the camera's recording, which the camera may shrink before coding."""
     margin: int
-    """How much wider, on each side, the scene is that feeds the blur."""
+    """Pixels on each side by which the scene, which feeds the blur, is wider than the recording."""
 
     @property
     def scene(self) -> int:
@@ -34,7 +35,7 @@ class Sizes:
 
     @property
     def scale(self) -> float:
-        """Pixels of a scene for each one that is wanted."""
+        """Pixels of a scene per pixel of the finished crop, along each axis."""
         return self.recorded / self.wanted
 
 
@@ -42,11 +43,11 @@ def sizes_of(recipe: Recipe, size: int, longest: float, camera: float, messenger
     """Return the sides of a batch's images.
 
     Args:
-        recipe: How they are made.
-        size: Side of the crops that are wanted, an even number.
+        recipe: How the images are made.
+        size: Side of the finished crops in pixels, an even number.
         longest: Upper bound in pixels of the motion, as the crops show it.
-        camera: What the camera divides sides by before it codes photos.
-        messenger: What a messenger divides them by after that.
+        camera: Divisor of the sides when the camera shrinks photos before coding.
+        messenger: Divisor of the sides when a messenger shrinks them after that.
     """
     coded = processing.size_before_shrinking(size, messenger)
     recorded = 2 * math.ceil(processing.size_before_shrinking(coded, camera) / 2)
@@ -65,13 +66,13 @@ def draw_sizes(recipe: Recipe, size: int, longest: float, host: random.Random) -
 
 
 def largest_scene(recipe: Recipe, size: int, longest: float) -> int:
-    """Return the side in pixels of the largest scenes that batches are made of."""
+    """Return the side in pixels of the largest scenes that any batch needs."""
     return sizes_of(recipe, size, longest, max(1.0, *recipe.photo_shrinks), 1.0).scene
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a batch is made of, and how."""
+    """The sources of a batch, and how it is made."""
 
     sources: Sources
     recipe: Recipe
@@ -82,7 +83,7 @@ class Batch:
     sizes: Sizes
     response: light.Response
     colour: Tensor
-    """(B, 3) of the light, by which the scenes are seen and all that moves in them."""
+    """(B, 3), the colour of the light on the scenes and on all that moves in them."""
     host: random.Random
-    """Draws what is the same for the whole batch. A GPU need not be asked for it."""
+    """Draws the numbers that hold for the whole batch, on the CPU: there is no wait for a GPU."""
     generator: torch.Generator

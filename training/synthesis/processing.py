@@ -1,4 +1,4 @@
-"""What cameras and messengers do to photos that are stored already."""
+"""Processing of stored photos by cameras and messengers: denoising, sharpening, shrinking."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DENOISING_STEP, DENOISING_WINDOW = 2, 3
 """The guided filter looks at windows of 6x6 pixels: at 3x3 means of 2x2."""
 
 SHARPENING_REACH = 5
-"""Pixels on each side of a sharpening kernel, over three times the largest radius."""
+"""Pixels on each side of a sharpening kernel's middle: over three times the largest radius."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Denoising:
     """How noise is smoothed."""
 
     strength: Tensor
-    """(B,), from 0, which leaves the photo exactly as it is, to 1."""
+    """(B,), in [0, 1]; 0 leaves the photo exactly as it is."""
     deviation: Tensor
-    """(B,), detail of a smaller deviation than this is smoothed; stored numbers, above 0."""
+    """(B,), above 0, in stored numbers: detail with a smaller deviation than this is smoothed."""
 
 
 def denoise(stored: Tensor, denoising: Denoising) -> Tensor:
@@ -52,13 +52,13 @@ def denoise(stored: Tensor, denoising: Denoising) -> Tensor:
 
 
 def luma(stored: Tensor) -> Tensor:
-    """Weigh the channels (B, 3, H, W) to luma (B, 1, H, W)."""
+    """Return the luma (B, 1, H, W) of photos (B, 3, H, W)."""
     red, green, blue = stored.split(1, dim=1)
     return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
 def _window_means(images: Tensor) -> Tensor:
-    """Take the means of windows around each 2x2 pixels, of the part that is inside the image."""
+    """Return the means of the windows around each 2x2 pixels, as far as they are in the image."""
     means = F.avg_pool2d(images, DENOISING_STEP, ceil_mode=True)
     reach = DENOISING_WINDOW // 2
     return F.avg_pool2d(means, DENOISING_WINDOW, 1, reach, count_include_pad=False)
@@ -80,9 +80,9 @@ class Sharpening:
     """How edges are enhanced."""
 
     amount: Tensor
-    """(B,), 0 leaves the photo exactly as it is."""
+    """(B,), the amount; 0 leaves the photo exactly as it is."""
     radius: Tensor
-    """(B,), deviation of the Gaussian in pixels, from above 0 to 1.5."""
+    """(B,), standard deviation of the Gaussian in pixels, in (0, 1.5]."""
 
 
 def sharpen(stored: Tensor, sharpening: Sharpening) -> Tensor:
@@ -126,8 +126,8 @@ def draw_sharpening(
 def shrink(images: Tensor, size: int) -> Tensor:
     """Shrink square images (B, C, H, H) to (B, C, size, size) as messengers do.
 
-    A triangle as wide as the shrinking needs, which shifts nothing and never
-    overshoots. An image of that size stays exactly as it is.
+    The filter is a triangle as wide as the shrinking needs; it shifts nothing and never overshoots.
+    An image that already has this size stays exactly as it is.
     """
     if images.shape[-1] == size:
         return images
@@ -135,5 +135,5 @@ def shrink(images: Tensor, size: int) -> Tensor:
 
 
 def size_before_shrinking(size: int, factor: float) -> int:
-    """Return the side that, shrunk by about the factor, gives this size."""
+    """Return the side of a photo that has this size after shrinking by about the factor."""
     return math.ceil(size * factor)

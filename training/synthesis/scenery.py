@@ -1,4 +1,4 @@
-"""Scenes and objects in linear light: photos, drawn over, lit, and out of focus."""
+"""Scenes and objects in linear light: made from photos, drawn over, lit, put out of focus."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _draw_photos(batch: Batch) -> Tensor:
 
 
 def _draw_shrinks(batch: Batch, is_coded: Tensor) -> Tensor:
-    """Draw what sides of photos are divided by until the crop is as it is wanted: (B,)."""
+    """Draw the divisors (B,) of the photos' sides, up to the finished crop."""
     recipe, count, generator = batch.recipe, batch.count, batch.generator
     choice = uniform(0, 1, (count,), generator)
     enlarged = choice < recipe.enlarged_share
@@ -50,7 +50,7 @@ def _draw_shrinks(batch: Batch, is_coded: Tensor) -> Tensor:
 
 
 def _draw_over(batch: Batch, stored: Tensor) -> Tensor:
-    """Draw shapes and text over a share of the scenes, some of which are covered first."""
+    """Draw shapes and text over a share of the scenes; some are covered with one colour first."""
     recipe, count, generator = batch.recipe, batch.count, batch.generator
     is_drawn = chance(recipe.drawn_share, (count, 1, 1, 1), generator)
     is_covered = is_drawn & chance(recipe.covered_share, (count, 1, 1, 1), generator)
@@ -60,7 +60,7 @@ def _draw_over(batch: Batch, stored: Tensor) -> Tensor:
 
 
 def _light(batch: Batch, stored: Tensor) -> Tensor:
-    """Return the light of stored photos, seen by the batch's light, some with highlights."""
+    """Return stored photos as linear light in the batch's colour, some with highlights."""
     shares = (batch.recipe.highlight_share, batch.recipe.broad_highlight_share)
     highlights = light.draw_highlights(batch.count, batch.generator, *shares)
     return light.brighten(light.tint(batch.response.decode(stored), batch.colour), highlights)

@@ -22,19 +22,19 @@ from training.data import Pixels
 from training.synthesis.draws import chance, uniform, whole
 
 CELL = 16
-"""Side in pixels of the squares whose business is measured."""
+"""Side in pixels of the cells whose detail is measured."""
 
 LOOKS = 6
-"""A place is judged by as many cells along each of its sides."""
+"""Number of cells along each side of a place by which its detail is judged."""
 
 MOST_SHRINK = 2.0
-"""What the sides of a crop are divided by at most."""
+"""Largest divisor of a crop's sides."""
 
 CANDIDATES = 4
-"""Places of which the busiest one is taken."""
+"""Number of random places from which the most detailed is taken."""
 
 STEEPEST = math.radians(6)
-"""Most that a crop is turned, quarter turns aside."""
+"""Largest angle by which a crop is turned, in addition to quarter turns."""
 
 
 @dataclass(frozen=True)
@@ -42,41 +42,43 @@ class Scenes:
     """Photos on a device."""
 
     pixels: Tensor
-    """(pixels, 3) uint8: the photos, with room before and after them for what is beside them."""
+    """(pixels, 3) uint8: the photos, with room before and after them for reads beyond their
+    edges."""
     starts: Tensor
     """(N,) the row of `pixels` where each photo starts."""
     sides: Tensor
     """(N, 2) heights and widths in pixels."""
     is_coded: Tensor
     """(N,) bool, whether coding noise can be seen at the photo's own size."""
-    business: Tensor
-    """(cells,) how much the green of neighbouring rows differs, by cells of `CELL` pixels."""
-    business_starts: Tensor
-    """(N,) where each photo starts in `business`."""
+    detail: Tensor
+    """(cells,) mean difference between the green of neighbouring rows, in cells of `CELL`
+    pixels."""
+    detail_starts: Tensor
+    """(N,) where each photo starts in `detail`."""
 
     @property
     def count(self) -> int:
-        """How many photos there are."""
+        """Number of photos."""
         return len(self.starts)
 
     @property
     def device(self) -> torch.device:
-        """Where the photos are."""
+        """The device that holds the photos."""
         return self.pixels.device
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where crops are cut out of photos."""
+    """The places where crops are cut out of photos."""
 
     photo: Tensor
     """(B,) numbers of the photos."""
     middle: Tensor
     """(B, 2) y and x of the crops' middles, in pixels from the photo's upper left corner."""
     shrink: Tensor
-    """(B,) what the sides are divided by, from 0.5 (enlarged) to `MOST_SHRINK`."""
+    """(B,) divisors of the sides, from 0.5 (enlarged) to `MOST_SHRINK`."""
     turn: Tensor
-    """(B, 2, 2) of determinant 1 or -1: what turns and mirrors (y, x) of the crop."""
+    """(B, 2, 2) matrices of determinant 1 or -1 that turn and mirror (y, x) of the crop."""
 
 
 def gather_scenes(
@@ -85,13 +87,13 @@ def gather_scenes(
     """Put photos on a device.
 
     Args:
-        photos: HWC uint8 each.
-        is_coded: See `Scenes`.
+        photos: Photos, each (H, W, 3) uint8.
+        is_coded: Whether coding noise can be seen in each photo; see `Scenes`.
         largest: Side in pixels of the largest crops that will be cut out.
-        device: Where they are kept.
+        device: Where the photos are kept.
     """
     with ThreadPoolExecutor() as threads:
-        business = list(threads.map(_business, photos))
+        detail = list(threads.map(_detail, photos))
     sides = [photo.shape[:2] for photo in photos]
     room = _patch_side(largest)
     starts = [room + start for start in _starts([height * width for height, width in sides])]
@@ -105,25 +107,25 @@ def gather_scenes(
         torch.tensor(starts, device=device),
         torch.tensor(sides, device=device),
         torch.tensor(is_coded, device=device),
-        torch.from_numpy(np.concatenate([cells.ravel() for cells in business])).to(device),
-        torch.tensor(_starts([cells.size for cells in business]), device=device),
+        torch.from_numpy(np.concatenate([cells.ravel() for cells in detail])).to(device),
+        torch.tensor(_starts([cells.size for cells in detail]), device=device),
     )
 
 
 def draw_places(
     scenes: Scenes, photo: Tensor, shrink: Tensor, size: int, generator: torch.Generator
 ) -> Places:
-    """Draw where crops are cut out: of four places the busiest one, for flat sky teaches nothing.
+    """Draw places for crops: the most detailed of four, since flat sky teaches nothing.
 
-    Crops are mirrored and turned by quarters. Those whose pixels are interpolated anyway are also
-    turned by up to `STEEPEST`. Those of the photo's own size, or of half of it, are not: their
-    pixels are the photo's, or the mean of four each, and to interpolate would blur them.
+    Crops are mirrored and turned by quarters. Crops whose pixels are interpolated anyway are also
+    turned by up to `STEEPEST`. Crops of the photo's own size or of half of it are not: their pixels
+    are the photo's own, or means of four, and interpolation would blur them.
 
     Args:
         scenes: The photos.
         photo: (B,) numbers of the photos.
-        shrink: (B,) what the crops' sides are divided by, up to `MOST_SHRINK`. It is less where
-            the photo has no room for that.
+        shrink: (B,) divisors of the sides, up to `MOST_SHRINK`. They are reduced where a photo is
+            too small for that.
         size: Side of the crops in pixels.
         generator: Source of randomness.
     """
@@ -136,22 +138,22 @@ def draw_places(
     shrink = torch.minimum(shrink, (sides / (2 * reach)).amin(1))
     reach = (reach * shrink[:, None])[:, None]
     middles = uniform(reach, sides[:, None] - reach, (count, CANDIDATES, 2), generator).round()
-    busiest = _business_near(scenes, photo, middles, reach).argmax(1)
-    middle = middles.gather(1, busiest[:, None, None].expand(-1, 1, 2))[:, 0]
+    most_detailed = _detail_near(scenes, photo, middles, reach).argmax(1)
+    middle = middles.gather(1, most_detailed[:, None, None].expand(-1, 1, 2))[:, 0]
     return Places(photo, middle, shrink, turn)
 
 
 def cut_out(scenes: Scenes, places: Places, size: int) -> Tensor:
     """Cut crops out of photos.
 
-    Each pixel of a crop is the mean of four bilinear samples. They lie apart by as much as a
-    pixel of the crop is larger than one of the photo, so that they see all that is between
-    it and its neighbours. In a crop of the photo's own size they are one, and the pixel is
-    the photo's; in one of half the size they are four pixels of the photo.
+    Each pixel of a crop is the mean of four bilinear samples. The larger a pixel of the crop is
+    than a pixel of the photo, the farther apart the samples lie, so that together they cover the
+    crop's pixel. In a crop of the photo's own size the four samples coincide, and the pixel is the
+    photo's; in a crop of half the size they are four pixels of the photo.
 
     Args:
         scenes: The photos.
-        places: Of B crops.
+        places: Places of B crops.
         size: Side of the crops in pixels, an even number.
 
     Returns:
@@ -179,7 +181,8 @@ def cut_out(scenes: Scenes, places: Places, size: int) -> Tensor:
 def _patches(scenes: Scenes, photo: Tensor, corner: Tensor, side: int) -> Tensor:
     """Copy squares (B, 3, side, side) float32 whose upper left corners are (B, 2).
 
-    Above and below a photo its border is repeated; what is beside it is no part of it.
+    Above and below a photo its border is repeated; pixels to its left and right are not part
+    of it.
     """
     steps = torch.arange(side, device=scenes.device)
     heights, widths = scenes.sides[photo].unbind(1)
@@ -189,15 +192,15 @@ def _patches(scenes: Scenes, photo: Tensor, corner: Tensor, side: int) -> Tensor
     return patches.view(len(photo), side, side, 3).permute(0, 3, 1, 2).float() / 255
 
 
-def _business_near(scenes: Scenes, photo: Tensor, middles: Tensor, reach: Tensor) -> Tensor:
-    """Return the mean business (B, C) of squares around C places (B, C, 2) in each photo."""
+def _detail_near(scenes: Scenes, photo: Tensor, middles: Tensor, reach: Tensor) -> Tensor:
+    """Return the mean detail (B, C) of squares around C places (B, C, 2) in each photo."""
     steps = (torch.arange(LOOKS, device=scenes.device) + 0.5) * (2 / LOOKS) - 1
     looks = torch.cartesian_prod(steps, steps)
     cells = ((middles[:, :, None] + looks * reach[:, :, None]) / CELL).long()  # (B, C, L, 2)
     sides = (scenes.sides[photo] // CELL)[:, None, None]
     y, x = cells.minimum(sides - 1).unbind(-1)
-    index = scenes.business_starts[photo, None, None] + y * sides[..., 1] + x
-    return scenes.business[index].mean(2)
+    index = scenes.detail_starts[photo, None, None] + y * sides[..., 1] + x
+    return scenes.detail[index].mean(2)
 
 
 def _turns(angle: Tensor, is_mirrored: Tensor) -> Tensor:
@@ -208,13 +211,13 @@ def _turns(angle: Tensor, is_mirrored: Tensor) -> Tensor:
 
 
 def _patch_side(size: int) -> int:
-    """Return an even side in pixels that holds any crop of a size however it is turned."""
+    """Return an even side in pixels that holds a crop of a size at any angle."""
     diagonal = math.cos(STEEPEST) + math.sin(STEEPEST)
     return 2 * math.ceil(size * MOST_SHRINK * diagonal / 2) + 4
 
 
-def _business(photo: Pixels) -> NDArray[np.float32]:
-    """Measure how much the green of neighbouring rows differs in each cell, (rows, columns)."""
+def _detail(photo: Pixels) -> NDArray[np.float32]:
+    """Return the mean difference between the green of neighbouring rows, by cell."""
     rows, columns = (side // CELL for side in photo.shape[:2])
     green = photo[: rows * CELL, : columns * CELL, 1].astype(np.int16)
     differences = np.abs(np.diff(green, axis=0, append=green[-1:]))
@@ -222,5 +225,5 @@ def _business(photo: Pixels) -> NDArray[np.float32]:
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:
-    """Return where each of some runs starts that lie one behind the other."""
+    """Return the starts of runs that lie one behind the other, from their lengths."""
     return list(itertools.accumulate(sizes, initial=0))[:-1]

@@ -1,4 +1,4 @@
-"""The sensor: light is recorded through a mosaic of colour filters, with noise."""
+"""The sensor: it records light through a mosaic of colour filters, with noise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ per light: 1e-4 is a pixel that holds 10,000 electrons. The read constant is a d
 these electrons. As a variance it would be 300, which no camera has."""
 
 DARK_SHOT = (3e-4, 1e-2)
-"""Shot constants of phones in the dark, a hundred to three thousand electrons at white."""
+"""Range of the shot constants of phones in the dark: 100 to 3,000 electrons at white."""
 
 _BILINEAR = (
     ((0, 0, 0, 0, 0), (0, 0, 2, 0, 0), (0, 2, 0, 2, 0), (0, 0, 2, 0, 0), (0, 0, 0, 0, 0)),
@@ -34,8 +34,8 @@ _BILINEAR = (
     ((0, 0, 0, 0, 0), (0, 0, 4, 0, 0), (0, 0, 0, 0, 0), (0, 0, 4, 0, 0), (0, 0, 0, 0, 0)),
     ((0, 0, 0, 0, 0), (0, 2, 0, 2, 0), (0, 0, 0, 0, 0), (0, 2, 0, 2, 0), (0, 0, 0, 0, 0)),
 )
-"""What a missing colour is made of, in eighths: from the four neighbours, the two beside, the two
-above and below, and the four diagonal ones."""
+"""Weights, in eighths, that make a missing colour: from the four neighbours, the two beside, the
+two above and below, and the four diagonal ones."""
 
 _MALVAR = (
     ((0, 0, -1, 0, 0), (0, 0, 2, 0, 0), (-1, 2, 4, 2, -1), (0, 0, 2, 0, 0), (0, 0, -1, 0, 0)),
@@ -55,7 +55,7 @@ interpolation for demosaicing of Bayer-patterned color images", ICASSP 2004, fig
 
 @dataclass(frozen=True)
 class Camera:
-    """How light is recorded."""
+    """How cameras record light."""
 
     colours: Colours
     shot: Tensor
@@ -66,9 +66,9 @@ class Camera:
     """(B,) int64, the place of the first pixel in the mosaic's square: 0 red, 1 green beside red,
     2 green beside blue, 3 blue."""
     detail: Tensor
-    """(B,), demosaicing: 0 bilinear, 1 as Malvar, He and Cutler."""
+    """(B,), demosaicing: 0 is bilinear, 1 is that of Malvar, He and Cutler."""
     is_used: Tensor
-    """(B,) bool. Without a camera the light stays as it is."""
+    """(B,) bool, whether a camera records the light. Without one the light stays as it is."""
 
 
 def record(linear: Tensor, camera: Camera, generator: torch.Generator) -> Tensor:
@@ -82,7 +82,7 @@ def record(linear: Tensor, camera: Camera, generator: torch.Generator) -> Tensor
         linear: Light (B, 3, H, W) of any non-negative range, linear sRGB; sides of
             3 or more.
         camera: Parameters of the batch.
-        generator: Source of the noise.
+        generator: Source of the noise, on the device of the light.
 
     Returns:
         Light of the same shape, clipped at the sensor's white; noise may make it
@@ -120,9 +120,9 @@ def mosaic_sites(phase: Tensor, height: int, width: int) -> Tensor:
     """Return where in the mosaic each kind of pixel is.
 
     Args:
-        phase: As in `Camera`.
-        height: Of the images.
-        width: Of the images.
+        phase: Place of the first pixel; see `Camera`.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
 
     Returns:
         (B, 4, H, W) of 0 and 1: red, green beside red, green beside blue, blue.
@@ -145,7 +145,7 @@ def add_noise(raw: Tensor, camera: Camera, noise: Tensor) -> Tensor:
     Args:
         raw: (B, 1, H, W), light at the sensor, whose white is 1.
         camera: Parameters of the batch.
-        noise: Of the same shape.
+        noise: Standard normal numbers of the same shape.
     """
     variance = raw.clamp(min=0) * per_image(camera.shot) + per_image(camera.read) ** 2
     return raw + noise * variance.sqrt()
@@ -156,8 +156,8 @@ def demosaic(mosaic: Tensor, sites: Tensor, detail: Tensor) -> Tensor:
 
     Args:
         mosaic: (B, 1, H, W), mirrored at its borders.
-        sites: Of `mosaic_sites`.
-        detail: As in `Camera`.
+        sites: Result of `mosaic_sites`.
+        detail: Kind of demosaicing; see `Camera`.
 
     Returns:
         (B, 3, H, W). Nothing is shifted: flat and linear areas stay exactly as they are.
@@ -182,14 +182,14 @@ def draw_camera(
     dark_share: float = 0.3,
     malvar_share: float = 0.7,
 ) -> Camera:
-    """Draw cameras with the noise of `MEASURED_NOISE`, times 0.5 to 1.5, or of the dark.
+    """Draw cameras with the noise of `MEASURED_NOISE`, times 0.5 to 1.5, or of phones in the dark.
 
     Args:
-        count: Size of the batch.
+        count: Number of cameras B.
         generator: Source of randomness.
-        share: How many photos pass a camera.
-        dark_share: How many of the cameras are phones in the dark.
-        malvar_share: How many demosaic with the detail of other colours.
+        share: Share of photos that a camera records.
+        dark_share: Share of the cameras that are phones in the dark.
+        malvar_share: Share of the cameras that demosaic with the detail of other colours.
     """
     which = whole(0, len(MEASURED_NOISE), (count,), generator)
     bright = constant(MEASURED_NOISE, generator.device)[which]

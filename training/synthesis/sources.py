@@ -1,4 +1,4 @@
-"""What crops are made of: photos, real pairs, and drawn layers, all on one device."""
+"""The sources of crops: photos, real pairs, and drawn layers, all on one device."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from training.synthesis.overlays import Bank, draw_bank
 from training.synthesis.scenes import Scenes, gather_scenes
 
 OVERLAYS, CAPTIONS = 240, 120
-"""How many layers show shapes and text, and how many text alone. A crop shows a part of one, with
-its colours exchanged, so that there are many times as many."""
+"""Numbers of layers with shapes and text, and with text only. A crop shows a part of a layer, with
+its colours exchanged, so there are many times as many drawings."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Real blurred photos, and sharp ones of the same scenes: number n of both belong together."""
+    """Real blurred and sharp photos of the same scenes; photo n of both shows the same scene."""
 
     blurred: Scenes
     sharp: Scenes
@@ -27,7 +27,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Sources:
-    """What crops are made of. All is on one device."""
+    """The photos, pairs and layers that crops are made of, on one device."""
 
     scenes: Scenes
     bank: Bank
@@ -43,18 +43,18 @@ def read_sources(
     captions: int = CAPTIONS,
     every: int = 1,
 ) -> Sources:
-    """Read all photos and pairs but those that are held out, and draw layers.
+    """Read all photos and pairs except the held-out ones, and draw layers.
 
-    The sharp frames of the pairs are scenes, too.
+    The sharp frames of the pairs also serve as scenes.
 
     Args:
-        photos: The folder of photos.
+        photos: Folder of the photos.
         pairs: The folder of real pairs, ``blur/NAME`` and ``sharp/NAME``.
         largest: Side in pixels of the largest scenes that crops are made of.
-        device: Where all is kept.
-        overlays: How many layers of shapes and text are drawn.
-        captions: How many layers of text alone are drawn.
-        every: Which share of the photos is read: 1 for all, 2 for every second one.
+        device: Where the sources are kept.
+        overlays: Number of layers of shapes and text to draw.
+        captions: Number of layers of text only to draw.
+        every: Reads every Nth photo: 1 for all photos, 2 for every second one.
     """
     sharp = [
         path

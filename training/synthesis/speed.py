@@ -1,4 +1,4 @@
-"""Measure how many crops a second are synthesised, by kind and all together.
+"""Measure the crops synthesised per second, by kind and in total.
 
 ``python -m training.synthesis.speed --device cuda`` prints a table.
 """
@@ -21,7 +21,7 @@ from training.synthesis.sources import Sources, read_sources
 def seconds_of_a_crop(
     sources: Sources, recipe: Recipe, kind: str, count: int, size: int, batches: int
 ) -> float:
-    """Return the mean time that a crop of a kind takes; the first batch is not counted."""
+    """Return the mean seconds per crop of a kind, without the first batch."""
     device = sources.scenes.device
     begun = 0.0
     for seed in range(batches + 1):
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, default=SHARED / "photos")
     parser.add_argument("--pairs", type=Path, default=SHARED / "pairs")
-    parser.add_argument("--every", type=int, default=8, help="take every so manieth photo (8)")
+    parser.add_argument("--every", type=int, default=8, help="read every Nth photo only (8)")
     parser.add_argument("--recipe", choices=RECIPES, default="motion", help="(motion)")
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--batch", type=int, default=16, help="crops of a batch (16)")

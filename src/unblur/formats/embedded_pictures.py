@@ -29,7 +29,6 @@ MOST_PREVIEWS = 8
 """Most previews in the maker notes of one EXIF block; cameras store one or two."""
 
 _JPEG_START = b"\xff\xd8\xff"
-_RESOURCE = b"8BIM"
 _THUMBNAIL_RESOURCE, _BGR_THUMBNAIL_RESOURCE = b"8BIM\x04\x0c", b"8BIM\x04\x09"
 """Image resources 1036 and 1033 (Adobe Photoshop File Formats Specification). In the older
 resource, 1033, red and blue are exchanged."""

@@ -1,4 +1,4 @@
-"""Nothing that a file name, a tag or an error holds is obeyed by a terminal."""
+"""Control characters in file names, tags and errors never reach the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from unblur.cli.console import Ui
 from unblur.words import printable
 
 HOSTILE = "a\x1b]0;owned\x07\x1b[31m\x9b2J\n\r\x7f\u202egpj\u2066\u2028b"
-"""Sets a title, turns red, clears the screen, begins a line, and turns the direction of writing."""
+"""Control sequences that set a title, turn text red, clear the screen, begin a line, and reverse
+the writing direction."""
 
 
 @given(st.text(st.characters()))  # lone surrogates among them
@@ -89,7 +90,7 @@ def on_terminal(monkeypatch, identity_weights):
 
 
 def assert_harmless(shown):
-    """Only whole lines and tabs; and none that a name begins."""
+    """Check that the only control characters are line ends and tabs; no name begins a line."""
     for line in shown.split("\r\n"):
         assert not [
             c
