@@ -303,17 +303,21 @@ def s3_bucket(s3_server):
 @pytest.fixture
 def allow_threads(monkeypatch):
     """Limit the number of further threads that the system starts."""
+    from unblur.limits import startable_threads
+
     start = threading.Thread.start
 
     def allow(count):
-        left = [count]
+        started = []
+        startable_threads.cache_clear()
 
         def start_one(thread):
-            left[0] -= 1
-            if left[0] < 0:
+            if sum(one.is_alive() for one in started) >= count:
                 raise RuntimeError("can't start new thread")
+            started.append(thread)
             start(thread)
 
         monkeypatch.setattr(threading.Thread, "start", start_one)
 
-    return allow
+    yield allow
+    startable_threads.cache_clear()

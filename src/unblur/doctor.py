@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from unblur import config
 from unblur.config import NO_HOME, config_file, history_file, models_folder, read_config
-from unblur.errors import ExitCode, UsageError, WeightsError
+from unblur.errors import RAISE_LIMIT, ExitCode, UsageError, WeightsError
+from unblur.limits import startable_threads, starts_threads
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
@@ -90,6 +91,8 @@ class Examination:
     configuration_problem: str | None
     history_problem: str | None
     """Why the record of results cannot be written; ``None`` if it can."""
+    startable_threads: int | None
+    """How many more threads the system starts; ``None``: as many as a run may have."""
     self_tests: str
     """Path of the remembered results of self-tests; it may be missing."""
 
@@ -135,6 +138,7 @@ def examine(options: Mapping[str, bool]) -> Examination:
         has_configuration=exists(config_file()),
         configuration_problem=_configuration_problem(options),
         history_problem=_history_problem(),
+        startable_threads=None if starts_threads() else startable_threads(),
         self_tests=_shown(config.self_tests_file()),
     )
 
@@ -159,6 +163,12 @@ def findings(examination: Examination) -> list[Finding]:
     if examination.history_problem:
         text = f"A second run will not recognise results: {examination.history_problem}."
         found.append(Finding(f"{text} Set HOME, or name a file with --history."))
+    count = examination.startable_threads
+    if count is not None:
+        text = (
+            f"The system starts at most {count} more threads, so runs take longer: {RAISE_LIMIT}."
+        )
+        found.append(Finding(text))
     return sorted(found, key=lambda finding: finding.exit_code is ExitCode.OK)
 
 

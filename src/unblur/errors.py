@@ -75,10 +75,11 @@ def refuse_empty(name: str, value: object) -> None:
         raise UsageError(f"{name} is empty: was a variable not set?")
 
 
-_THREAD_LIMIT = (
-    "the system starts no more threads: close other programs, or raise the limit (ulimit -u; in a "
-    "container, the limit of PIDs)"
+RAISE_LIMIT = (
+    "close other programs, or raise the limit (ulimit -u; in a container, the limit of PIDs)"
 )
+START_LIMIT = f"the system starts no more threads or processes: {RAISE_LIMIT}"
+"""Message where a thread or a process cannot be started: the system has one limit for both."""
 
 
 def is_thread_limit(error: BaseException) -> bool:
@@ -89,5 +90,5 @@ def is_thread_limit(error: BaseException) -> bool:
 def describe_unexpected(error: BaseException) -> str:
     """Return the message for an error that is no `UnblurError`: the system's limit, or a bug."""
     if is_thread_limit(error):
-        return _THREAD_LIMIT
+        return START_LIMIT
     return f"unexpected {type(error).__name__}: {error}; -vv shows where"

@@ -6,7 +6,9 @@ process. The limits are far above those of real photos, and grow with the file's
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -20,6 +22,11 @@ ALWAYS_ALLOWED = 10_000
 """Number of parts that a file of any size may have."""
 BYTES_OF_PART = 256
 """A file may have one more part for each of these many bytes."""
+
+MOST_OPENBLAS_THREADS = 64
+"""Threads that the OpenBLAS in NumPy's packages starts at most."""
+THREADS_BESIDE = 4
+"""Threads for reading, writing and comparing photos, and for the progress bar."""
 
 BYTES_OF_PIXEL = 8
 """Four uncompressed samples of 16 bits, the most of any supported format."""
@@ -65,19 +72,40 @@ def limited(parts: Iterable[T], size: int, name: str) -> Iterator[T]:
         yield part
 
 
-def starts_threads(count: int = 1) -> bool:
+def starts_threads(count: int | None = None) -> bool:
     """Return whether the system starts a number of threads at the same time.
 
-    They are started, and end at once: no system tells how many more threads it allows.
+    Args:
+        count: The number; ``None``: as many as a run may have.
     """
-    end = threading.Event()
+    most = _most_threads()
+    return startable_threads() >= (most if count is None else min(count, most))
+
+
+@functools.cache
+def startable_threads() -> int:
+    """Return how many threads the system starts at the same time, at most as many as a run has.
+
+    They are started, and end at once: no system tells how many more threads it allows. This is
+    done once, before libraries start theirs.
+    """
+    end, started = threading.Event(), []
     try:
-        for _ in range(count):
-            threading.Thread(target=end.wait).start()
+        for _ in range(_most_threads()):
+            thread = threading.Thread(target=end.wait)
+            thread.start()
+            started.append(thread)
     except RuntimeError as error:
-        if is_thread_limit(error):
-            return False
-        raise
+        if not is_thread_limit(error):
+            raise
     finally:
         end.set()
-    return True
+        for thread in started:
+            thread.join()
+    return len(started)
+
+
+def _most_threads() -> int:
+    """Return how many threads a run may have: those of NumPy, those of PyTorch, and others."""
+    cores = os.cpu_count() or 1
+    return min(cores, MOST_OPENBLAS_THREADS) + cores + THREADS_BESIDE

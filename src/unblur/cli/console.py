@@ -202,7 +202,7 @@ class Ui:
         """Whether standard error is a terminal, and the system starts the thread of the bars."""
         from unblur.limits import starts_threads
 
-        return self.verbosity >= NORMAL and sys.stderr.isatty() and starts_threads()
+        return self.verbosity >= NORMAL and sys.stderr.isatty() and starts_threads(1)
 
     @contextlib.contextmanager
     def _bars(self, *columns: ProgressColumn) -> Iterator[Progress]:

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 OLD_BLUR_LEVEL = "--only-blurry="
 """Old spelling: ``--only-blurry=1`` for ``--only-blurry --blur-level=1``."""
 
-MOST_OPENBLAS_THREADS = 64
-"""Threads that the OpenBLAS in NumPy's packages starts at most."""
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -293,8 +290,7 @@ def _check_working_folder() -> None:
 
 def _limit_openblas() -> None:
     """Let NumPy's OpenBLAS use one thread if the system starts too few: it would raise Ctrl-C."""
-    cores = min(os.cpu_count() or 1, MOST_OPENBLAS_THREADS)
-    if "numpy" not in sys.modules and not starts_threads(cores):
+    if "numpy" not in sys.modules and not starts_threads():
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unblur.errors import ExitCode
-from unblur.words import printable
+from unblur.errors import START_LIMIT, ExitCode
+from unblur.words import describe_os_error, printable
 
 MOST_LINES = 8
 """Largest number of photos to list, as notifications have little room."""
@@ -54,7 +54,13 @@ def deblur_chosen(program: Path, paths: Sequence[str]) -> Summary:
         return Summary("unblur: nothing to do", (reason,), ExitCode.NOTHING_TO_DO)
     names = b"".join(os.fsencode(os.path.abspath(path)) + b"\0" for path in paths)  # noqa: PTH100
     command = [str(program), "--recursive", "--json", "--null", "--files-from", "-"]
-    run = subprocess.run(command, input=names, capture_output=True)
+    try:
+        run = subprocess.run(command, input=names, capture_output=True)
+    except OSError as error:
+        reason = f"cannot start {printable(program)}: {describe_os_error(error)}"
+        if isinstance(error, BlockingIOError):
+            reason = START_LIMIT
+        return Summary("unblur: error", (reason,), ExitCode.FAILED)
     outcomes = [json.loads(line) for line in run.stdout.splitlines() if line.startswith(b"{")]
     return _sum_up(outcomes, run.stderr.decode("utf-8", "replace").splitlines(), run.returncode)
 

@@ -91,5 +91,8 @@ def _shows(notifier: Notifier, summary: Summary) -> bool:
     # PowerShell would read its arguments as code.
     texts = {"NOTICE_TITLE": summary.title, "NOTICE_TEXT": summary.text}
     command = [program, *notifier.arguments(summary)]
-    run = subprocess.run(command, env=os.environ | texts, capture_output=True)
+    try:
+        run = subprocess.run(command, env=os.environ | texts, capture_output=True)
+    except OSError:  # the system starts no more processes, or the program is for another system
+        return False
     return run.returncode == 0 or (notifier.is_window and run.returncode == _CLOSED)

@@ -13,7 +13,7 @@ import torch
 
 from unblur.cgroups import own_groups
 from unblur.errors import DeviceError, UsageError
-from unblur.limits import starts_threads
+from unblur.limits import THREADS_BESIDE, starts_threads
 from unblur.network import device_kinds, ncnn_library
 from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import DeviceKind, parse_device
@@ -21,8 +21,6 @@ from unblur.network.gpus import PLATFORMS, find_gpus, install_command
 from unblur.options import Engine
 from unblur.words import one_of
 
-THREADS_BESIDE = 4
-"""Threads for reading, writing and comparing photos, and for the progress bar."""
 PARALLEL_NUMBERS = 1 << 18
 """Length of a vector that PyTorch adds in all of its threads."""
 

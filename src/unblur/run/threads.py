@@ -11,12 +11,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from unblur.errors import is_thread_limit
+from unblur.errors import START_LIMIT, is_thread_limit
 
-FEWER_THREADS = (
-    "the system starts no more threads, so this takes longer: close other programs, or raise the "
-    "limit (ulimit -u; in a container, the limit of PIDs)"
-)
+FEWER_THREADS = f"this takes longer: {START_LIMIT}"
 
 P = ParamSpec("P")
 T = TypeVar("T")

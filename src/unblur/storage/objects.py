@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from unblur.errors import PhotoError, UsageError
+from unblur.errors import START_LIMIT, PhotoError, UsageError, is_thread_limit
 from unblur.limits import refuse_oversize
 from unblur.storage.drafts import APPEARED, Draft
 from unblur.storage.files import CHANGED_WHILE_READ
@@ -280,5 +280,7 @@ def _store_errors_as_photo_errors(
         raise
     except Exception as error:  # each store's library has its own errors
         reason = "no such object" if isinstance(error, FileNotFoundError) else str(error)
+        if is_thread_limit(error):  # of the thread that asks the store
+            reason = START_LIMIT
         line = " ".join(reason.split()) or type(error).__name__
         raise PhotoError(sentence.format(url, line)) from error
