@@ -678,7 +678,10 @@ def test_a_list_in_utf_16_without_a_mark_is_told_what_to_do(tmp_path, unblur, en
     listed.write_bytes("C:\\a.jpg\r\nC:\\b.jpg\r\n".encode(encoding))
     result = unblur("--files-from", listed)
     assert result.code == 2
-    assert f"{listed}: is in UTF-16: save it with the encoding UTF-8" in result.stderr
+    assert (
+        f"{listed}: is in UTF-16 or another encoding: save it with the encoding UTF-8"
+        in result.stderr
+    )
 
 
 def test_a_configuration_may_begin_with_a_byte_order_mark(jpeg, tmp_path, unblur):
@@ -707,7 +710,7 @@ def test_a_list_in_another_encoding_is_told_where_names_are_utf_8(unblur, tmp_pa
     )
     result = unblur("--files-from", listed)
     assert result.code == 2
-    assert "not a list of paths in UTF-8" in result.stderr
+    assert "is in UTF-16 or another encoding" in result.stderr
 
 
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(jpeg, unblur, tmp_path, monkeypatch):

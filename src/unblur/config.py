@@ -11,7 +11,7 @@ from typing import Any
 import platformdirs
 
 from unblur.errors import UsageError, refuse_empty
-from unblur.words import describe_os_error
+from unblur.words import describe_os_error, problem_of_text
 
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
 NO_HOME = Path(os.devnull) / "unblur"
@@ -107,15 +107,12 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
     if path is None and not os.path.exists(chosen):  # noqa: PTH110 (no error in a locked folder)
         return {}
     try:
-        text = chosen.read_text("utf-8-sig")  # editors on Windows add a byte order mark
-        if "\0" in text:  # UTF-16 without a byte order mark
-            raise UnicodeError
-        values = tomllib.loads(text)
+        data = chosen.read_bytes()
+        if problem := problem_of_text(data):
+            raise UsageError(f"{chosen}: {problem}")
+        values = tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows add a mark
     except FileNotFoundError:
         raise UsageError(f"{chosen}: no such file") from None
-    except UnicodeError as error:
-        advice = "save it with the encoding UTF-8"
-        raise UsageError(f"{chosen}: is in UTF-16 or another encoding: {advice}") from error
     except OSError as error:
         raise UsageError(f"{chosen}: cannot be read: {describe_os_error(error)}") from error
     except ValueError as error:

@@ -6,6 +6,7 @@ exceeded never looks equal to what exceeds it.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Callable
@@ -26,6 +27,26 @@ def printable(text: str | os.PathLike[str]) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def problem_of_text(data: bytes) -> str | None:
+    """Return why a file's content is not text in UTF-8; ``None`` if it is."""
+    other = "is in UTF-16 or another encoding: save it with the encoding UTF-8"
+    if b"\0" in data and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        # In texts in UTF-16 or UTF-32, half of the bytes are NUL, or three quarters.
+        share = data.count(0) / len(data)
+        is_text = 0.3 < share < 0.8 and max(h.count(0) / len(h) for h in _halves(data)) >= 0.5
+        return other if is_text else "is not a text file"
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return other
+    return None
+
+
+def _halves(data: bytes) -> list[bytes]:
+    """Return the bytes at even and at odd positions, where there are any."""
+    return [half for half in (data[::2], data[1::2]) if half]
 
 
 def describe_os_error(error: OSError) -> str:

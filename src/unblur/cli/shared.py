@@ -27,7 +27,7 @@ from unblur.limits import starts_threads
 from unblur.network.device_kinds import KINDS
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM, Engine
 from unblur.storage.files import read_stream
-from unblur.words import describe_os_error, printable
+from unblur.words import describe_os_error, printable, problem_of_text
 
 if TYPE_CHECKING:
     from unblur.run.history import History
@@ -270,14 +270,14 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = data.decode("utf-16", "replace").encode()
     data = data.removeprefix(codecs.BOM_UTF8)
-    if not flags["null"] and (b"\0\n" in data or b"\n\0" in data):  # UTF-16 without byte order mark
-        raise UsageError(f"{source}: is in UTF-16: save it with the encoding UTF-8")
+    if b"\0" in data and not flags["null"]:
+        advice = "; for a list whose paths end with NUL, add -0"
+        raise UsageError(f"{source}: {problem_of_text(data)}{advice}")
     lines = data.split(b"\0") if flags["null"] else data.splitlines()
     try:
         return paths + [os.fsdecode(line) for line in lines if line]
     except UnicodeDecodeError as error:  # names on Windows are text
-        advice = "save it with the encoding UTF-8"
-        raise UsageError(f"{source}: not a list of paths in UTF-8: {advice}") from error
+        raise UsageError(f"{source}: {problem_of_text(data)}") from error
 
 
 def _check_working_folder() -> None:

@@ -28,7 +28,7 @@ from unblur.run.target_checks import (
 )
 from unblur.storage import any_place
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
-from unblur.storage.objects import Listing
+from unblur.storage.objects import READ_ONLY, Listing
 from unblur.storage.places import Place, Url, parse_place
 from unblur.words import describe_os_error
 
@@ -147,8 +147,14 @@ def _goes_into_folder(paths: list[str], options: Options) -> bool:
     output = options.output
     if output is None or output == STREAM:
         return False
-    if output.endswith(("/", os.sep)) or any_place.is_folder(parse_place(output)):
-        return True
+    place = parse_place(output)
+    if isinstance(place, Url) and place.scheme in READ_ONLY:
+        raise UsageError(f"--output {place}: nothing can be written to {place.scheme}:// addresses")
+    try:
+        if output.endswith(("/", os.sep)) or any_place.is_folder(place):
+            return True
+    except PhotoError as error:  # the store does not answer
+        raise PhotoError(f"--output {place}: {error}") from error
     if len(paths) > 1:
         raise UsageError(
             f"{len(paths)} photos cannot all become {output}; name a folder: {output}/"

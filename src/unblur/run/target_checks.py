@@ -51,6 +51,8 @@ def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None
             return problem
         if keeps_backup and len(os.fsencode(backup_of(photo).name)) > longest_name(photo):
             return "its name has no room for .orig: shorten it, or give --no-backup"
+    if isinstance(photo, Url) and photo.scheme in objects.READ_ONLY:
+        return f"nothing can be written to {photo.scheme}:// addresses: leave out --in-place"
     if keeps_backup and (other := _other_backup(photo, look)):
         return (
             f"{other} exists: if that is the original of this photo, it is deblurred already; "
@@ -102,6 +104,10 @@ def problem_of_target(target: Place, may_replace: bool, look: Look) -> str | Non
         PhotoError: If a store does not answer.
     """
     if isinstance(target, Url):
+        if target.scheme in objects.READ_ONLY:
+            return (
+                f"nothing can be written to {target.scheme}:// addresses: choose a folder with -o"
+            )
         return EXISTS.format(target) if look(target) and not may_replace else None
     if is_special(target):
         return f"{target} is not a regular file; use - for standard output"

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mimetypes
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -20,6 +22,7 @@ from unblur.storage.drafts import APPEARED, Draft
 from unblur.storage.files import CHANGED_WHILE_READ
 from unblur.storage.places import FileState, Place, Url
 from unblur.storage.targets import EXISTS
+from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -38,6 +41,12 @@ _MARKS = ("ETag", "etag", "generation", "mtime", "LastModified", "last_modified"
 """Names under which stores report an object's version, the most reliable first."""
 _CONTENT_TYPE = {"s3": "ContentType", "gs": "content_type"}
 """Names of the option for the content type in the libraries of the extras."""
+_FAULTS_OF_ADDRESS = (TypeError, ValueError, LookupError, AttributeError)
+"""What libraries raise for addresses that lack a part that their kind of store needs."""
+_NOISE = re.compile(r" ssl:\w+")
+"""What aiohttp adds to the name of a host."""
+READ_ONLY = ("http", "https")
+"""Kinds of stores to which nothing can be written."""
 _TYPES = mimetypes.MimeTypes()
 for _kind, _ending in (("webp", ".webp"), ("avif", ".avif"), ("heic", ".heic"), ("heif", ".heif")):
     _TYPES.add_type(f"image/{_kind}", _ending)  # unknown to Python before 3.13
@@ -247,6 +256,8 @@ def _state(info: dict[str, Any]) -> FileState:
 def _store_class(scheme: str) -> type[AbstractFileSystem]:
     import fsspec
 
+    if scheme == "data":
+        raise UsageError("data: addresses hold their data themselves: save the photo as a file")
     try:
         kind: type[AbstractFileSystem] = fsspec.get_filesystem_class(scheme)
         return kind
@@ -279,8 +290,22 @@ def _store_errors_as_photo_errors(
     except (PhotoError, UsageError):
         raise
     except Exception as error:  # each store's library has its own errors
-        reason = "no such object" if isinstance(error, FileNotFoundError) else str(error)
-        if is_thread_limit(error):  # of the thread that asks the store
-            reason = START_LIMIT
-        line = " ".join(reason.split()) or type(error).__name__
+        line = " ".join(_reason(error).split()) or type(error).__name__
         raise PhotoError(sentence.format(url, line)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the error of a store's library in words for users."""
+    if isinstance(error, FileNotFoundError):
+        return "no such object"
+    if is_thread_limit(error):  # of the thread that asks the store
+        return START_LIMIT
+    if isinstance(error, _FAULTS_OF_ADDRESS):
+        return f"is not an address of a photo in such a store ({error})"
+    cause = getattr(error, "os_error", None)
+    if isinstance(cause, OSError):  # of a failed connection; the number tells more than the text
+        number = cause.errno or 0  # negative where a name has no address
+        reason = os.strerror(number) if number > 0 else describe_os_error(cause)
+        return f"cannot connect: {reason.lower()}"
+    text = error.strerror if isinstance(error, OSError) else None  # without number and path
+    return _NOISE.sub("", text or str(error))

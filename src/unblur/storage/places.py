@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeAlias, TypeVar
+
+from unblur.errors import UsageError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a Windows drive
 
@@ -61,6 +64,7 @@ class Url:
 
 Place: TypeAlias = Path | Url
 AnyPlace = TypeVar("AnyPlace", Path, Url)
+_THIS_COMPUTER = ("", "localhost")
 BACKUP_ENDING = ".orig"
 """Extension of originals that ``--in-place`` keeps."""
 
@@ -69,16 +73,32 @@ def parse_place(text: str) -> Place:
     """Return an address if a text begins with ``scheme://``; otherwise a path.
 
     File managers use ``file://`` addresses (RFC 8089); they become paths.
+
+    Raises:
+        UsageError: If a ``file://`` address names another computer.
     """
     match = _SCHEME.match(text)
     if match is None:
         return Path(text)
     if match[1].lower() == "file":
-        from urllib.parse import urlsplit
-        from urllib.request import url2pathname
-
-        return Path(url2pathname(urlsplit(text).path))
+        return _file_at(text[match.end() :])
     return Url(match[1].lower(), text[match.end() :].strip("/"))
+
+
+def _file_at(address: str) -> Path:
+    """Return the path of a ``file://`` address, given without its beginning."""
+    from urllib.request import url2pathname
+
+    host, slash, path = address.partition("/")
+    if sys.platform == "win32" and host.lower() not in _THIS_COMPUTER:
+        share = "" if host.endswith(":") else "//"  # some write file://C:/ with two slashes
+        return Path(url2pathname(f"{share or '/'}{host}/{path}"))
+    if host.lower() not in _THIS_COMPUTER:
+        raise UsageError(
+            f"file://{address} is on the computer {host}: give the path of a file here, or "
+            "file:/// with three slashes"
+        )
+    return Path(url2pathname(slash + path))
 
 
 def is_backup(name: str) -> bool:
