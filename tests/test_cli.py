@@ -314,7 +314,7 @@ def test_the_result_is_not_larger_than_a_recoded_photo_must_be(jpeg, unblur):
         (["photo.jpg", "--max-pixels", "0"], 2, "x>=1"),
         (["photo.jpg", "-o", "-", "--ray", "auto"], 2, "--ray needs files"),
         (["photo.jpg", "--workers", "0"], 2, "x>=1"),
-        (["photo.jpg", "--workers", "2"], 2, "--workers needs --ray"),
+        (["photo.jpg", "--workers", "2"], 2, "--workers has no effect without --ray"),
         (["photo.jpg", "--views", "9"], 2, "1<=x<=8"),
         (["photo.jpg", "--strength", "2"], 2, "0<=x<=1"),
         (["photo.jpg", "--suffix", "a/b"], 2, "cannot be part of a file name"),

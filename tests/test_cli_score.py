@@ -181,7 +181,10 @@ def test_a_file_may_be_named_as_the_old_spelling(photos, unblur, monkeypatch):
 
 def test_a_level_alone_is_refused_on_the_command_line_only(photos, unblur, monkeypatch):
     result = unblur(photos / "sharp.jpg", "--blur-level", "1")
-    assert (result.code, "--blur-level needs --only-blurry or --only" in result.stderr) == (2, True)
+    assert (
+        result.code,
+        "--blur-level has no effect without --only-blurry or --only" in result.stderr,
+    ) == (2, True)
     monkeypatch.setenv("UNBLUR_BLUR_LEVEL", "1000")
     assert unblur(photos / "sharp.jpg").stdout
     assert unblur(photos / "blurred.jpg", "--only-blurry").stdout == b""

@@ -51,6 +51,8 @@ NEEDED = {
     "blur_level": ["--only-blurry"],
     "workers": ["--ray", "local"],
     "backup": ["--in-place"],
+    "include": ["--recursive"],
+    "exclude": ["--recursive"],
 }
 """Options without which an option is refused."""
 

@@ -11,16 +11,15 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-from click.core import ParameterSource
-
 from unblur.cli.console import Ui
+from unblur.cli.no_effect import is_typed, refuse_no_effect
 from unblur.cli.shared import open_history, read_paths
 from unblur.cli.signals import interrupted_code
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
-from unblur.options import CLUSTER_DEVICES, Engine, Options
+from unblur.options import CLUSTER_DEVICES, STREAM, Engine, Options
 from unblur.run.watcher import NORMAL, VERBOSE
+from unblur.storage.places import parse_place
 
 if TYPE_CHECKING:
     from unblur.models.weights import Weights
@@ -50,6 +49,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     from unblur.run.runner import Session, run_plan
 
     started, options = time.monotonic(), _read_options(flags)
+    refuse_no_effect(flags)
     page: Path | None = flags["report"]
     if page:
         from unblur.cli.page import check_target
@@ -64,6 +64,9 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         plan = make_plan(paths, options, history, settings)
         _require_history(history, options)
         todo = [job for job in plan.jobs if not job.problem]
+        output = parse_place(options.output or STREAM)
+        if is_typed("suffix") and todo and all(job.target == output for job in todo):
+            raise UsageError("--suffix has no effect with -o FILE: the result has that name")
         if any(job.target is None for job in todo):
             _check_stdout(flags, stdout)
         if flags["ray"] and any(None in (job.source, job.target) for job in todo):
@@ -103,23 +106,13 @@ def _read_options(flags: dict[str, Any]) -> Options:
     leaves_some = flags["only_blurry"] or flags["only"] is not None
     values["only_blurry"] = flags["blur_level"] if leaves_some else None
     values["only_motion"] = flags["only"] == "motion"
-    if not leaves_some and _is_on_command_line("blur_level"):
-        raise UsageError("--blur-level needs --only-blurry or --only")
     options = Options(**values)
     _check_cluster(flags, options.engine)
     return options
 
 
-def _is_on_command_line(option: str) -> bool:
-    """Return whether an option was typed, not only set by the environment or the configuration."""
-    source = click.get_current_context().get_parameter_source(option)
-    return source is ParameterSource.COMMANDLINE
-
-
 def _check_cluster(flags: dict[str, Any], engine: Engine) -> None:
-    """Raise `UsageError` for options that cannot be used with ``--ray``, or only with it."""
-    if flags["ray"] is None and _is_on_command_line("workers"):
-        raise UsageError("--workers needs --ray: without it, this machine does all the work")
+    """Raise `UsageError` for a device that cannot be used with ``--ray``."""
     if flags["ray"] is not None and engine.device not in CLUSTER_DEVICES:
         names = ", ".join(CLUSTER_DEVICES)
         raise UsageError(f"--device {engine.device} cannot be used on clusters, only {names}")

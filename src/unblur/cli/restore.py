@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unblur.cli.console import Ui
+from unblur.cli.no_effect import refuse_no_effect
 from unblur.cli.parameters import argument, option
 from unblur.cli.shared import (
     history_option,
@@ -43,6 +44,7 @@ def restore(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over
     from unblur.run.report import Report
     from unblur.run.restore import Choices, restore
 
+    refuse_no_effect(flags)
     report = Report()
     chosen = {name: flags[name] for name in ("recursive", "force", "dry_run")}
     with open_history(flags) as history:

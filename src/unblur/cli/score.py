@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unblur.cli.console import Ui
+from unblur.cli.no_effect import refuse_no_effect
 from unblur.cli.option_groups import PlainOption
 from unblur.cli.parameters import option
 from unblur.cli.shared import (
@@ -59,6 +60,7 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
     from unblur.run.report import Outcome, Report, Status, outcome_of_error
     from unblur.run.threads import ThreadPool
 
+    refuse_no_effect(flags)
     chosen = ("recursive", "include", "exclude", "max_pixels")
     options = Options(**{name: flags[name] for name in chosen})
     plan = find_photos(read_paths(flags), options)
