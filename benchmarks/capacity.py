@@ -26,9 +26,6 @@ CODING_CORE_SECONDS = 0.04
 WORKER_SECONDS = 0.12
 """Seconds of a worker per photo outside the GPU, however fast the GPU is: a batch on an H200 with
 16 vCPU took this long, and neither the GPU nor the vCPUs were always busy."""
-DRIVER_CORE_SECONDS = 0.0053
-"""Core-seconds per photo in the driver, which hands out photos: ``python -m
-benchmarks.cluster``."""
 LIBRARIES = (1, 100, 10_000)
 """Sizes of libraries in millions of photos."""
 
