@@ -24,7 +24,7 @@ NETWORK_CORE_SECONDS = 2.02
 CODING_CORE_SECONDS = 0.04
 """Core-seconds per megapixel for JPEG, in threads beside the network: ``--measure``."""
 WORKER_SECONDS = 0.12
-"""Seconds of a worker per photo outside the GPU, however fast the GPU is: a batch on an H200 with
+"""Least seconds of a worker with a GPU per photo, however fast the GPU is: a batch on an H200 with
 16 vCPU took this long, and neither the GPU nor the vCPUs were always busy."""
 LIBRARIES = (1, 100, 10_000)
 """Sizes of libraries in millions of photos."""
