@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import logging
 import re
 import subprocess
@@ -202,6 +203,59 @@ def test_what_is_no_photo_is_wrong_usage(image):
         with pytest.raises(unblur.UsageError) as caught:
             function(image)
         assert caught.value.exit_code == unblur.ExitCode.USAGE
+
+
+@pytest.mark.parametrize("path", ["", "a\0b.jpg", "\ud800.jpg"], ids=["empty", "NUL", "surrogate"])
+def test_what_is_no_path_is_wrong_usage(path):
+    for function in (unblur.deblur, unblur.blur_score, unblur.find_blur):
+        with pytest.raises(unblur.UsageError):
+            function(path)
+    with pytest.raises(unblur.UsageError):
+        unblur.deblur("a.jpg", output=path)
+    with pytest.raises(unblur.UsageError):
+        unblur.deblur(make_pixels(40, 50), mask=path)
+
+
+@pytest.mark.parametrize("name", ["model", "output"])
+def test_an_argument_of_another_type_than_a_path_is_refused_by_name(name):
+    with pytest.raises(unblur.UsageError, match=f"{name} takes a path, not 3"):
+        unblur.deblur("a.jpg", **{name: 3})
+
+
+def closed_image():
+    image = Image.fromarray(make_pixels(40, 50))
+    image.close()
+    return image
+
+
+@pytest.mark.parametrize(
+    "make",
+    [closed_image, lambda: Image.open(io.BytesIO(make_jpeg()[:-400]))],
+    ids=["closed", "cut off"],
+)
+def test_an_image_that_pillow_cannot_read_is_a_photo_error(make):
+    for function in (unblur.deblur, unblur.blur_score, unblur.find_blur):
+        with pytest.raises(unblur.PhotoError, match="the image cannot be read"):
+            function(make())
+
+
+def test_an_array_in_another_byte_order_has_the_same_result_in_that_order(brighter):
+    pixels = make_pixels(40, 50).astype(np.uint16) * np.uint16(257)
+    swapped = pixels.astype(pixels.dtype.newbyteorder("S"))
+    mask = np.full((40, 50), 0x1234, np.uint16)
+    result = brighter(swapped, mask=mask.astype(mask.dtype.newbyteorder("S")))
+    assert result.dtype == swapped.dtype != pixels.dtype
+    assert np.array_equal(result, brighter(pixels, mask=mask))
+    assert unblur.blur_score(swapped) == unblur.blur_score(pixels)
+
+
+def test_memory_that_runs_out_while_a_photo_is_read_is_a_photo_error(monkeypatch, jpeg):
+    def fail(*unused):
+        raise MemoryError
+
+    monkeypatch.setattr(api.any_format, "decode", fail)
+    with pytest.raises(unblur.PhotoError, match="^out of memory$"):
+        unblur.deblur(jpeg.read_bytes())
 
 
 def test_sidecars_are_copied_if_the_caller_wants(tmp_path):

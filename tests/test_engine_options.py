@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import math
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 import unblur as package
@@ -224,3 +226,41 @@ def test_doctor_reads_and_hashes_the_embedded_weights_once(embedded, monkeypatch
     monkeypatch.setattr(doctor, "find_gpus", lambda: ())
     assert doctor.examine({}).pytorch.devices[-1].tile
     assert (embedded.opened, embedded.hashed) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("model", None, "model takes a name or a path, not None"),
+        ("device", 3, "device takes a name, not 3"),
+        ("backend", "tensorflow", "engine takes auto, torch or ncnn, not 'tensorflow'"),
+        ("backend", None, "engine takes auto, torch or ncnn, not None"),
+        ("tile", "512", "tile takes auto or a whole number, not '512'"),
+        ("tile", None, "tile takes auto or a whole number, not None"),
+        ("tile", math.nan, "tile takes auto or a whole number, not nan"),
+        ("strength", "1", "strength takes a number, not '1'"),
+        ("strength", math.nan, "strength is from 0 to 1, not nan"),
+        ("views", 1.5, "views takes a whole number, not 1.5"),
+        ("threads", 1.5, "threads takes a whole number, not 1.5"),
+        ("max_memory", "2G", "max_memory takes a whole number of bytes, not '2G'"),
+        ("max_memory", math.inf, "max_memory takes a whole number of bytes, not inf"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_refused_by_name(field, value, words):
+    with pytest.raises(UsageError) as caught:
+        Engine(**{field: value})
+    assert str(caught.value) == words
+
+
+def test_numbers_of_numpy_are_numbers():
+    engine = Engine(tile=np.int64(512), strength=np.float32(0.5), views=np.uint8(2))
+    assert engine == Engine(tile=512, strength=0.5, views=2)
+
+
+@pytest.mark.parametrize("name", ["output", "mask", "suffix"])
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"], ids=["NUL", "surrogate"])
+def test_what_no_path_can_have_is_refused(name, text):
+    with pytest.raises(UsageError, match=f"--{name} has a character that no path"):
+        Options(**{name: text})
+    with pytest.raises(UsageError, match="--model has a character that no path"):
+        Options(engine=Engine(model=text))

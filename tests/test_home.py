@@ -15,6 +15,7 @@ from unblur import config, doctor
 from unblur.cli import main
 from unblur.config import NO_HOME
 from unblur.errors import ExitCode
+from unblur.network import vulkan_probe
 
 pytestmark = pytest.mark.posix
 
@@ -132,6 +133,20 @@ def test_doctor_finds_that_a_home_folder_is_locked(locked_home):
     assert result.exit_code == 0
     text = json.loads(result.stdout)["findings"][-1]["text"]
     assert f"{locked_home} cannot be written to" in text
+
+
+def test_a_home_folder_that_is_locked_does_not_stop_the_search_for_gpus(locked_home):
+    assert vulkan_probe._state()
+
+
+@pytest.mark.parametrize("name", ["home/folder/record", "x" * 300], ids=["locked", "too long"])
+def test_a_record_at_a_place_that_cannot_be_looked_at_stops_no_photo(
+    unblur, jpeg, locked_home, name
+):
+    result = unblur(jpeg, "--history", locked_home.parent / name)
+    assert result.code == 0
+    assert "a second run will not recognise these results: " in result.stderr
+    assert "choose another place with --history" in result.stderr
 
 
 def test_a_home_that_is_no_folder_stops_no_photo(unblur, jpeg, monkeypatch):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -295,6 +297,19 @@ def test_what_is_no_mask_is_refused_in_one_line(brighten, tmp_path, make, code, 
     (line,) = [line for line in result.stderr.splitlines() if words in line]
     assert "mask" in line
     assert not (tmp_path / "photo-unblurred.png").exists()
+
+
+def test_a_folder_of_masks_that_cannot_be_listed_is_named(brighten, tmp_path, monkeypatch):
+    photo, folder = save_photo(tmp_path / "photo.png"), tmp_path / "masks"
+    folder.mkdir()
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    result = brighten(photo, "--mask", folder)
+    assert result.code == 2
+    assert f"the mask {folder}: permission denied" in result.stderr
 
 
 def test_a_grey_picture_that_is_stored_in_colour_is_a_mask(brighten, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import threading
 
 import numpy as np
@@ -50,3 +51,18 @@ def test_the_bytes_are_those_that_pillow_writes_without_a_file_in_memory(form, m
 
 def refuse(name):
     raise PermissionError(name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this system has no files in memory")
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_a_limit_on_file_sizes_cuts_off_no_encoded_photo(form):
+    import resource
+
+    image, limits = Image.fromarray(NOISE[:50, :70]), resource.getrlimit(resource.RLIMIT_FSIZE)
+    whole = saved(image, form)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, limits[1]))
+    try:
+        limited = saved(image, form)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert limited == whole

@@ -169,6 +169,17 @@ def test_a_new_driver_is_noticed_by_its_file(library, monkeypatch, tmp_path):
     assert vulkan_probe._state() != before
 
 
+def test_a_folder_of_settings_that_cannot_be_read_has_no_drivers(monkeypatch, tmp_path):
+    folder = tmp_path / "icd.d"
+    folder.mkdir()
+    (folder / "mine.json").write_text("{}")
+    assert vulkan_probe._files_in(tmp_path, "icd.d/*.json") == [str(folder / "mine.json")]
+    assert vulkan_probe._files_in(tmp_path / ("x" * 300), "icd.d/*.json") == []
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CONFIG_DIRS"):
+        monkeypatch.setenv(name, f"/{'x' * 300}")
+    assert vulkan_probe._state()
+
+
 def test_the_doctor_tries_a_driver_again_that_ended_a_program(library, monkeypatch):
     monkeypatch.setattr(doctor, "find_gpus", lambda: ())
     monkeypatch.setattr(examination, "_examine_ncnn", lambda *_: None)

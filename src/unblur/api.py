@@ -26,12 +26,12 @@ from unblur.formats.codec import Reduced
 from unblur.formats.companions import with_new_companions
 from unblur.formats.masks import Mask, blended, make_mask, masked
 from unblur.formats.panorama import deblurred, is_round
-from unblur.formats.pixels import to_array, to_samples, turned
+from unblur.formats.pixels import in_native_order, to_array, to_samples, turned
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
 from unblur.models.weights import open_model
 from unblur.network import device_kinds
-from unblur.options import STREAM, Engine, Options
+from unblur.options import STREAM, Engine, Options, check_path
 from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
@@ -92,7 +92,7 @@ class Deblurrer:
         max_memory: int | None = None,
     ) -> None:
         chosen = Engine(
-            model=str(model),
+            model=_path_text(model, "model"),
             device=device,
             backend=engine,
             tile=tile,
@@ -101,7 +101,7 @@ class Deblurrer:
             threads=None,
             max_memory=max_memory,
         )
-        if device != "auto":
+        if chosen.device != "auto":
             device_kinds.parse_device(device)
         self._network: NetworkDeblurrer | None = load_deblurrer(
             open_model(chosen.model), chosen, warn=_log.warning, tell=_log.info
@@ -157,7 +157,7 @@ class Deblurrer:
                 "output, overwrite and sidecars apply to paths only: other results are returned"
             )
         options = Options(
-            output=None if output is None else _not_a_stream(str(output)),
+            output=None if output is None else _not_a_stream(_path_text(output, "output")),
             on_existing="overwrite" if overwrite else "error",
             sidecars=sidecars,
         )
@@ -282,7 +282,8 @@ def _read_reduced(image: object) -> Reduced:
     """Read a photo at the resolution for measuring its blur."""
     with _named(image):
         if isinstance(image, str | Path):
-            return steps.read_reduced(Job(parse_place(str(image)), None), Options())
+            place = parse_place(_path_text(image, "image"))
+            return steps.read_reduced(Job(place, None), Options())
         if isinstance(image, bytes):
             return any_format.decode_reduced(image)[0]
         return Reduced(_read(image)[0], 1)
@@ -298,10 +299,21 @@ def _named(image: object) -> Iterator[None]:
     """Add the name of the file to errors."""
     try:
         yield
+    except MemoryError as error:
+        place = f"{image}: " if isinstance(image, str | Path) else ""
+        raise PhotoError(f"{place}out of memory") from error
     except PhotoError as error:
         if not isinstance(image, str | Path):
             raise
         raise PhotoError(f"{image}: {error}") from error
+
+
+def _path_text(path: object, name: str) -> str:
+    """Return an argument's path as text, or raise `UsageError`."""
+    if not isinstance(path, str | Path):
+        raise UsageError(f"{name} takes a path, not {path!r}")
+    check_path(str(path), name)
+    return str(path)
 
 
 def _not_a_stream(path: str) -> str:
@@ -317,16 +329,7 @@ def _tell(notes: tuple[str, ...]) -> None:
 def _read(image: object) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Return the pixels of a Pillow image or an array, and the opacity of an image."""
     if isinstance(image, PIL.Image.Image):
-        if image.mode not in _MODES:
-            raise PhotoError(
-                f"Pillow's mode {image.mode} cannot be processed; convert it to RGB or L"
-            )
-        if not (image.width and image.height):
-            raise PhotoError("the image has no pixels")
-        if image.mode == "I;16":
-            return np.asarray(image, np.uint16)[..., None], None
-        samples = to_array(image)
-        return (samples[..., :-1], samples[..., -1]) if image.mode[-1] == "A" else (samples, None)
+        return _read_image(image)
     if not isinstance(image, np.ndarray):
         raise UsageError(
             "a photo is a path, bytes, a Pillow image or an array, "
@@ -334,15 +337,32 @@ def _read(image: object) -> tuple[NDArray[Any], NDArray[Any] | None]:
         )
     if image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
         raise UsageError(f"an array needs the shape (H, W, 3) or (H, W, 1), not {image.shape}")
-    if image.dtype not in (np.uint8, np.uint16):
+    pixels = in_native_order(image)
+    if pixels.dtype not in (np.uint8, np.uint16):
         raise UsageError(f"an array needs the type uint8 or uint16, not {image.dtype}")
-    return image, None
+    return pixels, None
+
+
+def _read_image(image: PIL.Image.Image) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    if image.mode not in _MODES:
+        raise PhotoError(f"Pillow's mode {image.mode} cannot be processed; convert it to RGB or L")
+    if not (image.width and image.height):
+        raise PhotoError("the image has no pixels")
+    try:
+        if image.mode == "I;16":
+            return np.asarray(image, np.uint16)[..., None], None
+        samples = to_array(image)
+    except (PhotoError, MemoryError):
+        raise
+    except Exception as error:  # a closed image; Pillow raises any type for damaged files
+        raise PhotoError(f"the image cannot be read: {error}") from error
+    return (samples[..., :-1], samples[..., -1]) if image.mode[-1] == "A" else (samples, None)
 
 
 def _read_mask(mask: object) -> Mask:
     """Return a mask from its path or its pixels."""
     if isinstance(mask, str | Path):
-        return open_mask(parse_place(str(mask)), Options())
+        return open_mask(parse_place(_path_text(mask, "mask")), Options())
     if isinstance(mask, np.ndarray):
         return make_mask(mask)
     raise UsageError(f"a mask is a path or an array, not of the type {type(mask).__name__}")
@@ -355,8 +375,9 @@ def _orientation(image: object) -> int:
 
 def _like(image: object, pixels: NDArray[Any], alpha: NDArray[Any] | None) -> object:
     """Return pixels in the form of the original: an array, or an image with its ``info``."""
-    if not isinstance(image, PIL.Image.Image):
-        return pixels
+    if isinstance(image, np.ndarray):
+        return pixels.astype(image.dtype, copy=False)
+    assert isinstance(image, PIL.Image.Image)
     result = PIL.Image.fromarray(to_samples(pixels, alpha))
     result.info = dict(image.info)
     return result

@@ -75,6 +75,12 @@ def refuse_empty(name: str, value: object) -> None:
         raise UsageError(f"{name} is empty: was a variable not set?")
 
 
+_MEMORY_LIMIT = (
+    "out of memory: close other programs, or raise the limit (ulimit -v; in a container, the limit "
+    "of memory)"
+)
+_NO_MEMORY_WORDS = "failed to map segment", "cannot allocate memory", "cannot apply additional"
+"""What the system says if a library does not fit into memory."""
 RAISE_LIMIT = (
     "close other programs, or raise the limit (ulimit -u; in a container, the limit of PIDs)"
 )
@@ -87,8 +93,21 @@ def is_thread_limit(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
 
 
+def _is_memory_limit(error: BaseException) -> bool:
+    """Return whether an error means that main memory is full while the program starts."""
+    if isinstance(error, ImportError | OSError):
+        text = str(error).lower()
+        return any(words in text for words in _NO_MEMORY_WORDS)
+    return isinstance(error, MemoryError)
+
+
 def describe_unexpected(error: BaseException) -> str:
     """Return the message for an error that is no `UnblurError`: the system's limit, or a bug."""
     if is_thread_limit(error):
         return START_LIMIT
+    if isinstance(error, ImportError):  # libraries wrap the system's message in pages of advice
+        while error.__cause__ is not None:
+            error = error.__cause__
+    if _is_memory_limit(error):
+        return _MEMORY_LIMIT
     return f"unexpected {type(error).__name__}: {error}; -vv shows where"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 from enum import Enum
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from unblur.errors import UsageError, refuse_empty
@@ -66,6 +67,37 @@ KEY_TEXTS = {"refresh-thumbnail=False": "keep-thumbnail", "strip-metadata=True":
 """Spelling of options in the key, as in existing histories on disk."""
 
 
+ENGINE_TYPES: dict[str, tuple[type, tuple[str | None, ...], str]] = {
+    "model": (str, (), "a name or a path"),
+    "device": (str, (), "a name"),
+    "tile": (Integral, ("auto",), "auto or a whole number"),
+    "strength": (Real, (), "a number"),
+    "views": (Integral, (), "a whole number"),
+    "threads": (Integral, ("auto", None), "a whole number"),
+    "max_memory": (Integral, (None,), "a whole number of bytes"),
+}
+"""For the fields of `Engine` that Python callers set: type, other values, and both in words."""
+
+
+def check_path(text: str, name: str) -> None:
+    """Raise `UsageError` if a text cannot be a path.
+
+    Args:
+        text: The text.
+        name: What it is, for the message.
+    """
+    refuse_empty(name, text)
+    if not _can_be_in_path(text):
+        raise UsageError(f"{name} has a character that no path on this system can have: {text!r}")
+
+
+def _can_be_in_path(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # the system's encoding may be ASCII
+        return False
+
+
 @dataclass(frozen=True)
 class Engine:
     """The options of the network: where and how it runs."""
@@ -107,11 +139,18 @@ class Engine:
         return self.strength == 0
 
     def __post_init__(self) -> None:
-        """Refuse values that are out of range.
+        """Refuse values of a wrong type, or out of range.
 
         Raises:
             UsageError: With the sentence for the user.
         """
+        for field, (kind, others, text) in ENGINE_TYPES.items():
+            value = getattr(self, field)
+            is_other = (value is None or isinstance(value, str)) and value in others
+            if not isinstance(value, kind) and not is_other:
+                raise UsageError(f"{field} takes {text}, not {value!r}")
+        if self.backend not in ("auto", "torch", "ncnn"):
+            raise UsageError(f"engine takes auto, torch or ncnn, not {self.backend!r}")
         refuse_empty("--model", self.model)
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength is from 0 to 1, not {self.strength}")
@@ -203,6 +242,10 @@ class Options:
         """
         for name, value in vars(self).items():
             refuse_empty(f"--{name.replace('_', '-')}", value)
+        paths = {"output": self.output, "mask": self.mask, "model": self.engine.model}
+        for name, path in paths.items():
+            if path is not None:
+                check_path(path, f"--{name}")
         if self.in_place and self.output is not None:
             raise UsageError("--in-place and --output contradict each other")
         if self.in_place and self.format is not None:
@@ -211,8 +254,9 @@ class Options:
             )
         if self.backup and not self.in_place:
             raise UsageError("--backup needs --in-place: otherwise originals are never changed")
-        if "/" in self.suffix or "\\" in self.suffix or "\0" in self.suffix:
+        if "/" in self.suffix or "\\" in self.suffix:
             raise UsageError(f"--suffix {self.suffix!r} cannot be part of a file name")
+        check_path(self.suffix, "--suffix")
         if len(os.fsencode(self.suffix)) > LONGEST_SUFFIX_BYTES:
             raise UsageError(f"--suffix has more than {LONGEST_SUFFIX_BYTES} bytes")
         if self.compare and self.suffix == self.compared_suffix:

@@ -25,7 +25,7 @@ from unblur.config import history_file
 from unblur.errors import ExitCode, UnblurError, UsageError, describe_unexpected
 from unblur.limits import starts_threads
 from unblur.network.device_kinds import KINDS
-from unblur.options import DEFAULT_MAX_PIXELS, STREAM, Engine
+from unblur.options import DEFAULT_MAX_PIXELS, STREAM, Engine, check_path
 from unblur.storage.files import read_stream
 from unblur.words import describe_os_error, printable, problem_of_text
 
@@ -219,15 +219,16 @@ def open_history(flags: dict[str, Any]) -> History:
     """Open the record of results; a dry run only reads it.
 
     Raises:
-        UsageError: If ``--history`` names a folder.
+        UsageError: If ``--history`` is empty, or names a folder.
     """
     from unblur.run.history import History
+    from unblur.storage.files import is_folder
 
     writes = not flags["dry_run"]
     if flags["history"] is None:
         return History(history_file(), writes)
     path: Path = flags["history"]
-    if not path.name or path.is_dir():
+    if not path.name or is_folder(path):
         raise UsageError(f"--history {path} is a folder, not a file")
     return History(path, writes)
 
@@ -256,6 +257,7 @@ def read_paths(flags: dict[str, Any]) -> list[str]:
         if not paths:
             raise UsageError("name at least one photo; see --help")
         return paths
+    check_path(source, "--files-from")
     if source == STREAM and STREAM in paths:
         raise UsageError("standard input cannot hold both a photo and a list of paths")
     try:

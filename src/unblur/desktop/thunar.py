@@ -15,6 +15,7 @@ from unblur.config import system_config_folders
 from unblur.desktop.file_mark import Mark, read_mark
 from unblur.desktop.templates import ACTION, TOOLTIP, WORDS
 from unblur.errors import DesktopError
+from unblur.storage.files import is_regular
 
 FILE = Path("Thunar") / "uca.xml"
 """Path of the file in a settings folder."""
@@ -91,7 +92,7 @@ def system_actions() -> bytes:
     """Return the actions for all users."""
     for folder in system_config_folders():
         path = folder / FILE
-        if path.is_file():
+        if is_regular(path):
             return path.read_bytes()
     return _NO_ACTIONS
 

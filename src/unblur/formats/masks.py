@@ -20,7 +20,14 @@ from unblur.formats import any_format
 from unblur.formats.convert import metadata_of, upright
 from unblur.formats.exif_thumbnail import Turn
 from unblur.formats.photo import Companion, Photo
-from unblur.formats.pixels import STRIP_BYTES, code_pixels, open_image, rounded, to_array
+from unblur.formats.pixels import (
+    STRIP_BYTES,
+    code_pixels,
+    in_native_order,
+    open_image,
+    rounded,
+    to_array,
+)
 from unblur.formats.png_chunks import SIGNATURE
 from unblur.options import DEFAULT_MAX_PIXELS
 
@@ -115,6 +122,7 @@ def make_mask(pixels: NDArray[Any]) -> Mask:
     """
     if pixels.ndim == 2:
         pixels = pixels[..., None]
+    pixels = in_native_order(pixels)
     if pixels.dtype not in (np.bool_, np.uint8, np.uint16):
         raise PhotoError(f"a mask needs the type bool, uint8 or uint16, not {pixels.dtype}")
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:

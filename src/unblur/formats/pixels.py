@@ -49,6 +49,11 @@ def open_image(data: bytes, formats: list[str], max_pixels: int) -> Image.Image:
     return image
 
 
+def in_native_order(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array in this machine's byte order; FITS and TIFF readers give others, too."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
 def refuse_large(width: int, height: int, max_pixels: int) -> None:
     """Raise `PhotoError` if a photo has more pixels than allowed."""
     if width * height > max_pixels:
@@ -133,14 +138,24 @@ def saved(image: Image.Image, form: str, **options: Any) -> bytes:
 
 @contextlib.contextmanager
 def _memory_file() -> Iterator[BinaryIO]:
-    """Open a file in memory for writing and reading; leaving the context deletes it."""
+    """Open a file in memory for writing and reading; leaving the context deletes it.
+
+    If the size of files is limited (``ulimit -f``), this is an object of Python: Pillow does not
+    notice that the system writes only a part.
+    """
     descriptor = -1
-    if sys.platform == "linux":
+    if sys.platform == "linux" and not _limits_file_sizes():
         # It may be forbidden in a container, and old systems lack it.
         with contextlib.suppress(AttributeError, OSError):
             descriptor = os.memfd_create("unblur")
     with io.BytesIO() if descriptor < 0 else os.fdopen(descriptor, "w+b") as file:
         yield file
+
+
+def _limits_file_sizes() -> bool:
+    import resource  # missing on Windows
+
+    return resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
 
 
 def rounded(samples: NDArray[Any], bits: int = 8) -> NDArray[Any]:

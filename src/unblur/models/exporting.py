@@ -8,6 +8,7 @@ from unblur.errors import UsageError
 from unblur.models import darktable
 from unblur.models.model_card import read_card
 from unblur.models.weights import Weights, load_network
+from unblur.storage.files import is_folder
 from unblur.storage.targets import problem_of_file
 
 KINDS = {".onnx": "onnx", darktable.ENDING: "dtmodel"}
@@ -35,7 +36,7 @@ def check_target(file: Path, kind: str | None, overwrite: bool) -> str:
         darktable.check_id(file.stem)
     if problem := problem_of_file(file, may_replace=overwrite):
         raise UsageError(problem)
-    if not file.absolute().parent.is_dir():
+    if not is_folder(file.absolute().parent):
         raise UsageError(f"{file}: the folder does not exist")
     return kind
 

@@ -43,6 +43,7 @@ from unblur.models.weights import (
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
 from unblur.storage.drafts import FileDraft, make_folder
+from unblur.storage.files import is_regular
 
 PUBLISHED_STEP = 523000
 """Training step of the checkpoint that the authors' program loads."""
@@ -149,7 +150,7 @@ def check_room(folder: Path, size: int) -> None:
 
 def file_checksum(path: Path) -> str | None:
     """Return the sha256 of a file; ``None`` if it is not a regular file."""
-    if not path.is_file():
+    if not is_regular(path):
         return None
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -190,7 +191,7 @@ def _same(first: SRN, second: SRN) -> bool:
 
 def _checkpoint_prefix(path: Path) -> Path | None:
     name = _CHECKPOINT_ENDING.sub("", path.name)
-    if not name or not path.with_name(f"{name}.index").is_file():
+    if not name or not is_regular(path.with_name(f"{name}.index")):
         return None
     return path.with_name(name)
 

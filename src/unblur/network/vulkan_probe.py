@@ -6,6 +6,7 @@ The list is stored, so that this takes time only once a day, or when drivers cha
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import platform
@@ -190,16 +191,24 @@ def _state() -> str:
         *(common_config_folder(), *system_config_folders(), Path("/etc")),
         *(common_data_folder(), *system_data_folders()),
     ]
-    drivers = [file for folder in folders for file in sorted(folder.glob("vulkan/icd.d/*.json"))]
-    devices = [file for pattern in DEVICE_FILES for file in sorted(Path("/dev").glob(pattern))]
-    parts = [ncnn_version(), platform.version(), *map(_stamp, drivers), *map(str, devices)]
+    drivers = [file for folder in folders for file in _files_in(folder, "vulkan/icd.d/*.json")]
+    devices = [file for pattern in DEVICE_FILES for file in _files_in(Path("/dev"), pattern)]
+    parts = [ncnn_version(), platform.version(), *map(_stamp, drivers), *devices]
     parts += [f"{name}={text}" for name, text in sorted(os.environ.items()) if "VULKAN" in name
               or name.startswith("VK_")]  # fmt: skip
     return "; ".join(parts)
 
 
-def _stamp(file: Path) -> str:
+def _files_in(folder: Path, pattern: str) -> list[str]:
+    """Return the files that match a pattern; none in folders that cannot be read.
+
+    ``Path.glob`` would raise an error, such as for the home folder of another user.
+    """
+    return sorted(glob.glob(str(Path(glob.escape(str(folder)), pattern))))  # noqa: PTH207 (see above)
+
+
+def _stamp(file: str) -> str:
     try:
-        return f"{file} {file.stat().st_mtime_ns}"
+        return f"{file} {Path(file).stat().st_mtime_ns}"
     except OSError:
-        return f"{file}"
+        return file

@@ -22,6 +22,7 @@ from unblur.run.jobs import Job, MaskFile
 from unblur.storage import any_place, objects
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Place, Url, parse_place
+from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
     from unblur.formats.masks import Mask
@@ -176,3 +177,5 @@ def _naming(place: Place) -> Iterator[None]:
         yield
     except PhotoError as error:
         raise PhotoError(f"the mask {place}: {error}") from error
+    except OSError as error:
+        raise PhotoError(f"the mask {place}: {describe_os_error(error)}") from error

@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from unblur.errors import PhotoError, UsageError, refuse_empty
+from unblur.errors import PhotoError, UsageError
 from unblur.formats.photo import Format
 from unblur.limits import most_bytes
-from unblur.options import STREAM, Options
+from unblur.options import STREAM, Options, check_path
 from unblur.run.find import Found, KnownFormat, find, format_of
 from unblur.run.history import History
 from unblur.run.jobs import Job, Plan
@@ -102,14 +102,15 @@ def _read_names(paths: Iterable[str]) -> list[str]:
     """Return the paths without duplicates.
 
     Raises:
-        UsageError: If a path is empty, such as from an unset variable, or contains a NUL character.
+        UsageError: If a text cannot be a path; it may be empty, such as from an unset variable.
     """
     named = list(dict.fromkeys(paths))
-    refuse_empty("a path", named)
     if any("\0" in path for path in named):
         raise UsageError(
             "a path contains a NUL character: use -0 for a list whose paths end with NUL"
         )
+    for path in named:
+        check_path(path, "a path")
     return named
 
 

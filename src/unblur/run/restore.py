@@ -134,11 +134,11 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
 
 def _check_files(photo: Path, backup: Path) -> None:
     """Raise `PhotoError` if a backup is not the original of a photo, or cannot be renamed."""
-    if backup.is_symlink() or not backup.is_file():
+    if backup.is_symlink() or not files.is_regular(backup):
         raise PhotoError("there is no original to put back")
     if not _is_photo(backup):
         raise PhotoError("is not a photo, so it cannot be an original of unblur")
-    if photo.is_dir():
+    if files.is_folder(photo):
         raise PhotoError(f"{photo.name} is a folder: move it away")
     for file in (photo, backup):
         if os.path.lexists(file) and (problem := problem_of_replacing(file)):

@@ -160,7 +160,7 @@ def keeps(backup: Path, path: Path) -> bool:
     Raises:
         PhotoError: If either file cannot be read.
     """
-    if backup.is_symlink() or not backup.is_file():
+    if backup.is_symlink() or not is_regular(backup):
         return False
     if backup.samefile(path):
         return True

@@ -1,0 +1,42 @@
+"""Messages for errors that no module expects: a limit of the system, or a bug."""
+
+from __future__ import annotations
+
+import pytest
+
+from unblur.errors import describe_unexpected
+
+
+def raised(error, cause=None):
+    try:
+        raise error from cause
+    except type(error) as caught:
+        return caught
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError("libc10.so: cannot apply additional memory protection: Cannot allocate memory"),
+        raised(
+            ImportError("\n\nIMPORTANT: PLEASE READ THIS FOR ADVICE"),
+            ImportError("_umath_linalg.so: failed to map segment from shared object"),
+        ),
+    ],
+    ids=["Python", "library", "library of PyTorch", "library of NumPy"],
+)
+def test_too_little_memory_to_start_is_told_as_such(error):
+    assert describe_unexpected(error).startswith("out of memory: close other programs, or raise")
+
+
+def test_a_library_that_cannot_be_loaded_is_told_without_pages_of_advice():
+    error = raised(ImportError("\n\nIMPORTANT: PLEASE READ"), ImportError("libz.so: not found"))
+    assert describe_unexpected(error) == (
+        "unexpected ImportError: libz.so: not found; -vv shows where"
+    )
+
+
+def test_a_bug_is_told_by_its_type():
+    assert describe_unexpected(KeyError("x")) == "unexpected KeyError: 'x'; -vv shows where"
