@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +24,9 @@ from PIL import Image
 from servers import Server
 
 from unblur.network.vulkan_probe import InMainMemory
+
+# Shells let what they run in the background ignore Ctrl-C, which tests send to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no reason for a test to fail.
 settings.register_profile("unblur", deadline=None)
