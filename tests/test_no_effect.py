@@ -21,7 +21,6 @@ SILENT = {
     "--preserve-times": [["--preserve-times", "-o", "-", "photo.jpg"]],
     "--no-backup": [["--no-backup", "photo.jpg"]],
     "--keep-thumbnail": [["--keep-thumbnail", "--strip-metadata", "photo.jpg"]],
-    "--preview": [["--preview", "-q", "photo.jpg"]],
     "--blur-level": [["--blur-level", "1", "photo.jpg"]],
     "--workers": [["--workers", "2", "photo.jpg"]],
     "--include": [["--include", "*.jpg", "photo.jpg"], ["score", "--include", "*", "photo.jpg"]],

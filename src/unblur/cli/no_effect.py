@@ -41,11 +41,6 @@ ROWS: tuple[tuple[str, Callable[[Flags], bool], str], ...] = (
         "with --strip-metadata: the result has no thumbnails",
     ),
     (
-        "preview",
-        lambda flags: flags["quiet"] > flags["verbose"],
-        "with --quiet: it is a message",
-    ),
-    (
         "blur_level",
         lambda flags: not (flags["only_blurry"] or flags["only"]),
         "without --only-blurry or --only",
