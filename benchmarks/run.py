@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unblur.models.loading import prepare_torch
+from unblur.network.openmp import VARIABLES
 
 NETWORKS = ("srn-compact", "srn-color", "srn-lstm")
 PEERS = ("NAFNet", "Restormer", "Richardson-Lucy")
@@ -136,7 +137,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(vars(measure(*options.one))))
         return
-    prepare_torch()
+    os.environ.update(VARIABLES | os.environ)  # for all processes that are measured
     ways = [(name, way) for name in NETWORKS for way in WAYS]
     ways += [(name, "eager") for name in PEERS] + [("matrix", "product")]
     found: dict[tuple[str, str], list[Measurement]] = {way: [] for way in ways}

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from unblur import cgroups
-from unblur.models.loading import prepare_torch
 from unblur.network.devices import affinity_cores, available_cores, use_threads
+from unblur.network.openmp import VARIABLES, openmp_variables
 
 
 @pytest.fixture
@@ -83,20 +83,20 @@ def test_torch_gets_one_thread_if_the_system_starts_too_few(allow_threads, monke
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("chosen", "turns"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
-def test_threads_that_wait_spin_briefly_unless_the_user_says_otherwise(chosen, turns, monkeypatch):
-    monkeypatch.setattr(os, "environ", chosen)
-    prepare_torch()
-    assert (chosen["OMP_WAIT_POLICY"], chosen["GOMP_SPINCOUNT"]) == ("PASSIVE", turns)
+@pytest.mark.parametrize(("name", "text"), VARIABLES.items())
+def test_libraries_of_openmp_find_settings_that_are_gone_afterwards(name, text, monkeypatch):
+    monkeypatch.setattr(os, "environ", {"PATH": "bin"})
+    with openmp_variables():
+        assert os.environ[name] == text
+    assert os.environ == {"PATH": "bin"}
 
 
-@pytest.mark.parametrize(("chosen", "wanted"), [({}, "1"), ({"THP_MEM_ALLOC_ENABLE": "0"}, "0")])
-def test_large_tensors_lie_in_huge_pages_unless_the_user_says_otherwise(
-    chosen, wanted, monkeypatch
-):
-    monkeypatch.setattr(os, "environ", chosen)
-    prepare_torch()
-    assert chosen["THP_MEM_ALLOC_ENABLE"] == wanted
+@pytest.mark.parametrize("name", VARIABLES)
+def test_settings_of_the_user_are_kept(name, monkeypatch):
+    monkeypatch.setattr(os, "environ", {name: "7"})
+    with openmp_variables():
+        assert os.environ[name] == "7"
+    assert os.environ == {name: "7"}
 
 
 def test_cores_are_counted_in_a_sandbox_without_proc(monkeypatch):

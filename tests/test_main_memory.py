@@ -98,9 +98,17 @@ def test_a_system_without_groups_has_no_limit(groups, tmp_path):
     assert limiting_file() is None
 
 
-def test_swap_can_be_had_but_not_beyond_a_containers_limit(monkeypatch):
+@pytest.fixture
+def meminfo(tmp_path, monkeypatch):
+    """The file in which Linux tells its swap; here it tells nothing."""
+    monkeypatch.setattr(main_memory, "_MEMINFO", tmp_path / "meminfo")
+    return tmp_path / "meminfo"
+
+
+def test_swap_can_be_had_but_not_beyond_a_containers_limit(monkeypatch, meminfo):
     available = main_memory.psutil.virtual_memory().available
     swap = type("Swap", (), {"free": 1 << 40})
+    meminfo.write_text(f"MemFree: 5 kB\nSwapTotal: 7 kB\nSwapFree: {1 << 30} kB\n")
     monkeypatch.setattr(main_memory.psutil, "swap_memory", lambda: swap)
     monkeypatch.setattr(main_memory, "tightest_limit", lambda: None)
     assert obtainable_memory() > available / 2 + (1 << 40)
@@ -108,10 +116,13 @@ def test_swap_can_be_had_but_not_beyond_a_containers_limit(monkeypatch):
     assert obtainable_memory() == 1000
 
 
-def test_a_system_that_does_not_tell_its_swap_has_none(monkeypatch):
+@pytest.mark.parametrize("content", [None, "", "MemFree: 5 kB", "SwapFree: much", "no table"])
+def test_a_system_that_does_not_tell_its_swap_has_none(monkeypatch, meminfo, content):
     def fail():
         raise RuntimeError("PdhAddEnglishCounterW failed")
 
+    if content is not None:
+        meminfo.write_text(content)
     monkeypatch.setattr(main_memory.psutil, "swap_memory", fail)
     assert 0 < obtainable_memory() < 1 << 50
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
 from unblur.models.weights import open_model
 from unblur.network import device_kinds
+from unblur.network.openmp import computed
 from unblur.options import STREAM, Engine, Options, check_path
 from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
@@ -60,8 +62,8 @@ _MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 class Deblurrer:
     """Deblurs photos with one network, which is loaded only once.
 
-    Use a Deblurrer from one thread at a time. `close`, or the end of a ``with`` block, frees the
-    network.
+    Threads may share a Deblurrer; they take turns with the network. `close`, or the end of a
+    ``with`` block, frees the network.
 
     Args:
         model: A model's name, or a weights file.
@@ -103,9 +105,11 @@ class Deblurrer:
         )
         if chosen.device != "auto":
             device_kinds.parse_device(device)
-        self._network: NetworkDeblurrer | None = load_deblurrer(
-            open_model(chosen.model), chosen, warn=_log.warning, tell=_log.info
+        weights = open_model(chosen.model)
+        self._network: NetworkDeblurrer | None = computed(
+            lambda: load_deblurrer(weights, chosen, warn=_log.warning, tell=_log.info)
         )
+        self._turn = threading.Lock()
 
     def __enter__(self) -> Deblurrer:
         return self
@@ -150,8 +154,7 @@ class Deblurrer:
             DeviceError: If the device was lost, unless it is ``auto``.
             UsageError: If ``image`` has another type, or the network was freed.
         """
-        if self._network is None:
-            raise UsageError("the Deblurrer is closed")
+        self._open_network()
         if not isinstance(image, str | Path) and (output is not None or overwrite or sidecars):
             raise UsageError(
                 "output, overwrite and sidecars apply to paths only: other results are returned"
@@ -179,11 +182,18 @@ class Deblurrer:
         return _like(image, result, alpha)
 
     def _deblur(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        assert self._network is not None
+        network = self._open_network()
         try:
-            return self._network(pixels)
+            with self._turn:
+                return computed(lambda: network(pixels))
         except MemoryError as error:
             raise PhotoError("out of memory; a smaller tile needs less") from error
+
+    def _open_network(self) -> NetworkDeblurrer:
+        network = self._network  # another thread may close it meanwhile
+        if network is None:
+            raise UsageError("the Deblurrer is closed")
+        return network
 
     def _deblur_photo(self, photo: DecodedPhoto) -> tuple[DecodedPhoto, NDArray[Any]]:
         """Return a photo whose companions have new pixels, and its own new pixels."""

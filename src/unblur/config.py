@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +81,29 @@ def _user_folder(find: Callable[[], Path]) -> Path:
     In a container, HOME may be missing or empty and the user may have no entry in the
     password database.
     """
-    if os.environ.get("HOME") == "":
-        del os.environ["HOME"]  # libraries would take an empty value for the root folder
-    try:
-        folder = find()
-    except RuntimeError:
-        return NO_HOME
+    with _without_empty_home():
+        try:
+            folder = find()
+        except RuntimeError:
+            return NO_HOME
     return folder if folder.is_absolute() else NO_HOME  # "~/..." from older platformdirs
+
+
+_changing_home = threading.Lock()
+
+
+@contextlib.contextmanager
+def _without_empty_home() -> Iterator[None]:
+    """Take an empty HOME out of the environment: libraries take it for the root folder."""
+    with _changing_home:
+        is_empty = os.environ.get("HOME") == ""
+        if is_empty:
+            del os.environ["HOME"]
+        try:
+            yield
+        finally:
+            if is_empty:
+                os.environ["HOME"] = ""
 
 
 def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:

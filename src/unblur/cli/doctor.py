@@ -16,7 +16,7 @@ from unblur.cli.console import Ui
 from unblur.cli.parameters import option
 from unblur.cli.shared import options_with_defaults, verbosity_options, with_ui
 from unblur.errors import ExitCode
-from unblur.models.loading import prepare_torch
+from unblur.network.openmp import import_torch
 from unblur.run.watcher import NORMAL
 from unblur.words import duration, printable, size
 
@@ -43,7 +43,7 @@ def doctor(ui: Ui, as_json: bool) -> ExitCode:
     weights are damaged, and 5 if a device failed. Please add the output to
     bug reports.
     """
-    prepare_torch()
+    import_torch()
     from unblur.doctor import examine, findings
 
     program = click.get_current_context().find_root().command

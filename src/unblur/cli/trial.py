@@ -107,10 +107,10 @@ def _make_folder() -> Path:
 
 
 def _load(weights: Weights) -> SRN:
-    from unblur.models.loading import prepare_torch
     from unblur.models.weights import load_network
+    from unblur.network.openmp import import_torch
 
-    prepare_torch()
+    import_torch()
     return load_network(weights)
 
 

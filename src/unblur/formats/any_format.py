@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -97,9 +96,7 @@ def _identify(data: bytes) -> Format:
 def _decoder_errors_as_photo_errors(form: Format) -> Iterator[None]:
     """Raise any error of a library as a `PhotoError` about a damaged file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata, which are copied unchanged
-            yield
+        yield
     except (PhotoError, MemoryError):
         raise
     except Exception as error:  # libraries raise anything for damaged files

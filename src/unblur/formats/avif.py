@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import features
+from PIL.AvifImagePlugin import AvifImageFile
 
 from unblur.errors import PhotoError
 from unblur.formats import av1, avif_deep, bmff, bmff_metadata
@@ -43,7 +44,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     stored = as_stored(file)
     refuse_costly(stored, _decoded_pixels)
     copy = bmff.write(stored)
-    image = open_image(copy, ["AVIF"], max_pixels)
+    image = open_image(copy, AvifImageFile, max_pixels)
     depth = coding.get("bit_depth")
     pixels: NDArray[Any] = avif_deep.decode(copy, depth, *image.size) if depth else to_array(image)
     if coding["subsampling"] == "4:0:0":

@@ -89,8 +89,7 @@ def decode_reduced(data: bytes, max_pixels: int) -> Reduced:
 
 
 def _open(data: bytes, max_pixels: int) -> JpegImageFile:
-    image = open_image(data, ["JPEG"], max_pixels)
-    assert isinstance(image, JpegImageFile)
+    image = open_image(data, JpegImageFile, max_pixels)
     # All at once: libjpeg scans the unused rest of a block again with the next.
     image.decodermaxblock = max(image.decodermaxblock, len(data))
     if image.mode not in ("L", "RGB"):

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from unblur.formats.pixels import rows_of
+
 
 @dataclass(frozen=True)
 class StoredColors:
@@ -22,7 +24,7 @@ class StoredColors:
 
     def rows(self, top: int, stop: int) -> list[NDArray[np.uint8]]:
         """Return Y, Cb and Cr of some rows of the photo; ``top`` is even."""
-        strip = self.image.crop((0, top, self.image.width, stop))
+        strip = rows_of(self.image, top, stop)
         coarse = (plane[top // 2 : (stop + 1) // 2] for plane in self.chroma)
         return [*map(np.asarray, strip.split()), *coarse]
 

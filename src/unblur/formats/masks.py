@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from unblur.errors import PhotoError
 from unblur.formats import any_format
@@ -105,7 +106,7 @@ def _in_eight_bits(data: bytes, max_pixels: int) -> bytes:
     if not data.startswith(SIGNATURE) or data[BIT_DEPTH_PLACE] != ONE_BIT_GREY:
         return data
     with contextlib.suppress(Exception):  # the decoder will report a damaged file
-        image = open_image(data, ["PNG"], max_pixels)
+        image = open_image(data, PngImageFile, max_pixels)
         exif = image.info.get("exif", b"")
         return code_pixels(to_array(image.convert("L")), None, "PNG", exif=exif)
     return data

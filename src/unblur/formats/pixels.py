@@ -6,17 +6,19 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any, BinaryIO, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from unblur.errors import PhotoError
 from unblur.main_memory import require_memory
 
 Floats: TypeAlias = NDArray[np.float32]
+Opened = TypeVar("Opened", bound=ImageFile)
 
 STRIP_BYTES = 16 << 20
 COPIED_BYTES = 1 << 20
@@ -25,16 +27,16 @@ threads would wait for Python's global lock more often."""
 LEAST_SIDE_PX = 32
 """The embedded network pads a photo's sides to multiples of this."""
 
-# `refuse_large` limits the size: Pillow's own limit would refuse a 200-megapixel camera.
-Image.MAX_IMAGE_PIXELS = None
 
-
-def open_image(data: bytes, formats: list[str], max_pixels: int) -> Image.Image:
+def open_image(data: bytes, form: Callable[[BinaryIO], Opened], max_pixels: int) -> Opened:
     """Open a file with Pillow, without decoding its pixels yet.
+
+    This does without `PIL.Image.open`, which refuses photos above `PIL.Image.MAX_IMAGE_PIXELS`.
+    That limit belongs to the program that uses this package, and is neither obeyed nor changed.
 
     Args:
         data: The whole file.
-        formats: Pillow's names of the possible formats.
+        form: Pillow's class for files of the format.
         max_pixels: Larger photos are refused.
 
     Raises:
@@ -42,8 +44,8 @@ def open_image(data: bytes, formats: list[str], max_pixels: int) -> Image.Image:
         Exception: Pillow raises any type for damaged files.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=formats)
-    except UnidentifiedImageError:  # its message names an object in memory
+        image = form(io.BytesIO(data))
+    except SyntaxError:  # Pillow's error for a file of another format
         raise PhotoError("damaged, or encoded in an unsupported way") from None
     refuse_large(image.width, image.height, max_pixels)
     return image
@@ -86,9 +88,15 @@ def to_array(image: Image.Image) -> NDArray[np.uint8]:
     step = max(1, COPIED_BYTES // (image.width * channels))
     for top in range(0, image.height, step):
         bottom = min(top + step, image.height)
-        strip = np.asarray(image.crop((0, top, image.width, bottom)))
+        strip = np.asarray(rows_of(image, top, bottom))
         array[top:bottom] = strip.reshape(bottom - top, image.width, channels)
     return array
+
+
+def rows_of(image: Image.Image, top: int, bottom: int) -> Image.Image:
+    """Copy some rows of an image. `PIL.Image.Image.crop` obeys Pillow's limit; see `open_image`."""
+    box = (0, top, image.width, bottom)
+    return image.transform((image.width, bottom - top), Image.Transform.EXTENT, box)
 
 
 def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:

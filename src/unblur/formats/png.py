@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
@@ -32,7 +33,7 @@ from unblur.main_memory import require_memory
 PALETTE = 3
 """Colour type in IHDR whose samples are indexes into PLTE."""
 
-_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
+_CHANNELS = {0: 1, 2: 3, PALETTE: 1, 4: 2, 6: 4}
 """Samples per pixel by colour type (table 8), except for palettes."""
 
 INFLATED_AT_ONCE = 16 << 20
@@ -64,12 +65,14 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     header = read_header(data)
     if is_animated(data):
         raise PhotoError(ANIMATED)
-    image = open_image(without_metadata(data), ["PNG"], max_pixels)
+    opened = open_image(without_metadata(data), PngImageFile, max_pixels)
     if header.bit_depth == 16:
         return _decode_16_bit(data, header)
-    if image.mode == "1":
+    if ImageFile.LOAD_TRUNCATED_IMAGES:  # then Pillow decodes damaged pixels without an error
+        _check_stream(data, header)
+    if opened.mode == "1":
         raise PhotoError("1-bit images are not photos")
-    image, notes = _as_truecolor(image, header)
+    image, notes = _as_truecolor(opened, header)
     return _make_photo(to_array(image), data, notes)
 
 
@@ -87,7 +90,8 @@ def _as_truecolor(image: Image.Image, header: Header) -> tuple[Image.Image, tupl
 
 def _decode_16_bit(data: bytes, header: Header) -> Photo:
     library = load_extra("imagecodecs", "deep", "16-bit PNG files")
-    _refuse_endless(data, header)
+    with contextlib.suppress(zlib.error, EOFError):  # libpng decides on damage
+        _check_stream(data, header)
     require_memory(2 * 2 * header.width * header.height * _CHANNELS[header.color_type])
     samples = library.png_decode(without_metadata(data))
     samples = samples.reshape(header.height, header.width, -1)
@@ -95,18 +99,25 @@ def _decode_16_bit(data: bytes, header: Header) -> Photo:
     return _make_photo(samples, data, (KEY_BECAME_ALPHA,) if has_key else ())
 
 
-def _refuse_endless(data: bytes, header: Header) -> None:
-    """Raise `ExcessError` if the file decompresses to far more pixels than the photo has."""
+def _check_stream(data: bytes, header: Header) -> None:
+    """Decompress all pixels, piece by piece, and keep none.
+
+    Raises:
+        ExcessError: If there are far more pixels than the photo has.
+        zlib.error: If they are damaged.
+        EOFError: If they are cut off.
+    """
     row = 8 + header.width * _CHANNELS[header.color_type] * header.bit_depth // 8
     most = 2 * header.height * row + INFLATED_AT_ONCE  # interlaced photos have twice the rows
     inflated, inflate = 0, zlib.decompressobj()
-    with contextlib.suppress(zlib.error):  # libpng decides on damage
-        for chunk in chunks(data):
-            coded = chunk.data if chunk.type == b"IDAT" else b""
-            while coded and not inflate.eof:
-                inflated += len(inflate.decompress(coded, INFLATED_AT_ONCE))
-                refuse_excess(inflated, most, "bytes of pixels")
-                coded = inflate.unconsumed_tail
+    for chunk in chunks(data):
+        coded = chunk.data if chunk.type == b"IDAT" else b""
+        while coded and not inflate.eof:
+            inflated += len(inflate.decompress(coded, INFLATED_AT_ONCE))
+            refuse_excess(inflated, most, "bytes of pixels")
+            coded = inflate.unconsumed_tail
+    if not inflate.eof:
+        raise EOFError("its pixels are cut off")
 
 
 def _make_photo(samples: NDArray[Any], data: bytes, notes: tuple[str, ...]) -> Photo:

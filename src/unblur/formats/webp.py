@@ -7,11 +7,13 @@ lossless file stays lossless, even in transparent pixels.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.WebPImagePlugin import WebPImageFile
 
 from unblur.errors import PhotoError
 from unblur.formats.codec import Codec, Target
@@ -46,6 +48,17 @@ QUALITY = 90
 """Quality for photos from other formats, higher than libwebp's default."""
 
 
+class _InPieces(io.BytesIO):
+    """Returns a few bytes at a time, as files may.
+
+    They are too few for Pillow to compare the photo's size with its own limit; see `open_image`.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return at most the file's header, or all of the rest."""
+        return super().read(size if size is None or size < 0 else min(size, RIFF_HEADER_BYTES + 4))
+
+
 def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode a still photo or an animation of one frame, and record how it is encoded."""
     still = as_still(data)
@@ -53,7 +66,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     data, frame = still, _image_chunk(still)
     width, height, _ = _read_frame(frame)
     refuse_large(width, height, max_pixels)  # opening a file with libwebp already takes memory
-    image = open_image(data, ["WEBP"], max_pixels)
+    image = open_image(data, lambda file: WebPImageFile(_InPieces(file.read())), max_pixels)
     pixels, alpha = to_array(image), None
     if image.mode == "RGBA":
         pixels, alpha = np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3])

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from unblur.network.openmp import import_torch
 from unblur.options import Engine
 
 if TYPE_CHECKING:
     from unblur.models.weights import Weights
     from unblur.network.deblurrer import Deblurrer
     from unblur.network.srn import SRN
-
-
-def prepare_torch() -> None:
-    """Set variables that make PyTorch faster on CPUs; call this before importing PyTorch.
-
-    Variables that the user has set are kept. OpenMP's threads spin only briefly while they wait:
-    threads that spin for long make a busy machine several times slower, and threads that sleep at
-    once wake slowly. Where Linux allows it, large tensors use huge pages, which the system prepares
-    in far fewer steps.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # turns of a loop, in GNU's OpenMP
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # of PyTorch
 
 
 def load_deblurrer(
@@ -54,7 +41,7 @@ def load_deblurrer(
         DeviceError: If the named device, or ncnn by name, is missing or computes wrongly.
         UsageError: If no device can have the name, or the named library cannot use the device.
     """
-    prepare_torch()
+    import_torch()
     from unblur.models.device_caches import SelfTestCache, keep_gpu_list
     from unblur.models.weights import Weights, load_network
     from unblur.network.checked_devices import CheckedDevices

@@ -14,6 +14,7 @@ from types import ModuleType
 
 from unblur.errors import DeviceError
 from unblur.extras import load_extra
+from unblur.network.openmp import openmp_variables
 
 
 @cache
@@ -32,7 +33,8 @@ def load_ncnn() -> ModuleType:
         return load_extra("ncnn", "ncnn", "computations with ncnn", DeviceError)
     _share_openmp()
     try:
-        return importlib.import_module("ncnn")
+        with openmp_variables():
+            return importlib.import_module("ncnn")
     except Exception as error:  # whatever a damaged or unsuitable library raises
         raise DeviceError(
             f"ncnn cannot be loaded ({error}): use --engine torch, or install it again: "

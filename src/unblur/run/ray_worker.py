@@ -13,9 +13,10 @@ from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
 from unblur.formats.companions import with_new_companions
 from unblur.formats.panorama import is_round, wrapped
 from unblur.models.device_caches import keep_gpu_list
-from unblur.models.loading import load_deblurrer, prepare_torch
+from unblur.models.loading import load_deblurrer
 from unblur.network import vulkan
 from unblur.network.device_kinds import CPU
+from unblur.network.openmp import import_torch
 from unblur.options import Engine, Options
 from unblur.run import steps
 from unblur.run.jobs import Job
@@ -46,7 +47,7 @@ class Worker:
 
     Args:
         network: A list with the network in Ray's object store. Outside a list, Ray would import
-            PyTorch for the network before `prepare_torch` is called.
+            PyTorch for the network before `import_torch` is called.
         options: The user's options.
         shape: Resources of the worker.
         settings: See `unblur.run.runner.Session`.
@@ -59,7 +60,7 @@ class Worker:
         shape: Shape,
         settings: str = "",
     ) -> None:
-        prepare_torch()
+        import_torch()
         self._network, self._options = network, options
         self._settings, self._shape = settings, shape
         # A single thread runs the network: PyTorch starts new threads for each thread that does.
