@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import copy
 import inspect
 import io
 import logging
+import pickle
 import re
 import subprocess
 import sys
@@ -163,10 +165,17 @@ def test_an_image_keeps_its_mode_and_opacity_and_info(mode, brighter):
     assert np.asarray(after, float).mean() > np.asarray(before, float).mean()
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "P", "1", "F"])
-def test_an_image_of_another_mode_is_refused_with_advice(mode):
-    with pytest.raises(unblur.PhotoError, match=f"mode {mode} .* convert it"):
-        unblur.deblur(Image.new(mode, (40, 30)))
+@pytest.mark.parametrize(
+    ("mode", "better"),
+    [(mode, "RGB") for mode in ("1", "P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "F")]
+    + [(mode, "I;16") for mode in ("I", "I;16B", "I;16L", "I;16N")]
+    + [("La", "LA"), ("PA", "RGBA"), ("RGBa", "RGBA")],
+)
+def test_an_image_of_another_mode_is_refused_with_advice_that_works(mode, better):
+    image = Image.new(mode, (40, 30))
+    with pytest.raises(unblur.PhotoError, match=f"mode {mode} .* convert it to {better}"):
+        unblur.deblur(image)
+    assert unblur.deblur(image.convert(better)).mode == better
 
 
 def test_an_image_without_pixels_is_refused():
@@ -290,6 +299,36 @@ def test_what_cannot_be_is_told_at_once(options, error, monkeypatch):
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     with pytest.raises(getattr(unblur, error)):
         unblur.Deblurrer(**options)
+
+
+@pytest.mark.parametrize("name", ["overwrite", "sidecars"])
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_a_switch_that_is_neither_true_nor_false_replaces_nothing(jpeg, name, value):
+    output = jpeg.with_name("photo-unblurred.jpg")
+    output.write_bytes(b"earlier")
+    with pytest.raises(unblur.UsageError, match=f"{name} takes True or False, not {value!r}"):
+        unblur.deblur(jpeg, **{name: value})
+    assert output.read_bytes() == b"earlier"
+
+
+@pytest.mark.parametrize("name", ["tile", "strength", "views", "max_memory", "device", "model"])
+def test_true_is_no_number_and_no_name(name):
+    with pytest.raises(unblur.UsageError, match=f"{name} takes .*, not True"):
+        unblur.Deblurrer(**{name: True})
+
+
+@pytest.mark.parametrize("copy", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_deblurrer_cannot_be_copied_into_another_process(copy):
+    with pytest.raises(unblur.UsageError, match="make one in each process"):
+        copy(unblur.Deblurrer())
+
+
+@pytest.mark.parametrize("name", ["PhotoError", "UsageError", "WeightsError", "DeviceError"])
+def test_errors_and_results_come_back_from_another_process_as_they_were(name):
+    error = pickle.loads(pickle.dumps(getattr(unblur, name)("photo.jpg: damaged")))
+    assert (type(error).__name__, str(error)) == (name, "photo.jpg: damaged")
+    blur = unblur.find_blur(make_pixels(40, 50))
+    assert pickle.loads(pickle.dumps(blur)) == blur
 
 
 def test_missing_weights_have_their_exit_code(monkeypatch):

@@ -343,10 +343,9 @@ def test_a_tile_that_is_too_small_is_told_before_any_heavy_library_is_imported(j
     done = subprocess.run(
         [sys.executable, "-c", command], cwd=jpeg.parent, capture_output=True, text=True
     )
-    assert (done.returncode, done.stderr) == (
-        2,
-        "unblur: error: a tile needs at least 128 pixels, not 5\n",
-    )
+    assert done.returncode == 2
+    told = "Error: Invalid value for '--tile': a tile needs at least 128 pixels, not 5\n"
+    assert done.stderr.endswith(told)
 
 
 def test_a_cluster_without_its_library_is_told_how_to_install_it(jpeg, unblur, monkeypatch):

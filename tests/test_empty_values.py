@@ -59,7 +59,7 @@ def test_an_empty_value_in_the_configuration_is_refused(name, tmp_path):
     config.write_text(f"{name.replace('_', '-')} = {json.dumps([''] if is_list else '')}")
     result = CliRunner().invoke(main, ["--config", str(config), "photo.jpg"])
     assert result.exit_code == 2
-    assert f"{config}: {name} is empty: was a variable not set?" in result.stderr
+    assert f"{config}: {name.replace('_', '-')} is empty: was a variable not set?" in result.stderr
 
 
 @pytest.mark.parametrize("name", options_with_defaults(main))

@@ -12,10 +12,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypeVar, cast
 
 import numpy as np
-import PIL.ExifTags
 import PIL.Image
 from numpy.typing import NDArray
 
@@ -25,9 +24,10 @@ from unblur.errors import PhotoError, UsageError
 from unblur.formats import any_format
 from unblur.formats.codec import Reduced
 from unblur.formats.companions import with_new_companions
+from unblur.formats.in_memory import like, orientation_of, read
 from unblur.formats.masks import Mask, blended, make_mask, masked
 from unblur.formats.panorama import deblurred, is_round
-from unblur.formats.pixels import in_native_order, to_array, to_samples, turned
+from unblur.formats.pixels import turned
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
 from unblur.models.weights import open_model
@@ -53,10 +53,6 @@ MaskLike: TypeAlias = str | Path | NDArray[np.bool_] | NDArray[np.uint8] | NDArr
 
 _log = logging.getLogger("unblur")
 _log.addHandler(logging.NullHandler())
-
-ORIENTATION = PIL.ExifTags.Base.Orientation
-_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
-"""Supported modes of Pillow images."""
 
 
 class Deblurrer:
@@ -117,6 +113,9 @@ class Deblurrer:
     def __exit__(self, *unused: object) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise UsageError("a Deblurrer cannot be copied or pickled: make one in each process")
+
     def close(self) -> None:
         """Free the network; later calls raise `UsageError`."""
         self._network = None
@@ -155,6 +154,9 @@ class Deblurrer:
             UsageError: If ``image`` has another type, or the network was freed.
         """
         self._open_network()
+        for name, flag in (("overwrite", overwrite), ("sidecars", sidecars)):
+            if not isinstance(flag, bool | np.bool_):  # the text "no" would count as yes
+                raise UsageError(f"{name} takes True or False, not {flag!r}")
         if not isinstance(image, str | Path) and (output is not None or overwrite or sidecars):
             raise UsageError(
                 "output, overwrite and sidecars apply to paths only: other results are returned"
@@ -175,11 +177,13 @@ class Deblurrer:
             return self._deblur_file(image, options, mask)
         if isinstance(image, bytes):
             return self._deblur_bytes(image, mask)
-        pixels, alpha = _read(image)
+        pixels, alpha = read(image)
         result = self._deblur(pixels)
         if mask:
-            result = blended(pixels, result, mask, lambda array: turned(array, _orientation(image)))
-        return _like(image, result, alpha)
+            result = blended(
+                pixels, result, mask, lambda array: turned(array, orientation_of(image))
+            )
+        return like(image, result, alpha)
 
     def _deblur(self, pixels: NDArray[Any]) -> NDArray[Any]:
         network = self._open_network()
@@ -296,7 +300,7 @@ def _read_reduced(image: object) -> Reduced:
             return steps.read_reduced(Job(place, None), Options())
         if isinstance(image, bytes):
             return any_format.decode_reduced(image)[0]
-        return Reduced(_read(image)[0], 1)
+        return Reduced(read(image)[0], 1)
 
 
 def list_models() -> tuple[Model, ...]:
@@ -336,39 +340,6 @@ def _tell(notes: tuple[str, ...]) -> None:
         _log.info(note)
 
 
-def _read(image: object) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Return the pixels of a Pillow image or an array, and the opacity of an image."""
-    if isinstance(image, PIL.Image.Image):
-        return _read_image(image)
-    if not isinstance(image, np.ndarray):
-        raise UsageError(
-            "a photo is a path, bytes, a Pillow image or an array, "
-            f"not of the type {type(image).__name__}"
-        )
-    if image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
-        raise UsageError(f"an array needs the shape (H, W, 3) or (H, W, 1), not {image.shape}")
-    pixels = in_native_order(image)
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise UsageError(f"an array needs the type uint8 or uint16, not {image.dtype}")
-    return pixels, None
-
-
-def _read_image(image: PIL.Image.Image) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    if image.mode not in _MODES:
-        raise PhotoError(f"Pillow's mode {image.mode} cannot be processed; convert it to RGB or L")
-    if not (image.width and image.height):
-        raise PhotoError("the image has no pixels")
-    try:
-        if image.mode == "I;16":
-            return np.asarray(image, np.uint16)[..., None], None
-        samples = to_array(image)
-    except (PhotoError, MemoryError):
-        raise
-    except Exception as error:  # a closed image; Pillow raises any type for damaged files
-        raise PhotoError(f"the image cannot be read: {error}") from error
-    return (samples[..., :-1], samples[..., -1]) if image.mode[-1] == "A" else (samples, None)
-
-
 def _read_mask(mask: object) -> Mask:
     """Return a mask from its path or its pixels."""
     if isinstance(mask, str | Path):
@@ -376,18 +347,3 @@ def _read_mask(mask: object) -> Mask:
     if isinstance(mask, np.ndarray):
         return make_mask(mask)
     raise UsageError(f"a mask is a path or an array, not of the type {type(mask).__name__}")
-
-
-def _orientation(image: object) -> int:
-    """Return the EXIF orientation of a Pillow image; arrays are upright."""
-    return int(image.getexif().get(ORIENTATION, 1)) if isinstance(image, PIL.Image.Image) else 1
-
-
-def _like(image: object, pixels: NDArray[Any], alpha: NDArray[Any] | None) -> object:
-    """Return pixels in the form of the original: an array, or an image with its ``info``."""
-    if isinstance(image, np.ndarray):
-        return pixels.astype(image.dtype, copy=False)
-    assert isinstance(image, PIL.Image.Image)
-    result = PIL.Image.fromarray(to_samples(pixels, alpha))
-    result.info = dict(image.info)
-    return result

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from unblur.errors import UsageError, refuse_empty
 from unblur.words import describe_os_error, problem_of_text
 
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
+MOST_CONFIG_BYTES = 1 << 20
 NO_HOME = Path(os.devnull) / "unblur"
 """Path that stands for a missing home folder; it does not exist, and cannot be created."""
 
@@ -109,6 +112,8 @@ def _without_empty_home() -> Iterator[None]:
 def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
     """Read the defaults of options from TOML; ``tile = 512`` means ``--tile 512``.
 
+    A text that begins with ``~/`` is a path in the home folder.
+
     Args:
         path: The file, or ``None`` for `config_file`, which may be missing.
         known: Names of options, with underscores, and whether they take a list.
@@ -122,31 +127,80 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
         import tomli as tomllib
 
     chosen = path or config_file()
-    if path is None and not os.path.exists(chosen):  # noqa: PTH110 (no error in a locked folder)
+    if path is None and not os.path.lexists(chosen):  # no error in a locked folder
         return {}
     try:
-        data = chosen.read_bytes()
-        if problem := problem_of_text(data):
-            raise UsageError(f"{chosen}: {problem}")
+        # A pipe that the user names may be a command's output; another one would be waited for.
+        data = _read_text(chosen, regular=path is None)
         values = tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows add a mark
     except FileNotFoundError:
         raise UsageError(f"{chosen}: no such file") from None
     except OSError as error:
         raise UsageError(f"{chosen}: cannot be read: {describe_os_error(error)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{chosen}: cannot be read as TOML: {error}") from error
-    options = {name.replace("-", "_"): value for name, value in values.items()}
-    for name, value in options.items():
+    options: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name in options:
+            raise UsageError(f"{chosen}: {key} is set twice, with - and with _")
         if name not in known:
-            raise UsageError(f"{chosen}: unknown option {name!r}")
-        refuse_empty(f"{chosen}: {name}", value)
-        if not known[name]:
-            if not isinstance(value, str | int | float):
-                raise UsageError(f"{chosen}: {name} takes one value, not {value!r}")
-            if not isinstance(value, bool):
-                options[name] = str(value)  # Click reads flags from text, not from numbers
-            continue
-        options[name] = value if isinstance(value, list) else [value]
-        if not all(isinstance(part, str) for part in options[name]):
-            raise UsageError(f"{chosen}: {name} takes a list of strings, not {value!r}")
+            raise UsageError(f"{chosen}: {_describe_unknown(key, value, known)}")
+        options[name] = _checked(f"{chosen}: {key}", value, takes_list=known[name])
     return options
+
+
+def _read_text(path: Path, *, regular: bool) -> bytes:
+    """Return the content of a text file, or raise `OSError` or `UsageError`.
+
+    Args:
+        path: The file.
+        regular: Whether to refuse pipes and devices.
+    """
+    if regular and path.exists() and not path.is_file() and not path.is_dir():
+        raise UsageError(f"{path}: is a pipe or a device, not a file")
+    with path.open("rb") as file:
+        data = file.read(MOST_CONFIG_BYTES + 1)
+    if len(data) > MOST_CONFIG_BYTES:
+        raise UsageError(f"{path}: is too large for a configuration")
+    if problem := problem_of_text(data):
+        raise UsageError(f"{path}: {problem}")
+    return data
+
+
+def _describe_unknown(key: str, value: object, known: Mapping[str, bool]) -> str:
+    """Return the message for a name that is no option, with the option that is most like it."""
+    if isinstance(value, dict):
+        return f"unknown option {key!r}: options stand at the top of the file, not in a table"
+    alike = difflib.get_close_matches(key.replace("-", "_"), known, 1)
+    advice = f"; did you mean {alike[0].replace('_', '-')}?" if alike else ""
+    return f"unknown option {key!r}{advice}"
+
+
+def _checked(name: str, value: Any, *, takes_list: bool) -> Any:  # noqa: ANN401 (TOML)
+    """Return a value as an option reads it, or raise `UsageError`.
+
+    Args:
+        name: The file and the option, for messages.
+        value: The value in the file.
+        takes_list: Whether the option takes several values.
+    """
+    refuse_empty(name, value)
+    if takes_list:
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(part, str) for part in values):
+            raise UsageError(f"{name} takes a list of strings, not {_shown(value)}")
+        return values
+    if not isinstance(value, str | int | float):
+        raise UsageError(f"{name} takes one value, not {_shown(value)}")
+    if isinstance(value, str) and value.startswith("~/"):
+        return f"{home_folder()}{value[1:]}"  # a slash at the end means a folder
+    # Click reads flags from text, not from numbers.
+    return value if isinstance(value, bool) else str(value)
+
+
+def _shown(value: object) -> str:
+    """Return a value of TOML as the user wrote it, about."""
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return "a table" if isinstance(value, dict) else repr(value)

@@ -147,7 +147,8 @@ class Engine:
         for field, (kind, others, text) in ENGINE_TYPES.items():
             value = getattr(self, field)
             is_other = (value is None or isinstance(value, str)) and value in others
-            if not isinstance(value, kind) and not is_other:
+            is_kind = isinstance(value, kind) and not isinstance(value, bool)
+            if not is_kind and not is_other:
                 raise UsageError(f"{field} takes {text}, not {value!r}")
         if self.backend not in ("auto", "torch", "ncnn"):
             raise UsageError(f"engine takes auto, torch or ncnn, not {self.backend!r}")

@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 from unblur.cli.parameters import Option
 from unblur.errors import UsageError
 from unblur.network.device_kinds import parse_device
+from unblur.options import Engine
 from unblur.storage.places import Url, parse_place
 
 if TYPE_CHECKING:
@@ -27,9 +28,13 @@ def tile_size(value: str) -> int | Literal["auto"]:
     if value == "auto":
         return "auto"
     try:
-        return int(value)
+        side = int(value)
+        Engine(tile=side)
     except ValueError:
         raise click.BadParameter(f"{value!r} is neither auto nor a number of pixels") from None
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from error
+    return side
 
 
 def memory_size(value: str | int) -> int:
@@ -57,6 +62,7 @@ class Compare(Option):
     """
 
     STRENGTHS = "strengths"
+    is_switch = True
 
     @staticmethod
     def respelled(words: Sequence[str]) -> Iterator[str]:

@@ -7,8 +7,12 @@ import re
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from unblur.errors import UsageError, refuse_empty
+
+CONFIG = "unblur.configuration"
+"""Key of the configuration's path in `click.Context.meta`."""
 
 
 class Filled(click.Parameter):
@@ -24,7 +28,18 @@ class Filled(click.Parameter):
             refuse_empty(self.shown, value)
         except UsageError as error:
             raise click.UsageError(str(error), ctx) from error
+        if isinstance(value, bool) and not self.is_switch:  # TOML's true, which would become 1
+            raise click.BadParameter(f"takes a value, not {str(value).lower()}", ctx, self)
         return super().process_value(ctx, value)
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is on or off, or may be."""
+        return isinstance(self, click.Option) and (self.is_flag or self.count)
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Return where a value was given, for messages: ``'--tile'``, ``UNBLUR_TILE``."""
+        return (origin(self, ctx) if ctx else None) or super().get_error_hint(ctx)
 
     @property
     def shown(self) -> str:
@@ -32,6 +47,33 @@ class Filled(click.Parameter):
         if isinstance(self, click.Option):
             return max(self.opts, key=len)
         return re.sub(r"[\[\].]", "", self.human_readable_name)
+
+
+def origin(param: click.Parameter, ctx: click.Context) -> str | None:
+    """Return where a parameter was set: a variable, or a name and a file.
+
+    Returns:
+        ``None`` if it was set on the command line, or nowhere.
+    """
+    source = ctx.get_parameter_source(param.name or "")
+    if source is ParameterSource.ENVIRONMENT and isinstance(param, click.Option):
+        prefix = ctx.auto_envvar_prefix
+        return param.envvar if isinstance(param.envvar, str) else f"{prefix}_{param.name}".upper()
+    if source is ParameterSource.DEFAULT_MAP:
+        return f"{(param.name or '').replace('_', '-')} in {ctx.meta[CONFIG]}"
+    return None
+
+
+def origins(text: str, ctx: click.Context) -> str:
+    """Return where options that a message names were set, unless on the command line.
+
+    Args:
+        text: The message.
+        ctx: The context of the command.
+    """
+    names = set(re.findall(r"(?<![\w-])--[a-z-]+", text))
+    found = [(param, origin(param, ctx)) for param in ctx.command.params if names & {*param.opts}]
+    return "".join(f"; {max(param.opts, key=len)} comes from {o}" for param, o in found if o)
 
 
 class Option(Filled, click.Option):

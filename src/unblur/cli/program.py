@@ -22,7 +22,7 @@ from unblur.cli.option_types import (
     memory_size,
     tile_size,
 )
-from unblur.cli.parameters import option
+from unblur.cli.parameters import CONFIG, option
 from unblur.cli.shared import (
     PhotosOrCommand,
     device_option,
@@ -35,7 +35,7 @@ from unblur.cli.shared import (
     path_options,
     verbosity_options,
 )
-from unblur.config import read_config
+from unblur.config import config_file, read_config
 from unblur.errors import UsageError
 from unblur.formats.photo import CONVERSIONS
 from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Engine
@@ -52,6 +52,7 @@ Exit codes: 0 all done or skipped, 1 a photo failed, 2 wrong usage, 3 no photo f
 
 
 def _use_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+    ctx.meta[CONFIG] = path or config_file()
     try:
         ctx.default_map = read_config(path, options_with_defaults(ctx.command))
     except UsageError as error:

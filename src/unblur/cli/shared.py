@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 from unblur.cli.console import Ui, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
 from unblur.cli.option_types import Compare, DeviceName, LocalFile
-from unblur.cli.parameters import argument, option
+from unblur.cli.parameters import argument, option, origins
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
 from unblur.config import history_file
@@ -303,7 +303,8 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
         _limit_openblas()
         return act()
     except UnblurError as error:
-        ui.error(str(error))
+        context = click.get_current_context(silent=True) if error.exit_code == 2 else None
+        ui.error(str(error) + (origins(str(error), context) if context else ""))
         return error.exit_code
     except KeyboardInterrupt as interrupt:
         ui.error("interrupted")
