@@ -24,6 +24,7 @@ from PIL import Image
 from servers import Server
 
 from unblur.network.vulkan_probe import InMainMemory
+from unblur.storage import waiting
 
 # Shells let what they run in the background ignore Ctrl-C, which tests send to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -291,6 +292,14 @@ def s3_server():
             environment.setenv(name, value)
         yield
     thread.stop()
+
+
+@pytest.fixture(autouse=True)
+def _quick_servers(monkeypatch):
+    """Let no test wait for a server, and let it know no server that another test has given up."""
+    quick = waiting.Patience(2, backoff_seconds=0, connect_seconds=5, silence_seconds=0.2)
+    monkeypatch.setattr(waiting, "PATIENCE", quick)
+    monkeypatch.setattr(waiting, "_given_up", set())
 
 
 @pytest.fixture

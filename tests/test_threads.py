@@ -24,8 +24,9 @@ from unblur.desktop.action import Summary, deblur_chosen
 from unblur.network import devices, gpus, vulkan_probe
 from unblur.run.memory_queue import MemoryQueue
 from unblur.run.threads import FEWER_THREADS, ThreadPool
-from unblur.storage import files, objects
+from unblur.storage import objects
 from unblur.storage.places import Url
+from unblur.storage.waiting import in_thread
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_a_thread_limit_elsewhere_is_one_line_with_advice(unblur, jpeg, monkeypa
 
 def test_a_stream_is_read_without_threads(allow_threads):
     allow_threads(0)
-    assert files._in_thread(lambda: b"bytes") == b"bytes"
+    assert in_thread(lambda: b"bytes") == b"bytes"
 
 
 def test_a_task_is_done_once_even_if_a_thread_starts_later(allow_threads):

@@ -20,7 +20,6 @@ from unblur.models.catalog import (
     installed_path,
     repair_hint,
 )
-from unblur.run.watcher import VERBOSE
 from unblur.storage.files import is_regular
 from unblur.words import describe_os_error, printable, size
 
@@ -183,12 +182,12 @@ def _is_whole(name: str, ui: Ui) -> bool:
 def _download_file(wanted: list[Model], ui: Ui) -> None:
     """Download the file that contains some models."""
     from unblur.models.download import address, download
-    from unblur.models.http import Watch, without_password
+    from unblur.storage.http import Watch
 
     file = wanted[0].file
-    ui.say(f"downloading {file} from {without_password(address(wanted[0]))}")
+    ui.say(f"downloading {file} from {address(wanted[0])}")
     with ui.transfer(file) as progress:
-        downloaded = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
+        downloaded = download(wanted, Watch(progress))
     if downloaded.is_first:
         ui.say(
             f"the publisher of {file} states no checksum, so it cannot be verified; its sha256 "

@@ -26,8 +26,10 @@ from unblur.errors import ExitCode, UnblurError, UsageError, describe_unexpected
 from unblur.limits import starts_threads
 from unblur.network.device_kinds import KINDS
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM, Engine, check_path
+from unblur.run.watcher import VERBOSE
 from unblur.storage.files import read_stream
-from unblur.words import describe_os_error, printable, problem_of_text
+from unblur.storage.waiting import waiting
+from unblur.words import describe_os_error, printable, problem_of_text, without_secrets
 
 if TYPE_CHECKING:
     from unblur.run.history import History
@@ -107,13 +109,14 @@ def _respelled(args: list[str]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _click_errors_escaped() -> Iterator[None]:
-    """Escape control characters in Click's errors, and report an interrupt as such."""
+    """Escape control characters in Click's errors, hide secrets, and report an interrupt."""
     try:
         yield
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.UsageError as error:
-        raise click.UsageError(printable(error.format_message()), error.ctx) from error
+        text = printable(without_secrets(error.format_message()))
+        raise click.UsageError(text, error.ctx) from error
     except KeyboardInterrupt as interrupt:  # while the configuration is read
         Ui().error("interrupted")
         sys.exit(interrupted_code(interrupt))
@@ -301,7 +304,8 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
     try:
         _check_working_folder()
         _limit_openblas()
-        return act()
+        with waiting(lambda text: ui.say(text, VERBOSE)):
+            return act()
     except UnblurError as error:
         ui.error(str(error))
         return error.exit_code

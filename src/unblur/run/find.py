@@ -35,6 +35,7 @@ BACKUP = "a backup"
 _OTHERS_BACKUP = re.compile(r"\.\w+(_original|~|\.bak)$", re.IGNORECASE)
 """Extensions of backups that ExifTool and editors write."""
 LINK = "a link to a file; --in-place follows it only if it is named"
+NO_SEARCH = "--recursive cannot search a web server: name the address of each photo"
 NO_PHOTO = "not a photo that can be processed"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
@@ -67,7 +68,9 @@ def find(
     """
     try:
         is_folder = any_place.is_folder(named)
-        if not is_folder:
+        if options.recursive and isinstance(named, Url) and named.is_web and _is_page(named):
+            yield Found(named, PurePath(), problem=NO_SEARCH)
+        elif not is_folder:
             yield Found(named, PurePath(named.name))
         elif not options.recursive:
             reason = "is a folder; add --recursive to search it"
@@ -78,6 +81,13 @@ def find(
             yield from _find_files(named, options, known_format)
     except PhotoError as error:
         yield Found(named, PurePath(), problem=str(error))
+
+
+def _is_page(url: Url) -> bool:
+    """Return whether a web server's address is not that of a photo."""
+    if format_by_suffix(url.suffix):
+        return False
+    return identify(any_place.read_header(url, HEADER_BYTES) or b"") is None
 
 
 def format_of(photo: Place) -> Format | None:

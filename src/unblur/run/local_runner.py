@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -25,6 +26,7 @@ from unblur.run.report import NOTHING_USED, LeftAlone, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.steps import LoadedPhoto
 from unblur.run.threads import ThreadPool
+from unblur.storage.waiting import waiting
 
 if TYPE_CHECKING:
     from unblur.formats.panorama import Wrapped
@@ -107,6 +109,7 @@ class _Batch:
         self._writing = ThreadPool(max(1, ahead), "write", warn)
         self._started: deque[_Started] = deque()
         self._writes: deque[Future[None]] = deque()
+        self._over = threading.Event()
 
     def __enter__(self) -> _Batch:
         return self
@@ -114,6 +117,7 @@ class _Batch:
     def __exit__(self, *unused: object) -> None:
         """Write the deblurred photos, and stop decoding."""
         self._memory.end()
+        self._over.set()
         self._decoding.shutdown(wait=False, cancel_futures=True)
         wait_for(*self._writes)
         self._writing.shutdown()
@@ -141,6 +145,10 @@ class _Batch:
 
     def _load(self, photo: _Photo) -> LoadedPhoto:
         """Load a photo like `unblur.run.steps.load`; raise `LeftAlone` if it is done, too."""
+        with waiting(over=self._over):  # for a server, but not beyond the end of the run
+            return self._load_now(photo)
+
+    def _load_now(self, photo: _Photo) -> LoadedPhoto:
         job, session = photo.job, self._session
         if session.is_done_meanwhile(job):
             raise LeftAlone(DONE_MEANWHILE)

@@ -28,7 +28,7 @@ from unblur.run.target_checks import (
 )
 from unblur.storage import any_place
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
-from unblur.storage.objects import READ_ONLY, Listing
+from unblur.storage.objects import Listing
 from unblur.storage.places import Place, Url, parse_place
 from unblur.words import describe_os_error
 
@@ -149,7 +149,7 @@ def _goes_into_folder(paths: list[str], options: Options) -> bool:
     if output is None or output == STREAM:
         return False
     place = parse_place(output)
-    if isinstance(place, Url) and place.scheme in READ_ONLY:
+    if isinstance(place, Url) and place.is_web:
         raise UsageError(f"--output {place}: nothing can be written to {place.scheme}:// addresses")
     try:
         if output.endswith(("/", os.sep)) or any_place.is_folder(place):

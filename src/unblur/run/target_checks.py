@@ -51,7 +51,7 @@ def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None
             return problem
         if keeps_backup and len(os.fsencode(backup_of(photo).name)) > longest_name(photo):
             return "its name has no room for .orig: shorten it, or give --no-backup"
-    if isinstance(photo, Url) and photo.scheme in objects.READ_ONLY:
+    if isinstance(photo, Url) and photo.is_web:
         return f"nothing can be written to {photo.scheme}:// addresses: leave out --in-place"
     if keeps_backup and (other := _other_backup(photo, look)):
         return (
@@ -104,7 +104,7 @@ def problem_of_target(target: Place, may_replace: bool, look: Look) -> str | Non
         PhotoError: If a store does not answer.
     """
     if isinstance(target, Url):
-        if target.scheme in objects.READ_ONLY:
+        if target.is_web:
             return (
                 f"nothing can be written to {target.scheme}:// addresses: choose a folder with -o"
             )

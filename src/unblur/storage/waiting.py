@@ -1,0 +1,164 @@
+"""Wait for servers: repeat requests that failed, and stop waiting when the run ends."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from unblur.errors import PhotoError, is_thread_limit
+from unblur.words import duration
+
+SIGNALS_SECONDS = 0.2
+"""Seconds after which a wait checks for signals, and for the end of the run."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Waiting times for a server, and the number of retries."""
+
+    retries: int = 4
+    backoff_seconds: float = 0.5
+    """Unit of the waits between retries: 0, then 2, 4 and 8 units, plus a random time of up to
+    2."""
+    longest_seconds: float = 60.0
+    """Longest wait that a server can ask for; one that asks for more is given up."""
+    connect_seconds: float = 10.0
+    silence_seconds: float = 30.0
+    """Time without a byte after which a server counts as stalled."""
+
+    def waits(self) -> Iterator[float]:
+        """Yield the seconds to wait before each retry."""
+        for number in range(self.retries):
+            if number == 0:
+                yield 0.0
+            else:
+                # Random, so that many clients do not ask at the same moment.
+                yield self.backoff_seconds * (2**number + random.uniform(0, 2))
+
+
+PATIENCE = Patience()
+
+
+class PassingError(PhotoError):
+    """A failure of a server after which the same request may succeed.
+
+    Args:
+        text: The failure, for the user.
+        seconds: Time that the server asks to wait.
+    """
+
+    def __init__(self, text: str, seconds: float = 0.0) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What waits have in common."""
+
+    tell: Callable[[str], object] = str
+    """Takes a sentence about a failure after which the request is repeated."""
+    over: threading.Event = field(default_factory=threading.Event)
+    """Set when nothing is worth a wait any more."""
+
+
+_CURRENT: ContextVar[Waiting] = ContextVar("waiting")
+_SILENT = Waiting()
+_given_up: set[str] = set()
+"""Servers that failed at the last retry; until they answer, they get no retries."""
+
+
+@contextmanager
+def waiting(
+    tell: Callable[[str], object] | None = None, over: threading.Event | None = None
+) -> Iterator[None]:
+    """Set what waits inside the context have in common; see `Waiting`."""
+    outer = _CURRENT.get(_SILENT)
+    token = _CURRENT.set(Waiting(tell or outer.tell, over or outer.over))
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+class Retries:
+    """The retries of one request.
+
+    Args:
+        name: The file, in messages.
+        server: The server, of which all files share the fate.
+    """
+
+    def __init__(self, name: str, server: str) -> None:
+        self._name, self._server = name, server
+        self.renew()
+
+    def renew(self) -> None:
+        """Allow as many retries as at first."""
+        self._waits = iter(()) if self._server in _given_up else PATIENCE.waits()
+
+    def wait_after(self, error: PassingError) -> None:
+        """Wait for the next try; raise the error if it was the last one."""
+        seconds = next(self._waits, None)
+        if seconds is None or error.seconds > PATIENCE.longest_seconds:
+            _given_up.add(self._server)
+            raise error
+        seconds = max(seconds, error.seconds)
+        current = _CURRENT.get(_SILENT)
+        soon = f" in {duration(seconds)}" if seconds else ""
+        current.tell(f"{self._name}: {error}; trying again{soon}")
+        _end_if(current.over.wait(seconds))
+
+    def succeeded(self) -> None:
+        """Allow further requests to this server all retries."""
+        _given_up.discard(self._server)
+
+
+def persist(retries: Retries, ask: Callable[[], T]) -> T:
+    """Call a function until it raises no `PassingError`, or there are no more retries."""
+    while True:
+        try:
+            answer = ask()
+        except PassingError as error:
+            retries.wait_after(error)
+        else:
+            retries.succeeded()
+            return answer
+
+
+def in_thread(do: Callable[[], T]) -> T:
+    """Call a function in another thread, and wait for its result.
+
+    A signal, or the end of the run, ends the wait and leaves the thread alone: a server may never
+    answer, and on Windows Ctrl-C does not interrupt a call that blocks.
+    """
+    future: Future[T] = Future()
+    context, over = copy_context(), _CURRENT.get(_SILENT).over
+
+    def work() -> None:
+        try:
+            future.set_result(context.run(do))
+        except BaseException as error:
+            future.set_exception(error)
+
+    try:
+        threading.Thread(target=work, daemon=True).start()  # at exit, Python waits for no daemon
+    except RuntimeError as error:
+        if not is_thread_limit(error):
+            raise
+        work()
+    while wait((future,), SIGNALS_SECONDS).not_done:
+        _end_if(over.is_set())
+    return future.result()
+
+
+def _end_if(is_over: bool) -> None:
+    if is_over:
+        raise KeyboardInterrupt
