@@ -273,11 +273,10 @@ def test_the_retries_are_told(server, get):
     with waiting.waiting(told.append), mock.patch.object(waiting, "PATIENCE", monkey):
         assert get(server.url.replace("//", "//me:secret@") + "/a?token=secret&id=7") == DATA
     assert all(line.startswith(f"{server.url}/a?token=...&id=7: ") for line in told)
-    assert [line.split(": ", 1)[1].partition(" (")[0].partition("; ")[0] for line in told] == [
-        "answers 500 Internal Server Error",
-        "cannot be reached",
-        f"the connection ended after 1000 of {len(DATA)} bytes",
-    ]
+    reasons = "answers 500 Internal Server Error", "cannot be reached (", "the connection ended"
+    for line, reason in zip(told, reasons, strict=True):
+        assert line.split(": ", 1)[1].startswith(reason)
+        assert "; trying again" in line
 
 
 @pytest.mark.parametrize("answer", [stalled(DATA, 1000), status(503)], ids=["slow", "down"])

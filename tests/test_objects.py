@@ -377,7 +377,6 @@ def test_a_store_that_cannot_be_reached_does_not_end_the_batch(unblur, jpeg, tmp
 
 
 def test_a_web_server_that_does_not_tell_the_size_is_read_to_the_end(unblur, server, tmp_path):
-    pytest.importorskip("aiohttp")
     server.answers = [unsized(make_jpeg())]
     result = unblur(f"{server.url}/a.jpg", "-o", f"{tmp_path}/results/")
     assert (result.code, "error" in result.stderr) == (0, False)
@@ -385,7 +384,6 @@ def test_a_web_server_that_does_not_tell_the_size_is_read_to_the_end(unblur, ser
 
 
 def test_an_object_of_unknown_size_is_refused_once_it_is_too_large(server):
-    pytest.importorskip("aiohttp")
     server.answers = [unsized(bytes(3 << 20))]
     with pytest.raises(PhotoError, match="larger than"):
         objects.read(parse_place(f"{server.url}/a.jpg"), 1 << 20)

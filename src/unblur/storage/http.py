@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ CHUNK_BYTES = 1 << 16
 PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed later."""
 MOST_REDIRECTS = 10
+_NUMBER = re.compile(r"\[Errno -?\d+\] ")
+"""What Python adds to the system's messages."""
 WORTH_BYTES = 1 << 20
 """Number of received bytes that renew the retries after a broken connection."""
 
@@ -265,10 +268,10 @@ def _chunks(response: requests.Response, partial: _Partial, total: int | None) -
     try:
         yield from response.iter_content(CHUNK_BYTES)
     except (requests.RequestException, HTTPError) as error:
-        stalled = "timed out" in str(error)
-        what = "the server stopped sending" if stalled else "the connection ended"
-        whole = "" if total is None else f" of {total}"
-        raise PassingError(f"{what} after {partial.size}{whole} bytes") from error
+        received = partial.size if total is None else f"{partial.size} of {total}"
+        if "timed out" in str(error):
+            raise PassingError(f"the server stopped sending after {received} bytes") from error
+        raise PassingError(f"the connection ended after {received} bytes") from error
 
 
 def _is_html(chunk: bytes) -> bool:
@@ -304,5 +307,5 @@ def _cause(error: BaseException) -> str:
         deeper = next((one for one in inner if isinstance(one, BaseException)), None)
         if deeper is None:
             text = str(getattr(error, "strerror", None) or error).split(": ")[-1]
-            return without_secrets(text)
+            return without_secrets(_NUMBER.sub("", text))
         error = deeper
