@@ -65,7 +65,7 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
     named = parse_place(path)
     if isinstance(named, Url):
         reason = (
-            f"is an object, not a file: copy {path}{BACKUP_ENDING} back with the store's own tools"
+            f"is an object, not a file: copy {named}{BACKUP_ENDING} back with the store's own tools"
         )
         yield Job(named, None, problem=reason)
     elif _is_backup(named):

@@ -293,8 +293,9 @@ def _translated() -> Iterator[None]:
     except requests.exceptions.ProxyError as error:
         raise PassingError(f"the proxy does not answer ({_cause(error)})") from error
     except (requests.Timeout, requests.ConnectionError) as error:
-        what = "does not answer" if "timed out" in str(error) else "cannot be reached"
-        raise PassingError(f"{what} ({_cause(error)})") from error
+        if "timed out" in str(error):
+            raise PassingError(f"does not answer ({_cause(error)})") from error
+        raise PassingError(f"cannot be reached ({_cause(error)})") from error
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         # such as a missing CA bundle, or an address that is none
         raise PhotoError(without_secrets(str(error))) from error

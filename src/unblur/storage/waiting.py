@@ -111,9 +111,9 @@ class Retries:
             _given_up.add(self._server)
             raise error
         seconds = max(seconds, error.seconds)
-        current = _CURRENT.get(_SILENT)
-        soon = f" in {duration(seconds)}" if seconds else ""
-        current.tell(f"{self._name}: {error}; trying again{soon}")
+        current, failure = _CURRENT.get(_SILENT), f"{self._name}: {error}"
+        soon = f"{failure}; trying again in {duration(seconds)}"
+        current.tell(soon if seconds else f"{failure}; trying again")
         _end_if(current.over.wait(seconds))
 
     def succeeded(self) -> None:
