@@ -14,7 +14,7 @@ from servers import whole
 
 from unblur.cli import main
 from unblur.errors import PhotoError, UsageError
-from unblur.storage import objects
+from unblur.storage import objects, stores
 from unblur.storage.places import Url, parse_place
 from unblur.words import problem_of_text
 
@@ -69,8 +69,8 @@ def test_a_server_that_does_not_answer_is_named(tmp_path, monkeypatch, closed_po
 def test_a_name_that_no_server_has_is_told():
     unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     error = type("NoConnection", (Exception,), {"os_error": unknown})("host x:443 ssl:default")
-    assert objects._reason(error) == "cannot connect: name or service not known"
-    assert "ssl" not in objects._reason(OSError("Cannot connect to host x:443 ssl:default [no]"))
+    assert stores._reason(error) == "cannot connect: name or service not known"
+    assert "ssl" not in stores._reason(OSError("Cannot connect to host x:443 ssl:default [no]"))
 
 
 @pytest.mark.parametrize("address", ["data://", "data://x", "github://x/y.jpg", "abc://x"])
@@ -86,7 +86,7 @@ def test_the_faults_of_a_library_are_told_as_faults_of_the_address(monkeypatch):
     def fail(*unused):
         raise ValueError("not enough values to unpack (expected 2, got 1)")
 
-    monkeypatch.setattr(objects, "_open", fail)
+    monkeypatch.setattr(stores, "open_store", fail)
     with pytest.raises(PhotoError, match="^is not an address of a photo in such a store"):
         objects.read(Url("memory", "x"))
 
@@ -115,7 +115,7 @@ def test_an_output_in_a_store_that_does_not_answer_is_named(jpeg, unblur, monkey
     def fail(*unused):
         raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
-    monkeypatch.setattr(objects, "_open", fail)
+    monkeypatch.setattr(stores, "open_store", fail)
     result = unblur(jpeg, "-o", "memory://host/a.jpg")
     assert "--output memory://host/a.jpg: Connection refused" in result.stderr
 

@@ -30,7 +30,7 @@ ORDER = (
 LIBRARY_HOMES = {
     "PIL": ("api", "formats", "pictures"),
     "click": ("cli",),
-    "fsspec": ("storage.objects",),
+    "fsspec": ("storage.objects", "storage.stores"),
     "google_crc32c": ("models",),
     "jinja2": ("cli.page",),
     "ncnn": ("network",),

@@ -13,7 +13,7 @@ from unblur.run.history import History, Record
 from unblur.run.jobs import Job
 from unblur.run.known_results import KnownResults
 from unblur.run.plan import make_plan
-from unblur.storage import objects
+from unblur.storage import objects, stores
 from unblur.storage.places import FileState, Url, parse_place
 
 
@@ -278,10 +278,10 @@ def test_a_kind_of_store_that_cannot_be_used_is_wrong_usage(address, told, unblu
             raise ValueError("Protocol not known")
         raise ImportError("Install a library")
 
-    objects._store_class.cache_clear()
+    stores._store_class.cache_clear()
     monkeypatch.setattr(fsspec, "get_filesystem_class", get_class)
     result = unblur(address)
-    objects._store_class.cache_clear()
+    stores._store_class.cache_clear()
     assert (result.code, len(result.stderr.splitlines())) == (2, 1)
     assert told in result.stderr
 

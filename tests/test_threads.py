@@ -24,7 +24,7 @@ from unblur.desktop.action import Summary, deblur_chosen
 from unblur.network import devices, gpus, vulkan_probe
 from unblur.run.memory_queue import MemoryQueue
 from unblur.run.threads import FEWER_THREADS, ThreadPool
-from unblur.storage import objects
+from unblur.storage import objects, stores
 from unblur.storage.places import Url
 from unblur.storage.waiting import in_thread
 
@@ -246,6 +246,6 @@ def test_a_store_without_threads_says_so(monkeypatch):
     def fail(*unused):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(objects, "_open", fail)
+    monkeypatch.setattr(stores, "open_store", fail)
     with pytest.raises(errors.PhotoError, match=re.escape(errors.START_LIMIT)):
         objects.read(Url("memory", "folder/photo.jpg"))

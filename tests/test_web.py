@@ -17,7 +17,7 @@ from conftest import make_jpeg
 from servers import cut, reset, status, unsized, whole
 
 from unblur.errors import PhotoError
-from unblur.storage import objects, web
+from unblur.storage import objects, stores, web
 from unblur.storage.places import FileState, Url, parse_place
 from unblur.words import without_secrets
 
@@ -193,7 +193,7 @@ def test_no_password_is_in_a_traceback(unblur, monkeypatch):
     def fail(*unused):
         raise OSError(f"no route to {address}")
 
-    monkeypatch.setattr(objects, "_open", fail)
+    monkeypatch.setattr(stores, "open_store", fail)
     for words in ([address], ["photo.jpg", "-o", address], [address, "--only-blurry=x"]):
         result = unblur(*words, "-vv")
         assert result.code != 0

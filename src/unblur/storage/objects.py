@@ -5,33 +5,26 @@ An object appears, or replaces an older object, when its last byte has arrived.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import mimetypes
-import os
-import re
-from collections.abc import Callable
+import secrets
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from unblur.errors import START_LIMIT, PhotoError, UsageError, is_thread_limit
+from unblur.errors import PhotoError
 from unblur.limits import refuse_oversize
 from unblur.storage.drafts import APPEARED, Draft
 from unblur.storage.files import CHANGED_WHILE_READ
 from unblur.storage.places import UNKNOWN, FileState, Place, Url
+from unblur.storage.stores import EXTRAS, WITH_FOLDERS, ask_store, open_store
 from unblur.storage.targets import EXISTS
-from unblur.storage.waiting import PassingError, Retries, in_thread, persist
-from unblur.words import describe_os_error, without_secrets
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 T = TypeVar("T")
-
-EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
-"""The extra that each kind of store needs."""
 
 PART_BYTES = 1 << 20
 
@@ -46,16 +39,6 @@ _MARKS = (
 _CONTENT_TYPE = {"s3": "ContentType", "gs": "content_type"}
 """Names of the option for the content type in the libraries of the extras."""
 _CANNOT_WRITE = "cannot write {}: {}"
-_FAULTS_OF_ADDRESS = (TypeError, ValueError, LookupError, AttributeError)
-"""What libraries raise for addresses that lack a part that their kind of store needs."""
-_NOISE = re.compile(r" ssl:\w+")
-"""What aiohttp adds to the name of a host."""
-_PASSING_NAMES = (
-    *("ClientConnectionError", "ClientPayloadError"),  # aiohttp
-    *("HTTPClientError", "IncompleteReadError", "ResponseStreamingError"),  # botocore
-)
-"""Names of libraries' errors that may pass, and are no `OSError`."""
-_PASSING_NUMBERS = (errno.EBUSY, errno.EAGAIN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPIPE)
 _TYPES = mimetypes.MimeTypes()
 for _kind, _ending in (("webp", ".webp"), ("avif", ".avif"), ("heic", ".heic"), ("heif", ".heif")):
     _TYPES.add_type(f"image/{_kind}", _ending)  # unknown to Python before 3.13
@@ -81,10 +64,10 @@ def read(url: Url, most: int | None = None) -> tuple[bytes, FileState]:
         return data, _certain(state, data)
     before = state_of(url)
     if before and before.size == UNKNOWN:
-        data = _ask(url, lambda store, path: _read_parts(store, path, most))
+        data = ask_store(url, lambda store, path: _read_parts(store, path, most))
         return data, _certain(before, data)
     refuse_oversize(before.size if before else 0, most)
-    data = _ask(url, lambda store, path: bytes(store.cat_file(path)))
+    data = ask_store(url, lambda store, path: bytes(store.cat_file(path)))
     if before is None or before.size != len(data):
         raise PhotoError(CHANGED_WHILE_READ)
     return data, _certain(before, data)
@@ -111,7 +94,7 @@ def read_header(url: Url, size: int) -> bytes:
         from unblur.storage import web
 
         return web.read_header(url, size)
-    return _ask(url, lambda store, path: bytes(store.cat_file(path, start=0, end=size)))
+    return ask_store(url, lambda store, path: bytes(store.cat_file(path, start=0, end=size)))
 
 
 def write(url: Url, data: bytes, replaces: bool) -> FileState:
@@ -136,17 +119,34 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
 
     def put(store: AbstractFileSystem, path: str) -> None:
         try:
-            store.pipe_file(path, data, **options)
+            if url.scheme in WITH_FOLDERS:
+                _put_whole(store, path, data)
+            else:
+                store.pipe_file(path, data, **options)
         except FileExistsError as error:
             # If a request was repeated whose answer was lost, the object is ours.
             if not holds(url, FileState(len(data), _digest(data))):
                 raise PhotoError(EXISTS.format(url)) from error
 
-    _ask(url, put, _CANNOT_WRITE)
+    ask_store(url, put, _CANNOT_WRITE)
     written = state_of(url)
     if written is None or written.size not in (len(data), UNKNOWN):
         raise PhotoError(f"{url} was replaced by another program while it was written")
     return _certain(written, data)
+
+
+def _put_whole(store: AbstractFileSystem, path: str, data: bytes) -> None:
+    """Write a file to a server with folders, under a temporary name until it is whole."""
+    folder, _, name = path.rpartition("/")
+    store.makedirs(folder, exist_ok=True)
+    scratch = f"{folder}/.{name[:150]}.unblur-{secrets.token_hex(3)}.tmp"
+    try:
+        store.pipe_file(scratch, data)
+        store.mv(scratch, path)
+    except BaseException:
+        with contextlib.suppress(Exception):  # the first error tells more
+            store.rm_file(scratch)
+        raise
 
 
 def copy(source: Url, target: Url) -> None:
@@ -156,7 +156,14 @@ def copy(source: Url, target: Url) -> None:
         PhotoError: If copying fails, or another object has the name of the copy.
     """
     if state_of(target) is None:
-        _ask(target, lambda store, path: store.cp_file(_open(source)[1], path), _CANNOT_WRITE)
+        if source.scheme in WITH_FOLDERS:  # these cannot copy
+            write(target, read(source)[0], replaces=False)
+        else:
+            ask_store(
+                target,
+                lambda store, path: store.cp_file(open_store(source)[1], path),
+                _CANNOT_WRITE,
+            )
     elif read(target)[0] != read(source)[0]:
         raise PhotoError(APPEARED.format(target))
 
@@ -181,7 +188,7 @@ def existing_beside(url: Url, names: list[str], start: str) -> set[str]:
     def find(store: AbstractFileSystem, path: str) -> set[str]:
         return {name.removeprefix(f"{path}/") for name in store.find(path, prefix=start)}
 
-    return _ask(Url(url.scheme, url.path.rpartition("/")[0]), find) & set(names)
+    return ask_store(Url(url.scheme, url.path.rpartition("/")[0]), find) & set(names)
 
 
 def is_folder(url: Url) -> bool:
@@ -189,7 +196,7 @@ def is_folder(url: Url) -> bool:
 
     Web servers have no folders, only pages that may link to photos.
     """
-    return not url.is_web and _ask(url, lambda store, path: bool(store.isdir(path)))
+    return not url.is_web and ask_store(url, lambda store, path: bool(store.isdir(path)))
 
 
 def state_of(place: Place) -> FileState | None:
@@ -212,7 +219,7 @@ def state_of(place: Place) -> FileState | None:
             return None
         return _state(info) if info["type"] == "file" else None
 
-    return _ask(place, find_state)
+    return ask_store(place, find_state)
 
 
 def holds(place: Place, state: FileState, found: FileState | None = None) -> bool:
@@ -260,7 +267,7 @@ class Listing:
 
     def add(self, folder: Url) -> list[Url]:
         """List the objects below a folder, and return them sorted, or raise `PhotoError`."""
-        path, found = _ask(folder, lambda store, path: (path, store.find(path, detail=True)))
+        path, found = ask_store(folder, lambda store, path: (path, store.find(path, detail=True)))
         states = {
             Url(folder.scheme, (folder.path + name.removeprefix(path)).lstrip("/")): _state(info)
             for name, info in found.items()
@@ -288,84 +295,3 @@ def _state(info: dict[str, Any]) -> FileState:
         value = value.timestamp()
     size = info["size"]
     return FileState(UNKNOWN if size is None else size, f"{name} {value}" if name else "")
-
-
-@cache
-def _store_class(scheme: str) -> type[AbstractFileSystem]:
-    import fsspec
-
-    if scheme == "data":
-        raise UsageError("data: addresses hold their data themselves: save the photo as a file")
-    try:
-        kind: type[AbstractFileSystem] = fsspec.get_filesystem_class(scheme)
-        return kind
-    except ValueError as error:
-        raise UsageError(f"{scheme}:// is not a known kind of store") from error
-    except ImportError as error:
-        extra = EXTRAS.get(scheme)
-        if extra is None:
-            raise UsageError(f"{scheme}:// addresses cannot be used: {error}") from error
-        line = f"addresses need the extra {extra}: pip install 'unblur[{extra}]'"
-        raise UsageError(f"{scheme}:// {line}") from error
-
-
-def _open(url: Url) -> tuple[AbstractFileSystem, str]:
-    """Return a store and an object's name in it; raise `UsageError` if the store is unusable."""
-    kind = _store_class(url.scheme)
-    text = url.address
-    # A cached listing would miss the changes of other runs.
-    store = kind(use_listings_cache=False, **kind._get_kwargs_from_urls(text))
-    return store, str(kind._strip_protocol(text))
-
-
-def _ask(url: Url, act: Callable[[AbstractFileSystem, str], T], sentence: str = "{1}") -> T:
-    """Call a function with an object's store, and the object's name in it.
-
-    Args:
-        url: Address of the object.
-        act: The function; it is called again if the store fails in a way that may pass.
-        sentence: Message for an error of the store, with its address and its cause.
-
-    Raises:
-        PhotoError: If the store fails, or the function raises it.
-        UsageError: If the store is unusable.
-    """
-
-    def ask() -> T:
-        try:
-            return in_thread(lambda: act(*_open(url)))  # some stores connect at once
-        except (PhotoError, UsageError):
-            raise
-        except Exception as error:  # each store's library has its own errors
-            line = " ".join(_reason(error).split()) or type(error).__name__
-            kind = PassingError if _may_pass(error) else PhotoError
-            raise kind(without_secrets(sentence.format(url, line))) from error
-
-    if url.scheme in EXTRAS:  # their libraries repeat requests themselves
-        return ask()
-    return persist(Retries(str(url), url.address.split("/")[2]), ask)
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Return whether the same request may succeed later."""
-    number = getattr(error, "errno", None)
-    if isinstance(error, ConnectionError | TimeoutError) or number in _PASSING_NUMBERS:
-        return True
-    return any(kind.__name__ in _PASSING_NAMES for kind in type(error).__mro__)
-
-
-def _reason(error: Exception) -> str:
-    """Return the error of a store's library in words for users."""
-    if isinstance(error, FileNotFoundError):
-        return "no such object"
-    if is_thread_limit(error):  # of the thread that asks the store
-        return START_LIMIT
-    if isinstance(error, _FAULTS_OF_ADDRESS):
-        return f"is not an address of a photo in such a store ({error})"
-    cause = getattr(error, "os_error", None)
-    if isinstance(cause, OSError):  # of a failed connection; the number tells more than the text
-        number = cause.errno or 0  # negative where a name has no address
-        reason = os.strerror(number) if number > 0 else describe_os_error(cause)
-        return f"cannot connect: {reason.lower()}"
-    text = error.strerror if isinstance(error, OSError) else None  # without number and path
-    return _NOISE.sub("", text or str(error))

@@ -9,6 +9,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import TypeVar
 
 from unblur.errors import PhotoError, is_thread_limit
@@ -133,11 +134,38 @@ def persist(retries: Retries, ask: Callable[[], T]) -> T:
             return answer
 
 
+class _Helper:
+    """A daemon thread that does the tasks of one other thread, and ends with it.
+
+    Each thread has one helper, because libraries keep a connection for each thread.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        # At exit, Python waits for no daemon.
+        threading.Thread(target=self._work, args=(self._tasks,), daemon=True).start()
+        self.submit = self._tasks.put
+
+    @staticmethod
+    def _work(tasks: SimpleQueue[Callable[[], object] | None]) -> None:
+        while task := tasks.get():
+            task()
+            del task
+
+    def __del__(self) -> None:
+        """End the thread, once its present task ends."""
+        self._tasks.put(None)
+
+
+_own = threading.local()
+"""The helper of each thread."""
+
+
 def in_thread(do: Callable[[], T]) -> T:
     """Call a function in another thread, and wait for its result.
 
-    A signal, or the end of the run, ends the wait and leaves the thread alone: a server may never
-    answer, and on Windows Ctrl-C does not interrupt a call that blocks.
+    A signal, or the end of the run, ends the wait and leaves the other thread alone: a server may
+    never answer, and on Windows Ctrl-C does not interrupt a call that blocks.
     """
     future: Future[T] = Future()
     context, over = copy_context(), _CURRENT.get(_SILENT).over
@@ -148,14 +176,18 @@ def in_thread(do: Callable[[], T]) -> T:
         except BaseException as error:
             future.set_exception(error)
 
+    # While it works, it is nobody's, so that an interrupted wait leaves no busy helper behind.
+    helper = vars(_own).pop("helper", None)
     try:
-        threading.Thread(target=work, daemon=True).start()  # at exit, Python waits for no daemon
+        helper = helper or _Helper()
+        helper.submit(work)
     except RuntimeError as error:
         if not is_thread_limit(error):
             raise
         work()
     while wait((future,), SIGNALS_SECONDS).not_done:
         _end_if(over.is_set())
+    _own.helper = helper
     return future.result()
 
 
