@@ -100,6 +100,32 @@ def test_a_failure_that_stays_is_told_in_one_line_and_the_batch_goes_on(
     assert (tmp_path / f"out/{jpeg.stem}-unblurred.jpg").exists()
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://",
+        "http://[::1/a.jpg",
+        "http://host:99999/a.jpg",
+        "http://a:1:2/a",
+        "http://\u2100/a",
+    ],
+)
+def test_an_address_that_cannot_be_is_told_in_one_line(unblur, tmp_path, address):
+    result = unblur(address, "-o", f"{tmp_path}/")
+    (line,) = result.stderr.splitlines()
+    assert result.code == 1
+    assert line.startswith("unblur: error: http://")
+    assert "unexpected" not in line
+
+
+def test_a_server_that_does_not_encrypt_is_told(unblur, server, tmp_path):
+    server.answers = [whole(PHOTO)]
+    address = server.url.replace("http:", "https:") + "/a.jpg"
+    told = unblur(address, "-o", f"{tmp_path}/").stderr
+    assert f"{address}: makes no secure connection (" in told
+    assert "_ssl" not in told
+
+
 def test_redirects_in_a_loop_are_told(unblur, server, tmp_path):
     server.answers = [status(302, Location=server.url)]
     result = unblur(f"{server.url}/a.jpg", "-o", f"{tmp_path}/")
@@ -135,7 +161,10 @@ def test_a_signal_ends_a_run_that_waits_for_a_server(server, tmp_path, number):
         ("%C3%BC.jpg?size=large&back=/b", "ü-unblurred.jpg"),
         ("a.jpg#top", "a-unblurred.jpg"),
         ("100%.jpg", "100%-unblurred.jpg"),
-        ("photo?id=7", "photo-unblurred.jpg"),
+        ("album?id=7", "album-unblurred.jpg"),
+        ("?id=7", "photo-unblurred.jpg"),
+        ("", "photo-unblurred.jpg"),
+        ("a/..", "photo-unblurred.jpg"),
         ("%2e%2e%2fa.jpg", "%2e%2e%2fa-unblurred.jpg"),
         ("a%5Cb.jpg", "a%5Cb-unblurred.jpg"),
     ],

@@ -36,7 +36,7 @@ from unblur.storage.places import Place, Url, backup_of
 from unblur.storage.targets import problem_of_file
 from unblur.storage.temporaries import sweep
 from unblur.version import __version__
-from unblur.words import duration, megapixels, percent, printable
+from unblur.words import duration, megapixels, percent, printable, without_secrets
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -190,7 +190,9 @@ def describe_options(options: Options) -> dict[str, str]:
     for name, value in (vars(options) | vars(options.engine)).items():
         if name not in left_out and value != usual[name]:
             text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            texts[f"--{name.replace('_', '-')}"] = "" if value is True else printable(text)
+            texts[f"--{name.replace('_', '-')}"] = (
+                "" if value is True else printable(without_secrets(text))
+            )
     return texts
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
-from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -29,8 +28,8 @@ CHUNK_BYTES = 1 << 16
 PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed later."""
 MOST_REDIRECTS = 10
-_NUMBER = re.compile(r"\[Errno -?\d+\] ")
-"""What Python adds to the system's messages."""
+_CODES = re.compile(r"\[(Errno|SSL)[^]]*\] | \(_ssl\.c:\d+\)")
+"""What Python adds to the messages of the system and of OpenSSL."""
 WORTH_BYTES = 1 << 20
 """Number of received bytes that renew the retries after a broken connection."""
 
@@ -137,7 +136,7 @@ def fetch(url: str, file: BinaryIO, watch: Watch) -> Fetched:
 
 def retries_of(url: str) -> Retries:
     """Return the retries of a request."""
-    return Retries(without_secrets(url), urlsplit(url).netloc)
+    return Retries(without_secrets(url), url.partition("://")[2].partition("/")[0])
 
 
 def new_session() -> requests.Session:
@@ -286,6 +285,8 @@ def _translated() -> Iterator[None]:
     except requests.TooManyRedirects as error:
         raise PhotoError("redirects in a loop") from error
     except requests.exceptions.SSLError as error:
+        if "CERTIFICATE" not in str(error):  # such as a server that does not encrypt
+            raise PassingError(f"makes no secure connection ({_cause(error)})") from error
         raise PhotoError(
             f"its certificate is not trusted ({_cause(error)}); "
             "REQUESTS_CA_BUNDLE names a file of further authorities"
@@ -307,6 +308,6 @@ def _cause(error: BaseException) -> str:
         inner = [one for one in (getattr(error, "reason", None), *error.args) if one]
         deeper = next((one for one in inner if isinstance(one, BaseException)), None)
         if deeper is None:
-            text = str(getattr(error, "strerror", None) or error).split(": ")[-1]
-            return without_secrets(_NUMBER.sub("", text))
+            text = _CODES.sub("", str(getattr(error, "strerror", None) or error))
+            return without_secrets(text.split(": ")[-1])
         error = deeper

@@ -52,9 +52,11 @@ class Url:
         """The part after the last slash; on web servers unquoted, and without the query."""
         if not self.is_web:
             return self.path.rpartition("/")[2]
-        quoted = re.split("[?#]", self.path)[0].rpartition("/")[2]
+        quoted = re.split("[?#]", self.path)[0].partition("/")[2].rpartition("/")[2]
         name = unquote(quoted)
-        return quoted if re.search(r"[/\\\x00]", name) or name in ("", ".", "..") else name
+        if name in ("", ".", ".."):
+            return "photo"
+        return quoted if re.search(r"[/\\\x00]", name) else name
 
     @property
     def stem(self) -> str:

@@ -102,7 +102,7 @@ def ask_store(url: Url, act: Callable[[AbstractFileSystem, str], T], sentence: s
 
     if url.scheme in EXTRAS:  # their libraries repeat requests themselves
         return ask()
-    return persist(Retries(str(url), url.address.split("/")[2]), ask)
+    return persist(Retries(str(url), url.path.partition("/")[0]), ask)
 
 
 def _may_pass(error: BaseException) -> bool:
