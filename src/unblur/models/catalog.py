@@ -11,9 +11,9 @@ from pathlib import Path
 from unblur.config import models_folder
 from unblur.errors import WeightsError
 from unblur.network.config import SRNConfig
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 from unblur.storage.files import is_folder, is_regular
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 WEIGHTS_SUFFIX = ".safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -159,7 +159,7 @@ MODELS = {
         ),
     )
 }
-DEFAULT_MODEL = Engine.model
+DEFAULT_MODEL = NetworkOptions.model
 
 
 def find_weights(model: str) -> Path:

@@ -19,7 +19,7 @@ from unblur.models.http import Watch, fetch, without_password
 from unblur.models.importing import check_room, keep, make_models_folder, read_networks
 from unblur.storage.drafts import FileDraft
 from unblur.storage.temporaries import sweep, temporary_beside
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 MIRROR_VARIABLE = "UNBLUR_MIRROR"
 """Environment variable with the address of a folder to use instead of the publishers'."""

@@ -19,8 +19,8 @@ from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 from urllib3.util import Retry
 
 from unblur.errors import WeightsError
+from unblur.user_text import describe_os_error
 from unblur.version import __version__
-from unblur.words import describe_os_error
 
 CHUNK_BYTES = 1 << 16
 LARGEST_DOWNLOAD_BYTES = 4 << 30

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unblur.options import Screen, Way
-from unblur.pictures.compare import Pair, draw_coarsely, draw_comparison
+from unblur.pictures.compare import BeforeAfter, draw_coarsely, draw_comparison
 
 WIDEST_PX, WIDEST_COLUMNS = 1600, 160
 SHARE_OF_ROWS = 0.8
@@ -39,7 +39,7 @@ class Preview:
     """The picture to draw with characters; ``None`` if ``code`` shows it."""
 
 
-def draw_preview(pair: Pair, screen: Screen) -> Preview:
+def draw_preview(pair: BeforeAfter, screen: Screen) -> Preview:
     """Draw a photo before and after, in a size that fits into the terminal."""
     columns = min(screen.columns, WIDEST_COLUMNS)
     if screen.way is Way.BLOCKS:

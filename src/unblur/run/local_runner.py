@@ -28,7 +28,7 @@ from unblur.run.threads import ThreadPool
 
 if TYPE_CHECKING:
     from unblur.formats.panorama import Wrapped
-    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.deblurrer import NetworkDeblurrer
     from unblur.network.pending_photo import Pending
     from unblur.network.photo_rows import Pixels
 
@@ -40,7 +40,7 @@ class LocalRunner:
         make_deblurrer: Loads the network; called once, and only if there is a job to do.
     """
 
-    def __init__(self, make_deblurrer: Callable[[], Deblurrer]) -> None:
+    def __init__(self, make_deblurrer: Callable[[], NetworkDeblurrer]) -> None:
         self._make_deblurrer = make_deblurrer
 
     def __enter__(self) -> LocalRunner:
@@ -97,7 +97,7 @@ class _Batch:
     """
 
     def __init__(
-        self, deblurrer: Deblurrer, session: Session, ahead: int, most_started: int
+        self, deblurrer: NetworkDeblurrer, session: Session, ahead: int, most_started: int
     ) -> None:
         self._deblurrer, self._session = deblurrer, session
         self._ahead, self._most_started = ahead, most_started

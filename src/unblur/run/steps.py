@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unblur.errors import PhotoError
-from unblur.limits import most_bytes
+from unblur.file_limits import most_bytes
 from unblur.options import BLURRY_LEVEL, Options
 from unblur.run.in_place_marks import make_mark
 from unblur.run.jobs import Job
@@ -29,7 +29,7 @@ from unblur.run.threads import ThreadPool
 from unblur.storage import drafts, files, objects
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import FileState, Place, Url, backup_of
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 if TYPE_CHECKING:
     from unblur.blur import Blur
@@ -127,7 +127,7 @@ def load(job: Job, options: Options, returns_memory: bool = True) -> LoadedPhoto
 
 
 def _reason_for_no_change(mask: Mask | None, options: Options) -> str:
-    if options.engine.applies_none:
+    if options.network.applies_none:
         return "--strength is 0"
     return "the mask is black all over" if mask and mask.is_black else ""
 
@@ -301,7 +301,7 @@ def _compare(loaded: LoadedPhoto, pixels: Pixels, options: Options) -> tuple[Out
 
         pair = compare.make_pair(loaded.photo, pixels)
         side, screen = options.picture_side, options.screen
-        has_all = options.engine.applies_all and not loaded.mask
+        has_all = options.network.applies_all and not loaded.mask
         judged = partial(judge, pair, loaded.blur, has_all=has_all, unchanged=loaded.unchanged)
         shown = replace(
             outcome,

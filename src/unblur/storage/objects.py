@@ -17,12 +17,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from unblur.errors import START_LIMIT, PhotoError, UsageError, is_thread_limit
-from unblur.limits import refuse_oversize
+from unblur.file_limits import refuse_oversize
 from unblur.storage.drafts import APPEARED, Draft
 from unblur.storage.files import CHANGED_WHILE_READ
 from unblur.storage.places import FileState, Place, Url
 from unblur.storage.targets import EXISTS
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -212,7 +212,7 @@ class Upload(Draft):
         return write(self._url, self._data, replaces)
 
 
-class Listing:
+class ListedObjects:
     """The states of listed objects; one request to a store lists a thousand objects."""
 
     def __init__(self) -> None:
