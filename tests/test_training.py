@@ -116,6 +116,11 @@ def test_a_training_with_a_head_goes_on_from_its_state(trainer):
     assert all(torch.equal(one, other) for one, other in weights)
 
 
+def test_a_training_without_the_second_loss_has_no_head(trainer):
+    assert trainer.head is None
+    assert trainer.state_dict()["head"] == {}
+
+
 def features_that_change_along_x(channels):
     return torch.randn(1, channels, 1, 20).expand(1, channels, 20, 20)
 

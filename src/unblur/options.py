@@ -88,15 +88,17 @@ def check_path(text: str, name: str) -> None:
         name: What it is, for the message.
     """
     refuse_empty(name, text)
-    if not _can_be_in_path(text):
-        raise UsageError(f"{name} has a character that no path on this system can have: {text!r}")
+    _refuse_impossible(text, name)
 
 
-def _can_be_in_path(text: str) -> bool:
+def _refuse_impossible(path: str, name: str) -> None:
+    """Raise `UsageError` if a path has a character that no path on this system can have."""
     try:
-        return b"\0" not in os.fsencode(text)
+        is_possible = b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:  # the system's encoding may be ASCII
-        return False
+        is_possible = False
+    if not is_possible:
+        raise UsageError(f"{name} has a character that no path on this system can have: {path!r}")
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class NetworkOptions:
                 raise UsageError(f"{field} takes {text}, not {value!r}")
         if self.engine not in ("auto", "torch", "ncnn"):
             raise UsageError(f"engine takes auto, torch or ncnn, not {self.engine!r}")
-        refuse_empty("--model", self.model)
+        check_path(self.model, "--model")
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength is from 0 to 1, not {self.strength}")
         if not 1 <= self.views <= MOST_VIEWS:
@@ -241,10 +243,10 @@ class Options:
         """
         for name, value in vars(self).items():
             refuse_empty(f"--{name.replace('_', '-')}", value)
-        paths = {"output": self.output, "mask": self.mask, "model": self.network.model}
+        paths = {"output": self.output, "mask": self.mask, "suffix": self.suffix}
         for name, path in paths.items():
             if path is not None:
-                check_path(path, f"--{name}")
+                _refuse_impossible(path, f"--{name}")
         if self.in_place and self.output is not None:
             raise UsageError("--in-place and --output contradict each other")
         if self.in_place and self.format is not None:
@@ -255,7 +257,6 @@ class Options:
             raise UsageError("--backup needs --in-place: otherwise originals are never changed")
         if "/" in self.suffix or "\\" in self.suffix:
             raise UsageError(f"--suffix {self.suffix!r} cannot be part of a file name")
-        check_path(self.suffix, "--suffix")
         if len(os.fsencode(self.suffix)) > LONGEST_SUFFIX_BYTES:
             raise UsageError(f"--suffix has more than {LONGEST_SUFFIX_BYTES} bytes")
         if self.compare and self.suffix == self.compared_suffix:

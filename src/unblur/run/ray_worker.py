@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import ray
 
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
-from unblur.formats.companions import with_new_companions
-from unblur.formats.panorama import is_round, wrapped
 from unblur.models.device_caches import keep_gpu_list
 from unblur.models.loading import load_deblurrer, prepare_torch
 from unblur.network import vulkan
 from unblur.network.device_kinds import CPU
 from unblur.options import NetworkOptions, Options
-from unblur.run import steps
+from unblur.run import network_step, steps
 from unblur.run.jobs import Job
 from unblur.run.memory_queue import MemoryQueue, Slot
 from unblur.run.report import NOTHING_USED, Outcome, outcome_of_error
@@ -29,9 +27,7 @@ from unblur.storage.targets import EXISTS
 from unblur.version import __version__
 
 if TYPE_CHECKING:
-    from unblur.formats.photo import Photo
     from unblur.network.deblurrer import NetworkDeblurrer
-    from unblur.network.photo_rows import Pixels
     from unblur.network.srn import SRN
 
 E = TypeVar("E", bound=UnblurError)
@@ -154,30 +150,15 @@ class Worker:
         return loaded
 
     def _finish(self, loaded: LoadedPhoto) -> FinishedPhoto:
-        photo, pixels, used = self._deblur(loaded)
-        loaded = replace(loaded, photo=photo)
+        with self._turns:
+            run = self._computing.submit(network_step.start, loaded, self._deblurrer).result()
+            pixels, used = self._computing.submit(run.result).result()
+        loaded = run.loaded
+        del run  # and a panorama's wider copy
         finished = steps.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
         outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings, used=used)
         return replace(finished, outcome=outcome)
-
-    def _deblur(self, loaded: LoadedPhoto) -> tuple[Photo, Pixels, dict[str, Any]]:
-        """Deblur a photo and its companions.
-
-        Returns:
-            The photo with new companions; its new pixels; the device, engine and tile that were
-            used.
-        """
-        photo = loaded.photo
-        if loaded.unchanged:
-            return photo, photo.pixels.copy(), NOTHING_USED
-        round_photo, compute = is_round(photo), self._computing.submit
-        continued = wrapped(photo.pixels, round_photo)
-        with self._turns:
-            photo = compute(with_new_companions, photo, round_photo, self._deblurrer).result()
-            pending = compute(self._deblurrer.start, continued.pixels).result()
-            pixels = compute(pending.result).result()
-        return photo, continued.unwrapped(pixels), pending.used
 
     def discard(self, number: int) -> None:
         """Delete an unpublished result."""
