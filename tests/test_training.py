@@ -10,7 +10,7 @@ from conftest import make_pixels
 from crop_sources import make_sources
 
 from training.drawn import draw_over
-from training.even import make_even
+from training.even_kernels import make_even
 from training.loop import save, saved_when_stopped, train
 from training.losses import BALANCED, SQUARED, weighted_error
 from training.mean import mean_network

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training import kept
+from training import kept_files
 from training.data import SHARED
 from training.evaluate import aligned, judge_weights
 from training.judging.judges import PARTS
@@ -210,12 +210,12 @@ def main() -> None:
     begun = time.monotonic()
     options = parse_options()
     torch.backends.cudnn.benchmark = True
-    kept.load_compiled(options.folder)
+    kept_files.load_compiled(options.folder)
     until = begun + options.seconds - (options.judging if options.parts else 0)
     weights = train_shapes(options, until)
     if options.keep:
         starts = {f"{shape}-start": path.with_name(START) for shape, path in weights.items()}
-        kept.write(options.keep, options.folder, weights | starts)
+        kept_files.write(options.keep, options.folder, weights | starts)
     if options.parts:
         photos, pairs = options.data / "photos", options.data / "pairs"
         table = aligned(judge_weights(weights, options.parts, photos, pairs, options.device))

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.even import make_even
+from training.even_kernels import make_even
 from training.losses import BALANCED, SQUARED, training_loss
 from training.muon import Muon
 from training.sharp_head import SharpHead

@@ -63,20 +63,11 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         _require_history(history, options)
         plan = make_plan(paths, options, history, settings)
         _require_history(history, options)
-        todo = [job for job in plan.jobs if not job.problem]
-        output = parse_place(options.output or STREAM)
-        if is_typed("suffix") and todo and all(job.target == output for job in todo):
-            raise UsageError("--suffix has no effect with -o FILE: the result has that name")
-        if any(job.target is None for job in todo):
-            _check_stdout(flags, stdout)
-        if flags["ray"] and any(None in (job.source, job.target) for job in todo):
-            raise UsageError("--ray needs files: it cannot use standard input or output")
+        _check_plan(plan, options, flags, stdout)
         ui.passed_over(plan)
         report = Report(keeps_outcomes=page is not None, in_cloud=plan.in_cloud)
         if flags["dry_run"]:
-            _print_plan(plan, ui, report)
-            if history.problem and not history.is_read_only:
-                ui.say(f"earlier results are not recognised: {history.problem}")
+            _print_plan(plan, history, ui, report)
             return _print_summary(report, ui)
         options = _with_display_options(options, flags, plan, ui)
         session = Session(options, history, settings, ui, stdout, report)
@@ -164,6 +155,18 @@ def _write_page(
     return ExitCode.OK
 
 
+def _check_plan(plan: Plan, options: Options, flags: dict[str, Any], stdout: int) -> None:
+    """Raise `UsageError` if an option contradicts the places of the photos and their results."""
+    todo = [job for job in plan.jobs if not job.problem]
+    output = parse_place(options.output or STREAM)
+    if is_typed("suffix") and todo and all(job.target == output for job in todo):
+        raise UsageError("--suffix has no effect with -o FILE: the result has that name")
+    if any(job.target is None for job in todo):
+        _check_stdout(flags, stdout)
+    if flags["ray"] and any(None in (job.source, job.target) for job in todo):
+        raise UsageError("--ray needs files: it cannot use standard input or output")
+
+
 def _check_stdout(flags: dict[str, Any], stdout: int) -> None:
     for option, value in (("--only", flags["only"]), ("--only-blurry", flags["only_blurry"])):
         if value:
@@ -179,7 +182,7 @@ def _check_stdout(flags: dict[str, Any], stdout: int) -> None:
         raise UsageError("a photo cannot be shown in a terminal: add >FILE or -o FILE")
 
 
-def _print_plan(plan: Plan, ui: Ui, report: Report) -> None:
+def _print_plan(plan: Plan, history: History, ui: Ui, report: Report) -> None:
     from unblur.run.report import planned_outcome
 
     for job in plan.jobs:
@@ -188,6 +191,8 @@ def _print_plan(plan: Plan, ui: Ui, report: Report) -> None:
         ui.outcome(outcome)
     if report.keeps_outcomes:
         ui.say("a dry run writes no report")
+    if history.problem and not history.is_read_only:
+        ui.say(f"earlier results are not recognised: {history.problem}")
 
 
 def _print_summary(report: Report, ui: Ui) -> ExitCode:

@@ -237,13 +237,22 @@ def finish(
     )
     if job.comparison is None or picture is None:
         return finished
+    return _with_comparison(finished, job.comparison, picture, attributes)
+
+
+def _with_comparison(
+    finished: FinishedPhoto, place: Place, picture: bytes, like: Attributes | None
+) -> FinishedPhoto:
+    """Add the comparison as a second draft; if it cannot be written, delete the result's draft."""
+    from unblur.run.hashes import content_of
+
     try:
-        comparison = _draft(job.comparison, picture, attributes and attributes.stripped())
+        comparison = _draft(place, picture, like and like.stripped())
     except PhotoError:
-        with draft:  # deletes it
+        with finished:  # deletes the draft
             raise
     state = comparison.state and replace(comparison.state, content=content_of(picture))
-    outcome = replace(outcome, comparison_state=state)
+    outcome = replace(finished.outcome, comparison_state=state)
     return replace(finished, outcome=outcome, comparison=comparison)
 
 
@@ -338,9 +347,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     if isinstance(job.target, Url):
         return ()
     if not options.in_place:
-        if (
-            options.output is not None
-        ):  # otherwise the photo was in it, and it may have been renamed
+        if options.output is not None:  # else it is the photo's folder, perhaps renamed since
             drafts.make_folder(job.target.parent)
         return ()
     is_shared = files.has_other_links(job.target, backup_of(job.target))
