@@ -67,7 +67,7 @@ def make_trainer(options: argparse.Namespace, shape: str) -> Trainer:
     With ``--wait-for``, compile the step, and wait until that file exists.
 
     Args:
-        options: Of the command line.
+        options: Options of the command line.
         shape: One of `SHAPES`.
     """
     torch.manual_seed(options.seed)
@@ -90,7 +90,7 @@ def begin(
     """Go on from a folder's state, start from weights, or keep a new network.
 
     Args:
-        options: Of the command line.
+        options: Options of the command line.
         shape: One of `SHAPES`.
         trainer: The trainer of a new network of this shape.
         folder: Folder that may contain a state.
@@ -136,7 +136,7 @@ def train_shapes(options: argparse.Namespace, until: float) -> dict[str, Path]:
     """Train each shape in its own folder, and return the averaged weights by shape.
 
     Args:
-        options: Of the command line.
+        options: Options of the command line.
         until: Time when all shapes must be done, by `time.monotonic`.
     """
     recipe = RECIPES[options.recipe]

@@ -81,11 +81,11 @@ set."""
 
 
 def check_path(text: str, name: str) -> None:
-    """Raise `UsageError` if a text cannot be a path.
+    """Raise `UsageError` if a path is empty or impossible.
 
     Args:
-        text: The text.
-        name: What it is, for the message.
+        text: The path.
+        name: Name of the path in the message.
     """
     refuse_empty(name, text)
     _refuse_impossible(text, name)

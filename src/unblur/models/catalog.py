@@ -77,7 +77,7 @@ def _real_blur(name: str, folder: str, training_data: str, good_at: str, page: s
         name: Name of the model in this catalog.
         folder: Folder of the checkpoint, as the authors' README names it.
         training_data: The photos that it was trained on.
-        good_at: What these photos show.
+        good_at: Content of these photos.
         page: The authors' repository, whose README links to the weights.
     """
     return Model(

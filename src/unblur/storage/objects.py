@@ -42,9 +42,9 @@ _MARKS = ("ETag", "etag", "generation", "mtime", "LastModified", "last_modified"
 _CONTENT_TYPE = {"s3": "ContentType", "gs": "content_type"}
 """Names of the option for the content type in the libraries of the extras."""
 _FAULTS_OF_ADDRESS = (TypeError, ValueError, LookupError, AttributeError)
-"""What libraries raise for addresses that lack a part that their kind of store needs."""
+"""Errors that libraries raise for addresses without a part that their kind of store needs."""
 _NOISE = re.compile(r" ssl:\w+")
-"""What aiohttp adds to the name of a host."""
+"""Text that aiohttp adds to the name of a host."""
 READ_ONLY = ("http", "https")
 """Kinds of stores to which nothing can be written."""
 _TYPES = mimetypes.MimeTypes()
