@@ -32,7 +32,7 @@ USUAL_CELL = 10, 20
 """Width and height of a character in pixels, if the terminal does not report them."""
 
 
-class Way(Enum):
+class TerminalGraphics(Enum):
     """A way to show pictures in a terminal."""
 
     KITTY = "kitty"
@@ -44,7 +44,7 @@ class Way(Enum):
 class Screen:
     """A terminal that can show pictures."""
 
-    way: Way
+    graphics: TerminalGraphics
     columns: int
     rows: int
     cell: tuple[int, int] = USUAL_CELL
