@@ -206,16 +206,16 @@ def unblur(identity_weights, capfdbinary):
 @pytest.fixture
 def meanwhile(monkeypatch):
     """Call a function while the network is at work on a photo."""
-    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.deblurrer import NetworkDeblurrer
 
     def meanwhile(act):
-        start = Deblurrer.start
+        start = NetworkDeblurrer.start
 
         def start_slowly(*inputs):
             act()
             return start(*inputs)
 
-        monkeypatch.setattr(Deblurrer, "start", start_slowly)
+        monkeypatch.setattr(NetworkDeblurrer, "start", start_slowly)
 
     return meanwhile
 
@@ -316,7 +316,7 @@ def s3_bucket(s3_server):
 @pytest.fixture
 def allow_threads(monkeypatch):
     """Limit the number of further threads that the system starts."""
-    from unblur.limits import startable_threads
+    from unblur.network.thread_limit import startable_threads
 
     start = threading.Thread.start
 

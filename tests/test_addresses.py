@@ -16,7 +16,7 @@ from unblur.cli import main
 from unblur.errors import PhotoError, UsageError
 from unblur.storage import objects, stores
 from unblur.storage.places import Url, parse_place
-from unblur.words import problem_of_text
+from unblur.user_text import problem_of_text
 
 PYTHONS = ("expected", "unpack", "Errno", "ssl:", "__init__", "NoneType")
 """What only programmers understand."""

@@ -15,8 +15,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 
 ORDER = (
-    ("errors", "version", "words", "cgroups"),
-    ("config", "extras", "limits", "main_memory", "options", "score"),
+    ("errors", "version", "user_text", "cgroups"),
+    ("config", "extras", "file_limits", "main_memory", "options", "score"),
     ("blur",),
     ("storage", "formats", "network"),
     ("models", "pictures", "desktop"),

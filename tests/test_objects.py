@@ -302,7 +302,7 @@ def test_addresses_are_taken_as_they_are():
 
 def test_a_state_is_the_same_from_a_list_and_by_itself(bucket):
     put(f"{bucket}/a/b.jpg", b"photo")
-    listing = objects.Listing()
+    listing = objects.ListedObjects()
     (url,) = listing.add(parse_place(bucket))
     assert listing.state_of(url) == objects.state_of(url) != FileState(5, "")
 

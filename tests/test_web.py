@@ -19,7 +19,7 @@ from servers import cut, reset, status, unsized, whole
 from unblur.errors import PhotoError
 from unblur.storage import objects, stores, web
 from unblur.storage.places import FileState, Url, parse_place
-from unblur.words import without_secrets
+from unblur.user_text import without_secrets
 
 PHOTO, OTHER = make_jpeg(), make_jpeg(32, 32)
 

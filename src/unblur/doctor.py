@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from unblur import config
 from unblur.config import NO_HOME, config_file, history_file, models_folder, read_config
 from unblur.errors import RAISE_LIMIT, ExitCode, UsageError, WeightsError
-from unblur.limits import startable_threads, starts_threads
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
+from unblur.network.thread_limit import startable_threads, starts_threads
 from unblur.run.target_checks import problem_of_target
 from unblur.storage.files import exists
 from unblur.storage.objects import state_of

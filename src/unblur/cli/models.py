@@ -21,7 +21,7 @@ from unblur.models.catalog import (
     repair_hint,
 )
 from unblur.storage.files import is_regular
-from unblur.words import describe_os_error, printable, size
+from unblur.user_text import describe_os_error, printable, size
 
 
 @click.group()

@@ -28,15 +28,15 @@ from urllib.parse import quote
 from unblur.blur import Kind
 from unblur.errors import UsageError
 from unblur.formats.photo import format_by_suffix
-from unblur.options import Engine, Options
+from unblur.options import NetworkOptions, Options
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Report, Status
 from unblur.storage import drafts, files
 from unblur.storage.places import Place, Url, backup_of
 from unblur.storage.targets import problem_of_file
 from unblur.storage.temporaries import sweep
+from unblur.user_text import duration, megapixels, percent, printable, without_secrets
 from unblur.version import __version__
-from unblur.words import duration, megapixels, percent, printable, without_secrets
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -45,7 +45,7 @@ SUFFIXES = (".html", ".htm")
 GENERATOR = "unblur"
 """Text in each page, by which it is recognised: no other file is ever replaced."""
 
-NETWORK = ("engine", "model", "device", "backend", "tile", "threads")
+NETWORK = ("network", "model", "device", "engine", "tile", "threads")
 """Options that the facts of the run tell."""
 KIND_LABELS = {
     Kind.SHARP: "Sharp",
@@ -183,11 +183,11 @@ def _policy_hash(text: str) -> str:
 
 def describe_options(options: Options) -> dict[str, str]:
     """Return the options that differ from their defaults, by their names."""
-    usual, texts = vars(Options()) | vars(Engine()), {}
+    usual, texts = vars(Options()) | vars(NetworkOptions()), {}
     if options.only_motion:
         texts["--only"] = "motion"
     left_out = ("picture_side", "screen", "verdict", "only_motion", *NETWORK)
-    for name, value in (vars(options) | vars(options.engine)).items():
+    for name, value in (vars(options) | vars(options.network)).items():
         if name not in left_out and value != usual[name]:
             text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
             texts[f"--{name.replace('_', '-')}"] = (

@@ -23,13 +23,13 @@ from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
 from unblur.config import history_file
 from unblur.errors import ExitCode, UnblurError, UsageError, describe_unexpected
-from unblur.limits import starts_threads
 from unblur.network.device_kinds import KINDS
-from unblur.options import DEFAULT_MAX_PIXELS, STREAM, Engine, check_path
+from unblur.network.thread_limit import starts_threads
+from unblur.options import DEFAULT_MAX_PIXELS, STREAM, NetworkOptions, check_path
 from unblur.run.watcher import VERBOSE
 from unblur.storage.files import read_stream
 from unblur.storage.waiting import waiting
-from unblur.words import describe_os_error, printable, problem_of_text, without_secrets
+from unblur.user_text import describe_os_error, printable, problem_of_text, without_secrets
 
 if TYPE_CHECKING:
     from unblur.run.history import History
@@ -182,7 +182,7 @@ max_pixels_option = option(
 
 model_option = option(
     "--model",
-    default=Engine.model,
+    default=NetworkOptions.model,
     show_default=True,
     metavar="NAME|FILE",
     help="Network: a name from unblur models list, or a weights file.",
@@ -192,7 +192,7 @@ model_option = option(
 device_option = option(
     "--device",
     type=DeviceName(["auto", *(kind.name for kind in KINDS)]),
-    default=Engine.device,
+    default=NetworkOptions.device,
     show_default=True,
     help="Where to run the network; cuda:1 is the second of several GPUs.",
 )

@@ -26,8 +26,8 @@ from unblur.cli.shared import (
 )
 from unblur.cli.signals import interrupted_code
 from unblur.errors import ExitCode, UsageError
-from unblur.options import MOST_VIEWS, STREAM, Engine, Options
-from unblur.words import describe_os_error
+from unblur.options import MOST_VIEWS, STREAM, NetworkOptions, Options
+from unblur.user_text import describe_os_error
 
 if TYPE_CHECKING:
     from unblur.models.weights import Weights
@@ -141,7 +141,7 @@ def _deblur(
         compare="strengths" if views == VIEWS[0] else False,
         max_pixels=flags["max_pixels"],
         picture_side=picture_side(1),
-        engine=Engine(model=flags["model"], device=flags["device"], views=views),
+        network=NetworkOptions(model=flags["model"], device=flags["device"], views=views),
     )
     ours = Report(keeps_outcomes=True)
     with History(IN_MEMORY) as history:

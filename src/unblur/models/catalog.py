@@ -11,9 +11,9 @@ from pathlib import Path
 from unblur.config import models_folder
 from unblur.errors import WeightsError
 from unblur.network.config import SRNConfig
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 from unblur.storage.files import is_folder, is_regular
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 WEIGHTS_SUFFIX = ".safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -77,7 +77,7 @@ def _real_blur(name: str, folder: str, training_data: str, good_at: str, page: s
         name: Name of the model in this catalog.
         folder: Folder of the checkpoint, as the authors' README names it.
         training_data: The photos that it was trained on.
-        good_at: What these photos show.
+        good_at: Content of these photos.
         page: The authors' repository, whose README links to the weights.
     """
     return Model(
@@ -159,7 +159,7 @@ MODELS = {
         ),
     )
 }
-DEFAULT_MODEL = Engine.model
+DEFAULT_MODEL = NetworkOptions.model
 
 
 def find_weights(model: str) -> Path:

@@ -20,7 +20,7 @@ from unblur.models.importing import check_room, keep, make_models_folder, read_n
 from unblur.storage.drafts import FileDraft
 from unblur.storage.http import Watch, fetch
 from unblur.storage.temporaries import sweep, temporary_beside
-from unblur.words import describe_os_error, without_secrets
+from unblur.user_text import describe_os_error, without_secrets
 
 LARGEST_DOWNLOAD_BYTES = 4 << 30
 """Largest download: larger than any network here, including its optimiser's state."""

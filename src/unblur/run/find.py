@@ -27,9 +27,9 @@ from unblur.run.ignored import (
 from unblur.run.result_names import COMPARISON_ENDINGS
 from unblur.storage import any_place, files, objects
 from unblur.storage.filesystems import is_hidden, is_in_cloud, is_link, status_in_listing, unlimited
-from unblur.storage.objects import Listing
+from unblur.storage.objects import ListedObjects
 from unblur.storage.places import Place, Url, is_backup, parse_place
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 BACKUP = "a backup"
 _OTHERS_BACKUP = re.compile(r"\.\w+(_original|~|\.bak)$", re.IGNORECASE)
@@ -60,7 +60,10 @@ KnownFormat = Callable[[Path], Format | None]
 
 
 def find(
-    named: Place, options: Options, listing: Listing, known_format: KnownFormat = lambda path: None
+    named: Place,
+    options: Options,
+    listing: ListedObjects,
+    known_format: KnownFormat = lambda path: None,
 ) -> Iterator[Found]:
     """Yield a file or object that the user names, or everything below a named folder.
 
@@ -221,7 +224,7 @@ def reason_of_backup(name: str) -> str | None:
     return "a backup of another program" if _OTHERS_BACKUP.search(name) else None
 
 
-def _find_objects(folder: Url, options: Options, listing: Listing) -> Iterator[Found]:
+def _find_objects(folder: Url, options: Options, listing: ListedObjects) -> Iterator[Found]:
     """Yield the objects below a folder, sorted."""
     urls = listing.add(folder)
     left_alone = _folders_left_alone(urls, folder)

@@ -25,7 +25,7 @@ from unblur.storage.files import exists, read_header
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Content, FileState, Place, Url
 from unblur.storage.targets import problem_of_file
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 IN_MEMORY = Path(":memory:")
 """Path of a history that starts empty and is never written to disk."""

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from unblur.errors import PhotoError, UsageError
+from unblur.file_limits import most_bytes
 from unblur.formats.photo import Format
-from unblur.limits import most_bytes
 from unblur.options import STREAM, Options, check_path
 from unblur.run.find import Found, KnownFormat, find, format_of
 from unblur.run.history import History
@@ -28,9 +28,9 @@ from unblur.run.target_checks import (
 )
 from unblur.storage import any_place
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
-from unblur.storage.objects import Listing
+from unblur.storage.objects import ListedObjects
 from unblur.storage.places import Place, Url, parse_place
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 
 def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:
@@ -50,7 +50,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         UsageError: If the paths and the options contradict each other.
     """
     real_folder.cache_clear()
-    plan, listing, masks = Plan(), Listing(), Masks(options)
+    plan, listing, masks = Plan(), ListedObjects(), Masks(options)
     known = KnownResults(history, settings, listing.state_of, most=most_bytes(options.max_pixels))
     named = _read_names(paths)
     _refuse_times_of_objects(named, options)
@@ -88,7 +88,7 @@ def find_photos(paths: Iterable[str], options: Options) -> Plan:
     Raises:
         UsageError: If a path is empty or impossible.
     """
-    plan, listing = Plan(), Listing()
+    plan, listing = Plan(), ListedObjects()
     for path in _read_names(paths):
         if path == STREAM:
             plan.jobs.append(Job(None, None))
@@ -117,7 +117,7 @@ def _read_names(paths: Iterable[str]) -> list[str]:
 def _photos_at(
     path: str,
     options: Options,
-    listing: Listing,
+    listing: ListedObjects,
     plan: Plan,
     known_format: KnownFormat = lambda path: None,
 ) -> Iterator[Found]:

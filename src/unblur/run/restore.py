@@ -22,10 +22,10 @@ from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Status
 from unblur.storage import any_place, drafts, files
 from unblur.storage.filesystems import follow_links, unlimited
-from unblur.storage.objects import Listing
+from unblur.storage.objects import ListedObjects
 from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, parse_place
 from unblur.storage.targets import problem_of_replacing
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 FORCE = "--force restores the original anyway"
 
@@ -75,7 +75,7 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
     else:
         options = Options(recursive=choices.recursive, in_place=True)
         # Pass any format, so that the photos are not opened to find theirs.
-        for found in find(named, options, Listing(), known_format=lambda path: FORMATS[0]):
+        for found in find(named, options, ListedObjects(), known_format=lambda path: FORMATS[0]):
             if found.problem:
                 yield Job(found.place, None, problem=found.problem)
             elif found.passed_over == BACKUP and isinstance(found.place, Path):

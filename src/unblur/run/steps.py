@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unblur.errors import PhotoError
-from unblur.limits import most_bytes
+from unblur.file_limits import most_bytes
 from unblur.options import BLURRY_LEVEL, Options
 from unblur.run.in_place_marks import make_mark
 from unblur.run.jobs import Job
@@ -29,7 +29,7 @@ from unblur.run.threads import ThreadPool
 from unblur.storage import drafts, files, objects
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import FileState, Place, Url, backup_of
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 if TYPE_CHECKING:
     from unblur.blur import Blur
@@ -127,7 +127,7 @@ def load(job: Job, options: Options, returns_memory: bool = True) -> LoadedPhoto
 
 
 def _reason_for_no_change(mask: Mask | None, options: Options) -> str:
-    if options.engine.applies_none:
+    if options.network.applies_none:
         return "--strength is 0"
     return "the mask is black all over" if mask and mask.is_black else ""
 
@@ -237,13 +237,22 @@ def finish(
     )
     if job.comparison is None or picture is None:
         return finished
+    return _with_comparison(finished, job.comparison, picture, attributes)
+
+
+def _with_comparison(
+    finished: FinishedPhoto, place: Place, picture: bytes, like: Attributes | None
+) -> FinishedPhoto:
+    """Add the comparison as a second draft; if it cannot be written, delete the result's draft."""
+    from unblur.run.hashes import content_of
+
     try:
-        comparison = _draft(job.comparison, picture, attributes and attributes.stripped())
+        comparison = _draft(place, picture, like and like.stripped())
     except PhotoError:
-        with draft:  # deletes it
+        with finished:  # deletes the draft
             raise
     state = comparison.state and replace(comparison.state, content=content_of(picture))
-    outcome = replace(outcome, comparison_state=state)
+    outcome = replace(finished.outcome, comparison_state=state)
     return replace(finished, outcome=outcome, comparison=comparison)
 
 
@@ -301,7 +310,7 @@ def _compare(loaded: LoadedPhoto, pixels: Pixels, options: Options) -> tuple[Out
 
         pair = compare.make_pair(loaded.photo, pixels)
         side, screen = options.picture_side, options.screen
-        has_all = options.engine.applies_all and not loaded.mask
+        has_all = options.network.applies_all and not loaded.mask
         judged = partial(judge, pair, loaded.blur, has_all=has_all, unchanged=loaded.unchanged)
         shown = replace(
             outcome,
@@ -338,9 +347,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     if isinstance(job.target, Url):
         return ()
     if not options.in_place:
-        if (
-            options.output is not None
-        ):  # otherwise the photo was in it, and it may have been renamed
+        if options.output is not None:  # else it is the photo's folder, perhaps renamed since
             drafts.make_folder(job.target.parent)
         return ()
     is_shared = files.has_other_links(job.target, backup_of(job.target))

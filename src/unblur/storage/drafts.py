@@ -19,7 +19,7 @@ from unblur.storage.filesystems import if_supported, is_in_use
 from unblur.storage.places import FileState
 from unblur.storage.targets import EXISTS
 from unblur.storage.temporaries import temporary_beside
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 APPEARED = "{} appeared meanwhile: move it away and run again"
 CHANGED = "{} was changed meanwhile, and stays; run again"

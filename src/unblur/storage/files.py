@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unblur.errors import PhotoError
-from unblur.limits import refuse_oversize
+from unblur.file_limits import refuse_oversize
 from unblur.storage.attributes import Attributes
 from unblur.storage.filesystems import unlimited
 from unblur.storage.waiting import SIGNALS_SECONDS, in_thread
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 _NOT_REGULAR = "not a regular file"
 CHANGED_WHILE_READ = "changed while it was read; run again when it is whole"

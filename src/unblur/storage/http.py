@@ -21,15 +21,15 @@ from urllib3.exceptions import HTTPError
 from unblur.errors import PhotoError
 from unblur.storage import waiting
 from unblur.storage.waiting import PassingError, Retries
+from unblur.user_text import describe_os_error, duration, without_secrets
 from unblur.version import __version__
-from unblur.words import describe_os_error, duration, without_secrets
 
 CHUNK_BYTES = 1 << 16
 PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed later."""
 MOST_REDIRECTS = 10
 _CODES = re.compile(r"\[(Errno|SSL)[^]]*\] | \(_ssl\.c:\d+\)")
-"""What Python adds to the messages of the system and of OpenSSL."""
+"""Text that Python adds to the messages of the system and of OpenSSL."""
 WORTH_BYTES = 1 << 20
 """Number of received bytes that renew the retries after a broken connection."""
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unblur.errors import PhotoError
-from unblur.limits import refuse_oversize
+from unblur.file_limits import refuse_oversize
 from unblur.storage.drafts import APPEARED, Draft
 from unblur.storage.files import CHANGED_WHILE_READ
 from unblur.storage.places import UNKNOWN, FileState, Place, Url
@@ -258,7 +258,7 @@ class Upload(Draft):
         return write(self._url, self._data, replaces)
 
 
-class Listing:
+class ListedObjects:
     """The states of listed objects; one request to a store lists a thousand objects."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 from urllib.parse import quote, unquote
 
 from unblur.errors import UsageError
-from unblur.words import without_secrets
+from unblur.user_text import without_secrets
 
 WEB = ("http", "https")
 """Schemes of addresses of web servers."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from unblur.errors import START_LIMIT, PhotoError, UsageError, is_thread_limit
 from unblur.storage.places import Url
 from unblur.storage.waiting import PassingError, Retries, in_thread, persist
-from unblur.words import describe_os_error, without_secrets
+from unblur.user_text import describe_os_error, without_secrets
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -25,9 +25,9 @@ EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 WITH_FOLDERS = ("ftp", "ftps", "sftp", "ssh", "smb")
 """Kinds of servers with folders, where a file that is being written can be seen."""
 _FAULTS_OF_ADDRESS = (TypeError, ValueError, LookupError, AttributeError)
-"""What libraries raise for addresses that lack a part that their kind of store needs."""
+"""Errors that libraries raise for addresses without a part that their kind of store needs."""
 _NOISE = re.compile(r" ssl:\w+")
-"""What aiohttp adds to the name of a host."""
+"""Text that aiohttp adds to the name of a host."""
 _PASSING_NAMES = (
     *("ServerDisconnectedError", "ClientPayloadError"),  # aiohttp
     "error_temp",  # ftplib

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from unblur.errors import PhotoError, is_thread_limit
-from unblur.words import duration
+from unblur.user_text import duration
 
 SIGNALS_SECONDS = 0.2
 """Seconds after which a wait checks for signals, and for the end of the run."""
@@ -62,7 +62,7 @@ class PassingError(PhotoError):
 
 @dataclass(frozen=True)
 class Waiting:
-    """What waits have in common."""
+    """Settings that all waits of a command share."""
 
     tell: Callable[[str], object] = str
     """Takes a sentence about a failure after which the request is repeated."""
@@ -80,7 +80,7 @@ _given_up: set[str] = set()
 def waiting(
     tell: Callable[[str], object] | None = None, over: threading.Event | None = None
 ) -> Iterator[None]:
-    """Set what waits inside the context have in common; see `Waiting`."""
+    """Apply settings to all waits inside the context; see `Waiting`."""
     outer = _CURRENT.get(_SILENT)
     token = _CURRENT.set(Waiting(tell or outer.tell, over or outer.over))
     try:

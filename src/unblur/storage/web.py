@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from unblur.limits import refuse_oversize
+from unblur.file_limits import refuse_oversize
 from unblur.storage import http
 from unblur.storage.http import Headers, MissingError, Watch
 from unblur.storage.places import UNKNOWN, FileState, Url
