@@ -214,15 +214,9 @@ def test_a_full_disk_is_told(server):
 def waits(monkeypatch):
     """The seconds of all waits, none of which is done."""
     seconds = []
-
-    class Clock(threading.Event):
-        def wait(self, timeout=None):
-            seconds.append(timeout)
-            return False
-
     monkeypatch.setattr(waiting, "PATIENCE", Patience())
-    with waiting.waiting(over=Clock()):
-        yield seconds
+    monkeypatch.setattr(waiting, "_pause", lambda time, over: seconds.append(time))
+    return seconds
 
 
 def test_waits_grow_and_are_not_all_the_same(server, get, waits):

@@ -126,6 +126,13 @@ def test_a_server_that_does_not_encrypt_is_told(unblur, server, tmp_path):
     assert "_ssl" not in told
 
 
+def test_python_programs_find_the_retries_in_their_log(server, caplog):
+    server.answers = [status(500), whole(PHOTO)]
+    with caplog.at_level("INFO", "unblur"):
+        assert objects.read(parse_place(f"{server.url}/a.jpg"))[0] == PHOTO
+    assert f"{server.url}/a.jpg: answers 500 Internal Server Error; trying again" in caplog.text
+
+
 def test_redirects_in_a_loop_are_told(unblur, server, tmp_path):
     server.answers = [status(302, Location=server.url)]
     result = unblur(f"{server.url}/a.jpg", "-o", f"{tmp_path}/")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
@@ -71,7 +73,7 @@ class Waiting:
 
 
 _CURRENT: ContextVar[Waiting] = ContextVar("waiting")
-_SILENT = Waiting()
+_USUAL = Waiting(logging.getLogger("unblur").info)
 _given_up: set[str] = set()
 """Servers that failed at the last retry; until they answer, they get no retries."""
 
@@ -81,7 +83,7 @@ def waiting(
     tell: Callable[[str], object] | None = None, over: threading.Event | None = None
 ) -> Iterator[None]:
     """Apply settings to all waits inside the context; see `Waiting`."""
-    outer = _CURRENT.get(_SILENT)
+    outer = _CURRENT.get(_USUAL)
     token = _CURRENT.set(Waiting(tell or outer.tell, over or outer.over))
     try:
         yield
@@ -112,10 +114,10 @@ class Retries:
             _given_up.add(self._server)
             raise error
         seconds = max(seconds, error.seconds)
-        current, failure = _CURRENT.get(_SILENT), f"{self._name}: {error}"
+        current, failure = _CURRENT.get(_USUAL), f"{self._name}: {error}"
         soon = f"{failure}; trying again in {duration(seconds)}"
         current.tell(soon if seconds else f"{failure}; trying again")
-        _end_if(current.over.wait(seconds))
+        _pause(seconds, current.over)
 
     def succeeded(self) -> None:
         """Allow further requests to this server all retries."""
@@ -168,7 +170,7 @@ def in_thread(do: Callable[[], T]) -> T:
     never answer, and on Windows Ctrl-C does not interrupt a call that blocks.
     """
     future: Future[T] = Future()
-    context, over = copy_context(), _CURRENT.get(_SILENT).over
+    context, over = copy_context(), _CURRENT.get(_USUAL).over
 
     def work() -> None:
         try:
@@ -189,6 +191,13 @@ def in_thread(do: Callable[[], T]) -> T:
         _end_if(over.is_set())
     _own.helper = helper
     return future.result()
+
+
+def _pause(seconds: float, over: threading.Event) -> None:
+    """Wait, unless the run ends; in short parts, because on Windows Ctrl-C ends no part."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        _end_if(over.wait(min(left, SIGNALS_SECONDS)))
 
 
 def _end_if(is_over: bool) -> None:
