@@ -85,13 +85,13 @@ def stalled(data, after, **headers):
     return answer
 
 
-def ranged(data, shift=0):
+def ranged(data, shift=0, total=None, **headers):
     """Serves the part that was asked for, or claims to."""
 
     def answer(handler):
         start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-"))
-        place = f"bytes {start + shift}-{len(data) - 1}/{len(data)}"
-        handler.head(206, Content_Range=place, Content_Length=len(data) - start)
+        place = f"bytes {start + shift}-{len(data) - 1}/{total or len(data)}"
+        handler.head(206, Content_Range=place, Content_Length=len(data) - start, **headers)
         handler.wfile.write(data[start:])
 
     return answer

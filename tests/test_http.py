@@ -93,6 +93,13 @@ def test_a_server_that_mistakes_the_part_is_asked_for_the_whole(server, get, wro
     assert "Range" not in server.requests[2][1]
 
 
+@pytest.mark.parametrize("other", [{"ETag": '"two"'}, {"total": len(DATA) + 1}])
+def test_a_part_of_another_version_is_not_added(server, get, other):
+    """Some servers ignore If-Range, so that a file would be half old and half new."""
+    server.answers = [cut(DATA, 70_000, **TAG), ranged(DATA[::-1], **other), whole(DATA)]
+    assert get(server.url) == DATA
+
+
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}])
 def test_without_a_firm_version_a_file_is_fetched_anew(server, get, headers):
     server.answers = [cut(DATA, 70_000, **headers), whole(DATA)]

@@ -94,6 +94,11 @@ class _Partial:
         self.digest = hashlib.sha256()
         self.version: str | None = None
 
+    def continues(self, response: requests.Response, total: int | None) -> bool:
+        """Return whether an answer is a part of the same version of the file."""
+        tag, known = response.headers.get("ETag"), self.headers.get("etag")
+        return tag in (None, known) and total in (None, self.headers.length)
+
     def add(self, chunk: bytes) -> None:
         """Append bytes."""
         try:
@@ -230,7 +235,7 @@ def _receive(url: str, partial: _Partial, session: requests.Session, watch: Watc
 def _begin(response: requests.Response, partial: _Partial, watch: Watch) -> int | None:
     """Check the server's answer; return the size of the whole file, or ``None`` if unknown."""
     start, total = content_range(response)
-    if response.status_code == 206 and start == partial.size:
+    if response.status_code == 206 and start == partial.size and partial.continues(response, total):
         return total
     if response.status_code in (206, 416):  # the server misunderstood the request
         partial.restart()
