@@ -176,6 +176,14 @@ def test_every_file_that_contributors_are_told_of_exists():
     assert missing == {"formats/jxl.py"}  # the example of a new format
 
 
+def test_every_name_in_the_code_that_contributors_are_told_of_exists():
+    guide = (SOURCE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    named = {name.rpartition(".")[2] for name in re.findall(r"`([A-Za-z_][\w.]*)`", guide)}
+    folders = (SOURCE, SOURCE.parent / "tests")
+    code = " ".join(path.read_text("utf-8") for top in folders for path in top.rglob("*.py"))
+    assert named - set(re.findall(r"\w+", code)) - {"Dockerfile"} == set()
+
+
 def modules_told(package):
     """Return the rows of a package's table for contributors, each with its modules."""
     guide = (SOURCE.parent / "CONTRIBUTING.md").read_text("utf-8")
