@@ -176,6 +176,40 @@ def test_every_file_that_contributors_are_told_of_exists():
     assert missing == {"formats/jxl.py"}  # the example of a new format
 
 
+def test_every_name_in_the_code_that_contributors_are_told_of_exists():
+    guide = (SOURCE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    named = {name.rpartition(".")[2] for name in re.findall(r"`([A-Za-z_][\w.]*)`", guide)}
+    folders = (SOURCE, SOURCE.parent / "tests")
+    code = " ".join(path.read_text("utf-8") for top in folders for path in top.rglob("*.py"))
+    assert named - set(re.findall(r"\w+", code)) - {"Dockerfile"} == set()
+
+
+def modules_told(package):
+    """Return the rows of a package's table for contributors, each with its modules."""
+    guide = (SOURCE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    table = guide.split(f"| `{package}/` | |\n")[1].split("\n\n")[0]
+    rows = [re.findall(r"`(\w+)\.py`", line.split("|")[1]) for line in table.splitlines()]
+    return [[f"unblur.{package}.{name}" for name in row] for row in rows]
+
+
+@pytest.mark.parametrize("package", ["network", "run"])
+def test_contributors_are_told_of_every_module_of_a_package(package):
+    told = [name for row in modules_told(package) for name in row]
+    inside = {name for name in IMPORTS if name.startswith(f"unblur.{package}.")}
+    assert sorted(told) == sorted(inside - {f"unblur.{package}.__init__"})
+
+
+def test_the_modules_of_the_network_are_told_in_their_order():
+    row_of = {name: row for row, names in enumerate(modules_told("network")) for name in names}
+    upwards = [
+        (module, other)
+        for module in row_of
+        for other in IMPORTS[module] & row_of.keys()
+        if row_of[other] < row_of[module]
+    ]
+    assert upwards == []
+
+
 def test_modules_import_only_from_packages_before_their_own():
     assert wrong_arrows(IMPORTS) == []
 
