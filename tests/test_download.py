@@ -31,6 +31,7 @@ from unblur.models.catalog import MODELS, installed_path
 from unblur.models.published import CONFIGS
 from unblur.models.weights import load_network, read_notes, save_network
 from unblur.network.srn import SRN
+from unblur.storage import temporaries
 from unblur.storage.temporaries import TEMPORARY_FILES, host
 
 FILE = "srndeblur_models.zip"
@@ -297,7 +298,7 @@ def test_what_a_killed_download_left_is_removed_after_an_hour(mirror, archive, f
     old.touch()
     pass_hours(1.1)
     new.touch()
-    os.utime(new, (time.time(),) * 2)
+    os.utime(new, (temporaries.time_in(folder),) * 2)
     mirror.answers = [whole(archive)]
     assert download("srn-color").code == 0
     assert list(folder.glob(TEMPORARY_FILES)) == [new]
