@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from PIL import Image
 from servers import Server
 
 from unblur.network.vulkan_probe import InMainMemory
-from unblur.storage import waiting
+from unblur.storage import temporaries, waiting
 
 # Shells let what they run in the background ignore Ctrl-C, which tests send to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -221,12 +221,40 @@ def meanwhile(monkeypatch):
 
 
 @pytest.fixture
+def lock(monkeypatch):
+    """Let nobody enter a folder, not by a link either; simulated since tests may run as root."""
+
+    def lock(locked, link=None):
+        def guarded(call):
+            def checked(path, *rest, **named):
+                is_path = isinstance(path, (str, os.PathLike))
+                leads_in = is_path and Path(path) == link and call.__name__ != "lstat"
+                if leads_in and named.get("follow_symlinks") is not False:
+                    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+                if is_path and locked in Path(path).parents:
+                    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+                return call(path, *rest, **named)
+
+            return checked
+
+        for module, names in ((os, ("stat", "lstat", "mkdir", "open", "scandir")), (io, ("open",))):
+            for name in names:
+                monkeypatch.setattr(module, name, guarded(getattr(module, name)))
+        may = os.access
+        monkeypatch.setattr(
+            os, "access", lambda path, mode: Path(path) != locked and may(path, mode)
+        )
+
+    return lock
+
+
+@pytest.fixture
 def pass_hours(monkeypatch):
-    """Put the clock forward: no file can be made older than it is."""
-    clock = time.time
+    """Put the file system's clock forward: no file can be made older than it is."""
+    clock = temporaries.time_in
 
     def pass_hours(hours):
-        monkeypatch.setattr(time, "time", lambda: clock() + 3600 * hours)
+        monkeypatch.setattr(temporaries, "time_in", lambda folder: clock(folder) + 3600 * hours)
 
     return pass_hours
 

@@ -33,6 +33,7 @@ from unblur.models.download import _fetch
 from unblur.models.published import CONFIGS
 from unblur.models.weights import load_network, read_notes, save_network
 from unblur.network.srn import SRN
+from unblur.storage import temporaries
 from unblur.storage.http import Watch
 from unblur.storage.temporaries import TEMPORARY_FILES, host
 
@@ -298,7 +299,7 @@ def test_what_a_killed_download_left_is_removed_after_an_hour(mirror, archive, f
     old.touch()
     pass_hours(1.1)
     new.touch()
-    os.utime(new, (time.time(),) * 2)
+    os.utime(new, (temporaries.time_in(folder),) * 2)
     mirror.answers = [whole(archive)]
     assert download("srn-color").code == 0
     assert list(folder.glob(TEMPORARY_FILES)) == [new]

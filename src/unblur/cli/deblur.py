@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from unblur.run.local_runner import LocalRunner
     from unblur.run.report import Report
     from unblur.run.runner import Runner
+    from unblur.storage.folders import SeenFolder
 
 
 def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
@@ -51,16 +52,15 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     started, options = time.monotonic(), _read_options(flags)
     refuse_no_effect(flags)
     page: Path | None = flags["report"]
-    if page:
-        from unblur.cli.page import check_target
-
-        check_target(page)
+    page_folder = _check_page(page) if page else None
     paths = read_paths(flags)
     ui.settings |= options.network.reported
     weights = open_model(options.network.model)
     settings = weights.sha256 + options.settings
     with open_history(flags) as history:
         _require_history(history, options)
+        if flags["history"] and history.is_new and not history.problem:
+            ui.say(f"{flags['history']} is a new record, which knows no earlier results")
         plan = make_plan(paths, options, history, settings)
         _require_history(history, options)
         _check_plan(plan, options, flags, stdout)
@@ -79,7 +79,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         finally:  # also after an interrupt
             if page and report.counts:
                 facts = len(plan.jobs), time.monotonic() - started, ui.settings
-                code = _write_page(report, page, options, facts, ui)
+                code = _write_page(report, page, page_folder, options, facts, ui)
         if history.problem:
             ui.say(f"a second run will not recognise these results: {history.problem}")
     return _print_summary(report, ui) or code
@@ -137,14 +137,27 @@ def _shows_verdicts(flags: dict[str, Any], ui: Ui) -> bool:
     return is_said or flags["json"] or flags["report"] is not None
 
 
+def _check_page(path: Path) -> SeenFolder | None:
+    from unblur.cli.page import check_target
+
+    return check_target(path)
+
+
 def _write_page(
-    report: Report, path: Path, options: Options, facts: tuple[int, float, dict[str, Any]], ui: Ui
+    report: Report,
+    path: Path,
+    folder: SeenFolder | None,
+    options: Options,
+    facts: tuple[int, float, dict[str, Any]],
+    ui: Ui,
 ) -> ExitCode:
     from unblur.cli import page
 
     planned, seconds, settings = facts
     texts = {name: str(value) for name, value in settings.items()} | page.describe_options(options)
     try:
+        if folder:
+            folder.check(path)
         page.write(report, path, options, page.Facts(planned, seconds, texts))
     except PhotoError as error:
         ui.error(str(error))

@@ -22,7 +22,7 @@ from unblur.cli.parameters import argument, option
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
 from unblur.config import history_file
-from unblur.errors import ExitCode, UnblurError, UsageError, describe_unexpected
+from unblur.errors import ExitCode, PhotoError, UnblurError, UsageError, describe_unexpected
 from unblur.network.device_kinds import KINDS
 from unblur.network.thread_limit import starts_threads
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM, NetworkOptions, check_path
@@ -222,17 +222,23 @@ def open_history(flags: dict[str, Any]) -> History:
     """Open the record of results; a dry run only reads it.
 
     Raises:
-        UsageError: If ``--history`` is empty, or names a folder.
+        UsageError: If ``--history`` is empty, names a folder, or is in a folder that is missing: if
+            its disk is not mounted, a new record would know no result.
     """
     from unblur.run.history import History
-    from unblur.storage.files import is_folder
+    from unblur.storage.files import exists, is_folder
 
     writes = not flags["dry_run"]
     if flags["history"] is None:
         return History(history_file(), writes)
     path: Path = flags["history"]
-    if not path.name or is_folder(path):
-        raise UsageError(f"--history {path} is a folder, not a file")
+    with contextlib.suppress(PhotoError):  # the record says why it cannot be used
+        if not path.name or is_folder(path):
+            raise UsageError(f"--history {path} is a folder, not a file")
+        if not exists(path.parent):
+            raise UsageError(
+                f"--history {path}: there is no folder {path.parent}: make it, or mount its disk"
+            )
     return History(path, writes)
 
 

@@ -64,7 +64,9 @@ def find_program() -> Path:
 
 
 def _is_program(path: Path) -> bool:
-    return is_regular(path) and os.access(path, os.X_OK)
+    with contextlib.suppress(PhotoError):
+        return is_regular(path) and os.access(path, os.X_OK)
+    return False
 
 
 def install(manager: FileManager, program: Path) -> list[Path]:

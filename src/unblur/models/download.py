@@ -18,6 +18,7 @@ from unblur.errors import PhotoError, WeightsError
 from unblur.models.catalog import Model, errors_as_weights_errors, installed_path
 from unblur.models.importing import check_room, keep, make_models_folder, read_networks
 from unblur.storage.drafts import FileDraft
+from unblur.storage.files import exists
 from unblur.storage.http import Watch, fetch
 from unblur.storage.temporaries import sweep, temporary_beside
 from unblur.user_text import describe_os_error, without_secrets
@@ -148,7 +149,7 @@ def _keep_all(models: Sequence[Model], scratch: Path, checksum: str) -> list[Pat
 def _read_record(record: Path) -> str | None:
     """Return the recorded checksum of the first download, or ``None`` if there is none."""
     with errors_as_weights_errors(record):
-        if not record.exists():
+        if not exists(record):
             return None
         checksum = record.read_text("utf-8", "replace").partition(" ")[0]
         if not re.fullmatch("[0-9a-f]{64}", checksum):

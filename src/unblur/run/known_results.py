@@ -7,6 +7,7 @@ recorded, so that the next run need not read it again.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,10 +71,10 @@ class KnownResults:
 
     def format_of(self, photo: Path, options: Options) -> Format | None:
         """Return the format of an unchanged photo from the record, without reading the photo."""
-        state = self.look(photo)
-        if state is None:
-            return None
-        return self.history.format_of(photo, state, is_result=options.in_place)
+        with contextlib.suppress(PhotoError):  # reading the photo will report it
+            if state := self.look(photo):
+                return self.history.format_of(photo, state, is_result=options.in_place)
+        return None
 
     def is_ours(self, target: Place, source: Place | None) -> bool:
         """Return whether a file is a result of a photo, which a newer result may replace."""

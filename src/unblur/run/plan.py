@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from unblur.errors import PhotoError, UsageError
@@ -28,6 +29,7 @@ from unblur.run.target_checks import (
 )
 from unblur.storage import any_place
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
+from unblur.storage.folders import SeenFolder
 from unblur.storage.objects import ListedObjects
 from unblur.storage.places import Place, Url, parse_place
 from unblur.user_text import describe_os_error
@@ -78,7 +80,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
     if options.compare:
         plan.jobs[:] = _with_comparisons(plan.jobs, options)
     checked = [_check(job, options, known) for job in plan.jobs]
-    plan.jobs[:] = _mark_collisions(checked)
+    plan.jobs[:] = _with_folders(_mark_collisions(checked))
     return plan
 
 
@@ -160,7 +162,13 @@ def _goes_into_folder(paths: list[str], options: Options) -> bool:
         raise UsageError(
             f"{len(paths)} photos cannot all become {output}; name a folder: {output}/"
         )
-    return any(path != STREAM and any_place.is_folder(parse_place(path)) for path in paths)
+    return any(path != STREAM and _is_folder(parse_place(path)) for path in paths)
+
+
+def _is_folder(place: Place) -> bool:
+    with contextlib.suppress(PhotoError):  # the search reports it
+        return any_place.is_folder(place)
+    return False
 
 
 def _plan_stream(options: Options, into_folder: bool) -> Job:
@@ -314,6 +322,15 @@ def _check_collision(
         if writer is not job:
             return replace(job, problem=f"{writer.name} would also become {file}")
     return job
+
+
+def _with_folders(jobs: Iterable[Job]) -> Iterator[Job]:
+    """Add the folders that the run writes to, to notice later that a disk was removed."""
+    seen = cache(SeenFolder.above)
+    for job in jobs:
+        if isinstance(job.target, Path) and not (job.problem or job.skip):
+            job = replace(job, folder=seen(job.target.parent))
+        yield job
 
 
 def _identity(target: Place) -> Url | str:

@@ -330,7 +330,10 @@ def _absolute(job: Job) -> Job:
     mask = job.mask
     if mask and isinstance(mask.place, Path):
         mask = replace(mask, place=mask.place.absolute())
-    return replace(job, source=source, target=target, comparison=comparison, mask=mask)
+    folder = job.folder and replace(job.folder, path=job.folder.path.absolute())
+    return replace(
+        job, source=source, target=target, comparison=comparison, folder=folder, mask=mask
+    )
 
 
 def _with_job(outcome: Outcome, job: Job) -> Outcome:

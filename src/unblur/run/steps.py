@@ -343,6 +343,8 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     """Make the folder of a result, and return notes for the user."""
     if job.target is None:
         return ()
+    if job.folder and isinstance(job.target, Path):
+        job.folder.check(job.target)
     _refuse_changed(job)
     if isinstance(job.target, Url):
         return ()
@@ -388,4 +390,5 @@ def _publish(finished: FinishedPhoto) -> FileState | None:
         _refuse_changed(job)  # another run may have replaced the object while it was copied
         return draft.publish(job.replaces)
     backup = backup_of(job.target)
+    assert isinstance(draft, drafts.FileDraft)
     return drafts.replace_with_backup(draft, job.target, backup, job.replaced)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from unblur.errors import PhotoError
 from unblur.file_limits import refuse_oversize
 from unblur.storage.attributes import Attributes
-from unblur.storage.filesystems import unlimited
+from unblur.storage.filesystems import status_at, unlimited
 from unblur.storage.waiting import SIGNALS_SECONDS, in_thread
 from unblur.user_text import describe_os_error
 
@@ -153,8 +153,17 @@ def has_other_links(path: Path, backup: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Return whether a path leads to anything accessible."""
+    """Return whether a path leads to anything.
+
+    This and the following functions raise `PhotoError`, without the path, if that cannot be found
+    out, such as in a folder that may not be entered: a file that cannot be seen is not missing.
+    """
     return _mode_at(path) != 0
+
+
+def is_taken(path: Path) -> bool:
+    """Return whether a name is taken, even by a link that leads nowhere."""
+    return _mode_at(path, follow_links=False) != 0
 
 
 def is_device(path: Path) -> bool:
@@ -164,18 +173,19 @@ def is_device(path: Path) -> bool:
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether a path leads to an accessible regular file."""
+    """Return whether a path leads to a regular file."""
     return stat.S_ISREG(_mode_at(path))
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether a path leads to an accessible folder."""
+    """Return whether a path leads to a folder."""
     return stat.S_ISDIR(_mode_at(path))
 
 
-def _mode_at(path: Path) -> int:
-    """Return the mode of a path's target (see `stat`); 0 if there is no target."""
+def _mode_at(path: Path, follow_links: bool = True) -> int:
+    """Return the mode of a file or folder (see `stat`); 0 if there is none."""
     try:
-        return unlimited(path).stat().st_mode
-    except OSError:
-        return 0
+        status = status_at(path, follow_links)
+    except OSError as error:
+        raise PhotoError(describe_os_error(error)) from error
+    return status.st_mode if status else 0

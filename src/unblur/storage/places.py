@@ -11,8 +11,9 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeAlias, TypeVar
 from urllib.parse import quote, unquote
 
-from unblur.errors import UsageError
-from unblur.user_text import without_secrets
+from unblur.errors import PhotoError, UsageError
+from unblur.storage.filesystems import status_at
+from unblur.user_text import describe_os_error, without_secrets
 
 WEB = ("http", "https")
 """Schemes of addresses of web servers."""
@@ -166,11 +167,16 @@ class FileState:
 
     @classmethod
     def at(cls, path: Path) -> FileState | None:
-        """Return the state of a file, or ``None`` if it does not exist."""
+        """Return the state of a file, or ``None`` if it does not exist.
+
+        Raises:
+            PhotoError: If this cannot be found out.
+        """
         try:
-            return cls.of(path.stat())
-        except OSError:
-            return None
+            status = status_at(path)
+        except OSError as error:
+            raise PhotoError(f"{path}: {describe_os_error(error)}") from error
+        return cls.of(status) if status else None
 
 
 def longest_name(place: Place) -> int:
