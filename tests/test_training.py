@@ -10,7 +10,7 @@ from conftest import make_pixels
 from crop_sources import make_sources
 
 from training.drawn import draw_over
-from training.even import make_even
+from training.even_kernels import make_even
 from training.loop import save, saved_when_stopped, train
 from training.losses import BALANCED, SQUARED, weighted_error
 from training.mean import mean_network
@@ -114,6 +114,11 @@ def test_a_training_with_a_head_goes_on_from_its_state(trainer):
     assert resumed.train_on(*batch) == first.train_on(*batch)
     weights = zip(resumed.head.parameters(), first.head.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in weights)
+
+
+def test_a_training_without_the_second_loss_has_no_head(trainer):
+    assert trainer.head is None
+    assert trainer.state_dict()["head"] == {}
 
 
 def features_that_change_along_x(channels):

@@ -47,10 +47,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 (of many types)
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"unblur.{_HOMES.get(name, 'errors')}"), name)
+if not TYPE_CHECKING:  # for type checkers, only the names above are there
+
+    def __getattr__(name: str) -> Any:  # noqa: ANN401 (of many types)
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"unblur.{_HOMES.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 from unblur.cli.parameters import Option
 from unblur.errors import UsageError
 from unblur.network.device_kinds import parse_device
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 from unblur.storage.places import Url, parse_place
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def tile_size(value: str) -> int | Literal["auto"]:
         return "auto"
     try:
         side = int(value)
-        Engine(tile=side)
+        NetworkOptions(tile=side)
     except ValueError:
         raise click.BadParameter(f"{value!r} is neither auto nor a number of pixels") from None
     except UsageError as error:
