@@ -76,7 +76,7 @@ def test_the_documented_signatures_are_the_real_ones(name):
     signature = inspect.signature(getattr(unblur, name))
     plain = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
     text = str(signature.replace(parameters=plain, return_annotation=inspect.Signature.empty))
-    assert f"\n`{name}{text}`\n" in DOCS
+    assert f"\n\n`{name}{text}`\n\n" in re.sub(r"(?<=,)\n", " ", DOCS)
 
 
 def test_the_documented_exit_codes_are_the_real_ones():
