@@ -77,11 +77,17 @@ def make_trainer(options: argparse.Namespace, shape: str) -> Trainer:
     trainer = Trainer(network.to(options.device), 1.0, options.lr, head_weight)
     if options.wait_for:
         crops = options.batch, 3, options.crop, options.crop
+        print(f"Compiling for {name_of(options.device)}", flush=True)
         trainer.prepare(torch.zeros(crops, dtype=torch.uint8, device=options.device))
         print(f"Ready; waiting for {options.wait_for}", flush=True)
         while not options.wait_for.exists():
             time.sleep(SECONDS_BETWEEN_LOOKS)
     return trainer
+
+
+def name_of(device: torch.device) -> str:
+    """Return the name of a GPU, or the type of another device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def begin(

@@ -202,8 +202,8 @@ FOCUS_RECIPE = Recipe(
     longest=8.0,
     longest_steps=(),
     least_bound=2.0,
-    # This recipe takes softness for defocus, so its targets must be sharp: photos are halved, #
-    # which needs no interpolation, and never enlarged. Shrunk less, they were as soft as halved #
+    # This recipe takes softness for defocus, so its targets must be sharp: photos are halved,
+    # which needs no interpolation, and never enlarged. Shrunk less, they were as soft as halved
     # photos out of focus by 1 px.
     shrunk_share=0.7,
     shrinks=(2.0, 2.0),
