@@ -1,4 +1,4 @@
-"""Divide the training data into folders small enough for sending to a rented GPU.
+"""Divide the training data into folders small enough for sending to a GPU machine.
 
 Copied into one folder on the machine, the parts make up the folder for ``--data``. The first part
 contains all real pairs and all held-out photos. `training.lent.prepare` writes them.

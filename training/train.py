@@ -4,8 +4,8 @@
 compiling, training and judging. The training goes on where the last training in the same folder
 stopped, starts from ``--start-from WEIGHTS``, or starts anew. Several shapes share the time
 equally, and the table at the end compares them. A GPU is used if there is one. Ctrl-C saves the
-weights so far. ``training/README.md`` explains the recipe, and how to use a few minutes of a rented
-GPU.
+weights so far. ``training/README.md`` explains the recipe; `training.lent` runs this on a GPU
+machine without a network.
 """
 
 from __future__ import annotations

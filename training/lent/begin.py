@@ -3,7 +3,8 @@
 ``python3 -m training.lent.begin --seconds 760 --recipe focus`` copies the program, installs the
 packages that the machine lacks, and starts `training.train` with all further options. The training
 outlives the command. It compiles first, and reads the data once `training.lent.add` has brought all
-parts. If the machine has the state of an earlier training, the new one goes on from there.
+parts. If the folder has the state of an earlier training, the new one goes on from there; a
+training of another kind needs another folder (``--work``).
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from training.lent.machine import PACKAGES, SHAPE, Machine, add_folder, fail, say
+from training.lent.machine import COMPILED, PACKAGES, SHAPE, Machine, add_folder, fail, say
 
 WHEELS = Path("training/runs/lent/wheels")
 """Folder of the repository with packages that a machine may lack."""
-COMPILED = Path("training/runs/lent/compiled.bin")
+KERNELS = WHEELS.with_name(COMPILED)
 """File of the repository with kernels that an earlier training compiled, if there is one."""
 FIRST_WORDS = 60.0
 """Most seconds to wait for the first line of the training's log."""
+LOOK = 0.2
+"""Seconds between two looks for it."""
 
 
 def copy_code(machine: Machine, start_from: Path | None) -> None:
@@ -109,10 +112,10 @@ def wait_for_first_words(
     machine: Machine, sleep: Callable[[float], None] = time.sleep, seconds: float = FIRST_WORDS
 ) -> None:
     """Wait until the training prints something, ends, or a time is over."""
-    for _ in range(int(seconds)):
+    for _ in range(int(seconds / LOOK)):
         if machine.last_lines(1) or not machine.is_running():
             return
-        sleep(1)
+        sleep(LOOK)
 
 
 def main() -> None:
@@ -134,13 +137,15 @@ def main() -> None:
         install(machine, missing)
     shutil.rmtree(machine.home, ignore_errors=True)
     machine.run.mkdir(parents=True, exist_ok=True)
-    if COMPILED.exists():
-        shutil.copyfile(COMPILED, machine.run / COMPILED.name)
+    if KERNELS.exists():
+        shutil.copyfile(KERNELS, machine.run / COMPILED)
     others += ["--seconds", options.seconds, "--device", options.device]
-    start(machine, training_command(machine, options.start_from, options.begin, others))
+    command = training_command(machine, options.start_from, options.begin, others)
+    process = start(machine, command)
     wait_for_first_words(machine)
     say(*machine.last_lines(20))
     if not machine.is_running():
+        process.wait()
         fail("The training ended at once; the lines above say why.")
     say("The training runs. Next: training.lent.add, or training.lent.watch if the data are there.")
 

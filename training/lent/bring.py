@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.lent.machine import Machine
+from training.lent.machine import COMPILED, Machine
 
 MOST_FILES, MOST_BYTES, MOST_BYTES_OF_A_FILE = 8, 60_000_000, 16_000_000
 """Limits for all that comes home with one command."""
+MOST_PIECES = 2
+"""Most pieces of compiled kernels that come home, beside reports and weights."""
 LOG, TABLES = "log.txt", "tables.txt"
 """Names at home of the training's log and of all tables together."""
 
@@ -36,7 +38,7 @@ def bring_home(machine: Machine, out: Path) -> list[str]:
 
 
 def _by_importance(machine: Machine) -> Iterator[tuple[str, Path]]:
-    """Yield names at home and files: reports, weights to keep, weights of each minute, kernels."""
+    """Yield names at home and files: reports, weights to keep and of two minutes, kernels, rest."""
     if machine.log.exists():
         yield LOG, machine.log
     if tables := sorted(machine.tables.glob("*.txt")):
@@ -45,9 +47,16 @@ def _by_importance(machine: Machine) -> Iterator[tuple[str, Path]]:
         yield TABLES, joined
     kept = sorted(path for path in machine.home.glob("*") if path.is_file())
     weights = [path for path in kept if path.suffix == ".safetensors"]
-    yield from ((path.name, path) for path in weights)
-    yield from ((path.name, path) for path in machine.checkpoints().values())
-    yield from ((path.name, path) for path in kept if path not in weights)
+    minutes = list(machine.checkpoints().values())
+    kernels = [path for path in kept if path.name.startswith(COMPILED)]
+    # Pieces of the kernels are of no use without the others.
+    files = [
+        *weights,
+        *minutes[:2],
+        *(kernels if len(kernels) <= MOST_PIECES else []),
+        *minutes[2:],
+    ]
+    yield from ((path.name, path) for path in files)
 
 
 def _names_in(folder: Path) -> list[str]:

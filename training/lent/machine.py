@@ -16,6 +16,9 @@ machine may replace before each command."""
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "psutil", "platformdirs")
 """Packages that a machine needs for training and judging, with their dependencies."""
 
+COMPILED = "compiled.bin"
+"""Name of the file with kernels that PyTorch has compiled, or the start of its pieces' names."""
+
 SHAPE = "compact"
 """The shape that is trained; see `training.train.SHAPES`."""
 

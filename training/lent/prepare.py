@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.data import SHARED
-from training.lent.begin import COMPILED, WHEELS
+from training.lent.begin import KERNELS, WHEELS
 from training.lent.machine import PACKAGES, SHAPE
 from training.pack import write_parts
 from training.synthesis.recipe import RECIPES
@@ -67,7 +67,7 @@ def commands(
         parts: Folders of the data's parts.
     """
     start = f"--recipe {recipe} --seconds {seconds} --start-from {start_from} --begin {begin:g}"
-    along = tuple(path for path in (WHEELS, COMPILED) if path.exists())
+    along = tuple(path for path in (WHEELS, KERNELS) if path.exists())
     program = "python3 -m training.lent"
     adds = [Command(f"{program}.add {part} --of {len(parts)}", 60, (part,)) for part in parts]
     watches = math.ceil(seconds / WATCHED)
@@ -127,6 +127,8 @@ def guide(planned: list[Command]) -> str:
             "",
             "Once a watch says that the training has finished, all files are home: leave out the",
             "rest, and give the machine back. The last command is for ending it early.",
+            f"Join compiled.bin or its pieces as {KERNELS}: with it, the next",
+            "training is compiled sooner.",
             "If the training has died, run the first command again, with --seconds lowered to the",
             f"machine's time that is left, less {AFTER}. It goes on from its last state, and",
             "needs no parts that have arrived.",
