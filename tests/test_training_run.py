@@ -207,14 +207,22 @@ def test_weights_against_motion_go_on_against_focus_blur(run, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("recipe", "folder", "parts"),
-    [("motion", "next", ["oldest", "kinds", "lamps"]), ("focus", "focus", ["focus", "oldest"])],
+    ("recipe", "folder", "parts", "head_weight"),
+    [
+        ("motion", "next", ["oldest", "kinds", "lamps"], 0.0),
+        ("focus", "focus", ["focus", "oldest"], 0.02),
+    ],
 )
-def test_each_recipe_has_its_own_folder_and_judges(monkeypatch, recipe, folder, parts):
+def test_each_recipe_has_its_own_folder_judges_and_second_loss(
+    monkeypatch, recipe, folder, parts, head_weight
+):
+    monkeypatch.setattr(train, "SHAPES", {"compact": TINY})
     monkeypatch.setattr(sys, "argv", ["train", "--seconds", "9", "--recipe", recipe])
     options = train.parse_options()
     assert options.folder.name == folder
     assert options.parts == parts
+    assert options.head_weight == head_weight
+    assert train.make_trainer(options, "compact").head_weight == head_weight
 
 
 TRAIN_WITH_FEW_PACKAGES = """

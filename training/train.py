@@ -48,7 +48,7 @@ JUDGED_BY = {"motion": ["oldest", "kinds", "lamps"], "focus": ["focus", "oldest"
 """Default parts of the judgement at the end, by recipe."""
 
 HEAD_WEIGHTS = {"motion": 0.0, "focus": 0.02}
-"""Weights of the loss of `training.sharp_head`. A sharp photo is hard to tell from one that is out
+"""Default weights of the loss of `training.sharp_head`, by recipe. A sharp photo is hard to tell from one that is out
 of focus by 1 px, but easy to tell from a moved one."""
 
 START = "start.safetensors"
@@ -73,8 +73,7 @@ def make_trainer(options: argparse.Namespace, shape: str) -> Trainer:
     torch.manual_seed(options.seed)
     network = SRN(SHAPES[shape])
     initialise(network)
-    head_weight = HEAD_WEIGHTS[options.recipe]
-    trainer = Trainer(network.to(options.device), 1.0, options.lr, head_weight)
+    trainer = Trainer(network.to(options.device), 1.0, options.lr, options.head_weight)
     if options.wait_for:
         crops = options.batch, 3, options.crop, options.crop
         print(f"Compiling for {name_of(options.device)}", flush=True)
@@ -194,6 +193,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="folder for the files to keep")
     parser.add_argument("--save-every", type=float, default=60, help="seconds (60)")
     parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument(
+        "--head-weight",
+        type=float,
+        help="weight of the second loss, on telling sharp crops (motion: 0, focus: 0.02)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", type=torch.device, default=device, help=f"({device})")
     parser.add_argument("--crop", type=int, default=256, help="side of the crops in pixels (256)")
@@ -204,6 +208,8 @@ def parse_options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.folder is None:
         options.folder = FOLDERS[options.recipe]
+    if options.head_weight is None:
+        options.head_weight = HEAD_WEIGHTS[options.recipe]
     if options.parts is None:
         options.parts = JUDGED_BY[options.recipe]
     if options.start_from and len(options.shapes) > 1:
