@@ -88,11 +88,11 @@ def measure_load(photo: Path, device: str, rounds: int) -> Iterator[Figures]:
     from unblur.models.catalog import DEFAULT_MODEL
     from unblur.models.loading import load_deblurrer
     from unblur.models.weights import open_model
-    from unblur.options import Engine
+    from unblur.options import NetworkOptions
 
-    weights, engine = open_model(DEFAULT_MODEL), Engine(device=device)
+    weights, options = open_model(DEFAULT_MODEL), NetworkOptions(device=device)
     started = time.perf_counter()
-    load_deblurrer(weights, engine, warn=print)
+    load_deblurrer(weights, options, warn=print)
     yield {"network and self-test of the device loaded, seconds": time.perf_counter() - started}
 
 
@@ -132,12 +132,12 @@ def prepared(photo: Path, device: str, **options: int) -> tuple[Any, Any, Any]:
 
     from unblur.models.catalog import DEFAULT_MODEL, find_weights
     from unblur.models.weights import load_network
-    from unblur.network.deblurrer import Deblurrer
-    from unblur.options import Engine
+    from unblur.network.deblurrer import NetworkDeblurrer
+    from unblur.options import NetworkOptions
 
     network = load_network(find_weights(DEFAULT_MODEL))
     pixels = np.asarray(Image.open(photo).convert("RGB"))
-    return network, pixels, Deblurrer(network, Engine(device=device, **options))
+    return network, pixels, NetworkDeblurrer(network, NetworkOptions(device=device, **options))
 
 
 def timed(act: Callable[[], object], rounds: int) -> float:

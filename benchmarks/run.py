@@ -63,10 +63,10 @@ def make_way(name: str, way: str, side: int) -> Callable[[], object]:
     import torch
 
     from benchmarks import peers
-    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.deblurrer import NetworkDeblurrer
     from unblur.network.device_kinds import CPU
     from unblur.network.devices import choose_precision
-    from unblur.options import Engine
+    from unblur.options import NetworkOptions
 
     precision = choose_precision(CPU)
     if name == "matrix":
@@ -77,7 +77,7 @@ def make_way(name: str, way: str, side: int) -> Callable[[], object]:
         return peers.make_richardson_lucy(pixels)
     network = make_network(name)
     if way == "unblur":
-        deblurrer = Deblurrer(network, Engine(device="cpu"))
+        deblurrer = NetworkDeblurrer(network, NetworkOptions(device="cpu"))
         return lambda: deblurrer(pixels)
     image = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
     channels = 3 if name in PEERS else network.config.channels

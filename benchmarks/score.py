@@ -29,8 +29,8 @@ from training.judging.fixed_blur import Array, convolve, motion_kernel, trajecto
 from unblur.formats.any_format import decode, decode_reduced
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.models.weights import load_network
-from unblur.network.deblurrer import Deblurrer
-from unblur.options import BLURRY_LEVEL, Engine
+from unblur.network.deblurrer import NetworkDeblurrer
+from unblur.options import BLURRY_LEVEL, NetworkOptions
 from unblur.score import blur_score
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -208,9 +208,9 @@ def own(luma: Array) -> float:
     return blur_score(np.round(luma)[..., None].astype(np.uint8))
 
 
-def make_deblurrer() -> Deblurrer:
+def make_deblurrer() -> NetworkDeblurrer:
     """Load the default network."""
-    return Deblurrer(load_network(find_weights(DEFAULT_MODEL)), Engine(device="cpu"))
+    return NetworkDeblurrer(load_network(find_weights(DEFAULT_MODEL)), NetworkOptions(device="cpu"))
 
 
 def make_network_change() -> Callable[[Array], float]:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from training.judging.cost import kmac_per_pixel
 from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network.config import SRNConfig
-from unblur.network.deblurrer import Deblurrer
+from unblur.network.deblurrer import NetworkDeblurrer
 from unblur.network.srn import SRN
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 
 COMPACT = MODELS[DEFAULT_MODEL].config
 SHAPES = {
@@ -34,7 +34,7 @@ SHAPES = {
 HEIGHT_PX, WIDTH_PX = 1500, 2000
 
 
-def seconds(deblurrer: Deblurrer, photo: NDArray[np.uint8]) -> float:
+def seconds(deblurrer: NetworkDeblurrer, photo: NDArray[np.uint8]) -> float:
     """Return the processor time that a photo takes."""
     started = time.process_time()
     deblurrer(photo)
@@ -60,7 +60,9 @@ def main() -> None:
     for _ in range(rounds):
         for name, config in SHAPES.items():
             network = SRN(config).eval().requires_grad_(False)
-            taken[name].append(seconds(Deblurrer(network, Engine(device="cpu")), photo))
+            taken[name].append(
+                seconds(NetworkDeblurrer(network, NetworkOptions(device="cpu")), photo)
+            )
     fastest = {name: min(times) for name, times in taken.items()}
     first = next(iter(fastest.values()))
     print("| shape | parameters | kMAC a pixel | seconds | of the first |")

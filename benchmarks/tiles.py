@@ -18,8 +18,8 @@ from PIL import Image
 
 from unblur.models.catalog import find_weights
 from unblur.models.weights import load_network
-from unblur.network.deblurrer import Deblurrer
-from unblur.options import Engine
+from unblur.network.deblurrer import NetworkDeblurrer
+from unblur.options import NetworkOptions
 
 TILES = (128, 256, 512, 1024)
 OVERLAPS = (32, 64, 128, 256)
@@ -28,7 +28,7 @@ WHOLE = 1 << 16
 
 
 def naively(
-    whole: Deblurrer, pixels: NDArray[np.uint8], tile: int, overlap: int
+    whole: NetworkDeblurrer, pixels: NDArray[np.uint8], tile: int, overlap: int
 ) -> tuple[NDArray[np.uint8], float]:
     """Deblur each tile on its own, and keep its middle.
 
@@ -64,13 +64,15 @@ def main() -> None:
     options = parser.parse_args()
     network = load_network(find_weights(options.model))
     pixels = np.asarray(Image.open(options.photo).convert("RGB"))
-    whole = Deblurrer(network, Engine(device="cpu", tile=WHOLE), precision=torch.float32)
+    whole = NetworkDeblurrer(
+        network, NetworkOptions(device="cpu", tile=WHOLE), precision=torch.float32
+    )
     expected = whole(pixels)
     print("| tile | difference |\n|--:|--:|")
     for tile in TILES:
-        result = Deblurrer(network, Engine(device="cpu", tile=tile), precision=torch.float32)(
-            pixels
-        )
+        result = NetworkDeblurrer(
+            network, NetworkOptions(device="cpu", tile=tile), precision=torch.float32
+        )(pixels)
         print(f"| {tile} | {difference(result, expected)} |")
     print("\n| naive: overlap of tiles of 512 | pixels computed | difference |\n|--:|--:|--:|")
     for overlap in OVERLAPS:

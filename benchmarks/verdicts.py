@@ -33,8 +33,8 @@ from training.judging.fixed_blur import Array, convolve, encode, motion_kernel, 
 from unblur.blur import Blur, Kind, find_blur
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.models.weights import load_network
-from unblur.network.deblurrer import Deblurrer
-from unblur.options import Engine
+from unblur.network.deblurrer import NetworkDeblurrer
+from unblur.options import NetworkOptions
 from unblur.pictures.change import measure_change
 from unblur.pictures.verdict import Verdict, judge_change
 
@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=None, help="weights of another network")
     options = parser.parse_args()
     weights = find_weights(DEFAULT_MODEL) if options.model is None else options.model
-    deblur = Deblurrer(load_network(weights), Engine(device="cpu"))
+    deblur = NetworkDeblurrer(load_network(weights), NetworkOptions(device="cpu"))
     found = []
     for path in choose_paths(options.photos, options.training, options.every):
         found += [find(truth, pixels, deblur) for truth, pixels in make_photos(path)]

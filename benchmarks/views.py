@@ -16,8 +16,8 @@ from PIL import Image
 
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.models.weights import load_network
-from unblur.network.deblurrer import Deblurrer
-from unblur.options import Engine
+from unblur.network.deblurrer import NetworkDeblurrer
+from unblur.options import NetworkOptions
 
 ROUNDS = 3
 """Rounds of each; only the last counts, since the first ones prepare kernels."""
@@ -33,7 +33,7 @@ def main() -> None:
     with Image.open(options.photo) as photo:
         pixels = np.asarray(photo.convert("RGB").resize((4000, 3000)))
     for views in (1, 2, 4, 8):
-        deblurrer = Deblurrer(network, Engine(device=options.device, views=views))
+        deblurrer = NetworkDeblurrer(network, NetworkOptions(device=options.device, views=views))
         for _ in range(ROUNDS):
             start = time.perf_counter()
             deblurrer(pixels)  # pixels in main memory, so that a GPU has finished

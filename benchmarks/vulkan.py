@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 
 from unblur.models.weights import load_network, open_model
-from unblur.network.deblurrer import Deblurrer
+from unblur.network.deblurrer import NetworkDeblurrer
 from unblur.network.device_kinds import CPU
 from unblur.network.devices import OneDevice, available_devices, choose_device, choose_precision
 from unblur.network.photo_rows import Pixels
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,20 +35,20 @@ def read_photo(path: Path, megapixels: float) -> Pixels:
     return np.asarray(photo.resize(size))
 
 
-def deblurrers(names: list[str], model: str) -> Iterator[tuple[str, Deblurrer]]:
+def deblurrers(names: list[str], model: str) -> Iterator[tuple[str, NetworkDeblurrer]]:
     """Yield each device in its usual precision and in float32, with a name."""
     network = load_network(open_model(model))
     for name in names:
         kind = choose_device(name)
         hardware = kind.hardware(torch)
         for precision in dict.fromkeys((choose_precision(kind), torch.float32)):
-            engine = Engine(device=name, tile="auto")
-            devices = OneDevice(kind, kind.library)
+            options = NetworkOptions(device=name, tile="auto")
+            devices = OneDevice(kind, kind.engine)
             label = f"{name} {str(precision).removeprefix('torch.')} ({hardware})"
-            yield label, Deblurrer(network, engine, devices=devices, precision=precision)
+            yield label, NetworkDeblurrer(network, options, devices=devices, precision=precision)
 
 
-def seconds_of(deblur: Deblurrer, pixels: Pixels) -> float:
+def seconds_of(deblur: NetworkDeblurrer, pixels: Pixels) -> float:
     """Return the seconds per photo."""
     started = time.perf_counter()
     deblur(pixels)
@@ -59,15 +59,18 @@ def main() -> None:
     """Print one line per device."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--devices", nargs="+", default=[k.name for k in available_devices()])
-    parser.add_argument("--model", default=Engine.model)
+    parser.add_argument("--model", default=NetworkOptions.model)
     parser.add_argument("--megapixels", type=float, default=12.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--photo", type=Path, default=ROOT / "examples" / "street.jpg")
     options = parser.parse_args()
     pixels = read_photo(options.photo, options.megapixels)
     network = load_network(open_model(options.model))
-    exact = Deblurrer(
-        network, Engine(device="cpu"), devices=OneDevice(CPU, "torch"), precision=torch.float32
+    exact = NetworkDeblurrer(
+        network,
+        NetworkOptions(device="cpu"),
+        devices=OneDevice(CPU, "torch"),
+        precision=torch.float32,
     )(pixels)
     tried = dict(deblurrers(options.devices, options.model))
     results = {label: deblur(pixels) for label, deblur in tried.items()}  # warms up, too

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from PIL import Image
 from servers import Server
 
 from unblur.network.vulkan_probe import InMainMemory
+from unblur.storage import temporaries, waiting
 
 # Shells let what they run in the background ignore Ctrl-C, which tests send to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -205,27 +206,55 @@ def unblur(identity_weights, capfdbinary):
 @pytest.fixture
 def meanwhile(monkeypatch):
     """Call a function while the network is at work on a photo."""
-    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.deblurrer import NetworkDeblurrer
 
     def meanwhile(act):
-        start = Deblurrer.start
+        start = NetworkDeblurrer.start
 
         def start_slowly(*inputs):
             act()
             return start(*inputs)
 
-        monkeypatch.setattr(Deblurrer, "start", start_slowly)
+        monkeypatch.setattr(NetworkDeblurrer, "start", start_slowly)
 
     return meanwhile
 
 
 @pytest.fixture
+def lock(monkeypatch):
+    """Let nobody enter a folder, not by a link either; simulated since tests may run as root."""
+
+    def lock(locked, link=None):
+        def guarded(call):
+            def checked(path, *rest, **named):
+                is_path = isinstance(path, (str, os.PathLike))
+                leads_in = is_path and Path(path) == link and call.__name__ != "lstat"
+                if leads_in and named.get("follow_symlinks") is not False:
+                    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+                if is_path and locked in Path(path).parents:
+                    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+                return call(path, *rest, **named)
+
+            return checked
+
+        for module, names in ((os, ("stat", "lstat", "mkdir", "open", "scandir")), (io, ("open",))):
+            for name in names:
+                monkeypatch.setattr(module, name, guarded(getattr(module, name)))
+        may = os.access
+        monkeypatch.setattr(
+            os, "access", lambda path, mode: Path(path) != locked and may(path, mode)
+        )
+
+    return lock
+
+
+@pytest.fixture
 def pass_hours(monkeypatch):
-    """Put the clock forward: no file can be made older than it is."""
-    clock = time.time
+    """Put the file system's clock forward: no file can be made older than it is."""
+    clock = temporaries.time_in
 
     def pass_hours(hours):
-        monkeypatch.setattr(time, "time", lambda: clock() + 3600 * hours)
+        monkeypatch.setattr(temporaries, "time_in", lambda folder: clock(folder) + 3600 * hours)
 
     return pass_hours
 
@@ -293,6 +322,14 @@ def s3_server():
     thread.stop()
 
 
+@pytest.fixture(autouse=True)
+def _quick_servers(monkeypatch):
+    """Let no test wait for a server, and let it know no server that another test has given up."""
+    quick = waiting.Patience(2, backoff_seconds=0, connect_seconds=5, silence_seconds=0.2)
+    monkeypatch.setattr(waiting, "PATIENCE", quick)
+    monkeypatch.setattr(waiting, "_given_up", set())
+
+
 @pytest.fixture
 def s3_bucket(s3_server):
     """The address of an empty bucket on a server."""
@@ -307,7 +344,7 @@ def s3_bucket(s3_server):
 @pytest.fixture
 def allow_threads(monkeypatch):
     """Limit the number of further threads that the system starts."""
-    from unblur.limits import startable_threads
+    from unblur.network.thread_limit import startable_threads
 
     start = threading.Thread.start
 

@@ -7,16 +7,16 @@ import copy
 import torch
 
 from unblur.network.config import SRNConfig
-from unblur.network.deblurrer import Deblurrer
+from unblur.network.deblurrer import NetworkDeblurrer
 from unblur.network.device_kinds import DeviceKind
 from unblur.network.srn import SRN
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 
 
 def on_cpu(network, tile="auto", precision=None, warn=lambda text: None, **engine):
     """Return a deblurrer that runs a network on the CPU."""
-    chosen = Engine(device="cpu", tile=tile, **engine)
-    return Deblurrer(network, chosen, precision=precision, warn=warn)
+    chosen = NetworkOptions(device="cpu", tile=tile, **engine)
+    return NetworkDeblurrer(network, chosen, precision=precision, warn=warn)
 
 
 def unchanging_srn():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -83,13 +85,13 @@ def stalled(data, after, **headers):
     return answer
 
 
-def ranged(data, shift=0):
+def ranged(data, shift=0, total=None, **headers):
     """Serves the part that was asked for, or claims to."""
 
     def answer(handler):
         start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-"))
-        place = f"bytes {start + shift}-{len(data) - 1}/{len(data)}"
-        handler.head(206, Content_Range=place, Content_Length=len(data) - start)
+        place = f"bytes {start + shift}-{len(data) - 1}/{total or len(data)}"
+        handler.head(206, Content_Range=place, Content_Length=len(data) - start, **headers)
         handler.wfile.write(data[start:])
 
     return answer
@@ -103,6 +105,12 @@ def unsized(data):
         handler.wfile.write(data)
 
     return answer
+
+
+def reset(handler):
+    """Breaks the connection off."""
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.shutdown(socket.SHUT_RDWR)
 
 
 def status(code, **headers):

@@ -21,11 +21,11 @@ from PIL import Image
 from test_exif_thumbnail import refreshed
 
 from unblur.errors import ExcessError, PhotoError
+from unblur.file_limits import limited, refuse_excess
 from unblur.formats import any_format, jpeg_markers, jpeg_pictures
 from unblur.formats.bmff_items import Reference, refuse_costly
 from unblur.formats.embedded_pictures import Redraw
 from unblur.formats.pixels import reduced
-from unblur.limits import limited, refuse_excess
 from unblur.pictures.change import measure_change
 from unblur.pictures.display import make_views
 

@@ -34,7 +34,7 @@ def tests(monkeypatch):
     """Put a device into the table; return the list of its next self-tests' results."""
     tests = []
 
-    def examine(network, kind, backend):
+    def examine(network, kind, engine):
         result = tests.pop(0)
         if isinstance(result, Exception):
             raise result
@@ -45,7 +45,7 @@ def tests(monkeypatch):
     monkeypatch.setattr(
         checked_devices,
         "needs_test",
-        lambda kind, backend: kind is not CPU or backend == "ncnn",
+        lambda kind, engine: kind is not CPU or engine == "ncnn",
     )
     return tests
 

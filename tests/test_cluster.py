@@ -31,7 +31,7 @@ from unblur.network import ncnn_library  # noqa: E402
 from unblur.network.config import SRNConfig  # noqa: E402
 from unblur.network.srn import SRN  # noqa: E402
 from unblur.network.vulkan_gpus import load_drivers  # noqa: E402
-from unblur.options import Engine, Options  # noqa: E402
+from unblur.options import NetworkOptions, Options  # noqa: E402
 from unblur.pictures import compare  # noqa: E402
 from unblur.run import ray_dispatch  # noqa: E402
 from unblur.run.ray_runner import choose_shapes  # noqa: E402
@@ -380,28 +380,28 @@ def test_a_worker_of_another_version_is_refused():
 def test_there_is_a_worker_for_each_gpu():
     nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 2.0, "GPU": 1.0}, {"CPU": 8.0}, {"memory": 1.0}]
     four, two = {"num_gpus": 1.0, "num_cpus": 4.0}, {"num_gpus": 1.0, "num_cpus": 2.0}
-    assert choose_shapes(nodes, Engine()) == [four, four, two]
+    assert choose_shapes(nodes, NetworkOptions()) == [four, four, two]
 
 
 def test_there_is_a_worker_for_each_group_of_cores():
     nodes = [{"CPU": 9.0, "GPU": 1.0}, {"CPU": 2.0}]
-    assert choose_shapes(nodes, Engine(device="cpu")) == [{"num_cpus": 4.0}] * 2 + [
+    assert choose_shapes(nodes, NetworkOptions(device="cpu")) == [{"num_cpus": 4.0}] * 2 + [
         {"num_cpus": 2.0}
     ]
-    assert len(choose_shapes(nodes, Engine(device="cpu", threads=1))) == 11
-    assert choose_shapes(nodes, Engine(backend="ncnn")) == choose_shapes(
-        nodes, Engine(device="cpu")
+    assert len(choose_shapes(nodes, NetworkOptions(device="cpu", threads=1))) == 11
+    assert choose_shapes(nodes, NetworkOptions(engine="ncnn")) == choose_shapes(
+        nodes, NetworkOptions(device="cpu")
     )
 
 
 def test_where_ray_counts_no_gpu_one_worker_of_vulkan_has_the_node():
     nodes = [{"CPU": 2.0}, {"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0}, {"GPU": 0.0}]
     four = {"num_gpus": 1.0, "num_cpus": 4.0}
-    engine = Engine(device="vulkan")
-    assert choose_shapes(nodes, engine) == [{"num_cpus": 8.0}, four, four, {"num_cpus": 2.0}]
-    assert choose_shapes([], engine, 1) == [{"num_cpus": 4.0}]
-    assert [uses_gpu(engine, shape) for shape in ({"num_cpus": 2.0}, four)] == [True, True]
-    assert not uses_gpu(Engine(), {"num_cpus": 2.0})
+    options = NetworkOptions(device="vulkan")
+    assert choose_shapes(nodes, options) == [{"num_cpus": 8.0}, four, four, {"num_cpus": 2.0}]
+    assert choose_shapes([], options, 1) == [{"num_cpus": 4.0}]
+    assert [uses_gpu(options, shape) for shape in ({"num_cpus": 2.0}, four)] == [True, True]
+    assert not uses_gpu(NetworkOptions(), {"num_cpus": 2.0})
 
 
 def test_each_worker_of_a_node_has_a_gpu_of_its_own():
@@ -410,13 +410,13 @@ def test_each_worker_of_a_node_has_a_gpu_of_its_own():
 
 
 def test_more_workers_than_there_is_room_for_wait_for_nodes():
-    assert choose_shapes([{"CPU": 4.0}], Engine(), 3) == [{"num_cpus": 4.0}] * 3
+    assert choose_shapes([{"CPU": 4.0}], NetworkOptions(), 3) == [{"num_cpus": 4.0}] * 3
     gpu = {"num_gpus": 1.0, "num_cpus": 4.0}
-    assert choose_shapes([], Engine(device="cuda"), 2) == [gpu] * 2
+    assert choose_shapes([], NetworkOptions(device="cuda"), 2) == [gpu] * 2
 
 
 def test_a_cluster_with_no_room_at_all_is_told():
     with pytest.raises(DeviceError, match="no GPU"):
-        choose_shapes([{"CPU": 4.0}], Engine(device="cuda"))
+        choose_shapes([{"CPU": 4.0}], NetworkOptions(device="cuda"))
     with pytest.raises(DeviceError, match="no cores"):
-        choose_shapes([], Engine())
+        choose_shapes([], NetworkOptions())

@@ -23,7 +23,7 @@ from unblur.pictures.compare import (
     DRAWING_BYTES,
     LABEL_PX,
     MAGNIFIED,
-    Pair,
+    BeforeAfter,
     code_comparison,
     code_thumbnail,
     make_pair,
@@ -64,7 +64,7 @@ def test_drawing_a_large_photo_takes_no_more_memory_than_it_is_given(dtype):
     view = Upright(pixels, None, b"")
     tracemalloc.start()  # sees arrays, not Pillow's images, which are copies of 8 bits
     try:
-        pair = Pair(view, view, measure_change(pixels, pixels))
+        pair = BeforeAfter(view, view, measure_change(pixels, pixels))
         code_comparison(pair)
         make_pictures(pair, 64)
         peak = tracemalloc.get_traced_memory()[1]

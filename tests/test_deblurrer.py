@@ -14,14 +14,14 @@ from unblur.errors import DeviceError, PhotoError, UsageError
 from unblur.network import memory, photo_rows
 from unblur.network.bands import RowQueue
 from unblur.network.config import SCALES, SRNConfig
-from unblur.network.deblurrer import Deblurrer
+from unblur.network.deblurrer import NetworkDeblurrer
 from unblur.network.device_kinds import CPU
 from unblur.network.device_network import DeviceNetwork
 from unblur.network.devices import OneDevice, available_devices
 from unblur.network.photo_rows import PhotoRows
 from unblur.network.srn import SRN, enlarge, shrink
 from unblur.network.views import ALL_VIEWS
-from unblur.options import SMALLEST_TILE_PX, Engine
+from unblur.options import SMALLEST_TILE_PX, NetworkOptions
 
 NETWORKS = {
     "color": SRNConfig(width=2, blocks=1),
@@ -186,8 +186,10 @@ def test_a_gpu_computes_what_the_cpu_does(name, size, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # 10 bits are too few here
     image = make_pixels(*size)
     on_gpu, on_cpu = (
-        Deblurrer(
-            random_network(NETWORKS[name]), Engine(device=device, tile=192), precision=torch.float32
+        NetworkDeblurrer(
+            random_network(NETWORKS[name]),
+            NetworkOptions(device=device, tile=192),
+            precision=torch.float32,
         )(image)
         for device in (available_devices()[0].name, "cpu")
     )
@@ -376,8 +378,8 @@ def test_tiles_shrink_before_a_photo_is_refused(megabytes_free):
 @pytest.mark.parametrize(("allowed", "fits"), [(10**7, False), (64 * 10**9, True)])
 def test_a_bound_on_main_memory_holds_on_a_gpu_too(allowed, fits):
     gpu = replace(fakes.PLAYED, name="GPU", free_memory=lambda torch: 1 << 40)
-    engine = Engine(tile=512, max_memory=allowed)
-    deblurrer = Deblurrer(fakes.Identity(), engine, devices=OneDevice(gpu, "torch"))
+    options = NetworkOptions(tile=512, max_memory=allowed)
+    deblurrer = NetworkDeblurrer(fakes.Identity(), options, devices=OneDevice(gpu, "torch"))
     image = make_pixels(64, 64)
     if fits:
         assert np.array_equal(deblurrer(image), image)
@@ -487,4 +489,4 @@ def test_a_tile_too_small_to_save_memory_is_refused():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_missing_is_refused_not_replaced():
     with pytest.raises(DeviceError, match="cuda is not available"):
-        Deblurrer(fakes.Identity(), Engine(device="cuda"))
+        NetworkDeblurrer(fakes.Identity(), NetworkOptions(device="cuda"))

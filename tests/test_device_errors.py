@@ -23,7 +23,7 @@ from unblur.models.weights import load_network
 from unblur.network import device_kinds, self_test
 from unblur.network.device_errors import Trouble, is_out_of_memory, trouble_of
 from unblur.network.device_kinds import KINDS
-from unblur.options import Engine, Options
+from unblur.options import NetworkOptions, Options
 
 __all__ = ["failures"]
 
@@ -261,7 +261,7 @@ def worker(failures, trusted, identity_weights, monkeypatch):
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "a node")
 
     def worker(device):
-        options = Options(engine=Engine(device=device, threads=torch.get_num_threads()))
+        options = Options(network=NetworkOptions(device=device, threads=torch.get_num_threads()))
         shape = {"num_cpus": 1, "num_gpus": 1}
         worker = ray_worker.Worker([load_network(identity_weights)], options, shape)
         assert worker.prepare(__version__, [])["device"] == "cuda"

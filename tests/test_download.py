@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import shutil
 import signal
@@ -26,11 +27,14 @@ from servers import cut, stalled, status, whole
 
 from unblur.cli import main
 from unblur.cli.console import Ui
-from unblur.models import http
+from unblur.errors import WeightsError
 from unblur.models.catalog import MODELS, installed_path
+from unblur.models.download import _fetch
 from unblur.models.published import CONFIGS
 from unblur.models.weights import load_network, read_notes, save_network
 from unblur.network.srn import SRN
+from unblur.storage import temporaries
+from unblur.storage.http import Watch
 from unblur.storage.temporaries import TEMPORARY_FILES, host
 
 FILE = "srndeblur_models.zip"
@@ -47,8 +51,6 @@ def archive():
 def mirror(server, monkeypatch):
     """A server that stands for the authors'."""
     monkeypatch.setenv("UNBLUR_MIRROR", f"{server.url}/weights/")
-    quick = http.Patience(retries=1, backoff_seconds=0, connect_seconds=5, silence_seconds=0.2)
-    monkeypatch.setattr(http, "PATIENCE", quick)
     return server
 
 
@@ -297,7 +299,7 @@ def test_what_a_killed_download_left_is_removed_after_an_hour(mirror, archive, f
     old.touch()
     pass_hours(1.1)
     new.touch()
-    os.utime(new, (time.time(),) * 2)
+    os.utime(new, (temporaries.time_in(folder),) * 2)
     mirror.answers = [whole(archive)]
     assert download("srn-color").code == 0
     assert list(folder.glob(TEMPORARY_FILES)) == [new]
@@ -326,3 +328,35 @@ def test_the_original_checkpoint_goes_the_whole_way(mirror, folder, unblur, jpeg
     assert_computes_as_the_original(load_network(installed_path("srn-lstm")))
     assert unblur(jpeg, model="srn-lstm").code == 0
     assert jpeg.with_name("photo-unblurred.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "sha256", "told"),
+    [
+        (41, None, "sent 4 bytes instead of 41"),
+        (None, "0" * 64, "sent another file: its sha256 is 3b9c358f36f0"),
+    ],
+)
+def test_a_file_of_another_size_or_checksum_is_told_with_both(server, size, sha256, told):
+    server.answers = [whole(b"file")]
+    with pytest.raises(WeightsError, match=f"{server.url}: {told}"):
+        _fetch(server.url, io.BytesIO(), size, sha256, Watch())
+
+
+def test_a_file_too_large_for_weights_is_refused_before_it_is_received(mirror, monkeypatch):
+    monkeypatch.setattr("unblur.models.download.LARGEST_DOWNLOAD_BYTES", 3)
+    mirror.answers = [whole(b"file")]
+    result = download("srn-color")
+    assert (result.code, "too much for a weights file" in result.stderr) == (4, True)
+
+
+def test_the_password_of_a_mirror_is_neither_shown_nor_recorded(
+    mirror, archive, folder, monkeypatch
+):
+    monkeypatch.setenv("UNBLUR_MIRROR", mirror.url.replace("//", "//me:secret@"))
+    mirror.answers = [status(503), whole(archive)]
+    result = download("srn-color", "-vv")
+    assert (result.code, "trying again" in result.stderr) == (0, True)
+    assert "secret" not in result.stderr + result.stdout.decode()
+    assert "secret" not in str(read_notes(folder / "srn-color.safetensors"))
+    assert "Basic" in mirror.requests[1][1]["Authorization"]

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from training.data import read_pairs
 from training.judging.fixed_blur import convolve, motion_kernel, trajectory
-from training.judging.scores import evaluate
+from training.judging.scores import score_network
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
 from unblur.models.weights import load_network
 
@@ -109,4 +109,4 @@ def test_tiles_leave_no_seams(network, scene):
 @pytest.mark.shared
 def test_real_blurred_photos_come_closer_to_the_truth(network):
     pairs = read_pairs(SHARED / "pairs", held_out=True)[:2]
-    assert evaluate(network, pairs).gain > 0.3
+    assert score_network(network, pairs).gain > 0.3

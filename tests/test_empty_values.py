@@ -12,7 +12,7 @@ from unblur.cli import main
 from unblur.cli.parameters import Filled
 from unblur.cli.shared import options_with_defaults
 from unblur.errors import UsageError, refuse_empty
-from unblur.options import Engine, Options
+from unblur.options import NetworkOptions, Options
 
 
 def commands(group, words=()):
@@ -78,7 +78,7 @@ def test_the_python_interface_refuses_empty_values(name):
 
 def test_a_model_without_a_name_is_refused_in_python():
     with pytest.raises(UsageError, match="--model is empty"):
-        Engine(model="")
+        NetworkOptions(model="")
 
 
 @pytest.mark.parametrize("value", [None, 0, 0.0, False, (), ("a",), " ", "-"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import stat
@@ -141,6 +142,47 @@ def test_a_private_photo_is_never_open_to_others_not_even_while_it_is_written(
         draft.publish(replaces=False)
     assert modes == [0o600]
     assert stat.S_IMODE((tmp_path / "a.jpg").stat().st_mode) == 0o640
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize(
+    ("mode", "first"),
+    [(0o644, 0o644), (0o664, 0o644), (0o444, 0o644), (0o640, 0o600), (0o604, 0o600), (0, 0o600)],
+    ids=oct,
+)
+def test_where_permissions_cannot_be_changed_only_what_all_may_read_can_be_read_by_all(
+    tmp_path, monkeypatch, mode, first
+):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"photo")
+    _, attributes_of_photo = read_photo_bytes(photo)
+    status = os.stat_result((stat.S_IFREG | mode, *attributes_of_photo.status[1:]))
+    monkeypatch.setattr(attributes, "set_mode", lambda *unused: None)  # as some file systems do
+    like = dataclasses.replace(attributes_of_photo, status=status)
+    before = os.umask(0o022)
+    try:
+        with FileDraft(tmp_path / "a.jpg", b"new", like) as draft:
+            draft.publish(replaces=False)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.jpg").stat().st_mode) == first
+
+
+@pytest.mark.posix
+def test_the_umask_keeps_a_result_from_others_where_permissions_cannot_be_changed(
+    tmp_path, monkeypatch
+):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"photo")
+    photo.chmod(0o644)
+    monkeypatch.setattr(attributes, "set_mode", lambda *unused: None)
+    before = os.umask(0o077)
+    try:
+        with FileDraft(tmp_path / "a.jpg", b"new", read_photo_bytes(photo)[1]) as draft:
+            draft.publish(replaces=False)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.jpg").stat().st_mode) == 0o600
 
 
 @pytest.fixture(params=["os", "xattr"])

@@ -25,7 +25,7 @@ from unblur.cli import main
 from unblur.cli.terminal import find_screen
 from unblur.errors import PhotoError
 from unblur.extras import find_program
-from unblur.options import USUAL_CELL, Way
+from unblur.options import USUAL_CELL, TerminalGraphics
 from unblur.run import steps
 from unblur.storage import drafts, filesystems
 from unblur.storage.drafts import FileDraft, write_all
@@ -129,7 +129,7 @@ def test_windows_has_no_terminal_to_ask_how_it_shows_pictures(monkeypatch):
     terminal.isatty = lambda: True
     terminal.fileno = lambda: 2
     screen = find_screen(terminal)
-    assert (screen.way, screen.cell) == (Way.BLOCKS, USUAL_CELL)
+    assert (screen.graphics, screen.cell) == (TerminalGraphics.BLOCKS, USUAL_CELL)
 
 
 @pytest.mark.parametrize("command", [(), ("score",)], ids=["deblur", "score"])

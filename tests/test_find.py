@@ -16,7 +16,7 @@ from unblur.options import Options
 from unblur.run import find as find_module
 from unblur.run.find import find
 from unblur.run.ignored import CACHE_SIGNATURE, reason_by_name
-from unblur.storage.objects import Listing
+from unblur.storage.objects import ListedObjects
 from unblur.storage.places import Url, parse_place
 
 LEFT_ALONE = [
@@ -59,7 +59,7 @@ def put_photo(folder, name="a.jpg"):
 
 def look(top, **options):
     """The photos below a folder, and the reasons why other files are skipped."""
-    found = list(find(top, Options(recursive=True, **options), Listing()))
+    found = list(find(top, Options(recursive=True, **options), ListedObjects()))
     photos = [str(one.below) for one in found if not one.passed_over and not one.problem]
     return photos, {str(one.below): one.passed_over for one in found if one.passed_over}
 

@@ -616,7 +616,7 @@ def test_of_two_runs_that_make_the_same_result_the_later_one_takes_it_as_done(
     publish = steps.publish
 
     def publish_after_another_run(finished):
-        other = Path(shutil.copy(finished.draft._scratch, jpeg.with_name("other")))
+        other = Path(shutil.copy(finished.draft.scratch, jpeg.with_name("other")))
         os.utime(other, (1, 1))
         other.replace(jpeg)
         return publish(finished)

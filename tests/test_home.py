@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import os
 from pathlib import Path
@@ -42,25 +40,12 @@ def _no_home(request, monkeypatch):
 
 
 @pytest.fixture
-def locked_home(tmp_path, monkeypatch):
-    """A home folder that the user may not enter, simulated since the tests may run as root."""
+def locked_home(tmp_path, monkeypatch, lock):
+    """A home folder that the user may not enter."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-
-    def guarded(call):
-        def checked(path, *rest, **named):
-            if isinstance(path, (str, os.PathLike)) and home in Path(path).parents:
-                raise PermissionError(errno.EACCES, "Permission denied", str(path))
-            return call(path, *rest, **named)
-
-        return checked
-
-    for module, names in ((os, ("stat", "mkdir", "open", "scandir")), (io, ("open",))):
-        for name in names:
-            monkeypatch.setattr(module, name, guarded(getattr(module, name)))
-    access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != home and access(path, mode))
+    lock(home)
     return home
 
 

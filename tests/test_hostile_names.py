@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from unblur.cli import main
 from unblur.cli.console import Ui
-from unblur.words import printable
+from unblur.user_text import printable
 
 HOSTILE = "a\x1b]0;owned\x07\x1b[31m\x9b2J\n\r\x7f\u202egpj\u2066\u2028b"
 """Control sequences that set a title, turn text red, clear the screen, begin a line, and reverse

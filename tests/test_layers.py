@@ -15,8 +15,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 
 ORDER = (
-    ("errors", "version", "words", "cgroups"),
-    ("config", "extras", "limits", "main_memory", "options", "score"),
+    ("errors", "version", "user_text", "cgroups"),
+    ("config", "extras", "file_limits", "main_memory", "options", "score"),
     ("blur",),
     ("storage", "formats", "network"),
     ("models", "pictures", "desktop"),
@@ -30,7 +30,7 @@ ORDER = (
 LIBRARY_HOMES = {
     "PIL": ("api", "formats", "pictures"),
     "click": ("cli",),
-    "fsspec": ("storage.objects",),
+    "fsspec": ("storage.objects", "storage.stores"),
     "google_crc32c": ("models",),
     "jinja2": ("cli.page",),
     "ncnn": ("network",),
@@ -39,12 +39,12 @@ LIBRARY_HOMES = {
     "platformdirs": ("config",),
     "psutil": ("doctor", "main_memory", "network"),
     "ray": ("run.ray_dispatch", "run.ray_runner", "run.ray_worker"),
-    "requests": ("models.http",),
+    "requests": ("storage.http",),
     "rich": ("cli",),
     "safetensors": ("models",),
     "tomli": ("config",),
     "torch": ("doctor", "network", "models"),
-    "urllib3": ("models.http",),
+    "urllib3": ("storage.http",),
     "wcmatch": ("run.find",),
     "xattr": ("storage.attributes",),
 }
@@ -174,6 +174,40 @@ def test_every_file_that_contributors_are_told_of_exists():
     tops = SOURCE / "unblur", SOURCE.parent
     missing = {name for name in named if not any((top / name).is_file() for top in tops)}
     assert missing == {"formats/jxl.py"}  # the example of a new format
+
+
+def test_every_name_in_the_code_that_contributors_are_told_of_exists():
+    guide = (SOURCE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    named = {name.rpartition(".")[2] for name in re.findall(r"`([A-Za-z_][\w.]*)`", guide)}
+    folders = (SOURCE, SOURCE.parent / "tests")
+    code = " ".join(path.read_text("utf-8") for top in folders for path in top.rglob("*.py"))
+    assert named - set(re.findall(r"\w+", code)) - {"Dockerfile"} == set()
+
+
+def modules_told(package):
+    """Return the rows of a package's table for contributors, each with its modules."""
+    guide = (SOURCE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    table = guide.split(f"| `{package}/` | |\n")[1].split("\n\n")[0]
+    rows = [re.findall(r"`(\w+)\.py`", line.split("|")[1]) for line in table.splitlines()]
+    return [[f"unblur.{package}.{name}" for name in row] for row in rows]
+
+
+@pytest.mark.parametrize("package", ["network", "run"])
+def test_contributors_are_told_of_every_module_of_a_package(package):
+    told = [name for row in modules_told(package) for name in row]
+    inside = {name for name in IMPORTS if name.startswith(f"unblur.{package}.")}
+    assert sorted(told) == sorted(inside - {f"unblur.{package}.__init__"})
+
+
+def test_the_modules_of_the_network_are_told_in_their_order():
+    row_of = {name: row for row, names in enumerate(modules_told("network")) for name in names}
+    upwards = [
+        (module, other)
+        for module in row_of
+        for other in IMPORTS[module] & row_of.keys()
+        if row_of[other] < row_of[module]
+    ]
+    assert upwards == []
 
 
 def test_modules_import_only_from_packages_before_their_own():

@@ -14,7 +14,7 @@ from unblur import main_memory
 from unblur.formats.any_format import decode
 from unblur.network import device_kinds
 from unblur.network.pending_photo import Pending
-from unblur.options import Engine, Options
+from unblur.options import NetworkOptions, Options
 from unblur.run import local_runner, memory_queue
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.local_runner import LocalRunner
@@ -168,7 +168,7 @@ def test_every_decoder_asks_for_the_memory_of_photo_and_result(form, array, monk
         (2, False, Options(), 1),
         (16, False, Options(jobs=3), 3),
         (16, True, Options(jobs=3), 3),
-        (16, False, Options(engine=Engine(max_memory=1 << 40)), 0),
+        (16, False, Options(network=NetworkOptions(max_memory=1 << 40)), 0),
     ],
 )
 def test_a_gpu_gets_as_many_decoders_and_writers_as_there_are_cores(cores, on_cpu, options, ahead):
@@ -280,7 +280,7 @@ def test_a_cpu_has_one_photo_at_a_time(run):
 def test_with_max_memory_a_gpu_has_one_photo_at_a_time(run, monkeypatch):
     ready(monkeypatch)
     device = gpu()
-    run(device, engine=Engine(max_memory=1 << 40))
+    run(device, network=NetworkOptions(max_memory=1 << 40))
     assert device.events == [event for n in range(6) for event in (("start", n), ("result", n))]
 
 

@@ -20,16 +20,16 @@ from unblur.errors import UsageError
 from unblur.models.loading import load_deblurrer
 from unblur.models.weights import open_model
 from unblur.network import ncnn_library
-from unblur.network.backends import choose_backend
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, KINDS
+from unblur.network.engines import choose_engine
 from unblur.network.ncnn_graph import convolution, doubling_kernels, graph_text, graph_weights
 
 pytest.importorskip("ncnn")
 
 from unblur.network.ncnn_network import NcnnNetwork
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 
 PACKED = [  # networks with maps that ncnn packs by 4, 8 and 16 channels
     SRNConfig(width=8, blocks=1, kernel=3, recurrent=True, unshuffle=2, residual=True),
@@ -90,7 +90,7 @@ def test_photos_come_out_as_from_torch(size, dtype):
     image = make_pixels(*size, dtype=dtype)
     options = {"precision": torch.float32, "tile": 128, "strength": 0.7, "views": 3}
     expected, found = (
-        fakes.on_cpu(network, backend=name, **options)(image) for name in ("torch", "ncnn")
+        fakes.on_cpu(network, engine=name, **options)(image) for name in ("torch", "ncnn")
     )
     assert found.dtype == dtype
     assert not np.array_equal(expected, image)
@@ -131,26 +131,26 @@ def test_a_graph_is_text_and_its_weights_are_little_endian_numbers():
 )
 def test_ncnn_computes_where_it_is_faster(wanted, kind, precision, is_there, expected, monkeypatch):
     monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: is_there)
-    assert choose_backend(wanted, kind, precision).backend == expected
+    assert choose_engine(wanted, kind, precision).engine == expected
 
 
 def test_torch_computes_networks_with_large_kernels(monkeypatch):
     monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)
-    assert choose_backend("auto", CPU, torch.float32, kernel=5).backend == "torch"
-    assert choose_backend("ncnn", CPU, torch.float32, kernel=5).backend == "ncnn"
+    assert choose_engine("auto", CPU, torch.float32, kernel=5).engine == "torch"
+    assert choose_engine("ncnn", CPU, torch.float32, kernel=5).engine == "ncnn"
 
 
 def test_the_choice_of_the_library_is_explained(monkeypatch):
     monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: False)
     reasons = {
-        choose_backend("ncnn", CPU, torch.float32).reason,
-        choose_backend("auto", CPU, torch.bfloat16).reason,
-        choose_backend("auto", KINDS[0], torch.bfloat16).reason,
-        choose_backend("auto", CPU, torch.float32).reason,
+        choose_engine("ncnn", CPU, torch.float32).reason,
+        choose_engine("auto", CPU, torch.bfloat16).reason,
+        choose_engine("auto", KINDS[0], torch.bfloat16).reason,
+        choose_engine("auto", CPU, torch.float32).reason,
     }
     monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)
-    reasons.add(choose_backend("auto", CPU, torch.float32, kernel=5).reason)
-    reasons.add(choose_backend("auto", CPU, torch.float32).reason)
+    reasons.add(choose_engine("auto", CPU, torch.float32, kernel=5).reason)
+    reasons.add(choose_engine("auto", CPU, torch.float32).reason)
     assert len(reasons) == 6
     assert any("unblur[ncnn]" in reason for reason in reasons)
 
@@ -162,9 +162,9 @@ def test_ncnn_is_chosen_by_an_option_and_named_in_json(unblur, jpeg):
 
 
 def test_ncnn_is_not_for_gpus(identity_weights):
-    engine = Engine(model=str(identity_weights), device="cuda", backend="ncnn")
+    options = NetworkOptions(model=str(identity_weights), device="cuda", engine="ncnn")
     with pytest.raises(UsageError, match="--device cuda needs --engine torch, not ncnn"):
-        load_deblurrer(open_model(engine.model), engine, warn=print)
+        load_deblurrer(open_model(options.model), options, warn=print)
 
 
 def test_without_ncnn_its_option_names_the_command_that_installs_it(unblur, jpeg, monkeypatch):

@@ -15,14 +15,14 @@ from unblur import doctor
 from unblur.cli import main
 from unblur.errors import DeviceError, ExitCode
 from unblur.models.loading import load_deblurrer
-from unblur.network import backends, device_kinds, device_network, ncnn_library, self_test, vulkan
+from unblur.network import device_kinds, device_network, engines, ncnn_library, self_test, vulkan
 from unblur.network.checked_devices import key_of
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU
 from unblur.network.devices import choose_device
 from unblur.network.self_test import examine
 from unblur.network.srn import SRN
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 
 FASTER = "cpu computes with ncnn: it is faster than torch in float32"
 TESTING = "testing ncnn, before it is first used"
@@ -82,7 +82,7 @@ def deblur(engine="auto"):
         The library that computed, warnings, and sentences for the curious.
     """
     warned, told = [], []
-    chosen = Engine(device="auto", backend=engine, threads=None)
+    chosen = NetworkOptions(device="auto", engine=engine, threads=None)
     network = WithSmallKernels(right)
     deblurrer = load_deblurrer(network, chosen, warn=warned.append, tell=told.append)
     deblurrer(make_pixels(40, 50))
@@ -148,7 +148,7 @@ def test_an_ncnn_without_memory_for_its_test_is_not_called_wrong(ncnn_does):
 @pytest.fixture
 def damaged(monkeypatch, tmp_path):
     """Let ncnn be installed, but not to be loaded."""
-    monkeypatch.setattr(backends, "FAST_KERNEL", 1)  # as the fixtures' network has
+    monkeypatch.setattr(engines, "FAST_KERNEL", 1)  # as the fixtures' network has
     monkeypatch.setattr(device_kinds, "bf16_instructions", lambda torch: {})
     monkeypatch.setattr(ncnn_library, "has_ncnn", lambda: True)
     monkeypatch.setattr(self_test, "MOST_CPU_SIDE_PX", 192)
@@ -174,7 +174,7 @@ def test_an_ncnn_that_was_asked_for_and_cannot_be_loaded_is_an_error(damaged, un
 
 
 def test_vulkan_with_an_ncnn_that_cannot_be_loaded_names_ncnn_and_no_driver(damaged, monkeypatch):
-    monkeypatch.setattr(vulkan, "_find", vulkan.Listing)
+    monkeypatch.setattr(vulkan, "_find", vulkan.GpuListing)
     with pytest.raises(DeviceError, match="ncnn cannot be loaded .libgomp") as caught:
         choose_device("vulkan")
     assert "driver" not in str(caught.value)

@@ -17,22 +17,22 @@ import json, re, sys
 from pathlib import Path
 import numpy as np, psutil, torch
 from unblur.network.config import SRNConfig
-from unblur.network.deblurrer import Deblurrer
+from unblur.network.deblurrer import NetworkDeblurrer
 from unblur.network.device_kinds import CPU
 from unblur.network.memory import photo_needs
 from unblur.network.srn import SRN
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 
 torch.set_num_threads(1)
 values, tile = json.loads(sys.argv[1]), int(sys.argv[2])
 config = SRNConfig.from_dict(values)
 network = SRN(config).eval().requires_grad_(False)
-engine = Engine(device="cpu", backend="ncnn", tile=tile)
-Deblurrer(network, engine)(np.zeros((40, 50, 3), np.uint8))  # loads the libraries
+options = NetworkOptions(device="cpu", engine="ncnn", tile=tile)
+NetworkDeblurrer(network, options)(np.zeros((40, 50, 3), np.uint8))  # loads the libraries
 photo = np.random.default_rng(0).integers(0, 256, (480, 320, 3), np.uint8)
-needs = photo_needs(photo, config, torch.float32, CPU, backend="ncnn")
+needs = photo_needs(photo, config, torch.float32, CPU, engine="ncnn")
 before = psutil.Process().memory_info().rss
-Deblurrer(network, engine)(photo)
+NetworkDeblurrer(network, options)(photo)
 status = Path("/proc/self/status").read_text()  # getrusage counts the parent process, too
 taken = (int(re.search(r"VmHWM:\\s+([0-9]+) kB", status)[1]) << 10) - before
 print(json.dumps([taken, needs.total(tile) - needs.there]))

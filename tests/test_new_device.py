@@ -25,12 +25,12 @@ from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network import deblurrer as deblurrer_module
 from unblur.network import device_kinds, self_test
 from unblur.network.config import SCALES, SRNConfig
-from unblur.network.deblurrer import Deblurrer
+from unblur.network.deblurrer import NetworkDeblurrer
 from unblur.network.device_network import DeviceNetwork
 from unblur.network.memory import LARGEST_TILE_PX, RESIDENT_SHARE, automatic_tile
 from unblur.network.srn import SRN
 from unblur.network.transfer import IN_MAIN_MEMORY, PlainTransfer
-from unblur.options import SMALLEST_TILE_PX, Engine, Options
+from unblur.options import SMALLEST_TILE_PX, NetworkOptions, Options
 
 ROW = fakes.Played(
     "abacus",
@@ -96,14 +96,14 @@ def full(error=None, tile=TILE):
 
 def deblurrer_on_abacus(network=None, **options):
     said = []
-    engine = Engine(device="abacus", **options)
-    return Deblurrer(network or fakes.Identity(), engine, warn=said.append), said
+    chosen = NetworkOptions(device="abacus", **options)
+    return NetworkDeblurrer(network or fakes.Identity(), chosen, warn=said.append), said
 
 
 def test_a_new_device_deblurs_and_is_what_auto_takes(failures):
     image = make_pixels(90, 70)
     for name in ("abacus", "auto"):
-        deblur = Deblurrer(fakes.Identity(), Engine(device=name))
+        deblur = NetworkDeblurrer(fakes.Identity(), NetworkOptions(device=name))
         assert np.array_equal(deblur(image), image)
         assert deblur.used == {"device": "abacus", "engine": "torch", "tile": TILE}
 
@@ -130,7 +130,7 @@ def test_a_missing_new_device_is_told_from_a_build_without_it(failures, monkeypa
     for row, reason in ((absent, "a build without ABACUS"), (built, "sees no GPU or driver")):
         monkeypatch.setattr(device_kinds, "KINDS", (row, device_kinds.CPU))
         with pytest.raises(DeviceError, match=f"abacus is not available: .*{reason}"):
-            Deblurrer(fakes.Identity(), Engine(device="abacus"))
+            NetworkDeblurrer(fakes.Identity(), NetworkOptions(device="abacus"))
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_a_clusters_node_names_the_device_of_each_photo(monkeypatch, tmp_path, i
     monkeypatch.setattr("ray.get", lambda network: network)
     photo, target = tmp_path / "a.jpg", tmp_path / "b.jpg"
     photo.write_bytes(make_jpeg())
-    options = Options(engine=Engine(threads=torch.get_num_threads()))
+    options = Options(network=NetworkOptions(threads=torch.get_num_threads()))
     worker = Worker([load_network(identity_weights)], options, {"num_cpus": 1})
     settings = worker.prepare(__version__, [])
     assert worker.start(0, Job(photo, target), None).used == settings

@@ -18,11 +18,11 @@ from unblur import doctor
 from unblur.cli import main
 from unblur.errors import DeviceError, UsageError
 from unblur.network import device_kinds, self_test
-from unblur.network.deblurrer import Deblurrer
+from unblur.network.deblurrer import NetworkDeblurrer
 from unblur.network.device_kinds import CPU, KINDS
 from unblur.network.devices import choose_device
 from unblur.network.memory import free_memory
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 
 
 class Pair:
@@ -61,7 +61,7 @@ def pair(monkeypatch):
 def test_a_number_chooses_one_of_several_devices(pair):
     image = make_pixels(64, 64)
     for number in (0, 1):
-        deblur = Deblurrer(fakes.Identity(), Engine(device=f"cuda:{number}"))
+        deblur = NetworkDeblurrer(fakes.Identity(), NetworkOptions(device=f"cuda:{number}"))
         assert np.array_equal(deblur(image), image)
         assert deblur.used["device"] == f"cuda:{number}"
         assert free_memory(deblur.kind) == pair.free[number]
@@ -76,7 +76,7 @@ def test_the_work_is_done_while_the_device_is_selected(pair):
             self.seen.append(pair.selected)
             return blurred, None
 
-    Deblurrer(Noting(), Engine(device="cuda:1"))(make_pixels(64, 64))
+    NetworkDeblurrer(Noting(), NetworkOptions(device="cuda:1"))(make_pixels(64, 64))
     assert set(Noting.seen) == {1}
 
 

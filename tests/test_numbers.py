@@ -10,11 +10,11 @@ from conftest import make_jpeg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unblur import words
+from unblur import user_text
 from unblur.blur import Blur, Kind
 from unblur.errors import PhotoError
+from unblur.file_limits import most_bytes, refuse_oversize
 from unblur.formats.pixels import refuse_large, refuse_thin
-from unblur.limits import most_bytes, refuse_oversize
 from unblur.main_memory import lack_of_memory
 from unblur.pictures.verdict import judge_change
 
@@ -28,18 +28,18 @@ def numbers(text):
 
 @given(st.integers(0, 1 << 50))
 def test_a_size_is_near_what_it_tells_and_zero_only_if_it_is(count):
-    (told,) = numbers(words.size(count))
+    (told,) = numbers(user_text.size(count))
     assert told == pytest.approx(count, rel=0.051)
     assert (
-        numbers(words.size(count, math.floor))[0]
+        numbers(user_text.size(count, math.floor))[0]
         <= count
-        <= numbers(words.size(count, math.ceil))[0]
+        <= numbers(user_text.size(count, math.ceil))[0]
     )
 
 
 @given(st.floats(0, 1), st.integers(0, 2))
 def test_only_nothing_is_0_percent_and_only_all_is_100(share, digits):
-    text = words.percent(share, digits)
+    text = user_text.percent(share, digits)
     assert (share == 0) == (re.fullmatch(r"0(\.0+)?%", text) is not None)
     assert (share == 1) == (re.fullmatch(r"100(\.0+)?%", text) is not None)
     assert numbers(text)[0] / 100 == pytest.approx(share, abs=0.1 ** (digits + 2))
@@ -54,14 +54,14 @@ def test_only_nothing_is_0_percent_and_only_all_is_100(share, digits):
     ],
 )
 def test_durations_are_told_as_people_do(seconds, text):
-    assert words.duration(seconds) == text
+    assert user_text.duration(seconds) == text
 
 
 @given(st.integers(0, 10**12))
 def test_megapixels_are_zero_only_without_pixels(count):
-    (told,) = numbers(words.megapixels(count))
+    (told,) = numbers(user_text.megapixels(count))
     assert told * 1e6 == pytest.approx(count, rel=0.051)
-    assert "e" not in words.megapixels(count)
+    assert "e" not in user_text.megapixels(count)
 
 
 @pytest.mark.parametrize("limit", [1, 7679, 999_999, 499_999_999])
@@ -113,4 +113,4 @@ def test_a_score_below_the_level_looks_below_it(tmp_path, unblur):
 
 
 def test_a_small_model_is_not_listed_with_0_mb(identity_weights):
-    assert words.size(identity_weights.stat().st_size) != "0.0 MB"
+    assert user_text.size(identity_weights.stat().st_size) != "0.0 MB"

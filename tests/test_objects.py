@@ -13,7 +13,7 @@ from unblur.run.history import History, Record
 from unblur.run.jobs import Job
 from unblur.run.known_results import KnownResults
 from unblur.run.plan import make_plan
-from unblur.storage import objects
+from unblur.storage import objects, stores
 from unblur.storage.places import FileState, Url, parse_place
 
 
@@ -278,10 +278,10 @@ def test_a_kind_of_store_that_cannot_be_used_is_wrong_usage(address, told, unblu
             raise ValueError("Protocol not known")
         raise ImportError("Install a library")
 
-    objects._store_class.cache_clear()
+    stores._store_class.cache_clear()
     monkeypatch.setattr(fsspec, "get_filesystem_class", get_class)
     result = unblur(address)
-    objects._store_class.cache_clear()
+    stores._store_class.cache_clear()
     assert (result.code, len(result.stderr.splitlines())) == (2, 1)
     assert told in result.stderr
 
@@ -302,7 +302,7 @@ def test_addresses_are_taken_as_they_are():
 
 def test_a_state_is_the_same_from_a_list_and_by_itself(bucket):
     put(f"{bucket}/a/b.jpg", b"photo")
-    listing = objects.Listing()
+    listing = objects.ListedObjects()
     (url,) = listing.add(parse_place(bucket))
     assert listing.state_of(url) == objects.state_of(url) != FileState(5, "")
 
@@ -377,7 +377,6 @@ def test_a_store_that_cannot_be_reached_does_not_end_the_batch(unblur, jpeg, tmp
 
 
 def test_a_web_server_that_does_not_tell_the_size_is_read_to_the_end(unblur, server, tmp_path):
-    pytest.importorskip("aiohttp")
     server.answers = [unsized(make_jpeg())]
     result = unblur(f"{server.url}/a.jpg", "-o", f"{tmp_path}/results/")
     assert (result.code, "error" in result.stderr) == (0, False)
@@ -385,7 +384,6 @@ def test_a_web_server_that_does_not_tell_the_size_is_read_to_the_end(unblur, ser
 
 
 def test_an_object_of_unknown_size_is_refused_once_it_is_too_large(server):
-    pytest.importorskip("aiohttp")
     server.answers = [unsized(bytes(3 << 20))]
     with pytest.raises(PhotoError, match="larger than"):
         objects.read(parse_place(f"{server.url}/a.jpg"), 1 << 20)

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import make_jpeg
 
-from unblur import limits
+from unblur import file_limits
 from unblur.cli import main
 from unblur.errors import PhotoError
 from unblur.options import Options
@@ -57,14 +57,14 @@ def test_its_score_is_refused_too(huge):
 
 def test_the_most_that_a_photo_takes_grows_with_the_limit_of_pixels():
     deep_layers = 8 * 100_000_000 + (900 << 20)
-    assert limits.most_bytes(100_000_000) > deep_layers
-    limits.refuse_oversize(deep_layers, None)
+    assert file_limits.most_bytes(100_000_000) > deep_layers
+    file_limits.refuse_oversize(deep_layers, None)
 
 
 @pytest.fixture
 def small_files(monkeypatch):
     """Lower the limit on bytes in addition to pixels, so that small files exceed it."""
-    monkeypatch.setattr(limits, "BYTES_BESIDE_PIXELS", 1000)
+    monkeypatch.setattr(file_limits, "BYTES_BESIDE_PIXELS", 1000)
 
 
 def test_standard_input_is_not_read_on_when_it_is_too_long(small_files, unblur):
@@ -106,6 +106,6 @@ def test_an_object_is_refused_by_the_size_that_its_store_tells(small_files, monk
 def test_a_file_within_the_limit_is_read(small_files, tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(bytes(1080))
-    assert len(files.read_photo_bytes(path, limits.most_bytes(10))[0]) == 1080
+    assert len(files.read_photo_bytes(path, file_limits.most_bytes(10))[0]) == 1080
     with pytest.raises(PhotoError, match=ALLOWED):
-        files.read_photo_bytes(path, limits.most_bytes(9))
+        files.read_photo_bytes(path, file_limits.most_bytes(9))

@@ -71,15 +71,15 @@ def test_a_panorama_stored_on_its_side_is_not_continued_at_the_wrong_sides():
 
 @pytest.mark.parametrize("use", ["command", "Python"])
 def test_the_network_sees_the_other_side_of_a_panorama(use, tmp_path, unblur, monkeypatch):
-    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.deblurrer import NetworkDeblurrer
 
-    widths, start = [], Deblurrer.start
+    widths, start = [], NetworkDeblurrer.start
 
     def noted(self, image, *rest):
         widths.append(image.shape[1])
         return start(self, image, *rest)
 
-    monkeypatch.setattr(Deblurrer, "start", noted)
+    monkeypatch.setattr(NetworkDeblurrer, "start", noted)
     path = tmp_path / "photo.jpg"
     path.write_bytes(make_photo(ATTRIBUTES % (192, 192)).container)
     if use == "command":

@@ -21,7 +21,7 @@ from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.self_test import MOST_CPU_SIDE_PX, examine, find_problem
 from unblur.network.srn import SRN
-from unblur.options import SMALLEST_TILE_PX, Engine, Options
+from unblur.options import SMALLEST_TILE_PX, NetworkOptions, Options
 
 
 class Nowhere(DeviceKind):
@@ -273,7 +273,7 @@ def test_a_clusters_node_with_a_wrong_gpu_does_no_photo(broken_gpu, identity_wei
 
     monkeypatch.setattr("ray.get", lambda network: network)
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "a node")
-    options = Options(engine=Engine(threads=torch.get_num_threads()))
+    options = Options(network=NetworkOptions(threads=torch.get_num_threads()))
     shape = {"num_cpus": 1, "num_gpus": 1}
     worker = Worker([load_network(identity_weights)], options, shape)
     reason = worker.prepare(__version__, [])

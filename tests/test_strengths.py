@@ -13,7 +13,7 @@ from PIL import Image, ImageFont
 from unblur.cli import deblur
 from unblur.formats.pixels import turned
 from unblur.pictures.change import measure_change
-from unblur.pictures.compare import DRAWING_BYTES, FONT_PX, GAP_PX, LABEL_PX, Pair
+from unblur.pictures.compare import DRAWING_BYTES, FONT_PX, GAP_PX, LABEL_PX, BeforeAfter
 from unblur.pictures.display import Upright
 from unblur.pictures.strengths import (
     LEAST_COLUMN_PX,
@@ -28,7 +28,7 @@ NAME = "photo-strengths.png"
 
 
 def pair_of(before, after, alpha=None):
-    return Pair(
+    return BeforeAfter(
         Upright(before, alpha, b""), Upright(after, alpha, b""), measure_change(before, after)
     )
 

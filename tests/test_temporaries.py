@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from unblur.storage import temporaries
 from unblur.storage.drafts import FileDraft
 from unblur.storage.files import read_photo_bytes
-from unblur.storage.temporaries import has_unfinished, host, sweep, temporary_beside
+from unblur.storage.temporaries import has_unfinished, host, sweep, temporary_beside, time_in
 
 
 def names(folder):
@@ -141,6 +142,45 @@ def test_what_another_machine_writes_stays_although_its_lock_is_not_seen(
     assert names(tmp_path) == [written.name]
     pass_hours(1.1)
     assert sweep(tmp_path) == 1
+
+
+@pytest.mark.parametrize("hours", [-50, 50])
+def test_age_is_told_by_the_clock_of_the_file_system(tmp_path, on_host, monkeypatch, hours):
+    on_host("nas")
+    written = killed_run(tmp_path)
+    on_host("laptop")
+    clock = time.time  # of this machine, which is wrong
+    monkeypatch.setattr(time, "time", lambda: clock() + 3600 * hours)
+    assert abs(time_in(tmp_path) - clock()) < 60
+    assert sweep(tmp_path) == 0
+    assert names(tmp_path) == [written.name]
+
+
+@pytest.mark.parametrize("hours", [-50, 50])
+def test_a_server_whose_clock_is_wrong_ages_its_files_by_it(
+    tmp_path, on_host, monkeypatch, pass_hours, hours
+):
+    on_host("nas")
+    killed_run(tmp_path)
+    on_host("laptop")
+    changed = temporaries._changed
+    monkeypatch.setattr(temporaries, "_changed", lambda status: changed(status) + 3600 * hours)
+    assert sweep(tmp_path) == 0
+    pass_hours(1.1)
+    assert sweep(tmp_path) == 1
+
+
+def test_where_no_file_can_be_made_nothing_is_removed(tmp_path, on_host, monkeypatch):
+    on_host("nas")
+    written = killed_run(tmp_path)
+    on_host("laptop")
+
+    def refuse(folder):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(temporaries, "time_in", refuse)
+    assert sweep(tmp_path) == 0
+    assert names(tmp_path) == [written.name]
 
 
 def test_a_lock_of_another_machine_that_is_seen_is_heeded(tmp_path, on_host, pass_hours):

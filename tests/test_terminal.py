@@ -18,7 +18,7 @@ from PIL import Image
 
 from unblur.cli.terminal import QUESTION, find_screen, read_answer
 from unblur.formats import any_format
-from unblur.options import Screen, Way
+from unblur.options import Screen, TerminalGraphics
 from unblur.pictures.compare import make_pair
 from unblur.pictures.preview import draw_preview, half_blocks, to_kitty, to_sixel
 
@@ -66,11 +66,16 @@ SAY_SCREEN = (
 
 
 @pytest.mark.parametrize(
-    ("answer", "way"), [(KITTY, Way.KITTY), (VT340, Way.SIXEL), (VT220, Way.BLOCKS)]
+    ("answer", "graphics"),
+    [
+        (KITTY, TerminalGraphics.KITTY),
+        (VT340, TerminalGraphics.SIXEL),
+        (VT220, TerminalGraphics.BLOCKS),
+    ],
 )
-def test_a_terminal_is_asked_what_it_can_show(answer, way):
+def test_a_terminal_is_asked_what_it_can_show(answer, graphics):
     _, stdout = FakeTerminal(answer).run("-c", SAY_SCREEN)
-    assert stdout.decode().strip() == repr(Screen(way, 100, 40, (10, 20)))
+    assert stdout.decode().strip() == repr(Screen(graphics, 100, 40, (10, 20)))
 
 
 def test_a_terminal_that_does_not_answer_is_not_waited_for_long():
@@ -82,7 +87,7 @@ def test_a_terminal_that_does_not_answer_is_not_waited_for_long():
 
 def test_pixels_that_a_terminal_does_not_tell_are_guessed():
     _, stdout = FakeTerminal(VT340, size=(40, 100, 0, 0)).run("-c", SAY_SCREEN)
-    assert stdout.decode().strip() == repr(Screen(Way.SIXEL, 100, 40, (10, 20)))
+    assert stdout.decode().strip() == repr(Screen(TerminalGraphics.SIXEL, 100, 40, (10, 20)))
 
 
 @pytest.mark.parametrize(
@@ -98,22 +103,22 @@ def test_what_is_no_terminal_shows_nothing():
 
 
 @pytest.mark.parametrize(
-    ("answer", "way"),
+    ("answer", "graphics"),
     [
-        (b"", Way.BLOCKS),
-        (b"\x1b[?6c", Way.BLOCKS),
-        (b"\x1b[?64;14;44c", Way.BLOCKS),  # neither is 4
-        (b"typed ahead\x1b[?4c", Way.SIXEL),
-        (b"\x1b_Gi=31;ENOTSUPPORTED\x1b\\\x1b[?62;4c", Way.SIXEL),
+        (b"", TerminalGraphics.BLOCKS),
+        (b"\x1b[?6c", TerminalGraphics.BLOCKS),
+        (b"\x1b[?64;14;44c", TerminalGraphics.BLOCKS),  # neither is 4
+        (b"typed ahead\x1b[?4c", TerminalGraphics.SIXEL),
+        (b"\x1b_Gi=31;ENOTSUPPORTED\x1b\\\x1b[?62;4c", TerminalGraphics.SIXEL),
     ],
 )
-def test_answers_are_understood(answer, way):
-    assert read_answer(answer) is way
+def test_answers_are_understood(answer, graphics):
+    assert read_answer(answer) is graphics
 
 
 @given(st.binary(max_size=40))
 def test_no_answer_is_an_error(answer):
-    assert read_answer(answer) in Way
+    assert read_answer(answer) in TerminalGraphics
 
 
 def unblur_in(terminal, *arguments, weights):
@@ -219,16 +224,16 @@ def test_half_blocks_are_two_pixels_each():
     assert lines[1][2] == (picture.getpixel((2, 2)), picture.getpixel((2, 3)))
 
 
-@pytest.mark.parametrize("way", Way)
+@pytest.mark.parametrize("graphics", TerminalGraphics)
 @pytest.mark.parametrize("terminal", [(20, 5), (80, 24), (300, 100)])
 @pytest.mark.parametrize("shape", [(1, 1), (400, 90), (90, 400), (300, 400)])
-def test_a_photo_fits_into_the_terminal(way, terminal, shape):
+def test_a_photo_fits_into_the_terminal(graphics, terminal, shape):
     photo = any_format.decode(encode_image(picture_of(*shape), "PNG"))
-    screen = Screen(way, *terminal)
+    screen = Screen(graphics, *terminal)
     preview = draw_preview(make_pair(photo, photo.pixels // 2), screen)
-    if way is Way.BLOCKS:
+    if graphics is TerminalGraphics.BLOCKS:
         assert preview.blocks.width <= screen.columns
-    elif way is Way.SIXEL:
+    elif graphics is TerminalGraphics.SIXEL:
         width, height = map(int, re.search(r'"1;1;(\d+);(\d+)', preview.code).groups())
         assert width <= screen.columns * 10
         assert height <= screen.rows * 20

@@ -16,16 +16,17 @@ import torch
 from click.testing import CliRunner
 from conftest import make_jpeg
 
-from unblur import errors, limits
+from unblur import errors
 from unblur.cli import main, shared, trial
 from unblur.cli.console import Ui
 from unblur.desktop import notifications
 from unblur.desktop.action import Summary, deblur_chosen
-from unblur.network import devices, gpus, vulkan_probe
+from unblur.network import devices, gpus, thread_limit, vulkan_probe
 from unblur.run.memory_queue import MemoryQueue
 from unblur.run.threads import FEWER_THREADS, ThreadPool
-from unblur.storage import files, objects
+from unblur.storage import objects, stores
 from unblur.storage.places import Url
+from unblur.storage.waiting import in_thread
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_a_thread_limit_elsewhere_is_one_line_with_advice(unblur, jpeg, monkeypa
 
 def test_a_stream_is_read_without_threads(allow_threads):
     allow_threads(0)
-    assert files._in_thread(lambda: b"bytes") == b"bytes"
+    assert in_thread(lambda: b"bytes") == b"bytes"
 
 
 def test_a_task_is_done_once_even_if_a_thread_starts_later(allow_threads):
@@ -123,7 +124,7 @@ def test_other_errors_of_threads_are_bugs(monkeypatch):
     with ThreadPool(1, "test") as pool, pytest.raises(RuntimeError, match="once"):
         pool.submit(int)
     with pytest.raises(RuntimeError, match="once"):
-        limits.startable_threads.__wrapped__()
+        thread_limit.startable_threads.__wrapped__()
     assert not errors.is_thread_limit(RuntimeError("once"))
 
 
@@ -145,19 +146,19 @@ def test_the_system_is_asked_once_how_many_threads_it_starts(allow_threads, monk
     devices.use_threads(torch.get_num_threads())
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert Ui()._shows_bars
-    assert limits.startable_threads.cache_info().misses == 1
+    assert thread_limit.startable_threads.cache_info().misses == 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_the_number_of_threads_that_the_system_starts_is_found(allow_threads, monkeypatch, count):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     allow_threads(count)
-    assert limits.startable_threads() == count
-    assert [limits.starts_threads(n) for n in (count, count + 1)] == [True, False]
-    assert not limits.starts_threads()
+    assert thread_limit.startable_threads() == count
+    assert [thread_limit.starts_threads(n) for n in (count, count + 1)] == [True, False]
+    assert not thread_limit.starts_threads()
     allow_threads(8)
-    assert limits.starts_threads()
-    assert limits.starts_threads(1_000_000), "no run has so many"
+    assert thread_limit.starts_threads()
+    assert thread_limit.starts_threads(1_000_000), "no run has so many"
 
 
 def test_doctor_tells_that_the_system_starts_too_few_threads(allow_threads):
@@ -218,7 +219,7 @@ def test_where_the_system_starts_no_process_the_program_goes_on(act, monkeypatch
 
 
 def test_all_modules_that_start_processes_are_tried_without():
-    root = Path(limits.__file__).parent
+    root = Path(errors.__file__).parent
     starts = re.compile(
         r"subprocess\.(run|Popen|call|check_)|webbrowser\.open|os\.(fork|spawn|system)"
     )
@@ -245,6 +246,6 @@ def test_a_store_without_threads_says_so(monkeypatch):
     def fail(*unused):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(objects, "_open", fail)
+    monkeypatch.setattr(stores, "open_store", fail)
     with pytest.raises(errors.PhotoError, match=re.escape(errors.START_LIMIT)):
         objects.read(Url("memory", "folder/photo.jpg"))

@@ -10,7 +10,7 @@ from conftest import make_pixels
 from crop_sources import make_sources
 
 from training.drawn import draw_over
-from training.even import make_even
+from training.even_kernels import make_even
 from training.loop import save, saved_when_stopped, train
 from training.losses import BALANCED, SQUARED, weighted_error
 from training.mean import mean_network
@@ -125,10 +125,9 @@ def test_a_training_goes_on_with_a_head_that_it_lacked_and_without_one(trainer, 
     batches = sharp_and_soft_crops()
     first.train_on(*next(batches))
     resumed = Trainer(SRN(trainer.network.config), minutes=60, lr=2e-3, head_weight=after)
-    new = copy.deepcopy(resumed.head.state_dict())
+    new = copy.deepcopy(resumed.head.state_dict()) if resumed.head else {}
     resumed.load_state_dict(copy.deepcopy(first.state_dict()))
-    if after:
-        assert all(torch.equal(new[name], w) for name, w in resumed.head.state_dict().items())
+    assert all(torch.equal(value, resumed.head.state_dict()[name]) for name, value in new.items())
     assert resumed.step == 1
     batch = next(batches)
     assert resumed.train_on(*batch) == first.train_on(*batch)  # errors before this step
@@ -156,6 +155,11 @@ def test_inner_convolutions_alone_are_for_muon(trainer):
     assert not muon & adamw
     outer = {by_id[key] for key in adamw if not by_id[key].endswith("bias")}
     assert outer == {"entries.0.weight", "output.weight"}
+
+
+def test_a_training_without_the_second_loss_has_no_head(trainer):
+    assert trainer.head is None
+    assert trainer.state_dict()["head"] == {}
 
 
 def features_that_change_along_x(channels):

@@ -20,7 +20,7 @@ from training.judging.lamps import judge_lamps
 from training.judging.letters import compare
 from training.judging.nights import area_of_lamps, draw_night, drawn_pairs
 from training.judging.quality import mean_colour, ssim
-from training.judging.scores import Crops, evaluate, judge_crops
+from training.judging.scores import Crops, judge_crops, score_network
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
 
@@ -78,7 +78,7 @@ def test_similarity_and_colours_are_those_of_scikit_image():
 
 def test_a_network_that_returns_its_input_gains_nothing_and_harms_nothing():
     pairs = [Pair("a", make_pixels(40, 50), make_pixels(40, 50, seed=1))]
-    score = evaluate(unchanging_srn(), pairs)
+    score = score_network(unchanging_srn(), pairs)
     assert score == judge_crops(unchanged, pairs, CPU).score()
     assert (score.gain, score.worse, score.harm, score.harm_to_colour) == (0, 0, 0, 0)
     assert score.ssim < 1
@@ -90,7 +90,7 @@ def test_a_network_that_reddens_gains_nothing_and_takes_colours_from_the_truth()
     network.output.bias.data[0] = 0.1
     sharp = make_pixels(40, 50)
     pairs = [Pair("a", sharp // 2, sharp)]
-    score, before = evaluate(network, pairs), judge_crops(unchanged, pairs, CPU).score()
+    score, before = score_network(network, pairs), judge_crops(unchanged, pairs, CPU).score()
     assert score.gain < 1
     assert score.tint > before.tint + 5
     assert score.harm == pytest.approx(0.1 * 255 / 3, rel=0.2)
@@ -114,7 +114,7 @@ def test_photos_that_a_network_spoils_are_counted():
     network.output.bias.data[:] = 0.1
     grey = np.full((40, 50, 3), 128, np.uint8)
     pairs = [Pair("bright", grey, grey + 40), Pair("dark", grey, grey - 40)]
-    assert evaluate(network, pairs).worse == 0.5
+    assert score_network(network, pairs).worse == 0.5
 
 
 def halved(photos):

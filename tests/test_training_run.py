@@ -17,7 +17,7 @@ import torch
 from conftest import make_pixels
 from PIL import Image
 
-from training import kept, loop, pack, train
+from training import kept_files, loop, pack, train
 from training.data import FIRST_HELD_OUT
 from training.judging import defocused
 from training.lent.machine import PACKAGES
@@ -103,10 +103,10 @@ def test_a_training_goes_on_where_it_stopped_with_crops_not_seen_before(run, mon
 
 
 def test_large_files_are_kept_in_pieces_that_join_to_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(kept, "PIECE_BYTES", 10)
+    monkeypatch.setattr(kept_files, "PIECE_BYTES", 10)
     data = np.arange(25, dtype=np.uint8).tobytes()
     (tmp_path / "whole").write_bytes(data)
-    kept.copy_in_pieces(tmp_path / "whole", tmp_path / "copy")
+    kept_files.copy_in_pieces(tmp_path / "whole", tmp_path / "copy")
     pieces = [tmp_path / f"copy.{number}" for number in (1, 2, 3)]
     assert b"".join(piece.read_bytes() for piece in pieces) == data
     assert not (tmp_path / "copy.4").exists()

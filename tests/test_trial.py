@@ -41,20 +41,20 @@ def networks():
 
 
 @pytest.fixture(autouse=True)
-def engines(monkeypatch, networks):
-    """Let the tool make photos brighter, so that a change shows; remember the engines."""
+def chosen(monkeypatch, networks):
+    """Let the tool make photos brighter, so that a change shows; remember the options."""
     made = []
 
     def make(network, options, ui):
-        made.append(options.engine)
+        made.append(options.network)
         networks.append(network)
-        return fakes.on_cpu(fakes.Brighter(), views=options.engine.views)
+        return fakes.on_cpu(fakes.Brighter(), views=options.network.views)
 
     monkeypatch.setattr(deblur, "_make_deblurrer", make)
     return made
 
 
-def test_the_page_shows_both_results_and_the_strengths(unblur, jpeg, folder, opened, engines):
+def test_the_page_shows_both_results_and_the_strengths(unblur, jpeg, folder, opened, chosen):
     result = unblur("try", jpeg)
     assert result.code == 0
     page = Path(os.fsdecode(result.stdout.rstrip()))
@@ -73,7 +73,7 @@ def test_the_page_shows_both_results_and_the_strengths(unblur, jpeg, folder, ope
     assert html.count('<li class="card done"') == 2
     for name in ("photo-strengths.png", "photo-views-1.jpg", "photo-views-8.jpg"):
         assert f'href="{name}"' in html
-    assert [engine.views for engine in engines] == [1, 8]
+    assert [network.views for network in chosen] == [1, 8]
 
 
 def test_the_network_is_loaded_once(unblur, jpeg, folder, opened, networks):

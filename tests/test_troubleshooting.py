@@ -17,6 +17,7 @@ SOURCES = {
 
 ERRORS = {
     *("PhotoError", "UsageError", "DeviceError", "WeightsError", "ExcessError", "DesktopError"),
+    *("PassingError", "MissingError"),
     "LeftAlone",
 }
 """Exceptions whose text is for the user; `LeftAlone` tells why a photo was skipped."""

@@ -24,13 +24,13 @@ from unblur.network import (
 )
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
-from unblur.network.deblurrer import Deblurrer
+from unblur.network.deblurrer import NetworkDeblurrer
 from unblur.network.device_kinds import CPU, KINDS
 from unblur.network.devices import OneDevice, choose_device
 from unblur.network.overlaps import SIDE_IN_MARGINS, margin_of
 from unblur.network.vulkan_gpus import INTEGRATED, SOFTWARE, VulkanGpu, load_drivers
-from unblur.network.vulkan_probe import Listing
-from unblur.options import Engine
+from unblur.network.vulkan_probe import GpuListing
+from unblur.options import NetworkOptions
 
 pytest.importorskip("ncnn")
 needs_driver = pytest.mark.skipif(not load_drivers(), reason="no driver for Vulkan is installed")
@@ -55,7 +55,7 @@ def _with_ncnn(monkeypatch, tmp_path):
 @pytest.fixture
 def gpus(monkeypatch):
     """Replace the machine's GPUs by these."""
-    return lambda *gpus: monkeypatch.setattr(vulkan, "_find", lambda: Listing(gpus))
+    return lambda *gpus: monkeypatch.setattr(vulkan, "_find", lambda: GpuListing(gpus))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,9 @@ def network():
 def deblur(network, kind, picture, precision=torch.float32, **options):
     options = {"device": kind.name, "tile": 128} | options
     devices = OneDevice(kind, "auto")
-    deblurrer = Deblurrer(network, Engine(**options), devices=devices, precision=precision)
+    deblurrer = NetworkDeblurrer(
+        network, NetworkOptions(**options), devices=devices, precision=precision
+    )
     return deblurrer(picture), deblurrer.used
 
 
@@ -138,7 +140,7 @@ def deblur(network, kind, picture, precision=torch.float32, **options):
 )
 def test_photos_are_the_same_as_from_the_cpu(network, shape, dtype, options):
     picture = make_pixels(*shape, dtype=dtype)
-    expected, _ = deblur(network, CPU, picture, backend="torch", **options)
+    expected, _ = deblur(network, CPU, picture, engine="torch", **options)
     found, used = deblur(network, VULKAN, picture, **options)
     assert (used["device"], used["engine"]) == ("vulkan", "ncnn")
     assert expected.dtype == found.dtype
@@ -149,7 +151,7 @@ def test_photos_are_the_same_as_from_the_cpu(network, shape, dtype, options):
 @needs_driver
 def test_maps_may_be_float16_while_images_keep_16_bits(network):
     picture = make_pixels(40, 30, dtype=np.uint16)
-    expected, _ = deblur(network, CPU, picture, backend="torch")
+    expected, _ = deblur(network, CPU, picture, engine="torch")
     found, _ = deblur(network, VULKAN, picture, precision=torch.float16)
     errors = found.astype(int) - expected
     assert errors.any()
@@ -161,8 +163,11 @@ def test_a_device_without_room_for_a_piece_leaves_the_photo_to_the_cpu(network, 
     picture, notes = make_pixels(300, 200), []
     monkeypatch.setattr(vulkan, "free_memory", lambda: 1 << 20)
     monkeypatch.setattr("unblur.network.deblurrer.require_device_memory", lambda *_: None)
-    deblurrer = Deblurrer(
-        network, Engine(device="vulkan"), devices=OneDevice(VULKAN, "auto"), warn=notes.append
+    deblurrer = NetworkDeblurrer(
+        network,
+        NetworkOptions(device="vulkan"),
+        devices=OneDevice(VULKAN, "auto"),
+        warn=notes.append,
     )
     assert deblurrer(picture).shape == picture.shape
     assert deblurrer.used["device"] == "cpu"
@@ -172,8 +177,8 @@ def test_a_device_without_room_for_a_piece_leaves_the_photo_to_the_cpu(network, 
 @needs_driver
 def test_with_little_main_memory_the_cpu_goes_on_because_its_bands_may_be_lower(network):
     picture, notes, devices = make_pixels(1200, 900), [], OneDevice(VULKAN, "torch")
-    engine = Engine(device="vulkan", backend="torch", max_memory=450_000_000)
-    deblurrer = Deblurrer(network, engine, devices=devices, warn=notes.append)
+    options = NetworkOptions(device="vulkan", engine="torch", max_memory=450_000_000)
+    deblurrer = NetworkDeblurrer(network, options, devices=devices, warn=notes.append)
     assert deblurrer(picture).shape == picture.shape
     assert deblurrer.used["device"] == "cpu"
     assert notes == ["out of memory on vulkan: going on with the CPU"]
@@ -233,9 +238,9 @@ def test_a_missing_driver_and_a_missing_ncnn_are_told_apart(gpus, monkeypatch):
 
 def test_a_device_and_a_library_must_fit_together(gpus, identity_weights):
     gpus(LAPTOP)
-    engine = Engine(model=str(identity_weights), device="vulkan", backend="torch")
+    options = NetworkOptions(model=str(identity_weights), device="vulkan", engine="torch")
     with pytest.raises(UsageError, match="--device vulkan needs --engine ncnn, not torch"):
-        load_deblurrer(random_network(SMALL), engine, warn=print)
+        load_deblurrer(random_network(SMALL), options, warn=print)
 
 
 @pytest.fixture
@@ -250,7 +255,7 @@ def real(monkeypatch):
 
 @needs_driver
 def test_a_right_device_is_used_in_float16(real, network):
-    deblurrer = load_deblurrer(network, Engine(), warn=print)
+    deblurrer = load_deblurrer(network, NetworkOptions(), warn=print)
     deblurrer(make_pixels(20, 20))
     assert (deblurrer.used["device"], deblurrer.used["engine"]) == ("vulkan", "ncnn")
     assert deblurrer._precision_on(deblurrer.kind) in (torch.float16, torch.float32)
@@ -265,11 +270,11 @@ def test_a_device_that_computes_wrongly_is_not_used(real, network, monkeypatch):
         VulkanNetwork, "_run_graph", lambda *inputs: (run(*inputs)[0] + 0.1, run(*inputs)[1])
     )
     notes = []
-    deblurrer = load_deblurrer(network, Engine(), warn=notes.append)
+    deblurrer = load_deblurrer(network, NetworkOptions(), warn=notes.append)
     assert deblurrer.kind is CPU
     assert "vulkan failed its self-test" in notes[0]
     with pytest.raises(DeviceError, match="device vulkan failed its self-test"):
-        load_deblurrer(network, Engine(device="vulkan"), warn=print)
+        load_deblurrer(network, NetworkOptions(device="vulkan"), warn=print)
 
 
 @pytest.fixture
@@ -280,7 +285,7 @@ def two_gpus_and_a_program(gpus, monkeypatch):
     monkeypatch.setattr(vulkan, "free_memory", lambda: 1 << 30)
 
     def let_fail(*numbers):
-        def examine(network, kind, backend):
+        def examine(network, kind, engine):
             is_wrong = kind is not CPU and (kind.number or 0) in numbers
             return self_test.SelfTestResult("float32", problem="noise" if is_wrong else "")
 
@@ -335,7 +340,9 @@ def test_after_a_failure_of_the_driver_the_cpu_goes_on(network, monkeypatch):
     monkeypatch.setattr(VulkanNetwork, "_run_graph", fail)
     notes, picture = [], make_pixels(20, 20)
     devices = OneDevice(VULKAN, "auto")
-    deblurrer = Deblurrer(network, Engine(device="vulkan"), devices=devices, warn=notes.append)
+    deblurrer = NetworkDeblurrer(
+        network, NetworkOptions(device="vulkan"), devices=devices, warn=notes.append
+    )
     assert deblurrer(picture).shape == picture.shape
     assert deblurrer.used["device"] == "cpu"
     assert notes == ["Vulkan error -1 in change on vulkan: going on with the CPU"]

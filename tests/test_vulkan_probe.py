@@ -16,8 +16,8 @@ from unblur.network import examination, ncnn_library, processes, self_test, vulk
 from unblur.network.device_kinds import CPU
 from unblur.network.devices import choose_device
 from unblur.network.vulkan_gpus import SOFTWARE, VulkanGpu
-from unblur.network.vulkan_probe import Listing, list_gpus
-from unblur.options import Engine
+from unblur.network.vulkan_probe import GpuListing, list_gpus
+from unblur.options import NetworkOptions
 
 NOBODY = 4_000_000
 """A process ID that no process has."""
@@ -66,11 +66,11 @@ def library(monkeypatch, tmp_path):
 
 def test_another_process_lists_gpus_and_the_answer_is_remembered(library):
     library(answering(GPU))
-    assert list_gpus() == Listing((GPU,))
+    assert list_gpus() == GpuListing((GPU,))
     library(ENDING)
-    assert list_gpus() == Listing((GPU,))
+    assert list_gpus() == GpuListing((GPU,))
     vulkan_probe.forget()
-    assert list_gpus() == Listing(problem=ENDED)
+    assert list_gpus() == GpuListing(problem=ENDED)
 
 
 def test_without_a_real_gpu_no_driver_is_loaded_here(library, monkeypatch):
@@ -85,10 +85,12 @@ def test_a_driver_that_ends_programs_is_tried_in_another_one_and_only_once(libra
     library(ENDING)
     for _ in range(2):
         notes = []
-        deblurrer = load_deblurrer(fakes.Identity(), Engine(backend="torch"), warn=notes.append)
+        deblurrer = load_deblurrer(
+            fakes.Identity(), NetworkOptions(engine="torch"), warn=notes.append
+        )
         assert (deblurrer.kind, notes) == (CPU, [])  # it looks for none
         monkeypatch.setattr(self_test, "MOST_CPU_SIDE_PX", 192)
-        deblurrer = load_deblurrer(fakes.Identity(), Engine(), warn=notes.append)
+        deblurrer = load_deblurrer(fakes.Identity(), NetworkOptions(), warn=notes.append)
         assert deblurrer.kind is CPU
         assert notes[0] == f"vulkan cannot be used: {ENDED}; going on with the CPU"
         with pytest.raises(DeviceError, match="vulkan is not available: a driver ended"):
@@ -125,9 +127,9 @@ def test_what_is_remembered_is_not_believed_for_ever(library, monkeypatch, chang
     library(answering(GPU))
     list_gpus()
     library(answering(PROGRAM))
-    assert list_gpus() == Listing((GPU,))
+    assert list_gpus() == GpuListing((GPU,))
     change(monkeypatch)
-    assert list_gpus() == Listing((PROGRAM,))
+    assert list_gpus() == GpuListing((PROGRAM,))
 
 
 def test_a_driver_that_ends_only_this_program_is_loaded_once(library, monkeypatch):
@@ -156,7 +158,7 @@ def test_a_driver_that_another_program_loads_now_is_loaded_here_too(library, mon
     library(answering(GPU))
     monkeypatch.setattr(vulkan_probe, "load_drivers", lambda: (GPU,))
     text = process.format(number=NOBODY, start=1.0, own=processes.own_process())
-    assert vulkan_probe.load_here(Listing((GPU,), loaded_by=text)) == Listing((GPU,))
+    assert vulkan_probe.load_here(GpuListing((GPU,), loaded_by=text)) == GpuListing((GPU,))
 
 
 def test_a_new_driver_is_noticed_by_its_file(library, monkeypatch, tmp_path):

@@ -1,9 +1,9 @@
 """A small classifier on the network's deepest features that tells sharp crops from others.
 
-It is for training alone. From the restored crops by themselves, a network learns too late which
-signs tell a sharp crop from one that is out of focus by 1 px: where it is unsure, the least error
-is to change nothing, so these signs are of no use yet. A second loss on shared features teaches
-them directly (Caruana, "Multitask Learning", Machine Learning 28, 1997).
+It is used only in training. With the loss of the restored crops alone, a network learns too late
+to tell a sharp crop from one that is out of focus by 1 px: as long as it cannot, changing nothing
+has the least error, so nothing teaches it the difference. A second loss on shared features teaches
+the difference directly (Caruana, "Multitask Learning", Machine Learning 28, 1997).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class SharpHead(nn.Module):
     """Tells whether crops are sharp by the mean and the spread of each feature.
 
     Args:
-        channels: Of the state, `SRNConfig.state_channels`.
+        channels: Number of features of the state, `SRNConfig.state_channels`.
     """
 
     def __init__(self, channels: int) -> None:
@@ -41,14 +41,14 @@ class SharpHead(nn.Module):
         """Return the cross entropy, a scalar.
 
         Args:
-            state: Of the network's finest scale.
+            state: State of the network's finest scale.
             is_sharp: Whether each crop is sharp, (B,) bool; see `are_equal`.
         """
         return F.binary_cross_entropy_with_logits(self(state), is_sharp.float())
 
 
 def are_equal(blurred: Tensor, wanted: Tensor) -> Tensor:
-    """Return whether each crop (B, C, H, W) uint8 is sharp, (B,): wanted back as it was.
+    """Return whether each crop (B, C, H, W) uint8 is sharp, (B,): equal to its target.
 
     The stored bytes are compared, since a compiler may round the two fractions differently.
     """

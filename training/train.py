@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training import kept
+from training import kept_files
 from training.data import SHARED
 from training.evaluate import aligned, judge_weights
 from training.judging.judges import PARTS
@@ -48,8 +48,8 @@ JUDGED_BY = {"motion": ["oldest", "kinds", "lamps"], "focus": ["focus", "oldest"
 """Default parts of the judgement at the end, by recipe."""
 
 HEAD_WEIGHTS = {"motion": 0.0, "focus": 0.02}
-"""Default weights of the loss of `training.sharp_head`, by recipe. A sharp photo is hard to tell from one that is out
-of focus by 1 px, but easy to tell from a moved one."""
+"""Default weights of the loss of `training.sharp_head`, by recipe. A sharp photo is hard to tell
+from one that is out of focus by 1 px, but easy to tell from a moved one."""
 
 START = "start.safetensors"
 """File in a shape's folder with the weights at the start, after reviving dead units."""
@@ -67,7 +67,7 @@ def make_trainer(options: argparse.Namespace, shape: str) -> Trainer:
     With ``--wait-for``, compile the step, and wait until that file exists.
 
     Args:
-        options: Of the command line.
+        options: Options of the command line.
         shape: One of `SHAPES`.
     """
     torch.manual_seed(options.seed)
@@ -95,7 +95,7 @@ def begin(
     """Go on from a folder's state, start from weights, or keep a new network.
 
     Args:
-        options: Of the command line.
+        options: Options of the command line.
         shape: One of `SHAPES`.
         trainer: The trainer of a new network of this shape.
         folder: Folder that may contain a state.
@@ -141,7 +141,7 @@ def train_shapes(options: argparse.Namespace, until: float) -> dict[str, Path]:
     """Train each shape in its own folder, and return the averaged weights by shape.
 
     Args:
-        options: Of the command line.
+        options: Options of the command line.
         until: Time when all shapes must be done, by `time.monotonic`.
     """
     recipe = RECIPES[options.recipe]
@@ -222,12 +222,12 @@ def main() -> None:
     begun = time.monotonic()
     options = parse_options()
     torch.backends.cudnn.benchmark = True
-    kept.load_compiled(options.folder)
+    kept_files.load_compiled(options.folder)
     until = begun + options.seconds - (options.judging if options.parts else 0)
     weights = train_shapes(options, until)
     if options.keep:
         starts = {f"{shape}-start": path.with_name(START) for shape, path in weights.items()}
-        kept.write(options.keep, options.folder, weights | starts)
+        kept_files.write(options.keep, options.folder, weights | starts)
     if options.parts:
         photos, pairs = options.data / "photos", options.data / "pairs"
         table = aligned(judge_weights(weights, options.parts, photos, pairs, options.device))

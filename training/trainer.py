@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.even import make_even
+from training.even_kernels import make_even
 from training.losses import BALANCED, SQUARED, training_loss
 from training.muon import Muon
 from training.sharp_head import SharpHead, are_equal
@@ -108,8 +108,8 @@ class Trainer:
     minutes: float
     lr: float
     head_weight: float = 0.0
-    """Of the loss of `training.sharp_head`; 0 for none."""
-    head: SharpHead = field(init=False)
+    """Weight of the loss of `training.sharp_head`; 0: train without a head."""
+    head: SharpHead | None = field(init=False, default=None)
     average: SRN = field(init=False)
     optimisers: list[torch.optim.Optimizer] = field(init=False)
     step: int = 0
@@ -134,7 +134,6 @@ class Trainer:
         make_even(self.network)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.device = self.network.output.weight.device
-        self.head = SharpHead(self.network.config.state_channels).to(self.device)
         self._precision = choose_precision(kind_of(self.device))
         self._renewed = torch.zeros((), device=self.device)
         self.error_weights = torch.tensor(SQUARED, device=self.device)
@@ -150,17 +149,15 @@ class Trainer:
         adamw = functools.partial(
             torch.optim.AdamW, betas=(0.9, 0.99), weight_decay=0.0, capturable=on_gpu
         )
-        self.optimisers = [
-            Muon(inner, lr),
-            adamw(others, lr),
-        ]
-        if self.head_weight:  # by itself, so that a state without a head can go on with one
+        self.optimisers = [Muon(inner, lr), adamw(others, lr)]
+        if self.head_weight:
+            self.head = SharpHead(self.network.config.state_channels).to(self.device)
+            # By itself, so that a state without a head can go on with one.
             self.optimisers.append(adamw(self.head.parameters(), lr))
 
     def _trained(self) -> list[nn.Parameter]:
         """Return all weights that are trained."""
-        heads = self.head.parameters() if self.head_weight else ()
-        return [*self.network.parameters(), *heads]
+        return [*self.network.parameters(), *(self.head.parameters() if self.head else ())]
 
     @property
     def progress(self) -> float:
@@ -209,12 +206,11 @@ class Trainer:
             crops: Example of an argument of `train_on`, (B, 3, H, W) uint8.
         """
         weights = {name: value.clone() for name, value in self.network.state_dict().items()}
-        head = [(weight, weight.detach().clone()) for weight in self.head.parameters()]
+        head = copy.deepcopy(self.head.state_dict()) if self.head else {}
         self.train_on(crops, crops)
         self.begin_from(weights)
-        with torch.no_grad():
-            for weight, value in head:
-                weight.copy_(value)
+        if self.head:
+            self.head.load_state_dict(head)  # which copies the values into the same tensors
 
     @torch.no_grad()
     def begin_from(self, weights: Mapping[str, Tensor]) -> None:
@@ -283,7 +279,7 @@ class Trainer:
         with torch.autocast(self.device.type, precision, precision != torch.float32):
             results, state = self.network.run_scales(blurred)
         loss = training_loss(results, sharp, self.error_weights)
-        if self.head_weight and state is not None:
+        if self.head and state is not None:
             loss = loss + self.head_weight * self.head.loss(state, is_sharp)
         result = results[-1].detach().float().clamp(0, 1)
         return loss, F.mse_loss(blurred, sharp), F.mse_loss(result, sharp)
@@ -293,7 +289,7 @@ class Trainer:
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "head": self.head.state_dict() if self.head_weight else None,
+            "head": self.head.state_dict() if self.head else {},
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "step": self.step,
             "pixels": self.pixels,
@@ -307,7 +303,7 @@ class Trainer:
         self._ready_step = None  # it knows the optimisers' tensors, which are replaced
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        if state["head"] is not None:
+        if self.head and state["head"]:
             self.head.load_state_dict(state["head"])
         # The head's optimiser comes last, if there is one, here and in the state.
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=False):

@@ -31,7 +31,7 @@ from unblur.models.catalog import DEFAULT_MODEL, MODELS, Model
 from unblur.models.loading import load_deblurrer
 from unblur.models.weights import open_model
 from unblur.network import device_kinds
-from unblur.options import STREAM, Engine, Options, check_path
+from unblur.options import STREAM, NetworkOptions, Options, check_path
 from unblur.run import steps
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
@@ -40,10 +40,12 @@ from unblur.run.plan import make_plan
 from unblur.storage.places import parse_place
 
 if TYPE_CHECKING:
-    from unblur.formats.photo import Photo as DecodedPhoto
-    from unblur.network.deblurrer import Deblurrer as NetworkDeblurrer
+    from unblur.formats.photo import Photo
+    from unblur.network.deblurrer import NetworkDeblurrer
 
-Photo = TypeVar("Photo", str, Path, bytes, PIL.Image.Image, NDArray[np.uint8], NDArray[np.uint16])
+PhotoLike = TypeVar(
+    "PhotoLike", str, Path, bytes, PIL.Image.Image, NDArray[np.uint8], NDArray[np.uint16]
+)
 """A file's path or an object's address, a file's content, a Pillow image, or (H, W, 3 or 1)
 pixels."""
 MaskLike: TypeAlias = str | Path | NDArray[np.bool_] | NDArray[np.uint8] | NDArray[np.uint16]
@@ -91,10 +93,10 @@ class Deblurrer:
         views: int = 1,
         max_memory: int | None = None,
     ) -> None:
-        chosen = Engine(
+        chosen = NetworkOptions(
             model=_path_text(model, "model"),
             device=device,
-            backend=engine,
+            engine=engine,
             tile=tile,
             strength=strength,
             views=views,
@@ -119,13 +121,13 @@ class Deblurrer:
 
     def __call__(
         self,
-        image: Photo,
+        image: PhotoLike,
         *,
         output: str | Path | None = None,
         overwrite: bool = False,
         sidecars: bool = False,
         mask: MaskLike | None = None,
-    ) -> Photo:
+    ) -> PhotoLike:
         """Deblur a photo.
 
         Args:
@@ -163,7 +165,7 @@ class Deblurrer:
         )
         read = None if mask is None else _read_mask(mask)
         with _named(image):
-            return cast("Photo", self._deblur_any(image, options, read))
+            return cast("PhotoLike", self._deblur_any(image, options, read))
 
     def _deblur_any(self, image: object, options: Options, mask: Mask | None) -> object:
         if isinstance(image, Path):
@@ -185,7 +187,7 @@ class Deblurrer:
         except MemoryError as error:
             raise PhotoError("out of memory; a smaller tile needs less") from error
 
-    def _deblur_photo(self, photo: DecodedPhoto) -> tuple[DecodedPhoto, NDArray[Any]]:
+    def _deblur_photo(self, photo: Photo) -> tuple[Photo, NDArray[Any]]:
         """Return a photo whose companions have new pixels, and its own new pixels."""
         round_photo = is_round(photo)
         new = with_new_companions(photo, round_photo, self._deblur)
@@ -213,7 +215,7 @@ class Deblurrer:
 
 
 def deblur(
-    image: Photo,
+    image: PhotoLike,
     *,
     output: str | Path | None = None,
     overwrite: bool = False,
@@ -226,7 +228,7 @@ def deblur(
     strength: float = 1.0,
     views: int = 1,
     max_memory: int | None = None,
-) -> Photo:
+) -> PhotoLike:
     """Deblur one photo; for several photos, `Deblurrer` loads the network only once.
 
     Raises:
@@ -244,7 +246,7 @@ def deblur(
         return deblurrer(image, output=output, overwrite=overwrite, sidecars=sidecars, mask=mask)
 
 
-def blur_score(image: Photo) -> float:
+def blur_score(image: PhotoLike) -> float:
     """Measure the blur of a photo: the excess width of its sharpest contours.
 
     Args:
@@ -260,7 +262,7 @@ def blur_score(image: Photo) -> float:
     return score.blur_score(_read_reduced(image).pixels)
 
 
-def find_blur(image: Photo) -> Blur:
+def find_blur(image: PhotoLike) -> Blur:
     """Find out how a photo is blurred: by motion, and by how much, or out of focus.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 import platformdirs
 
 from unblur.errors import UsageError, refuse_empty
-from unblur.words import describe_os_error, problem_of_text
+from unblur.user_text import describe_os_error, problem_of_text
 
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
 NO_HOME = Path(os.devnull) / "unblur"

@@ -80,7 +80,7 @@ _MEMORY_LIMIT = (
     "of memory)"
 )
 _NO_MEMORY_WORDS = "failed to map segment", "cannot allocate memory", "cannot apply additional"
-"""What the system says if a library does not fit into memory."""
+"""Messages of the system if a library does not fit into memory."""
 RAISE_LIMIT = (
     "close other programs, or raise the limit (ulimit -u; in a container, the limit of PIDs)"
 )

@@ -17,7 +17,7 @@ import psutil
 
 from unblur.cgroups import own_groups
 from unblur.errors import PhotoError
-from unblur.words import size
+from unblur.user_text import size
 
 
 @dataclass(frozen=True)

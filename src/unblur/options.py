@@ -32,7 +32,7 @@ USUAL_CELL = 10, 20
 """Width and height of a character in pixels, if the terminal does not report them."""
 
 
-class Way(Enum):
+class TerminalGraphics(Enum):
     """A way to show pictures in a terminal."""
 
     KITTY = "kitty"
@@ -44,7 +44,7 @@ class Way(Enum):
 class Screen:
     """A terminal that can show pictures."""
 
-    way: Way
+    graphics: TerminalGraphics
     columns: int
     rows: int
     cell: tuple[int, int] = USUAL_CELL
@@ -59,7 +59,7 @@ SAME_RESULT = frozenset(
         *("compare", "picture_side", "screen"),  # pictures beside the result
         "mask",  # the hash of each photo's mask is in `unblur.run.jobs.Job.settings`
         # The key has the hash of the weights. Tiles and devices change only the rounding.
-        *("engine", "model", "device", "backend", "tile", "threads", "max_memory"),
+        *("network", "model", "device", "engine", "tile", "threads", "max_memory"),
     )
 )
 """Options that do not change results; all other options are in the history's key."""
@@ -67,7 +67,7 @@ KEY_TEXTS = {"refresh-thumbnail=False": "keep-thumbnail", "strip-metadata=True":
 """Spelling of options in the key, as in existing histories on disk."""
 
 
-ENGINE_TYPES: dict[str, tuple[type, tuple[str | None, ...], str]] = {
+NETWORK_TYPES: dict[str, tuple[type, tuple[str | None, ...], str]] = {
     "model": (str, (), "a name or a path"),
     "device": (str, (), "a name"),
     "tile": (Integral, ("auto",), "auto or a whole number"),
@@ -76,30 +76,33 @@ ENGINE_TYPES: dict[str, tuple[type, tuple[str | None, ...], str]] = {
     "threads": (Integral, ("auto", None), "a whole number"),
     "max_memory": (Integral, (None,), "a whole number of bytes"),
 }
-"""For the fields of `Engine` that Python callers set: type, other values, and both in words."""
+"""Type, other values, and both in words, of the fields of `NetworkOptions` that Python callers
+set."""
 
 
 def check_path(text: str, name: str) -> None:
-    """Raise `UsageError` if a text cannot be a path.
+    """Raise `UsageError` if a path is empty or impossible.
 
     Args:
-        text: The text.
-        name: What it is, for the message.
+        text: The path.
+        name: Name of the path in the message.
     """
     refuse_empty(name, text)
-    if not _can_be_in_path(text):
-        raise UsageError(f"{name} has a character that no path on this system can have: {text!r}")
+    _refuse_impossible(text, name)
 
 
-def _can_be_in_path(text: str) -> bool:
+def _refuse_impossible(path: str, name: str) -> None:
+    """Raise `UsageError` if a path has a character that no path on this system can have."""
     try:
-        return b"\0" not in os.fsencode(text)
+        is_possible = b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:  # the system's encoding may be ASCII
-        return False
+        is_possible = False
+    if not is_possible:
+        raise UsageError(f"{name} has a character that no path on this system can have: {path!r}")
 
 
 @dataclass(frozen=True)
-class Engine:
+class NetworkOptions:
     """The options of the network: where and how it runs."""
 
     model: str = "srn-compact"
@@ -107,8 +110,8 @@ class Engine:
     device: str = "auto"
     """``auto``, or a name in `unblur.network.device_kinds.KINDS`, optionally with the number of a
     device: ``cuda:1``."""
-    backend: Literal["auto", "torch", "ncnn"] = "auto"
-    """The library that computes; see `unblur.network.backends`."""
+    engine: Literal["auto", "torch", "ncnn"] = "auto"
+    """The library that runs the network; see `unblur.network.engines`."""
     tile: int | Literal["auto"] = "auto"
     """Side of the largest tile, a square, in pixels; ``auto``: as large as fits into memory."""
     strength: float = 1.0
@@ -124,9 +127,7 @@ class Engine:
     def reported(self) -> dict[str, Any]:
         """Options that reports of a run contain, by name."""
         unreported = ("threads", "max_memory")
-        values = {name: value for name, value in vars(self).items() if name not in unreported}
-        values["engine"] = values.pop("backend")
-        return values
+        return {name: value for name, value in vars(self).items() if name not in unreported}
 
     @property
     def applies_all(self) -> bool:
@@ -144,14 +145,14 @@ class Engine:
         Raises:
             UsageError: With the sentence for the user.
         """
-        for field, (kind, others, text) in ENGINE_TYPES.items():
+        for field, (kind, others, text) in NETWORK_TYPES.items():
             value = getattr(self, field)
             is_other = (value is None or isinstance(value, str)) and value in others
             if not isinstance(value, kind) and not is_other:
                 raise UsageError(f"{field} takes {text}, not {value!r}")
-        if self.backend not in ("auto", "torch", "ncnn"):
-            raise UsageError(f"engine takes auto, torch or ncnn, not {self.backend!r}")
-        refuse_empty("--model", self.model)
+        if self.engine not in ("auto", "torch", "ncnn"):
+            raise UsageError(f"engine takes auto, torch or ncnn, not {self.engine!r}")
+        check_path(self.model, "--model")
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength is from 0 to 1, not {self.strength}")
         if not 1 <= self.views <= MOST_VIEWS:
@@ -211,7 +212,7 @@ class Options:
     jobs: int | None = None
     """Number of photos to decode ahead, and to write in parallel; ``None``: one on a CPU, and more
     with a GPU, depending on the number of cores."""
-    engine: Engine = Engine()
+    network: NetworkOptions = NetworkOptions()
 
     @property
     def keeps_backup(self) -> bool:
@@ -228,7 +229,7 @@ class Options:
         """The options that change results, as text, for the history's key; empty by default."""
         parts = [
             f"{field.name.replace('_', '-')}={getattr(record, field.name)}"
-            for record in (self, self.engine)
+            for record in (self, self.network)
             for field in fields(record)
             if field.name not in SAME_RESULT and getattr(record, field.name) != field.default
         ]
@@ -242,10 +243,10 @@ class Options:
         """
         for name, value in vars(self).items():
             refuse_empty(f"--{name.replace('_', '-')}", value)
-        paths = {"output": self.output, "mask": self.mask, "model": self.engine.model}
+        paths = {"output": self.output, "mask": self.mask, "suffix": self.suffix}
         for name, path in paths.items():
             if path is not None:
-                check_path(path, f"--{name}")
+                _refuse_impossible(path, f"--{name}")
         if self.in_place and self.output is not None:
             raise UsageError("--in-place and --output contradict each other")
         if self.in_place and self.format is not None:
@@ -256,16 +257,15 @@ class Options:
             raise UsageError("--backup needs --in-place: otherwise originals are never changed")
         if "/" in self.suffix or "\\" in self.suffix:
             raise UsageError(f"--suffix {self.suffix!r} cannot be part of a file name")
-        check_path(self.suffix, "--suffix")
         if len(os.fsencode(self.suffix)) > LONGEST_SUFFIX_BYTES:
             raise UsageError(f"--suffix has more than {LONGEST_SUFFIX_BYTES} bytes")
         if self.compare and self.suffix == self.compared_suffix:
             raise UsageError(
                 f"--compare uses the suffix {self.suffix} itself: choose another --suffix"
             )
-        if self.compare == "strengths" and not self.engine.applies_all:
+        if self.compare == "strengths" and not self.network.applies_all:
             raise UsageError("--compare strengths shows strengths up to 1: leave out --strength")
         if self.jobs is not None and self.jobs < 1:
             raise UsageError("--jobs must be at least 1")
-        if self.engine.max_memory and self.jobs is not None and self.jobs > 1:
+        if self.network.max_memory and self.jobs is not None and self.jobs > 1:
             raise UsageError("--max-memory processes one photo at a time: leave out --jobs")

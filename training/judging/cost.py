@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from unblur.network.deblurrer import Deblurrer
+from unblur.network.deblurrer import NetworkDeblurrer
 from unblur.network.srn import SRN
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 
 SIDE = 1024
 """Side in pixels of the timed photo, about a megapixel."""
@@ -27,7 +27,7 @@ def kmac_per_pixel(network: SRN) -> float:
 
 def seconds_per_megapixel(network: SRN, device: str, runs: int = 3) -> float:
     """Return the seconds that unblur takes for a megapixel on a device, in the fastest run."""
-    deblurrer = Deblurrer(network, Engine(device=device))
+    deblurrer = NetworkDeblurrer(network, NetworkOptions(device=device))
     photo = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     times = []
     for _ in range(runs):

@@ -118,7 +118,7 @@ def judge_lamps(sets: dict[str, list[Pair]], subject: Subject) -> Column:
     return column
 
 
-def judge_letters(pages: list[letters.Page], subject: Subject) -> Column:
+def judge_letters(pages: list[letters.TextPage], subject: Subject) -> Column:
     """Measure the share of correctly read letters, by the length of the blur."""
     if not letters.is_installed():
         return {"letters": "not judged: tesseract is not installed"}

@@ -39,7 +39,7 @@ ENLARGED = 3
 
 
 @dataclass(frozen=True)
-class Page:
+class TextPage:
     """Text, and photos of it."""
 
     text: str
@@ -62,7 +62,7 @@ def is_installed() -> bool:
     return shutil.which("tesseract") is not None
 
 
-def pages(lengths: Sequence[int] = LENGTHS) -> list[Page]:
+def pages(lengths: Sequence[int] = LENGTHS) -> list[TextPage]:
     """Photograph pages of text, two for each size of letters and length of blur."""
     made = []
     for length in lengths:
@@ -73,7 +73,7 @@ def pages(lengths: Sequence[int] = LENGTHS) -> list[Page]:
                 scene = decode(_render(text, font_px, rng), GAMMA)
                 name = f"letters of {font_px} px moved by {length} px, page {number + 1}"
                 photos = expose(scene, MARGIN, length, GAMMA, rng)
-                made.append(Page(text, length, Pair(name, *photos)))
+                made.append(TextPage(text, length, Pair(name, *photos)))
     return made
 
 

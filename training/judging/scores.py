@@ -94,7 +94,7 @@ class Crops:
         )
 
 
-def evaluate(
+def score_network(
     network: SRN, pairs: Sequence[Pair], views: int = 1, precision: torch.dtype | None = None
 ) -> Score:
     """Score a network on pairs of blurred and sharp photos; see `deblur_all`."""

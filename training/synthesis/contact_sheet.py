@@ -1,4 +1,4 @@
-"""Draw a contact sheet of what a training sees: blurred crops and their targets.
+"""Draw a contact sheet of the crops of a training: blurred crops and their targets.
 
 ``python -m training.synthesis.contact_sheet SHEET.png`` shows a row of each kind of the recipe,
 real pairs among them. At a glance, a person should not be able to tell which are real.

@@ -48,7 +48,7 @@ def defocus(linear: Tensor, blur: Defocus) -> Tensor:
 
 
 def defocus_layers(background: Tensor, foreground: Tensor, far: Defocus, near: Defocus) -> Tensor:
-    """Put objects and what is behind them out of focus, each by itself.
+    """Put objects and their background out of focus, each separately.
 
     The outline of an object spreads as its surface does, so that what is behind it is seen
     through its blurred border ("over", as in `training.synthesis.motion.blur_layers`).

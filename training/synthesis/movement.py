@@ -53,7 +53,7 @@ def _put_out_of_focus(batch: Batch, linear: Tensor) -> Images:
 
 
 def _put_layers_out_of_focus(batch: Batch, linear: Tensor) -> Images:
-    """Put objects and what is behind them out of focus, and shake some of the pictures."""
+    """Put objects and their background out of focus, and shake some of the pictures."""
     recipe, sizes = batch.recipe, batch.sizes
     far, near = focus.draw_layered(batch.count, batch.generator, recipe.lenses, sizes.scale)
     objects = draw_objects(batch)
@@ -81,7 +81,7 @@ def _blur_by_turning(batch: Batch, linear: Tensor) -> Images:
 
 
 def _blur_layers(batch: Batch, linear: Tensor) -> Images:
-    """Move objects and what is behind them, each by itself."""
+    """Move objects and their background, each separately."""
     instants, margin = _draw_instants(batch), batch.sizes.margin
     far, near = (_draw_paths(batch, _draw_bounds(batch), instants) for _ in range(2))
     objects = draw_objects(batch)

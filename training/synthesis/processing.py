@@ -86,7 +86,7 @@ class Sharpening:
 
 
 def sharpen(stored: Tensor, sharpening: Sharpening) -> Tensor:
-    """Sharpen the luma by an unsharp mask: add what a Gaussian blur takes away.
+    """Sharpen the luma by an unsharp mask: add the detail that a Gaussian blur removes.
 
     Args:
         stored: Photos (B, 3, H, W), repeated at their borders.

@@ -43,7 +43,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Lenses:
-    """Lenses that are out of focus: shares from 0 to 1, and bounds of what is drawn evenly."""
+    """Lenses that are out of focus: shares from 0 to 1, and bounds of evenly drawn values."""
 
     radius: Range = (0.8, 6.0)
     """Range in pixels of the radius of the spot that a point of light becomes."""

@@ -1,8 +1,8 @@
 """Print messages, progress and results: the only module that prints.
 
 Standard output gets the list for scripts: paths of results, or lines of JSON. Messages go to
-standard error. Control characters are escaped in messages, and in the list if it goes to a
-terminal: see `unblur.words.printable`.
+standard error, without passwords and other secrets of addresses. Control characters are escaped in
+messages, and in the list if it goes to a terminal: see `unblur.user_text.printable`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from unblur.run.jobs import Job, Plan
 from unblur.run.report import Outcome, Report, Status
 from unblur.run.watcher import DEBUG, NORMAL, VERBOSE
 from unblur.storage.drafts import write_all
-from unblur.words import describe_os_error, duration, megapixels, printable
+from unblur.user_text import describe_os_error, duration, megapixels, printable, without_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from unblur.pictures.preview import Preview
 
-Listing = Literal["lines", "nul", "json", "none"]
+ListFormat = Literal["lines", "nul", "json", "none"]
 """Format of the list of results on standard output."""
 
 
@@ -102,7 +102,7 @@ class Ui:
     def __init__(
         self,
         verbosity: int = NORMAL,
-        listing: Listing = "none",
+        listing: ListFormat = "none",
         stdout: int = 1,
         settings: dict[str, Any] | None = None,
     ) -> None:
@@ -117,7 +117,7 @@ class Ui:
         """Print a line on standard error, if the verbosity is at least ``level``."""
         if self.verbosity < level:
             return
-        line = printable(text)
+        line = printable(without_secrets(text))
         with self._lock:
             if self._bar:
                 # Without markup and emoji codes: a name may contain brackets and colons.
@@ -200,7 +200,7 @@ class Ui:
     @property
     def _shows_bars(self) -> bool:
         """Whether standard error is a terminal, and the system starts the thread of the bars."""
-        from unblur.limits import starts_threads
+        from unblur.network.thread_limit import starts_threads
 
         return self.verbosity >= NORMAL and sys.stderr.isatty() and starts_threads(1)
 

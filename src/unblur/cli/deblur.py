@@ -17,19 +17,20 @@ from unblur.cli.shared import open_history, read_paths
 from unblur.cli.signals import interrupted_code
 from unblur.errors import ExitCode, PhotoError, UsageError
 from unblur.extras import load_extra
-from unblur.options import CLUSTER_DEVICES, STREAM, Engine, Options
+from unblur.options import CLUSTER_DEVICES, STREAM, NetworkOptions, Options
 from unblur.run.watcher import NORMAL, VERBOSE
 from unblur.storage.places import parse_place
 
 if TYPE_CHECKING:
     from unblur.models.weights import Weights
-    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.deblurrer import NetworkDeblurrer
     from unblur.network.srn import SRN
     from unblur.run.history import History
     from unblur.run.jobs import Plan
     from unblur.run.local_runner import LocalRunner
     from unblur.run.report import Report
     from unblur.run.runner import Runner
+    from unblur.storage.folders import SeenFolder
 
 
 def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
@@ -51,32 +52,22 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     started, options = time.monotonic(), _read_options(flags)
     refuse_no_effect(flags)
     page: Path | None = flags["report"]
-    if page:
-        from unblur.cli.page import check_target
-
-        check_target(page)
+    page_folder = _check_page(page) if page else None
     paths = read_paths(flags)
-    ui.settings |= options.engine.reported
-    weights = open_model(options.engine.model)
+    ui.settings |= options.network.reported
+    weights = open_model(options.network.model)
     settings = weights.sha256 + options.settings
     with open_history(flags) as history:
         _require_history(history, options)
+        if flags["history"] and history.is_new and not history.problem:
+            ui.say(f"{flags['history']} is a new record, which knows no earlier results")
         plan = make_plan(paths, options, history, settings)
         _require_history(history, options)
-        todo = [job for job in plan.jobs if not job.problem]
-        output = parse_place(options.output or STREAM)
-        if is_typed("suffix") and todo and all(job.target == output for job in todo):
-            raise UsageError("--suffix has no effect with -o FILE: the result has that name")
-        if any(job.target is None for job in todo):
-            _check_stdout(flags, stdout)
-        if flags["ray"] and any(None in (job.source, job.target) for job in todo):
-            raise UsageError("--ray needs files: it cannot use standard input or output")
+        _check_plan(plan, options, flags, stdout)
         ui.passed_over(plan)
         report = Report(keeps_outcomes=page is not None, in_cloud=plan.in_cloud)
         if flags["dry_run"]:
-            _print_plan(plan, ui, report)
-            if history.problem and not history.is_read_only:
-                ui.say(f"earlier results are not recognised: {history.problem}")
+            _print_plan(plan, history, ui, report)
             return _print_summary(report, ui)
         options = _with_display_options(options, flags, plan, ui)
         session = Session(options, history, settings, ui, stdout, report)
@@ -88,7 +79,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         finally:  # also after an interrupt
             if page and report.counts:
                 facts = len(plan.jobs), time.monotonic() - started, ui.settings
-                code = _write_page(report, page, options, facts, ui)
+                code = _write_page(report, page, page_folder, options, facts, ui)
         if history.problem:
             ui.say(f"a second run will not recognise these results: {history.problem}")
     return _print_summary(report, ui) or code
@@ -101,24 +92,24 @@ def _require_history(history: History, options: Options) -> None:
 
 
 def _read_options(flags: dict[str, Any]) -> Options:
-    engine = Engine(**_chosen(Engine, flags | {"backend": flags["engine"]}))
-    values = _chosen(Options, flags) | {"engine": engine}
+    network = NetworkOptions(**_chosen(NetworkOptions, flags))
+    values = _chosen(Options, flags) | {"network": network}
     leaves_some = flags["only_blurry"] or flags["only"] is not None
     values["only_blurry"] = flags["blur_level"] if leaves_some else None
     values["only_motion"] = flags["only"] == "motion"
     options = Options(**values)
-    _check_cluster(flags, options.engine)
+    _check_cluster(flags, options.network)
     return options
 
 
-def _check_cluster(flags: dict[str, Any], engine: Engine) -> None:
+def _check_cluster(flags: dict[str, Any], options: NetworkOptions) -> None:
     """Raise `UsageError` for a device that cannot be used with ``--ray``."""
-    if flags["ray"] is not None and engine.device not in CLUSTER_DEVICES:
+    if flags["ray"] is not None and options.device not in CLUSTER_DEVICES:
         names = ", ".join(CLUSTER_DEVICES)
-        raise UsageError(f"--device {engine.device} cannot be used on clusters, only {names}")
+        raise UsageError(f"--device {options.device} cannot be used on clusters, only {names}")
 
 
-def _chosen(record: type[Options | Engine], flags: dict[str, Any]) -> dict[str, Any]:
+def _chosen(record: type[Options | NetworkOptions], flags: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a record's fields; fields without a value are left out."""
     names = [field.name for field in fields(record)]
     return {name: flags[name] for name in names if flags.get(name) is not None}
@@ -146,14 +137,27 @@ def _shows_verdicts(flags: dict[str, Any], ui: Ui) -> bool:
     return is_said or flags["json"] or flags["report"] is not None
 
 
+def _check_page(path: Path) -> SeenFolder | None:
+    from unblur.cli.page import check_target
+
+    return check_target(path)
+
+
 def _write_page(
-    report: Report, path: Path, options: Options, facts: tuple[int, float, dict[str, Any]], ui: Ui
+    report: Report,
+    path: Path,
+    folder: SeenFolder | None,
+    options: Options,
+    facts: tuple[int, float, dict[str, Any]],
+    ui: Ui,
 ) -> ExitCode:
     from unblur.cli import page
 
     planned, seconds, settings = facts
     texts = {name: str(value) for name, value in settings.items()} | page.describe_options(options)
     try:
+        if folder:
+            folder.check(path)
         page.write(report, path, options, page.Facts(planned, seconds, texts))
     except PhotoError as error:
         ui.error(str(error))
@@ -162,6 +166,18 @@ def _write_page(
     if report.left_out:
         ui.say(f"the report has no room for the small pictures of the last {report.left_out}")
     return ExitCode.OK
+
+
+def _check_plan(plan: Plan, options: Options, flags: dict[str, Any], stdout: int) -> None:
+    """Raise `UsageError` if an option contradicts the places of the photos and their results."""
+    todo = [job for job in plan.jobs if not job.problem]
+    output = parse_place(options.output or STREAM)
+    if is_typed("suffix") and todo and all(job.target == output for job in todo):
+        raise UsageError("--suffix has no effect with -o FILE: the result has that name")
+    if any(job.target is None for job in todo):
+        _check_stdout(flags, stdout)
+    if flags["ray"] and any(None in (job.source, job.target) for job in todo):
+        raise UsageError("--ray needs files: it cannot use standard input or output")
 
 
 def _check_stdout(flags: dict[str, Any], stdout: int) -> None:
@@ -179,7 +195,7 @@ def _check_stdout(flags: dict[str, Any], stdout: int) -> None:
         raise UsageError("a photo cannot be shown in a terminal: add >FILE or -o FILE")
 
 
-def _print_plan(plan: Plan, ui: Ui, report: Report) -> None:
+def _print_plan(plan: Plan, history: History, ui: Ui, report: Report) -> None:
     from unblur.run.report import planned_outcome
 
     for job in plan.jobs:
@@ -188,6 +204,8 @@ def _print_plan(plan: Plan, ui: Ui, report: Report) -> None:
         ui.outcome(outcome)
     if report.keeps_outcomes:
         ui.say("a dry run writes no report")
+    if history.problem and not history.is_read_only:
+        ui.say(f"earlier results are not recognised: {history.problem}")
 
 
 def _print_summary(report: Report, ui: Ui) -> ExitCode:
@@ -209,7 +227,7 @@ def _make_runner(weights: Weights, flags: dict[str, Any], options: Options, ui: 
     from unblur.models.weights import load_network
     from unblur.run.ray_runner import RayRunner
 
-    return RayRunner(flags["ray"], lambda: load_network(weights), options.engine, flags["workers"])
+    return RayRunner(flags["ray"], lambda: load_network(weights), options.network, flags["workers"])
 
 
 def local_runner(
@@ -221,7 +239,7 @@ def local_runner(
     return LocalRunner(lambda: _make_deblurrer(open_network(), options, ui))
 
 
-def _make_deblurrer(weights: Weights | SRN, options: Options, ui: Ui) -> Deblurrer:
+def _make_deblurrer(weights: Weights | SRN, options: Options, ui: Ui) -> NetworkDeblurrer:
     from unblur.models.loading import load_deblurrer
     from unblur.run.steps import drawing_bytes
 
@@ -229,7 +247,7 @@ def _make_deblurrer(weights: Weights | SRN, options: Options, ui: Ui) -> Deblurr
     try:
         deblurrer = load_deblurrer(
             weights,
-            options.engine,
+            options.network,
             reserved=drawing_bytes(options),
             warn=ui.say,
             tell=lambda text: ui.say(text, VERBOSE),

@@ -18,7 +18,7 @@ from unblur.cli.shared import options_with_defaults, verbosity_options, with_ui
 from unblur.errors import ExitCode
 from unblur.models.loading import prepare_torch
 from unblur.run.watcher import NORMAL
-from unblur.words import duration, printable, size
+from unblur.user_text import duration, printable, size
 
 if TYPE_CHECKING:
     from unblur.doctor import Examination, Finding, ModelFile

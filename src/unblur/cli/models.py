@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -18,11 +19,10 @@ from unblur.models.catalog import (
     find_weights,
     imported_models,
     installed_path,
+    is_installed,
     repair_hint,
 )
-from unblur.run.watcher import VERBOSE
-from unblur.storage.files import is_regular
-from unblur.words import describe_os_error, printable, size
+from unblur.user_text import describe_os_error, printable, size
 
 
 @click.group()
@@ -48,13 +48,13 @@ def _row(name: str) -> tuple[str, ...]:
 
 def _is_here(name: str) -> bool:
     model = MODELS.get(name)
-    return (model is not None and model.is_embedded) or is_regular(installed_path(name))
+    return (model is not None and model.is_embedded) or is_installed(name)
 
 
 def _size(name: str) -> str:
     path = installed_path(name)
     model = MODELS.get(name)
-    if is_regular(path):
+    with contextlib.suppress(OSError):
         return size(path.stat().st_size)
     assert model is not None
     return size(model.size or 4 * model.parameters)
@@ -64,8 +64,11 @@ def _place(name: str) -> str:
     model = MODELS.get(name)
     if model and model.is_embedded:
         return "in the program"
-    if _is_here(name):
-        return printable(installed_path(name))
+    try:
+        if _is_here(name):
+            return printable(installed_path(name))
+    except WeightsError as error:  # a folder that may not be entered
+        return printable(str(error))
     return f"not imported, from {model.page}" if model and model.page else "not downloaded"
 
 
@@ -165,7 +168,10 @@ def _known(names: tuple[str, ...]) -> list[str]:
 
 def _is_whole(name: str, ui: Ui) -> bool:
     """Print and return whether a model is here and undamaged."""
-    if not _is_here(name):
+    try:
+        if not _is_here(name):
+            return False
+    except WeightsError:  # storing it will report that
         return False
     from unblur.models.weights import load_network, open_model
 
@@ -183,12 +189,12 @@ def _is_whole(name: str, ui: Ui) -> bool:
 def _download_file(wanted: list[Model], ui: Ui) -> None:
     """Download the file that contains some models."""
     from unblur.models.download import address, download
-    from unblur.models.http import Watch, without_password
+    from unblur.storage.http import Watch
 
     file = wanted[0].file
-    ui.say(f"downloading {file} from {without_password(address(wanted[0]))}")
+    ui.say(f"downloading {file} from {address(wanted[0])}")
     with ui.transfer(file) as progress:
-        downloaded = download(wanted, Watch(progress, lambda text: ui.say(text, VERBOSE)))
+        downloaded = download(wanted, Watch(progress))
     if downloaded.is_first:
         ui.say(
             f"the publisher of {file} states no checksum, so it cannot be verified; its sha256 "

@@ -26,17 +26,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from unblur.blur import Kind
-from unblur.errors import UsageError
+from unblur.errors import PhotoError, UsageError
 from unblur.formats.photo import format_by_suffix
-from unblur.options import Engine, Options
+from unblur.options import NetworkOptions, Options
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Report, Status
 from unblur.storage import drafts, files
+from unblur.storage.folders import SeenFolder
 from unblur.storage.places import Place, Url, backup_of
 from unblur.storage.targets import problem_of_file
 from unblur.storage.temporaries import sweep
+from unblur.user_text import duration, megapixels, percent, printable, without_secrets
 from unblur.version import __version__
-from unblur.words import duration, megapixels, percent, printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -45,7 +46,7 @@ SUFFIXES = (".html", ".htm")
 GENERATOR = "unblur"
 """Text in each page, by which it is recognised: no other file is ever replaced."""
 
-NETWORK = ("engine", "model", "device", "backend", "tile", "threads")
+NETWORK = ("network", "model", "device", "engine", "tile", "threads")
 """Options that the facts of the run tell."""
 KIND_LABELS = {
     Kind.SHARP: "Sharp",
@@ -87,17 +88,26 @@ class Links:
     detail_after: str | None
 
 
-def check_target(path: Path) -> None:
-    """Raise `UsageError`, before the run, if the page cannot be written."""
+def check_target(path: Path) -> SeenFolder | None:
+    """Check, before the run, that a page can be written; return its folder.
+
+    Raises:
+        UsageError: If the page cannot be written.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--report needs a name that ends in .html, not {path}")
-    if files.is_regular(path) and not _is_ours(path):
+    try:
+        is_other = files.is_regular(path) and not _is_ours(path)
+        has_folder = files.is_folder(path.parent)
+    except PhotoError as error:
+        raise UsageError(f"--report {path}: {error}") from error
+    if is_other:
         raise UsageError(f"{path} exists and is not a report of unblur: choose another name")
-    folder = path.parent
-    if not files.is_folder(folder):
-        raise UsageError(f"{folder} is not a folder, so {path.name} cannot be written there")
+    if not has_folder:
+        raise UsageError(f"{path.parent} is not a folder, so {path.name} cannot be written there")
     if problem := problem_of_file(path, may_replace=True):
         raise UsageError(problem)
+    return SeenFolder.above(path.parent)
 
 
 def _is_ours(path: Path) -> bool:
@@ -183,14 +193,16 @@ def _policy_hash(text: str) -> str:
 
 def describe_options(options: Options) -> dict[str, str]:
     """Return the options that differ from their defaults, by their names."""
-    usual, texts = vars(Options()) | vars(Engine()), {}
+    usual, texts = vars(Options()) | vars(NetworkOptions()), {}
     if options.only_motion:
         texts["--only"] = "motion"
     left_out = ("picture_side", "screen", "verdict", "only_motion", *NETWORK)
-    for name, value in (vars(options) | vars(options.engine)).items():
+    for name, value in (vars(options) | vars(options.network)).items():
         if name not in left_out and value != usual[name]:
             text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            texts[f"--{name.replace('_', '-')}"] = "" if value is True else printable(text)
+            texts[f"--{name.replace('_', '-')}"] = (
+                "" if value is True else printable(without_secrets(text))
+            )
     return texts
 
 
@@ -204,7 +216,7 @@ def _find_links(outcome: Outcome, folder: Path, options: Options, report: Report
     elif not failed:
         small = (*_embedded_thumbnails(before, after, report), None, None)
     original, result, comparison = (
-        relative_link(path, folder) if isinstance(path, Path) and files.exists(path) else None
+        relative_link(path, folder) if isinstance(path, Path) and _can_be_seen(path) else None
         for path in (before, after, None if failed else job.comparison)
     )
     return Links(
@@ -221,6 +233,12 @@ def _original(job: Job, options: Options) -> Place | None:
     if not options.in_place:
         return job.source
     return backup_of(job.target) if options.keeps_backup and isinstance(job.target, Path) else None
+
+
+def _can_be_seen(path: Path) -> bool:
+    with contextlib.suppress(PhotoError):
+        return files.exists(path)
+    return False
 
 
 def _is_shown(path: Place | None) -> bool:

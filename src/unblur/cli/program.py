@@ -38,12 +38,12 @@ from unblur.cli.shared import (
 from unblur.config import read_config
 from unblur.errors import UsageError
 from unblur.formats.photo import CONVERSIONS
-from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, Engine
+from unblur.options import BLURRY_LEVEL, MOST_VIEWS, SUFFIX, NetworkOptions
+from unblur.user_text import one_of
 from unblur.version import __version__
-from unblur.words import one_of
 
 if TYPE_CHECKING:
-    from unblur.cli.console import Listing
+    from unblur.cli.console import ListFormat
 
 EPILOG = """\
 Exit codes: 0 all done or skipped, 1 a photo failed, 2 wrong usage, 3 no photo found,
@@ -101,7 +101,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "--strength",
     cls=PlainOption,
     type=click.FloatRange(0, 1),
-    default=Engine.strength,
+    default=NetworkOptions.strength,
     show_default=True,
     metavar="0-1",
     help="Share of the change to apply; 0.5 is half.",
@@ -187,14 +187,14 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
 @option(
     "--engine",
     type=click.Choice(["auto", "torch", "ncnn"]),
-    default=Engine.backend,
+    default=NetworkOptions.engine,
     show_default=True,
     help="Library that runs the network: torch or ncnn on CPUs, ncnn on GPUs with Vulkan.",
 )
 @option(
     "--tile",
     type=tile_size,
-    default=Engine.tile,
+    default=NetworkOptions.tile,
     show_default=True,
     metavar="auto|N",
     help="Largest tile, N x N pixels. Smaller tiles need less memory.",
@@ -203,7 +203,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     "--views",
     cls=PlainOption,
     type=click.IntRange(1, MOST_VIEWS),
-    default=Engine.views,
+    default=NetworkOptions.views,
     show_default=True,
     metavar=f"1-{MOST_VIEWS}",
     help="Average N mirrored and rotated passes: slightly better, N times slower.",
@@ -290,7 +290,7 @@ def main(**flags: Any) -> None:  # noqa: ANN401 (click hands over every option a
     sys.exit(code)
 
 
-def _choose_listing(flags: dict[str, Any], stdout: int) -> Listing:
+def _choose_listing(flags: dict[str, Any], stdout: int) -> ListFormat:
     if flags["json"]:
         return "json"
     if os.isatty(stdout):

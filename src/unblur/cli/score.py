@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +24,7 @@ from unblur.cli.shared import (
 )
 from unblur.errors import ExitCode, PhotoError
 from unblur.options import STREAM, Options
+from unblur.storage.waiting import waiting
 
 if TYPE_CHECKING:
     from unblur.blur import Blur
@@ -69,12 +71,18 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
     scores: list[tuple[Blur, Job]] = []
     threads = flags["jobs"] or min(MOST_THREADS, os.cpu_count() or 1)
     pool = ThreadPool(threads, "score", functools.cache(ui.say))
+    over = threading.Event()
+
+    def measure(job: Job) -> Blur:
+        with waiting(over=over):
+            return _measure(job, options)
+
     try:
         with ui.progress(len(plan.jobs)):
             loads = load_ahead(
                 pool,
                 plan.jobs,
-                lambda job: _measure(job, options),
+                measure,
                 threads,
                 lambda job: job.source is None,
             )
@@ -87,6 +95,7 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
                 report.add(outcome)
                 ui.outcome(outcome)
     finally:
+        over.set()
         pool.shutdown(cancel_futures=True)
     _list(scores, report, flags, ui)
     if report.cloud_note:

@@ -22,12 +22,14 @@ from unblur.cli.parameters import argument, option
 from unblur.cli.signals import interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
 from unblur.config import history_file
-from unblur.errors import ExitCode, UnblurError, UsageError, describe_unexpected
-from unblur.limits import starts_threads
+from unblur.errors import ExitCode, PhotoError, UnblurError, UsageError, describe_unexpected
 from unblur.network.device_kinds import KINDS
-from unblur.options import DEFAULT_MAX_PIXELS, STREAM, Engine, check_path
+from unblur.network.thread_limit import starts_threads
+from unblur.options import DEFAULT_MAX_PIXELS, STREAM, NetworkOptions, check_path
+from unblur.run.watcher import VERBOSE
 from unblur.storage.files import read_stream
-from unblur.words import describe_os_error, printable, problem_of_text
+from unblur.storage.waiting import waiting
+from unblur.user_text import describe_os_error, printable, problem_of_text, without_secrets
 
 if TYPE_CHECKING:
     from unblur.run.history import History
@@ -107,13 +109,14 @@ def _respelled(args: list[str]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _click_errors_escaped() -> Iterator[None]:
-    """Escape control characters in Click's errors, and report an interrupt as such."""
+    """Escape control characters in Click's errors, hide secrets, and report an interrupt."""
     try:
         yield
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.UsageError as error:
-        raise click.UsageError(printable(error.format_message()), error.ctx) from error
+        text = printable(without_secrets(error.format_message()))
+        raise click.UsageError(text, error.ctx) from error
     except KeyboardInterrupt as interrupt:  # while the configuration is read
         Ui().error("interrupted")
         sys.exit(interrupted_code(interrupt))
@@ -179,7 +182,7 @@ max_pixels_option = option(
 
 model_option = option(
     "--model",
-    default=Engine.model,
+    default=NetworkOptions.model,
     show_default=True,
     metavar="NAME|FILE",
     help="Network: a name from unblur models list, or a weights file.",
@@ -189,7 +192,7 @@ model_option = option(
 device_option = option(
     "--device",
     type=DeviceName(["auto", *(kind.name for kind in KINDS)]),
-    default=Engine.device,
+    default=NetworkOptions.device,
     show_default=True,
     help="Where to run the network; cuda:1 is the second of several GPUs.",
 )
@@ -219,17 +222,23 @@ def open_history(flags: dict[str, Any]) -> History:
     """Open the record of results; a dry run only reads it.
 
     Raises:
-        UsageError: If ``--history`` is empty, or names a folder.
+        UsageError: If ``--history`` is empty, names a folder, or is in a folder that is missing: if
+            its disk is not mounted, a new record would know no result.
     """
     from unblur.run.history import History
-    from unblur.storage.files import is_folder
+    from unblur.storage.files import exists, is_folder
 
     writes = not flags["dry_run"]
     if flags["history"] is None:
         return History(history_file(), writes)
     path: Path = flags["history"]
-    if not path.name or is_folder(path):
-        raise UsageError(f"--history {path} is a folder, not a file")
+    with contextlib.suppress(PhotoError):  # the record says why it cannot be used
+        if not path.name or is_folder(path):
+            raise UsageError(f"--history {path} is a folder, not a file")
+        if not exists(path.parent):
+            raise UsageError(
+                f"--history {path}: there is no folder {path.parent}: make it, or mount its disk"
+            )
     return History(path, writes)
 
 
@@ -301,7 +310,8 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
     try:
         _check_working_folder()
         _limit_openblas()
-        return act()
+        with waiting(lambda text: ui.say(text, VERBOSE)):
+            return act()
     except UnblurError as error:
         ui.error(str(error))
         return error.exit_code

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from unblur.options import USUAL_CELL, Screen, Way
+from unblur.options import USUAL_CELL, Screen, TerminalGraphics
 from unblur.pictures.preview import Preview, half_blocks
 
 if TYPE_CHECKING:
@@ -62,24 +62,25 @@ def find_screen(stream: TextIO) -> Screen | None:
         return None
     from rich.console import Console
 
-    console, way, cell = Console(file=stream), Way.BLOCKS, USUAL_CELL
+    console, graphics, cell = Console(file=stream), TerminalGraphics.BLOCKS, USUAL_CELL
     if console.is_dumb_terminal:
         return None
     with contextlib.suppress(ImportError, OSError):  # Windows, or not a real terminal
-        way = read_answer(_ask(stream.fileno()))
+        graphics = read_answer(_ask(stream.fileno()))
         cell = _cell_size(stream.fileno())
     has_colors = console.color_system in ENOUGH_COLORS and not console.no_color
-    if way is Way.BLOCKS and not has_colors:
+    if graphics is TerminalGraphics.BLOCKS and not has_colors:
         return None
-    return Screen(way, console.width, console.height, cell)
+    return Screen(graphics, console.width, console.height, cell)
 
 
-def read_answer(answer: bytes) -> Way:
+def read_answer(answer: bytes) -> TerminalGraphics:
     """Return how a terminal shows pictures, by its answer to `QUESTION`."""
     if KITTY_OK in answer:
-        return Way.KITTY
+        return TerminalGraphics.KITTY
     attributes = ATTRIBUTES.search(answer)
-    return Way.SIXEL if attributes and SIXEL in attributes[1].split(b";") else Way.BLOCKS
+    has_sixel = attributes and SIXEL in attributes[1].split(b";")
+    return TerminalGraphics.SIXEL if has_sixel else TerminalGraphics.BLOCKS
 
 
 def _ask(stream: int) -> bytes:

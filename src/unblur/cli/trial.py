@@ -25,9 +25,9 @@ from unblur.cli.shared import (
     with_ui,
 )
 from unblur.cli.signals import interrupted_code
-from unblur.errors import ExitCode, UsageError
-from unblur.options import MOST_VIEWS, STREAM, Engine, Options
-from unblur.words import describe_os_error
+from unblur.errors import ExitCode, PhotoError, UsageError
+from unblur.options import MOST_VIEWS, STREAM, NetworkOptions, Options
+from unblur.user_text import describe_os_error
 
 if TYPE_CHECKING:
     from unblur.models.weights import Weights
@@ -92,8 +92,11 @@ def _refuse_other_than_photo(photo: str) -> None:
 
     if photo == STREAM:
         raise UsageError("unblur try needs a file: it cannot read standard input")
-    if any_place.is_folder(parse_place(photo)):
-        raise UsageError(f"{photo} is a folder: name one photo")
+    try:
+        if any_place.is_folder(parse_place(photo)):
+            raise UsageError(f"{photo} is a folder: name one photo")
+    except PhotoError as error:
+        raise PhotoError(f"{photo}: {error}") from error
 
 
 def _make_folder() -> Path:
@@ -141,7 +144,7 @@ def _deblur(
         compare="strengths" if views == VIEWS[0] else False,
         max_pixels=flags["max_pixels"],
         picture_side=picture_side(1),
-        engine=Engine(model=flags["model"], device=flags["device"], views=views),
+        network=NetworkOptions(model=flags["model"], device=flags["device"], views=views),
     )
     ours = Report(keeps_outcomes=True)
     with History(IN_MEMORY) as history:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unblur.errors import START_LIMIT, ExitCode
-from unblur.words import describe_os_error, printable
+from unblur.user_text import describe_os_error, printable
 
 MOST_LINES = 8
 """Largest number of photos to list, as notifications have little room."""

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from unblur.config import NO_HOME
 from unblur.desktop.file_mark import Mark, read_mark
-from unblur.desktop.managers import FileManager, Part
+from unblur.desktop.managers import FileManager, ManagerFile
 from unblur.errors import DesktopError, PhotoError
 from unblur.storage.attributes import Attributes
 from unblur.storage.drafts import FileDraft, make_folder
 from unblur.storage.files import exists, is_regular, read_photo_bytes
 from unblur.storage.filesystems import follow_links
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 INSTALLED, ABSENT, CHANGED, FOREIGN = "installed", "not installed", "changed", "not made by unblur"
 """States of the action in a file manager."""
@@ -64,7 +64,9 @@ def find_program() -> Path:
 
 
 def _is_program(path: Path) -> bool:
-    return is_regular(path) and os.access(path, os.X_OK)
+    with contextlib.suppress(PhotoError):
+        return is_regular(path) and os.access(path, os.X_OK)
+    return False
 
 
 def install(manager: FileManager, program: Path) -> list[Path]:
@@ -99,7 +101,7 @@ class _Change:
     mode: int | None
 
 
-def _planned(part: Part, program: Path) -> _Change:
+def _planned(part: ManagerFile, program: Path) -> _Change:
     path = _place(part)
     if NO_HOME in path.parents:
         raise DesktopError("there is no home folder: set HOME (on Windows APPDATA)")
@@ -114,7 +116,7 @@ def _planned(part: Part, program: Path) -> _Change:
     return _Change(path, new, data is not None, like if part.mode is None else None, part.mode)
 
 
-def _place(part: Part) -> Path:
+def _place(part: ManagerFile) -> Path:
     """Return the path of a part; if the user's file is a link, the path of the link's target."""
     return follow_links(part.path()) if part.is_shared else part.path()
 
@@ -151,7 +153,7 @@ def remove(manager: FileManager) -> list[Path]:
     return [path for part in parts if (path := _remove_part(part))]
 
 
-def _remove_part(part: Part) -> Path | None:
+def _remove_part(part: ManagerFile) -> Path | None:
     path = _place(part)
     with _named(path):
         data, like = _read(path) or (b"", None)
@@ -198,7 +200,7 @@ def look_up(manager: FileManager) -> State:
     )
 
 
-def _part_state(part: Part) -> tuple[str, Mark | None]:
+def _part_state(part: ManagerFile) -> tuple[str, Mark | None]:
     path = part.path()
     with _named(path):
         data, _ = _read(path) or (None, None)

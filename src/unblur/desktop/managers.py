@@ -16,7 +16,7 @@ from unblur.desktop.templates import ACTION
 
 
 @dataclass(frozen=True)
-class Part:
+class ManagerFile:
     """A file that a file manager reads to show the action."""
 
     path: Callable[[], Path]
@@ -39,7 +39,7 @@ class FileManager:
     """Name on the command line; on Linux, also the name of the file manager's program."""
     label: str
     """Name that users know, and the menu that contains the action."""
-    parts: tuple[Part, ...]
+    parts: tuple[ManagerFile, ...]
     system: str = "linux"
     """System as in `sys.platform`; ``linux`` stands for all systems with XDG folders."""
 
@@ -53,9 +53,9 @@ def _made(content: Callable[[Mark], bytes]) -> Callable[[bytes | None, Mark], by
     return lambda old, mark: content(mark)
 
 
-def _scripts(manager: str) -> tuple[Part, ...]:
+def _scripts(manager: str) -> tuple[ManagerFile, ...]:
     path = lambda: common_data_folder() / manager / "scripts" / ACTION  # noqa: E731
-    return (Part(path, _made(templates.shell_script), mode=0o755),)
+    return (ManagerFile(path, _made(templates.shell_script), mode=0o755),)
 
 
 def _workflow_folder() -> Path:
@@ -73,7 +73,7 @@ MANAGERS = (
         "dolphin",
         "Dolphin of KDE: Actions",
         (
-            Part(
+            ManagerFile(
                 lambda: common_data_folder() / "kio" / "servicemenus" / "unblur.desktop",
                 _made(templates.service_menu),
                 mode=0o755,  # in the home folder, KDE ignores menus that are not executable
@@ -84,7 +84,7 @@ MANAGERS = (
         "thunar",
         "Thunar of Xfce: the menu itself",
         (
-            Part(
+            ManagerFile(
                 lambda: common_config_folder() / thunar.FILE,
                 thunar.with_action,
                 thunar.without_action,
@@ -96,15 +96,15 @@ MANAGERS = (
         "finder",
         "Finder of macOS: Quick Actions",
         (
-            Part(lambda: _workflow_folder() / "Info.plist", _made(templates.workflow_info)),
-            Part(lambda: _workflow_folder() / "document.wflow", _made(templates.workflow)),
+            ManagerFile(lambda: _workflow_folder() / "Info.plist", _made(templates.workflow_info)),
+            ManagerFile(lambda: _workflow_folder() / "document.wflow", _made(templates.workflow)),
         ),
         "darwin",
     ),
     FileManager(
         "explorer",
         "Explorer of Windows: Send to",
-        (Part(lambda: _send_to_folder() / f"{ACTION}.lnk", _made(templates.shortcut)),),
+        (ManagerFile(lambda: _send_to_folder() / f"{ACTION}.lnk", _made(templates.shortcut)),),
         "win32",
     ),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from unblur.limits import limited
+from unblur.file_limits import limited
 
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
 """Types of units."""

@@ -50,7 +50,7 @@ def code(pixels: NDArray[np.uint16], *, bit_depth: int, subsampling: str, qualit
     Args:
         pixels: The pixels.
         bit_depth: 10 or 12.
-        subsampling: As in Pillow, such as ``4:2:0``; ``4:0:0`` is grey.
+        subsampling: Chroma subsampling as in Pillow, such as ``4:2:0``; ``4:0:0`` is grey.
         quality: 0 to 100.
     """
     samples = rounded(pixels, bit_depth)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from unblur.errors import PhotoError
+from unblur.file_limits import limited, refuse_excess
 from unblur.formats.bmff_boxes import Box, Cursor, boxes, make_box, open_full_box, read_box
 from unblur.formats.bmff_items import (
     WIDEST_SHORT_ID,
@@ -20,7 +21,6 @@ from unblur.formats.bmff_items import (
 )
 from unblur.formats.bmff_tracks import is_still
 from unblur.formats.refusals import ANIMATED, COMPACT, ONE_FRAME
-from unblur.limits import limited, refuse_excess
 
 INDEXING = frozenset({b"iinf", b"iloc", b"iprp", b"iref", b"idat"})
 """Boxes in meta that are written anew from the items."""

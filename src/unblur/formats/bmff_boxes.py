@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from unblur.limits import limited
+from unblur.file_limits import limited
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from unblur.file_limits import refuse_excess
 from unblur.formats.bmff_boxes import make_box
 from unblur.formats.metadata import C2PA_LEFT_OUT
-from unblur.limits import refuse_excess
 
 ROTATION, MIRROR, CROP = b"irot", b"imir", b"clap"
 COLOR = b"colr"

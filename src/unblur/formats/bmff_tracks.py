@@ -6,8 +6,8 @@ primary image among the items.
 
 from __future__ import annotations
 
+from unblur.file_limits import limited
 from unblur.formats.bmff_boxes import Box, boxes, open_full_box
-from unblur.limits import limited
 
 
 def is_still(data: bytes, movie: Box, picture: bytes) -> bool:

@@ -37,7 +37,7 @@ def find_companions(
         data: The whole file.
         parts: Its segments.
         decode: Decodes a JPEG file.
-        most_pixels: Those of the photo; larger maps cannot be decoded.
+        most_pixels: Number of pixels of the photo; larger maps cannot be decoded.
     """
     return decode_companions(_find_places(data, parts), data.__getitem__, decode, most_pixels)
 

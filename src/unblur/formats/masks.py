@@ -174,8 +174,8 @@ def blended(
     """Blend two versions of a photo, in integers, so that black keeps every sample.
 
     Args:
-        before: (H, W, C), uint8 or uint16, as stored.
-        after: Of the same shape and type.
+        before: The old version, (H, W, C), uint8 or uint16, as stored.
+        after: The new version, of the same shape and type.
         mask: Black takes ``before``, white takes ``after``.
         turn: Rotates the photo upright.
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.extras import load_extra
+from unblur.file_limits import refuse_excess
 from unblur.formats import png_metadata, png_pictures
 from unblur.formats.codec import Codec, Target
 from unblur.formats.metadata import C2PA_LEFT_OUT, Metadata
@@ -26,7 +27,6 @@ from unblur.formats.photo import PNG, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, to_array, to_samples
 from unblur.formats.png_chunks import ABOUT_PIXELS, REPLACED, SIGNATURE, Chunk, chunks, make_chunk
 from unblur.formats.refusals import ANIMATED
-from unblur.limits import refuse_excess
 from unblur.main_memory import require_memory
 
 PALETTE = 3

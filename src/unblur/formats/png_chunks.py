@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from unblur.limits import limited
+from unblur.file_limits import limited
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 REPLACED = frozenset({b"IHDR", b"IDAT"})

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.extras import load_extra
+from unblur.file_limits import refuse_excess
 from unblur.formats import jpeg, jpeg_markers
-from unblur.limits import refuse_excess
 
 
 class Compression(IntEnum):

@@ -14,7 +14,7 @@ from enum import IntEnum
 from itertools import chain
 from typing import Literal
 
-from unblur.limits import limited
+from unblur.file_limits import limited
 
 
 class Tag(IntEnum):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from unblur.errors import PhotoError
+from unblur.file_limits import ALWAYS_ALLOWED, refuse_excess
 from unblur.formats.tiff_coding import (
     HORIZONTAL_DIFFERENCING,
     NO_PREDICTOR,
@@ -25,7 +26,6 @@ from unblur.formats.tiff_directory import (
     Tag,
     TiffFile,
 )
-from unblur.limits import ALWAYS_ALLOWED, refuse_excess
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
 """Supported values of PhotometricInterpretation; YCbCr only inside JPEG."""
@@ -54,7 +54,7 @@ _PREDICTED |= {Compression.LZMA, Compression.ZSTD}
 
 
 @dataclass(frozen=True)
-class Segment:
+class TiffSegment:
     """A strip or tile: the position of its samples in the page."""
 
     rows: slice
@@ -91,7 +91,7 @@ class Page:
     byte_counts: tuple[int, ...]
     coding: Coding
 
-    def segments(self) -> Iterator[Segment]:
+    def segments(self) -> Iterator[TiffSegment]:
         """Yield the strips or tiles in the order of their offsets."""
         depth = 1 if self.is_planar else self.samples
         for sample in range(0, self.samples, depth):
@@ -101,7 +101,7 @@ class Page:
                 for left in range(0, self.width, self.segment_width):
                     columns = slice(left, min(left + self.segment_width, self.width))
                     shape = (height, self.segment_width, depth)
-                    yield Segment(rows, columns, slice(sample, sample + depth), shape)
+                    yield TiffSegment(rows, columns, slice(sample, sample + depth), shape)
 
     def coded(self, data: bytes) -> Iterator[bytes]:
         """Yield the coded strips or tiles, or raise `ValueError` if one ends after the file."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
+from unblur.file_limits import limited
 from unblur.formats.codec import Codec, Target
 from unblur.formats.embedded_pictures import Redraw, Redrawn, in_exif
 from unblur.formats.metadata import C2PA_LEFT_OUT, Metadata, from_byte_order
@@ -21,7 +22,6 @@ from unblur.formats.photo import WEBP, Encoded, Photo
 from unblur.formats.pixels import code_pixels, open_image, refuse_large, to_array
 from unblur.formats.png_chunks import Chunk
 from unblur.formats.refusals import ANIMATED, ONE_FRAME
-from unblur.limits import limited
 
 LOSSY, LOSSLESS = b"VP8 ", b"VP8L"
 EXTENDED, ALPHA = b"VP8X", b"ALPH"

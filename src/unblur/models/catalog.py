@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unblur.config import models_folder
-from unblur.errors import WeightsError
+from unblur.errors import PhotoError, WeightsError
 from unblur.network.config import SRNConfig
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 from unblur.storage.files import is_folder, is_regular
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 WEIGHTS_SUFFIX = ".safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -77,7 +77,7 @@ def _real_blur(name: str, folder: str, training_data: str, good_at: str, page: s
         name: Name of the model in this catalog.
         folder: Folder of the checkpoint, as the authors' README names it.
         training_data: The photos that it was trained on.
-        good_at: What these photos show.
+        good_at: Content of these photos.
         page: The authors' repository, whose README links to the weights.
     """
     return Model(
@@ -159,7 +159,7 @@ MODELS = {
         ),
     )
 }
-DEFAULT_MODEL = Engine.model
+DEFAULT_MODEL = NetworkOptions.model
 
 
 def find_weights(model: str) -> Path:
@@ -171,14 +171,21 @@ def find_weights(model: str) -> Path:
     known = MODELS.get(model)
     if known and known.is_embedded:
         return _find_embedded(known)
-    if is_model_name(model) and is_regular(installed_path(model)):
-        return installed_path(model)
+    problem = None
+    if is_model_name(model):
+        try:
+            if is_installed(model):
+                return installed_path(model)
+        except WeightsError as error:
+            problem = error
     if known:
-        raise WeightsError(f"{model} is not on this machine yet; {repair_hint(model)}")
+        raise problem or WeightsError(f"{model} is not on this machine yet; {repair_hint(model)}")
     path = Path(model)
     with errors_as_weights_errors(path):
-        if path.is_file():
+        if is_regular(path):
             return path
+    if problem:
+        raise problem
     names = ", ".join([*MODELS, *imported_models()])
     raise WeightsError(f"{model}: neither a model's name ({names}) nor a weights file")
 
@@ -193,11 +200,26 @@ def installed_path(name: str) -> Path:
     return models_folder() / f"{name}{WEIGHTS_SUFFIX}"
 
 
+def is_installed(name: str) -> bool:
+    """Return whether a model is in the models folder.
+
+    Raises:
+        WeightsError: If the folder may not be entered.
+    """
+    path = installed_path(name)
+    with errors_as_weights_errors(path):
+        return is_regular(path)
+
+
 def imported_models() -> list[str]:
-    """Return the sorted names of models in the models folder that are not in the catalog."""
-    folder = models_folder()
-    found = folder.glob(f"*{WEIGHTS_SUFFIX}") if is_folder(folder) else ()
-    names = {path.name.removesuffix(WEIGHTS_SUFFIX) for path in found}
+    """Return the sorted names of models in the models folder that are not in the catalog.
+
+    A folder that may not be entered has none.
+    """
+    folder, names = models_folder(), set()
+    with contextlib.suppress(PhotoError):
+        found = folder.glob(f"*{WEIGHTS_SUFFIX}") if is_folder(folder) else ()
+        names = {path.name.removesuffix(WEIGHTS_SUFFIX) for path in found}
     return sorted(name for name in names - MODELS.keys() if is_model_name(name))
 
 
@@ -225,11 +247,13 @@ def repair_hint(model: str | Path) -> str:
 
 @contextlib.contextmanager
 def errors_as_weights_errors(path: Path, advises: bool = False) -> Iterator[None]:
-    """Raise `OSError` and `ValueError` as `WeightsError`, with the path and perhaps advice."""
+    """Raise other errors as `WeightsError`, with the path, and for `ValueError` perhaps advice."""
     try:
         yield
     except OSError as error:
         raise WeightsError(f"{path}: {describe_os_error(error)}") from error
+    except PhotoError as error:
+        raise WeightsError(f"{path}: {error}") from error
     except ValueError as error:
         advice = f"; {repair_hint(path)}" if advises else ""
         raise WeightsError(f"{path}: {error}{advice}") from error

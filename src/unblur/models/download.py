@@ -11,16 +11,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from unblur.config import MODELS_VARIABLE, models_folder
 from unblur.errors import PhotoError, WeightsError
 from unblur.models.catalog import Model, errors_as_weights_errors, installed_path
-from unblur.models.http import Watch, fetch, without_password
 from unblur.models.importing import check_room, keep, make_models_folder, read_networks
 from unblur.storage.drafts import FileDraft
+from unblur.storage.files import exists
+from unblur.storage.http import Watch, fetch
 from unblur.storage.temporaries import sweep, temporary_beside
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error, without_secrets
 
+LARGEST_DOWNLOAD_BYTES = 4 << 30
+"""Largest download: larger than any network here, including its optimiser's state."""
 MIRROR_VARIABLE = "UNBLUR_MIRROR"
 """Environment variable with the address of a folder to use instead of the publishers'."""
 
@@ -72,13 +76,18 @@ def download(models: Sequence[Model], watch: Watch) -> Downloaded:
     sweep(folder, trust_locks=False)
     # Each network is stored in a separate file, in float32.
     unpacked = sum(4 * one.parameters for one in models)
-    watch = replace(watch, begin=lambda size: check_room(folder, size + unpacked))
+    watch = replace(
+        watch,
+        begin=lambda size: check_room(folder, size + unpacked),
+        check=_refuse_oversize,
+        refuses_pages=True,
+    )
     try:
         with (
             temporary_beside(folder / model.file) as temporary,
             os.fdopen(temporary.descriptor, "wb", closefd=False) as file,
         ):
-            checksum = fetch(address(model), file, model.size, expected, watch)
+            checksum = _fetch(address(model), file, model.size, expected, watch)
             paths = _keep_all(models, temporary.path, checksum)
             if expected is None:
                 with FileDraft(record, f"{checksum}  {model.file}\n".encode()) as draft:
@@ -97,6 +106,32 @@ def download(models: Sequence[Model], watch: Watch) -> Downloaded:
     return Downloaded(paths, checksum, expected is None)
 
 
+def _fetch(url: str, file: BinaryIO, size: int | None, sha256: str | None, watch: Watch) -> str:
+    """Download a file, and return its sha256.
+
+    Raises:
+        PhotoError: If the server does not send the file.
+        WeightsError: If it sends another one.
+    """
+    try:
+        found = fetch(url, file, watch).sha256
+        if size is not None and file.tell() != size:
+            raise WeightsError(f"sent {file.tell()} bytes instead of {size}")
+        if sha256 is not None and found != sha256:
+            raise WeightsError(f"sent another file: its sha256 is {found}, not {sha256}")
+    except (PhotoError, WeightsError) as error:
+        raise type(error)(f"{without_secrets(url)}: {error}") from error
+    return found
+
+
+def _refuse_oversize(size: int) -> None:
+    """Raise `WeightsError` if a file has too many bytes."""
+    if size > LARGEST_DOWNLOAD_BYTES:
+        raise WeightsError(
+            f"sends more than {LARGEST_DOWNLOAD_BYTES >> 30} GiB, too much for a weights file"
+        )
+
+
 def _keep_all(models: Sequence[Model], scratch: Path, checksum: str) -> list[Path]:
     """Read all networks of an archive, then store them."""
     names = {model.name for model in models}
@@ -107,14 +142,14 @@ def _keep_all(models: Sequence[Model], scratch: Path, checksum: str) -> list[Pat
         raise WeightsError(str(error).replace(str(scratch), file)) from error
     if missing := sorted(names - found.keys()):
         raise WeightsError(f"{file} does not hold {', '.join(missing)}")
-    source = without_password(address(models[0]))
+    source = without_secrets(address(models[0]))
     return [keep(found[name], name, source, checksum) for name in sorted(names)]
 
 
 def _read_record(record: Path) -> str | None:
     """Return the recorded checksum of the first download, or ``None`` if there is none."""
     with errors_as_weights_errors(record):
-        if not record.exists():
+        if not exists(record):
             return None
         checksum = record.read_text("utf-8", "replace").partition(" ")[0]
         if not re.fullmatch("[0-9a-f]{64}", checksum):

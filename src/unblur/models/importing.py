@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unblur import words
+from unblur import user_text
 from unblur.config import MODELS_VARIABLE, NO_HOME
 from unblur.errors import PhotoError, UsageError, WeightsError
 from unblur.models.catalog import MODELS, errors_as_weights_errors, installed_path, is_model_name
@@ -143,8 +143,8 @@ def check_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise WeightsError(
-            f"not enough space in {folder}: {words.size(size, math.ceil)} are needed, "
-            f"{words.size(free, math.floor)} are free"
+            f"not enough space in {folder}: {user_text.size(size, math.ceil)} are needed, "
+            f"{user_text.size(free, math.floor)} are free"
         )
 
 

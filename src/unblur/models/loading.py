@@ -1,4 +1,4 @@
-"""Load weights into a `Deblurrer`, and import PyTorch only then."""
+"""Load weights into a `NetworkDeblurrer`, and import PyTorch only then."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 
 if TYPE_CHECKING:
     from unblur.models.weights import Weights
-    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.deblurrer import NetworkDeblurrer
     from unblur.network.srn import SRN
 
 
@@ -29,22 +29,22 @@ def prepare_torch() -> None:
 
 def load_deblurrer(
     weights: Weights | SRN,
-    engine: Engine,
+    options: NetworkOptions,
     *,
     is_named: bool | None = None,
     reserved: int = 0,
     warn: Callable[[str], None],
     tell: Callable[[str], None] = lambda text: None,
-) -> Deblurrer:
+) -> NetworkDeblurrer:
     """Load a network onto a device, after testing that the device computes correctly.
 
     The test runs once for each version of PyTorch, of ncnn and of the driver.
 
     Args:
         weights: The network's weights, or the network itself on the CPU.
-        engine: Where and how to run the network.
+        options: Where and how to run the network.
         is_named: Whether the user wants this device and no other, so that the CPU does not replace
-            a lost device. Default: whether ``engine`` names a device.
+            a lost device. Default: whether ``options`` names a device.
         reserved: Bytes of main memory to leave free for other uses.
         warn: Called with a sentence for the user, now or during later photos.
         tell: Called with a sentence for ``--verbose``.
@@ -58,22 +58,24 @@ def load_deblurrer(
     from unblur.models.device_caches import SelfTestCache, keep_gpu_list
     from unblur.models.weights import Weights, load_network
     from unblur.network.checked_devices import CheckedDevices
-    from unblur.network.deblurrer import Deblurrer
+    from unblur.network.deblurrer import NetworkDeblurrer
     from unblur.network.device_errors import Trouble
-    from unblur.network.devices import require_library, use_threads
+    from unblur.network.devices import require_engine, use_threads
     from unblur.network.ncnn_library import load_ncnn
 
-    if engine.threads:
-        use_threads(None if engine.threads == "auto" else engine.threads)
-    if engine.backend == "ncnn":
+    if options.threads:
+        use_threads(None if options.threads == "auto" else options.threads)
+    if options.engine == "ncnn":
         load_ncnn()
-    require_library(engine)
+    require_engine(options)
     keep_gpu_list()
     network = load_network(weights) if isinstance(weights, Weights) else weights
     devices = CheckedDevices(
-        network, engine.device, engine.backend, SelfTestCache(), warn=warn, tell=tell
+        network, options.device, options.engine, SelfTestCache(), warn=warn, tell=tell
     )
     if is_named is None:
-        is_named = engine.device != "auto"
+        is_named = options.device != "auto"
     fatal = {Trouble.LOST} if is_named else set()
-    return Deblurrer(network, engine, devices=devices, fatal=fatal, reserved=reserved, warn=warn)
+    return NetworkDeblurrer(
+        network, options, devices=devices, fatal=fatal, reserved=reserved, warn=warn
+    )

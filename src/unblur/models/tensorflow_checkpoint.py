@@ -37,7 +37,7 @@ FLOAT32 = 1
 
 
 @dataclass(frozen=True)
-class Entry:
+class CheckpointEntry:
     """Type and position of a variable: the used fields of ``BundleEntryProto``."""
 
     dtype: int
@@ -212,12 +212,12 @@ def _message(value: int | bytes) -> bytes:
     return value
 
 
-def _read_entry(message: bytes) -> Entry:
+def _read_entry(message: bytes) -> CheckpointEntry:
     fields = read_fields(message)
     if 7 in fields:
         raise ValueError("sliced variables are not supported")
     dimensions = read_fields(_message(fields[2][-1])).get(2, []) if 2 in fields else []
-    return Entry(
+    return CheckpointEntry(
         dtype=_number(fields, 1),
         shape=tuple(_number(read_fields(_message(dimension)), 1) for dimension in dimensions),
         shard=_number(fields, 3),

@@ -1,4 +1,4 @@
-"""Choose device, library and precision for each photo, by the stored results of self-tests."""
+"""Choose device, engine and precision for each photo, by the stored results of self-tests."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 
 from unblur.errors import DeviceError
 from unblur.network import processes
-from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
 from unblur.network.devices import candidates, choose_precision, missed_gpus
+from unblur.network.engines import EngineName, choose_engine
 from unblur.network.ncnn_library import ncnn_version
 from unblur.network.self_test import SelfTestResult, examine, largest_side, needs_test
 
@@ -44,10 +44,10 @@ class CheckedDevices:
         network: A network on the CPU; it stays there.
         name: Name of the device; see `unblur.network.devices.choose_device`, also for the errors
             raised.
-        wanted: The library that computes on a CPU; see `unblur.network.backends.choose_backend`.
+        wanted: The engine that computes on a CPU; see `unblur.network.engines.choose_engine`.
         results: Stored results of earlier tests; new ones are added.
-        warn: Called with the reason if ``auto`` cannot use a device or a library.
-        tell: Called with facts for ``--verbose``: a test begins, which library computes and why,
+        warn: Called with the reason if ``auto`` cannot use a device or an engine.
+        tell: Called with facts for ``--verbose``: a test begins, which engine computes and why,
             and why a device computes in float32 although it has a smaller type.
     """
 
@@ -65,7 +65,7 @@ class CheckedDevices:
         self._candidates = candidates(name, wanted)
         self._kind = next(self._candidates)
         self._warn, self._tell = cache(warn), cache(tell)  # say each sentence once
-        self._known: dict[tuple[str, Backend], SelfTestResult] = {}
+        self._known: dict[tuple[str, EngineName], SelfTestResult] = {}
         if name == "auto" and self._kind is CPU:
             for text in missed_gpus(wanted):
                 self._warn(f"{text}; going on with the CPU")
@@ -112,19 +112,19 @@ class CheckedDevices:
         precision: torch.dtype = getattr(torch, result.precision)
         return precision
 
-    def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
-        """Return the library for a device: the fastest library with correct results.
+    def engine(self, kind: DeviceKind, precision: torch.dtype) -> EngineName:
+        """Return the engine for a device: the fastest one with correct results.
 
         Raises:
             DeviceError: If ``--engine ncnn`` was given, and ncnn computes wrongly or cannot be
                 loaded.
         """
         kernel = self._network.config.kernel
-        choice = choose_backend(self._wanted, kind, precision, kernel)
-        if kind is CPU and choice.backend == "ncnn" and not self._can_use_ncnn():
+        choice = choose_engine(self._wanted, kind, precision, kernel)
+        if kind is CPU and choice.engine == "ncnn" and not self._can_use_ncnn():
             return "torch"
-        self._tell(f"{kind.shown(torch)} computes with {choice.backend}: {choice.reason}")
-        return choice.backend
+        self._tell(f"{kind.shown(torch)} computes with {choice.engine}: {choice.reason}")
+        return choice.engine
 
     def _can_use_ncnn(self) -> bool:
         """Return whether ncnn computes correctly on the CPU; if not, warn with the reason."""
@@ -142,37 +142,37 @@ class CheckedDevices:
             self._warn(f"ncnn failed its self-test: {problem}; going on with torch")
         return not problem
 
-    def _result(self, kind: DeviceKind, backend: Backend | None = None) -> SelfTestResult:
+    def _result(self, kind: DeviceKind, engine: EngineName | None = None) -> SelfTestResult:
         """Return a test's result: from this run, from the stored results, or from a new test."""
-        backend = backend or kind.library
-        if not needs_test(kind, backend):
+        engine = engine or kind.engine
+        if not needs_test(kind, engine):
             return SelfTestResult("float32")
-        if (kind.name, backend) not in self._known:
-            key = key_of(self._network, kind, backend)
+        if (kind.name, engine) not in self._known:
+            key = key_of(self._network, kind, engine)
             known = remembered(self._results, key)
             if not known:
-                tested = backend if kind is CPU and backend != "torch" else kind.shown(torch)
+                tested = engine if kind is CPU and engine != "torch" else kind.shown(torch)
                 self._tell(f"testing {tested}, before it is first used")
-                known = examine_again(self._network, kind, self._results, backend)
-            self._known[kind.name, backend] = known
-        return self._known[kind.name, backend]
+                known = examine_again(self._network, kind, self._results, engine)
+            self._known[kind.name, engine] = known
+        return self._known[kind.name, engine]
 
 
 def examine_again(
-    network: Network, kind: DeviceKind, results: SelfTestResults, backend: Backend = "torch"
+    network: Network, kind: DeviceKind, results: SelfTestResults, engine: EngineName = "torch"
 ) -> SelfTestResult:
     """Test a device, and store the result; see `unblur.network.self_test.examine`."""
-    key = key_of(network, kind, backend)
+    key = key_of(network, kind, engine)
     if kind.ends_programs:
         results.put(_key_of_begun(key), unfinished_test())
         _testing.add(key)
     try:
-        result = examine(network, kind, backend)
+        result = examine(network, kind, engine)
     finally:
         _testing.discard(key)
         if kind.ends_programs:
             results.put(_key_of_begun(key), SelfTestResult("float32", lasts=False))  # forgets it
-    if needs_test(kind, backend):
+    if needs_test(kind, engine):
         results.put(key, result)
     return result
 
@@ -204,16 +204,16 @@ def _is_under_way(begun: SelfTestResult, key: str) -> bool:
     return key in _testing or not processes.is_own(begun.process)
 
 
-def key_of(network: Network, kind: DeviceKind, backend: Backend = "torch") -> str:
+def key_of(network: Network, kind: DeviceKind, engine: EngineName = "torch") -> str:
     """Return a text that contains everything that can change the result of a self-test."""
     with kind.selected(torch):
         # Without a number, the first device is meant.
         parts = [kind.name.removesuffix(":0"), kind.hardware(torch), kind.driver(torch)]
-    precision = choose_precision(kind, backend)
+    precision = choose_precision(kind, engine)
     parts += [f"torch {torch.__version__}", str(precision).removeprefix("torch.")]
-    if backend == "ncnn":
+    if engine == "ncnn":
         parts += [f"ncnn {ncnn_version()}"]
-    parts += [f"{largest_side(network, kind, backend)} pixels"]
+    parts += [f"{largest_side(network, kind, engine)} pixels"]
     if kind is CPU:
         parts += [f"{torch.get_num_threads()} threads"]
     return "; ".join([*parts, json.dumps(network.config.to_dict())])

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from unblur.errors import DeviceError, PhotoError
-from unblur.network.backends import Backend
 from unblur.network.device_errors import Setback, Trouble, setback_of
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import DeviceNetwork, Network
 from unblur.network.devices import Devices, OneDevice, choose_device
+from unblur.network.engines import EngineName
 from unblur.network.memory import (
     RESIDENT_SHARE,
     automatic_tile,
@@ -31,16 +31,16 @@ from unblur.network.scales import Tiles
 from unblur.network.srn_memory import tile_bytes_per_pixel
 from unblur.network.transfer import IN_MAIN_MEMORY
 from unblur.network.views import ALL_VIEWS
-from unblur.options import SMALLEST_TILE_PX, Engine
+from unblur.options import SMALLEST_TILE_PX, NetworkOptions
 
 T = TypeVar("T")
 Finished: TypeAlias = tuple[Pixels, dict[str, Any]]
-"""A deblurred photo; the device, library and tile that were used, as reports contain them."""
-Networks: TypeAlias = dict[tuple[str, torch.dtype, Backend], DeviceNetwork]
-"""Copies of the network, by name of the device, data type and library."""
+"""A deblurred photo; the device, engine and tile that were used, as reports contain them."""
+Networks: TypeAlias = dict[tuple[str, torch.dtype, EngineName], DeviceNetwork]
+"""Copies of the network, by name of the device, data type and engine."""
 
 
-class Deblurrer:
+class NetworkDeblurrer:
     """Deblurs photos with one network on one device.
 
     A GPU with enough memory holds the photo, its result and the outputs of all scales, and computes
@@ -49,12 +49,12 @@ class Deblurrer:
 
     Args:
         network: The network on the CPU; it stays there, and the device gets a copy.
-        engine: Where and how to run the network; the fields ``model`` and ``threads`` are ignored.
+        options: Where and how to run the network; the fields ``model`` and ``threads`` are ignored.
         devices: Chooses the device and its precision for each photo. Default: the device that
-            ``engine`` names, without a test.
+            ``options`` names, without a test.
         precision: Data type of convolutions. Default: the type that ``devices`` chooses.
-        networks: Copies of the network on devices, which another `Deblurrer` may share; new copies
-            are added.
+        networks: Copies of the network on devices, which another `NetworkDeblurrer` may share; new
+            copies are added.
         fatal: Troubles of the device after which the CPU must not go on. `Trouble.LOST` raises
             `DeviceError`, other troubles raise the device's own error.
         reserved: Bytes of main memory to leave free for other uses.
@@ -68,7 +68,7 @@ class Deblurrer:
     def __init__(
         self,
         network: Network,
-        engine: Engine,
+        options: NetworkOptions,
         *,
         devices: Devices | None = None,
         precision: torch.dtype | None = None,
@@ -77,13 +77,13 @@ class Deblurrer:
         reserved: int = 0,
         warn: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.engine, self.reserved = engine, reserved
+        self.options, self.reserved = options, reserved
         self.warn = cache(warn)  # says each sentence once
         self._network, self._precision = network, precision
         self.config = network.config
-        self.views = ALL_VIEWS[: engine.views]
+        self.views = ALL_VIEWS[: options.views]
         self._devices = devices or OneDevice(
-            choose_device(engine.device, engine.backend), engine.backend
+            choose_device(options.device, options.engine), options.engine
         )
         self._fatal, self._is_lost = fatal, False
         self.kind = self._devices.first()
@@ -95,10 +95,10 @@ class Deblurrer:
         """Side of the largest tile, a square, in pixels, for the memory that is free now."""
         self.used: dict[str, Any] = {
             "device": self.kind.name,
-            "engine": self._backend_on(self.kind),
+            "engine": self._engine_on(self.kind),
             "tile": self.tile,
         }
-        """Device, library and tile of the latest photo, as reports contain them."""
+        """Device, engine and tile of the latest photo, as reports contain them."""
 
     def __call__(self, image: Pixels, on_progress: Progress = None) -> Pixels:
         """Deblur a photo and wait for the result; see `start` and `Pending.result`."""
@@ -214,28 +214,28 @@ class Deblurrer:
             network.transfer if resident else IN_MAIN_MEMORY,
             Tiles(tile, self.warn),
             self.views,
-            self.engine.strength,
+            self.options.strength,
             on_progress,
         )
         self.used = run.used
         return run
 
     def _network_on(self, kind: DeviceKind) -> DeviceNetwork:
-        precision, backend = self._precision_on(kind), self._backend_on(kind)
-        key = kind.name, precision, backend
+        precision, engine = self._precision_on(kind), self._engine_on(kind)
+        key = kind.name, precision, engine
         if key not in self._networks:
-            self._networks[key] = DeviceNetwork(self._network, kind, precision, backend)
+            self._networks[key] = DeviceNetwork(self._network, kind, precision, engine)
         return self._networks[key]
 
     def _precision_on(self, kind: DeviceKind) -> torch.dtype:
         return self._precision or self._devices.precision(kind)
 
-    def _backend_on(self, kind: DeviceKind) -> Backend:
-        return self._devices.backend(kind, self._precision_on(kind))
+    def _engine_on(self, kind: DeviceKind) -> EngineName:
+        return self._devices.engine(kind, self._precision_on(kind))
 
     def _resident_bytes(self, image: Pixels, kind: DeviceKind) -> int:
         """Return the bytes of the device's memory for a whole photo; 0 if it must stay outside."""
-        if kind is CPU or kind.library == "ncnn":
+        if kind is CPU or kind.engine == "ncnn":
             return 0
         return resident_bytes(image, self.config, len(self.views))
 
@@ -246,11 +246,11 @@ class Deblurrer:
 
     def _wanted_tile(self, kind: DeviceKind, resident: int = 0) -> int:
         """Return the tile of ``--tile``, or the largest tile for the device's free memory."""
-        tile = self.engine.tile
+        tile = self.options.tile
         if tile != "auto" and not kind.hangs_if_full:
             return tile
-        precision, backend = self._precision_on(kind), self._backend_on(kind)
-        fitting = automatic_tile(self.config, precision, kind, resident, backend)
+        precision, engine = self._precision_on(kind), self._engine_on(kind)
+        fitting = automatic_tile(self.config, precision, kind, resident, engine)
         return fitting if tile == "auto" else min(tile, fitting)
 
     def _largest_tile(self, image: Pixels, kind: DeviceKind, resident: int) -> int:
@@ -269,19 +269,19 @@ class Deblurrer:
                 kind,
                 len(self.views),
                 bool(resident),
-                self._backend_on(kind),
+                self._engine_on(kind),
             )
             for is_turned in {view.is_transposed for view in self.views}
         ]
         wanted = self._wanted_tile(kind, resident)
-        allowed = self.engine.max_memory
-        is_bound = allowed is not None and self.engine.tile != "auto"
+        allowed = self.options.max_memory
+        is_bound = allowed is not None and self.options.tile != "auto"
         smallest = wanted if is_bound else SMALLEST_TILE_PX
         limit = None if allowed is None else allowed - self.reserved
         try:
             return largest_tile(needs, wanted, smallest, limit)
         except PhotoError as error:
-            if kind is CPU or kind.library != "ncnn":
+            if kind is CPU or kind.engine != "ncnn":
                 raise
             raise MemoryError from error  # the CPU needs less: its bands may be lower
 

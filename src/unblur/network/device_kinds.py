@@ -39,9 +39,9 @@ class DeviceKind:
     """Returns the name of the model."""
     has_bfloat16: Callable[[Torch], bool]
     """Returns whether bfloat16 is faster than float32."""
-    library: Literal["torch", "ncnn"] = "torch"
-    """The library that computes on the device. With ncnn, PyTorch's tensors stay on the CPU. A CPU
-    can use either library."""
+    engine: Literal["torch", "ncnn"] = "torch"
+    """The engine that computes on the device. With ncnn, PyTorch's tensors stay on the CPU. A CPU
+    can use either engine."""
     is_automatic: Callable[[Torch], bool] = lambda torch: True
     """Returns whether ``auto`` may take the device, if it is available."""
     has_float16: Callable[[Torch], bool] = lambda torch: False
@@ -83,12 +83,12 @@ class DeviceKind:
     @property
     def torch_type(self) -> str:
         """PyTorch's name for the kind, without a number."""
-        return self.name.partition(":")[0] if self.library == "torch" else CPU.name
+        return self.name.partition(":")[0] if self.engine == "torch" else CPU.name
 
     @property
     def device(self) -> str:
         """PyTorch's name for the device."""
-        has_number = self.number is not None and self.library == "torch"
+        has_number = self.number is not None and self.engine == "torch"
         return f"{self.torch_type}:{self.number}" if has_number else self.torch_type
 
     def numbered(self, number: int) -> DeviceKind:
@@ -245,7 +245,7 @@ KINDS = (
     ),
     DeviceKind(
         "vulkan",
-        library="ncnn",
+        engine="ncnn",
         build=lambda torch: "",
         is_available=lambda torch: bool(_vulkan().find_gpus()),
         is_automatic=lambda torch: not _vulkan().current().is_software,

@@ -8,10 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from unblur.network.backends import Backend
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, DeviceKind
+from unblur.network.engines import EngineName
 from unblur.network.ncnn_library import load_ncnn
 from unblur.network.overlaps import margin_of
 from unblur.network.srn import SRN
@@ -61,7 +61,7 @@ class DeviceNetwork:
         network: The network on the CPU, in float32; it is not changed.
         kind: The device.
         precision: Data type of convolutions.
-        backend: The library that computes on a CPU.
+        engine: The engine that computes on a CPU.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class DeviceNetwork:
         network: Network,
         kind: DeviceKind,
         precision: torch.dtype,
-        backend: Backend = "torch",
+        engine: EngineName = "torch",
     ) -> None:
         self.config, self.kind, self.precision = network.config, kind, precision
-        self.backend: Backend = backend
+        self.engine: EngineName = engine
         self.device = torch.device(kind.device)
         self.transfer = make_transfer(self.device)
         """Copies photos to the device's memory and back."""
-        self.margin = margin_of(network.config) if kind.library == "ncnn" else 0
+        self.margin = margin_of(network.config) if kind.engine == "ncnn" else 0
         """Rows that bands compute twice, above and below each inner edge."""
         self._on_cpu = network
         self._copies: dict[tuple[torch.dtype, bool], Network] = {}
@@ -104,7 +104,7 @@ class DeviceNetwork:
             The finished rows of the image, (planes, C, h, W), and of the state.
         """
         network = self._copy(precision, is_transposed)
-        is_cast = self.kind.library == "torch" and precision != torch.float32
+        is_cast = self.kind.engine == "torch" and precision != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, precision, is_cast):
             return network.run_scale(blurred, previous, state, buffers)
 
@@ -117,12 +117,12 @@ class DeviceNetwork:
 
     def _make_copy(self, precision: torch.dtype, is_transposed: bool) -> Network:
         # On a CPU, casting anew costs nothing, and a copy would take memory. ncnn makes its own.
-        shares_weights = self.kind is CPU or self.kind.library == "ncnn"
+        shares_weights = self.kind is CPU or self.kind.engine == "ncnn"
         network = self._on_cpu if shares_weights else deepcopy(self._on_cpu)
         turned = network.transposed() if is_transposed else network
         if self.kind is CPU:
-            return _with_ncnn(turned) if self.backend == "ncnn" else turned
-        if self.kind.library == "ncnn":
+            return _with_ncnn(turned) if self.engine == "ncnn" else turned
+        if self.kind.engine == "ncnn":
             return _on_vulkan(turned, self.kind, precision)
         moved = turned.to(self.device, precision)
         if isinstance(moved, nn.Module):

@@ -13,19 +13,19 @@ import torch
 
 from unblur.cgroups import own_groups
 from unblur.errors import DeviceError, UsageError
-from unblur.limits import THREADS_BESIDE, starts_threads
 from unblur.network import device_kinds, ncnn_library
-from unblur.network.backends import Backend, choose_backend
 from unblur.network.device_kinds import DeviceKind, parse_device
+from unblur.network.engines import EngineName, choose_engine
 from unblur.network.gpus import PLATFORMS, find_gpus, install_command
-from unblur.options import Engine
-from unblur.words import one_of
+from unblur.network.thread_limit import THREADS_BESIDE, starts_threads
+from unblur.options import NetworkOptions
+from unblur.user_text import one_of
 
 PARALLEL_NUMBERS = 1 << 18
 """Length of a vector that PyTorch adds in all of its threads."""
 
 
-def choose_device(name: str, library: str = "auto") -> DeviceKind:
+def choose_device(name: str, engine: str = "auto") -> DeviceKind:
     """Return the device with a name, such as ``cuda`` or ``cuda:1``.
 
     ``auto`` returns the fastest available device. It never returns a software GPU, a program on the
@@ -33,17 +33,17 @@ def choose_device(name: str, library: str = "auto") -> DeviceKind:
 
     Args:
         name: Name of the device.
-        library: ``torch``, ``ncnn`` or ``auto``. With one of the first two, ``auto`` returns only
-            GPUs that this library can use.
+        engine: ``torch``, ``ncnn`` or ``auto``. With one of the first two, ``auto`` returns only
+            GPUs that this engine can use.
 
     Raises:
         DeviceError: If the named device is missing; there is no silent fallback.
         UsageError: If no device can have this name.
     """
-    return next(candidates(name, library))
+    return next(candidates(name, engine))
 
 
-def candidates(name: str, library: str = "auto") -> Iterator[DeviceKind]:
+def candidates(name: str, engine: str = "auto") -> Iterator[DeviceKind]:
     """Yield devices in the order in which a run tries them, until one passes its self-test.
 
     ``auto`` ends with the CPU. A kind without a number stands for all of its devices, but a
@@ -52,10 +52,10 @@ def candidates(name: str, library: str = "auto") -> Iterator[DeviceKind]:
 
     Args:
         name: See `choose_device`, also for the errors raised with the first device.
-        library: See `choose_device`.
+        engine: See `choose_device`.
     """
     if name == "auto":
-        for kind in _automatic_devices(library):
+        for kind in _automatic_devices(engine):
             yield from _all_of(kind)
         return
     kind, number = parse_device(name)
@@ -72,20 +72,20 @@ def candidates(name: str, library: str = "auto") -> Iterator[DeviceKind]:
     yield kind.numbered(number)
 
 
-def require_library(engine: Engine) -> None:
-    """Raise `UsageError` if an engine names a library and a GPU that this library cannot use."""
-    if engine.device == "auto" or engine.backend == "auto":
+def require_engine(options: NetworkOptions) -> None:
+    """Raise `UsageError` if options name an engine and a GPU that this engine cannot use."""
+    if options.device == "auto" or options.engine == "auto":
         return
-    kind, _ = parse_device(engine.device)
-    if kind is not device_kinds.CPU and kind.library != engine.backend:
+    kind, _ = parse_device(options.device)
+    if kind is not device_kinds.CPU and kind.engine != options.engine:
         raise UsageError(
-            f"--device {engine.device} needs --engine {kind.library}, not {engine.backend}"
+            f"--device {options.device} needs --engine {kind.engine}, not {options.engine}"
         )
 
 
 def kind_of(device: torch.device) -> DeviceKind:
     """Return the kind of a PyTorch device."""
-    kinds = [kind for kind in device_kinds.KINDS if kind.library == "torch"]
+    kinds = [kind for kind in device_kinds.KINDS if kind.engine == "torch"]
     return next(kind for kind in kinds if kind.torch_type == device.type)
 
 
@@ -94,10 +94,10 @@ def available_devices() -> list[DeviceKind]:
     return [kind for kind in device_kinds.KINDS if kind.is_available(torch)]
 
 
-def missed_gpus(library: str) -> Iterator[str]:
+def missed_gpus(engine: str) -> Iterator[str]:
     """Yield why kinds of GPUs cannot be used that ``auto`` would take, as far as it is known."""
     for kind in device_kinds.KINDS:
-        if library in ("auto", kind.library) and (problem := kind.problem(torch)):
+        if engine in ("auto", kind.engine) and (problem := kind.problem(torch)):
             yield f"{kind.name} cannot be used: {problem}"
 
 
@@ -113,16 +113,16 @@ def _all_of(kind: DeviceKind) -> Iterator[DeviceKind]:
     yield from filter(may_be_automatic, kind.each(torch)[1:])
 
 
-def _automatic_devices(library: str) -> Iterator[DeviceKind]:
+def _automatic_devices(engine: str) -> Iterator[DeviceKind]:
     """Yield the kinds that ``auto`` may take, fastest first; look for each only when needed."""
     for kind in device_kinds.KINDS:
-        is_wanted = kind is device_kinds.CPU or library in ("auto", kind.library)
+        is_wanted = kind is device_kinds.CPU or engine in ("auto", kind.engine)
         if is_wanted and kind.is_available(torch) and kind.is_automatic(torch):
             yield kind
 
 
 def _why_missing(kind: DeviceKind) -> str:
-    if kind.library == "ncnn":
+    if kind.engine == "ncnn":
         if not ncnn_library.has_ncnn():
             return "it needs ncnn; to install it, run: pip install 'unblur[ncnn]'"
         if problem := kind.problem(torch):
@@ -141,7 +141,7 @@ def _why_missing(kind: DeviceKind) -> str:
 
 
 class Devices(Protocol):
-    """Chooses device, precision and library for a `unblur.network.deblurrer.Deblurrer`."""
+    """Chooses device, precision and engine for a `unblur.network.deblurrer.NetworkDeblurrer`."""
 
     def first(self) -> DeviceKind:
         """Return the device for the next photo."""
@@ -149,8 +149,8 @@ class Devices(Protocol):
     def precision(self, kind: DeviceKind) -> torch.dtype:
         """Return the data type of convolutions on a device."""
 
-    def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
-        """Return the library that computes on a device in a precision."""
+    def engine(self, kind: DeviceKind, precision: torch.dtype) -> EngineName:
+        """Return the engine that computes on a device in a precision."""
 
 
 class OneDevice:
@@ -158,7 +158,7 @@ class OneDevice:
 
     Args:
         kind: The device.
-        wanted: The library that computes on a CPU; see `unblur.network.backends.choose_backend`.
+        wanted: The engine that computes on a CPU; see `unblur.network.engines.choose_engine`.
     """
 
     def __init__(self, kind: DeviceKind, wanted: str) -> None:
@@ -172,12 +172,12 @@ class OneDevice:
         """Return the usual type; see `choose_precision`."""
         return choose_precision(kind, self._wanted)
 
-    def backend(self, kind: DeviceKind, precision: torch.dtype) -> Backend:
-        """Return the library of ``--engine``, or the faster library."""
-        return choose_backend(self._wanted, kind, precision).backend
+    def engine(self, kind: DeviceKind, precision: torch.dtype) -> EngineName:
+        """Return the engine of ``--engine``, or the faster engine."""
+        return choose_engine(self._wanted, kind, precision).engine
 
 
-def choose_precision(kind: DeviceKind, backend: str = "torch") -> torch.dtype:
+def choose_precision(kind: DeviceKind, engine: str = "torch") -> torch.dtype:
     """Return the data type of convolutions: the fastest safe type.
 
     On a CPU without bfloat16 instructions, bfloat16 is slower than float32. With PyTorch, float16
@@ -186,9 +186,9 @@ def choose_precision(kind: DeviceKind, backend: str = "torch") -> torch.dtype:
 
     Args:
         kind: The device.
-        backend: The library that runs the network; on a CPU, ncnn computes in float32.
+        engine: The engine that runs the network; on a CPU, ncnn computes in float32.
     """
-    if kind is device_kinds.CPU and backend == "ncnn":
+    if kind is device_kinds.CPU and engine == "ncnn":
         return torch.float32
     with kind.selected(torch):
         if kind.has_float16(torch):

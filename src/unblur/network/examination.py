@@ -10,14 +10,14 @@ import torch
 
 from unblur.main_memory import limiting_file
 from unblur.network import device_kinds, devices, ncnn_library, vulkan
-from unblur.network.backends import Backend, Choice, choose_backend
 from unblur.network.checked_devices import SelfTestResults, examine_again, key_of, remembered
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.devices import choose_precision
+from unblur.network.engines import Choice, EngineName, choose_engine
 from unblur.network.memory import automatic_tile, free_memory
 from unblur.network.self_test import SelfTestResult
 from unblur.network.srn import SRN
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,9 @@ class Device(Tested):
     precision_reason: str
     """Why this type is float32, although the device has a smaller type; or empty."""
     engine: str
-    """Library that runs the network: ``torch`` or ``ncnn``."""
+    """Engine that runs the network: ``torch`` or ``ncnn``."""
     engine_reason: str
-    """Reason for this library, as the end of a sentence."""
+    """Reason for this engine, as the end of a sentence."""
     free_bytes: int
     """Free memory, within the container's limit."""
     limited_by: str | None
@@ -132,12 +132,12 @@ def _examine_device(
     kind: DeviceKind, network: SRN | None, results: SelfTestResults, ncnn: Ncnn | None
 ) -> Device:
     limit = limiting_file()
-    test = _test(network, kind, results, kind.library)
+    test = _test(network, kind, results, kind.engine)
     result = test.result
     precision = getattr(torch, result.precision) if result else choose_precision(kind)
     is_right = result is not None and not result.problem
-    choice = choose_backend(Engine.backend, kind, precision)
-    if kind is CPU and choice.backend == "ncnn" and ncnn and ncnn.problem:
+    choice = choose_engine(NetworkOptions.engine, kind, precision)
+    if kind is CPU and choice.engine == "ncnn" and ncnn and ncnn.problem:
         choice = Choice("torch", "ncnn failed its self-test")
     with kind.selected(torch):
         hardware = " ".join(filter(None, (kind.hardware(torch), kind.alias(torch))))
@@ -146,7 +146,7 @@ def _examine_device(
         hardware=hardware,
         precision=str(precision).removeprefix("torch."),
         precision_reason=result.reason if result else "",
-        engine=choice.backend,
+        engine=choice.engine,
         engine_reason=choice.reason,
         free_bytes=free_memory(kind),
         limited_by=None if kind.free_memory or not limit else str(limit),
@@ -168,16 +168,16 @@ class _Test:
 
 
 def _test(
-    network: SRN | None, kind: DeviceKind, results: SelfTestResults, backend: Backend
+    network: SRN | None, kind: DeviceKind, results: SelfTestResults, engine: EngineName
 ) -> _Test:
     """Test a device, and store the result."""
     if network is None:
         return _Test(untested="no weights")
-    before = remembered(results, key_of(network, kind, backend))
+    before = remembered(results, key_of(network, kind, engine))
     if not devices.may_be_automatic(kind) and not (before and before.problem):
         return _Test(untested="it is a program on the CPU, and only used by name")
     try:
-        return _Test(examine_again(network, kind, results, backend), before)
+        return _Test(examine_again(network, kind, results, engine), before)
     except MemoryError:
         return _Test(before=before, untested="its memory is full")
 

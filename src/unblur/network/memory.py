@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
 from unblur.main_memory import free_main_memory, lack_of_memory, obtainable_memory
-from unblur.network.backends import Backend
 from unblur.network.config import SRNConfig
 from unblur.network.device_kinds import CPU, DeviceKind
+from unblur.network.engines import EngineName
 from unblur.network.overlaps import SIDE_IN_MARGINS, margin_of
 from unblur.network.srn_memory import (
     IMAGE_BYTES_PER_PIXEL,
@@ -27,7 +27,7 @@ from unblur.network.srn_memory import (
 )
 from unblur.network.views import sum_bytes
 from unblur.options import SMALLEST_TILE_PX
-from unblur.words import size
+from unblur.user_text import size
 
 RAM_SHARE, VRAM_SHARE = 0.5, 0.8
 """Shares of free main memory and of free GPU memory that a tile may take. Too little free main
@@ -100,7 +100,7 @@ def photo_needs(
     kind: DeviceKind,
     views: int = 1,
     is_resident: bool = False,
-    backend: Backend = "torch",
+    engine: EngineName = "torch",
 ) -> Needs:
     """Estimate the main memory that a photo needs.
 
@@ -111,31 +111,29 @@ def photo_needs(
         kind: Where the network runs.
         views: Number of passes that are averaged.
         is_resident: Whether the photo and its result are copied to the device's memory.
-        backend: The library that computes.
+        engine: The engine that computes.
     """
     height, width = image.shape[:2]
     padded_width = config.padded(width)
     result = image.nbytes + height * width * CODING_BYTES_PER_PIXEL * image.itemsize
     # Coarse results are freed row by row as the photo's own result grows.
     more = math.ceil(max(coarse_result_bytes(height, width, config), result))
-    more += weight_bytes(config, _row_of(kind, backend))
+    more += weight_bytes(config, _row_of(kind, engine))
     if views > 1:
         more += image.size * sum_bytes(image.itemsize)
     program, per_pixel = PROGRAM_BYTES, IMAGE_BYTES_PER_PIXEL
     least_rows = config.stride
-    if kind.library == "ncnn":
+    if kind.engine == "ncnn":
         per_pixel, least_rows = VULKAN_IMAGE_BYTES_PER_PIXEL, SIDE_IN_MARGINS * margin_of(config)
         more += VULKAN_DRIVER_BYTES
     if not kind.free_memory:  # it uses main memory
-        per_pixel = tile_bytes_per_pixel(config, precision.itemsize, backend)
+        per_pixel = tile_bytes_per_pixel(config, precision.itemsize, engine)
         more += line_buffer_bytes(padded_width, config, precision.itemsize)
     else:  # the GPU's libraries take gigabytes, how many depends on their version
         program = max(program, psutil.Process().memory_info().rss - image.nbytes)
         with kind.selected(torch):
             if kind.shares_memory(torch):
-                per_pixel += tile_bytes_per_pixel(
-                    config, precision.itemsize, _row_of(kind, backend)
-                )
+                per_pixel += tile_bytes_per_pixel(config, precision.itemsize, _row_of(kind, engine))
         if is_resident:
             per_pixel = 0
     if is_resident:  # copies on their way to the device, or in it if it uses main memory
@@ -144,9 +142,9 @@ def photo_needs(
     return Needs(program + image.nbytes, more, per_pixel, least_pixels)
 
 
-def _row_of(kind: DeviceKind, backend: Backend) -> str:
+def _row_of(kind: DeviceKind, engine: EngineName) -> str:
     """Return the key of the figures in `unblur.network.srn_memory`."""
-    return backend if kind.library == "torch" else "vulkan"
+    return engine if kind.engine == "torch" else "vulkan"
 
 
 def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | None) -> int:
@@ -193,7 +191,7 @@ def automatic_tile(
     precision: torch.dtype,
     kind: DeviceKind,
     resident: int = 0,
-    backend: Backend = "torch",
+    engine: EngineName = "torch",
 ) -> int:
     """Return the side in pixels of the largest tile for the memory that is free now.
 
@@ -202,15 +200,15 @@ def automatic_tile(
         precision: Type that convolutions compute in.
         kind: The device.
         resident: Bytes of the device's memory for a whole photo, which the tile cannot use.
-        backend: The library that computes.
+        engine: The engine that computes.
     """
-    if kind.library == "ncnn":
+    if kind.engine == "ncnn":
         side = math.isqrt(vulkan_pixels(config, precision.itemsize, tile_budget(kind)))
         return max(SMALLEST_TILE_PX, side - side % TILE_STEP_PX)
     per_pixel = math.ceil(max(6, 3 / config.channels * config.width / config.unshuffle**2))
     on_cpu, on_gpu = LARGEST_TILE_PX[precision.itemsize], math.isqrt(LARGEST_MAP // per_pixel)
     largest = on_cpu if kind is CPU else on_gpu
-    return fitting_tile(config, precision, tile_budget(kind) - resident, largest, backend)
+    return fitting_tile(config, precision, tile_budget(kind) - resident, largest, engine)
 
 
 def fitting_tile(
@@ -218,12 +216,12 @@ def fitting_tile(
     precision: torch.dtype,
     budget: float,
     largest: int,
-    backend: Backend = "torch",
+    engine: EngineName = "torch",
 ) -> int:
     """Return the side in pixels of the largest square tile that fits into a budget in bytes.
 
     The side is at least `SMALLEST_TILE_PX` and at most ``largest``.
     """
-    per_pixel = tile_bytes_per_pixel(config, precision.itemsize, backend)
+    per_pixel = tile_bytes_per_pixel(config, precision.itemsize, engine)
     side = math.isqrt(int(max(0, budget) / per_pixel))
     return max(SMALLEST_TILE_PX, min(largest, side - side % TILE_STEP_PX))

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from unblur.main_memory import return_freed_memory
-from unblur.network.backends import FAST_KERNEL
 from unblur.network.bands import LineBuffers
+from unblur.network.engines import FAST_KERNEL
 from unblur.network.ncnn_graph import (
     KERNEL,
     Layer,
@@ -25,7 +25,7 @@ from unblur.network.ncnn_graph import (
     doubling_kernels,
     input_layer,
 )
-from unblur.network.ncnn_memory import as_mat, as_tensor, compute_in_float32, load_graph
+from unblur.network.ncnn_tensors import as_mat, as_tensor, compute_in_float32, load_graph
 from unblur.network.srn import SRN, ConvLSTM, Doubling, SameConv, State
 
 PACKS = 16, 8, 4, 1

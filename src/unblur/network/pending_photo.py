@@ -9,10 +9,10 @@ from unblur.network.photo_rows import Pixels
 
 
 class Pending:
-    """A photo that `unblur.network.deblurrer.Deblurrer.start` has begun to deblur.
+    """A photo that `unblur.network.deblurrer.NetworkDeblurrer.start` has begun to deblur.
 
     Args:
-        finish: Waits for the result; returns it with the device, library and tile that were used.
+        finish: Waits for the result; returns it with the device, engine and tile that were used.
     """
 
     def __init__(self, finish: Callable[[], tuple[Pixels, dict[str, Any]]]) -> None:
@@ -34,7 +34,7 @@ class Pending:
 
     @property
     def used(self) -> dict[str, Any]:
-        """Device, library and tile of the result, as reports contain them; waits for the result."""
+        """Device, engine and tile of the result, as reports contain them; waits for the result."""
         return self._wait()[1]
 
     def _wait(self) -> tuple[Pixels, dict[str, Any]]:

@@ -51,10 +51,10 @@ class PhotoRun:
 
     @property
     def used(self) -> dict[str, Any]:
-        """Device, library and tile, as reports contain them."""
+        """Device, engine and tile, as reports contain them."""
         return {
             "device": self.network.kind.name,
-            "engine": self.network.backend,
+            "engine": self.network.engine,
             "tile": self.tiles.side,
         }
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from unblur.main_memory import return_freed_memory
-from unblur.network.backends import NCNN_SQUARE_PX
 from unblur.network.bands import LineBuffers, RowQueue, Span, next_band
 from unblur.network.config import SCALES
 from unblur.network.device_errors import is_out_of_memory
 from unblur.network.device_kinds import CPU
 from unblur.network.device_network import DeviceNetwork
+from unblur.network.engines import NCNN_SQUARE_PX
 from unblur.network.overlaps import new_rows
 from unblur.network.photo_rows import PhotoRows
 from unblur.network.srn import State, enlarge, shrink
@@ -141,7 +141,7 @@ class _Scale:
         """Return the multiple to which bands are rounded; a band has at most ``most`` rows."""
         stride = self.config.stride
         # ncnn computes squares of pixels; the deepest level has one row for each stride.
-        whole_squares = NCNN_SQUARE_PX * stride if self.run.network.backend == "ncnn" else stride
+        whole_squares = NCNN_SQUARE_PX * stride if self.run.network.engine == "ncnn" else stride
         return whole_squares if whole_squares <= most else stride
 
     def all_bands(self) -> Iterator[float]:

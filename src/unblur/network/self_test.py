@@ -23,14 +23,14 @@ import torch
 from numpy.typing import NDArray
 
 from unblur.errors import PhotoError
-from unblur.network.backends import Backend
-from unblur.network.deblurrer import Deblurrer, Networks
+from unblur.network.deblurrer import NetworkDeblurrer, Networks
 from unblur.network.device_errors import Trouble, first_line, is_out_of_memory
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
 from unblur.network.devices import OneDevice, choose_precision
+from unblur.network.engines import EngineName
 from unblur.network.memory import LARGEST_TILE_PX, TILE_STEP_PX, automatic_tile
-from unblur.options import SMALLEST_TILE_PX, Engine
+from unblur.options import SMALLEST_TILE_PX, NetworkOptions
 
 STRIP_PX = 640, 64
 """Height and width of the small picture, which is deblurred in several bands."""
@@ -42,8 +42,8 @@ MOST_SIDE_PX = 3072
 """Longest side of the large picture on a device that takes photos in one piece."""
 SQUARES_PX, BLUR_PX = (3, 8), 9
 """Height and width of the rectangles in the pictures, and length of their blur."""
-LEAST_PSNR_DB: dict[Backend, float] = {"torch": 40.0, "ncnn": 60.0}
-"""Least PSNR of each part of the small picture, by library. With the embedded weights, bfloat16
+LEAST_PSNR_DB: dict[EngineName, float] = {"torch": 40.0, "ncnn": 60.0}
+"""Least PSNR of each part of the small picture, by engine. With the embedded weights, bfloat16
 reaches 54 dB, and ncnn in float32 86 dB."""
 LEAST_LARGE_PSNR_DB = 35.0
 """Least PSNR of each part of the large picture. It is compared with a smaller picture, in which the
@@ -81,28 +81,28 @@ class SelfTestResult:
     """The process that began an unfinished test; see `unblur.network.processes.own_process`."""
 
 
-def needs_test(kind: DeviceKind, backend: Backend = "torch") -> bool:
-    """Return whether runs test a device with a library.
+def needs_test(kind: DeviceKind, engine: EngineName = "torch") -> bool:
+    """Return whether runs test a device with an engine.
 
     PyTorch's float32 on the CPU needs no test: all others are compared with it.
     """
-    is_float32 = choose_precision(kind, backend) is torch.float32
-    return kind is not CPU or backend != "torch" or not is_float32
+    is_float32 = choose_precision(kind, engine) is torch.float32
+    return kind is not CPU or engine != "torch" or not is_float32
 
 
-def largest_side(network: Network, kind: DeviceKind, backend: Backend = "torch") -> int:
+def largest_side(network: Network, kind: DeviceKind, engine: EngineName = "torch") -> int:
     """Return the side of the large picture in pixels: the side of tiles for the free memory."""
-    precision = choose_precision(kind, backend)
-    tile = automatic_tile(network.config, precision, kind, backend=backend)
+    precision = choose_precision(kind, engine)
+    tile = automatic_tile(network.config, precision, kind, engine=engine)
     most = MOST_CPU_SIDE_PX if kind is CPU else MOST_SIDE_PX
     if not kind.is_automatic(torch):  # a program that plays a GPU, and is slow
         most = SMALLEST_TILE_PX
-    if kind.library == "ncnn":  # fewer sizes, because each has a result of its own
+    if kind.engine == "ncnn":  # fewer sizes, because each has a result of its own
         return max(SMALLEST_TILE_PX, 1 << min(most, tile).bit_length() - 1)
     return max(SMALLEST_TILE_PX, min(most, tile) // (2 * TILE_STEP_PX) * 2 * TILE_STEP_PX)
 
 
-def examine(network: Network, kind: DeviceKind, backend: Backend = "torch") -> SelfTestResult:
+def examine(network: Network, kind: DeviceKind, engine: EngineName = "torch") -> SelfTestResult:
     """Test a device in its usual precision, and if that fails, in float32.
 
     On the CPU, a smaller type must also be faster than float32.
@@ -110,16 +110,16 @@ def examine(network: Network, kind: DeviceKind, backend: Backend = "torch") -> S
     Args:
         network: A network on the CPU; it stays there.
         kind: A device that is there.
-        backend: The library that computes on it.
+        engine: The engine that computes on it.
 
     Raises:
         MemoryError: If the device's memory, or main memory, is too full for the test.
     """
-    started, usual = time.perf_counter(), choose_precision(kind, backend)
+    started, usual = time.perf_counter(), choose_precision(kind, engine)
     if kind is CPU and usual is not torch.float32:
         result = _of_fast_cpu(network, usual)
     else:
-        result = _of_other(network, kind, usual, backend)
+        result = _of_other(network, kind, usual, engine)
     return replace(result, seconds=round(time.perf_counter() - started, 3))
 
 
@@ -134,18 +134,18 @@ def _of_fast_cpu(network: Network, usual: torch.dtype) -> SelfTestResult:
 
 
 def _of_other(
-    network: Network, kind: DeviceKind, usual: torch.dtype, backend: Backend
+    network: Network, kind: DeviceKind, usual: torch.dtype, engine: EngineName
 ) -> SelfTestResult:
-    problem = find_problem(network, kind, usual, backend)
+    problem = find_problem(network, kind, usual, engine)
     if problem is None:
         return SelfTestResult(_name(usual))
-    if usual is torch.float32 or find_problem(network, kind, torch.float32, backend):
+    if usual is torch.float32 or find_problem(network, kind, torch.float32, engine):
         return SelfTestResult(_name(usual), problem=problem, lasts=_lasts(problem))
     return SelfTestResult("float32", reason=f"with {_name(usual)} {problem}", lasts=_lasts(problem))
 
 
 def find_problem(
-    network: Network, kind: DeviceKind, precision: torch.dtype, backend: Backend = "torch"
+    network: Network, kind: DeviceKind, precision: torch.dtype, engine: EngineName = "torch"
 ) -> str | None:
     """Compare the results of a device with those of PyTorch on the CPU in float32.
 
@@ -153,7 +153,7 @@ def find_problem(
         network: A network on the CPU; it stays there.
         kind: A device that is there.
         precision: Data type of convolutions on the device.
-        backend: The library that computes on it.
+        engine: The engine that computes on it.
 
     Returns:
         The problem, as the end of a sentence; ``None`` if the results are correct.
@@ -163,11 +163,11 @@ def find_problem(
     """
     networks: Networks = {}  # compiling a network for a GPU may take longer than running it
     right = partial(_run, network, networks, CPU, torch.float32, "torch")
-    tested = partial(_run, network, networks, kind, precision, backend)
+    tested = partial(_run, network, networks, kind, precision, engine)
     period = -(-PERIOD_PX // network.config.multiple) * network.config.multiple
-    count = max(3, largest_side(network, kind, backend) // period)
+    count = max(3, largest_side(network, kind, engine) // period)
     try:
-        return _compare_bands(right, tested, LEAST_PSNR_DB[backend]) or _compare_large(
+        return _compare_bands(right, tested, LEAST_PSNR_DB[engine]) or _compare_large(
             right, tested, _blurred_squares(period, period), count
         )
     except PhotoError as error:  # of a network that returns no numbers even in float32
@@ -231,7 +231,7 @@ def _run(
     networks: Networks,
     kind: DeviceKind,
     precision: torch.dtype,
-    backend: Backend,
+    engine: EngineName,
     picture: Picture,
     tile: int | Literal["auto"] = "auto",
 ) -> Picture:
@@ -242,7 +242,7 @@ def _run(
         RuntimeError: If the device fails.
         DeviceError: If the device is lost.
     """
-    deblur = _deblurrer(network, networks, kind, precision, backend, tile)
+    deblur = _deblurrer(network, networks, kind, precision, engine, tile)
     result = deblur(picture)
     if deblur.overflowed:
         raise PhotoError(NOT_NUMBERS)
@@ -254,12 +254,12 @@ def _deblurrer(
     networks: Networks,
     kind: DeviceKind,
     precision: torch.dtype,
-    backend: Backend,
+    engine: EngineName,
     tile: int | Literal["auto"],
-) -> Deblurrer:
-    engine, devices = Engine(device=kind.name, tile=tile), OneDevice(kind, backend)
-    return Deblurrer(
-        network, engine, devices=devices, precision=precision, networks=networks,
+) -> NetworkDeblurrer:
+    options, devices = NetworkOptions(device=kind.name, tile=tile), OneDevice(kind, engine)
+    return NetworkDeblurrer(
+        network, options, devices=devices, precision=precision, networks=networks,
         fatal=frozenset(Trouble),
     )  # fmt: skip
 
@@ -278,7 +278,7 @@ def _slowness(network: Network, usual: torch.dtype) -> str | None:
     return f"it takes {least:.2f} times as long"
 
 
-def _time_ratio(one: Deblurrer, other: Deblurrer) -> float:
+def _time_ratio(one: NetworkDeblurrer, other: NetworkDeblurrer) -> float:
     """Return the ratio of the times that two deblurrers take for the same picture."""
     picture, times = _blurred_squares(*STRIP_PX), []
     for _ in range(RUNS):

@@ -12,7 +12,7 @@ import math
 from unblur.network.config import DOUBLING_KERNEL, LSTM_KERNEL, SCALES, SRNConfig
 
 MAPS_ALIVE = {"torch": 16, "ncnn": 28, "vulkan": 28}
-"""Number of feature maps of the first level's size at the measured peak of memory, by library;
+"""Number of feature maps of the first level's size at the measured peak of memory, by engine;
 ``vulkan`` is ncnn on a GPU."""
 BYTES_PER_PARAMETER = {"torch": 12, "ncnn": 28, "vulkan": 28}
 """Bytes of a weight in float32 and of its copies for convolutions: in another type, in another
@@ -46,21 +46,21 @@ def count_parameters(config: SRNConfig) -> int:
     return count
 
 
-def weight_bytes(config: SRNConfig, backend: str = "torch") -> int:
-    """Return the bytes of a network's weights while a library runs it."""
-    return BYTES_PER_PARAMETER[backend] * count_parameters(config)
+def weight_bytes(config: SRNConfig, engine: str = "torch") -> int:
+    """Return the bytes of a network's weights while an engine runs it."""
+    return BYTES_PER_PARAMETER[engine] * count_parameters(config)
 
 
-def tile_bytes_per_pixel(config: SRNConfig, itemsize: int, backend: str = "torch") -> int:
+def tile_bytes_per_pixel(config: SRNConfig, itemsize: int, engine: str = "torch") -> int:
     """Return the bytes per pixel of a tile.
 
     Args:
         config: Shape of the network.
         itemsize: Bytes of the type that convolutions compute in.
-        backend: The library that computes.
+        engine: The engine that computes.
     """
     planes = 3 // config.channels
-    features = MAPS_ALIVE[backend] * planes * config.width / config.unshuffle**2 * itemsize
+    features = MAPS_ALIVE[engine] * planes * config.width / config.unshuffle**2 * itemsize
     return math.ceil(features + IMAGE_BYTES_PER_PIXEL)
 
 

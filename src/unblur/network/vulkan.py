@@ -10,7 +10,7 @@ from functools import cache
 from unblur.main_memory import free_main_memory
 from unblur.network import ncnn_library, vulkan_probe
 from unblur.network.vulkan_gpus import VulkanGpu, load_drivers
-from unblur.network.vulkan_probe import Listing
+from unblur.network.vulkan_probe import GpuListing
 
 MAIN_MEMORY_SHARE = 0.6
 """Share of the free main memory that a device without memory of its own may use."""
@@ -36,7 +36,7 @@ def look_again() -> None:
 
 
 @cache
-def _find() -> Listing:
+def _find() -> GpuListing:
     """Find all devices; if all of them are software, load no driver in this process."""
     listing = vulkan_probe.list_gpus()
     if all(gpu.is_software for gpu in listing.gpus):

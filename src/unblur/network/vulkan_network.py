@@ -10,7 +10,7 @@ from torch import Tensor
 from unblur.network import vulkan
 from unblur.network.bands import LineBuffers
 from unblur.network.memory import VRAM_SHARE
-from unblur.network.ncnn_memory import (
+from unblur.network.ncnn_tensors import (
     FLOAT32_BYTES,
     as_mat,
     as_tensor,

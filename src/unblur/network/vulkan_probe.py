@@ -38,13 +38,13 @@ CHILD = (
 )
 """Python program of the other process."""
 LOADED = "loaded"
-"""Value of `Listing.loaded_by` after a process has loaded the drivers and survived."""
+"""Value of `GpuListing.loaded_by` after a process has loaded the drivers and survived."""
 DEVICE_FILES = "dri/*", "nvidia*"
 """Patterns of the files of GPUs in ``/dev``."""
 
 
 @dataclass(frozen=True)
-class Listing:
+class GpuListing:
     """The GPUs of this machine, or why they cannot be listed."""
 
     gpus: tuple[VulkanGpu, ...] = ()
@@ -96,7 +96,7 @@ def keep_in(store: Store) -> None:
     _store = store
 
 
-def list_gpus() -> Listing:
+def list_gpus() -> GpuListing:
     """Return the GPUs that this machine has now, from the store if nothing has changed."""
     state = _state()
     known, age = _stored(state)
@@ -107,7 +107,7 @@ def list_gpus() -> Listing:
     return listing
 
 
-def load_here(listing: Listing) -> Listing:
+def load_here(listing: GpuListing) -> GpuListing:
     """Load the drivers of listed GPUs in this process.
 
     Some drivers end a program only together with its other libraries. So the first attempt is
@@ -115,14 +115,14 @@ def load_here(listing: Listing) -> Listing:
     """
     if listing.loaded_by and listing.loaded_by != LOADED:
         if not processes.is_running(listing.loaded_by):
-            return Listing(problem="a driver ended the program that loaded it")
+            return GpuListing(problem="a driver ended the program that loaded it")
     elif listing.loaded_by == LOADED:
-        return Listing(load_drivers())
+        return GpuListing(load_drivers())
     state = _state()
     _remember(state, replace(listing, loaded_by=processes.own_process()))
     gpus = load_drivers()
     _remember(state, replace(listing, loaded_by=LOADED))
-    return Listing(gpus)
+    return GpuListing(gpus)
 
 
 def forget() -> None:
@@ -130,10 +130,10 @@ def forget() -> None:
     _store.delete()
 
 
-def _ask() -> Listing:
+def _ask() -> GpuListing:
     """List the GPUs in another process; if none can be started, in this one."""
     if not Path(sys.executable or "").stem.lower().startswith(("python", "pypy")):
-        return Listing(load_drivers())  # inside another program, which cannot be started so
+        return GpuListing(load_drivers())  # inside another program, which cannot be started so
     command = [sys.executable, "-I", "-c", CHILD, *sys.path]
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
@@ -142,31 +142,31 @@ def _ask() -> Listing:
             stdin=subprocess.DEVNULL, creationflags=flags,
         )  # fmt: skip
     except OSError:
-        return Listing(load_drivers())
+        return GpuListing(load_drivers())
     try:
         said, _ = child.communicate(timeout=ANSWER_SECONDS)
     except subprocess.TimeoutExpired:
         child.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):  # inside the system's kernel
             child.communicate(timeout=1)
-        return Listing(problem=f"a driver did not answer within {ANSWER_SECONDS:.0f} seconds")
+        return GpuListing(problem=f"a driver did not answer within {ANSWER_SECONDS:.0f} seconds")
     return _read_answer(said, child.returncode)
 
 
-def _read_answer(said: bytes, code: int) -> Listing:
+def _read_answer(said: bytes, code: int) -> GpuListing:
     try:
         return _listing({"gpus": json.loads(said.splitlines()[-1])})
     except (ValueError, TypeError, IndexError):
-        return Listing(problem=f"a driver ended the program that listed GPUs (exit code {code})")
+        return GpuListing(problem=f"a driver ended the program that listed GPUs (exit code {code})")
 
 
-def _listing(values: dict[str, Any]) -> Listing:
+def _listing(values: dict[str, Any]) -> GpuListing:
     """Return a list from JSON; raise `TypeError` if it is damaged."""
     texts = {name: str(values.get(name, "")) for name in ("problem", "loaded_by")}
-    return Listing(tuple(VulkanGpu(**gpu) for gpu in values["gpus"]), **texts)
+    return GpuListing(tuple(VulkanGpu(**gpu) for gpu in values["gpus"]), **texts)
 
 
-def _stored(state: str) -> tuple[Listing | None, float]:
+def _stored(state: str) -> tuple[GpuListing | None, float]:
     """Return the list stored for a state of the machine, and its age in seconds."""
     values = _store.read()
     try:
@@ -177,7 +177,7 @@ def _stored(state: str) -> tuple[Listing | None, float]:
     return None, 0
 
 
-def _remember(state: str, listing: Listing) -> None:
+def _remember(state: str, listing: GpuListing) -> None:
     _store.write({"state": state, "time": time.time()} | asdict(listing))
 
 

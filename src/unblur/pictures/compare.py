@@ -36,7 +36,7 @@ PICTURE_CODING = {"format": "WEBP", "quality": 60, "method": 4}
 
 
 @dataclass(frozen=True)
-class Pair:
+class BeforeAfter:
     """A photo and its result, ready to be drawn."""
 
     before: Upright
@@ -76,13 +76,13 @@ class Pictures:
         return replace(self, before=b"", after=b"", detail_before=b"", detail_after=b"")
 
 
-def make_pair(photo: Photo, pixels: NDArray[Any]) -> Pair:
+def make_pair(photo: Photo, pixels: NDArray[Any]) -> BeforeAfter:
     """Pair a photo with its result, whose pixels have the same shape and type."""
     before, after = make_views(photo, pixels)
-    return Pair(before, after, measure_change(before.pixels, after.pixels))
+    return BeforeAfter(before, after, measure_change(before.pixels, after.pixels))
 
 
-def draw_comparison(pair: Pair, side: int = SIDE_PX) -> Image.Image:
+def draw_comparison(pair: BeforeAfter, side: int = SIDE_PX) -> Image.Image:
     """Draw before and after side by side; below, draw the part that changed most, magnified.
 
     Each photo is at most ``side`` pixels wide and high.
@@ -112,7 +112,7 @@ def draw_comparison(pair: Pair, side: int = SIDE_PX) -> Image.Image:
     return sheet
 
 
-def draw_coarsely(pair: Pair, side: int, height: int) -> Image.Image:
+def draw_coarsely(pair: BeforeAfter, side: int, height: int) -> Image.Image:
     """Draw the part that changed most, at full resolution; above, the whole photo if there is room.
 
     Args:
@@ -134,7 +134,7 @@ def draw_coarsely(pair: Pair, side: int, height: int) -> Image.Image:
     return sheet
 
 
-def code_comparison(pair: Pair) -> bytes:
+def code_comparison(pair: BeforeAfter) -> bytes:
     """Draw a comparison, and encode it as a PNG file."""
     return coded_png(draw_comparison(pair))
 
@@ -144,7 +144,7 @@ def coded_png(picture: Image.Image) -> bytes:
     return _code(picture, format="PNG")
 
 
-def make_pictures(pair: Pair, side: int) -> Pictures:
+def make_pictures(pair: BeforeAfter, side: int) -> Pictures:
     """Make small pictures for a page; whole photos are at most ``side`` pixels wide and high."""
     area, (width, height) = pair.strongest(min(DETAIL_PX, side)), pair.before.size
     before, after, detail_before, detail_after = (

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unblur.options import Screen, Way
-from unblur.pictures.compare import Pair, draw_coarsely, draw_comparison
+from unblur.options import Screen, TerminalGraphics
+from unblur.pictures.compare import BeforeAfter, draw_coarsely, draw_comparison
 
 WIDEST_PX, WIDEST_COLUMNS = 1600, 160
 SHARE_OF_ROWS = 0.8
@@ -39,17 +39,18 @@ class Preview:
     """The picture to draw with characters; ``None`` if ``code`` shows it."""
 
 
-def draw_preview(pair: Pair, screen: Screen) -> Preview:
+def draw_preview(pair: BeforeAfter, screen: Screen) -> Preview:
     """Draw a photo before and after, in a size that fits into the terminal."""
     columns = min(screen.columns, WIDEST_COLUMNS)
-    if screen.way is Way.BLOCKS:
+    if screen.graphics is TerminalGraphics.BLOCKS:
         height = int(2 * screen.rows * SHARE_OF_ROWS)
         return Preview("", draw_coarsely(pair, max(1, (columns - 1) // 2), height))
     width = min(columns * screen.cell[0], WIDEST_PX)
     height = int(screen.rows * screen.cell[1] * SHARE_OF_ROWS)
     picture = draw_comparison(pair, side=max(1, min(width, height) // 2))
     picture.thumbnail((width, height))
-    return Preview(to_kitty(picture) if screen.way is Way.KITTY else to_sixel(picture))
+    is_kitty = screen.graphics is TerminalGraphics.KITTY
+    return Preview(to_kitty(picture) if is_kitty else to_sixel(picture))
 
 
 def to_kitty(picture: Image.Image) -> str:

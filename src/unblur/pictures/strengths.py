@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
-from unblur.pictures.compare import FONT_PX, GAP_PX, GROUND, INK, LABEL_PX, Pair, coded_png
+from unblur.pictures.compare import FONT_PX, GAP_PX, GROUND, INK, LABEL_PX, BeforeAfter, coded_png
 from unblur.pictures.display import blended_part
 
 STRENGTHS = 0.0, 0.25, 0.5, 0.75, 1.0
@@ -15,7 +15,7 @@ LEAST_COLUMN_PX = 210
 """Smallest width of a column, so that its label fits above a narrow photo."""
 
 
-def draw_strengths(pair: Pair) -> Image.Image:
+def draw_strengths(pair: BeforeAfter) -> Image.Image:
     """Draw the part that changed most at full resolution, once for each of `STRENGTHS`.
 
     Args:
@@ -39,6 +39,6 @@ def label_of(strength: float) -> str:
     return f"strength {strength:g}{names.get(strength, '')}"
 
 
-def code_strengths(pair: Pair) -> bytes:
+def code_strengths(pair: BeforeAfter) -> bytes:
     """Draw a part at several strengths, and encode the picture as a PNG file."""
     return coded_png(draw_strengths(pair))

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from unblur.blur import Blur, Kind, find_blur
 from unblur.options import BLURRY_LEVEL
-from unblur.pictures.compare import Pair
+from unblur.pictures.compare import BeforeAfter
 from unblur.score import reduction
-from unblur.words import percent
+from unblur.user_text import percent
 
 HARDLY = 0.03
 """Share of a photo. If less changed, the network found no motion that it could undo."""
@@ -65,7 +65,7 @@ class Verdict:
 
 
 def judge(
-    pair: Pair, blur: Blur | None = None, *, has_all: bool = True, unchanged: str = ""
+    pair: BeforeAfter, blur: Blur | None = None, *, has_all: bool = True, unchanged: str = ""
 ) -> Verdict:
     """Judge a photo beside its result.
 

@@ -27,14 +27,15 @@ from unblur.run.ignored import (
 from unblur.run.result_names import COMPARISON_ENDINGS
 from unblur.storage import any_place, files, objects
 from unblur.storage.filesystems import is_hidden, is_in_cloud, is_link, status_in_listing, unlimited
-from unblur.storage.objects import Listing
+from unblur.storage.objects import ListedObjects
 from unblur.storage.places import Place, Url, is_backup, parse_place
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 BACKUP = "a backup"
 _OTHERS_BACKUP = re.compile(r"\.\w+(_original|~|\.bak)$", re.IGNORECASE)
 """Extensions of backups that ExifTool and editors write."""
 LINK = "a link to a file; --in-place follows it only if it is named"
+NO_SEARCH = "--recursive cannot search a web server: name the address of each photo"
 NO_PHOTO = "not a photo that can be processed"
 _GLOB_FLAGS = glob.GLOBSTAR | glob.BRACE | glob.DOTGLOB | glob.MATCHBASE
 
@@ -59,7 +60,10 @@ KnownFormat = Callable[[Path], Format | None]
 
 
 def find(
-    named: Place, options: Options, listing: Listing, known_format: KnownFormat = lambda path: None
+    named: Place,
+    options: Options,
+    listing: ListedObjects,
+    known_format: KnownFormat = lambda path: None,
 ) -> Iterator[Found]:
     """Yield a file or object that the user names, or everything below a named folder.
 
@@ -67,7 +71,9 @@ def find(
     """
     try:
         is_folder = any_place.is_folder(named)
-        if not is_folder:
+        if options.recursive and isinstance(named, Url) and named.is_web and _is_page(named):
+            yield Found(named, PurePath(), problem=NO_SEARCH)
+        elif not is_folder:
             yield Found(named, PurePath(named.name))
         elif not options.recursive:
             reason = "is a folder; add --recursive to search it"
@@ -78,6 +84,13 @@ def find(
             yield from _find_files(named, options, known_format)
     except PhotoError as error:
         yield Found(named, PurePath(), problem=str(error))
+
+
+def _is_page(url: Url) -> bool:
+    """Return whether a web server's address is not that of a photo."""
+    if format_by_suffix(url.suffix):
+        return False
+    return identify(any_place.read_header(url, HEADER_BYTES) or b"") is None
 
 
 def format_of(photo: Place) -> Format | None:
@@ -167,7 +180,7 @@ def _reason_by_content(folder: _Entry, listing: list[os.DirEntry[str]]) -> str |
 def _look_at_file(entry: _Entry, options: Options, known_format: KnownFormat) -> Found:
     path, below = entry.path, entry.below
     reason = _reason_not_to_open(entry) or _reason_to_pass_over(path, below, options)
-    if not reason and options.in_place and is_link(entry.status) and files.is_regular(path):
+    if not reason and options.in_place and is_link(entry.status) and _leads_to_file(path):
         reason = LINK  # it may lead out of the folder, even into the library of a program
     if reason or is_in_cloud(entry.status):
         return Found(path, below, passed_over=reason or IN_THE_CLOUD)
@@ -178,6 +191,12 @@ def _look_at_file(entry: _Entry, options: Options, known_format: KnownFormat) ->
     # An unreadable file with the extension of a photo is tried, so that its error is reported.
     may_be_photo = form or (header is None and format_by_suffix(path.suffix))
     return Found(path, below, passed_over=None if may_be_photo else NO_PHOTO, form=form)
+
+
+def _leads_to_file(link: Path) -> bool:
+    with contextlib.suppress(PhotoError):  # reading the photo will report it
+        return files.is_regular(link)
+    return False
 
 
 def _reason_not_to_open(entry: _Entry) -> str | None:
@@ -211,7 +230,7 @@ def reason_of_backup(name: str) -> str | None:
     return "a backup of another program" if _OTHERS_BACKUP.search(name) else None
 
 
-def _find_objects(folder: Url, options: Options, listing: Listing) -> Iterator[Found]:
+def _find_objects(folder: Url, options: Options, listing: ListedObjects) -> Iterator[Found]:
     """Yield the objects below a folder, sorted."""
     urls = listing.add(folder)
     left_alone = _folders_left_alone(urls, folder)

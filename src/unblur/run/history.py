@@ -7,6 +7,7 @@ folder. Several runs and machines may share it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from unblur.config import NO_HOME
+from unblur.errors import PhotoError
 from unblur.formats.photo import Format
 from unblur.run import history_tables as tables
 from unblur.run.hashes import format_of_hash
@@ -25,7 +27,7 @@ from unblur.storage.files import exists, read_header
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Content, FileState, Place, Url
 from unblur.storage.targets import problem_of_file
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 IN_MEMORY = Path(":memory:")
 """Path of a history that starts empty and is never written to disk."""
@@ -136,6 +138,8 @@ class History:
         """Transaction to which threads add rows while another transaction is written."""
         self._learned: list[Record] = []
         self._writes = writes
+        self.is_new = False
+        """Whether there was no record at this path, so that no earlier result is known."""
         self.is_read_only = False
         """Whether earlier results are known, but new ones cannot be recorded."""
         try:
@@ -167,6 +171,7 @@ class History:
             start = read_header(self._path, len(tables.SIGNATURE))
             if start and start != tables.SIGNATURE:
                 raise sqlite3.DatabaseError("file is not a database")
+            self.is_new = not start
             if not (self._writes or start):
                 return
         self._database = sqlite3.connect(
@@ -287,6 +292,13 @@ class History:
             self._database.close()
             self._database = None
 
+    @property
+    def _is_gone(self) -> bool:
+        """Whether the file was removed or moved; SQLite calls it read-only."""
+        with contextlib.suppress(PhotoError):
+            return not exists(self._path)
+        return False
+
     def _note(self, error: Exception) -> None:
         what = "cannot be used"
         advice = "choose another place with --history"
@@ -295,11 +307,13 @@ class History:
         ):
             what = "is damaged, or no record of results"
             advice += "; if this was the record, delete it, or put back a copy"
-        elif "locked" in str(error):
+        elif str(error).startswith("database") and "locked" in str(error):
             advice = "is another program busy with it?"
         elif not self._writes and "readonly" in str(error):  # a killed run has left its journal
             advice = "a run without --dry-run repairs it"
         reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
+        if "readonly" in reason and self._is_gone:
+            reason = "it is gone; was its disk removed?"
         problem = f"{self._path} {what} ({reason}): {advice}"
         if NO_HOME in self._path.parents:
             problem = "there is no home folder: set HOME, or name a file with --history"
@@ -308,8 +322,9 @@ class History:
 
 def _problem_of_writing(file: Path) -> str | None:
     """Return why a later run could not write the record; nothing is written to find out."""
-    if exists(file) and not os.access(file, os.R_OK | os.W_OK):
-        return os.strerror(errno.EACCES).lower()
+    with contextlib.suppress(PhotoError):  # the next check says what hides the file
+        if exists(file) and not os.access(file, os.R_OK | os.W_OK):
+            return os.strerror(errno.EACCES).lower()
     return problem_of_file(file, may_replace=True)
 
 

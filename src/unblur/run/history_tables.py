@@ -33,8 +33,9 @@ _CREATE = (
 
 _SELECT = f"SELECT {_COLUMNS} FROM made WHERE "
 # The plus keeps SQLite from using the index of sizes, since many photos have the same size.
-AT = _SELECT + "target = ? AND +size = ? AND mark = ? LIMIT 1"
-PROMISED = _SELECT + "target = ? AND +size = ? AND mark LIKE ?"
+# -1 is the size of an object whose store does not state it.
+AT = _SELECT + "target = ? AND ? IN (+size, -1) AND mark = ? LIMIT 1"
+PROMISED = _SELECT + "target = ? AND ? IN (+size, -1) AND mark LIKE ?"
 MADE_OF = _SELECT + "source = ? AND source_size = ? AND source_mark = ? LIMIT 1"
 WITH_PIXELS = _SELECT + "pixels = ?"
 ANY = _SELECT + "1 LIMIT 1"

@@ -17,7 +17,7 @@ _MARKERS = {
     ".immich": "files of Immich",
     ".ppstorage": "files of PhotoPrism",
 }
-"""Names of files by which programs mark their folders, with what is in these folders."""
+"""Names of files by which programs mark their folders, with a description of each folder."""
 
 _PACKAGES = {
     "a library of Apple Photos": ".photoslibrary",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from unblur.run.ignored import IN_THE_CLOUD
+from unblur.storage.folders import SeenFolder
 from unblur.storage.places import FileState, Place
 
 
@@ -37,6 +38,8 @@ class Job:
     """Path or address of the comparison picture; ``None``: no picture."""
     replaces_comparison: bool = False
     """Whether an existing comparison may be replaced."""
+    folder: SeenFolder | None = None
+    """The deepest folder of the target that exists; ``None`` for objects and streams."""
     mask: MaskFile | None = None
     """Mask of the areas to deblur; ``None``: the whole photo."""
 

@@ -7,6 +7,7 @@ recorded, so that the next run need not read it again.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,10 +71,10 @@ class KnownResults:
 
     def format_of(self, photo: Path, options: Options) -> Format | None:
         """Return the format of an unchanged photo from the record, without reading the photo."""
-        state = self.look(photo)
-        if state is None:
-            return None
-        return self.history.format_of(photo, state, is_result=options.in_place)
+        with contextlib.suppress(PhotoError):  # reading the photo will report it
+            if state := self.look(photo):
+                return self.history.format_of(photo, state, is_result=options.in_place)
+        return None
 
     def is_ours(self, target: Place, source: Place | None) -> bool:
         """Return whether a file is a result of a photo, which a newer result may replace."""
@@ -108,6 +109,32 @@ class KnownResults:
                 return ALREADY_DONE if options.in_place else IS_RESULT
         return None
 
+    def is_made_of(self, job: Job, state: FileState, options: Options) -> bool:
+        """Return whether the files of a job were made of a photo with this content.
+
+        Some servers give the same photo another version each time, so only its content tells.
+
+        Args:
+            job: The job.
+            state: The photo's state, with the hashes of its content.
+            options: The user's options.
+        """
+        if (
+            options.in_place
+            or options.on_existing == "overwrite"
+            or not isinstance(job.source, Url)
+        ):
+            return False
+        settings, known = self.settings + job.settings, []
+        for file in (job.target, job.comparison):
+            made = self._same_at(file) if file else []
+            known += [r for r in made if r.settings == settings and _is_made_of(r, state)][:1]
+        if len(known) < 1 + (job.comparison is not None):
+            return False
+        for record in known:
+            self._learn(replace(record, source=job.source, before=state))
+        return True
+
     def _has_replaced_its_photo(self, photo: Place) -> bool:
         has_backup = isinstance(photo, Path) and exists(backup_of(photo))
         for record in self._results_at(photo, is_thorough=has_backup):
@@ -120,7 +147,7 @@ class KnownResults:
         for record in self._same_at(target, is_thorough):
             if record.settings != settings:
                 continue
-            is_as_it_was = record.source == key_of(source) and record.before == self.look(source)
+            is_as_it_was = record.source == key_of(source) and self._is_in(source, record.before)
             if is_as_it_was and (pixels_in(record.before) or not self._may_read(source)):
                 self._learn(record)
                 return True
@@ -129,6 +156,11 @@ class KnownResults:
                 self._learn(replace(record, source=source, before=before))
                 return True
         return False
+
+    def _is_in(self, source: Place, state: FileState) -> bool:
+        """Return whether a photo still is in a state."""
+        found = self.look(source)
+        return found is not None and objects.holds(source, state, found)
 
     def _is_same_photo(self, source: Place, record: Record) -> bool:
         """Return whether a photo has the pixels that a result was made from."""
@@ -202,6 +234,10 @@ def is_marked(photo: Path, state: FileState, mark: bytes) -> bool:
     """
     record = read_mark(mark, photo, state)
     return record is not None and _is_certain(record, state)
+
+
+def _is_made_of(record: Record, state: FileState) -> bool:
+    return pixels_in(record.before) == pixels_in(state) != ""
 
 
 def _path(place: Place) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from unblur.run.threads import ThreadPool
-from unblur.storage.files import SIGNALS_SECONDS
+from unblur.storage.waiting import SIGNALS_SECONDS
 
 S = TypeVar("S")
 T = TypeVar("T")

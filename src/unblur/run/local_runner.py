@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,19 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unblur.errors import DeviceError
-from unblur.run import steps
+from unblur.run import network_step, steps
 from unblur.run.jobs import Job
 from unblur.run.load_ahead import Load, load_ahead, result_of, wait_for
 from unblur.run.memory_queue import MemoryQueue, Slot, photos_ahead
+from unblur.run.network_step import StartedPhoto
 from unblur.run.report import NOTHING_USED, LeftAlone, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
 from unblur.run.steps import LoadedPhoto
 from unblur.run.threads import ThreadPool
+from unblur.storage.waiting import waiting
 
 if TYPE_CHECKING:
-    from unblur.formats.panorama import Wrapped
-    from unblur.network.deblurrer import Deblurrer
-    from unblur.network.pending_photo import Pending
+    from unblur.network.deblurrer import NetworkDeblurrer
     from unblur.network.photo_rows import Pixels
 
 
@@ -40,7 +41,7 @@ class LocalRunner:
         make_deblurrer: Loads the network; called once, and only if there is a job to do.
     """
 
-    def __init__(self, make_deblurrer: Callable[[], Deblurrer]) -> None:
+    def __init__(self, make_deblurrer: Callable[[], NetworkDeblurrer]) -> None:
         self._make_deblurrer = make_deblurrer
 
     def __enter__(self) -> LocalRunner:
@@ -81,9 +82,7 @@ class _Started:
     """A photo that the network deblurs now."""
 
     photo: _Photo
-    loaded: LoadedPhoto
-    wrapped: Wrapped
-    pending: Pending
+    run: StartedPhoto
 
 
 class _Batch:
@@ -97,7 +96,7 @@ class _Batch:
     """
 
     def __init__(
-        self, deblurrer: Deblurrer, session: Session, ahead: int, most_started: int
+        self, deblurrer: NetworkDeblurrer, session: Session, ahead: int, most_started: int
     ) -> None:
         self._deblurrer, self._session = deblurrer, session
         self._ahead, self._most_started = ahead, most_started
@@ -107,6 +106,7 @@ class _Batch:
         self._writing = ThreadPool(max(1, ahead), "write", warn)
         self._started: deque[_Started] = deque()
         self._writes: deque[Future[None]] = deque()
+        self._over = threading.Event()
 
     def __enter__(self) -> _Batch:
         return self
@@ -114,6 +114,7 @@ class _Batch:
     def __exit__(self, *unused: object) -> None:
         """Write the deblurred photos, and stop decoding."""
         self._memory.end()
+        self._over.set()
         self._decoding.shutdown(wait=False, cancel_futures=True)
         wait_for(*self._writes)
         self._writing.shutdown()
@@ -141,6 +142,10 @@ class _Batch:
 
     def _load(self, photo: _Photo) -> LoadedPhoto:
         """Load a photo like `unblur.run.steps.load`; raise `LeftAlone` if it is done, too."""
+        with waiting(over=self._over):  # for a server, but not beyond the end of the run
+            return self._load_now(photo)
+
+    def _load_now(self, photo: _Photo) -> LoadedPhoto:
         job, session = photo.job, self._session
         if session.is_done_meanwhile(job):
             raise LeftAlone(DONE_MEANWHILE)
@@ -157,25 +162,12 @@ class _Batch:
         """Wait until a photo is loaded, and start to deblur it."""
         photo = load.photo
         try:
-            self._started.append(self._begin(photo, load.result()))
+            loaded = load.result()
+            progress = None if loaded.unchanged else self._session.ui.photo_progress(photo.job)
+            run = network_step.start(loaded, self._deblurrer, progress)
+            self._started.append(_Started(photo, run))
         except Exception as error:  # a bug with one photo must not lose the others
             self._fail(photo, error)
-
-    def _begin(self, photo: _Photo, loaded: LoadedPhoto) -> _Started:
-        from unblur.formats.companions import with_new_companions
-        from unblur.formats.panorama import is_round, wrapped
-        from unblur.network.pending_photo import Pending
-
-        if loaded.unchanged:
-            same = loaded.photo.pixels
-            pending = Pending(lambda: (same.copy(), NOTHING_USED))
-            return _Started(photo, loaded, wrapped(same, is_round=False), pending)
-        round_photo = is_round(loaded.photo)
-        new = with_new_companions(loaded.photo, round_photo, self._deblurrer)
-        pixels = wrapped(new.pixels, round_photo)
-        progress = self._session.ui.photo_progress(photo.job)
-        pending = self._deblurrer.start(pixels.pixels, progress)
-        return _Started(photo, replace(loaded, photo=new), pixels, pending)
 
     def _finish_all_but(self, count: int) -> None:
         """Wait for the oldest photos in the network, and write their results.
@@ -186,8 +178,7 @@ class _Batch:
         while len(self._started) > count:
             started = self._started.popleft()
             try:
-                pixels = started.wrapped.unwrapped(started.pending.result())
-                used = started.pending.used
+                pixels, used = started.run.result()
             except DeviceError:  # no photo can be deblurred any more
                 raise
             except Exception as error:  # a bug with one photo must not lose the others
@@ -198,7 +189,7 @@ class _Batch:
 
     def _store(self, started: _Started, pixels: Pixels, used: dict[str, Any]) -> None:
         """Write, record and publish a result, and settle its job."""
-        session, loaded = self._session, started.loaded
+        session, loaded = self._session, started.run.loaded
         options, settings = session.options, session.settings
         try:
             with steps.finish(loaded, pixels, options, settings, session.stdout) as finished:

@@ -15,14 +15,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from unblur.errors import PhotoError, UsageError
+from unblur.file_limits import most_bytes
 from unblur.formats.photo import format_by_suffix
-from unblur.limits import most_bytes
 from unblur.options import Options
 from unblur.run.jobs import Job, MaskFile
 from unblur.storage import any_place, objects
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Place, Url, parse_place
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 if TYPE_CHECKING:
     from unblur.formats.masks import Mask
@@ -114,7 +114,7 @@ def _inside(folder: Place) -> Iterable[Place]:
     """Return the files or objects in a folder, sorted, without subfolders."""
     if not isinstance(folder, Url):
         return sorted(folder.iterdir())
-    found = objects.Listing().add(folder)
+    found = objects.ListedObjects().add(folder)
     return [url for url in found if "/" not in (url.key_below(folder) or "/")]
 
 

@@ -40,7 +40,7 @@ def photos_ahead(options: Options, computes_on_cpu: bool, cores: int) -> int:
     Returns:
         The number of photos; 0: process one photo at a time, so that no photo waits in memory.
     """
-    if options.engine.max_memory:
+    if options.network.max_memory:
         return 0
     return options.jobs or (1 if computes_on_cpu else max(1, cores - CORES_LEFT))
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from unblur.errors import PhotoError, UsageError
+from unblur.file_limits import most_bytes
 from unblur.formats.photo import Format
-from unblur.limits import most_bytes
 from unblur.options import STREAM, Options, check_path
 from unblur.run.find import Found, KnownFormat, find, format_of
 from unblur.run.history import History
@@ -28,9 +29,10 @@ from unblur.run.target_checks import (
 )
 from unblur.storage import any_place
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
-from unblur.storage.objects import READ_ONLY, Listing
+from unblur.storage.folders import SeenFolder
+from unblur.storage.objects import ListedObjects
 from unblur.storage.places import Place, Url, parse_place
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 
 def make_plan(paths: Iterable[str], options: Options, history: History, settings: str) -> Plan:
@@ -50,7 +52,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         UsageError: If the paths and the options contradict each other.
     """
     real_folder.cache_clear()
-    plan, listing, masks = Plan(), Listing(), Masks(options)
+    plan, listing, masks = Plan(), ListedObjects(), Masks(options)
     known = KnownResults(history, settings, listing.state_of, most=most_bytes(options.max_pixels))
     named = _read_names(paths)
     _refuse_times_of_objects(named, options)
@@ -78,7 +80,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
     if options.compare:
         plan.jobs[:] = _with_comparisons(plan.jobs, options)
     checked = [_check(job, options, known) for job in plan.jobs]
-    plan.jobs[:] = _mark_collisions(checked)
+    plan.jobs[:] = _with_folders(_mark_collisions(checked))
     return plan
 
 
@@ -88,7 +90,7 @@ def find_photos(paths: Iterable[str], options: Options) -> Plan:
     Raises:
         UsageError: If a path is empty or impossible.
     """
-    plan, listing = Plan(), Listing()
+    plan, listing = Plan(), ListedObjects()
     for path in _read_names(paths):
         if path == STREAM:
             plan.jobs.append(Job(None, None))
@@ -117,7 +119,7 @@ def _read_names(paths: Iterable[str]) -> list[str]:
 def _photos_at(
     path: str,
     options: Options,
-    listing: Listing,
+    listing: ListedObjects,
     plan: Plan,
     known_format: KnownFormat = lambda path: None,
 ) -> Iterator[Found]:
@@ -149,7 +151,7 @@ def _goes_into_folder(paths: list[str], options: Options) -> bool:
     if output is None or output == STREAM:
         return False
     place = parse_place(output)
-    if isinstance(place, Url) and place.scheme in READ_ONLY:
+    if isinstance(place, Url) and place.is_web:
         raise UsageError(f"--output {place}: nothing can be written to {place.scheme}:// addresses")
     try:
         if output.endswith(("/", os.sep)) or any_place.is_folder(place):
@@ -160,7 +162,13 @@ def _goes_into_folder(paths: list[str], options: Options) -> bool:
         raise UsageError(
             f"{len(paths)} photos cannot all become {output}; name a folder: {output}/"
         )
-    return any(path != STREAM and any_place.is_folder(parse_place(path)) for path in paths)
+    return any(path != STREAM and _is_folder(parse_place(path)) for path in paths)
+
+
+def _is_folder(place: Place) -> bool:
+    with contextlib.suppress(PhotoError):  # the search reports it
+        return any_place.is_folder(place)
+    return False
 
 
 def _plan_stream(options: Options, into_folder: bool) -> Job:
@@ -314,6 +322,15 @@ def _check_collision(
         if writer is not job:
             return replace(job, problem=f"{writer.name} would also become {file}")
     return job
+
+
+def _with_folders(jobs: Iterable[Job]) -> Iterator[Job]:
+    """Add the folders that the run writes to, to notice later that a disk was removed."""
+    seen = cache(SeenFolder.above)
+    for job in jobs:
+        if isinstance(job.target, Path) and not (job.problem or job.skip):
+            job = replace(job, folder=seen(job.target.parent))
+        yield job
 
 
 def _identity(target: Place) -> Url | str:

@@ -173,7 +173,7 @@ class Dispatcher:
     def _depth(self, worker: RemoteWorker) -> int:
         """Return the number of photos for a worker at a time: one is deblurred, the others wait."""
         options, cores = self._session.options, int(worker.shape["num_cpus"])
-        on_cpu = not uses_gpu(options.engine, worker.shape)
+        on_cpu = not uses_gpu(options.network, worker.shape)
         return 1 + 2 * photos_ahead(options, on_cpu, cores)
 
     def _take_answers(self, timeout: float, calls: Iterable[Any] | None = None) -> None:
@@ -330,7 +330,10 @@ def _absolute(job: Job) -> Job:
     mask = job.mask
     if mask and isinstance(mask.place, Path):
         mask = replace(mask, place=mask.place.absolute())
-    return replace(job, source=source, target=target, comparison=comparison, mask=mask)
+    folder = job.folder and replace(job.folder, path=job.folder.path.absolute())
+    return replace(
+        job, source=source, target=target, comparison=comparison, folder=folder, mask=mask
+    )
 
 
 def _with_job(outcome: Outcome, job: Job) -> Outcome:

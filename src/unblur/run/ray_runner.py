@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from unblur.errors import DeviceError
-from unblur.options import Engine
+from unblur.options import NetworkOptions
 from unblur.run.jobs import Job
 from unblur.run.ray_dispatch import Dispatcher
 from unblur.run.ray_worker import Shape
@@ -41,15 +41,19 @@ class RayRunner:
     Args:
         address: ``auto``, ``local``, ``host:port`` or ``ray://host:port``.
         load_network: Called once; each node gets a copy through Ray's object store.
-        engine: Options of the network; ``threads`` are the cores of a worker without a GPU.
+        options: Options of the network; ``threads`` are the cores of a worker without a GPU.
         workers: Number of workers to start; ``None``: one for each free place in the cluster.
     """
 
     def __init__(
-        self, address: str, load_network: Callable[[], SRN], engine: Engine, workers: int | None
+        self,
+        address: str,
+        load_network: Callable[[], SRN],
+        options: NetworkOptions,
+        workers: int | None,
     ) -> None:
         self._address, self._load_network = address, load_network
-        self._engine, self._workers = engine, workers
+        self._options, self._workers = options, workers
         self._dispatcher: Dispatcher | None = None
 
     def __enter__(self) -> RayRunner:
@@ -66,7 +70,7 @@ class RayRunner:
     def do(self, jobs: list[Job], session: Session) -> None:
         """Run jobs, see `unblur.run.runner.Runner`; raise `UnblurError` without a usable worker."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        shapes = choose_shapes(nodes, self._engine, self._workers)
+        shapes = choose_shapes(nodes, self._options, self._workers)
         network = ray.put(self._network)
         self._dispatcher = Dispatcher(jobs, session, network, shapes)
         try:
@@ -75,23 +79,25 @@ class RayRunner:
             self._dispatcher.end()
 
 
-def choose_shapes(nodes: Iterable[Shape], engine: Engine, wanted: int | None = None) -> list[Shape]:
+def choose_shapes(
+    nodes: Iterable[Shape], options: NetworkOptions, wanted: int | None = None
+) -> list[Shape]:
     """Return the resources of each worker to start.
 
     Args:
         nodes: Resources of each node by Ray's names: ``CPU`` and ``GPU``.
-        engine: Where and how to run the network.
+        options: Where and how to run the network.
         wanted: Number of workers; ``None``: one for each free place on the nodes.
 
     Raises:
         DeviceError: If there is no room for a worker, and no number of workers was given.
     """
     nodes = list(nodes)
-    cores = engine.threads if isinstance(engine.threads, int) else CORES
-    with_gpu = [shape for node in nodes for shape in _on_gpus(node, engine.device, cores)]
+    cores = options.threads if isinstance(options.threads, int) else CORES
+    with_gpu = [shape for node in nodes for shape in _on_gpus(node, options.device, cores)]
     # Ray gives workers only GPUs that PyTorch computes on.
-    may_use_gpus = engine.device == "auto" and engine.backend != "ncnn"
-    use_gpus = engine.device in ("cuda", "vulkan") or (may_use_gpus and bool(with_gpu))
+    may_use_gpus = options.device == "auto" and options.engine != "ncnn"
+    use_gpus = options.device in ("cuda", "vulkan") or (may_use_gpus and bool(with_gpu))
     shapes = with_gpu if use_gpus else [shape for node in nodes for shape in _on_cores(node, cores)]
     if wanted is None:
         if not shapes:
@@ -99,7 +105,7 @@ def choose_shapes(nodes: Iterable[Shape], engine: Engine, wanted: int | None = N
         # If small workers came first, they might take the nodes that large ones need.
         return sorted(shapes, key=lambda shape: -shape["num_cpus"])
     # Workers that do not fit wait, which makes an autoscaler add nodes.
-    usual: Shape = {"num_gpus": 1.0} if use_gpus and engine.device != "vulkan" else {}
+    usual: Shape = {"num_gpus": 1.0} if use_gpus and options.device != "vulkan" else {}
     further = shapes[-1] if shapes else usual | {"num_cpus": float(cores)}
     return (shapes + [further] * wanted)[:wanted]
 

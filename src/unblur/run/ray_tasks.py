@@ -34,7 +34,7 @@ class RemoteWorker:
     actor: Any = None
     """Ray's handle of the `unblur.run.ray_worker.Worker`."""
     settings: dict[str, Any] | None = None
-    """Device, library and tile; ``None`` until the worker is ready."""
+    """Device, engine and tile; ``None`` until the worker is ready."""
     failed_starts: int = 0
     """Failed starts in a row."""
     tasks: set[Task] = field(default_factory=set)

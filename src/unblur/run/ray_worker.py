@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import ray
 
 from unblur.errors import DeviceError, PhotoError, UnblurError, UsageError
-from unblur.formats.companions import with_new_companions
-from unblur.formats.panorama import is_round, wrapped
 from unblur.models.device_caches import keep_gpu_list
 from unblur.models.loading import load_deblurrer, prepare_torch
 from unblur.network import vulkan
 from unblur.network.device_kinds import CPU
-from unblur.options import Engine, Options
-from unblur.run import steps
+from unblur.options import NetworkOptions, Options
+from unblur.run import network_step, steps
 from unblur.run.jobs import Job
 from unblur.run.memory_queue import MemoryQueue, Slot
 from unblur.run.report import NOTHING_USED, Outcome, outcome_of_error
@@ -29,9 +27,7 @@ from unblur.storage.targets import EXISTS
 from unblur.version import __version__
 
 if TYPE_CHECKING:
-    from unblur.formats.photo import Photo
-    from unblur.network.deblurrer import Deblurrer
-    from unblur.network.photo_rows import Pixels
+    from unblur.network.deblurrer import NetworkDeblurrer
     from unblur.network.srn import SRN
 
 E = TypeVar("E", bound=UnblurError)
@@ -76,7 +72,7 @@ class Worker:
             samples: Some of the photos.
 
         Returns:
-            Device, library and tile; or the reason why the worker cannot be used.
+            Device, engine and tile; or the reason why the worker cannot be used.
         """
         try:
             if version != __version__:
@@ -98,16 +94,16 @@ class Worker:
         return type(reason)(f"the worker on {ray.util.get_node_ip_address()}: {reason}")
 
     def _load_network(self) -> dict[str, Any]:
-        engine, cores = self._options.engine, int(self._shape["num_cpus"])
-        engine = replace(
-            engine,
-            device=_own_device(engine, self._shape),
-            threads=(cores or "auto") if engine.threads == "auto" else engine.threads,
+        options, cores = self._options.network, int(self._shape["num_cpus"])
+        chosen = replace(
+            options,
+            device=_own_device(options, self._shape),
+            threads=(cores or "auto") if options.threads == "auto" else options.threads,
         )
-        self._deblurrer: Deblurrer = load_deblurrer(
+        self._deblurrer: NetworkDeblurrer = load_deblurrer(
             ray.get(self._network[0]),
-            engine,
-            is_named=self._options.engine.device != "auto",
+            chosen,
+            is_named=options.device != "auto",
             reserved=steps.drawing_bytes(self._options),
             warn=self._warnings.append,
         )
@@ -154,30 +150,15 @@ class Worker:
         return loaded
 
     def _finish(self, loaded: LoadedPhoto) -> FinishedPhoto:
-        photo, pixels, used = self._deblur(loaded)
-        loaded = replace(loaded, photo=photo)
+        with self._turns:
+            run = self._computing.submit(network_step.start, loaded, self._deblurrer).result()
+            pixels, used = self._computing.submit(run.result).result()
+        loaded = run.loaded
+        del run  # and a panorama's wider copy
         finished = steps.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
         outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings, used=used)
         return replace(finished, outcome=outcome)
-
-    def _deblur(self, loaded: LoadedPhoto) -> tuple[Photo, Pixels, dict[str, Any]]:
-        """Deblur a photo and its companions.
-
-        Returns:
-            The photo with new companions; its new pixels; the device, library and tile that were
-            used.
-        """
-        photo = loaded.photo
-        if loaded.unchanged:
-            return photo, photo.pixels.copy(), NOTHING_USED
-        round_photo, compute = is_round(photo), self._computing.submit
-        continued = wrapped(photo.pixels, round_photo)
-        with self._turns:
-            photo = compute(with_new_companions, photo, round_photo, self._deblurrer).result()
-            pending = compute(self._deblurrer.start, continued.pixels).result()
-            pixels = compute(pending.result).result()
-        return photo, continued.unwrapped(pixels), pending.used
 
     def discard(self, number: int) -> None:
         """Delete an unpublished result."""
@@ -193,15 +174,15 @@ class Worker:
             return outcome_of_error(finished.outcome.job, error)
 
 
-def uses_gpu(engine: Engine, shape: Shape) -> bool:
+def uses_gpu(options: NetworkOptions, shape: Shape) -> bool:
     """Return whether a worker computes on a GPU; Ray counts only some GPUs with Vulkan."""
-    return engine.device == "vulkan" or bool(shape.get("num_gpus"))
+    return options.device == "vulkan" or bool(shape.get("num_gpus"))
 
 
-def _own_device(engine: Engine, shape: Shape) -> str:
+def _own_device(options: NetworkOptions, shape: Shape) -> str:
     """Return the name of a worker's device on its node."""
-    if engine.device != "vulkan":
-        return "cuda" if uses_gpu(engine, shape) else "cpu"
+    if options.device != "vulkan":
+        return "cuda" if uses_gpu(options, shape) else "cpu"
     assigned = ray.get_gpu_ids() if shape.get("num_gpus") else []
     keep_gpu_list()
     real = [gpu for gpu in vulkan.find_gpus() if not gpu.is_software]

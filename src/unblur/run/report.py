@@ -73,7 +73,7 @@ class Outcome:
     comparison_state: FileState | None = None
     """State of the written comparison."""
     used: dict[str, Any] = field(default_factory=NOTHING_USED.copy)
-    """Device, library and tile that were used; ``None`` values if the photo was not deblurred."""
+    """Device, engine and tile that were used; ``None`` values if the photo was not deblurred."""
 
     @property
     def written_states(self) -> tuple[FileState | None, FileState | None]:
@@ -92,7 +92,7 @@ class Outcome:
         """Return the line of JSON that ``--json`` prints.
 
         Args:
-            settings: Further values for the line: the options of the network. The device, library
+            settings: Further values for the line: the options of the network. The device, engine
                 and tile that were used replace the options.
         """
         values = {

@@ -6,6 +6,7 @@ photo. Edited results are replaced only with ``--force``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Status
 from unblur.storage import any_place, drafts, files
 from unblur.storage.filesystems import follow_links, unlimited
-from unblur.storage.objects import Listing
+from unblur.storage.objects import ListedObjects
 from unblur.storage.places import BACKUP_ENDING, FileState, Url, backup_of, is_backup, parse_place
 from unblur.storage.targets import problem_of_replacing
-from unblur.words import describe_os_error
+from unblur.storage.temporaries import is_being_written
+from unblur.user_text import describe_os_error
 
 FORCE = "--force restores the original anyway"
 
@@ -65,23 +67,29 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
     named = parse_place(path)
     if isinstance(named, Url):
         reason = (
-            f"is an object, not a file: copy {path}{BACKUP_ENDING} back with the store's own tools"
+            f"is an object, not a file: copy {named}{BACKUP_ENDING} back with the store's own tools"
         )
         yield Job(named, None, problem=reason)
     elif _is_backup(named):
         yield _job(named)
-    elif not files.is_folder(named):
+    elif not _is_folder(named):
         yield _job(backup_of(follow_links(unlimited(named))))
     else:
         options = Options(recursive=choices.recursive, in_place=True)
         # Pass any format, so that the photos are not opened to find theirs.
-        for found in find(named, options, Listing(), known_format=lambda path: FORMATS[0]):
+        for found in find(named, options, ListedObjects(), known_format=lambda path: FORMATS[0]):
             if found.problem:
                 yield Job(found.place, None, problem=found.problem)
             elif found.passed_over == BACKUP and isinstance(found.place, Path):
                 backup = unlimited(found.place)
                 if _is_backup(backup) and (_is_photo(backup) or _is_called_photo(backup)):
                     yield _job(backup)
+
+
+def _is_folder(named: Path) -> bool:
+    with contextlib.suppress(PhotoError):  # looking for its backup will report it
+        return files.is_folder(named)
+    return False
 
 
 def _is_backup(path: Path) -> bool:
@@ -116,6 +124,7 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
     assert isinstance(photo, Path)
     try:
         _check_files(photo, backup)
+        _refuse_running(photo, backup)
         if not choices.force:
             _refuse_to_lose_work(photo, backup, history)
         if choices.dry_run:
@@ -141,13 +150,19 @@ def _check_files(photo: Path, backup: Path) -> None:
     if files.is_folder(photo):
         raise PhotoError(f"{photo.name} is a folder: move it away")
     for file in (photo, backup):
-        if os.path.lexists(file) and (problem := problem_of_replacing(file)):
+        if files.is_taken(file) and (problem := problem_of_replacing(file)):
             raise PhotoError(problem)
+
+
+def _refuse_running(photo: Path, backup: Path) -> None:
+    """Raise `PhotoError` if a run has just kept a photo's original and is about to replace it."""
+    if files.is_taken(photo) and files.keeps(backup, photo) and is_being_written(photo):
+        raise PhotoError(drafts.BUSY.format(photo.name))
 
 
 def _refuse_to_lose_work(photo: Path, backup: Path, history: History) -> None:
     """Raise `PhotoError` unless the photo is the unchanged result of its backup."""
-    if not os.path.lexists(photo) or any_place.is_same(photo, backup):
+    if not files.is_taken(photo) or any_place.is_same(photo, backup):
         return
     result, attributes = read_content(photo)
     original, _ = read_content(backup)

@@ -11,7 +11,7 @@ from unblur.errors import DeviceError, PhotoError
 from unblur.options import Options
 from unblur.run.history import History, Record
 from unblur.run.jobs import Job, Plan
-from unblur.run.known_results import KnownResults
+from unblur.run.known_results import ALREADY_DONE, KnownResults
 from unblur.run.report import LeftAlone, Outcome, Report, Status, planned_outcome
 from unblur.run.watcher import Watcher
 from unblur.storage.places import FileState
@@ -58,11 +58,13 @@ class Session:
             return False
 
     def refuse_result(self, job: Job, state: FileState | None) -> None:
-        """Raise `LeftAlone` if the hashes of a photo show that it is itself a result."""
+        """Raise `LeftAlone` if the hashes of a photo show that it is a result, or has one."""
         if job.source and job.target and state:
             memory = KnownResults(self.history, self.settings)
             if reason := memory.recognise(job.source, state, self.options):
                 raise LeftAlone(reason)
+            if memory.is_made_of(job, state, self.options):
+                raise LeftAlone(ALREADY_DONE)
 
     def record(self, *outcomes: Outcome) -> None:
         """Record finished results before they are published.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unblur.errors import PhotoError
-from unblur.limits import most_bytes
+from unblur.file_limits import most_bytes
 from unblur.options import BLURRY_LEVEL, Options
 from unblur.run.in_place_marks import make_mark
 from unblur.run.jobs import Job
@@ -29,7 +29,7 @@ from unblur.run.threads import ThreadPool
 from unblur.storage import drafts, files, objects
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import FileState, Place, Url, backup_of
-from unblur.words import describe_os_error
+from unblur.user_text import describe_os_error
 
 if TYPE_CHECKING:
     from unblur.blur import Blur
@@ -127,7 +127,7 @@ def load(job: Job, options: Options, returns_memory: bool = True) -> LoadedPhoto
 
 
 def _reason_for_no_change(mask: Mask | None, options: Options) -> str:
-    if options.engine.applies_none:
+    if options.network.applies_none:
         return "--strength is 0"
     return "the mask is black all over" if mask and mask.is_black else ""
 
@@ -237,13 +237,22 @@ def finish(
     )
     if job.comparison is None or picture is None:
         return finished
+    return _with_comparison(finished, job.comparison, picture, attributes)
+
+
+def _with_comparison(
+    finished: FinishedPhoto, place: Place, picture: bytes, like: Attributes | None
+) -> FinishedPhoto:
+    """Add the comparison as a second draft; if it cannot be written, delete the result's draft."""
+    from unblur.run.hashes import content_of
+
     try:
-        comparison = _draft(job.comparison, picture, attributes and attributes.stripped())
+        comparison = _draft(place, picture, like and like.stripped())
     except PhotoError:
-        with draft:  # deletes it
+        with finished:  # deletes the draft
             raise
     state = comparison.state and replace(comparison.state, content=content_of(picture))
-    outcome = replace(outcome, comparison_state=state)
+    outcome = replace(finished.outcome, comparison_state=state)
     return replace(finished, outcome=outcome, comparison=comparison)
 
 
@@ -301,7 +310,7 @@ def _compare(loaded: LoadedPhoto, pixels: Pixels, options: Options) -> tuple[Out
 
         pair = compare.make_pair(loaded.photo, pixels)
         side, screen = options.picture_side, options.screen
-        has_all = options.engine.applies_all and not loaded.mask
+        has_all = options.network.applies_all and not loaded.mask
         judged = partial(judge, pair, loaded.blur, has_all=has_all, unchanged=loaded.unchanged)
         shown = replace(
             outcome,
@@ -334,13 +343,13 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
     """Make the folder of a result, and return notes for the user."""
     if job.target is None:
         return ()
+    if job.folder and isinstance(job.target, Path):
+        job.folder.check(job.target)
     _refuse_changed(job)
     if isinstance(job.target, Url):
         return ()
     if not options.in_place:
-        if (
-            options.output is not None
-        ):  # otherwise the photo was in it, and it may have been renamed
+        if options.output is not None:  # else it is the photo's folder, perhaps renamed since
             drafts.make_folder(job.target.parent)
         return ()
     is_shared = files.has_other_links(job.target, backup_of(job.target))
@@ -349,7 +358,7 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
 
 def _refuse_changed(job: Job) -> None:
     """Raise `PhotoError` if the file to replace has changed since it was read or planned."""
-    if job.target and job.replaced and objects.state_of(job.target) != job.replaced:
+    if job.target and job.replaced and not objects.holds(job.target, job.replaced):
         raise PhotoError(drafts.CHANGED.format(job.target))
 
 
@@ -381,4 +390,5 @@ def _publish(finished: FinishedPhoto) -> FileState | None:
         _refuse_changed(job)  # another run may have replaced the object while it was copied
         return draft.publish(job.replaces)
     backup = backup_of(job.target)
+    assert isinstance(draft, drafts.FileDraft)
     return drafts.replace_with_backup(draft, job.target, backup, job.replaced)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unblur.errors import PhotoError
 from unblur.formats.photo import format_by_suffix
 from unblur.options import Options
 from unblur.run.find import reason_of_backup
 from unblur.run.result_names import wanted_format
 from unblur.storage import objects
-from unblur.storage.files import keeps
+from unblur.storage.files import is_taken, keeps
 from unblur.storage.places import Place, Url, backup_of, is_backup, longest_name
 from unblur.storage.targets import EXISTS, is_special, problem_of_file, problem_of_replacing
 
@@ -51,7 +53,7 @@ def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None
             return problem
         if keeps_backup and len(os.fsencode(backup_of(photo).name)) > longest_name(photo):
             return "its name has no room for .orig: shorten it, or give --no-backup"
-    if isinstance(photo, Url) and photo.scheme in objects.READ_ONLY:
+    if isinstance(photo, Url) and photo.is_web:
         return f"nothing can be written to {photo.scheme}:// addresses: leave out --in-place"
     if keeps_backup and (other := _other_backup(photo, look)):
         return (
@@ -68,7 +70,7 @@ def _other_backup(photo: Place, look: Look) -> Place | None:
     """
     if isinstance(photo, Path):
         backup = backup_of(photo)
-        return backup if os.path.lexists(backup) and not keeps(backup, photo) else None
+        return backup if is_taken(backup) and not keeps(backup, photo) else None
     copy = backup_of(photo)
     there, wanted = look(copy), look(photo)
     if there is None or wanted is None:
@@ -104,11 +106,12 @@ def problem_of_target(target: Place, may_replace: bool, look: Look) -> str | Non
         PhotoError: If a store does not answer.
     """
     if isinstance(target, Url):
-        if target.scheme in objects.READ_ONLY:
+        if target.is_web:
             return (
                 f"nothing can be written to {target.scheme}:// addresses: choose a folder with -o"
             )
         return EXISTS.format(target) if look(target) and not may_replace else None
-    if is_special(target):
-        return f"{target} is not a regular file; use - for standard output"
+    with contextlib.suppress(PhotoError):  # the next check says what hides the target
+        if is_special(target):
+            return f"{target} is not a regular file; use - for standard output"
     return problem_of_file(target, may_replace)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from unblur.errors import START_LIMIT, is_thread_limit
@@ -22,7 +24,8 @@ T = TypeVar("T")
 class ThreadPool(ThreadPoolExecutor):
     """A `ThreadPoolExecutor` that raises no error if threads cannot be started.
 
-    The running threads do all tasks. Without threads, the caller does the tasks.
+    The running threads do all tasks. Without threads, the caller does the tasks. Tasks have the
+    context variables of their caller.
 
     Args:
         most: Largest number of threads.
@@ -37,7 +40,7 @@ class ThreadPool(ThreadPoolExecutor):
 
     def submit(self, do: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Let a thread do a task; without threads, do the task before returning."""
-        task = _Task(lambda: do(*args, **kwargs))
+        task = _Task(partial(copy_context().run, do, *args, **kwargs))
         future = self._give_to_thread(task)
         if future is None:
             task()
@@ -46,7 +49,7 @@ class ThreadPool(ThreadPoolExecutor):
 
     def submit_to_thread(self, do: Callable[..., T], *args: Any) -> Future[T] | None:  # noqa: ANN401
         """Let a thread do a task; without threads, drop the task and return ``None``."""
-        task = _Task(lambda: do(*args))
+        task = _Task(partial(copy_context().run, do, *args))
         future = self._give_to_thread(task)
         if future is None:
             task.claim()

@@ -7,10 +7,10 @@ from unblur.storage.places import Place, Url
 
 
 def exists(place: Place) -> bool:
-    """Return whether a path leads to anything accessible, or an object exists.
+    """Return whether a path leads to anything, or an object exists.
 
     Raises:
-        PhotoError: If a store does not answer.
+        PhotoError: If a store does not answer, or a folder may not be entered.
     """
     if isinstance(place, Url):
         return objects.state_of(place) is not None
@@ -21,7 +21,7 @@ def is_folder(place: Place) -> bool:
     """Return whether a path leads to a folder, or there are objects below an address.
 
     Raises:
-        PhotoError: If a store does not answer.
+        PhotoError: If a store does not answer, or a folder may not be entered.
     """
     return objects.is_folder(place) if isinstance(place, Url) else files.is_folder(place)
 

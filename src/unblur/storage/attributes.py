@@ -23,6 +23,7 @@ except ImportError:  # Windows, or this package is missing
 
 ACCESS_LIST = "system.posix_acl_access"
 """Extended attribute with Linux's permissions beyond the file's mode; see acl(5)."""
+_ALL_READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 USERS_OWN = ("user.", "com.apple.metadata:")
 """Prefixes of the user's attributes, such as tags, ratings and comments: on Linux (xattr(7)) and on
 macOS (Spotlight). Other attributes belong to the system."""
@@ -52,6 +53,18 @@ class Attributes:
                             extended[name] = getxattr(descriptor, name)
         mark = extended.pop(MARK, b"")
         return cls(os.fstat(descriptor), extended, mark)
+
+    @property
+    def first_mode(self) -> int:
+        """Permissions of a new file until `copy_to` sets all attributes.
+
+        Only a file that everybody may read begins as one that others may read: until its owner and
+        group are set, no one else may read a private one. Some file systems refuse to change
+        permissions, so that these stay.
+        """
+        mode = self.status.st_mode
+        is_public = mode & _ALL_READ == _ALL_READ and ACCESS_LIST not in self.extended
+        return 0o644 if is_public else 0o600
 
     def stripped(self) -> Attributes:
         """Return a copy with only the owner, permissions and access list."""

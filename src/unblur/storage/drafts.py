@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unblur.errors import PhotoError
-from unblur.storage.attributes import Attributes, set_mode
+from unblur.storage.attributes import Attributes, has_mark, set_mode
 from unblur.storage.files import is_folder, keeps, read_photo_bytes
-from unblur.storage.filesystems import if_supported, is_in_use
+from unblur.storage.filesystems import if_supported, is_in_use, status_at
 from unblur.storage.places import FileState
 from unblur.storage.targets import EXISTS
-from unblur.storage.temporaries import temporary_beside
-from unblur.words import describe_os_error
+from unblur.storage.temporaries import is_being_written, temporary_beside
+from unblur.user_text import describe_os_error
 
+BUSY = "{} is being replaced by another run: run again when that has ended"
 APPEARED = "{} appeared meanwhile: move it away and run again"
 CHANGED = "{} was changed meanwhile, and stays; run again"
+_ANY, _PRIVATE = 0o666, 0o600
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds to wait between attempts to replace a file that another program may have open."""
 
@@ -80,8 +82,8 @@ class FileDraft(Draft):
     ) -> None:
         self.path = path
         with contextlib.ExitStack() as stack, _os_errors_as_photo_errors(path):
-            is_private = like is not None or mode is not None  # until permissions are set
-            temporary = stack.enter_context(temporary_beside(path, is_private))
+            first = _PRIVATE if mode is not None else _ANY if like is None else like.first_mode
+            temporary = stack.enter_context(temporary_beside(path, first))
             write_all(temporary.descriptor, data)
             if like is not None:
                 like.copy_to(temporary.descriptor, temporary.path, keep_time)
@@ -91,7 +93,7 @@ class FileDraft(Draft):
             self.state = FileState.of(os.fstat(temporary.descriptor))
             if not temporary.is_locked:  # Windows cannot rename an open file
                 temporary.close()
-            self._scratch = temporary.path
+            self.scratch = temporary.path
             self._open = stack.pop_all()
 
     def __exit__(self, *unused: object) -> None:
@@ -101,9 +103,9 @@ class FileDraft(Draft):
         """Rename the temporary file to its path; see `Draft`."""
         with _os_errors_as_photo_errors(self.path):
             if replaces:
-                _replace(self._scratch, self.path)
+                _replace(self.scratch, self.path)
             else:
-                _rename_to_new(self._scratch, self.path)
+                _rename_to_new(self.scratch, self.path)
             _flush_folder(self.path.parent)
         return self.state
 
@@ -121,10 +123,12 @@ class StreamDraft(Draft):
 
 
 @contextlib.contextmanager
-def _os_errors_as_photo_errors(path: Path | str) -> Iterator[None]:
-    """Raise `OSError` as `PhotoError`, with the path."""
+def _os_errors_as_photo_errors(path: Path | str, *others: type[OSError]) -> Iterator[None]:
+    """Raise `OSError` as `PhotoError`, with the path, but for some ``others``."""
     try:
         yield
+    except others:
+        raise
     except FileExistsError as error:
         raise PhotoError(EXISTS.format(path)) from error
     except OSError as error:
@@ -146,12 +150,15 @@ def make_folder(folder: Path) -> None:
 
 
 def replace_with_backup(
-    draft: Draft, path: Path, backup: Path, state: FileState | None = None
+    draft: FileDraft, path: Path, backup: Path, state: FileState | None = None
 ) -> FileState | None:
     """Publish a draft over a file, and keep the old file under a second name.
 
     If the file cannot be replaced, a new backup is removed again. Otherwise the backup would look
     like the original of a result once the file is edited.
+
+    Only the run that has made the backup may replace the file, unless that run was killed. A run
+    has a temporary file as long as it may remove its backup or replace the file.
 
     Args:
         draft: The file's new content.
@@ -161,16 +168,22 @@ def replace_with_backup(
             on file systems without hard links; ``None``: not checked.
 
     Raises:
-        PhotoError: If the file cannot be kept or replaced, or another file has the backup's name.
+        PhotoError: If the file cannot be kept or replaced, another file has the backup's name, or
+            another run is replacing the file.
     """
-    is_new = not os.path.lexists(backup)
-    if is_new:
-        _keep(path, backup)
-    elif not keeps(backup, path):
-        raise PhotoError(APPEARED.format(backup))
+    is_new = True
+    try:
+        with _os_errors_as_photo_errors(backup, FileExistsError):
+            _keep(path, backup)
+    except FileExistsError:
+        is_new = False
+        if not keeps(backup, path):
+            raise PhotoError(APPEARED.format(backup)) from None
+        if is_being_written(path, but_by=draft.scratch):
+            raise PhotoError(BUSY.format(path)) from None
     if state and FileState.at(path) != state:
         with contextlib.suppress(OSError):
-            if is_new:
+            if is_new and not has_mark(path):  # a run without backups may have replaced it
                 backup.unlink()
         raise PhotoError(CHANGED.format(path))
     try:
@@ -183,13 +196,19 @@ def replace_with_backup(
 
 
 def _keep(path: Path, backup: Path) -> None:
-    """Give a file a second name, or copy it."""
+    """Give a file a second name, or copy it; raise `OSError` if the name is taken."""
     try:
         os.link(path, backup)
+    except FileExistsError:
+        raise
     except OSError:  # file systems without hard links
+        if status_at(backup, follow_links=False):
+            raise FileExistsError(str(backup)) from None
         data, attributes = read_photo_bytes(path)
-        with FileDraft(backup, data, attributes, keep_time=True) as draft:
-            draft.publish(replaces=False)
+        draft = FileDraft(backup, data, attributes, keep_time=True)
+        with draft:
+            _rename_to_new(draft.scratch, backup)
+            _flush_folder(backup.parent)
 
 
 def move_over(source: Path, target: Path) -> None:
@@ -218,7 +237,7 @@ def _rename_to_new(scratch: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # file systems without hard links
-        if os.path.lexists(path):  # a link that leads nowhere, too
+        if status_at(path, follow_links=False):  # a link that leads nowhere, too
             raise FileExistsError(str(path)) from None
         scratch.rename(path)  # on Windows this fails, too, if the name is taken
 

@@ -9,24 +9,20 @@ import os
 import select
 import stat
 import sys
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import BinaryIO
 
-from unblur.errors import PhotoError, is_thread_limit
-from unblur.limits import refuse_oversize
+from unblur.errors import PhotoError
+from unblur.file_limits import refuse_oversize
 from unblur.storage.attributes import Attributes
-from unblur.storage.filesystems import unlimited
-from unblur.words import describe_os_error
+from unblur.storage.filesystems import status_at, unlimited
+from unblur.storage.waiting import SIGNALS_SECONDS, in_thread
+from unblur.user_text import describe_os_error
 
 _NOT_REGULAR = "not a regular file"
 CHANGED_WHILE_READ = "changed while it was read; run again when it is whole"
 PART_BYTES = 1 << 20
 """Bytes to read from a stream at once."""
-SIGNALS_SECONDS = 0.2
-"""Seconds after which a waiting read checks for signals."""
 
 
 def read_photo_bytes(path: Path, most: int | None = None) -> tuple[bytes, Attributes]:
@@ -76,7 +72,7 @@ def _read_part(stream: BinaryIO) -> bytes:
     """Read some bytes of a stream; none at its end. A signal interrupts the wait."""
     if sys.platform == "win32" and (descriptor := _descriptor(stream)) is not None:
         # The stream's own method would hold its lock when Python exits.
-        return _in_thread(lambda: os.read(descriptor, PART_BYTES))
+        return in_thread(lambda: os.read(descriptor, PART_BYTES))
     _wait_for_input(stream)
     part: bytes = stream.read1(PART_BYTES)  # type: ignore[attr-defined]
     return part
@@ -86,27 +82,6 @@ def _descriptor(stream: BinaryIO) -> int | None:
     with contextlib.suppress(OSError, ValueError):  # no open file
         return stream.fileno()
     return None
-
-
-def _in_thread(read: Callable[[], bytes]) -> bytes:
-    """Read in another thread; on Windows, Ctrl-C does not interrupt a call that blocks."""
-    future: Future[bytes] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(read())
-        except OSError as error:
-            future.set_exception(error)
-
-    try:
-        threading.Thread(target=work, daemon=True).start()  # at exit, Python waits for no daemon
-    except RuntimeError as error:
-        if not is_thread_limit(error):
-            raise
-        work()
-    while wait((future,), SIGNALS_SECONDS).not_done:
-        pass
-    return future.result()
 
 
 def _wait_for_input(stream: BinaryIO) -> None:
@@ -178,8 +153,17 @@ def has_other_links(path: Path, backup: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Return whether a path leads to anything accessible."""
+    """Return whether a path leads to anything.
+
+    This and the following functions raise `PhotoError`, without the path, if that cannot be found
+    out, such as in a folder that may not be entered: a file that cannot be seen is not missing.
+    """
     return _mode_at(path) != 0
+
+
+def is_taken(path: Path) -> bool:
+    """Return whether a name is taken, even by a link that leads nowhere."""
+    return _mode_at(path, follow_links=False) != 0
 
 
 def is_device(path: Path) -> bool:
@@ -189,18 +173,19 @@ def is_device(path: Path) -> bool:
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether a path leads to an accessible regular file."""
+    """Return whether a path leads to a regular file."""
     return stat.S_ISREG(_mode_at(path))
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether a path leads to an accessible folder."""
+    """Return whether a path leads to a folder."""
     return stat.S_ISDIR(_mode_at(path))
 
 
-def _mode_at(path: Path) -> int:
-    """Return the mode of a path's target (see `stat`); 0 if there is no target."""
+def _mode_at(path: Path, follow_links: bool = True) -> int:
+    """Return the mode of a file or folder (see `stat`); 0 if there is none."""
     try:
-        return unlimited(path).stat().st_mode
-    except OSError:
-        return 0
+        status = status_at(path, follow_links)
+    except OSError as error:
+        raise PhotoError(describe_os_error(error)) from error
+    return status.st_mode if status else 0

@@ -35,6 +35,7 @@ _NO_WINDOWS_NAME = re.compile(
 _ACCESS_DENIED, _SHARING_VIOLATION = 5, 32
 _RECALLED = stat.FILE_ATTRIBUTE_OFFLINE | 0x00040000 | 0x00400000
 """The latter are FILE_ATTRIBUTE_RECALL_ON_OPEN and FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS."""
+_NOTHING_THERE = errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG
 _NOT_SUPPORTED = errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENOTTY
 _DATALESS = 0x40000000
 """SF_DATALESS, which `stat` names from Python 3.13 on."""
@@ -94,6 +95,30 @@ def _is_one_file(first: Path, second: Path) -> bool:
         return os.path.samestat(first.lstat(), second.lstat())
     except OSError:
         return False
+
+
+def is_missing(error: OSError) -> bool:
+    """Return whether an error of `stat` means that a path leads to nothing.
+
+    Other errors, such as "permission denied", hide what is there.
+    """
+    return error.errno in _NOTHING_THERE or (
+        sys.platform == "win32" and error.errno == errno.EINVAL
+    )
+
+
+def status_at(path: Path, follow_links: bool = True) -> os.stat_result | None:
+    """Return the status of a file or folder; ``None`` if there is none.
+
+    Raises:
+        OSError: If this cannot be found out, such as in a folder that may not be entered.
+    """
+    try:
+        return unlimited(path).stat(follow_symlinks=follow_links)
+    except OSError as error:
+        if is_missing(error):
+            return None
+        raise
 
 
 def unlimited(path: Path) -> Path:

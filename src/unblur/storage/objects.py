@@ -8,45 +8,37 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mimetypes
-import os
-import re
-from collections.abc import Iterator
+import secrets
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from unblur.errors import START_LIMIT, PhotoError, UsageError, is_thread_limit
-from unblur.limits import refuse_oversize
+from unblur.errors import PhotoError
+from unblur.file_limits import refuse_oversize
 from unblur.storage.drafts import APPEARED, Draft
 from unblur.storage.files import CHANGED_WHILE_READ
-from unblur.storage.places import FileState, Place, Url
+from unblur.storage.places import UNKNOWN, FileState, Place, Url
+from unblur.storage.stores import EXTRAS, WITH_FOLDERS, ask_store, open_store
 from unblur.storage.targets import EXISTS
-from unblur.words import describe_os_error
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
-"""The extra that each kind of store needs."""
+T = TypeVar("T")
 
-UNKNOWN = -1
-"""Size of an object whose store does not state it, such as a web server that compresses."""
 PART_BYTES = 1 << 20
 
 DIGEST = "sha256 "
-"""Prefix of the preliminary version of an object that is not in its store yet."""
+"""Prefix of the version of an object that is not in its store yet, or whose store states none."""
 
-_MARKS = ("ETag", "etag", "generation", "mtime", "LastModified", "last_modified", "created")
+_MARKS = (
+    *("ETag", "etag", "generation", "sha", "blob_id", "mtime", "LastModified", "last_modified"),
+    *("modified", "modify", "modificationTime", "created"),
+)
 """Names under which stores report an object's version, the most reliable first."""
 _CONTENT_TYPE = {"s3": "ContentType", "gs": "content_type"}
 """Names of the option for the content type in the libraries of the extras."""
-_FAULTS_OF_ADDRESS = (TypeError, ValueError, LookupError, AttributeError)
-"""What libraries raise for addresses that lack a part that their kind of store needs."""
-_NOISE = re.compile(r" ssl:\w+")
-"""What aiohttp adds to the name of a host."""
-READ_ONLY = ("http", "https")
-"""Kinds of stores to which nothing can be written."""
+_CANNOT_WRITE = "cannot write {}: {}"
 _TYPES = mimetypes.MimeTypes()
 for _kind, _ending in (("webp", ".webp"), ("avif", ".avif"), ("heic", ".heic"), ("heif", ".heif")):
     _TYPES.add_type(f"image/{_kind}", _ending)  # unknown to Python before 3.13
@@ -65,16 +57,25 @@ def read(url: Url, most: int | None = None) -> tuple[bytes, FileState]:
     Raises:
         PhotoError: If the object is too large, unreadable, or changes while it is read.
     """
+    if url.is_web:
+        from unblur.storage import web
+
+        data, state = web.read(url, most)
+        return data, _certain(state, data)
     before = state_of(url)
-    with _store_errors_as_photo_errors(url) as (store, path):
-        if before and before.size == UNKNOWN:
-            data = _read_parts(store, path, most)
-            return data, replace(before, size=len(data))
-        refuse_oversize(before.size if before else 0, most)
-        data = store.cat_file(path)
+    if before and before.size == UNKNOWN:
+        data = ask_store(url, lambda store, path: _read_parts(store, path, most))
+        return data, _certain(before, data)
+    refuse_oversize(before.size if before else 0, most)
+    data = ask_store(url, lambda store, path: bytes(store.cat_file(path)))
     if before is None or before.size != len(data):
         raise PhotoError(CHANGED_WHILE_READ)
-    return data, before
+    return data, _certain(before, data)
+
+
+def _certain(state: FileState, data: bytes) -> FileState:
+    """Return the state of an object with this content; see `DIGEST`."""
+    return replace(state, size=len(data), mark=state.mark or _digest(data))
 
 
 def _read_parts(store: AbstractFileSystem, path: str, most: int | None) -> bytes:
@@ -89,9 +90,11 @@ def _read_parts(store: AbstractFileSystem, path: str, most: int | None) -> bytes
 
 def read_header(url: Url, size: int) -> bytes:
     """Read the first bytes of an object, or raise `PhotoError`."""
-    with _store_errors_as_photo_errors(url) as (store, path):
-        header: bytes = store.cat_file(path, start=0, end=size)
-        return header
+    if url.is_web:
+        from unblur.storage import web
+
+        return web.read_header(url, size)
+    return ask_store(url, lambda store, path: bytes(store.cat_file(path, start=0, end=size)))
 
 
 def write(url: Url, data: bytes, replaces: bool) -> FileState:
@@ -113,17 +116,37 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
         options[_CONTENT_TYPE[extra]] = kind
     if not replaces and state_of(url):
         raise PhotoError(EXISTS.format(url))
-    with _store_errors_as_photo_errors(url, "cannot write {}: {}") as (store, path):
+
+    def put(store: AbstractFileSystem, path: str) -> None:
         try:
-            store.pipe_file(path, data, **options)
+            if url.scheme in WITH_FOLDERS:
+                _put_whole(store, path, data)
+            else:
+                store.pipe_file(path, data, **options)
         except FileExistsError as error:
-            # If the library repeated a request whose answer was lost, the object is ours.
+            # If a request was repeated whose answer was lost, the object is ours.
             if not holds(url, FileState(len(data), _digest(data))):
                 raise PhotoError(EXISTS.format(url)) from error
+
+    ask_store(url, put, _CANNOT_WRITE)
     written = state_of(url)
-    if written is None or written.size != len(data):
+    if written is None or written.size not in (len(data), UNKNOWN):
         raise PhotoError(f"{url} was replaced by another program while it was written")
-    return written
+    return _certain(written, data)
+
+
+def _put_whole(store: AbstractFileSystem, path: str, data: bytes) -> None:
+    """Write a file to a server with folders, under a temporary name until it is whole."""
+    folder, _, name = path.rpartition("/")
+    store.makedirs(folder, exist_ok=True)
+    scratch = f"{folder}/.{name[:150]}.unblur-{secrets.token_hex(3)}.tmp"
+    try:
+        store.pipe_file(scratch, data)
+        store.mv(scratch, path)
+    except BaseException:
+        with contextlib.suppress(Exception):  # the first error tells more
+            store.rm_file(scratch)
+        raise
 
 
 def copy(source: Url, target: Url) -> None:
@@ -133,8 +156,14 @@ def copy(source: Url, target: Url) -> None:
         PhotoError: If copying fails, or another object has the name of the copy.
     """
     if state_of(target) is None:
-        with _store_errors_as_photo_errors(target, "cannot write {}: {}") as (store, path):
-            store.cp_file(_open(source)[1], path)
+        if source.scheme in WITH_FOLDERS:  # these cannot copy
+            write(target, read(source)[0], replaces=False)
+        else:
+            ask_store(
+                target,
+                lambda store, path: store.cp_file(open_store(source)[1], path),
+                _CANNOT_WRITE,
+            )
     elif read(target)[0] != read(source)[0]:
         raise PhotoError(APPEARED.format(target))
 
@@ -155,16 +184,19 @@ def existing_beside(url: Url, names: list[str], start: str) -> set[str]:
     """
     if url.scheme not in EXTRAS:
         return {name for name in names if state_of(url.with_name(name))}
-    folder = url.path.rpartition("/")[0]
-    with _store_errors_as_photo_errors(Url(url.scheme, folder)) as (store, path):
-        found = store.find(path, prefix=start)
-    return {name.removeprefix(f"{path}/") for name in found} & set(names)
+
+    def find(store: AbstractFileSystem, path: str) -> set[str]:
+        return {name.removeprefix(f"{path}/") for name in store.find(path, prefix=start)}
+
+    return ask_store(Url(url.scheme, url.path.rpartition("/")[0]), find) & set(names)
 
 
 def is_folder(url: Url) -> bool:
-    """Return whether there are objects below an address, or raise `PhotoError`."""
-    with _store_errors_as_photo_errors(url) as (store, path):
-        return bool(store.isdir(path))
+    """Return whether there are objects below an address, or raise `PhotoError`.
+
+    Web servers have no folders, only pages that may link to photos.
+    """
+    return not url.is_web and ask_store(url, lambda store, path: bool(store.isdir(path)))
 
 
 def state_of(place: Place) -> FileState | None:
@@ -175,26 +207,40 @@ def state_of(place: Place) -> FileState | None:
     """
     if not isinstance(place, Url):
         return FileState.at(place)
-    with _store_errors_as_photo_errors(place) as (store, path):
+    if place.is_web:
+        from unblur.storage import web
+
+        return web.state_of(place)
+
+    def find_state(store: AbstractFileSystem, path: str) -> FileState | None:
         try:
             info = store.info(path)
         except FileNotFoundError:
             return None
-    return _state(info) if info["type"] == "file" else None
+        return _state(info) if info["type"] == "file" else None
+
+    return ask_store(place, find_state)
 
 
-def holds(place: Place, state: FileState) -> bool:
+def holds(place: Place, state: FileState, found: FileState | None = None) -> bool:
     """Return whether a file or an object still has a state.
+
+    Args:
+        place: The file or object. If its store states no versions, it is read.
+        state: The state.
+        found: Its present state, if it is known.
 
     Raises:
         PhotoError: If the store fails.
     """
-    found = state_of(place)
+    found = found or state_of(place)
     if found is None or found == state:
         return found == state
-    if not isinstance(place, Url) or not str(state.mark).startswith(DIGEST):
+    if not isinstance(place, Url) or found.size not in (state.size, UNKNOWN):
         return False
-    return found.size == state.size and _digest(read(place)[0]) == state.mark
+    if str(state.mark).startswith(DIGEST):
+        return _digest(read(place)[0]) == state.mark
+    return found.mark == state.mark != ""
 
 
 class Upload(Draft):
@@ -212,7 +258,7 @@ class Upload(Draft):
         return write(self._url, self._data, replaces)
 
 
-class Listing:
+class ListedObjects:
     """The states of listed objects; one request to a store lists a thousand objects."""
 
     def __init__(self) -> None:
@@ -221,8 +267,7 @@ class Listing:
 
     def add(self, folder: Url) -> list[Url]:
         """List the objects below a folder, and return them sorted, or raise `PhotoError`."""
-        with _store_errors_as_photo_errors(folder) as (store, path):
-            found = store.find(path, detail=True)
+        path, found = ask_store(folder, lambda store, path: (path, store.find(path, detail=True)))
         states = {
             Url(folder.scheme, (folder.path + name.removeprefix(path)).lstrip("/")): _state(info)
             for name, info in found.items()
@@ -249,63 +294,4 @@ def _state(info: dict[str, Any]) -> FileState:
     if isinstance(value, datetime):  # some listings have a number instead
         value = value.timestamp()
     size = info["size"]
-    return FileState(UNKNOWN if size is None else size, f"{name} {value}")
-
-
-@cache
-def _store_class(scheme: str) -> type[AbstractFileSystem]:
-    import fsspec
-
-    if scheme == "data":
-        raise UsageError("data: addresses hold their data themselves: save the photo as a file")
-    try:
-        kind: type[AbstractFileSystem] = fsspec.get_filesystem_class(scheme)
-        return kind
-    except ValueError as error:
-        raise UsageError(f"{scheme}:// is not a known kind of store") from error
-    except ImportError as error:
-        extra = EXTRAS.get(scheme)
-        if extra is None:
-            raise UsageError(f"{scheme}:// addresses cannot be used: {error}") from error
-        line = f"addresses need the extra {extra}: pip install 'unblur[{extra}]'"
-        raise UsageError(f"{scheme}:// {line}") from error
-
-
-def _open(url: Url) -> tuple[AbstractFileSystem, str]:
-    """Return a store and an object's name in it; raise `UsageError` if the store is unusable."""
-    kind = _store_class(url.scheme)
-    text = str(url)
-    # A cached listing would miss the changes of other runs.
-    store = kind(use_listings_cache=False, **kind._get_kwargs_from_urls(text))
-    return store, str(kind._strip_protocol(text))
-
-
-@contextlib.contextmanager
-def _store_errors_as_photo_errors(
-    url: Url, sentence: str = "{1}"
-) -> Iterator[tuple[AbstractFileSystem, str]]:
-    """Yield the store and an object's name in it; raise the store's errors as `PhotoError`."""
-    try:
-        yield _open(url)  # some stores connect at once
-    except (PhotoError, UsageError):
-        raise
-    except Exception as error:  # each store's library has its own errors
-        line = " ".join(_reason(error).split()) or type(error).__name__
-        raise PhotoError(sentence.format(url, line)) from error
-
-
-def _reason(error: Exception) -> str:
-    """Return the error of a store's library in words for users."""
-    if isinstance(error, FileNotFoundError):
-        return "no such object"
-    if is_thread_limit(error):  # of the thread that asks the store
-        return START_LIMIT
-    if isinstance(error, _FAULTS_OF_ADDRESS):
-        return f"is not an address of a photo in such a store ({error})"
-    cause = getattr(error, "os_error", None)
-    if isinstance(cause, OSError):  # of a failed connection; the number tells more than the text
-        number = cause.errno or 0  # negative where a name has no address
-        reason = os.strerror(number) if number > 0 else describe_os_error(cause)
-        return f"cannot connect: {reason.lower()}"
-    text = error.strerror if isinstance(error, OSError) else None  # without number and path
-    return _NOISE.sub("", text or str(error))
+    return FileState(UNKNOWN if size is None else size, f"{name} {value}" if name else "")

@@ -9,9 +9,14 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeAlias, TypeVar
+from urllib.parse import quote, unquote
 
-from unblur.errors import UsageError
+from unblur.errors import PhotoError, UsageError
+from unblur.storage.filesystems import status_at
+from unblur.user_text import describe_os_error, without_secrets
 
+WEB = ("http", "https")
+"""Schemes of addresses of web servers."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a Windows drive
 
 
@@ -19,23 +24,40 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a Wi
 class Url:
     """The address of an object, or of a folder, which is a common prefix of objects' names.
 
-    Names are not quoted, and ``//`` is kept.
+    Names are not quoted, except on web servers, and ``//`` is kept.
     """
 
     scheme: str
     """The kind of store: ``s3``, ``gs``."""
     path: str
-    """Bucket and key, without a slash at either end."""
+    """Bucket and key, without a slash at either end; perhaps user and password before them."""
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.path}"
+        """Return the address without passwords and signatures, for messages and records."""
+        return without_secrets(self.address)
 
     __fspath__ = __str__
 
     @property
+    def address(self) -> str:
+        """The whole address; it may contain a password."""
+        return f"{self.scheme}://{self.path}"
+
+    @property
+    def is_web(self) -> bool:
+        """Whether a web server has the object."""
+        return self.scheme in WEB
+
+    @property
     def name(self) -> str:
-        """The part after the last slash."""
-        return self.path.rpartition("/")[2]
+        """The part after the last slash; on web servers unquoted, and without the query."""
+        if not self.is_web:
+            return self.path.rpartition("/")[2]
+        quoted = re.split("[?#]", self.path)[0].partition("/")[2].rpartition("/")[2]
+        name = unquote(quoted)
+        if name in ("", ".", ".."):
+            return "photo"
+        return quoted if re.search(r"[/\\\x00]", name) else name
 
     @property
     def stem(self) -> str:
@@ -49,8 +71,9 @@ class Url:
 
     def with_name(self, name: str) -> Url:
         """Return the address of another object beside this one."""
-        folder, slash, _ = self.path.rpartition("/")
-        return Url(self.scheme, folder + slash + name)
+        path = re.split("[?#]", self.path)[0] if self.is_web else self.path
+        folder, slash, _ = path.rpartition("/")
+        return Url(self.scheme, folder + slash + (quote(name) if self.is_web else name))
 
     def __truediv__(self, below: PurePath) -> Url:
         return Url(self.scheme, f"{self.path}/{below.as_posix()}")
@@ -122,13 +145,18 @@ class Content:
     """Hash of all bytes."""
 
 
+UNKNOWN = -1
+"""Size of an object whose store does not state it, such as a web server that compresses."""
+
+
 @dataclass(frozen=True)
 class FileState:
     """State of a file or an object; a different state means that the content was changed."""
 
     size: int
     mark: int | str
-    """A file's time of modification in nanoseconds, or an object's version."""
+    """A file's time of modification in nanoseconds, or an object's version; empty if the store
+    states none."""
     content: Content | None = field(default=None, compare=False)
     """Hashes of the content; ``None`` if the content was not read."""
 
@@ -139,11 +167,16 @@ class FileState:
 
     @classmethod
     def at(cls, path: Path) -> FileState | None:
-        """Return the state of a file, or ``None`` if it does not exist."""
+        """Return the state of a file, or ``None`` if it does not exist.
+
+        Raises:
+            PhotoError: If this cannot be found out.
+        """
         try:
-            return cls.of(path.stat())
-        except OSError:
-            return None
+            status = status_at(path)
+        except OSError as error:
+            raise PhotoError(f"{path}: {describe_os_error(error)}") from error
+        return cls.of(status) if status else None
 
 
 def longest_name(place: Place) -> int:

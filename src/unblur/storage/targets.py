@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
 
-from unblur.storage.files import exists, is_device, is_folder
+from unblur.errors import PhotoError
+from unblur.storage.files import exists, is_device, is_folder, is_taken
 from unblur.storage.filesystems import can_be_named
 
 EXISTS = "{} exists; --overwrite replaces it"
@@ -17,6 +19,9 @@ def is_special(file: Path) -> bool:
 
     ``/dev/stdout`` is special even if it leads to a file: a result would replace the name itself,
     for all programs.
+
+    Raises:
+        PhotoError: If this cannot be found out.
     """
     folder = os.path.realpath(file.parent)
     return is_device(file) or folder == "/dev" or folder.startswith("/proc/")
@@ -49,18 +54,29 @@ def problem_of_file(file: Path, may_replace: bool) -> str | None:
     """
     if not can_be_named(file.name):
         return f"{file.name} cannot be the name of a file on Windows"
-    if is_folder(file):
-        return f"{file} is a folder"
-    if is_special(file):
-        return f"{file} is not a regular file"
-    if os.path.lexists(file) and not may_replace:  # a link that leads nowhere, too
-        return EXISTS.format(file)
-    folder = next((parent for parent in file.parents if exists(parent)), file.parent)
+    try:
+        if is_folder(file):
+            return f"{file} is a folder"
+        if is_special(file):
+            return f"{file} is not a regular file"
+        if is_taken(file):
+            return problem_of_replacing(file) if may_replace else EXISTS.format(file)
+        reason = None
+    except PhotoError as error:
+        reason = f"{file}: {error}"
+    folder = _nearest(file)
     if not is_folder(folder):
         return f"{in_words(folder)} is not a folder"
-    if os.path.lexists(file):
-        return problem_of_replacing(file)
-    return None if os.access(folder, os.W_OK) else f"{in_words(folder)} cannot be written to"
+    return reason if os.access(folder, os.W_OK) else f"{in_words(folder)} cannot be written to"
+
+
+def _nearest(file: Path) -> Path:
+    """Return the deepest folder above a file that exists and can be seen."""
+    for parent in file.parents:
+        with contextlib.suppress(PhotoError):
+            if exists(parent):
+                return parent
+    return file.parent
 
 
 def in_words(folder: Path) -> str:

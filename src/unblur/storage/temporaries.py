@@ -12,8 +12,7 @@ import hashlib
 import os
 import re
 import secrets
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,18 +64,18 @@ def host() -> str:
 
 
 @contextlib.contextmanager
-def temporary_beside(path: Path, is_private: bool = False) -> Iterator[Temporary]:
+def temporary_beside(path: Path, mode: int = 0o666) -> Iterator[Temporary]:
     """Open a temporary file in the target's folder; at the end, remove it if it still exists.
 
     The file is locked while it is open. Files of killed runs have no lock; `sweep` removes them.
 
     Args:
         path: The target.
-        is_private: Whether only the user may read the file, regardless of the umask.
+        mode: Permissions of the new file, of which the umask removes some.
     """
     is_ours = False
     while not is_ours:
-        temporary = _create(path, 0o600 if is_private else 0o666)
+        temporary = _create(path, mode)
         try:
             is_ours = _claim(temporary)
             if is_ours:
@@ -116,11 +115,72 @@ def sweep(folder: Path, trust_locks: bool = True) -> int:
             systems every lock succeeds, so the age of the file decides.
     """
     removed = 0
+    clock = functools.cache(lambda: time_in(folder))
     with contextlib.suppress(OSError):
         for scratch in folder.glob(TEMPORARY_FILES):
             with contextlib.suppress(OSError):
-                removed += _remove_if_abandoned(scratch, trust_locks)
+                removed += _remove_if_abandoned(scratch, trust_locks, clock)
     return removed
+
+
+def is_being_written(path: Path, but_by: Path | None = None) -> bool:
+    """Return whether another run has a temporary file for a path.
+
+    Args:
+        path: The path.
+        but_by: A temporary file of this run, which does not count.
+    """
+    clock = functools.cache(lambda: time_in(path.parent))
+    return any(
+        scratch != but_by and _is_for(scratch, path) and _is_in_use(scratch, clock)
+        for scratch in path.parent.glob(TEMPORARY_FILES)
+    )
+
+
+def _is_for(scratch: Path, path: Path) -> bool:
+    """Return whether a temporary file has the name of a path, which may be shortened."""
+    ending = _ENDING.search(scratch.name)
+    return ending is not None and path.name.startswith(scratch.name[1 : ending.start()])
+
+
+def _is_in_use(scratch: Path, clock: Callable[[], float]) -> bool:
+    """Return whether a run may still write a temporary file."""
+    try:
+        descriptor = _open(scratch)
+    except FileNotFoundError:
+        return False
+    except OSError:  # it belongs to another user
+        return True
+    try:
+        if _lock(descriptor) and _has_our_locks(scratch):
+            return False
+        return not _is_old(descriptor, clock)
+    except OSError:  # it is locked, or no file can be made to ask for the time
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def time_in(folder: Path) -> float:
+    """Return the time by the clock that sets the times of a folder's files, in seconds.
+
+    On a network file system this is the clock of the server, from which the clock of this machine
+    may differ by hours.
+
+    Raises:
+        OSError: If no file can be made in the folder.
+    """
+    with temporary_beside(folder / "clock") as probe:
+        return _changed(os.fstat(probe.descriptor))
+
+
+def _changed(status: os.stat_result) -> float:
+    """Return when a file was changed last, in seconds since 1970.
+
+    ``--preserve-times`` may set the time of modification back. The other time (creation on Windows,
+    last change elsewhere) cannot be set.
+    """
+    return max(status.st_mtime, status.st_ctime)
 
 
 def has_unfinished(folder: Path) -> bool:
@@ -134,25 +194,29 @@ def _has_our_locks(scratch: Path) -> bool:
     return ending is not None and ending[1] == host()
 
 
-def _remove_if_abandoned(scratch: Path, trust_locks: bool) -> bool:
+def _remove_if_abandoned(scratch: Path, trust_locks: bool, clock: Callable[[], float]) -> bool:
     if not _ENDING.search(scratch.name):
         return False
-    descriptor = os.open(scratch, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    descriptor = _open(scratch)
     try:
-        status = os.fstat(descriptor)
-        # --preserve-times may set the time of modification back. The other time (creation on
-        # Windows, last change elsewhere) cannot be set.
-        changed = max(status.st_mtime, status.st_ctime)
-        is_old = time.time() - changed > ABANDONED_AFTER_SECONDS
         # Try to lock in any case: if that fails, the file is being written.
         if _lock(descriptor) and trust_locks and _has_our_locks(scratch):
             scratch.unlink()
             return True
+        is_old = _is_old(descriptor, clock)
     finally:
         os.close(descriptor)
     if is_old:
         scratch.unlink()  # after closing: Windows cannot remove an open file
     return is_old
+
+
+def _open(scratch: Path) -> int:
+    return os.open(scratch, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+
+
+def _is_old(descriptor: int, clock: Callable[[], float]) -> bool:
+    return clock() - _changed(os.fstat(descriptor)) > ABANDONED_AFTER_SECONDS
 
 
 def _lock(descriptor: int) -> bool:

@@ -18,15 +18,15 @@ from unblur.cli import deblur, main
 from unblur.errors import UsageError
 from unblur.models import loading
 from unblur.models.catalog import DEFAULT_MODEL, find_weights
-from unblur.options import SAME_RESULT, Engine, Options
+from unblur.options import SAME_RESULT, NetworkOptions, Options
 
 SOURCE = Path(package.__file__).parent
-CHANGES_RESULTS = {field.name for field in fields(Engine)} - SAME_RESULT
+CHANGES_RESULTS = {field.name for field in fields(NetworkOptions)} - SAME_RESULT
 
 
 @dataclass(frozen=True)
-class NewEngine(Engine):
-    """An engine with one additional option."""
+class NewNetworkOptions(NetworkOptions):
+    """The network's options with one more."""
 
     gamma: float = 1.0
 
@@ -42,11 +42,11 @@ def test_the_key_of_the_defaults_is_empty():
 
 
 def test_the_key_reads_as_in_the_histories_of_earlier_versions():
-    engine = Engine(
+    network = NetworkOptions(
         model="m", device="cpu", tile=256, strength=0.5, views=3, threads=2, max_memory=9
     )
     options = Options(
-        refresh_thumbnail=False, format="webp", quality=70, strip_metadata=True, engine=engine
+        refresh_thumbnail=False, format="webp", quality=70, strip_metadata=True, network=network
     )
     assert options.settings == (
         " keep-thumbnail format=webp quality=70 strip-metadata strength=0.5 views=3"
@@ -55,52 +55,52 @@ def test_the_key_reads_as_in_the_histories_of_earlier_versions():
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Options)])
 def test_each_option_is_in_the_key_or_listed_as_changing_no_result(name):
-    value = Engine() if name == "engine" else "another"
+    value = NetworkOptions() if name == "network" else "another"
     key = with_value(Options(), name, value).settings
     assert key == ("" if name in SAME_RESULT else f" {name.replace('_', '-')}=another")
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Engine)])
+@pytest.mark.parametrize("name", [field.name for field in fields(NetworkOptions)])
 def test_each_option_of_the_network_is_in_the_key_or_listed_as_changing_no_result(name):
-    key = Options(engine=with_value(Engine(), name, "another")).settings
+    key = Options(network=with_value(NetworkOptions(), name, "another")).settings
     assert key == ("" if name in SAME_RESULT else f" {name}=another")
 
 
 def test_only_options_that_there_are_can_be_left_out_of_the_key():
-    names = [field.name for field in (*fields(Options), *fields(Engine))]
+    names = [field.name for field in (*fields(Options), *fields(NetworkOptions))]
     assert len(set(names)) == len(names)
     assert set(names) > SAME_RESULT
 
 
 def test_a_new_field_is_in_the_key_and_in_reports():
-    options = Options(engine=NewEngine(gamma=2.0))
+    options = Options(network=NewNetworkOptions(gamma=2.0))
     assert options.settings == " gamma=2.0"
-    assert options.engine.reported["gamma"] == 2.0
+    assert options.network.reported["gamma"] == 2.0
 
 
 @pytest.mark.parametrize("values", [{"strength": 1.5}, {"strength": -0.1}, {"views": 0}])
 def test_values_out_of_range_are_refused_before_a_network_is_loaded(values):
     with pytest.raises(UsageError, match=f"{next(iter(values))} (is|are) from"):
-        Engine(**values)
+        NetworkOptions(**values)
 
 
 @pytest.fixture
 def new_option(monkeypatch):
     """Add an option to the record and to the parser, and to nothing else.
 
-    Returns the engines with which networks are loaded.
+    Returns the options with which networks are loaded.
     """
-    option = click.Option(["--gamma"], type=float, default=NewEngine.gamma)
+    option = click.Option(["--gamma"], type=float, default=NewNetworkOptions.gamma)
     monkeypatch.setattr(main, "params", [*main.params, option])
-    monkeypatch.setattr(deblur, "Engine", NewEngine)
-    engines, load = [], loading.load_deblurrer
+    monkeypatch.setattr(deblur, "NetworkOptions", NewNetworkOptions)
+    used, load = [], loading.load_deblurrer
 
-    def load_and_tell(weights, engine, **others):
-        engines.append(engine)
-        return load(weights, engine, **others)
+    def load_and_tell(weights, options, **others):
+        used.append(options)
+        return load(weights, options, **others)
 
     monkeypatch.setattr(loading, "load_deblurrer", load_and_tell)
-    return engines
+    return used
 
 
 def test_a_new_option_reaches_the_network_and_the_history(unblur, jpeg, new_option):
@@ -109,32 +109,32 @@ def test_a_new_option_reaches_the_network_and_the_history(unblur, jpeg, new_opti
     result = unblur(jpeg, "--gamma", "2", "--json")
     assert b'"gamma": 2.0' in result.stdout
     assert "already done" in unblur(jpeg, "--gamma", "2", "-v").stderr
-    assert [engine.gamma for engine in new_option] == [1, 2]
+    assert [options.gamma for options in new_option] == [1, 2]
 
 
 def test_a_new_option_reaches_the_workers_of_a_cluster(monkeypatch):
     pytest.importorskip("ray", reason="ray is not installed")
     from unblur.run import ray_worker
 
-    engines = []
+    used = []
 
-    def load(network, engine, **others):
-        engines.append(engine)
+    def load(network, options, **others):
+        used.append(options)
         raise UsageError("seen")
 
     monkeypatch.setattr("ray.get", lambda network: network)
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "a node")
     monkeypatch.setattr(ray_worker, "load_deblurrer", load)
-    wanted = NewEngine(device="auto", gamma=2.0, views=3, max_memory=1 << 30)
-    worker = ray_worker.Worker(["network"], Options(engine=wanted), {"num_cpus": 2})
+    wanted = NewNetworkOptions(device="auto", gamma=2.0, views=3, max_memory=1 << 30)
+    worker = ray_worker.Worker(["network"], Options(network=wanted), {"num_cpus": 2})
     assert "seen" in str(worker.prepare(package.__version__, []))
-    assert engines == [replace(wanted, device="cpu", threads=2)]
+    assert used == [replace(wanted, device="cpu", threads=2)]
 
 
 def spellings(name, tree):
     """Yield the places where a module names an option: by field, flag, or use of its value."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef) and node.name == "Engine":
+        if isinstance(node, ast.ClassDef) and node.name == "NetworkOptions":
             yield from (
                 n for n in node.body if isinstance(n, ast.AnnAssign) and n.target.id == name
             )
@@ -142,7 +142,7 @@ def spellings(name, tree):
             yield node
         elif isinstance(node, ast.Attribute) and node.attr == name:
             owner = getattr(node.value, "attr", getattr(node.value, "id", ""))
-            if owner in ("engine", "_engine", "options", "_options"):
+            if owner in ("network", "options", "_options"):
                 yield node
         elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
             if node.slice.value == name:
@@ -233,8 +233,8 @@ def test_doctor_reads_and_hashes_the_embedded_weights_once(embedded, monkeypatch
     [
         ("model", None, "model takes a name or a path, not None"),
         ("device", 3, "device takes a name, not 3"),
-        ("backend", "tensorflow", "engine takes auto, torch or ncnn, not 'tensorflow'"),
-        ("backend", None, "engine takes auto, torch or ncnn, not None"),
+        ("engine", "tensorflow", "engine takes auto, torch or ncnn, not 'tensorflow'"),
+        ("engine", None, "engine takes auto, torch or ncnn, not None"),
         ("tile", "512", "tile takes auto or a whole number, not '512'"),
         ("tile", None, "tile takes auto or a whole number, not None"),
         ("tile", math.nan, "tile takes auto or a whole number, not nan"),
@@ -248,13 +248,13 @@ def test_doctor_reads_and_hashes_the_embedded_weights_once(embedded, monkeypatch
 )
 def test_a_value_of_a_wrong_type_is_refused_by_name(field, value, words):
     with pytest.raises(UsageError) as caught:
-        Engine(**{field: value})
+        NetworkOptions(**{field: value})
     assert str(caught.value) == words
 
 
 def test_numbers_of_numpy_are_numbers():
-    engine = Engine(tile=np.int64(512), strength=np.float32(0.5), views=np.uint8(2))
-    assert engine == Engine(tile=512, strength=0.5, views=2)
+    options = NetworkOptions(tile=np.int64(512), strength=np.float32(0.5), views=np.uint8(2))
+    assert options == NetworkOptions(tile=512, strength=0.5, views=2)
 
 
 @pytest.mark.parametrize("name", ["output", "mask", "suffix"])
@@ -263,4 +263,4 @@ def test_what_no_path_can_have_is_refused(name, text):
     with pytest.raises(UsageError, match=f"--{name} has a character that no path"):
         Options(**{name: text})
     with pytest.raises(UsageError, match="--model has a character that no path"):
-        Options(engine=Engine(model=text))
+        Options(network=NetworkOptions(model=text))

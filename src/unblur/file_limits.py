@@ -1,4 +1,4 @@
-"""Limits on the work that a file can cause, and the system's limit of threads.
+"""Limits on the work that a file can cause.
 
 A file of a few kilobytes can claim thousands of parts, or pixels, that would take hours to
 process. The limits are far above those of real photos, and grow with the file's size.
@@ -6,15 +6,12 @@ process. The limits are far above those of real photos, and grow with the file's
 
 from __future__ import annotations
 
-import functools
 import math
-import os
-import threading
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from unblur import words
-from unblur.errors import ExcessError, PhotoError, is_thread_limit
+from unblur import user_text
+from unblur.errors import ExcessError, PhotoError
 
 T = TypeVar("T")
 
@@ -22,11 +19,6 @@ ALWAYS_ALLOWED = 10_000
 """Number of parts that a file of any size may have."""
 BYTES_OF_PART = 256
 """A file may have one more part for each of these many bytes."""
-
-MOST_OPENBLAS_THREADS = 64
-"""Threads that the OpenBLAS in NumPy's packages starts at most."""
-THREADS_BESIDE = 4
-"""Threads for reading, writing and comparing photos, and for the progress bar."""
 
 BYTES_OF_PIXEL = 8
 """Four uncompressed samples of 16 bits, the most of any supported format."""
@@ -43,7 +35,7 @@ def refuse_oversize(size: int, most: int | None) -> None:
     """Raise `PhotoError` if a file has more than ``most`` bytes; ``None``: no limit."""
     if most is not None and size > most:
         raise PhotoError(
-            f"larger than {words.size(most, math.floor)}, the most that a photo within "
+            f"larger than {user_text.size(most, math.floor)}, the most that a photo within "
             "--max-pixels can take; raise that if it is one"
         )
 
@@ -70,42 +62,3 @@ def limited(parts: Iterable[T], size: int, name: str) -> Iterator[T]:
         if number > most:
             refuse_excess(number, most, name)
         yield part
-
-
-def starts_threads(count: int | None = None) -> bool:
-    """Return whether the system starts a number of threads at the same time.
-
-    Args:
-        count: The number; ``None``: as many as a run may have.
-    """
-    most = _most_threads()
-    return startable_threads() >= (most if count is None else min(count, most))
-
-
-@functools.cache
-def startable_threads() -> int:
-    """Return how many threads the system starts at the same time, at most as many as a run has.
-
-    They are started, and end at once: no system tells how many more threads it allows. This is
-    done once, before libraries start theirs.
-    """
-    end, started = threading.Event(), []
-    try:
-        for _ in range(_most_threads()):
-            thread = threading.Thread(target=end.wait)
-            thread.start()
-            started.append(thread)
-    except RuntimeError as error:
-        if not is_thread_limit(error):
-            raise
-    finally:
-        end.set()
-        for thread in started:
-            thread.join()
-    return len(started)
-
-
-def _most_threads() -> int:
-    """Return how many threads a run may have: those of NumPy, those of PyTorch, and others."""
-    cores = os.cpu_count() or 1
-    return min(cores, MOST_OPENBLAS_THREADS) + cores + THREADS_BESIDE

@@ -1,4 +1,4 @@
-"""The libraries that can compute the network on a CPU: PyTorch, or ncnn if it is installed.
+"""Choose the engine, the library that computes the network: PyTorch, or ncnn if it is installed.
 
 ncnn computes only in float32, but with fewer multiplications than PyTorch. On CPUs with bfloat16
 instructions, PyTorch in bfloat16 is the fastest.
@@ -14,7 +14,7 @@ import torch
 from unblur.network import ncnn_library
 from unblur.network.device_kinds import CPU, DeviceKind
 
-Backend: TypeAlias = Literal["torch", "ncnn"]
+EngineName: TypeAlias = Literal["torch", "ncnn"]
 FAST_KERNEL = 3
 """Side of the kernels in pixels for which ncnn has a fast algorithm."""
 NCNN_SQUARE_PX = 4
@@ -23,17 +23,17 @@ NCNN_SQUARE_PX = 4
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen library."""
+    """The chosen engine."""
 
-    backend: Backend
+    engine: EngineName
     reason: str
     """Reason for the choice, as the end of a sentence."""
 
 
-def choose_backend(
+def choose_engine(
     wanted: str, kind: DeviceKind, precision: torch.dtype, kernel: int = FAST_KERNEL
 ) -> Choice:
-    """Choose the library that computes on a device.
+    """Choose the engine for a device.
 
     Args:
         wanted: ``torch``, ``ncnn``, or ``auto``: the faster one that is installed.
@@ -42,7 +42,7 @@ def choose_backend(
         kernel: Side of the network's kernels in pixels.
     """
     if kind is not CPU:
-        return Choice(kind.library, "it computes on GPUs")
+        return Choice(kind.engine, "it computes on GPUs")
     if wanted == "torch":
         return Choice("torch", "chosen by --engine")
     if precision != torch.float32:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from training.even import make_even
+from training.even_kernels import make_even
 from training.trainer import COMPACT
 from unblur.network.srn import SRN
 from unblur.network.srn_memory import rows_behind

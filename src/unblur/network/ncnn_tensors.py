@@ -81,6 +81,6 @@ def as_tensor(mat: ncnn.Mat, allocator: ncnn.Allocator | None = None) -> Tensor:
 
     Args:
         mat: The matrix; it is changed.
-        allocator: What owns its memory, if ncnn was given one.
+        allocator: Owner of its memory, if ncnn was given one.
     """
     return torch.from_numpy(np.asarray(_Map(mat, allocator)))

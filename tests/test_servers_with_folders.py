@@ -1,0 +1,118 @@
+"""Servers of SFTP and FTP: folders are made, and files appear whole."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from conftest import make_jpeg
+from fsspec.implementations.local import LocalFileSystem
+
+from unblur.storage import objects, stores
+from unblur.storage.places import parse_place
+
+PHOTO = make_jpeg()
+
+
+class Sftp(LocalFileSystem):
+    """A server that has the paths of this machine, with the gaps of fsspec's class for SFTP."""
+
+    cachable = False
+    failures: list[Exception] = []  # noqa: RUF012 (each test has its own)
+
+    def __init__(self, host, username, password):
+        assert (host, username, password) == ("host", "me", "secret")
+        super().__init__()
+
+    @staticmethod
+    def _get_kwargs_from_urls(url):
+        assert url == "sftp://me:secret@host/"  # fsspec takes # and ? for parts of an address
+        return {"host": "host", "username": "me", "password": "secret"}
+
+    def pipe_file(self, path, value, mode="overwrite", **options):
+        failure = self.failures.pop(0) if self.failures else None
+        super().pipe_file(path, value[:9] if failure else value)
+        if failure:
+            raise failure
+
+    def cp_file(self, path1, path2, **options):
+        raise NotImplementedError
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """The address of an empty folder."""
+    monkeypatch.setattr(Sftp, "failures", [])
+    monkeypatch.setattr(stores, "_store_class", lambda scheme: Sftp)
+    (tmp_path / "in").mkdir()
+    return f"sftp://me:secret@host{tmp_path.as_posix()}"
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("name", ["a.jpg", "a b#1?x=2%20.jpg", "ü✓.jpg"])
+def test_a_photo_is_deblurred_into_a_new_folder_once(server, tmp_path, unblur, name):
+    (tmp_path / "in" / name).write_bytes(PHOTO)
+    words = "-r", f"{server}/in", "-o", f"{server}/out/of/it/", "-v"
+    assert unblur(*words).code == 0
+    assert files(tmp_path / "out") == [f"of/it/{name[:-4]}-unblurred.jpg"]
+    second = unblur(*words)
+    assert (second.stdout, "already done" in second.stderr) == (b"", True)
+    assert "secret" not in second.stderr
+
+
+@pytest.mark.posix
+def test_in_place_the_original_is_kept_without_a_copy_on_the_server(
+    server, tmp_path, unblur, brightening_weights
+):
+    (tmp_path / "in/a.jpg").write_bytes(PHOTO)
+    result = unblur(f"{server}/in/a.jpg", "--in-place", model=brightening_weights)
+    assert result.code == 0, result.stderr
+    assert files(tmp_path / "in") == ["a.jpg", "a.jpg.orig"]
+    assert (tmp_path / "in/a.jpg.orig").read_bytes() == PHOTO
+    assert (tmp_path / "in/a.jpg").read_bytes() != PHOTO
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize(
+    "failure", [ConnectionResetError(errno.ECONNRESET, "reset"), EOFError(), TimeoutError("slow")]
+)
+def test_an_upload_that_breaks_off_is_repeated_and_never_seen(server, tmp_path, unblur, failure):
+    photo = tmp_path / "in/a.jpg"
+    photo.write_bytes(PHOTO)
+    Sftp.failures[:] = [failure]
+    assert "trying again" in unblur(photo, "-o", f"{server}/out/", "-v").stderr
+    assert files(tmp_path / "out") == ["a-unblurred.jpg"]
+    assert (tmp_path / "out/a-unblurred.jpg").read_bytes().endswith(b"\xff\xd9")
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("failure", [ConnectionResetError("reset"), OSError(errno.ENOSPC, "full")])
+def test_an_upload_that_always_breaks_off_leaves_the_old_file(server, tmp_path, failure):
+    old = tmp_path / "in/a.jpg"
+    old.write_bytes(PHOTO)
+    Sftp.failures[:] = [failure] * 9
+    with pytest.raises(objects.PhotoError, match="cannot write sftp://me@host"):
+        objects.write(parse_place(f"{server}/in/a.jpg"), b"new photo", replaces=True)
+    assert (files(tmp_path), old.read_bytes()) == (["in/a.jpg"], PHOTO)
+
+
+@pytest.mark.posix
+def test_a_refusal_is_not_repeated(server, tmp_path):
+    Sftp.failures[:] = [PermissionError(errno.EACCES, "Permission denied")] * 2
+    with pytest.raises(objects.PhotoError, match="Permission denied"):
+        objects.write(parse_place(f"{server}/in/a.jpg"), b"new", replaces=True)
+    assert len(Sftp.failures) == 1
+
+
+def test_a_thread_keeps_its_connection(monkeypatch):
+    """Libraries keep a connection for each thread, and one for each request would take long."""
+    import threading
+
+    from unblur.storage.waiting import in_thread
+
+    first, second = in_thread(threading.get_ident), in_thread(threading.get_ident)
+    assert first == second != threading.get_ident()
