@@ -186,7 +186,7 @@
 
   function open(card) {
     current = card;
-    $("viewer-name").textContent = card.dataset.name;
+    $("viewer-name").textContent = $("viewer-name").title = card.dataset.name;
     $("viewer-facts").textContent = [...card.querySelectorAll(".facts span")].map((fact) => fact.textContent).join(" · ");
     before.alt = `${card.dataset.name}, before`;
     after.alt = `${card.dataset.name}, after`;
