@@ -24,7 +24,7 @@ BRIGHT = 0.4
 BRIGHTEST = 0.999
 """Quantile of the samples that counts as the brightest parts: hot pixels and stars are fewer."""
 MOST_OVER = 2.0
-"""Largest sample that the network may see, where 1 is white: a lamp in the dark limits the factor."""
+"""Largest sample for the network, where 1 is white: a lamp in the dark limits the factor."""
 MOST_TIMES = 16.0
 """Largest factor. In darker photos, 8 bits have hardly more than a dozen values."""
 
