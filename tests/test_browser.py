@@ -27,6 +27,8 @@ FLAGS = (
     "--disable-sync",
 )
 NOT_WORD_FOR_WORD = "<img src=x onerror=\"document.title='broken'\"> 100%.jpg"
+LONG_NAME = "a-long-name-" * 16 + ".jpg"
+HEBREW_NAME = "תמונה 1.jpg"
 
 pytestmark = [
     pytest.mark.browser,
@@ -46,7 +48,7 @@ def report(tmp_path_factory, identity_weights):
         patch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(fakes.Brighter()))
         run = ["-r", str(folder), "--model", str(identity_weights)]
         assert CliRunner().invoke(main, run).exit_code == 0
-        dark = make_pixels(1200, 1600) // 4
+        dark = make_pixels(1200, 1600) // 4 + 60
         (folder / NOT_WORD_FOR_WORD).write_bytes(encode_image(Image.fromarray(dark), "JPEG"))
         bright = np.full((300, 400, 3), 220, np.uint8)
         (folder / "bright.png").write_bytes(encode_image(Image.fromarray(bright), "PNG"))
@@ -388,3 +390,78 @@ def test_nothing_is_wider_than_the_window(report, browse, width):
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     open_viewer(page)
     assert page.evaluate("() => document.getElementById('viewer').scrollWidth") <= width
+
+
+def test_the_focus_is_never_behind_the_tools(report, browse):
+    page = browse(report, viewport={"width": 1000, "height": 560})
+    page.keyboard.press("Shift+Tab")  # to the last link of the page
+    for _ in range(30):
+        edges = page.evaluate(
+            "() => { const e = document.activeElement; return e.closest('.card') &&"
+            " [e.getBoundingClientRect().top, tools.getBoundingClientRect().bottom]; }"
+        )
+        if edges is None:
+            break
+        assert edges[0] >= edges[1]
+        page.keyboard.press("Shift+Tab")
+    assert page.evaluate("() => document.activeElement.closest('#tools') !== null")
+
+
+def test_in_forced_colors_what_is_chosen_can_be_read(report, browse):
+    page = browse(report, forced_colors="active", color_scheme="dark")
+    open_viewer(page)
+    for chosen in ("[name=show]:checked + span", "[name=zoom]:checked + span", ".handle"):
+        assert page.locator(chosen).evaluate("(e) => getComputedStyle(e).forcedColorAdjust") == (
+            "none"
+        )
+
+
+def test_paper_is_white_for_readers_of_a_dark_page(report, browse):
+    page = browse(report, color_scheme="dark")
+    assert relative_luminance(ground_of(page)) < 0.1
+    page.emulate_media(media="print")
+    assert relative_luminance(ground_of(page)) > 0.8
+
+
+def ground_of(page):
+    return page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+
+
+@pytest.fixture(scope="module")
+def odd_report(tmp_path_factory, identity_weights):
+    """A page of a panorama, and of photos with long names and with names from right to left."""
+    root = tmp_path_factory.mktemp("odd")
+    folder = root / "photos"
+    folder.mkdir()
+    for name, size in ((LONG_NAME, (40, 60)), (HEBREW_NAME, (40, 60)), ("wide.jpg", (20, 600))):
+        photo = Image.fromarray(make_pixels(*size))
+        (folder / name).write_bytes(encode_image(photo, "JPEG"))
+    run = ["-r", str(folder), "--model", str(identity_weights)]
+    run += ["--report", str(root / "report.html")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNBLUR_HISTORY", str(root / "history.sqlite3"))
+        assert CliRunner().invoke(main, run).exit_code == 0
+    return root / "report.html"
+
+
+def test_a_long_name_leaves_room_for_the_photo(odd_report, browse):
+    page = browse(odd_report, viewport={"width": 360, "height": 640})
+    open_viewer(page, LONG_NAME)
+    assert page.locator("#viewer-name").bounding_box()["height"] < 50
+    assert page.locator("#viewer-name").get_attribute("title") == LONG_NAME
+
+
+def test_a_name_from_right_to_left_reads_alike_in_list_and_viewer(odd_report, browse):
+    page = browse(odd_report)
+    open_viewer(page, HEBREW_NAME)
+    direction = "(e) => e.matches(':dir(rtl)')"
+    assert page.locator("#viewer-name").evaluate(direction)
+    assert page.locator("h2 bdi", has_text=HEBREW_NAME).evaluate(direction)
+
+
+def test_without_scripts_labels_do_not_hide_a_panorama(odd_report, browse):
+    page = browse(odd_report, java_script_enabled=False)
+    card = page.locator(".card[data-name='wide.jpg']")
+    picture, label = (card.locator(kind).bounding_box() for kind in (".pair .before", ".tag.left"))
+    middle = picture["y"] + picture["height"] / 2  # the picture is fitted into its place
+    assert label["y"] > middle + picture["width"] / 30 / 2

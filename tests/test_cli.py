@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -413,7 +414,22 @@ def test_a_terminal_sees_a_progress_bar(jpeg, identity_weights):
     subprocess.run(command, stderr=terminal.descriptor, check=True, env=environment)
     terminal.close()
     assert b"photos" in terminal.shown
-    assert b"megapixels" in terminal.shown
+    assert b"megapixels/s" in terminal.shown
+
+
+@pytest.mark.posix
+def test_in_a_narrow_terminal_only_the_bar_becomes_shorter(jpeg, png, identity_weights):
+    terminal = PseudoTerminal()
+    paths = [str(jpeg), str(png)]
+    command = [sys.executable, "-m", "unblur", *paths, "--model", str(identity_weights)]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "60"}
+    subprocess.run(command, stderr=terminal.descriptor, check=True, env=environment)
+    terminal.close()
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.shown.decode())
+    rows = [row for row in re.split("[\r\n]+", shown) if "━" in row]
+    assert not [row for row in rows if "…" in row or len(row) > 60]
+    assert [row for row in rows if row.startswith("photos") and "1/2" in row]
+    assert [row for row in rows if row.startswith(jpeg.name) and "0%" in row]
 
 
 def test_the_first_word_may_be_a_command(unblur):

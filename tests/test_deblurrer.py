@@ -209,8 +209,8 @@ def test_values_beyond_white_are_clipped_not_wrapped():
 
 
 def test_values_are_rounded_not_cut():
-    result = fakes.on_cpu(fakes.Brighter())(np.full((8, 8, 3), 20, np.uint8))
-    assert np.all(result == 148)  # 20 + 127.5
+    result = fakes.on_cpu(fakes.Brighter())(np.full((8, 8, 3), 120, np.uint8))
+    assert np.all(result == 248)  # 120 + 127.5
 
 
 def test_a_photo_that_overflows_is_redone_in_full_precision():
@@ -240,9 +240,9 @@ def test_a_network_that_makes_no_numbers_at_all_is_an_error_not_a_black_photo():
         fakes.on_cpu(fakes.NotANumber(), precision=torch.bfloat16)(make_pixels(40, 40))
 
 
-@pytest.mark.parametrize(("strength", "value"), [(0.0, 20), (0.5, 84), (1.0, 148)])
+@pytest.mark.parametrize(("strength", "value"), [(0.0, 120), (0.5, 184), (1.0, 248)])
 def test_strength_is_the_share_of_the_change_that_is_made(strength, value):
-    image = np.full((8, 9, 3), 20, np.uint8)
+    image = np.full((8, 9, 3), 120, np.uint8)
     assert np.all(fakes.on_cpu(fakes.Brighter(), strength=strength)(image) == value)
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import click
 import pytest
 from conftest import make_jpeg
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 
 from benchmarks import capacity
 from training.judging.cost import kmac_per_pixel
@@ -26,7 +29,8 @@ TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
 CLUSTER = (ROOT / "docs" / "cluster.md").read_text("utf-8")
 SCORE = (ROOT / "docs" / "score.md").read_text("utf-8")
 MANAGERS = (ROOT / "docs" / "managers.md").read_text("utf-8")
-DOCS = README + SCRIPTING + MODELS + TROUBLESHOOTING + CLUSTER + SCORE + MANAGERS
+SYSTEMS = (ROOT / "docs" / "systems.md").read_text("utf-8")
+DOCS = README + SCRIPTING + MODELS + TROUBLESHOOTING + CLUSTER + SCORE + MANAGERS + SYSTEMS
 
 
 def test_every_exit_code_is_documented():
@@ -228,6 +232,22 @@ def test_every_variable_that_the_docs_name_is_read_somewhere():
     options = {f"UNBLUR_{p.name.upper()}" for p in main.params}
     for name in set(re.findall(r"UNBLUR_[A-Z_]+", DOCS)):
         assert f'"{name}"' in source or name in options
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [("config", "configuration"), ("data", "record of results"), ("cache", "cache")],
+)
+def test_the_folders_of_each_system_are_documented(monkeypatch, kind, row):
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda name: "%LOCALAPPDATA%")
+    folders = [str(getattr(of("unblur"), f"user_{kind}_dir")) for of in (Unix, MacOS, Windows)]
+    (line,) = (line for line in SYSTEMS.splitlines() if line.startswith(f"| {row}: "))
+    told = [cell.strip(" `") for cell in line.split("|")[2:5]]
+    home = str(Path.home())
+    assert told[:2] == [folder.replace(home, "~").replace("\\", "/") for folder in folders[:2]]
+    assert told[2] == folders[2].replace("/", "\\")
 
 
 def test_every_model_is_documented():

@@ -192,7 +192,7 @@ def modules_told(package):
     return [[f"unblur.{package}.{name}" for name in row] for row in rows]
 
 
-@pytest.mark.parametrize("package", ["network", "run"])
+@pytest.mark.parametrize("package", ["network", "run", "storage"])
 def test_contributors_are_told_of_every_module_of_a_package(package):
     told = [name for row in modules_told(package) for name in row]
     inside = {name for name in IMPORTS if name.startswith(f"unblur.{package}.")}

@@ -109,6 +109,16 @@ def test_a_page_shows_what_became_of_each_photo(jpeg, png, tmp_path, report, unb
     assert "1 done, 1 skipped, 1 failed" in found.text
 
 
+def test_only_other_folders_than_the_current_one_are_named(tmp_path, unblur, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("sub").mkdir()
+    for path in (Path("here.jpg"), Path("sub/there.jpg")):
+        path.write_bytes(make_jpeg())
+    unblur("here.jpg", "sub/there.jpg", "--report", "page.html")
+    folders = re.findall('<p class="folder"><bdi>(.*?)</bdi>', Path("page.html").read_text("utf-8"))
+    assert folders == ["sub"]
+
+
 def test_links_are_relative_and_lead_to_the_files(jpeg, tmp_path, unblur):
     folder = tmp_path / "reports"
     folder.mkdir()
@@ -400,8 +410,8 @@ def test_a_photo_done_earlier_is_shown_by_the_picture_inside_it(
 
 
 def test_the_share_that_changed_is_told(tmp_path, unblur, monkeypatch):
-    photo = tmp_path / "dark.png"
-    photo.write_bytes(encode_image(Image.fromarray(np.zeros((40, 40, 3), np.uint8)), "PNG"))
+    photo = tmp_path / "grey.png"
+    photo.write_bytes(encode_image(Image.fromarray(np.full((40, 40, 3), 110, np.uint8)), "PNG"))
     monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(fakes.Brighter()))
     unblur(photo, "--report", tmp_path / "report.html")
     found = read(tmp_path / "report.html")

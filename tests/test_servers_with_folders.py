@@ -10,6 +10,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from unblur.storage import objects, stores
 from unblur.storage.places import parse_place
+from unblur.storage.temporaries import sweep
 
 PHOTO = make_jpeg()
 
@@ -98,6 +99,25 @@ def test_an_upload_that_always_breaks_off_leaves_the_old_file(server, tmp_path, 
     with pytest.raises(objects.PhotoError, match="cannot write sftp://me@host"):
         objects.write(parse_place(f"{server}/in/a.jpg"), b"new photo", replaces=True)
     assert (files(tmp_path), old.read_bytes()) == (["in/a.jpg"], PHOTO)
+
+
+@pytest.mark.posix
+def test_what_a_killed_upload_leaves_is_removed_like_other_temporary_files(
+    server, tmp_path, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    def leave(store, path):
+        raise Killed
+
+    Sftp.failures[:] = [Killed()]
+    monkeypatch.setattr(Sftp, "rm_file", leave)
+    with pytest.raises(Killed):
+        objects.write(parse_place(f"{server}/in/{'long' * 62}.jpg"), b"new", replaces=True)
+    assert len(files(tmp_path)) == 1
+    assert sweep(tmp_path / "in") == 1
+    assert files(tmp_path) == []
 
 
 @pytest.mark.posix

@@ -16,11 +16,12 @@ from training.losses import BALANCED, SQUARED, weighted_error
 from training.mean import mean_network
 from training.muon import orthogonalise
 from training.pool import CropPool
-from training.sharp_head import SharpHead
+from training.sharp_head import SharpHead, are_equal
 from training.sheet import draw
 from training.synthesis.batches import BatchMaker
 from training.synthesis.recipe import Recipe
 from training.trainer import COMPACT, Trainer, compiled, initialise
+from unblur.models.weights import load_network
 from unblur.network.bands import LineBuffers
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
@@ -100,7 +101,9 @@ def test_a_network_is_taught_to_tell_sharp_crops_from_soft_ones(trainer):
 def test_what_tells_sharp_crops_is_taught_to_the_network_itself(trainer):
     head = SharpHead(trainer.network.config.state_channels)
     blurred, wanted = next(sharp_and_soft_crops())
-    head.loss(trainer.network.run_scales(blurred / 255)[1], blurred, wanted).backward()
+    is_sharp = are_equal(blurred, wanted)
+    assert is_sharp.tolist() == [True, True, False, False]
+    head.loss(trainer.network.run_scales(blurred / 255)[1], is_sharp).backward()
     assert trainer.network.entries[0].weight.grad.abs().sum() > 0
 
 
@@ -114,6 +117,44 @@ def test_a_training_with_a_head_goes_on_from_its_state(trainer):
     assert resumed.train_on(*batch) == first.train_on(*batch)
     weights = zip(resumed.head.parameters(), first.head.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in weights)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.0, 0.02), (0.02, 0.0)])
+def test_a_training_goes_on_with_a_head_that_it_lacked_and_without_one(trainer, before, after):
+    first = Trainer(trainer.network, minutes=60, lr=2e-3, head_weight=before)
+    batches = sharp_and_soft_crops()
+    first.train_on(*next(batches))
+    resumed = Trainer(SRN(trainer.network.config), minutes=60, lr=2e-3, head_weight=after)
+    new = copy.deepcopy(resumed.head.state_dict()) if resumed.head else {}
+    resumed.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert all(torch.equal(value, resumed.head.state_dict()[name]) for name, value in new.items())
+    assert resumed.step == 1
+    batch = next(batches)
+    assert resumed.train_on(*batch) == first.train_on(*batch)  # errors before this step
+    assert resumed.optimisers[1].state_dict()["state"][0]["step"] == 2
+
+
+def test_weights_that_are_kept_have_no_head(trainer, tmp_path):
+    with_head = Trainer(trainer.network, minutes=60, lr=2e-3, head_weight=0.02)
+    with_head.train_on(*next(sharp_and_soft_crops()))
+    save(with_head, tmp_path)
+    kept = load_network(tmp_path / "average.safetensors")
+    names = [name for name, _ in trainer.network.named_parameters()]
+    assert [name for name, _ in kept.named_parameters()] == names
+
+
+def test_inner_convolutions_alone_are_for_muon(trainer):
+    with_head = Trainer(trainer.network, minutes=60, lr=2e-3, head_weight=0.02)
+    muon, adamw, for_head = (
+        {id(weight) for group in optimiser.param_groups for weight in group["params"]}
+        for optimiser in with_head.optimisers
+    )
+    assert for_head == {id(weight) for weight in with_head.head.parameters()}
+    by_id = {id(weight): name for name, weight in with_head.network.named_parameters()}
+    assert muon | adamw == set(by_id)
+    assert not muon & adamw
+    outer = {by_id[key] for key in adamw if not by_id[key].endswith("bias")}
+    assert outer == {"entries.0.weight", "output.weight"}
 
 
 def test_a_training_without_the_second_loss_has_no_head(trainer):
@@ -275,7 +316,11 @@ def test_a_sheet_shows_the_middle_of_every_picture():
     assert (sheet[10, 10, 0], sheet[10, 50, 0], sheet[34, 10, 0]) == (200, 10, 10)
 
 
-def test_a_step_is_one_graph_for_the_compiler(trainer):
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("head_weight", [0.0, 0.02])
+def test_a_step_is_one_graph_for_the_compiler(trainer, head_weight, precision):
+    trainer = Trainer(trainer.network, minutes=60, lr=2e-3, head_weight=head_weight)
+    trainer._precision = precision
     try:
         judge = torch.compile(trainer._judge, dynamic=False, backend="eager", fullgraph=True)
     except RuntimeError as error:
@@ -284,6 +329,10 @@ def test_a_step_is_one_graph_for_the_compiler(trainer):
     sharp = blurred.roll(1, 3)
     loss, *_ = judge(blurred, sharp)
     assert loss.item() == pytest.approx(trainer._judge(blurred, sharp)[0].item())
+    loss.backward()
+    for weight in trainer._trained():
+        assert weight.grad.dtype == torch.float32
+        assert weight.grad.isfinite().all()
 
 
 def squared_error(blurred, sharp):

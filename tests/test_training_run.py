@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import re
 import subprocess
@@ -19,6 +20,7 @@ from PIL import Image
 from training import kept_files, loop, pack, train
 from training.data import FIRST_HELD_OUT
 from training.judging import defocused
+from training.lent.machine import PACKAGES
 from training.synthesis import batches
 from training.synthesis.recipe import FOCUS_RECIPE
 from training.trainer import COMPACT, Trainer
@@ -169,12 +171,14 @@ def test_a_step_that_was_prepared_trains_like_any_other():
     weights = {}
     for is_prepared in (False, True):
         torch.manual_seed(0)
-        trainer = Trainer(SRN(TINY), 1.0, 1e-3)
+        trainer = Trainer(SRN(TINY), 1.0, 1e-3, head_weight=0.02)
+        head = copy.deepcopy(trainer.head.state_dict())
         if is_prepared:
             trainer.prepare(torch.zeros_like(crops[0]))
+        assert all(torch.equal(head[name], w) for name, w in trainer.head.state_dict().items())
         for _ in range(3):
             trainer.train_on(*crops)
-        weights[is_prepared] = trainer.average.state_dict()
+        weights[is_prepared] = trainer.average.state_dict() | trainer.head.state_dict()
     for name, value in weights[False].items():
         torch.testing.assert_close(weights[True][name], value, rtol=1e-3, atol=1e-6)
 
@@ -203,14 +207,22 @@ def test_weights_against_motion_go_on_against_focus_blur(run, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("recipe", "folder", "parts"),
-    [("motion", "next", ["oldest", "kinds", "lamps"]), ("focus", "focus", ["focus", "oldest"])],
+    ("recipe", "folder", "parts", "head_weight"),
+    [
+        ("motion", "next", ["oldest", "kinds", "lamps"], 0.0),
+        ("focus", "focus", ["focus", "oldest"], 0.02),
+    ],
 )
-def test_each_recipe_has_its_own_folder_and_judges(monkeypatch, recipe, folder, parts):
+def test_each_recipe_has_its_own_folder_judges_and_second_loss(
+    monkeypatch, recipe, folder, parts, head_weight
+):
+    monkeypatch.setattr(train, "SHAPES", {"compact": TINY})
     monkeypatch.setattr(sys, "argv", ["train", "--seconds", "9", "--recipe", recipe])
     options = train.parse_options()
     assert options.folder.name == folder
     assert options.parts == parts
+    assert options.head_weight == head_weight
+    assert train.make_trainer(options, "compact").head_weight == head_weight
 
 
 TRAIN_WITH_FEW_PACKAGES = """
@@ -269,7 +281,7 @@ def needed_by(package):
 
 
 def test_a_machine_needs_no_packages_but_those_that_are_listed(tmp_path):
-    missing = modules_beyond(pack.PACKAGES)
+    missing = modules_beyond(PACKAGES)
     assert {"click", "rich"} <= set(missing)
     code = [sys.executable, "-c", TRAIN_WITH_FEW_PACKAGES, " ".join(missing)]
     subprocess.run([*code, str(tmp_path / "tiny.safetensors")], check=True)

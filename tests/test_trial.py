@@ -76,6 +76,20 @@ def test_the_page_shows_both_results_and_the_strengths(unblur, jpeg, folder, ope
     assert [network.views for network in chosen] == [1, 8]
 
 
+def test_each_result_says_first_how_it_was_made_and_how_the_photo_was_blurred(
+    unblur, jpeg, folder, opened
+):
+    html = Path(unblur("try", jpeg).stdout.decode().rstrip()).read_text("utf-8")
+    cards = html.split('<li class="card')[1:]
+    assert len(cards) == 2
+    for views, card in zip((1, 8), cards, strict=True):
+        verdict, made, facts = (
+            card.index(text)
+            for text in ('class="verdict"', f"made with --views {views}", 'class="facts"')
+        )
+        assert verdict < made < facts < card.index("The part that changed most")
+
+
 def test_the_network_is_loaded_once(unblur, jpeg, folder, opened, networks):
     unblur("try", jpeg)
     assert [type(network) for network in networks] == [SRN, SRN]

@@ -156,7 +156,11 @@ def test_a_photo_is_blurred_a_little_if_its_contours_are_wide_too():
         (Blur(Kind.SHARP, 0.0), 0.02, "sharp; 2% of it changed"),
         (Blur(Kind.SHARP, 0.0), 0.12, "mostly sharp; 12% of it changed"),
         (Blur(Kind.MOTION, 1.0, 12.3), 0.6, "moved by about 12 pixels; 60% of it changed"),
-        (Blur(Kind.UNCLEAR, 0.1), 0.6, "blurred a little, or in parts; 60% of it changed"),
+        (
+            Blur(Kind.UNCLEAR, 0.1, extent=2.0),
+            0.6,
+            "blurred a little, or in parts; 60% of it changed",
+        ),
         (Blur(Kind.UNCLEAR, 0.5), 0.6, "blurred, but unclear how; 60% of it changed"),
         (
             Blur(Kind.FOCUS, 1.0),
@@ -224,3 +228,8 @@ def test_a_mask_that_is_nearly_black_lets_the_network_run(tmp_path, unblur, monk
     Image.fromarray(np.eye(32, dtype=np.uint8)).save(mask)
     monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(fakes.Broken()))
     assert "sizes do not match" in unblur(moved, "--mask", mask).stderr
+
+
+def test_a_photo_without_measurable_edges_is_not_called_sharp_in_parts():
+    for pixels in (make_scene(90, 90), np.full((300, 400, 3), 128, np.uint8)):
+        assert str(judged(pixels, 0.9)).startswith("too small, too plain or too noisy to tell")

@@ -111,7 +111,7 @@ def test_a_failure_that_stays_is_told_in_one_line_and_the_batch_goes_on(
     ],
 )
 def test_an_address_that_cannot_be_is_told_in_one_line(unblur, tmp_path, address):
-    result = unblur(address, "-o", f"{tmp_path}/")
+    result = unblur(address, "-o", f"{tmp_path}/", "-q")
     (line,) = result.stderr.splitlines()
     assert result.code == 1
     assert line.startswith("unblur: error: http://")
@@ -151,7 +151,7 @@ def test_a_signal_ends_a_run_that_waits_for_a_server(server, tmp_path, number):
             handler.wfile.write(b"x")
 
     server.answers = [whole(PHOTO), slow]
-    command = [sys.executable, "-m", "unblur", f"{server.url}/a.jpg", "-o", tmp_path]
+    command = [sys.executable, "-m", "unblur", f"{server.url}/a.jpg", "-o", tmp_path, "-q"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
         begun.wait(60)
         sent = time.monotonic()

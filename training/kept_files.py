@@ -1,4 +1,4 @@
-"""Copy the files to keep from a rented GPU: weights, and compiled kernels for a faster start."""
+"""Copy the files to keep from a GPU machine: weights, and compiled kernels for a faster start."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-COMPILED = "compiled.bin"
-"""File with PyTorch's compiled kernels in a training's folder."""
+from training.lent.machine import COMPILED
+
 CAN_KEEP_COMPILED = hasattr(torch.compiler, "save_cache_artifacts")  # since PyTorch 2.7
 PIECE_BYTES = 15_000_000
 """Size in bytes of the pieces into which larger files are cut; ``cat`` joins them."""

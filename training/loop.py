@@ -24,13 +24,18 @@ STATE, AVERAGE = "state.pt", "average.safetensors"
 
 
 def save(trainer: Trainer, folder: Path) -> None:
-    """Write the state, and the averaged weights in float16, also under the minute's name."""
-    scratch = folder / (STATE + ".tmp")
+    """Write the state, and the averaged weights in float16, also under the minute's name.
+
+    Each file appears whole: other programs copy and judge them meanwhile.
+    """
+    scratch = folder / "scratch.tmp"
     torch.save(trainer.state_dict(), scratch)
     scratch.replace(folder / STATE)
-    average = folder / AVERAGE
-    save_network(trainer.average, average, torch.float16)
-    shutil.copy(average, folder / f"average-{trainer.seconds / 60:.1f}.safetensors")
+    minute = folder / f"average-{trainer.seconds / 60:.1f}.safetensors"
+    save_network(trainer.average, scratch, torch.float16)
+    scratch.replace(minute)
+    shutil.copyfile(minute, scratch)
+    scratch.replace(folder / AVERAGE)
 
 
 @contextlib.contextmanager

@@ -1,23 +1,17 @@
-"""Divide the training data into folders small enough for sending to a rented GPU.
+"""Divide the training data into folders small enough for sending to a GPU machine.
 
-``python -m training.pack --megabytes 50`` writes ``training/runs/parts/1``, ``2`` and so on, each
-with a share of ``photos`` and ``pairs``. Copied into one folder on the machine, the parts make up
-the folder for ``--data``. The first part contains all real pairs and all held-out photos, so that
-training and judging can begin with it. The program also prints the packages that the machine needs.
+Copied into one folder on the machine, the parts make up the folder for ``--data``. The first part
+contains all real pairs and all held-out photos. `training.lent.prepare` writes them.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from zlib import crc32
 
-from training.data import SHARED, photo_paths
-
-PACKAGES = ("torch", "numpy", "pillow", "safetensors", "psutil", "platformdirs")
-"""Packages that a machine needs for training and judging, with their dependencies."""
+from training.data import photo_paths
 
 
 def files_to_send(data: Path) -> list[Path]:
@@ -62,21 +56,3 @@ def write_parts(data: Path, folder: Path, most_bytes: float) -> list[Path]:
             shutil.copyfile(path, copy)
         written.append(part)
     return written
-
-
-def main() -> None:
-    """Write the parts from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=SHARED, help="folder with photos and pairs")
-    parser.add_argument("--folder", type=Path, default=Path("training/runs/parts"))
-    parser.add_argument("--megabytes", type=float, default=50, help="largest size of a part (50)")
-    options = parser.parse_args()
-    for part in write_parts(options.data, options.folder, options.megabytes * 1e6):
-        files = [path for path in part.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in files) / 1e6
-        print(f"{part}: {len(files)} files, {size:.0f} MB")
-    print(f"Packages that the machine needs: {', '.join(PACKAGES)}")
-
-
-if __name__ == "__main__":
-    main()

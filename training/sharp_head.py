@@ -37,13 +37,19 @@ class SharpHead(nn.Module):
         logits: Tensor = self.output(F.relu(self.hidden(features)))
         return logits[:, 0]
 
-    def loss(self, state: State, blurred: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, state: State, is_sharp: Tensor) -> Tensor:
         """Return the cross entropy, a scalar.
 
         Args:
             state: State of the network's finest scale.
-            blurred: Input of the network, (B, C, H, W).
-            wanted: Target of the network. A crop is sharp if its target is the crop itself.
+            is_sharp: Whether each crop is sharp, (B,) bool; see `are_equal`.
         """
-        is_sharp = (blurred == wanted).flatten(1).all(1).float()
-        return F.binary_cross_entropy_with_logits(self(state), is_sharp)
+        return F.binary_cross_entropy_with_logits(self(state), is_sharp.float())
+
+
+def are_equal(blurred: Tensor, wanted: Tensor) -> Tensor:
+    """Return whether each crop (B, C, H, W) uint8 is sharp, (B,): equal to its target.
+
+    The stored bytes are compared, since a compiler may round the two fractions differently.
+    """
+    return (blurred == wanted).flatten(1).all(1)

@@ -4,8 +4,8 @@
 compiling, training and judging. The training goes on where the last training in the same folder
 stopped, starts from ``--start-from WEIGHTS``, or starts anew. Several shapes share the time
 equally, and the table at the end compares them. A GPU is used if there is one. Ctrl-C saves the
-weights so far. ``training/README.md`` explains the recipe, and how to use a few minutes of a rented
-GPU.
+weights so far. ``training/README.md`` explains the recipe; `training.lent` runs this on a GPU
+machine without a network.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ JUDGED_BY = {"motion": ["oldest", "kinds", "lamps"], "focus": ["focus", "oldest"
 """Default parts of the judgement at the end, by recipe."""
 
 HEAD_WEIGHTS = {"motion": 0.0, "focus": 0.02}
-"""Weights of the loss of `training.sharp_head`. A sharp photo is hard to tell from one that is out
-of focus by 1 px, but easy to tell from a moved one."""
+"""Default weights of the loss of `training.sharp_head`, by recipe. A sharp photo is hard to tell
+from one that is out of focus by 1 px, but easy to tell from a moved one."""
 
 START = "start.safetensors"
 """File in a shape's folder with the weights at the start, after reviving dead units."""
@@ -73,15 +73,20 @@ def make_trainer(options: argparse.Namespace, shape: str) -> Trainer:
     torch.manual_seed(options.seed)
     network = SRN(SHAPES[shape])
     initialise(network)
-    head_weight = HEAD_WEIGHTS[options.recipe]
-    trainer = Trainer(network.to(options.device), 1.0, options.lr, head_weight)
+    trainer = Trainer(network.to(options.device), 1.0, options.lr, options.head_weight)
     if options.wait_for:
         crops = options.batch, 3, options.crop, options.crop
+        print(f"Compiling for {name_of(options.device)}", flush=True)
         trainer.prepare(torch.zeros(crops, dtype=torch.uint8, device=options.device))
         print(f"Ready; waiting for {options.wait_for}", flush=True)
         while not options.wait_for.exists():
             time.sleep(SECONDS_BETWEEN_LOOKS)
     return trainer
+
+
+def name_of(device: torch.device) -> str:
+    """Return the name of a GPU, or the type of another device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def begin(
@@ -188,6 +193,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="folder for the files to keep")
     parser.add_argument("--save-every", type=float, default=60, help="seconds (60)")
     parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument(
+        "--head-weight",
+        type=float,
+        help="weight of the second loss, on telling sharp crops (motion: 0, focus: 0.02)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", type=torch.device, default=device, help=f"({device})")
     parser.add_argument("--crop", type=int, default=256, help="side of the crops in pixels (256)")
@@ -198,6 +208,8 @@ def parse_options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.folder is None:
         options.folder = FOLDERS[options.recipe]
+    if options.head_weight is None:
+        options.head_weight = HEAD_WEIGHTS[options.recipe]
     if options.parts is None:
         options.parts = JUDGED_BY[options.recipe]
     if options.start_from and len(options.shapes) > 1:

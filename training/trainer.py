@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from training.even_kernels import make_even
 from training.losses import BALANCED, SQUARED, training_loss
 from training.muon import Muon
-from training.sharp_head import SharpHead
+from training.sharp_head import SharpHead, are_equal
 from unblur.models.catalog import DEFAULT_MODEL, MODELS
 from unblur.network.devices import choose_precision, kind_of
 from unblur.network.srn import SRN
@@ -134,8 +134,6 @@ class Trainer:
         make_even(self.network)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.device = self.network.output.weight.device
-        if self.head_weight:
-            self.head = SharpHead(self.network.config.state_channels).to(self.device)
         self._precision = choose_precision(kind_of(self.device))
         self._renewed = torch.zeros((), device=self.device)
         self.error_weights = torch.tensor(SQUARED, device=self.device)
@@ -145,13 +143,17 @@ class Trainer:
             if weight.ndim == 4 and not name.startswith(("entries.0.", "output."))
         ]
         chosen = {id(weight) for weight in inner}
-        others = [weight for weight in self._trained() if id(weight) not in chosen]
+        others = [weight for weight in self.network.parameters() if id(weight) not in chosen]
         on_gpu = self.device.type == "cuda"
         lr = torch.tensor(self.lr, device=self.device) if on_gpu else self.lr
-        self.optimisers = [
-            Muon(inner, lr),
-            torch.optim.AdamW(others, lr, betas=(0.9, 0.99), weight_decay=0.0, capturable=on_gpu),
-        ]
+        adamw = functools.partial(
+            torch.optim.AdamW, betas=(0.9, 0.99), weight_decay=0.0, capturable=on_gpu
+        )
+        self.optimisers = [Muon(inner, lr), adamw(others, lr)]
+        if self.head_weight:
+            self.head = SharpHead(self.network.config.state_channels).to(self.device)
+            # By itself, so that a state without a head can go on with one.
+            self.optimisers.append(adamw(self.head.parameters(), lr))
 
     def _trained(self) -> list[nn.Parameter]:
         """Return all weights that are trained."""
@@ -198,18 +200,21 @@ class Trainer:
         return errors
 
     def prepare(self, crops: Tensor) -> None:
-        """Compile and record the step now, without changing the network.
+        """Compile and record the step now, without changing the network or the head.
 
         Args:
             crops: Example of an argument of `train_on`, (B, 3, H, W) uint8.
         """
         weights = {name: value.clone() for name, value in self.network.state_dict().items()}
+        head = copy.deepcopy(self.head.state_dict()) if self.head else {}
         self.train_on(crops, crops)
         self.begin_from(weights)
+        if self.head:
+            self.head.load_state_dict(head)  # which copies the values into the same tensors
 
     @torch.no_grad()
     def begin_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Start anew with weights.
+        """Start anew with weights; the head stays as it is.
 
         All tensors keep their place in memory, because a recorded step knows them by their place.
 
@@ -267,6 +272,7 @@ class Trainer:
 
     def _judge(self, blurred: Tensor, sharp: Tensor) -> tuple[Tensor, ...]:
         """Return the loss, and the squared errors of the blurred crops and of the results."""
+        is_sharp = are_equal(blurred, sharp)
         blurred = (blurred.float() / 255).contiguous(memory_format=torch.channels_last)
         sharp = sharp.float() / 255
         precision = self._precision
@@ -274,7 +280,7 @@ class Trainer:
             results, state = self.network.run_scales(blurred)
         loss = training_loss(results, sharp, self.error_weights)
         if self.head and state is not None:
-            loss = loss + self.head_weight * self.head.loss(state, blurred, sharp)
+            loss = loss + self.head_weight * self.head.loss(state, is_sharp)
         result = results[-1].detach().float().clamp(0, 1)
         return loss, F.mse_loss(blurred, sharp), F.mse_loss(result, sharp)
 
@@ -293,13 +299,14 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a value of `state_dict`."""
+        """Go on from a value of `state_dict`; a head that it lacks, or did not train, is new."""
         self._ready_step = None  # it knows the optimisers' tensors, which are replaced
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        if self.head:
+        if self.head and state["head"]:
             self.head.load_state_dict(state["head"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+        # The head's optimiser comes last, if there is one, here and in the state.
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=False):
             optimiser.load_state_dict(saved)
         for name in ("step", "pixels", "batches_made", "seconds"):
             setattr(self, name, state[name])

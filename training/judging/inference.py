@@ -13,6 +13,7 @@ from torch import Tensor
 
 from training.data import Pixels
 from unblur.network.devices import choose_precision, kind_of
+from unblur.network.exposure import white_of
 from unblur.network.srn import SRN
 from unblur.network.views import ALL_VIEWS, Mean, View
 from unblur.network.white_guard import keep_white
@@ -50,7 +51,7 @@ def deblur_all(
         photos: HWC uint8 of any sizes.
         views: Number of views of each photo to average, as `unblur --views`.
         precision: Data type of convolutions. Default: the device's fastest type.
-        is_guarded: Whether to keep clipped areas white, as unblur does.
+        is_guarded: Whether to brighten dark photos, and keep clipped areas white, as unblur does.
 
     Returns:
         The results, in the photos' order.
@@ -93,7 +94,9 @@ def _seen(
     height, _ = view.size(*photos[0].shape[:2])
     turned = [view.rows(torch.from_numpy(photo.copy()), 0, height).numpy() for photo in photos]
     stack = stacked(turned, _device(network))
-    blurred, made = stack.permute(0, 2, 3, 1), _run(network, stack, precision).permute(0, 2, 3, 1)
+    whites = torch.tensor([white_of(photo) if is_guarded else 255.0 for photo in photos])
+    made = _run(network, stack, whites.to(stack.device), precision).permute(0, 2, 3, 1)
+    blurred = stack.permute(0, 2, 3, 1)
     results = torch.empty(len(photos), *photos[0].shape, dtype=torch.uint8)
     for result, seen, before in zip(results, made, blurred, strict=True):
         guarded = keep_white(seen, before, 0, 255) if is_guarded else seen
@@ -106,15 +109,18 @@ def _device(network: SRN) -> torch.device:
 
 
 @torch.inference_mode()
-def _run(network: SRN, photos: Tensor, precision: torch.dtype | None) -> Tensor:
-    """Run a network on photos (N, 3, H, W) uint8; return float32 from 0 to 255."""
-    device = photos.device
+def _run(network: SRN, photos: Tensor, whites: Tensor, precision: torch.dtype | None) -> Tensor:
+    """Run a network on photos (N, 3, H, W) uint8; return float32 from 0 to 255.
+
+    The sample of each photo that becomes 1 for the network is its element of ``whites``, (N,).
+    """
+    device, whites = photos.device, whites[:, None, None, None]
     precision = precision or choose_precision(kind_of(device))
     multiple = network.config.multiple
     height, width = photos.shape[2:]
     padding = (0, -width % multiple, 0, -height % multiple)
-    padded = F.pad(photos.float() / 255, padding, mode="replicate")
+    padded = F.pad(photos.float() / whites, padding, mode="replicate")
     padded = padded.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, precision, precision != torch.float32):
         result = network(padded)[-1].float()[..., :height, :width]
-    return result.clamp(0, 1) * 255
+    return (result * whites).clamp(0, 255)

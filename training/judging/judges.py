@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import torch
 
 from training.data import Pair
-from training.judging import cost, defocused, lamps, letters, nights
+from training.judging import cost, dark, defocused, lamps, letters, nights
 from training.judging.inference import Deblur
 from training.judging.scores import Crops, Score, judge_crops
 from training.judging.validation import (
@@ -194,6 +194,7 @@ PARTS = {
         lambda photos, _: sets_by_kind(photos), partial(judge_sets, together="all kinds")
     ),
     FOCUS: Part(lambda photos, _: defocused.defocused_sets(photos), judge_defocused),
+    "dark": Part(lambda photos, _: dark.dark_sets(photos), judge_sets),
     "lamps": Part(_night_sets, judge_lamps),
     "letters": Part(lambda photos, pairs: letters.pages(), judge_letters),
     "cost": Part(lambda photos, pairs: None, judge_cost),

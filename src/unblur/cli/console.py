@@ -173,12 +173,13 @@ class Ui:
         if not self._shows_bars:
             yield
             return
-        from rich.progress import MofNCompleteColumn, TextColumn
+        from rich.progress import TextColumn
 
-        size = TextColumn("{task.fields[size]}", markup=False)
-        with self._bars(MofNCompleteColumn(), size) as bar:
-            bar.add_task("photos", total=total, size="")
-            bar.add_task("", total=100, size="%", visible=False)  # until a photo starts
+        count = TextColumn("{task.fields[count]}", markup=False, justify="right")
+        speed = TextColumn("{task.fields[speed]}", markup=False)
+        with self._bars(count, speed) as bar:
+            bar.add_task("photos", total=total, count=f"0/{total}", speed="")
+            bar.add_task("", total=1, count="", speed="", visible=False)  # until a photo starts
             yield
 
     @contextlib.contextmanager
@@ -208,9 +209,11 @@ class Ui:
     def _bars(self, *columns: ProgressColumn) -> Iterator[Progress]:
         """Show bars with these columns; while they last, messages appear above them."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
         name = TextColumn("{task.description}", markup=False)
-        shown = (name, BarColumn(), *columns, TimeRemainingColumn())
+        time = TimeRemainingColumn(table_column=Column(no_wrap=True))  # only the bar shrinks
+        shown = (name, BarColumn(), *columns, time)
         with Progress(*shown, console=_make_console(), transient=True) as self._bar:
             try:
                 yield self._bar
@@ -223,8 +226,9 @@ class Ui:
         if bar is None:
             return lambda share: None
         photo = bar.task_ids[1]
-        bar.reset(photo, description=printable(Path(job.name).name), total=100, visible=True)
-        return lambda share: bar.update(photo, completed=round(100 * share))
+        name = printable(Path(job.name).name)
+        bar.reset(photo, description=name, visible=True, count="0%", speed="")
+        return lambda share: bar.update(photo, completed=share, count=f"{int(100 * share)}%")
 
     def outcome(self, outcome: Outcome) -> None:
         """Print the outcome of one photo."""
@@ -267,8 +271,9 @@ class Ui:
         task = self._bar.tasks[0]
         rate = megapixels(round(self._pixels / (task.elapsed or 1)))
         # Photos that were skipped or only scored have no size.
-        size = f"{megapixels(self._pixels)} megapixels, {rate}/s" if self._pixels else ""
-        self._bar.update(task.id, advance=1, size=size)
+        speed = f"{rate} megapixels/s" if self._pixels else ""
+        count = f"{task.completed + 1:.0f}/{task.total or 0:.0f}"
+        self._bar.update(task.id, advance=1, count=count, speed=speed)
 
     def _list(self, outcome: Outcome) -> None:
         """Write one result to standard output."""

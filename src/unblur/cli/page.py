@@ -178,7 +178,10 @@ def _environment() -> Environment:
 
 
 def _folder(place: Place) -> str:
-    return str(place.with_name("")) if isinstance(place, Url) else str(place.parent)
+    """Return the folder of a photo; empty for the current folder."""
+    if isinstance(place, Url):
+        return str(place.with_name(""))
+    return "" if place.parent == Path() else str(place.parent)
 
 
 def _read(name: str) -> str:

@@ -144,6 +144,7 @@ def _deblur(
         compare="strengths" if views == VIEWS[0] else False,
         max_pixels=flags["max_pixels"],
         picture_side=picture_side(1),
+        verdict=True,
         network=NetworkOptions(model=flags["model"], device=flags["device"], views=views),
     )
     ours = Report(keeps_outcomes=True)

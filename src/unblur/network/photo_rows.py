@@ -27,6 +27,8 @@ LONG_ROW_PX = 4800
 """Photos with longer rows are transposed if their columns are shorter."""
 CPU_ROWS_AT_ONCE = 64
 """Finished rows are rounded in parts of this height on CPUs, to save memory."""
+MOST_TINT = 2 / 255
+"""Largest difference between the channels of a grey photo, as a share of white: coding rounds."""
 
 
 def is_wide(height: int, width: int) -> bool:
@@ -37,6 +39,24 @@ def is_wide(height: int, width: int) -> bool:
     because they are read a little faster.
     """
     return width > WIDE * height or width > max(height, LONG_ROW_PX)
+
+
+def is_grey(image: Pixels) -> bool:
+    """Return whether a photo of three channels, (H, W, 3), has no colours.
+
+    Only every fourth row is read, for speed. A spot of colour between these rows keeps its colour,
+    because grey photos change by the same amount in all channels.
+    """
+    if image.shape[2] == 1:
+        return False
+    most, rows = MOST_TINT * np.iinfo(image.dtype).max, image[::4]
+    for top in range(0, len(rows), CPU_ROWS_AT_ONCE):  # most photos show a colour soon
+        red, green, blue = np.moveaxis(rows[top : top + CPU_ROWS_AT_ONCE], 2, 0).astype(np.int32)
+        for other in (red, blue):
+            other -= green
+            if max(other.max(), -other.min()) > most:
+                return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,10 @@ class PhotoRows:
     """Share of the change to apply, from 0 to 1."""
     device: torch.device
     """Device that runs the network."""
+    white: float
+    """The sample that becomes 1 for the network; see `unblur.network.exposure`."""
+    is_grey: bool
+    """Whether the photo has three channels, but no colours; then its result has none."""
 
     @cached_property
     def is_transposed(self) -> bool:
@@ -67,7 +91,7 @@ class PhotoRows:
 
     @property
     def largest(self) -> int:
-        """The largest sample, which becomes 1: 255 or 65535."""
+        """The largest sample: 255 or 65535."""
         return 0xFF if self.photo.dtype == torch.uint8 else 0xFFFF
 
     @property
@@ -81,7 +105,7 @@ class PhotoRows:
         return height // scale, width // scale
 
     def read(self, rows: Span) -> Tensor:
-        """Return rows of the padded photo as a batch (1, C, h, W), float32 in [0, 1].
+        """Return rows of the padded photo as a batch (1, C, h, W), float32; 1 is white.
 
         Padding repeats the bottom row and the right column of the photo. The device converts the
         rows. Memory is laid out channels-last, as in the photo.
@@ -93,7 +117,7 @@ class PhotoRows:
         band = _continued(band, 0, rows.stop - rows.start - len(band))
         band = _continued(band, 1, -width % self.config.multiple)
         values = whole_numbers(band).to(torch.float32, memory_format=torch.contiguous_format)
-        return values.div_(self.largest)[None].permute(0, 3, 1, 2)
+        return values.div_(self.white)[None].permute(0, 3, 1, 2)
 
     def write(self, top: int, values: Tensor) -> None:
         """Round finished rows to the photo's depth, and store them without padding.
@@ -115,17 +139,20 @@ class PhotoRows:
         self.seen.write(self.result, top, whole)
 
     def _blended(self, top: int, values: Tensor) -> Tensor:
-        """Blend result rows (h, W, 3), in [0, 1], with rows of the photo; return (h, W, C)."""
+        """Blend result rows (h, W, 3), 1 for white, with rows of the photo; return (h, W, C)."""
+        above, below = max(0, top - 1), min(top + len(values) + 1, self.size[0])
+        blurred = whole_numbers(self.seen.rows(self.photo, above, below).to(self.device))
+        original = blurred[top - above :][: len(values)]
         if self.photo.shape[2] == 1:
             red, green, blue = values.unbind(2)
             values = red.add_(green).add_(blue).div_(3)[:, :, None]
-        values = values.clamp_(0, 1).mul_(self.largest)
-        above, below = max(0, top - 1), min(top + len(values) + 1, self.size[0])
-        blurred = whole_numbers(self.seen.rows(self.photo, above, below).to(self.device))
+        values = values.mul_(self.white)
+        if self.is_grey:  # all channels change by the same amount
+            values = values.sub_(original).mean(2, keepdim=True).add(original)
+        values = values.clamp_(0, self.largest)
         values = keep_white(values, blurred, top - above, self.largest)
         if self.strength == 1:
             return values
-        original = blurred[top - above :][: len(values)]
         return values.sub_(original).mul_(self.strength).add_(original)
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from unblur.errors import PhotoError
 from unblur.network.device_network import DeviceNetwork
-from unblur.network.photo_rows import PhotoRows, Pixels, as_pixels, as_tensor
+from unblur.network.exposure import white_of
+from unblur.network.photo_rows import PhotoRows, Pixels, as_pixels, as_tensor, is_grey
 from unblur.network.scales import Numbers, Pass, Tiles
 from unblur.network.transfer import Finish, Transfer
 from unblur.network.views import Mean, View
@@ -109,11 +110,18 @@ class PhotoRun:
         """Return the mean of the results of all views; ``run`` computes the result of one view."""
         photo = self.transfer.upload(as_tensor(self.image))
         result = torch.empty(photo.shape, dtype=photo.dtype, device=photo.device)
-        count, strength = len(self.views), self.strength
+        count, white, has_no_colors = len(self.views), white_of(self.image), is_grey(self.image)
         mean = Mean(count)
         for done, view in enumerate(self.views):
             rows = PhotoRows(
-                photo, result, view, self.network.config, strength, self.network.device
+                photo,
+                result,
+                view,
+                self.network.config,
+                self.strength,
+                self.network.device,
+                white,
+                has_no_colors,
             )
             run(rows, self.on_progress and _within(self.on_progress, done, count))
             if count > 1:

@@ -48,7 +48,7 @@ class Verdict:
     def _finding(self) -> str:
         if self.blur.kind is Kind.FOCUS:
             return f"looks {self.blur}"
-        has_sharp_edges = self.blur.score < BLURRY_LEVEL
+        has_sharp_edges = self.blur.extent is not None and self.blur.score < BLURRY_LEVEL
         if self.blur.kind is Kind.UNCLEAR and has_sharp_edges and self.changed >= LITTLE:
             return "blurred a little, or in parts"
         if self.blur.kind is Kind.SHARP and self.changed >= LITTLE:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mimetypes
-import secrets
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,9 +16,10 @@ from unblur.errors import PhotoError
 from unblur.file_limits import refuse_oversize
 from unblur.storage.drafts import APPEARED, Draft
 from unblur.storage.files import CHANGED_WHILE_READ
-from unblur.storage.places import UNKNOWN, FileState, Place, Url
+from unblur.storage.places import UNKNOWN, FileState, Place, Url, longest_name
 from unblur.storage.stores import EXTRAS, WITH_FOLDERS, ask_store, open_store
 from unblur.storage.targets import EXISTS
+from unblur.storage.temporaries import temporary_name
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -120,7 +120,7 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
     def put(store: AbstractFileSystem, path: str) -> None:
         try:
             if url.scheme in WITH_FOLDERS:
-                _put_whole(store, path, data)
+                _put_whole(url, data, store, path)
             else:
                 store.pipe_file(path, data, **options)
         except FileExistsError as error:
@@ -135,11 +135,11 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
     return _certain(written, data)
 
 
-def _put_whole(store: AbstractFileSystem, path: str, data: bytes) -> None:
+def _put_whole(url: Url, data: bytes, store: AbstractFileSystem, path: str) -> None:
     """Write a file to a server with folders, under a temporary name until it is whole."""
-    folder, _, name = path.rpartition("/")
+    folder = path.rpartition("/")[0]
     store.makedirs(folder, exist_ok=True)
-    scratch = f"{folder}/.{name[:150]}.unblur-{secrets.token_hex(3)}.tmp"
+    scratch = f"{folder}/{temporary_name(url.name, longest_name(url))}"
     try:
         store.pipe_file(scratch, data)
         store.mv(scratch, path)

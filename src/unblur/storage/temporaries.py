@@ -86,10 +86,14 @@ def temporary_beside(path: Path, mode: int = 0o666) -> Iterator[Temporary]:
                 temporary.path.unlink(missing_ok=True)
 
 
-def _create(path: Path, mode: int) -> Temporary:
+def temporary_name(name: str, longest: int) -> str:
+    """Return the name of a new temporary file for a target, of at most ``longest`` bytes."""
     ending = f".unblur-{host()}-{secrets.token_hex(3)}.tmp"
-    room = longest_name(path) - len(ending) - 1
-    scratch = path.with_name(f".{shortened(path.name, room)}{ending}")
+    return f".{shortened(name, longest - len(ending) - 1)}{ending}"
+
+
+def _create(path: Path, mode: int) -> Temporary:
+    scratch = path.with_name(temporary_name(path.name, longest_name(path)))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     return Temporary(os.open(scratch, flags, mode), scratch, is_locked=False)
 

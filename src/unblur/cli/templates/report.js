@@ -186,8 +186,8 @@
 
   function open(card) {
     current = card;
-    $("viewer-name").textContent = card.dataset.name;
-    $("viewer-facts").textContent = [...card.querySelectorAll(".facts span")].map((fact) => fact.textContent).join(" · ");
+    $("viewer-name").textContent = $("viewer-name").title = card.dataset.name;
+    $("viewer-facts").textContent = [...card.querySelectorAll(".notes li, .facts span")].map((fact) => fact.textContent).join(" · ");
     before.alt = `${card.dataset.name}, before`;
     after.alt = `${card.dataset.name}, after`;
     $("previous").disabled = !neighbour(-1);

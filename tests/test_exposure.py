@@ -1,0 +1,128 @@
+"""Dark photos: the network sees them brighter, and the result is as dark as the photo."""
+
+from __future__ import annotations
+
+import fakes
+import numpy as np
+import pytest
+import torch
+from conftest import make_pixels
+from scenes import make_scene, smeared
+from test_verdict import judged
+
+import unblur
+from unblur.network.exposure import BRIGHT, MOST_OVER, MOST_TIMES, white_of
+from unblur.pictures.change import measure_change
+
+DEPTHS = pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+
+
+class Seeing(fakes.Identity):
+    """Notes the brightest sample that it sees, and returns its input."""
+
+    seen = 0.0
+
+    def run_scale(self, blurred, previous, state, buffers):
+        self.seen = max(self.seen, float(blurred.max()))
+        return blurred, None
+
+
+def dark_photo(times, dtype=np.uint8, channels=3):
+    """A photo of random samples up to white, darkened by a factor."""
+    return (make_pixels(90, 70, channels, dtype) / times).astype(dtype)
+
+
+@DEPTHS
+@pytest.mark.parametrize("times", [3, 5, 12])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_network_sees_a_dark_photo_up_to_white_and_darkness_is_given_back(
+    times, channels, dtype
+):
+    photo, network = dark_photo(times, dtype, channels), Seeing()
+    assert np.array_equal(fakes.on_cpu(network)(photo), photo)
+    assert network.seen == pytest.approx(1, abs=0.1)
+
+
+@DEPTHS
+def test_a_photo_whose_brightest_parts_are_bright_is_seen_as_it_is(dtype):
+    largest = np.iinfo(dtype).max
+    photo = dark_photo(8, dtype)
+    photo[:2] = int(BRIGHT * largest) + 1  # a window in a dark room
+    assert white_of(photo) == largest
+
+
+def test_a_few_hot_pixels_do_not_hide_that_a_photo_is_dark_nor_become_too_bright():
+    photo = dark_photo(8)
+    photo[40, 40] = 90
+    assert white_of(photo) == pytest.approx(90 / MOST_OVER)
+    photo[40, 40] = 255
+    assert white_of(photo) == pytest.approx(255 / MOST_OVER)
+    network = Seeing()
+    assert np.array_equal(fakes.on_cpu(network)(photo), photo)
+    assert network.seen == pytest.approx(MOST_OVER)
+
+
+@pytest.mark.parametrize("level", [0, 1, 3])
+def test_a_nearly_black_photo_is_brightened_within_a_limit(level):
+    photo = np.full((40, 50, 3), level, np.uint8)
+    assert white_of(photo) == pytest.approx(255 / MOST_TIMES)
+    assert np.array_equal(fakes.on_cpu(fakes.Identity())(photo), photo)
+
+
+def test_a_dark_photo_is_the_same_bytes_for_any_tile_and_view():
+    photo = np.tile(dark_photo(6), (4, 5, 1))
+    whole = fakes.on_cpu(fakes.Brighter(), 1024)(photo)
+    assert not np.array_equal(whole, photo)
+    assert np.array_equal(fakes.on_cpu(fakes.Brighter(), 128)(photo), whole)
+    assert np.array_equal(fakes.on_cpu(fakes.Brighter(), views=8)(photo), whole)
+
+
+@pytest.mark.weights
+def test_a_dark_photo_is_deblurred_as_a_bright_one():
+    scene = make_scene(240, 320)
+    bright = smeared(scene, 8)
+
+    def gain(times):
+        sharp, blurred = scene / times, np.round(bright / times).astype(np.uint8)
+        errors = [((x - sharp) ** 2).mean() for x in (blurred, unblur.deblur(blurred))]
+        return 10 * np.log10(errors[0] / errors[1])
+
+    assert gain(1) > 1.4
+    assert gain(6) > 0.8 * gain(1)
+
+
+def test_what_changes_in_a_dark_photo_is_as_visible_as_in_a_bright_one():
+    scene = make_scene(480, 640)
+    blurred = smeared(scene, 12)
+    share = measure_change(blurred, scene).share
+    dark_share = measure_change(blurred // 6, scene // 6).share
+    assert dark_share == pytest.approx(share, abs=0.1)
+    assert str(judged(blurred // 6, dark_share)).startswith("moved by about ")
+
+
+class Tinting(fakes.Identity):
+    """Makes red brighter and blue darker, and everything a little darker."""
+
+    def run_scale(self, blurred, previous, state, buffers):
+        return blurred + torch.tensor([0.1, -0.05, -0.2]).view(1, 3, 1, 1), None
+
+
+@DEPTHS
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_black_and_white_photo_stays_black_and_white_in_any_number_of_channels(channels, dtype):
+    one, largest = make_pixels(90, 70, 1, dtype), np.iinfo(dtype).max
+    photo = np.repeat(one, channels, axis=2)
+    result = fakes.on_cpu(Tinting())(photo)
+    expected = np.clip(one - 0.05 * largest, 0, largest)
+    inside = one < 0.9 * largest  # the guard keeps white
+    assert np.abs(result - expected)[inside[:, :, 0]].max() <= 1
+    assert np.ptp(result.astype(int), axis=2).max() == 0
+
+
+def test_a_photo_that_is_grey_but_for_its_coding_keeps_its_trace_of_colour():
+    photo = np.repeat(make_pixels(90, 70, 1), 3, axis=2) // 2 + 50
+    photo[..., 2] += 2
+    result = fakes.on_cpu(Tinting())(photo).astype(int)
+    assert np.all(result[..., 2] - result[..., 0] == 2)
+    photo[80, 60] = (100, 100, 110)
+    assert np.ptp(fakes.on_cpu(Tinting())(photo).astype(int), axis=2).min() > 20
