@@ -9,7 +9,7 @@ import numpy as np
 from training.data import BLUR_LENGTHS, Pair, Pixels
 from training.judging.validation import synthetic_pairs
 
-BRIGHTNESSES = 0.4, 0.2, 0.1
+BRIGHTNESSES = 0.25, 0.15, 0.1
 """Factors of the samples."""
 NOISE = 0.5
 """Standard deviation of the noise in a dark photo, of 255."""

@@ -5,8 +5,8 @@ it sees a dark photo with all samples multiplied by one factor, and its result i
 same factor. Stored samples are nearly a power of the light, so the multiple is what a longer
 exposure would have stored, and the blur in it is the same. ``weights/README.md`` has measurements.
 
-Photos from 0.4 times the usual brightness on gain little, or lose up to 0.2 dB if they are noisy:
-the network has seen such dark places in bright photos. So they stay as they are.
+Photos from 0.3 times the usual brightness on stay as they are: the network has seen such dark places
+in bright photos, so brightening gains little, and noisy photos lose up to 0.2 dB by it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
-BRIGHT = 0.4
+BRIGHT = 0.3
 """Share of white. A photo whose brightest parts reach it is not dark."""
 BRIGHTEST = 0.999
 """Quantile of the samples that counts as the brightest parts: hot pixels and stars are fewer."""
@@ -28,7 +28,7 @@ MOST_OVER = 2.0
 MOST_TIMES = 16.0
 """Largest factor. In darker photos, 8 bits have hardly more than a dozen values."""
 
-_COUNTED = 1 << 20
+_COUNTED = 1 << 17
 """Number of samples to look at, for speed."""
 
 
