@@ -64,7 +64,8 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         _check_plan(plan, options, flags, stdout)
         has_work = any(not (job.problem or job.skip) for job in plan.jobs)
         if has_work and flags["history"] and history.is_new and not history.problem:
-            ui.say(f"{flags['history']} is a new record, which knows no earlier results")
+            level = NORMAL if is_typed("history") else VERBOSE
+            ui.say(f"{flags['history']} is a new record, which knows no earlier results", level)
         ui.passed_over(plan)
         report = Report(keeps_outcomes=page is not None, in_cloud=plan.in_cloud)
         if flags["dry_run"]:
