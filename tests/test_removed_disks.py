@@ -122,12 +122,15 @@ def test_a_record_on_a_disk_that_is_not_mounted_is_no_new_record(photos, tmp_pat
     assert len([*photos.iterdir()]) == 2
 
 
-def test_a_record_that_begins_anew_is_named(photos, tmp_path, unblur, monkeypatch):
-    monkeypatch.setenv("UNBLUR_HISTORY", str(tmp_path / "record"))
-    note = f"{tmp_path}/record is a new record, which knows no earlier results"
-    assert note in unblur("-r", photos, "--dry-run").stderr
-    assert note in unblur("-r", photos).stderr
-    assert note not in unblur("-r", photos).stderr
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_a_record_that_begins_anew_is_named(photos, tmp_path, unblur, monkeypatch, is_typed):
+    record = tmp_path / "record"
+    monkeypatch.setenv("UNBLUR_HISTORY", str(record))
+    options = ["--history", record] if is_typed else ["-v"]
+    note = f"{record} is a new record, which knows no earlier results"
+    assert note in unblur("-r", photos, "--dry-run", *options).stderr
+    assert note in unblur("-r", photos, *options).stderr
+    assert note not in unblur("-r", photos, *options).stderr
 
 
 @pytest.mark.parametrize("options", [[], ["--in-place"]])

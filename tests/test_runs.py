@@ -17,6 +17,7 @@ import pytest
 from conftest import make_jpeg
 
 from unblur.cli import deblur
+from unblur.formats import any_format
 from unblur.storage.temporaries import host
 
 
@@ -268,6 +269,43 @@ def test_a_photo_that_is_edited_meanwhile_is_not_replaced(jpeg, unblur, meanwhil
     assert f"{jpeg} was changed meanwhile, and stays; run again" in result.stderr
     assert jpeg.read_bytes() == make_jpeg(32, 32)
     assert names(jpeg.parent) == ["photo.jpg"]
+
+
+@pytest.mark.parametrize("act", [os.unlink, lambda photo: photo.rename(photo.with_name("b.jpg"))])
+def test_a_photo_that_is_gone_meanwhile_is_not_made_again(jpeg, unblur, meanwhile, act):
+    meanwhile(lambda: act(jpeg))
+    result = unblur(jpeg, "--in-place")
+    assert (result.code, jpeg.exists()) == (1, False)
+    assert "photo.jpg was renamed or removed meanwhile; run again" in result.stderr
+    assert not jpeg.with_name("photo.jpg.orig").exists()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda photo: photo.write_bytes(make_jpeg(64, 96)),
+        lambda photo: photo.write_bytes(photo.read_bytes()[:900]),
+        lambda photo: (
+            photo.with_name("new").write_bytes(make_jpeg(64, 96))
+            and photo.with_name("new").replace(photo)
+        ),
+    ],
+    ids=["rewritten", "cut off", "replaced"],
+)
+def test_a_photo_that_changes_meanwhile_is_done_again_by_the_next_run(jpeg, unblur, meanwhile, act):
+    before, acted = jpeg.read_bytes(), []
+    meanwhile(lambda: acted or acted.append(act(jpeg)))
+    assert unblur(jpeg).code == 0
+    result = jpeg.with_name("photo-unblurred.jpg")
+    first = result.read_bytes()
+    assert any_format.decode(first).pixels.shape == any_format.decode(before).pixels.shape
+    again = unblur(jpeg)
+    if jpeg.stat().st_size == 900:
+        assert (again.code, result.read_bytes()) == (1, first)
+        assert "photo.jpg: damaged or cut off" in again.stderr
+    else:
+        assert again.code == 0
+        assert any_format.decode(result.read_bytes()).pixels.shape == (64, 96, 3)
 
 
 def test_a_result_that_is_edited_meanwhile_is_not_replaced(jpeg, unblur, meanwhile):

@@ -59,11 +59,13 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
     settings = weights.sha256 + options.settings
     with open_history(flags) as history:
         _require_history(history, options)
-        if flags["history"] and history.is_new and not history.problem:
-            ui.say(f"{flags['history']} is a new record, which knows no earlier results")
         plan = make_plan(paths, options, history, settings)
         _require_history(history, options)
         _check_plan(plan, options, flags, stdout)
+        has_work = any(not (job.problem or job.skip) for job in plan.jobs)
+        if has_work and flags["history"] and history.is_new and not history.problem:
+            level = NORMAL if is_typed("history") else VERBOSE
+            ui.say(f"{flags['history']} is a new record, which knows no earlier results", level)
         ui.passed_over(plan)
         report = Report(keeps_outcomes=page is not None, in_cloud=plan.in_cloud)
         if flags["dry_run"]:

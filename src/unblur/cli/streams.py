@@ -1,4 +1,4 @@
-"""Prepare the standard streams: open closed ones, and reserve standard output for photos."""
+"""Prepare the standard streams: open closed ones, and reserve them for the program's own text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+
+from unblur.formats.library_messages import STANDARD_ERROR, allow_redirection
 
 
 def prepare_streams() -> None:
@@ -25,6 +27,19 @@ def prepare_streams() -> None:
         # Standard input is opened for writing, so that reading it fails.
         os.open(os.devnull, os.O_WRONLY)
         setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
+    _part_from_libraries()
+
+
+def _part_from_libraries() -> None:
+    """Give the program's own messages another descriptor than the messages of C libraries."""
+    if sys.platform == "win32":  # each library may have its own table of descriptors
+        return
+    with contextlib.suppress(AttributeError, OSError):  # `sys.stderr` is no file
+        if sys.stderr.fileno() == STANDARD_ERROR:
+            encoding, errors = sys.stderr.encoding, sys.stderr.errors
+            own = os.dup(STANDARD_ERROR)
+            sys.stderr = os.fdopen(own, "w", buffering=1, encoding=encoding, errors=errors)
+        allow_redirection()
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from unblur.errors import PhotoError
+from unblur.formats.library_messages import collected_messages
 from unblur.main_memory import require_memory
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -138,7 +139,9 @@ def saved(image: Image.Image, form: str, **options: Any) -> bytes:
     encodes into a system file, they run. So this uses a system file in memory, if the system has
     such files.
     """
-    with _memory_file() as file:
+    # libjpeg prints a caution about coarse tables, which are right.
+    is_coarse = any(max(table) > 255 for table in options.get("qtables", ()))
+    with _memory_file() as file, collected_messages() if is_coarse else contextlib.nullcontext():
         image.save(file, form, **options)
         file.seek(0)
         return file.read()

@@ -21,6 +21,7 @@ from unblur.errors import PhotoError
 from unblur.extras import load_extra
 from unblur.formats import jpeg_markers, tiff, tiff_writer
 from unblur.formats.codec import Codec
+from unblur.formats.library_messages import collected_messages
 from unblur.formats.metadata import Metadata, upright_xmp
 from unblur.formats.photo import RAW, Encoded, Photo
 from unblur.formats.pixels import refuse_large
@@ -72,7 +73,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         raise PhotoError("the camera RAW file is cut off")
     library = load_extra("rawpy", "raw", "camera RAW files")
     try:
-        with library.imread(io.BytesIO(data)) as raw:
+        with collected_messages() as messages, library.imread(io.BytesIO(data)) as raw:
             refuse_large(raw.sizes.width, raw.sizes.height, max_pixels)
             require_memory(2 * 6 * raw.sizes.width * raw.sizes.height)
             pixels = raw.postprocess(
@@ -87,8 +88,10 @@ def decode(data: bytes, max_pixels: int) -> Photo:
         raise PhotoError(_describe_unread(data)) from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     left = "maker notes are" if _is_dated(known) else "its date, maker notes and other tags are"
-    notes = (f"developed to a 16-bit TIFF; {left} in the RAW file only",)
-    return Photo(pixels, None, RAW, data, {}, notes, index=developed_metadata(pixels, known))
+    notes = [f"developed to a 16-bit TIFF; {left} in the RAW file only"]
+    if messages:  # LibRaw goes on, with a wrong part
+        notes.append(f"the camera RAW file may be damaged in parts ({messages[0].strip()})")
+    return Photo(pixels, None, RAW, data, {}, tuple(notes), index=developed_metadata(pixels, known))
 
 
 def _is_dated(known: TiffFile) -> bool:

@@ -359,7 +359,8 @@ def _prepare_place(job: Job, options: Options) -> tuple[str, ...]:
 def _refuse_changed(job: Job) -> None:
     """Raise `PhotoError` if the file to replace has changed since it was read or planned."""
     if job.target and job.replaced and not objects.holds(job.target, job.replaced):
-        raise PhotoError(drafts.CHANGED.format(job.target))
+        is_gone = objects.state_of(job.target) is None
+        raise PhotoError((drafts.GONE if is_gone else drafts.CHANGED).format(job.target))
 
 
 def publish(finished: FinishedPhoto) -> Outcome:

@@ -24,6 +24,7 @@ from unblur.user_text import describe_os_error
 BUSY = "{} is being replaced by another run: run again when that has ended"
 APPEARED = "{} appeared meanwhile: move it away and run again"
 CHANGED = "{} was changed meanwhile, and stays; run again"
+GONE = "{} was renamed or removed meanwhile; run again"
 _ANY, _PRIVATE = 0o666, 0o600
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds to wait between attempts to replace a file that another program may have open."""
@@ -181,11 +182,11 @@ def replace_with_backup(
             raise PhotoError(APPEARED.format(backup)) from None
         if is_being_written(path, but_by=draft.scratch):
             raise PhotoError(BUSY.format(path)) from None
-    if state and FileState.at(path) != state:
+    if state and (found := FileState.at(path)) != state:
         with contextlib.suppress(OSError):
             if is_new and not has_mark(path):  # a run without backups may have replaced it
                 backup.unlink()
-        raise PhotoError(CHANGED.format(path))
+        raise PhotoError((CHANGED if found else GONE).format(path))
     try:
         return draft.publish(replaces=True)
     except BaseException:  # also Ctrl-C; where the photo was replaced already, the backup differs
