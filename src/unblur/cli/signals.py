@@ -150,8 +150,9 @@ def _codes_of_signals() -> dict[int, ExitCode]:
     }
     if sys.platform == "win32":
         codes[signal.SIGBREAK] = ExitCode.INTERRUPTED  # Ctrl-Break
-    else:
-        codes[signal.SIGHUP] = ExitCode.HUNG_UP
+    hang_up = getattr(signal, "SIGHUP", None)  # missing on Windows
+    if hang_up:
+        codes[hang_up] = ExitCode.HUNG_UP
     return {number: codes[number] for number in codes if signal.getsignal(number) != signal.SIG_IGN}
 
 
