@@ -377,9 +377,9 @@ def test_tiles_shrink_before_a_photo_is_refused(megabytes_free):
 
 def leaving_free(network, megabytes):
     """Return a deblurrer on the CPU that leaves memory for other uses."""
-    devices, engine = OneDevice(CPU, "torch"), Engine(tile=768)
+    devices, engine = OneDevice(CPU, "torch"), NetworkOptions(tile=768)
     options = {"precision": torch.bfloat16, "reserved": megabytes << 20}
-    return Deblurrer(network, engine, devices=devices, **options)
+    return NetworkDeblurrer(network, engine, devices=devices, **options)
 
 
 def test_tiles_leave_memory_for_other_uses_free(megabytes_free):
