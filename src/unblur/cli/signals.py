@@ -73,10 +73,15 @@ class _Stop:
 
     def repeat(self, number: int) -> None:
         """Let a signal come again in a moment."""
+        main = threading.get_ident()
 
         def send() -> None:
             self._is_repeating = True
-            signal.raise_signal(number)
+            send_to = getattr(signal, "pthread_kill", None)  # missing on Windows
+            if send_to:
+                send_to(main, number)  # so that a call that blocks the main thread ends
+            else:
+                signal.raise_signal(number)
 
         self.timer = threading.Timer(REPEAT_SECONDS, send)
         try:
