@@ -375,6 +375,29 @@ def test_tiles_shrink_before_a_photo_is_refused(megabytes_free):
     assert len(set(sizes)) == 3
 
 
+def leaving_free(network, megabytes):
+    """Return a deblurrer on the CPU that leaves memory for other uses."""
+    devices, engine = OneDevice(CPU, "torch"), NetworkOptions(tile=768)
+    options = {"precision": torch.bfloat16, "reserved": megabytes << 20}
+    return NetworkDeblurrer(network, engine, devices=devices, **options)
+
+
+def test_tiles_leave_memory_for_other_uses_free(megabytes_free):
+    sizes = []
+    for free, other_uses in ((300, 0), (380, 80), (300, 80)):
+        tiles = fakes.TileSizes()
+        megabytes_free(free)
+        leaving_free(tiles, other_uses)(make_pixels(700, 900))
+        sizes.append(tiles.largest)
+    assert sizes[0] == sizes[1] > sizes[2]
+
+
+def test_a_photo_that_would_leave_no_memory_for_other_uses_is_refused(megabytes_free):
+    megabytes_free(300)
+    with pytest.raises(PhotoError, match=r"^needs about .* more memory, 314\.\d MB are free"):
+        leaving_free(fakes.Identity(), 250)(make_pixels(500, 500))
+
+
 @pytest.mark.parametrize(("allowed", "fits"), [(10**7, False), (64 * 10**9, True)])
 def test_a_bound_on_main_memory_holds_on_a_gpu_too(allowed, fits):
     gpu = replace(fakes.PLAYED, name="GPU", free_memory=lambda torch: 1 << 40)

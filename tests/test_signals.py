@@ -1,4 +1,4 @@
-"""A run that waits for input forever ends on the first signal."""
+"""A run ends on the first signal, at whatever moment it comes, and without a traceback."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import time
 
 import pytest
 from conftest import PseudoTerminal, make_jpeg
+
+from unblur.cli.signals import orderly_signals
 
 pytestmark = pytest.mark.posix
 
@@ -33,6 +35,7 @@ def start(identity_weights, monkeypatch):
 
     monkeypatch.setenv("UNBLUR_MODEL", str(identity_weights))
     monkeypatch.setenv("UNBLUR_DEVICE", "cpu")
+    monkeypatch.setenv("UNBLUR_QUIET", "1")
     yield start
     for process in processes:
         process.kill()
@@ -98,3 +101,71 @@ def test_photos_before_a_silent_standard_input_are_not_waited_for_either(start, 
     process.stdin.write(MORE_THAN_A_PIPE_HOLDS)
     process.stdin.flush()
     end(process, signal.SIGTERM, 143)
+
+
+RAISE = "import signal; signal.raise_signal(signal.SIGINT)"
+
+
+def run(program):
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_signal_while_a_module_is_imported_comes_after_the_import(tmp_path, monkeypatch):
+    (tmp_path / "signalled.py").write_text(f"{RAISE}\nis_whole = True")
+    monkeypatch.syspath_prepend(tmp_path)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), orderly_signals():
+        _ = __import__("signalled"), time.sleep(60)
+    assert time.monotonic() - began < 30
+    assert sys.modules.pop("signalled").is_whole
+
+
+def test_a_second_signal_does_not_wait_for_the_end_of_an_import(tmp_path, monkeypatch):
+    (tmp_path / "slow.py").write_text(f"{RAISE}\n{RAISE}\nimport time\ntime.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    program = "from unblur.cli.signals import orderly_signals\nwith orderly_signals(): import slow"
+    assert run(program) == (130, "", "")
+
+
+def test_a_signal_in_a_destructor_is_not_lost():
+    class Signalled:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), orderly_signals():
+        _ = Signalled().__class__, time.sleep(60)
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_the_caller_ignores_stays_ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with orderly_signals():
+            signal.raise_signal(number)
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_signal_while_the_program_starts_ends_it_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "click.py").write_text(RAISE)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    program = "from unblur.cli import main; main()"
+    assert run(program) == (130, "", "unblur: error: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        ("try: main(['--version'])\nfinally: signal.raise_signal(signal.SIGINT)", 130),
+        ("atexit.register(signal.raise_signal, signal.SIGINT); main(['--version'])", 0),
+    ],
+    ids=["after the command", "while Python deletes its modules"],
+)
+def test_a_signal_while_the_program_exits_prints_no_traceback(program, code):
+    start = "import atexit, signal; from unblur.cli import main\n"
+    returned, _, errors = run(start + program)
+    assert (returned, errors) == (code, "")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from unblur.cli.program import main
+from unblur.cli.signals import imports_ended_at_once
+
+with imports_ended_at_once():
+    from unblur.cli.program import main
 
 __all__ = ["main"]

@@ -19,7 +19,7 @@ from unblur.cli.console import Ui, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
 from unblur.cli.option_types import Compare, DeviceName, LocalFile
 from unblur.cli.parameters import argument, option, origins
-from unblur.cli.signals import interrupted_code, orderly_signals
+from unblur.cli.signals import end_at_once_while_exiting, interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
 from unblur.config import history_file
 from unblur.errors import ExitCode, PhotoError, UnblurError, UsageError, describe_unexpected
@@ -51,8 +51,13 @@ class PhotosOrCommand(click.Group):
         super().__init__(*args, **attributes)
         self.params = in_order(self.params)
 
+    def __call__(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 (as Click has it)
+        """Run as the program of this process: signals also end it while Python exits."""
+        end_at_once_while_exiting()
+        return super().__call__(*args, **extra)
+
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 (as Click has it)
-        """Run as a program."""
+        """Read the command line, and run the command."""
         prepare_streams()
         try:
             # Click's own output, such as the help, may fail, too.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -13,32 +15,140 @@ from unblur.errors import ExitCode
 
 SHOW_CURSOR = b"\x1b[?25h"
 """DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
+REPEAT_SECONDS = 0.01
+"""Seconds after which a signal is repeated that came at a bad moment."""
+_STDERR = 2
 
 
 class _StopSignal(KeyboardInterrupt):
-    """Raised by a signal, like KeyboardInterrupt by Ctrl-C; holds the exit code."""
+    """Raised by a signal, like KeyboardInterrupt by Ctrl-C; holds exit code and signal."""
 
 
 @contextlib.contextmanager
 def orderly_signals() -> Iterator[None]:
     """End the run cleanly on the first signal, and at once on the second."""
+    stop, hook = _Stop(), sys.unraisablehook
+
+    def stop_again(unraisable: sys.UnraisableHookArgs) -> None:
+        if isinstance(unraisable.exc_value, _StopSignal):
+            stop.repeat(unraisable.exc_value.args[1])
+        else:
+            hook(unraisable)
+
+    with _kept_handlers():
+        for number in stop.codes:
+            signal.signal(number, stop)
+        sys.unraisablehook = stop_again
+        try:
+            yield
+        finally:
+            sys.unraisablehook = hook
+            stop.timer.cancel()
+
+
+class _Stop:
+    """Handler that raises `_StopSignal` at the first signal, and ends the program at the second.
+
+    If the first one comes at a bad moment, it is repeated until it does not. While PyTorch is
+    imported, an exception can abort the program. In callbacks, such as those that delete an object,
+    Python ignores exceptions.
+    """
+
+    def __init__(self) -> None:
+        self.codes = _codes_of_signals()
+        self.timer = threading.Timer(0, str)
+        """Repeats the signal."""
+        self._imports = _running_imports(sys._getframe())
+        self._is_asked = self._is_repeating = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        if self._is_asked and not self._is_repeating:
+            _end(self.codes[number])
+        self._is_asked, self._is_repeating = True, False
+        if _running_imports(frame) > self._imports:
+            self.repeat(number)
+        else:
+            raise _StopSignal(self.codes[number], number)
+
+    def repeat(self, number: int) -> None:
+        """Let a signal come again in a moment."""
+        main = threading.get_ident()
+
+        def send() -> None:
+            self._is_repeating = True
+            send_to = getattr(signal, "pthread_kill", None)  # missing on Windows
+            if send_to:
+                send_to(main, number)  # so that a call that blocks the main thread ends
+            else:
+                signal.raise_signal(number)
+
+        self.timer = threading.Timer(REPEAT_SECONDS, send)
+        try:
+            self.timer.start()
+        except RuntimeError:  # the system starts no more threads
+            _end(self.codes[number])
+
+
+def _running_imports(frame: FrameType | None) -> int:
+    """Return how many imports are running at a frame."""
+    count = 0
+    while frame:
+        count += frame.f_globals.get("__name__") == "importlib._bootstrap"
+        frame = frame.f_back
+    return count
+
+
+@contextlib.contextmanager
+def imports_ended_at_once() -> Iterator[None]:
+    """End the program on the first signal while its modules are imported."""
+    with _kept_handlers():
+        _end_on_signals("unblur: error: interrupted\n")
+        yield
+
+
+def end_at_once_while_exiting() -> None:
+    """Let signals that come while Python exits end the program without a traceback."""
+    _end_on_signals()
+    if signal.SIGINT in _codes_of_signals():
+        # At last, Python deletes its handlers. Then Ctrl-C would change the exit code.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_on_signals(message: str = "") -> None:
     codes = _codes_of_signals()
+    for number in codes:
+        signal.signal(number, lambda number, frame: _end(codes[number], message))
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        for name in codes:
-            signal.signal(name, lambda number, frame: _exit_at_once(codes[number]))
-        raise _StopSignal(codes[number])
 
-    before = {name: signal.signal(name, stop) for name in codes}
+def _end(code: ExitCode, message: str = "") -> None:
+    """End the program at once, with a line on standard error."""
+    with contextlib.suppress(OSError):  # the terminal was closed
+        if os.isatty(_STDERR):
+            os.write(_STDERR, SHOW_CURSOR)  # progress bars hide it
+        os.write(_STDERR, message.encode())
+    os._exit(code)
+
+
+@contextlib.contextmanager
+def _kept_handlers() -> Iterator[None]:
+    """Set the signals' present handlers again when the context ends."""
+    before = {number: signal.getsignal(number) for number in _codes_of_signals()}
     try:
         yield
     finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _codes_of_signals() -> dict[int, ExitCode]:
-    """Return the signals that end a run, with their exit codes."""
+    """Return the signals that end a run, with their exit codes.
+
+    Signals that the caller ignores are left out: nohup ignores SIGHUP, and shells ignore SIGINT for
+    commands that a script starts in the background. Only the main thread handles signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
     codes: dict[int, ExitCode] = {
         signal.SIGINT: ExitCode.INTERRUPTED,
         signal.SIGTERM: ExitCode.TERMINATED,
@@ -46,17 +156,9 @@ def _codes_of_signals() -> dict[int, ExitCode]:
     if sys.platform == "win32":
         codes[signal.SIGBREAK] = ExitCode.INTERRUPTED  # Ctrl-Break
     hang_up = getattr(signal, "SIGHUP", None)  # missing on Windows
-    if hang_up and signal.getsignal(hang_up) is not signal.SIG_IGN:  # by nohup
+    if hang_up:
         codes[hang_up] = ExitCode.HUNG_UP
-    return codes
-
-
-def _exit_at_once(code: int) -> None:
-    """End the program at once."""
-    stderr = 2
-    if os.isatty(stderr):
-        os.write(stderr, SHOW_CURSOR)  # progress bars hide it
-    os._exit(code)
+    return {number: codes[number] for number in codes if signal.getsignal(number) != signal.SIG_IGN}
 
 
 def interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:

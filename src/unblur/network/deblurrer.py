@@ -277,9 +277,8 @@ class NetworkDeblurrer:
         allowed = self.options.max_memory
         is_bound = allowed is not None and self.options.tile != "auto"
         smallest = wanted if is_bound else SMALLEST_TILE_PX
-        limit = None if allowed is None else allowed - self.reserved
         try:
-            return largest_tile(needs, wanted, smallest, limit)
+            return largest_tile(needs, wanted, smallest, allowed, self.reserved)
         except PhotoError as error:
             if kind is CPU or kind.engine != "ncnn":
                 raise

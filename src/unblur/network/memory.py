@@ -147,7 +147,9 @@ def _row_of(kind: DeviceKind, engine: EngineName) -> str:
     return engine if kind.engine == "torch" else "vulkan"
 
 
-def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | None) -> int:
+def largest_tile(
+    needs: list[Needs], wanted: int, smallest: int, limit: int | None, reserved: int = 0
+) -> int:
     """Return the side in pixels of the largest tile with which a photo fits into memory.
 
     Args:
@@ -155,16 +157,17 @@ def largest_tile(needs: list[Needs], wanted: int, smallest: int, limit: int | No
         wanted: Side of the largest tile, a square, in pixels.
         smallest: Side of the smallest tile that may be used.
         limit: Bytes that the program may use; ``None``: the memory that is free now.
+        reserved: Bytes to leave free for other uses.
 
     Raises:
         PhotoError: If the photo does not fit even with the smallest tile.
     """
     greatest = max(needs, key=lambda need: need.total(smallest))
     allowed = obtainable_memory() + greatest.there if limit is None else limit
-    fitting = min(need.largest_tile(allowed) for need in needs)
+    fitting = min(need.largest_tile(allowed - reserved) for need in needs)
     if fitting >= smallest:
         return min(wanted, fitting)
-    total = greatest.total(smallest)
+    total = greatest.total(smallest) + reserved
     if limit is not None:
         raise PhotoError(
             f"with tiles of {smallest} pixels it takes about {size(total, math.ceil)}, "
