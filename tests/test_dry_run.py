@@ -18,7 +18,7 @@ from PIL import Image
 from unblur.cli import main
 
 VALUES = {
-    "history": "nosuch/folder/x.sqlite3",
+    "history": "new.sqlite3",
     "output": "new folder/",
     "files_from": "list.txt",
     "include": "*.jpg",
@@ -85,7 +85,8 @@ def world(tmp_path, monkeypatch, unblur):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("UNBLUR_MODELS_DIR", str(tmp_path / "models"))
     monkeypatch.setenv("UNBLUR_HISTORY", str(tmp_path / "data" / "history.sqlite3"))
-    (tmp_path / "TMPDIR").mkdir()
+    for name in ("TMPDIR", "data"):
+        (tmp_path / name).mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "TMPDIR"))
     monkeypatch.chdir(here)
     return tmp_path

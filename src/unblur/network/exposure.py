@@ -5,8 +5,8 @@ it sees a dark photo with all samples multiplied by one factor, and its result i
 same factor. Stored samples are nearly a power of the light, so the multiple is what a longer
 exposure would have stored, and the blur in it is the same. ``weights/README.md`` has measurements.
 
-Photos from 0.3 times the usual brightness on stay as they are: the network has seen such dark places
-in bright photos, so brightening gains little, and noisy photos lose up to 0.2 dB by it.
+Photos from 0.3 times the usual brightness on stay as they are: the network has seen such dark
+places in bright photos, so brightening gains little, and noisy photos lose up to 0.2 dB by it.
 """
 
 from __future__ import annotations
