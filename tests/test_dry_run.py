@@ -143,6 +143,7 @@ def test_no_run_makes_a_database_of_another_file(world, unblur, data):
 
 def test_a_dry_run_plans_what_the_run_will_do_with_its_record(world, unblur):
     history = world / "a b?c#d%20" / "é" / "history.sqlite3"
+    history.parent.mkdir(parents=True)
     assert "(planned)" in unblur("-n", "--history", history, "photo.jpg").stderr
     unblur("--history", history, "photo.jpg")
     assert "already done" in unblur("-n", "--history", history, "photo.jpg").stderr
