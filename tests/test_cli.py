@@ -453,18 +453,6 @@ def test_a_commands_help_names_the_command_alone():
     assert result.output.startswith("Usage: unblur models [OPTIONS] COMMAND")
 
 
-def test_commands_and_files_complete_the_first_word(tmp_path, monkeypatch):
-    words = {"_UNBLUR_COMPLETE": "bash_complete", "COMP_WORDS": "unblur mod", "COMP_CWORD": "1"}
-    result = CliRunner(env=words).invoke(main, prog_name="unblur")
-    assert result.output == "plain,models\nfile,mod\n"
-
-
-def test_the_options_of_photos_complete_after_a_photo():
-    words = {"_UNBLUR_COMPLETE": "bash_complete", "COMP_WORDS": "unblur a.jpg --suf"}
-    result = CliRunner(env=words | {"COMP_CWORD": "2"}).invoke(main, prog_name="unblur")
-    assert result.output == "plain,--suffix\n"
-
-
 @pytest.mark.parametrize("option", ["--strength=0.5", "--views=2"])
 def test_what_changes_results_reaches_the_photo_and_counts_as_a_setting(unblur, png, option):
     first, again = unblur(png, option), unblur(png, option)
