@@ -38,5 +38,35 @@ def test_a_library_that_cannot_be_loaded_is_told_without_pages_of_advice():
     )
 
 
+def failed_again(error, after):
+    """An error that was raised while another one was handled."""
+    error.__context__ = after
+    return error
+
+
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [
+        (OSError(28, "No space left on device"), "unexpected OSError: [Errno 28] No space left on"),
+        (MemoryError(), "out of memory: "),
+        (RuntimeError("can't start new thread"), "the system starts no more threads"),
+    ],
+    ids=["disk", "memory", "threads"],
+)
+def test_the_error_of_the_system_is_told_and_not_what_a_library_made_of_it(origin, said):
+    advice = RuntimeError("\nFailed to export the model\nNext steps:\n- Modify the code")
+    for error in (
+        raised(advice, origin),
+        raised(RuntimeError("1 of 3"), failed_again(AssertionError("is registered"), origin)),
+    ):
+        assert describe_unexpected(error).startswith(said)
+
+
+def test_an_error_that_stands_for_itself_is_not_told_by_what_went_before():
+    error = raised(failed_again(ValueError("mine"), OSError("handled")))  # from None
+    assert error.__suppress_context__
+    assert describe_unexpected(error).startswith("unexpected ValueError: mine")
+
+
 def test_a_bug_is_told_by_its_type():
     assert describe_unexpected(KeyError("x")) == "unexpected KeyError: 'x'; -vv shows where"

@@ -101,13 +101,20 @@ def _is_memory_limit(error: BaseException) -> bool:
     return isinstance(error, MemoryError)
 
 
+def _origin(error: BaseException) -> BaseException:
+    """Return the first error of a chain; libraries wrap the system's error in pages of advice."""
+    while earlier := error.__cause__ or (not error.__suppress_context__ and error.__context__):
+        error = earlier
+    return error
+
+
 def describe_unexpected(error: BaseException) -> str:
     """Return the message for an error that is no `UnblurError`: the system's limit, or a bug."""
-    if is_thread_limit(error):
+    origin = _origin(error)
+    if is_thread_limit(origin):
         return START_LIMIT
-    if isinstance(error, ImportError):  # libraries wrap the system's message in pages of advice
-        while error.__cause__ is not None:
-            error = error.__cause__
-    if _is_memory_limit(error):
+    if isinstance(error, ImportError) or isinstance(origin, ImportError | OSError):
+        error = origin
+    if _is_memory_limit(origin):
         return _MEMORY_LIMIT
     return f"unexpected {type(error).__name__}: {error}; -vv shows where"
