@@ -20,7 +20,14 @@ from unblur.run.jobs import Job, Plan
 from unblur.run.report import Outcome, Report, Status
 from unblur.run.watcher import DEBUG, NORMAL, VERBOSE
 from unblur.storage.drafts import write_all
-from unblur.user_text import describe_os_error, duration, megapixels, printable, without_secrets
+from unblur.user_text import (
+    describe_os_error,
+    duration,
+    encoded,
+    megapixels,
+    printable,
+    without_secrets,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -152,7 +159,7 @@ class Ui:
         if sys.stdout.isatty():
             cells, end = tuple(map(printable, cells)), "\n"
         with output_errors_as_unblur_errors():
-            sys.stdout.buffer.write(os.fsencode("\t".join(cells) + end))
+            sys.stdout.buffer.write(encoded("\t".join(cells) + end))
             sys.stdout.flush()
 
     def table(self, rows: Sequence[tuple[str, ...]]) -> None:
