@@ -102,6 +102,7 @@ def locked_here(here, monkeypatch):
         return stat(path, *rest, **named)
 
     monkeypatch.setattr(os, "stat", guarded)
+    monkeypatch.setattr(Path, "stat", guarded)  # Python 3.10 keeps the old function
     monkeypatch.setattr(
         os, "access", lambda path, mode: Path(path).is_absolute() and access(path, mode)
     )
