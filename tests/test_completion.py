@@ -82,6 +82,11 @@ def test_the_value_of_compare_is_suggested_beside_photos():
     assert suggestions("--compare", "b") == [("b", "file")]
 
 
+@pytest.mark.parametrize("words", [["--completion", "bash"], ["--version"], ["--tile", "wrong"]])
+def test_options_on_the_line_are_not_carried_out(words):
+    assert suggestions(*words, "--dev") == [("--device", "plain")]
+
+
 @pytest.mark.parametrize(
     ("split", "joined"),
     [

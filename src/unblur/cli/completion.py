@@ -66,7 +66,7 @@ class _Fish(_OwnScript, FishComplete):
 
 def print_script(ctx: click.Context, param: click.Parameter, shell: str | None) -> None:
     """Print the script for a shell, and end the program."""
-    if shell is None:
+    if shell is None or ctx.resilient_parsing:  # a command line that is being completed
         return
     completion = get_completion_class(shell)
     assert completion is not None
