@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from unblur.errors import describe_unexpected
@@ -66,6 +69,23 @@ def test_an_error_that_stands_for_itself_is_not_told_by_what_went_before():
     error = raised(failed_again(ValueError("mine"), OSError("handled")))  # from None
     assert error.__suppress_context__
     assert describe_unexpected(error).startswith("unexpected ValueError: mine")
+
+
+def test_a_missing_library_is_named_with_what_to_do():
+    code = "import sys; sys.modules['psutil'] = None\nfrom unblur.cli import main; main(['doctor'])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == (
+        "unblur: error: the Python library psutil is missing: install unblur again, with pip or "
+        "pipx\n"
+    )
+    part = ModuleNotFoundError("No module named 'numpy.typing'", name="numpy.typing")
+    assert "library numpy is missing" in describe_unexpected(part)
+
+
+def test_a_missing_module_of_unblur_is_a_bug():
+    error = ModuleNotFoundError("No module named 'unblur.gone'", name="unblur.gone")
+    assert describe_unexpected(error).startswith("unexpected ModuleNotFoundError: ")
 
 
 def test_a_bug_is_told_by_its_type():

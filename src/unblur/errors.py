@@ -101,6 +101,12 @@ def _is_memory_limit(error: BaseException) -> bool:
     return isinstance(error, MemoryError)
 
 
+def _library(error: ModuleNotFoundError) -> str:
+    """Return the name of a missing library; empty if it is a module of unblur."""
+    name = (error.name or "").partition(".")[0]
+    return "" if name == "unblur" else name
+
+
 def _origin(error: BaseException) -> BaseException:
     """Return the first error of a chain; libraries wrap the system's error in pages of advice."""
     while earlier := error.__cause__ or (not error.__suppress_context__ and error.__context__):
@@ -110,6 +116,8 @@ def _origin(error: BaseException) -> BaseException:
 
 def describe_unexpected(error: BaseException) -> str:
     """Return the message for an error that is no `UnblurError`: the system's limit, or a bug."""
+    if isinstance(error, ModuleNotFoundError) and (library := _library(error)):
+        return f"the Python library {library} is missing: install unblur again, with pip or pipx"
     origin = _origin(error)
     if is_thread_limit(origin):
         return START_LIMIT
