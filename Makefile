@@ -13,6 +13,7 @@ READY := $(VENV)/.ready
 # Which versions are installed: constraints-oldest.txt for the oldest, nothing for the newest.
 CONSTRAINTS ?= constraints.txt
 INSTALL := -m pip install --quiet --disable-pip-version-check
+TOO_OLD := $(PYTHON) is older than Python 3.10: install a newer one, and name it, such as PYTHON=python3.12
 CONSTRAINED := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
 .PHONY: help demo test check fix man docs package fuzz bench
@@ -21,6 +22,7 @@ help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(READY): pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(r"$(TOO_OLD)" if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(INSTALL) "pip>=25.1"
 	$(BIN)/python $(INSTALL) $(CONSTRAINED) --group dev --editable .

@@ -19,6 +19,7 @@ from PIL import Image
 
 from unblur import __version__
 from unblur.cli import deblur, main
+from unblur.cli.console import short_name
 
 
 @pytest.fixture
@@ -406,15 +407,20 @@ def test_an_interrupted_run_leaves_no_litter_and_says_130(tmp_path, identity_wei
     assert {p.name for p in tmp_path.iterdir()} == {small.name, large.name, "small-unblurred.jpg"}
 
 
-@pytest.mark.posix
-def test_a_terminal_sees_a_progress_bar(jpeg, identity_weights):
+def shown_in_terminal(photo, weights, **environment):
     terminal = PseudoTerminal()
-    command = [sys.executable, "-m", "unblur", str(jpeg), "--model", str(identity_weights)]
-    environment = os.environ | {"TERM": "xterm"}
+    command = [sys.executable, "-m", "unblur", str(photo), "--model", str(weights)]
+    environment = os.environ | {"TERM": "xterm"} | environment
     subprocess.run(command, stderr=terminal.descriptor, check=True, env=environment)
     terminal.close()
-    assert b"photos" in terminal.shown
-    assert b"megapixels/s" in terminal.shown
+    return terminal.shown.decode()
+
+
+@pytest.mark.posix
+def test_a_terminal_sees_a_progress_bar(jpeg, identity_weights):
+    shown = shown_in_terminal(jpeg, identity_weights)
+    assert "photos" in shown
+    assert "megapixels/s" in shown
 
 
 @pytest.mark.posix
@@ -430,6 +436,39 @@ def test_in_a_narrow_terminal_only_the_bar_becomes_shorter(jpeg, png, identity_w
     assert not [row for row in rows if "…" in row or len(row) > 60]
     assert [row for row in rows if row.startswith("photos") and "1/2" in row]
     assert [row for row in rows if row.startswith(jpeg.name) and "0%" in row]
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("name", ["a" * 100, "写" * 60], ids=["narrow letters", "wide letters"])
+def test_a_long_name_leaves_room_for_the_progress_of_its_photo(jpeg, identity_weights, name):
+    photo = jpeg.rename(jpeg.with_name(f"{name}.jpg"))
+    shown = shown_in_terminal(photo, identity_weights, COLUMNS="80")
+    assert name[:5] in shown
+    assert "100%" in shown
+    assert "megapixels" in shown
+
+
+@pytest.mark.posix
+def test_a_terminal_that_cannot_draw_over_lines_gets_each_line_once(jpeg, identity_weights):
+    lines = shown_in_terminal(jpeg, identity_weights, TERM="dumb").splitlines()
+    assert [line.partition(" ")[0] for line in lines[-2:]] == [str(jpeg), f"{jpeg}:"]
+    assert "" not in lines
+    assert "photos" not in [line.partition(" ")[0] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("name", "room", "shown"),
+    [
+        ("a.jpg", 5, "a.jpg"),
+        ("abcdefghijkl.jpg", 14, "abcdef...l.jpg"),
+        ("写写写写写写写写.jpg", 12, "写写 ....jpg"),
+        ("abcdef", 4, "a..."),
+        ("abcdef", 1, "."),
+        ("abcdef", 0, ""),
+    ],
+)
+def test_names_are_shortened_in_their_middle(name, room, shown):
+    assert short_name(name, room) == shown
 
 
 def test_the_first_word_may_be_a_command(unblur):
@@ -451,18 +490,6 @@ def test_a_photo_may_have_a_commands_name_or_begin_with_a_dash(tmp_path, monkeyp
 def test_a_commands_help_names_the_command_alone():
     result = CliRunner().invoke(main, ["models", "--help"], prog_name="unblur")
     assert result.output.startswith("Usage: unblur models [OPTIONS] COMMAND")
-
-
-def test_commands_and_files_complete_the_first_word(tmp_path, monkeypatch):
-    words = {"_UNBLUR_COMPLETE": "bash_complete", "COMP_WORDS": "unblur mod", "COMP_CWORD": "1"}
-    result = CliRunner(env=words).invoke(main, prog_name="unblur")
-    assert result.output == "plain,models\nfile,mod\n"
-
-
-def test_the_options_of_photos_complete_after_a_photo():
-    words = {"_UNBLUR_COMPLETE": "bash_complete", "COMP_WORDS": "unblur a.jpg --suf"}
-    result = CliRunner(env=words | {"COMP_CWORD": "2"}).invoke(main, prog_name="unblur")
-    assert result.output == "plain,--suffix\n"
 
 
 @pytest.mark.parametrize("option", ["--strength=0.5", "--views=2"])

@@ -138,6 +138,20 @@ def test_removal_leaves_no_trace(home, program, name, has_folders):
     assert installing.remove(manager) == []
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
+def test_removal_from_several_file_managers_leaves_no_trace(
+    home, program, monkeypatch, system, order
+):
+    managers = managers_of(system)
+    monkeypatch.setattr("unblur.cli.desktop.managers_of", lambda: managers)
+    for manager in managers[::order]:
+        installing.install(manager, program)
+    names = [manager.name for manager in managers]
+    assert unblur("remove", *names).exit_code == 0
+    assert tree(home) == {}
+
+
 @every_manager
 def test_a_new_program_replaces_the_old_one(home, program, tmp_path, name):
     before = tree(home)

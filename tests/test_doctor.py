@@ -221,6 +221,7 @@ def test_the_marks_are_plain_where_the_encoding_holds_no_others():
     assert doctor_cli._showable("✓ cpu", "utf-8") == "✓ cpu"
     assert doctor_cli._showable("✓ cpu /zdjęcia", "ascii") == r"+ cpu /zdj\u0119cia"
     assert doctor_cli._showable("✗ cpu", "cp1252") == "! cpu"
+    assert doctor_cli._showable("✗ Straße", "utf-8", "latin-1") == "! Straße"
 
 
 def test_the_extras_are_those_of_the_package(monkeypatch):

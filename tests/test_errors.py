@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from unblur.errors import describe_unexpected
@@ -36,6 +39,53 @@ def test_a_library_that_cannot_be_loaded_is_told_without_pages_of_advice():
     assert describe_unexpected(error) == (
         "unexpected ImportError: libz.so: not found; -vv shows where"
     )
+
+
+def failed_again(error, after):
+    """An error that was raised while another one was handled."""
+    error.__context__ = after
+    return error
+
+
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [
+        (OSError(28, "No space left on device"), "unexpected OSError: [Errno 28] No space left on"),
+        (MemoryError(), "out of memory: "),
+        (RuntimeError("can't start new thread"), "the system starts no more threads"),
+    ],
+    ids=["disk", "memory", "threads"],
+)
+def test_the_error_of_the_system_is_told_and_not_what_a_library_made_of_it(origin, said):
+    advice = RuntimeError("\nFailed to export the model\nNext steps:\n- Modify the code")
+    for error in (
+        raised(advice, origin),
+        raised(RuntimeError("1 of 3"), failed_again(AssertionError("is registered"), origin)),
+    ):
+        assert describe_unexpected(error).startswith(said)
+
+
+def test_an_error_that_stands_for_itself_is_not_told_by_what_went_before():
+    error = raised(failed_again(ValueError("mine"), OSError("handled")))  # from None
+    assert error.__suppress_context__
+    assert describe_unexpected(error).startswith("unexpected ValueError: mine")
+
+
+def test_a_missing_library_is_named_with_what_to_do():
+    code = "import sys; sys.modules['psutil'] = None\nfrom unblur.cli import main; main(['doctor'])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == (
+        "unblur: error: the Python library psutil is missing: install unblur again, with pip or "
+        "pipx\n"
+    )
+    part = ModuleNotFoundError("No module named 'numpy.typing'", name="numpy.typing")
+    assert "library numpy is missing" in describe_unexpected(part)
+
+
+def test_a_missing_module_of_unblur_is_a_bug():
+    error = ModuleNotFoundError("No module named 'unblur.gone'", name="unblur.gone")
+    assert describe_unexpected(error).startswith("unexpected ModuleNotFoundError: ")
 
 
 def test_a_bug_is_told_by_its_type():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -88,3 +89,56 @@ def test_a_folder_that_cannot_be_written_to_is_told_as_it_was_typed(
     )
     for options in ([], ["--in-place"]):
         assert f"{folder or here} cannot be written to" in unblur(photo, *options).stderr
+
+
+@pytest.fixture
+def locked_here(here, monkeypatch):
+    """The current folder may not be entered; simulated, since the tests may run as root."""
+    stat, access = os.stat, os.access
+
+    def guarded(path, *rest, **named):
+        if isinstance(path, (str, os.PathLike)) and not Path(path).is_absolute():
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return stat(path, *rest, **named)
+
+    monkeypatch.setattr(os, "stat", guarded)
+    monkeypatch.setattr(Path, "stat", guarded)  # Python 3.10 keeps the old function
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path).is_absolute() and access(path, mode)
+    )
+    return here
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize(
+    "words", [["."], ["-r", "."], ["score", "-r", "."], ["restore", "-r", "."]], ids=" ".join
+)
+def test_a_current_folder_that_cannot_be_entered_is_one_line_of_error(locked_here, words):
+    result = CliRunner().invoke(main, words)
+    assert result.stderr.splitlines()[-1] == "unblur: error: .: permission denied"
+    assert result.exit_code == 1
+
+
+@pytest.mark.posix
+def test_what_cannot_be_examined_is_called_neither_missing_nor_no_folder(locked_here, unblur, jpeg):
+    assert "permission denied" in unblur(jpeg, "--mask", "m.png").stderr
+    for words in (["-o", "result.jpg"], ["--report", "page.html"]):
+        result = unblur(jpeg, *words)
+        assert "permission denied" in result.stderr
+        assert not jpeg.with_name("photo-unblurred.jpg").exists()
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("words", [["-o", "trip/new.jpg"], ["--report", "trip/page.html"]])
+def test_a_folder_that_can_be_written_to_but_not_entered_is_told_before_the_run(
+    here, unblur, jpeg, monkeypatch, words
+):
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: not (str(path) == "trip" and mode & os.X_OK)
+        and access(path, mode),
+    )  # fmt: skip
+    result = unblur(jpeg, *words)
+    assert "trip cannot be written to" in result.stderr
+    assert result.code != 0
+    assert not jpeg.with_name("photo-unblurred.jpg").exists()

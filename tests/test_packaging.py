@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -99,6 +101,27 @@ def test_ci_calls_targets_that_exist():
         called = set(re.findall(r"\bmake ([a-z]+)", read(path)))
         assert called
         assert called <= targets
+
+
+@pytest.mark.posix
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(("minor", "is_enough"), [(-1, False), (0, True)])
+def test_make_names_a_python_that_is_too_old_before_it_sets_anything_up(tmp_path, minor, is_enough):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    oldest = [int(part) for part in PROJECT["requires-python"].strip(">=").split(".")]
+    version = (oldest[0], oldest[1] + minor, 9)
+    python = tmp_path / "old-python"
+    python.write_text(
+        f"#!/bin/sh\n[ $1 = -c ] || exit 77\n"
+        f'exec "{sys.executable}" -c "import sys; sys.version_info = {version}; $2"\n'
+    )
+    python.chmod(0o755)
+    command = ["make", "demo", f"PYTHON={python}"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ("Error 77" in run.stderr) == is_enough  # the next step
+    said = f"{python} is older than Python {oldest[0]}.{oldest[1]}"
+    assert (said in run.stderr) == (not is_enough)
 
 
 def test_the_image_is_built_from_all_that_the_wheel_is_made_of():

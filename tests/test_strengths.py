@@ -157,14 +157,3 @@ def test_what_does_not_fit_is_refused(unblur, jpeg, words, said):
     result = unblur(jpeg, *words)
     assert result.code == 2
     assert said in result.stderr
-
-
-def test_completion_offers_the_value_and_photos():
-    from click.shell_completion import ShellComplete
-
-    from unblur.cli import main
-
-    complete = ShellComplete(main, {}, "unblur", "_UNBLUR_COMPLETE")
-    found = [(item.value, item.type) for item in complete.get_completions(["--compare"], "st")]
-    assert ("strengths", "plain") in found
-    assert ("st", "file") in found

@@ -101,13 +101,28 @@ def _is_memory_limit(error: BaseException) -> bool:
     return isinstance(error, MemoryError)
 
 
+def _library(error: ModuleNotFoundError) -> str:
+    """Return the name of a missing library; empty if it is a module of unblur."""
+    name = (error.name or "").partition(".")[0]
+    return "" if name == "unblur" else name
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Return the first error of a chain; libraries wrap the system's error in pages of advice."""
+    while earlier := error.__cause__ or (not error.__suppress_context__ and error.__context__):
+        error = earlier
+    return error
+
+
 def describe_unexpected(error: BaseException) -> str:
     """Return the message for an error that is no `UnblurError`: the system's limit, or a bug."""
-    if is_thread_limit(error):
+    if isinstance(error, ModuleNotFoundError) and (library := _library(error)):
+        return f"the Python library {library} is missing: install unblur again, with pip or pipx"
+    origin = _origin(error)
+    if is_thread_limit(origin):
         return START_LIMIT
-    if isinstance(error, ImportError):  # libraries wrap the system's message in pages of advice
-        while error.__cause__ is not None:
-            error = error.__cause__
-    if _is_memory_limit(error):
+    if isinstance(error, ImportError) or isinstance(origin, ImportError | OSError):
+        error = origin
+    if _is_memory_limit(origin):
         return _MEMORY_LIMIT
     return f"unexpected {type(error).__name__}: {error}; -vv shows where"

@@ -21,8 +21,28 @@ def printable(text: str | os.PathLike[str]) -> str:
     Control characters, line breaks, marks of writing direction and lone surrogates are escaped as
     in Python: ``\x1b``, ``\n``, ``\u202e``. Bytes of file names that are not UTF-8 become U+FFFD.
     """
-    encoded = os.fsencode(_NO_BYTES.sub(lambda match: _escape(match[0]), os.fspath(text)))
-    return "".join(c if c.isprintable() else _escape(c) for c in encoded.decode("utf-8", "replace"))
+    escaped = _NO_BYTES.sub(lambda match: _escape(match[0]), os.fspath(text))
+    # Not by `os.fsencode`: where file names are in Latin-1, its bytes are no UTF-8.
+    decoded = escaped.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else _escape(c) for c in decoded)
+
+
+def encoded(text: str) -> bytes:
+    """Return text with file names as bytes: each name has the bytes that it has on the disk.
+
+    Characters that names cannot have in the user's locale are escaped as in `printable`.
+    """
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:
+        return b"".join(map(_encoded_character, text))
+
+
+def _encoded_character(character: str) -> bytes:
+    try:
+        return os.fsencode(character)
+    except UnicodeEncodeError:
+        return _escape(character).encode("ascii")
 
 
 def _escape(character: str) -> str:

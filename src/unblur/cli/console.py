@@ -20,7 +20,14 @@ from unblur.run.jobs import Job, Plan
 from unblur.run.report import Outcome, Report, Status
 from unblur.run.watcher import DEBUG, NORMAL, VERBOSE
 from unblur.storage.drafts import write_all
-from unblur.user_text import describe_os_error, duration, megapixels, printable, without_secrets
+from unblur.user_text import (
+    describe_os_error,
+    duration,
+    encoded,
+    megapixels,
+    printable,
+    without_secrets,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,6 +92,20 @@ def _make_console() -> Console:
     return Console(file=cast(TextIO, _Log()))
 
 
+def short_name(name: str, room: int) -> str:
+    """Return a name that takes at most ``room`` characters of a terminal, with its end."""
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(name) <= room:
+        return name
+    dots, end = "..."[:room], ""
+    for character in reversed(name):
+        if cell_len(character + end) > (room - len(dots)) // 2:  # Chinese letters take two
+            break
+        end = character + end
+    return set_cell_size(name, room - len(dots) - cell_len(end)) + dots + end
+
+
 def _target(job: Job) -> str:
     return "standard output" if job.target is None else str(job.target)
 
@@ -138,7 +159,7 @@ class Ui:
         if sys.stdout.isatty():
             cells, end = tuple(map(printable, cells)), "\n"
         with output_errors_as_unblur_errors():
-            sys.stdout.buffer.write(os.fsencode("\t".join(cells) + end))
+            sys.stdout.buffer.write(encoded("\t".join(cells) + end))
             sys.stdout.flush()
 
     def table(self, rows: Sequence[tuple[str, ...]]) -> None:
@@ -195,15 +216,21 @@ class Ui:
         from rich.progress import DownloadColumn, TransferSpeedColumn
 
         with self._bars(DownloadColumn(), TransferSpeedColumn()) as bar:
-            task = bar.add_task(printable(name), total=None)
+            task = bar.add_task(short_name(printable(name), bar.console.width // 3), total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
     @property
     def _shows_bars(self) -> bool:
-        """Whether standard error is a terminal, and the system starts the thread of the bars."""
+        """Whether the terminal can draw over lines, and the system starts the thread of the bars.
+
+        With ``TERM=dumb``, as in Emacs and for screen readers, each line is written once.
+        """
         from unblur.network.thread_limit import starts_threads
 
-        return self.verbosity >= NORMAL and sys.stderr.isatty() and starts_threads(1)
+        if self.verbosity < NORMAL or not sys.stderr.isatty():
+            return False
+        console = _make_console()
+        return console.is_terminal and not console.is_dumb_terminal and starts_threads(1)
 
     @contextlib.contextmanager
     def _bars(self, *columns: ProgressColumn) -> Iterator[Progress]:
@@ -226,7 +253,8 @@ class Ui:
         if bar is None:
             return lambda share: None
         photo = bar.task_ids[1]
-        name = printable(Path(job.name).name)
+        room = bar.console.width // 3  # the rest of the line is for the bar and the numbers
+        name = short_name(printable(Path(job.name).name), room)
         bar.reset(photo, description=name, visible=True, count="0%", speed="")
         return lambda share: bar.update(photo, completed=share, count=f"{int(100 * share)}%")
 

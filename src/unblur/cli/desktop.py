@@ -62,9 +62,10 @@ def remove(ui: Ui, managers: tuple[str, ...]) -> ExitCode:
     Without names, remove it from all of them. Folders that were made for it
     are deleted, too, if they are empty.
     """
-    from unblur.desktop.installing import remove
+    from unblur.desktop.installing import levels_made, remove
 
     chosen = _named(managers) if managers else managers_of()
+    chosen.sort(key=levels_made)  # a folder is empty after all that was put into it later
     return _for_each(chosen, lambda one: _report(ui, one, "removed from", remove(one)), ui)
 
 

@@ -62,17 +62,19 @@ def doctor(ui: Ui, as_json: bool) -> ExitCode:
     if ui.verbosity >= NORMAL:
         lines = [*_lines(examination), "", *lines]
     for line in lines:
-        ui.answer(_showable(line, sys.stdout.encoding or "ascii"))
+        ui.answer(_showable(line, sys.stdout.encoding or "ascii", sys.getfilesystemencoding()))
     return code
 
 
-def _showable(line: str, encoding: str) -> str:
-    """Return a line with only characters that an encoding has."""
-    try:
-        line.encode(encoding)
-    except UnicodeEncodeError:
-        line = line.translate(PLAIN)
-    return line.encode(encoding, "backslashreplace").decode(encoding)
+def _showable(line: str, *encodings: str) -> str:
+    """Return a line with only characters that all of these encodings have."""
+    for encoding in encodings:
+        try:
+            line.encode(encoding)
+        except UnicodeEncodeError:
+            line = line.translate(PLAIN)
+        line = line.encode(encoding, "backslashreplace").decode(encoding)
+    return line
 
 
 def _row(label: str, text: str, mark: str = NEITHER) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from unblur.cli.completion import complete_model
 from unblur.cli.console import Ui
 from unblur.cli.parameters import argument, option
 from unblur.cli.shared import verbosity_options, with_ui
@@ -73,7 +74,7 @@ def _place(name: str) -> str:
 
 
 @models.command()
-@argument("model", metavar="NAME|FILE")
+@argument("model", metavar="NAME|FILE", shell_complete=complete_model)
 @verbosity_options
 @with_ui
 def info(ui: Ui, model: str) -> None:
@@ -128,7 +129,7 @@ def _describe_file(name: str) -> list[tuple[str, ...]]:
 
 
 @models.command()
-@argument("names", metavar="NAME...", nargs=-1, required=True)
+@argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_model)
 @option(
     "--offline",
     is_flag=True,
@@ -235,6 +236,7 @@ def import_model(ui: Ui, file: Path, name: str | None) -> None:
 @option(
     "--model",
     metavar="NAME|FILE",
+    shell_complete=complete_model,
     default=DEFAULT_MODEL,
     show_default=True,
     help="Network: a name from unblur models list, or a weights file.",
@@ -278,7 +280,7 @@ def export(
 
 
 @models.command()
-@argument("names", metavar="[NAME|FILE]...", nargs=-1)
+@argument("names", metavar="[NAME|FILE]...", nargs=-1, shell_complete=complete_model)
 @verbosity_options
 @with_ui
 def verify(ui: Ui, names: tuple[str, ...]) -> None:
@@ -302,7 +304,7 @@ def verify(ui: Ui, names: tuple[str, ...]) -> None:
 
 
 @models.command()
-@argument("model", metavar="[NAME|FILE]", required=False)
+@argument("model", metavar="[NAME|FILE]", required=False, shell_complete=complete_model)
 @verbosity_options
 @with_ui
 def path(ui: Ui, model: str | None) -> None:
@@ -314,7 +316,7 @@ def path(ui: Ui, model: str | None) -> None:
 
 
 @models.command()
-@argument("names", metavar="NAME...", nargs=-1, required=True)
+@argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_model)
 @verbosity_options
 @with_ui
 def remove(ui: Ui, names: tuple[str, ...]) -> None:

@@ -77,7 +77,7 @@ class Compare(Option):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete the value, or the name of a photo after a flag without one."""
-        values = [self.STRENGTHS] if incomplete and self.STRENGTHS.startswith(incomplete) else []
+        values = [self.STRENGTHS] if self.STRENGTHS.startswith(incomplete) else []
         return [*map(CompletionItem, values), CompletionItem(incomplete, type="file")]
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 (as Click)

@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from unblur.errors import UsageError, refuse_empty
 
 CONFIG = "unblur.configuration"
 """Key of the configuration's path in `click.Context.meta`."""
+_NAMES_FILE = re.compile("FILE|DIR|PATH|PHOTO")
 
 
 class Filled(click.Parameter):
@@ -31,6 +33,13 @@ class Filled(click.Parameter):
         if isinstance(value, bool) and not self.is_switch:  # TOML's true, which would become 1
             raise click.BadParameter(f"takes a value, not {str(value).lower()}", ctx, self)
         return super().process_value(ctx, value)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return suggestions; files are among them if the help says that the value may be one."""
+        items = super().shell_complete(ctx, incomplete)
+        if _NAMES_FILE.search(self.metavar or "") and "file" not in [item.type for item in items]:
+            items.append(CompletionItem(incomplete, type="file"))
+        return items
 
     @property
     def is_switch(self) -> bool:

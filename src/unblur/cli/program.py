@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unblur.cli import desktop, doctor, models, restore, score, trial
+from unblur.cli.completion import print_script
 from unblur.cli.console import Ui
 from unblur.cli.deblur import deblur
 from unblur.cli.option_groups import PlainOption
@@ -57,17 +58,6 @@ def _use_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
         ctx.default_map = read_config(path, options_with_defaults(ctx.command))
     except UsageError as error:
         raise click.UsageError(str(error), ctx) from error
-
-
-def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | None) -> None:
-    if shell is None:
-        return
-    from click.shell_completion import get_completion_class
-
-    completion = get_completion_class(shell)
-    assert completion is not None
-    click.echo(completion(ctx.command, {}, "unblur", "_UNBLUR_COMPLETE").source())
-    ctx.exit()
 
 
 @click.group(
@@ -260,7 +250,7 @@ def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | N
     is_eager=True,
     expose_value=False,
     allow_from_autoenv=False,
-    callback=_print_completion,
+    callback=print_script,
     help="Print the completion script for this shell.",
 )
 @click.version_option(

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
+from unblur.cli.completion import complete_command, complete_model
 from unblur.cli.console import Ui, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
 from unblur.cli.option_types import Compare, DeviceName, LocalFile
@@ -127,16 +127,6 @@ def _click_errors_escaped() -> Iterator[None]:
         sys.exit(interrupted_code(interrupt))
 
 
-def complete_first_word(
-    ctx: click.Context, param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete the name of a file or, for the first word, of a command."""
-    commands = ctx.command.commands if isinstance(ctx.command, click.Group) else {}
-    names = () if ctx.params.get("paths") or not incomplete else sorted(commands)
-    items = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-    return [*items, CompletionItem(incomplete, type="file")]
-
-
 def verbosity_options(command: F) -> F:
     """Add ``--quiet`` and ``--verbose`` to a command."""
     quiet = option("-q", "--quiet", count=True, help="Print only errors.")
@@ -147,9 +137,7 @@ def verbosity_options(command: F) -> F:
 def path_options(command: F) -> F:
     """Add the argument and the options that choose photos; see `read_paths`."""
     options = (
-        argument(
-            "paths", nargs=-1, metavar="PATH...", envvar=[], shell_complete=complete_first_word
-        ),
+        argument("paths", nargs=-1, metavar="PATH...", envvar=[], shell_complete=complete_command),
         option("-r", "--recursive", is_flag=True, help="Search folders and subfolders for photos."),
         option(
             "--files-from",
@@ -190,6 +178,7 @@ model_option = option(
     default=NetworkOptions.model,
     show_default=True,
     metavar="NAME|FILE",
+    shell_complete=complete_model,
     help="Network: a name from unblur models list, or a weights file.",
 )
 

@@ -153,6 +153,15 @@ def remove(manager: FileManager) -> list[Path]:
     return [path for part in parts if (path := _remove_part(part))]
 
 
+def levels_made(manager: FileManager) -> int:
+    """Return the number of path levels that were made for the action; 0 if it is not installed."""
+    marks = []
+    for part in manager.parts:
+        with contextlib.suppress(DesktopError):  # `remove` reports it
+            marks.append(_part_state(part)[1])
+    return max((mark.levels for mark in marks if mark), default=0)
+
+
 def _remove_part(part: ManagerFile) -> Path | None:
     path = _place(part)
     with _named(path):

@@ -72,7 +72,7 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
         yield Job(named, None, problem=reason)
     elif _is_backup(named):
         yield _job(named)
-    elif not _is_folder(named):
+    elif named.name and not _is_folder(named):
         yield _job(backup_of(follow_links(unlimited(named))))
     else:
         options = Options(recursive=choices.recursive, in_place=True)

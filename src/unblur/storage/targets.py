@@ -29,7 +29,7 @@ def is_special(file: Path) -> bool:
 
 def problem_of_replacing(file: Path) -> str | None:
     """Return why the folder of an existing file does not let the user replace it."""
-    if not os.access(file.parent, os.W_OK):
+    if not can_write_into(file.parent):
         return f"{in_words(file.parent)} cannot be written to"
     if _is_kept_for_owner(file):
         return f"only its owner may replace {file.name} in {in_words(file.parent)} (sticky bit)"
@@ -43,6 +43,11 @@ def _is_kept_for_owner(file: Path) -> bool:
     if user_id is None or not status.st_mode & stat.S_ISVTX:
         return False
     return user_id() not in (0, status.st_uid, file.lstat().st_uid)
+
+
+def can_write_into(folder: Path) -> bool:
+    """Return whether the user may add and replace names in a folder: write to it, and enter it."""
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def problem_of_file(file: Path, may_replace: bool) -> str | None:
@@ -67,7 +72,7 @@ def problem_of_file(file: Path, may_replace: bool) -> str | None:
     folder = _nearest(file)
     if not is_folder(folder):
         return f"{in_words(folder)} is not a folder"
-    return reason if os.access(folder, os.W_OK) else f"{in_words(folder)} cannot be written to"
+    return reason if can_write_into(folder) else f"{in_words(folder)} cannot be written to"
 
 
 def _nearest(file: Path) -> Path:
