@@ -238,6 +238,7 @@ def test_a_new_photo_is_not_read_before_its_turn(library, deblur, monkeypatch):
 
 def test_another_machine_with_the_same_history_knows_its_results(library, deblur, tmp_path):
     shared = tmp_path / "share" / "unblur.sqlite3"
+    shared.parent.mkdir()
     assert deblur("-r", "--in-place", library, "--history", shared).code == 0
     once = contents(library)
     there = Path(shutil.copytree(library, tmp_path / "mnt" / "library"))

@@ -466,7 +466,7 @@ def test_a_number_for_a_flag_is_refused_without_a_traceback(jpeg, tmp_path, unbl
     config.write_text(f"in-place = {value}")
     result = unblur(jpeg, "--config", config)
     assert result.code == 2
-    assert f"Invalid value for '--in-place': '{value}'" in result.stderr
+    assert f"Invalid value for in-place in {config}: '{value}'" in result.stderr
 
 
 @pytest.fixture
