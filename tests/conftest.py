@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -25,6 +26,18 @@ from servers import Server
 
 from unblur.network.vulkan_probe import InMainMemory
 from unblur.storage import temporaries, waiting
+
+if sys.version_info < (3, 11):  # pathlib keeps these functions, which tests replace
+
+    def _found_late(module, name):
+        return staticmethod(lambda *given, **named: getattr(module, name)(*given, **named))
+
+    pathlib._NormalAccessor.open = _found_late(io, "open")
+    for _name in (
+        *("chmod", "link", "listdir", "mkdir", "readlink", "rename", "replace", "rmdir"),
+        *("scandir", "stat", "unlink"),
+    ):
+        setattr(pathlib._NormalAccessor, _name, _found_late(os, _name))
 
 # Shells let what they run in the background ignore Ctrl-C, which tests send to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -244,6 +244,13 @@ class Evil:
         return print, ("a file ran code",)
 
 
+@pytest.fixture
+def safe_torch(monkeypatch):
+    """The oldest version of PyTorch that may read its files; tests may have an older one."""
+    monkeypatch.setattr(importing, "SAFE_TORCH", (2, 5))
+
+
+@pytest.mark.usefixtures("safe_torch")
 def test_a_pytorch_file_cannot_run_code(tmp_path, capsys):
     torch.save({"output.weight": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(WeightsError, match="holds more than weights, which is not loaded"):
@@ -258,6 +265,7 @@ def test_an_old_pytorch_reads_no_pytorch_files(tmp_path, compact, monkeypatch):
         read_networks(tmp_path / "net.pt")
 
 
+@pytest.mark.usefixtures("safe_torch")
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -275,6 +283,7 @@ def test_a_state_dict_of_this_network_is_read(tmp_path, compact, wrap):
     assert same(found, compact)
 
 
+@pytest.mark.usefixtures("safe_torch")
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -294,6 +303,7 @@ def test_a_state_dict_of_another_network_is_refused(tmp_path, content, words):
         read_networks(tmp_path / "other.pt")
 
 
+@pytest.mark.usefixtures("safe_torch")
 def test_whole_numbers_are_no_weights(tmp_path, compact):
     weights = compact.state_dict() | {"output.bias": torch.zeros(12, dtype=torch.int32)}
     torch.save(weights, tmp_path / "ints.pt")
@@ -301,6 +311,7 @@ def test_whole_numbers_are_no_weights(tmp_path, compact):
         read_networks(tmp_path / "ints.pt")
 
 
+@pytest.mark.usefixtures("safe_torch")
 def test_arrays_that_share_memory_are_kept_apart(tmp_path, compact):
     weights = compact.state_dict()
     weights["encoders.0.0.conv2.bias"] = weights["encoders.0.0.conv1.bias"]

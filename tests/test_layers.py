@@ -224,7 +224,8 @@ def test_libraries_stay_in_their_places():
 
 def test_every_library_has_its_place():
     imported = {name.split(".")[0] for names in IMPORTS.values() for name in names}
-    assert imported - sys.stdlib_module_names - {"unblur"} == LIBRARY_HOMES.keys()
+    standard = sys.stdlib_module_names | {"tomllib"}  # since Python 3.11
+    assert imported - standard - {"unblur"} == LIBRARY_HOMES.keys()
 
 
 def test_packages_hold_nothing_but_a_docstring_themselves():

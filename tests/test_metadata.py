@@ -53,7 +53,7 @@ def make_photo(form, mode="RGB", **options):
     """A decoded photo whose file has EXIF, XMP and a profile."""
     channels = len(mode)
     pixels = make_pixels(40, 56, channels)
-    image = Image.fromarray(pixels if channels > 1 else pixels[..., 0], mode)
+    image = Image.frombytes(mode, (56, 40), pixels.tobytes())
     if form == "TIFF":
         return any_format.decode(write_tiff(pixels, None, BLOCKS))
     data = insert(CONTAINERS[form], encode_image(image, form, **options), BLOCKS)

@@ -225,7 +225,7 @@ def test_what_was_learned_is_kept_when_training_is_stopped(trainer, tmp_path, ca
     with saved_when_stopped(trainer, tmp_path):
         raise KeyboardInterrupt
     assert (tmp_path / "average-1.5.safetensors").exists()
-    assert torch.load(tmp_path / "state.pt")["seconds"] == 90
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["seconds"] == 90
     assert "Stopped after 1.5 min" in capsys.readouterr().out
 
 
@@ -244,7 +244,7 @@ def test_a_training_that_was_stopped_goes_on_with_new_crops(trainer, tmp_path, m
 
     train_on(trainer)
     resumed = Trainer(SRN(trainer.network.config), minutes=60, lr=2e-3)
-    resumed.load_state_dict(torch.load(tmp_path / "state.pt"))
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert (resumed.step, resumed.batches_made) == (2, len(asked))
     before = [weight.clone() for weight in resumed.average.parameters()]
     for old, weight in zip(trainer.average.parameters(), before, strict=True):

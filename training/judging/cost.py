@@ -20,7 +20,7 @@ def kmac_per_pixel(network: SRN) -> float:
     """Return the thousands of multiply-adds of convolutions per pixel of a photo."""
     side = 8 * network.config.multiple
     photo = torch.zeros(1, network.config.channels, side, side, device=network.output.weight.device)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(photo)
     return counter.get_total_flops() / 2 / side**2 / 1000  # a multiply-add counts as two
 
