@@ -32,7 +32,8 @@ def state():
     return {
         "environment": dict(os.environ),
         "signals": [signal.getsignal(n) for n in signal.valid_signals() if n not in (9, 19)],
-        "warnings": list(warnings.filters),
+        # Old versions of PyTorch import SymPy, which adds one, when a network is first used.
+        "warnings": [one for one in warnings.filters if "sympy" not in str(one)],
         "logging": (logging.root.level, list(logging.root.handlers), logging.root.manager.disable),
         "locale": locale.setlocale(locale.LC_ALL),
         "garbage": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()),

@@ -280,6 +280,7 @@ def needed_by(package):
             yield re.match(r"[\w.-]+", line)[0].lower().replace("_", "-")
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 lists few packages' modules")
 def test_a_machine_needs_no_packages_but_those_that_are_listed(tmp_path):
     missing = modules_beyond(PACKAGES)
     assert {"click", "rich"} <= set(missing)
