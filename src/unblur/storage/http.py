@@ -184,7 +184,7 @@ def refuse_error(response: requests.Response) -> None:
     """
     if response.status_code < 400:
         return
-    line = f"answers {response.status_code} {response.reason or ''}".rstrip()
+    line = _status_line(response)
     if response.status_code in (404, 410):
         raise MissingError(line)
     if response.status_code not in PASSING_STATUSES:
@@ -192,6 +192,10 @@ def refuse_error(response: requests.Response) -> None:
     seconds = _retry_after(response)
     asks = f", and asks to wait {duration(seconds)}" if seconds else ""
     raise PassingError(f"{line}{asks}", seconds)
+
+
+def _status_line(response: requests.Response) -> str:
+    return f"answers {response.status_code} {response.reason or ''}".rstrip()
 
 
 def _retry_after(response: requests.Response) -> float:
@@ -242,7 +246,7 @@ def _begin(response: requests.Response, partial: _Partial, watch: Watch) -> int 
         raise PassingError("the server sent another part than was asked for")
     refuse_error(response)
     if response.status_code != 200:
-        raise PhotoError(f"answers {response.status_code} {response.reason or ''}".rstrip())
+        raise PhotoError(_status_line(response))
     headers = Headers.of(response)
     if watch.refuses_pages and headers.get("content-type", "").lower().startswith("text/html"):
         raise PhotoError("sends a web page instead of the file")
