@@ -62,8 +62,9 @@ def test_depth_and_chroma_sampling_stay(depth, subsampling):
     assert photo.pixels.dtype == again.pixels.dtype == np.uint16
     assert photo.pixels.shape == again.pixels.shape == (64, 63, 1 if subsampling == "400" else 3)
     assert depths(original) == depths(result)
-    most = 3 * 257  # three levels of an 8-bit photo; old encoders lose more than new ones
-    assert np.abs(photo.pixels.astype(int) - again.pixels).mean() < most
+    loses_more = imagecodecs.__version__ < "2025" and (subsampling, depth) == ("420", 12)
+    levels = 3 if loses_more else 2  # of an 8-bit photo
+    assert np.abs(photo.pixels.astype(int) - again.pixels).mean() < levels * 257
 
 
 @pytest.mark.parametrize("subsampling", ["400", "420", "422"])
