@@ -210,7 +210,7 @@ def test_weights_against_motion_go_on_against_focus_blur(run, tmp_path, monkeypa
     ("recipe", "folder", "parts", "head_weight"),
     [
         ("motion", "next", ["oldest", "kinds", "lamps"], 0.0),
-        ("focus", "focus", ["focus", "oldest"], 0.02),
+        ("focus", "focus", ["focus", "oldest"], 0.15),
     ],
 )
 def test_each_recipe_has_its_own_folder_judges_and_second_loss(
