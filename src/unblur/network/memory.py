@@ -1,4 +1,4 @@
-"""Compute how large tiles may be for the free memory; `srn_memory` has the network's needs."""
+"""Compute how large tiles may be for the free memory; see also `unblur.network.srn_memory`."""
 
 from __future__ import annotations
 

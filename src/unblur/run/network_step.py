@@ -1,4 +1,4 @@
-"""Run the network on a loaded photo: the step between `steps.load` and `steps.finish`."""
+"""Run the network on a loaded photo: the step between `load` and `finish` of `unblur.run.steps`."""
 
 from __future__ import annotations
 
