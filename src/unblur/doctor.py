@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import os
 import platform
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from unblur import config
 from unblur.config import NO_HOME, config_file, history_file, models_folder, read_config
-from unblur.errors import RAISE_LIMIT, ExitCode, PhotoError, UsageError, WeightsError
+from unblur.errors import RAISE_LIMIT, ExitCode, UsageError, WeightsError
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
 from unblur.network.thread_limit import startable_threads, starts_threads
 from unblur.run.target_checks import problem_of_target
-from unblur.storage.files import exists
+from unblur.storage.files import certainly, exists
 from unblur.storage.objects import state_of
 from unblur.version import __version__
 
@@ -136,7 +135,7 @@ def examine(options: Mapping[str, bool]) -> Examination:
         models=models,
         models_folder=_shown(models_folder()),
         configuration=_shown(config_file()),
-        has_configuration=_has_configuration(),
+        has_configuration=certainly(exists, config_file()),
         configuration_problem=_configuration_problem(options),
         history_problem=_history_problem(),
         startable_threads=None if starts_threads() else startable_threads(),
@@ -243,12 +242,6 @@ def _configuration_problem(options: Mapping[str, bool]) -> str | None:
 
 def _shown(place: Path) -> str:
     return "none: there is no home folder" if NO_HOME in place.parents else str(place)
-
-
-def _has_configuration() -> bool:
-    with contextlib.suppress(PhotoError):  # a locked folder is as good as none
-        return exists(config_file())
-    return False
 
 
 def _history_problem() -> str | None:

@@ -219,7 +219,9 @@ def _find_links(outcome: Outcome, folder: Path, options: Options, report: Report
     elif not failed:
         small = (*_embedded_thumbnails(before, after, report), None, None)
     original, result, comparison = (
-        relative_link(path, folder) if isinstance(path, Path) and _can_be_seen(path) else None
+        relative_link(path, folder)
+        if isinstance(path, Path) and files.certainly(files.exists, path)
+        else None
         for path in (before, after, None if failed else job.comparison)
     )
     return Links(
@@ -236,12 +238,6 @@ def _original(job: Job, options: Options) -> Place | None:
     if not options.in_place:
         return job.source
     return backup_of(job.target) if options.keeps_backup and isinstance(job.target, Path) else None
-
-
-def _can_be_seen(path: Path) -> bool:
-    with contextlib.suppress(PhotoError):
-        return files.exists(path)
-    return False
 
 
 def _is_shown(path: Place | None) -> bool:

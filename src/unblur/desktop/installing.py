@@ -17,7 +17,7 @@ from unblur.desktop.managers import FileManager, ManagerFile
 from unblur.errors import DesktopError, PhotoError
 from unblur.storage.attributes import Attributes
 from unblur.storage.drafts import FileDraft, make_folder
-from unblur.storage.files import exists, is_regular, read_photo_bytes
+from unblur.storage.files import certainly, exists, is_regular, read_photo_bytes
 from unblur.storage.filesystems import follow_links
 from unblur.user_text import describe_os_error
 
@@ -64,9 +64,7 @@ def find_program() -> Path:
 
 
 def _is_program(path: Path) -> bool:
-    with contextlib.suppress(PhotoError):
-        return is_regular(path) and os.access(path, os.X_OK)
-    return False
+    return certainly(is_regular, path) and os.access(path, os.X_OK)
 
 
 def install(manager: FileManager, program: Path) -> list[Path]:

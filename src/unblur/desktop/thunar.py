@@ -5,7 +5,6 @@ See Xfce, *Thunar: Custom Actions*.
 
 from __future__ import annotations
 
-import contextlib
 import html
 import re
 import shlex
@@ -15,8 +14,8 @@ from string import Template
 from unblur.config import system_config_folders
 from unblur.desktop.file_mark import Mark, read_mark
 from unblur.desktop.templates import ACTION, TOOLTIP, WORDS
-from unblur.errors import DesktopError, PhotoError
-from unblur.storage.files import is_regular
+from unblur.errors import DesktopError
+from unblur.storage.files import certainly, is_regular
 
 FILE = Path("Thunar") / "uca.xml"
 """Path of the file in a settings folder."""
@@ -93,9 +92,8 @@ def system_actions() -> bytes:
     """Return the actions for all users."""
     for folder in system_config_folders():
         path = folder / FILE
-        with contextlib.suppress(PhotoError):
-            if is_regular(path):
-                return path.read_bytes()
+        if certainly(is_regular, path):
+            return path.read_bytes()
     return _NO_ACTIONS
 
 

@@ -12,7 +12,7 @@ from unblur.config import models_folder
 from unblur.errors import PhotoError, WeightsError
 from unblur.network.config import SRNConfig
 from unblur.options import NetworkOptions
-from unblur.storage.files import is_folder, is_regular
+from unblur.storage.files import certainly, is_folder, is_regular
 from unblur.user_text import describe_os_error
 
 WEIGHTS_SUFFIX = ".safetensors"
@@ -216,10 +216,9 @@ def imported_models() -> list[str]:
 
     A folder that may not be entered has none.
     """
-    folder, names = models_folder(), set()
-    with contextlib.suppress(PhotoError):
-        found = folder.glob(f"*{WEIGHTS_SUFFIX}") if is_folder(folder) else ()
-        names = {path.name.removesuffix(WEIGHTS_SUFFIX) for path in found}
+    folder = models_folder()
+    found = folder.glob(f"*{WEIGHTS_SUFFIX}") if certainly(is_folder, folder) else ()
+    names = {path.name.removesuffix(WEIGHTS_SUFFIX) for path in found}
     return sorted(name for name in names - MODELS.keys() if is_model_name(name))
 
 

@@ -12,12 +12,9 @@ places in bright photos, so brightening gains little, and noisy photos lose up t
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 BRIGHT = 0.3
 """Share of white. A photo whose brightest parts reach it is not dark."""
@@ -32,7 +29,7 @@ _COUNTED = 1 << 17
 """Number of samples to look at, for speed."""
 
 
-def white_of(image: Pixels) -> float:
+def white_of(image: NDArray[np.uint8] | NDArray[np.uint16]) -> float:
     """Return the sample that becomes white, 1, for the network.
 
     Args:

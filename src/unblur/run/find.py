@@ -180,7 +180,8 @@ def _reason_by_content(folder: _Entry, listing: list[os.DirEntry[str]]) -> str |
 def _look_at_file(entry: _Entry, options: Options, known_format: KnownFormat) -> Found:
     path, below = entry.path, entry.below
     reason = _reason_not_to_open(entry) or _reason_to_pass_over(path, below, options)
-    if not reason and options.in_place and is_link(entry.status) and _leads_to_file(path):
+    follows_link = options.in_place and is_link(entry.status)
+    if not reason and follows_link and files.certainly(files.is_regular, path):
         reason = LINK  # it may lead out of the folder, even into the library of a program
     if reason or is_in_cloud(entry.status):
         return Found(path, below, passed_over=reason or IN_THE_CLOUD)
@@ -191,12 +192,6 @@ def _look_at_file(entry: _Entry, options: Options, known_format: KnownFormat) ->
     # An unreadable file with the extension of a photo is tried, so that its error is reported.
     may_be_photo = form or (header is None and format_by_suffix(path.suffix))
     return Found(path, below, passed_over=None if may_be_photo else NO_PHOTO, form=form)
-
-
-def _leads_to_file(link: Path) -> bool:
-    with contextlib.suppress(PhotoError):  # reading the photo will report it
-        return files.is_regular(link)
-    return False
 
 
 def _reason_not_to_open(entry: _Entry) -> str | None:

@@ -23,7 +23,7 @@ from unblur.formats.photo import Format
 from unblur.run import history_tables as tables
 from unblur.run.hashes import format_of_hash
 from unblur.storage import objects
-from unblur.storage.files import exists, read_header
+from unblur.storage.files import certainly, exists, read_header
 from unblur.storage.filesystems import identity
 from unblur.storage.places import Content, FileState, Place, Url
 from unblur.storage.targets import problem_of_file
@@ -322,9 +322,8 @@ class History:
 
 def _problem_of_writing(file: Path) -> str | None:
     """Return why a later run could not write the record; nothing is written to find out."""
-    with contextlib.suppress(PhotoError):  # the next check says what hides the file
-        if exists(file) and not os.access(file, os.R_OK | os.W_OK):
-            return os.strerror(errno.EACCES).lower()
+    if certainly(exists, file) and not os.access(file, os.R_OK | os.W_OK):
+        return os.strerror(errno.EACCES).lower()
     return problem_of_file(file, may_replace=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
@@ -28,6 +27,7 @@ from unblur.run.target_checks import (
     problem_of_target,
 )
 from unblur.storage import any_place
+from unblur.storage.files import certainly
 from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
 from unblur.storage.folders import SeenFolder
 from unblur.storage.objects import ListedObjects
@@ -162,13 +162,8 @@ def _goes_into_folder(paths: list[str], options: Options) -> bool:
         raise UsageError(
             f"{len(paths)} photos cannot all become {output}; name a folder: {output}/"
         )
-    return any(path != STREAM and _is_folder(parse_place(path)) for path in paths)
-
-
-def _is_folder(place: Place) -> bool:
-    with contextlib.suppress(PhotoError):  # the search reports it
-        return any_place.is_folder(place)
-    return False
+    named = (parse_place(path) for path in paths if path != STREAM)
+    return any(certainly(any_place.is_folder, place) for place in named)
 
 
 def _plan_stream(options: Options, into_folder: bool) -> Job:

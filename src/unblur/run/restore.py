@@ -6,7 +6,6 @@ photo. Edited results are replaced only with ``--force``.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
         yield Job(named, None, problem=reason)
     elif _is_backup(named):
         yield _job(named)
-    elif named.name and not _is_folder(named):
+    elif named.name and not files.certainly(files.is_folder, named):
         yield _job(backup_of(follow_links(unlimited(named))))
     else:
         options = Options(recursive=choices.recursive, in_place=True)
@@ -84,12 +83,6 @@ def _find_jobs(path: str, choices: Choices) -> Iterator[Job]:
                 backup = unlimited(found.place)
                 if _is_backup(backup) and (_is_photo(backup) or _is_called_photo(backup)):
                     yield _job(backup)
-
-
-def _is_folder(named: Path) -> bool:
-    with contextlib.suppress(PhotoError):  # looking for its backup will report it
-        return files.is_folder(named)
-    return False
 
 
 def _is_backup(path: Path) -> bool:

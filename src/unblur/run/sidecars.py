@@ -14,7 +14,7 @@ from unblur.options import Options
 from unblur.run.jobs import Job
 from unblur.storage import any_place, objects
 from unblur.storage.drafts import FileDraft
-from unblur.storage.files import is_regular, read_photo_bytes
+from unblur.storage.files import certainly, is_regular, read_photo_bytes
 from unblur.storage.places import Place, Url
 
 AFTER_NAME = (".xmp", ".json", ".pp3")
@@ -89,20 +89,14 @@ def copy_sidecars(pairs: Pairs) -> tuple[str, ...]:
 
 def _copy(path: Place, place: Place) -> str:
     try:
-        if _is_there(place) and _read(place) == _read(path):
+        if certainly(any_place.exists, place) and _read(place) == _read(path):
             return ""
         _copy_to_new(path, place)
     except PhotoError as error:
-        reason = f"{place.name} exists, and stays" if _is_there(place) else str(error)
+        is_there = certainly(any_place.exists, place)
+        reason = f"{place.name} exists, and stays" if is_there else str(error)
         return f"{path.name} was not copied: {reason}"
     return ""
-
-
-def _is_there(place: Place) -> bool:
-    try:
-        return any_place.exists(place)
-    except PhotoError:  # the store does not answer; copying will report why
-        return False
 
 
 def _read(place: Place) -> bytes:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unblur.errors import PhotoError
 from unblur.formats.photo import format_by_suffix
 from unblur.options import Options
 from unblur.run.find import reason_of_backup
 from unblur.run.result_names import wanted_format
 from unblur.storage import objects
-from unblur.storage.files import is_taken, keeps
+from unblur.storage.files import certainly, is_taken, keeps
 from unblur.storage.places import Place, Url, backup_of, is_backup, longest_name
 from unblur.storage.targets import EXISTS, is_special, problem_of_file, problem_of_replacing
 
@@ -111,7 +109,6 @@ def problem_of_target(target: Place, may_replace: bool, look: Look) -> str | Non
                 f"nothing can be written to {target.scheme}:// addresses: choose a folder with -o"
             )
         return EXISTS.format(target) if look(target) and not may_replace else None
-    with contextlib.suppress(PhotoError):  # the next check says what hides the target
-        if is_special(target):
-            return f"{target} is not a regular file; use - for standard output"
+    if certainly(is_special, target):
+        return f"{target} is not a regular file; use - for standard output"
     return problem_of_file(target, may_replace)

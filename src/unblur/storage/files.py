@@ -9,8 +9,9 @@ import os
 import select
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from unblur.errors import PhotoError
 from unblur.file_limits import refuse_oversize
@@ -18,6 +19,8 @@ from unblur.storage.attributes import Attributes
 from unblur.storage.filesystems import status_at, unlimited
 from unblur.storage.waiting import SIGNALS_SECONDS, in_thread
 from unblur.user_text import describe_os_error
+
+T = TypeVar("T")
 
 _NOT_REGULAR = "not a regular file"
 CHANGED_WHILE_READ = "changed while it was read; run again when it is whole"
@@ -180,6 +183,16 @@ def is_regular(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Return whether a path leads to a folder."""
     return stat.S_ISDIR(_mode_at(path))
+
+
+def certainly(question: Callable[[T], bool], place: T) -> bool:
+    """Return the answer to a question, such as `exists`; false if it cannot be found out.
+
+    For callers that go on in any case: the next access to the place reports the error.
+    """
+    with contextlib.suppress(PhotoError):
+        return question(place)
+    return False
 
 
 def _mode_at(path: Path, follow_links: bool = True) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from pathlib import Path
 
 from unblur.errors import PhotoError
-from unblur.storage.files import exists, is_device, is_folder, is_taken
+from unblur.storage.files import certainly, exists, is_device, is_folder, is_taken
 from unblur.storage.filesystems import can_be_named
 
 EXISTS = "{} exists; --overwrite replaces it"
@@ -77,11 +76,7 @@ def problem_of_file(file: Path, may_replace: bool) -> str | None:
 
 def _nearest(file: Path) -> Path:
     """Return the deepest folder above a file that exists and can be seen."""
-    for parent in file.parents:
-        with contextlib.suppress(PhotoError):
-            if exists(parent):
-                return parent
-    return file.parent
+    return next((parent for parent in file.parents if certainly(exists, parent)), file.parent)
 
 
 def in_words(folder: Path) -> str:
