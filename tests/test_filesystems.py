@@ -26,7 +26,7 @@ from unblur.cli.terminal import find_screen
 from unblur.errors import PhotoError
 from unblur.extras import find_program
 from unblur.options import USUAL_CELL, TerminalGraphics
-from unblur.run import steps
+from unblur.run import load_step
 from unblur.storage import drafts, filesystems
 from unblur.storage.drafts import FileDraft, write_all
 from unblur.storage.files import read_photo_bytes, read_stream
@@ -138,7 +138,7 @@ def test_no_wait_is_without_end_since_windows_would_notice_no_signal(
 ):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         (tmp_path / name).write_bytes(make_jpeg())
-    get, read, endless = Future.result, steps._read, []
+    get, read, endless = Future.result, load_step._read, []
 
     def noted(future, timeout=None):
         endless.append(timeout is None and not future.done())
@@ -148,7 +148,7 @@ def test_no_wait_is_without_end_since_windows_would_notice_no_signal(
         time.sleep(0.05)
         return read(*arguments)
 
-    monkeypatch.setattr(steps, "_read", read_slowly)
+    monkeypatch.setattr(load_step, "_read", read_slowly)
     monkeypatch.setattr(Future, "result", noted)
     monkeypatch.setenv("UNBLUR_MODEL", str(identity_weights))
     monkeypatch.setenv("UNBLUR_DEVICE", "cpu")

@@ -21,7 +21,7 @@ from unblur.formats.jpeg_gain_maps import _find_places
 from unblur.formats.jpeg_markers import APP1, make_segment
 from unblur.formats.photo import JPEG
 from unblur.options import Options
-from unblur.run import steps
+from unblur.run import load_step
 from unblur.run.jobs import Job
 
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -265,8 +265,8 @@ def test_a_gain_map_that_the_result_does_not_have_is_not_deblurred(options, tmp_
     path = tmp_path / "photo.jpg"
     path.write_bytes(ultra_hdr(make_map()))
     job = Job(path, None)
-    assert len(steps.load(job, Options()).photo.companions) == 1
-    assert steps.load(job, Options(**options)).photo.companions == ()
+    assert len(load_step.load(job, Options()).photo.companions) == 1
+    assert load_step.load(job, Options(**options)).photo.companions == ()
 
 
 def test_the_command_deblurs_the_gain_map(tmp_path, unblur, brightening_weights):

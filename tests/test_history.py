@@ -20,7 +20,7 @@ from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
 from unblur.options import Options
-from unblur.run import history_tables, steps
+from unblur.run import history_tables, load_step, write_step
 from unblur.run.hashes import content_of
 from unblur.run.history import History, Record
 from unblur.run.in_place_marks import make_mark, read_mark
@@ -581,13 +581,13 @@ def test_a_history_that_can_only_be_read_is_read_and_lets_nothing_be_replaced(
 
 def check_it_stays_if_put_in_place(copy, jpeg, deblur, monkeypatch):
     """A result that replaces a photo just before that is read is not deblurred again."""
-    once, load = copy.read_bytes(), steps.load
+    once, load = copy.read_bytes(), load_step.load
 
     def load_what_was_put_there(*inputs):
         copy.replace(jpeg)
         return load(*inputs)
 
-    monkeypatch.setattr(steps, "load", load_what_was_put_there)
+    monkeypatch.setattr(load_step, "load", load_what_was_put_there)
     result = deblur(jpeg, "--in-place", "--no-backup", "-v")
     assert "skipped: already done" in result.stderr
     assert jpeg.read_bytes() == once
@@ -614,7 +614,7 @@ def test_what_a_run_with_another_history_replaced_just_before_is_known_by_its_ma
 def test_of_two_runs_that_make_the_same_result_the_later_one_takes_it_as_done(
     jpeg, deblur, monkeypatch
 ):
-    publish = steps.publish
+    publish = write_step.publish
 
     def publish_after_another_run(finished):
         other = Path(shutil.copy(finished.draft.scratch, jpeg.with_name("other")))
@@ -622,7 +622,7 @@ def test_of_two_runs_that_make_the_same_result_the_later_one_takes_it_as_done(
         other.replace(jpeg)
         return publish(finished)
 
-    monkeypatch.setattr(steps, "publish", publish_after_another_run)
+    monkeypatch.setattr(write_step, "publish", publish_after_another_run)
     result = deblur(jpeg, "--in-place", "-v")
     assert (result.code, "done by another run meanwhile" in result.stderr) == (0, True)
 

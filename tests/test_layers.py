@@ -250,7 +250,7 @@ def copy(tmp_path):
         ("options", "if TYPE_CHECKING:\n    from unblur.cli.terminal import x", "cli.terminal"),
         ("errors", "def f():\n    from unblur.options import Options", "options"),
         ("config", "from unblur.extras import load_extra", "extras"),
-        ("run/steps", "def f():\n    if 1:\n        import unblur.api as api", "api"),
+        ("run/write_step", "def f():\n    if 1:\n        import unblur.api as api", "api"),
         ("pictures/change", "from unblur.models.weights import read_notes", "models.weights"),
         ("doctor", "from unblur import api", "api"),
         ("run/plan", "from unblur import deblur", "__init__"),

@@ -332,8 +332,8 @@ def test_photos_in_flight_are_bounded_by_memory_however_many_cores_there_are(
 ):
     each = 64 * 64 * 3 * 2 * BYTES_PER_DECODER_BYTE + 10_000  # its file, too
     monkeypatch.setattr(memory_queue, "free_main_memory", lambda: 2 * fitting * each)
-    lock, numbers, finish = threading.Lock(), {"now": 0, "most": 0}, local_runner.steps.finish
-    load = local_runner.steps.load
+    lock, numbers, finish = threading.Lock(), {"now": 0, "most": 0}, local_runner.write_step.finish
+    load = local_runner.load_step.load
 
     def loaded(*inputs):
         result = load(*inputs)
@@ -348,8 +348,8 @@ def test_photos_in_flight_are_bounded_by_memory_however_many_cores_there_are(
             numbers["now"] -= 1
         return finish(*inputs)
 
-    monkeypatch.setattr(local_runner.steps, "load", loaded)
-    monkeypatch.setattr(local_runner.steps, "finish", finished)
+    monkeypatch.setattr(local_runner.load_step, "load", loaded)
+    monkeypatch.setattr(local_runner.write_step, "finish", finished)
     outcomes, _ = run(gpu(), cores=64)
     assert [outcome.status for outcome in outcomes] == [Status.DONE] * 6
     assert numbers["most"] == most
@@ -369,11 +369,9 @@ def test_with_sixteen_cores_fourteen_photos_are_decoded_and_fourteen_written_at_
     workers = 14
     for number in range(6, 2 * workers):
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(make_jpeg(64, 64))
-    for name in ("load", "finish"):
-        meets = meeting(
-            getattr(local_runner.steps, name), threading.Barrier(workers, timeout=DEADLINE)
-        )
-        monkeypatch.setattr(local_runner.steps, name, meets)
+    for step, name in ((local_runner.load_step, "load"), (local_runner.write_step, "finish")):
+        meets = meeting(getattr(step, name), threading.Barrier(workers, timeout=DEADLINE))
+        monkeypatch.setattr(step, name, meets)
     outcomes, _ = run(gpu(), cores=16)
     assert [outcome.status for outcome in outcomes] == [Status.DONE] * 2 * workers
 

@@ -15,7 +15,7 @@ from unblur import file_limits
 from unblur.cli import main
 from unblur.errors import PhotoError
 from unblur.options import Options
-from unblur.run import steps
+from unblur.run import load_step
 from unblur.run.plan import find_photos
 from unblur.storage import files
 
@@ -100,7 +100,7 @@ def test_an_object_is_refused_by_the_size_that_its_store_tells(small_files, monk
     (job,) = find_photos(["memory://bucket/a.jpg"], options).jobs
     monkeypatch.setattr(type(store), "cat_file", pytest.fail)
     with pytest.raises(PhotoError, match=ALLOWED):
-        steps.read_reduced(job, options)
+        load_step.read_reduced(job, options)
 
 
 def test_a_file_within_the_limit_is_read(small_files, tmp_path):

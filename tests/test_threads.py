@@ -78,7 +78,7 @@ def test_a_thread_limit_elsewhere_is_one_line_with_advice(unblur, jpeg, monkeypa
     def fail(*unused):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("unblur.run.steps.load", fail)
+    monkeypatch.setattr("unblur.run.load_step.load", fail)
     result = unblur(jpeg)
     assert result.code == 1
     (line,) = result.stderr.splitlines()

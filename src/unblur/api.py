@@ -34,7 +34,7 @@ from unblur.models.weights import open_model
 from unblur.network import device_kinds
 from unblur.network.openmp import computed
 from unblur.options import STREAM, NetworkOptions, Options, check_path
-from unblur.run import steps
+from unblur.run import load_step, write_step
 from unblur.run.history import IN_MEMORY, History
 from unblur.run.jobs import Job
 from unblur.run.mask_files import open_mask
@@ -230,10 +230,10 @@ class Deblurrer:
             (job,) = make_plan([_not_a_stream(path)], options, history, "").jobs
         if job.problem:
             raise PhotoError(job.problem)
-        loaded = replace(steps.load(job, options), mask=mask)
+        loaded = replace(load_step.load(job, options), mask=mask)
         photo, pixels = self._deblur_photo(loaded.photo)
-        finished = steps.finish(replace(loaded, photo=photo), pixels, options)
-        outcome = steps.publish(finished)
+        finished = write_step.finish(replace(loaded, photo=photo), pixels, options)
+        outcome = write_step.publish(finished)
         _tell(outcome.notes + outcome.details)
         return str(job.target)
 
@@ -309,7 +309,7 @@ def _read_reduced(image: object) -> Reduced:
     with _named(image):
         if isinstance(image, str | Path):
             place = parse_place(_path_text(image, "image"))
-            return steps.read_reduced(Job(place, None), Options())
+            return load_step.read_reduced(Job(place, None), Options())
         if isinstance(image, bytes):
             return any_format.decode_reduced(image)[0]
         return Reduced(read(image)[0], 1)

@@ -243,7 +243,7 @@ def local_runner(
 
 def _make_deblurrer(weights: Weights | SRN, options: Options, ui: Ui) -> NetworkDeblurrer:
     from unblur.models.loading import load_deblurrer
-    from unblur.run.steps import drawing_bytes
+    from unblur.run.comparing import drawing_bytes
 
     gc.disable()
     try:

@@ -107,11 +107,11 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
 
 def _measure(job: Job, options: Options) -> Blur:
     from unblur.blur import find_blur
-    from unblur.run import steps
+    from unblur.run.load_step import read_reduced
 
     if job.problem:
         raise PhotoError(job.problem)
-    reduced = steps.read_reduced(job, options)
+    reduced = read_reduced(job, options)
     return find_blur(reduced.pixels, reduced.factor)
 
 

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unblur.errors import DeviceError
-from unblur.run import network_step, steps
+from unblur.run import load_step, network_step, write_step
 from unblur.run.jobs import Job
 from unblur.run.load_ahead import Load, load_ahead, result_of, wait_for
+from unblur.run.load_step import LoadedPhoto
 from unblur.run.memory_queue import MemoryQueue, Slot, photos_ahead
 from unblur.run.network_step import StartedPhoto
 from unblur.run.report import NOTHING_USED, LeftAlone, outcome_of_error
 from unblur.run.runner import DONE_MEANWHILE, Session
-from unblur.run.steps import LoadedPhoto
 from unblur.run.threads import ThreadPool
 from unblur.storage.waiting import waiting
 
@@ -141,7 +141,7 @@ class _Batch:
             result_of(self._writes.popleft())
 
     def _load(self, photo: _Photo) -> LoadedPhoto:
-        """Load a photo like `unblur.run.steps.load`; raise `LeftAlone` if it is done, too."""
+        """Load a photo like `unblur.run.load_step.load`; raise `LeftAlone` if it is done, too."""
         with waiting(over=self._over):  # for a server, but not beyond the end of the run
             return self._load_now(photo)
 
@@ -152,7 +152,7 @@ class _Batch:
         with contextlib.suppress(OSError):  # reading it says what is wrong
             photo.slot.hold_file(job.source.stat().st_size if isinstance(job.source, Path) else 0)
         with photo.slot.decoding():
-            loaded = steps.load(job, session.options, self._ahead <= 1)
+            loaded = load_step.load(job, session.options, self._ahead <= 1)
         # The photo may be a result that was renamed or re-tagged, or that another run has just
         # put in place of its photo.
         session.refuse_result(job, loaded.state)
@@ -192,9 +192,9 @@ class _Batch:
         session, loaded = self._session, started.run.loaded
         options, settings = session.options, session.settings
         try:
-            with steps.finish(loaded, pixels, options, settings, session.stdout) as finished:
+            with write_step.finish(loaded, pixels, options, settings, session.stdout) as finished:
                 session.record(finished.outcome)
-                outcome = replace(steps.publish(finished), used=used)
+                outcome = replace(write_step.publish(finished), used=used)
             if outcome.written_states != finished.outcome.written_states:
                 session.record_published(outcome)
         except Exception as error:  # a bug with one photo must not lose the others

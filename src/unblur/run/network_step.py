@@ -1,12 +1,12 @@
-"""Run the network on a loaded photo: the step between `load` and `finish` of `unblur.run.steps`."""
+"""Run the network on a loaded photo: the step before `unblur.run.write_step`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from unblur.run.load_step import LoadedPhoto
 from unblur.run.report import NOTHING_USED
-from unblur.run.steps import LoadedPhoto
 
 if TYPE_CHECKING:
     from unblur.formats.panorama import Wrapped

@@ -16,12 +16,14 @@ from unblur.network import vulkan
 from unblur.network.device_kinds import CPU
 from unblur.network.openmp import import_torch
 from unblur.options import NetworkOptions, Options
-from unblur.run import network_step, steps
+from unblur.run import load_step, network_step, write_step
+from unblur.run.comparing import drawing_bytes
 from unblur.run.jobs import Job
+from unblur.run.load_step import LoadedPhoto
 from unblur.run.memory_queue import MemoryQueue, Slot
 from unblur.run.report import NOTHING_USED, Outcome, outcome_of_error
-from unblur.run.steps import FinishedPhoto, LoadedPhoto
 from unblur.run.threads import ThreadPool
+from unblur.run.write_step import FinishedPhoto
 from unblur.storage import files, objects
 from unblur.storage.places import FileState
 from unblur.storage.targets import EXISTS
@@ -105,7 +107,7 @@ class Worker:
             ray.get(self._network[0]),
             chosen,
             is_named=options.device != "auto",
-            reserved=steps.drawing_bytes(self._options),
+            reserved=drawing_bytes(self._options),
             warn=self._warnings.append,
         )
         # Beside a GPU, the next photo is there before the result of the one before has come back.
@@ -145,7 +147,7 @@ class Worker:
         if not job.replaces and objects.state_of(job.target):
             raise PhotoError(EXISTS.format(job.target))
         with slot.decoding():
-            loaded = steps.load(job, self._options)
+            loaded = load_step.load(job, self._options)
         if source is not None and loaded.state != source:
             raise PhotoError("changed meanwhile: a result may be there; run again")
         return loaded
@@ -156,7 +158,7 @@ class Worker:
             pixels, used = self._computing.submit(run.result).result()
         loaded = run.loaded
         del run  # and a panorama's wider copy
-        finished = steps.finish(loaded, pixels, self._options, self._settings)
+        finished = write_step.finish(loaded, pixels, self._options, self._settings)
         warnings, self._warnings[:] = tuple(self._warnings), []
         outcome = replace(finished.outcome, notes=finished.outcome.notes + warnings, used=used)
         return replace(finished, outcome=outcome)
@@ -170,7 +172,7 @@ class Worker:
         """Rename a result to its target, and return the final outcome."""
         finished = self._finished.pop(number)
         try:
-            return steps.publish(finished)
+            return write_step.publish(finished)
         except Exception as error:  # a bug with one photo must not lose the others
             return outcome_of_error(finished.outcome.job, error)
 

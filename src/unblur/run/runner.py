@@ -60,10 +60,10 @@ class Session:
     def refuse_result(self, job: Job, state: FileState | None) -> None:
         """Raise `LeftAlone` if the hashes of a photo show that it is a result, or has one."""
         if job.source and job.target and state:
-            memory = KnownResults(self.history, self.settings)
-            if reason := memory.recognise(job.source, state, self.options):
+            known = KnownResults(self.history, self.settings)
+            if reason := known.recognise(job.source, state, self.options):
                 raise LeftAlone(reason)
-            if memory.is_made_of(job, state, self.options):
+            if known.is_made_of(job, state, self.options):
                 raise LeftAlone(ALREADY_DONE)
 
     def record(self, *outcomes: Outcome) -> None:
