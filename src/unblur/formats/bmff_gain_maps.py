@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from unblur.formats import bmff
-from unblur.formats.bmff_items import CROP, ItemFile, as_stored, splice, with_primary
+from unblur.formats.bmff_items import CROP, ItemFile, as_stored, splice
 from unblur.formats.companions import decode_companions, put_companions
 from unblur.formats.photo import Companion, Encoded, Photo
 
@@ -47,7 +47,7 @@ def find_companions(
     """
 
     def alone(key: int) -> bytes:
-        return bmff.write(as_stored(with_primary(file, key)))
+        return bmff.write(as_stored(file.with_primary_id(key)))
 
     return decode_companions(gain_map_keys(file), alone, decode, most_pixels)
 
@@ -67,8 +67,8 @@ def with_new_gain_maps(
 
     def put(file: ItemFile, companion: Companion) -> ItemFile:
         coded = bmff.read(encode(companion.photo, companion.pixels).data)
-        alone = with_primary(file, companion.place)
+        alone = file.with_primary_id(companion.place)
         alone = alone.with_primary(alone.primary.without({CROP}))  # the coded one has its own
-        return with_primary(splice(alone, coded)[0], file.primary_id)
+        return splice(alone, coded)[0].with_primary_id(file.primary_id)
 
     return put_companions(file, companions, put)

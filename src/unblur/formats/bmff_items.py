@@ -180,8 +180,15 @@ class ItemFile:
         return {ref.source: ref.targets for ref in self.references if ref.type == b"dimg"}
 
     def with_primary(self, item: Item) -> ItemFile:
-        """Return the file with another primary image."""
+        """Return the file with another image in place of the primary image."""
         return replace(self, items={**self.items, self.primary_id: item})
+
+    def with_primary_id(self, key: int) -> ItemFile:
+        """Return the file in which another item is the primary image."""
+        size = 2 if key <= WIDEST_SHORT_ID else 4
+        box = make_box(b"pitm", bytes([size == 4, 0, 0, 0]) + key.to_bytes(size, "big"))
+        meta = tuple(box if other[4:8] == b"pitm" else other for other in self.meta)
+        return replace(self, primary_id=key, meta=meta)
 
     def sources(self, *keys: int) -> list[int]:
         """Return the direct and indirect sources of some items, without the items themselves.
@@ -197,14 +204,6 @@ class ItemFile:
             waiting += new
             found.update(dict.fromkeys(new))
         return list(found)[len(dict.fromkeys(keys)) :]
-
-
-def with_primary(file: ItemFile, key: int) -> ItemFile:
-    """Return a file with another item as its primary image."""
-    size = 2 if key <= WIDEST_SHORT_ID else 4
-    box = make_box(b"pitm", bytes([size == 4, 0, 0, 0]) + key.to_bytes(size, "big"))
-    meta = tuple(box if other[4:8] == b"pitm" else other for other in file.meta)
-    return replace(file, primary_id=key, meta=meta)
 
 
 def as_stored(file: ItemFile) -> ItemFile:
@@ -365,6 +364,11 @@ def _is_color_code(prop: Property) -> bool:
     return (
         prop.type == COLOR and prop.body[:4] == b"nclx" and len(prop.body) >= struct.calcsize(_NCLX)
     )
+
+
+def exif_start(data: bytes) -> int:
+    """Return the position of the byte order mark in an EXIF item, which states it (A.2.1)."""
+    return 4 + int.from_bytes(data[:4], "big")
 
 
 def _type_position(entry: bytes) -> int:

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from unblur.errors import PhotoError
 from unblur.formats import bmff, bmff_thumbnails
 from unblur.formats.bmff_gain_maps import APPLE_URN, TONE_MAPPED
-from unblur.formats.bmff_items import COLOR, MIRROR, ROTATION, ItemFile, with_true_brands
+from unblur.formats.bmff_items import (
+    COLOR,
+    MIRROR,
+    ROTATION,
+    ItemFile,
+    exif_start,
+    with_true_brands,
+)
 from unblur.formats.codec import Codec
 from unblur.formats.embedded_pictures import GAIN_MAP
 from unblur.formats.metadata import Metadata
@@ -38,8 +45,7 @@ def metadata(data: bytes, index: ItemFile | None = None) -> Metadata:
     for item in (file.items[key] for key in sorted(others)):
         block = item.data or b""
         if item.type == b"Exif" and not exif:
-            # The offset of the byte order mark comes first (A.2.1).
-            exif = block[4 + int.from_bytes(block[:4], "big") :]
+            exif = block[exif_start(block) :]
         elif item.type == b"mime" and b"\0application/rdf+xml\0" in item.entry and not xmp:
             xmp = block
         else:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unblur.formats import bmff
-from unblur.formats.bmff_items import ItemFile, as_stored, splice, with_primary
+from unblur.formats.bmff_items import ItemFile, as_stored, exif_start, splice
 from unblur.formats.embedded_pictures import THUMBNAILS, Redraw, Redrawn, in_exif
 from unblur.formats.photo import Encoded, Photo
 
@@ -44,7 +44,7 @@ def redraw(
     stale = list[str]()
     for key, item in original.items.items():
         if item.type == b"Exif" and item.data:
-            start = 4 + int.from_bytes(item.data[:4], "big")  # the byte order mark (A.2.1)
+            start = exif_start(item.data)
             exif = in_exif(item.data[start:], redraw)
             stale += exif.stale
             new = replace(item, data=item.data[:start] + exif.data)
@@ -79,7 +79,7 @@ def _redrawn(
         new = redraw.jpeg(thumbnail.data or b"")
         items = {**file.items, key: replace(thumbnail, data=new)}
         return None if new is None else replace(file, items=items)
-    alone = with_primary(file, key)
+    alone = file.with_primary_id(key)
     try:
         photo = decode(bmff.write(as_stored(alone)), MAX_PIXELS)
         is_8_bit = photo.pixels.dtype == np.uint8
@@ -89,4 +89,4 @@ def _redrawn(
         coded = bmff.read(encode(photo, pixels).data)
     except Exception:  # libraries raise any type for damaged images; the photo itself is fine
         return None
-    return with_primary(splice(alone, coded)[0], file.primary_id)
+    return splice(alone, coded)[0].with_primary_id(file.primary_id)

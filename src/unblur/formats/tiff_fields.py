@@ -33,7 +33,7 @@ def read_fields(file: TiffFile, start: int) -> dict[int, Field]:
     fields, budget = {}, len(file.data)
     with contextlib.suppress(ValueError):
         for entry in file.directory(start).entries.values() if start else ():
-            if entry.size and entry.start + entry.size <= len(file.data):
+            if entry.size and entry.is_within(file.data):
                 budget -= entry.size
                 if budget < 0:
                     break

@@ -18,7 +18,7 @@ import numpy as np
 
 from unblur.errors import PhotoError
 from unblur.formats.tiff_coding import Samples, decode_segment, encode_segment
-from unblur.formats.tiff_directory import LONG, LONG8, Entry, TiffFile
+from unblur.formats.tiff_directory import LONG, LONG8, SHORT, Entry, TiffFile
 from unblur.formats.tiff_pages import Page, place_tags, read_page
 from unblur.main_memory import require_memory
 
@@ -139,7 +139,7 @@ def _spaces(page: Page) -> Iterator[tuple[int, int]]:
 
 def _replace_values(output: bytearray, file: TiffFile, entry: Entry, values: list[int]) -> None:
     """Write a field's numbers in place, in a wider type if they do not fit."""
-    sizes = {3: "H", LONG: "I", LONG8: "Q"}
+    sizes = {SHORT: "H", LONG: "I", LONG8: "Q"}
     code = sizes.get(entry.type, "")
     wide = LONG8 if file.is_big else LONG
     if max(values) >= 1 << 8 * struct.calcsize("<" + sizes[wide]):

@@ -133,8 +133,7 @@ def as_still(data: bytes) -> bytes:
             body += picture + bytes(len(picture) % 2)
         elif chunk.type != ANIMATION:
             body += chunk.raw
-    form = b"RIFF" + len(body).to_bytes(4, "little") + body
-    return form + data[_form_end(data) :]
+    return _make_form(body) + data[_form_end(data) :]
 
 
 def splice(original: bytes, coded: bytes) -> Encoded:
@@ -161,8 +160,7 @@ def splice(original: bytes, coded: bytes) -> Encoded:
             notes = (C2PA_LEFT_OUT,)
         else:
             body += chunk.raw
-    form = b"RIFF" + len(body).to_bytes(4, "little") + body
-    return Encoded(form + original[_form_end(original) :], notes)
+    return Encoded(_make_form(body) + original[_form_end(original) :], notes)
 
 
 def read_metadata(data: bytes, index: None = None) -> Metadata:
@@ -196,7 +194,7 @@ def with_metadata(data: bytes, metadata: Metadata) -> bytes:
     body = b"WEBP" + _make_chunk(EXTENDED, bytes([flags, 0, 0, 0]) + size)
     body += made.pop(b"ICCP", b"") + alpha + frame.raw + bytes(len(frame.raw) % 2)
     body += b"".join(made.values())
-    return b"RIFF" + len(body).to_bytes(4, "little") + body
+    return _make_form(body)
 
 
 def _read_frame(frame: Chunk) -> tuple[int, int, bool]:
@@ -206,6 +204,11 @@ def _read_frame(frame: Chunk) -> tuple[int, int, bool]:
         return max(1, width & 0x3FFF), max(1, height & 0x3FFF), False
     bits = int.from_bytes(frame.data[1:5], "little")
     return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
+
+
+def _make_form(body: bytes | bytearray) -> bytes:
+    """Return the bytes of a RIFF form, whose body begins with ``WEBP``."""
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
 
 
 def _make_chunk(kind: bytes, data: bytes) -> bytes:
