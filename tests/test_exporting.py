@@ -15,6 +15,7 @@ from fakes import on_cpu
 
 from unblur.cli import main
 from unblur.errors import UsageError, WeightsError
+from unblur.extras import is_older
 from unblur.models import darktable, onnx_graph
 from unblur.models.catalog import MODELS
 from unblur.models.exporting import check_target
@@ -49,7 +50,7 @@ def export(*arguments):
 def needs_libraries():
     for library in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(library, reason=f"{library} is not installed")
-    if not onnx_graph.is_new_enough():
+    if is_older(torch.__version__, onnx_graph.LEAST_TORCH):
         pytest.skip("this PyTorch is too old to export ONNX files")
 
 

@@ -247,7 +247,7 @@ class Evil:
 @pytest.fixture
 def safe_torch(monkeypatch):
     """The oldest version of PyTorch that may read its files; tests may have an older one."""
-    monkeypatch.setattr(importing, "SAFE_TORCH", (2, 5))
+    monkeypatch.setattr(importing, "SAFE_TORCH", "2.5")
 
 
 @pytest.mark.usefixtures("safe_torch")

@@ -31,6 +31,14 @@ def load_extra(
         ) from error
 
 
+def is_older(version: str, least: str) -> bool:
+    """Return whether a library's version is older than ``least``, by their first two numbers."""
+    own, needed = (
+        tuple(int(part) for part in text.split("+")[0].split(".")[:2]) for text in (version, least)
+    )
+    return own < needed
+
+
 def find_program(name: str) -> str | None:
     """Return the path of a program, or ``None`` if it is missing.
 

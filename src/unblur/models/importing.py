@@ -25,6 +25,7 @@ from torch import Tensor
 from unblur import user_text
 from unblur.config import MODELS_VARIABLE, NO_HOME
 from unblur.errors import PhotoError, UsageError, WeightsError
+from unblur.extras import is_older
 from unblur.models.catalog import MODELS, errors_as_weights_errors, installed_path, is_model_name
 from unblur.models.published import CONFIGS, load_published, recognise
 from unblur.models.tensorflow_checkpoint import LARGEST_INDEX_BYTES, TensorFlowCheckpoint
@@ -47,7 +48,7 @@ from unblur.storage.files import is_regular
 
 PUBLISHED_STEP = 523000
 """Training step of the checkpoint that the authors' program loads."""
-SAFE_TORCH = (2, 10)
+SAFE_TORCH = "2.10"
 """Oldest safe version of PyTorch. A file can attack older versions even with ``weights_only``:
 CVE-2025-32434, CVE-2026-24747."""
 MOST_CHECKPOINTS = 16
@@ -213,10 +214,10 @@ def _read_safetensors(path: Path) -> SRN:
 
 def _read_state_dict(path: Path) -> SRN:
     """Read a state dict that ``torch.save`` wrote."""
-    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-    if version < SAFE_TORCH:
-        needed = ".".join(map(str, SAFE_TORCH))
-        raise ValueError(f"PyTorch files need PyTorch {needed} or newer, which reads them safely")
+    if is_older(torch.__version__, SAFE_TORCH):
+        raise ValueError(
+            f"PyTorch files need PyTorch {SAFE_TORCH} or newer, which reads them safely"
+        )
     if path.stat().st_size > LARGEST_FILE_BYTES:
         raise ValueError("too large for the weights of a network")
     try:

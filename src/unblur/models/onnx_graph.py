@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import WeightsError
-from unblur.extras import load_extra
+from unblur.extras import is_older, load_extra
 from unblur.network.srn import SRN
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ OPSET = 18
 """Version of ONNX's operators; ONNX Runtime 1.14 and newer support it."""
 IR_VERSION = 8
 """Version of the file format that fits these operators; PyTorch writes a newer version."""
-LEAST_TORCH = (2, 7)
+LEAST_TORCH = "2.7"
 """Oldest version of PyTorch that writes names of the dynamic dimensions."""
 DIMENSIONS = ("batch", "channels", "height", "width")
 EXAMPLE = (2, 3, 50, 70)
@@ -88,9 +88,8 @@ def encode_onnx(network: SRN, half: bool, notes: dict[str, str]) -> bytes:
     """
     onnx = load_extra("onnx", "onnx", "ONNX files", WeightsError)
     load_extra("onnxscript", "onnx", "ONNX files", WeightsError)
-    if not is_new_enough():
-        needed = ".".join(map(str, LEAST_TORCH))
-        raise WeightsError(f"ONNX files need PyTorch {needed} or newer")
+    if is_older(torch.__version__, LEAST_TORCH):
+        raise WeightsError(f"ONNX files need PyTorch {LEAST_TORCH} or newer")
     model = _trace(deepcopy(network).half() if half else network)
     _tidy(model.graph)
     onnx.helper.set_model_props(model, notes)
@@ -99,12 +98,6 @@ def encode_onnx(network: SRN, half: bool, notes: dict[str, str]) -> bytes:
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
-
-
-def is_new_enough() -> bool:
-    """Return whether this PyTorch can export a network."""
-    version = torch.__version__.split("+")[0].split(".")[:2]
-    return tuple(int(part) for part in version) >= LEAST_TORCH
 
 
 def _trace(network: SRN) -> ModelProto:
