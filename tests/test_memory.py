@@ -74,10 +74,13 @@ def test_what_a_photo_takes_on_a_device_is_taken_off_its_tiles():
     assert filled < empty
 
 
+USUAL = {"views": 1, "is_resident": False, "engine": "torch"}
+
+
 def needs(height, width, dtype=np.uint8, config=COMPACT, device="cpu", views=1):
     image = np.broadcast_to(np.zeros(1, dtype), (height, width, 3))  # which takes no memory
     (kind,) = (kind for kind in KINDS if kind.name == device)
-    return photo_needs(image, config, torch.bfloat16, kind, views)
+    return photo_needs(image, config, torch.bfloat16, kind, **{**USUAL, "views": views})
 
 
 def test_deeper_photos_recurrent_networks_and_several_views_take_more():
@@ -98,7 +101,9 @@ def test_bands_of_large_photos_run_along_their_longer_side(height, width, is_tra
 def test_without_bfloat16_24_megapixels_need_hardly_more_memory_than_with_it():
     seen = np.broadcast_to(np.zeros(1, np.uint8), (6016, 4000, 3))  # as large photos are seen
     short, long = (
-        photo_needs(seen, COMPACT, precision, CPU).total(LARGEST_TILE_PX[precision.itemsize])
+        photo_needs(seen, COMPACT, precision, CPU, **USUAL).total(
+            LARGEST_TILE_PX[precision.itemsize]
+        )
         for precision in (torch.bfloat16, torch.float32)
     )
     assert long < 1.03 * short
@@ -128,7 +133,7 @@ def test_the_largest_tile_is_the_largest_that_stays_within_a_limit():
 def test_a_photo_that_stays_on_a_gpu_takes_main_memory_for_its_copies_only():
     image = np.broadcast_to(np.zeros(1, np.uint8), (3000, 4000, 3))
     (gpu,) = (kind for kind in KINDS if kind.name == "cuda")
-    stays = photo_needs(image, COMPACT, torch.bfloat16, gpu, is_resident=True)
+    stays = photo_needs(image, COMPACT, torch.bfloat16, gpu, **{**USUAL, "is_resident": True})
     assert stays.total(128) == stays.total(4000) == stays.there + stays.more
     assert stays.more == needs(3000, 4000, device="cuda").more + 2 * image.nbytes
     assert stays.largest_tile(stays.total(128)) > 4000

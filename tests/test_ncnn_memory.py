@@ -30,7 +30,9 @@ network = SRN(config).eval().requires_grad_(False)
 options = NetworkOptions(device="cpu", engine="ncnn", tile=tile)
 NetworkDeblurrer(network, options)(np.zeros((40, 50, 3), np.uint8))  # loads the libraries
 photo = np.random.default_rng(0).integers(0, 256, (480, 320, 3), np.uint8)
-needs = photo_needs(photo, config, torch.float32, CPU, engine="ncnn")
+needs = photo_needs(
+    photo, config, torch.float32, CPU, views=1, is_resident=False, engine="ncnn"
+)
 before = psutil.Process().memory_info().rss
 NetworkDeblurrer(network, options)(photo)
 status = Path("/proc/self/status").read_text()  # getrusage counts the parent process, too

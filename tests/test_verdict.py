@@ -85,8 +85,10 @@ def test_a_page_has_a_badge_and_a_filter_for_each_kind(moved, tmp_path, unblur):
 
 
 def judged(pixels, share, **options):
-    before = SimpleNamespace(pixels=pixels)
-    return judge(SimpleNamespace(before=before, change=SimpleNamespace(share=share)), **options)
+    pair = SimpleNamespace(
+        before=SimpleNamespace(pixels=pixels), change=SimpleNamespace(share=share)
+    )
+    return judge(pair, None, **options)
 
 
 def shaken(pixels, diameter):

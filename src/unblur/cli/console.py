@@ -117,7 +117,6 @@ class Ui:
         verbosity: NORMAL, VERBOSE or DEBUG; a lower number prints only errors.
         listing: Format of the list of results.
         stdout: File descriptor of standard output.
-        settings: Options of the network for each line of JSON; a runner adds to them.
     """
 
     def __init__(
@@ -125,11 +124,11 @@ class Ui:
         verbosity: int = NORMAL,
         listing: ListFormat = "none",
         stdout: int = 1,
-        settings: dict[str, Any] | None = None,
     ) -> None:
         self.verbosity = verbosity
         self._listing, self._stdout = listing, stdout
-        self.settings = settings or {}
+        self.settings: dict[str, Any] = {}
+        """Options of the network for each line of JSON; a runner adds to them."""
         self._bar: Progress | None = None
         self._pixels = 0
         self._lock = threading.Lock()

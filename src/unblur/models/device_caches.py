@@ -6,7 +6,6 @@ The files may be deleted at any time; then devices are tested and listed again.
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 from unblur.config import self_tests_file, vulkan_file
 from unblur.network import vulkan_probe
@@ -18,14 +17,10 @@ MOST_RESULTS = 100
 
 
 class SelfTestCache:
-    """A file of results by key; see `unblur.network.checked_devices.SelfTestResults`.
+    """The user's file of results by key; see `unblur.network.checked_devices.SelfTestResults`."""
 
-    Args:
-        path: Path of the file; by default the user's.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
-        self._file = JsonFile(path or self_tests_file())
+    def __init__(self) -> None:
+        self._file = JsonFile(self_tests_file())
 
     def get(self, key: str) -> SelfTestResult | None:
         """Return the result with a key, or ``None``."""

@@ -13,7 +13,7 @@ from unblur.errors import DeviceError
 from unblur.network import processes
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
-from unblur.network.devices import candidates, choose_precision, missed_gpus
+from unblur.network.devices import candidates, choose_precision, missed_gpus, precision_name
 from unblur.network.engines import EngineName, choose_engine
 from unblur.network.ncnn_library import ncnn_version
 from unblur.network.self_test import SelfTestResult, examine, largest_side, needs_test
@@ -159,7 +159,7 @@ class CheckedDevices:
 
 
 def examine_again(
-    network: Network, kind: DeviceKind, results: SelfTestResults, engine: EngineName = "torch"
+    network: Network, kind: DeviceKind, results: SelfTestResults, engine: EngineName
 ) -> SelfTestResult:
     """Test a device, and store the result; see `unblur.network.self_test.examine`."""
     key = key_of(network, kind, engine)
@@ -210,7 +210,7 @@ def key_of(network: Network, kind: DeviceKind, engine: EngineName = "torch") -> 
         # Without a number, the first device is meant.
         parts = [kind.name.removesuffix(":0"), kind.hardware(torch), kind.driver(torch)]
     precision = choose_precision(kind, engine)
-    parts += [f"torch {torch.__version__}", str(precision).removeprefix("torch.")]
+    parts += [f"torch {torch.__version__}", precision_name(precision)]
     if engine == "ncnn":
         parts += [f"ncnn {ncnn_version()}"]
     parts += [f"{largest_side(network, kind, engine)} pixels"]

@@ -267,9 +267,9 @@ class NetworkDeblurrer:
                 self.config,
                 self._precision_on(kind),
                 kind,
-                len(self.views),
-                bool(resident),
-                self._engine_on(kind),
+                views=len(self.views),
+                is_resident=bool(resident),
+                engine=self._engine_on(kind),
             )
             for is_turned in {view.is_transposed for view in self.views}
         ]

@@ -69,7 +69,7 @@ class DeviceNetwork:
         network: Network,
         kind: DeviceKind,
         precision: torch.dtype,
-        engine: EngineName = "torch",
+        engine: EngineName,
     ) -> None:
         self.config, self.kind, self.precision = network.config, kind, precision
         self.engine: EngineName = engine

@@ -43,7 +43,7 @@ def choose_device(name: str, engine: str = "auto") -> DeviceKind:
     return next(candidates(name, engine))
 
 
-def candidates(name: str, engine: str = "auto") -> Iterator[DeviceKind]:
+def candidates(name: str, engine: str) -> Iterator[DeviceKind]:
     """Yield devices in the order in which a run tries them, until one passes its self-test.
 
     ``auto`` ends with the CPU. A kind without a number stands for all of its devices, but a
@@ -194,6 +194,11 @@ def choose_precision(kind: DeviceKind, engine: str = "torch") -> torch.dtype:
         if kind.has_float16(torch):
             return torch.float16
         return torch.bfloat16 if kind.has_bfloat16(torch) else torch.float32
+
+
+def precision_name(precision: torch.dtype) -> str:
+    """Return PyTorch's name of a data type: ``float32``."""
+    return str(precision).removeprefix("torch.")
 
 
 def use_threads(count: int | None = None) -> None:

@@ -144,7 +144,7 @@ def _examine_device(
     return Device(
         name=kind.name,
         hardware=hardware,
-        precision=str(precision).removeprefix("torch."),
+        precision=devices.precision_name(precision),
         precision_reason=result.reason if result else "",
         engine=choice.engine,
         engine_reason=choice.reason,

@@ -98,9 +98,10 @@ def photo_needs(
     config: SRNConfig,
     precision: torch.dtype,
     kind: DeviceKind,
-    views: int = 1,
-    is_resident: bool = False,
-    engine: EngineName = "torch",
+    *,
+    views: int,
+    is_resident: bool,
+    engine: EngineName,
 ) -> Needs:
     """Estimate the main memory that a photo needs.
 
@@ -118,7 +119,8 @@ def photo_needs(
     result = image.nbytes + height * width * CODING_BYTES_PER_PIXEL * image.itemsize
     # Coarse results are freed row by row as the photo's own result grows.
     more = math.ceil(max(coarse_result_bytes(height, width, config), result))
-    more += weight_bytes(config, _row_of(kind, engine))
+    figures = engine if kind.engine == "torch" else "vulkan"  # their key in `srn_memory`
+    more += weight_bytes(config, figures)
     if views > 1:
         more += image.size * sum_bytes(image.itemsize)
     program, per_pixel = PROGRAM_BYTES, IMAGE_BYTES_PER_PIXEL
@@ -133,18 +135,13 @@ def photo_needs(
         program = max(program, psutil.Process().memory_info().rss - image.nbytes)
         with kind.selected(torch):
             if kind.shares_memory(torch):
-                per_pixel += tile_bytes_per_pixel(config, precision.itemsize, _row_of(kind, engine))
+                per_pixel += tile_bytes_per_pixel(config, precision.itemsize, figures)
         if is_resident:
             per_pixel = 0
     if is_resident:  # copies on their way to the device, or in it if it uses main memory
         more += 2 * image.nbytes
     least_pixels = min(least_rows, config.padded(height)) * padded_width
     return Needs(program + image.nbytes, more, per_pixel, least_pixels)
-
-
-def _row_of(kind: DeviceKind, engine: EngineName) -> str:
-    """Return the key of the figures in `unblur.network.srn_memory`."""
-    return engine if kind.engine == "torch" else "vulkan"
 
 
 def largest_tile(

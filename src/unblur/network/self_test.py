@@ -27,7 +27,7 @@ from unblur.network.deblurrer import NetworkDeblurrer, Networks
 from unblur.network.device_errors import Trouble, first_line, is_out_of_memory
 from unblur.network.device_kinds import CPU, DeviceKind
 from unblur.network.device_network import Network
-from unblur.network.devices import OneDevice, choose_precision
+from unblur.network.devices import OneDevice, choose_precision, precision_name
 from unblur.network.engines import EngineName
 from unblur.network.memory import LARGEST_TILE_PX, TILE_STEP_PX, automatic_tile
 from unblur.options import SMALLEST_TILE_PX, NetworkOptions
@@ -81,7 +81,7 @@ class SelfTestResult:
     """The process that began an unfinished test; see `unblur.network.processes.own_process`."""
 
 
-def needs_test(kind: DeviceKind, engine: EngineName = "torch") -> bool:
+def needs_test(kind: DeviceKind, engine: EngineName) -> bool:
     """Return whether runs test a device with an engine.
 
     PyTorch's float32 on the CPU needs no test: all others are compared with it.
@@ -90,7 +90,7 @@ def needs_test(kind: DeviceKind, engine: EngineName = "torch") -> bool:
     return kind is not CPU or engine != "torch" or not is_float32
 
 
-def largest_side(network: Network, kind: DeviceKind, engine: EngineName = "torch") -> int:
+def largest_side(network: Network, kind: DeviceKind, engine: EngineName) -> int:
     """Return the side of the large picture in pixels: the side of tiles for the free memory."""
     precision = choose_precision(kind, engine)
     tile = automatic_tile(network.config, precision, kind, engine=engine)
@@ -127,21 +127,21 @@ def _of_fast_cpu(network: Network, usual: torch.dtype) -> SelfTestResult:
     wrong = find_problem(network, CPU, usual)
     reason = wrong or _slowness(network, usual)
     if reason is None:
-        return SelfTestResult(_name(usual))
+        return SelfTestResult(precision_name(usual))
     problem = (find_problem(network, CPU, torch.float32) if wrong else None) or ""
-    text = f"with {_name(usual)} {reason}"
+    text = f"with {precision_name(usual)} {reason}"
     return SelfTestResult("float32", problem, text, lasts=_lasts(reason))
 
 
 def _of_other(
     network: Network, kind: DeviceKind, usual: torch.dtype, engine: EngineName
 ) -> SelfTestResult:
-    problem = find_problem(network, kind, usual, engine)
+    problem, name = find_problem(network, kind, usual, engine), precision_name(usual)
     if problem is None:
-        return SelfTestResult(_name(usual))
+        return SelfTestResult(name)
     if usual is torch.float32 or find_problem(network, kind, torch.float32, engine):
-        return SelfTestResult(_name(usual), problem=problem, lasts=_lasts(problem))
-    return SelfTestResult("float32", reason=f"with {_name(usual)} {problem}", lasts=_lasts(problem))
+        return SelfTestResult(name, problem=problem, lasts=_lasts(problem))
+    return SelfTestResult("float32", reason=f"with {name} {problem}", lasts=_lasts(problem))
 
 
 def find_problem(
@@ -315,10 +315,6 @@ def _difference(
         f"a part of its result has a PSNR of {math.floor(psnr)} dB against the CPU's, "
         f"at least {least:.0f} dB are needed"
     )
-
-
-def _name(precision: torch.dtype) -> str:
-    return str(precision).removeprefix("torch.")
 
 
 def _lasts(problem: str) -> bool:

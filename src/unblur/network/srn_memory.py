@@ -46,7 +46,7 @@ def count_parameters(config: SRNConfig) -> int:
     return count
 
 
-def weight_bytes(config: SRNConfig, engine: str = "torch") -> int:
+def weight_bytes(config: SRNConfig, engine: str) -> int:
     """Return the bytes of a network's weights while an engine runs it."""
     return BYTES_PER_PARAMETER[engine] * count_parameters(config)
 

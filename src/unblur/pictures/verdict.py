@@ -65,7 +65,7 @@ class Verdict:
 
 
 def judge(
-    pair: BeforeAfter, blur: Blur | None = None, *, has_all: bool = True, unchanged: str = ""
+    pair: BeforeAfter, blur: Blur | None, *, has_all: bool = True, unchanged: str = ""
 ) -> Verdict:
     """Judge a photo beside its result.
 

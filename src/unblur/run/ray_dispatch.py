@@ -39,6 +39,8 @@ TRIES = 3
 """Most workers that may die with one photo, and most failed starts of a worker in a row."""
 PATIENCE_SECONDS = 30.0
 """Seconds to wait for the first worker before a message, and for results at the end."""
+ANSWER_SECONDS = 1.0
+"""Longest wait for the next answer, before new photos can be sent."""
 SWEEP_SECONDS = 5.0
 """Seconds to wait until lost workers are dead; the next run removes their later files."""
 
@@ -93,7 +95,7 @@ class Dispatcher:
             self._hand_out()
             if not self._is_more and not any(worker.tasks for worker in self._workers):
                 return
-            self._take_answers(timeout=1.0)
+            self._take_answers()
             if time.monotonic() > patience_ends:
                 patience_ends = float("inf")
                 if not any(worker.settings for worker in self._workers):
@@ -105,7 +107,7 @@ class Dispatcher:
         self._may_have_leftovers |= any(worker.tasks for worker in self._workers)
         ends = time.monotonic() + PATIENCE_SECONDS
         while self._publishing and time.monotonic() < ends:
-            self._take_answers(timeout=1.0, calls=self._publishing)
+            self._take_answers(self._publishing)
         if self._discards:  # a worker that is stopped too early leaves its files behind
             ray.wait(self._discards, num_returns=len(self._discards), timeout=PATIENCE_SECONDS)
         for worker in self._workers:
@@ -176,12 +178,12 @@ class Dispatcher:
         on_cpu = not uses_gpu(options.network, worker.shape)
         return 1 + 2 * photos_ahead(options, on_cpu, cores)
 
-    def _take_answers(self, timeout: float, calls: Iterable[Any] | None = None) -> None:
+    def _take_answers(self, calls: Iterable[Any] | None = None) -> None:
         """Wait for an answer, then process all answers that have arrived.
 
         The results are recorded together, because each write to the record waits for the disk.
         """
-        ready, others = ray.wait(list(calls or self._calls), num_returns=1, timeout=timeout)
+        ready, others = ray.wait(list(calls or self._calls), num_returns=1, timeout=ANSWER_SECONDS)
         if ready and others:
             ready += ray.wait(others, num_returns=len(others), timeout=0)[0]
         received = [answer for call in ready if (answer := self._receive(call))]
