@@ -62,10 +62,7 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
         plan = make_plan(paths, options, history, settings)
         _require_history(history, options)
         _check_plan(plan, options, flags, stdout)
-        has_work = any(not (job.problem or job.skip) for job in plan.jobs)
-        if has_work and flags["history"] and history.is_new and not history.problem:
-            level = NORMAL if is_typed("history") else VERBOSE
-            ui.say(f"{flags['history']} is a new record, which knows no earlier results", level)
+        _say_if_new(history, flags["history"], plan, ui)
         ui.passed_over(plan)
         report = Report(keeps_outcomes=page is not None, in_cloud=plan.in_cloud)
         if flags["dry_run"]:
@@ -80,8 +77,10 @@ def deblur(flags: dict[str, Any], ui: Ui, stdout: int) -> ExitCode:
             run_plan(plan, runner, session)
         finally:  # also after an interrupt
             if page and report.counts:
-                facts = len(plan.jobs), time.monotonic() - started, ui.settings
-                code = _write_page(report, page, page_folder, options, facts, ui)
+                seconds = time.monotonic() - started
+                code = _write_page(
+                    report, page, page_folder, options, ui, planned=len(plan.jobs), seconds=seconds
+                )
         if history.problem:
             ui.say(f"a second run will not recognise these results: {history.problem}")
     return _print_summary(report, ui) or code
@@ -91,6 +90,14 @@ def _require_history(history: History, options: Options) -> None:
     """Raise `UsageError` if results replace originals, but later runs could not recognise them."""
     if history.problem and options.in_place:
         raise UsageError(f"--in-place needs the record of results: {history.problem}")
+
+
+def _say_if_new(history: History, path: Path | None, plan: Plan, ui: Ui) -> None:
+    """Say that the record of ``--history`` is new, if there are photos to deblur."""
+    has_work = any(not (job.problem or job.skip) for job in plan.jobs)
+    if has_work and path and history.is_new and not history.problem:
+        level = NORMAL if is_typed("history") else VERBOSE
+        ui.say(f"{path} is a new record, which knows no earlier results", level)
 
 
 def _read_options(flags: dict[str, Any]) -> Options:
@@ -150,17 +157,18 @@ def _write_page(
     path: Path,
     folder: SeenFolder | None,
     options: Options,
-    facts: tuple[int, float, dict[str, Any]],
     ui: Ui,
+    planned: int,
+    seconds: float,
 ) -> ExitCode:
     from unblur.cli import page
 
-    planned, seconds, settings = facts
-    texts = {name: str(value) for name, value in settings.items()} | page.describe_options(options)
+    used = {name: str(value) for name, value in ui.settings.items()}
+    facts = page.Facts(planned, seconds, used | page.describe_options(options))
     try:
         if folder:
             folder.check(path)
-        page.write(report, path, options, page.Facts(planned, seconds, texts))
+        page.write(report, path, options, facts)
     except PhotoError as error:
         ui.error(str(error))
         return error.exit_code

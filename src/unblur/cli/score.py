@@ -57,10 +57,8 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
     soft background does not count. Each line is a score, the kind of blur and
     a path, separated by tabs. No photo is changed.
     """
-    from unblur.run.load_ahead import load_ahead
     from unblur.run.plan import find_photos
-    from unblur.run.report import Outcome, Report, Status, outcome_of_error
-    from unblur.run.threads import ThreadPool
+    from unblur.run.report import Report
 
     refuse_no_effect(flags)
     chosen = ("recursive", "include", "exclude", "max_pixels")
@@ -68,8 +66,25 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
     plan = find_photos(read_paths(flags), options)
     ui.passed_over(plan)
     report = Report(in_cloud=plan.in_cloud)
-    scores: list[tuple[Blur, Job]] = []
     threads = flags["jobs"] or min(MOST_THREADS, os.cpu_count() or 1)
+    scores = _score_all(plan.jobs, options, threads, report, ui)
+    _list(scores, report, flags, ui)
+    if report.cloud_note:
+        ui.say(report.cloud_note)
+    if report.exit_code is ExitCode.NOTHING_TO_DO:
+        ui.error("found no photo")
+    return report.exit_code
+
+
+def _score_all(
+    jobs: list[Job], options: Options, threads: int, report: Report, ui: Ui
+) -> list[tuple[Blur, Job]]:
+    """Score photos in threads, and add their outcomes to the report."""
+    from unblur.run.load_ahead import load_ahead
+    from unblur.run.report import Outcome, Status, outcome_of_error
+    from unblur.run.threads import ThreadPool
+
+    scores: list[tuple[Blur, Job]] = []
     pool = ThreadPool(threads, "score", functools.cache(ui.say))
     over = threading.Event()
 
@@ -78,15 +93,8 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
             return _measure(job, options)
 
     try:
-        with ui.progress(len(plan.jobs)):
-            loads = load_ahead(
-                pool,
-                plan.jobs,
-                measure,
-                threads,
-                lambda job: job.source is None,
-            )
-            for load in loads:
+        with ui.progress(len(jobs)):
+            for load in load_ahead(pool, jobs, measure, threads, lambda job: job.source is None):
                 job, outcome = load.photo, Outcome(load.photo, Status.DONE)
                 try:
                     scores.append((load.result(), job))
@@ -97,12 +105,7 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
     finally:
         over.set()
         pool.shutdown(cancel_futures=True)
-    _list(scores, report, flags, ui)
-    if report.cloud_note:
-        ui.say(report.cloud_note)
-    if report.exit_code is ExitCode.NOTHING_TO_DO:
-        ui.error("found no photo")
-    return report.exit_code
+    return scores
 
 
 def _measure(job: Job, options: Options) -> Blur:

@@ -70,7 +70,7 @@ def try_photo(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands ov
     try:
         for views in VIEWS:
             if not (report.failures or report.interrupted_by):
-                _deblur(flags, views, open_network, (folder, report, ui))
+                _deblur(flags, views, open_network, folder, report, ui)
         if report.counts[Status.DONE]:
             _write_page(report, folder, flags, time.monotonic() - started, ui)
         for outcome in report.outcomes:
@@ -121,7 +121,9 @@ def _deblur(
     flags: dict[str, Any],
     views: int,
     open_network: Callable[[], SRN],
-    shared: tuple[Path, Report, Ui],
+    folder: Path,
+    report: Report,
+    ui: Ui,
 ) -> None:
     """Deblur the photo with a number of views, and add the outcome to the report.
 
@@ -129,7 +131,9 @@ def _deblur(
         flags: The values of all options.
         views: Number of views.
         open_network: Returns the network on the CPU.
-        shared: The folder of the results, the report, and the user interface.
+        folder: Folder for the results.
+        report: Gets the outcome.
+        ui: Prints messages.
     """
     from unblur.cli.page import picture_side
     from unblur.run.history import IN_MEMORY, History
@@ -137,7 +141,6 @@ def _deblur(
     from unblur.run.report import Report
     from unblur.run.runner import Session, run_plan
 
-    folder, report, ui = shared
     options = Options(
         output=f"{folder}{os.sep}",
         suffix=f"-views-{views}",

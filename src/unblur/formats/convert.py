@@ -65,13 +65,8 @@ def convert(
     turn = functools.partial(upright, photo, metadata)
     exif = in_exif(metadata.exif, make_redraw(pixels, turn) if refresh_thumbnail else KEEP)
     metadata = _turned_metadata(replace(metadata, exif=exif.data), pixels, turn)
-    alpha = photo.alpha if target.has_extra_channel else photo.opacity
-    pixels = np.ascontiguousarray(turn(pixels))
-    if alpha is not None:
-        alpha = np.ascontiguousarray(turn(alpha))
-    if pixels.dtype == np.uint16 and target.is_8_bit:
-        pixels, alpha = rounded(pixels), None if alpha is None else rounded(alpha)
-        notes.append("rounded to 8 bits")
+    turned_photo, rounding = _fitted(photo, pixels, target, turn)
+    notes += rounding
     if quality is not None and not target.has_quality:
         notes.append(NO_QUALITY.format(form.name))
     if strip_metadata:
@@ -79,12 +74,24 @@ def convert(
     else:
         notes += describe(exif.stale)
     left_out = [*metadata.left_out, *target.too_large(metadata)]
-    if photo.alpha is not None and alpha is None:
+    if photo.alpha is not None and turned_photo.alpha is None:
         left_out.append("an extra channel")
     if left_out:
         notes.append(f"left out of the {form.name} file: {', '.join(left_out)}")
-    photo = replace(photo, pixels=pixels, alpha=alpha)
-    return Encoded(target.write(photo, metadata, quality), tuple(notes))
+    return Encoded(target.write(turned_photo, metadata, quality), tuple(notes))
+
+
+def _fitted(
+    photo: Photo, pixels: NDArray[Any], target: Target, turn: Turn
+) -> tuple[Photo, tuple[str, ...]]:
+    """Return a photo with upright new pixels and alpha, as a format can hold them; and notes."""
+    alpha = photo.alpha if target.has_extra_channel else photo.opacity
+    pixels = np.ascontiguousarray(turn(pixels))
+    alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
+    if pixels.dtype != np.uint16 or not target.is_8_bit:
+        return replace(photo, pixels=pixels, alpha=alpha), ()
+    alpha = None if alpha is None else rounded(alpha)
+    return replace(photo, pixels=rounded(pixels), alpha=alpha), ("rounded to 8 bits",)
 
 
 def metadata_of(photo: Photo) -> Metadata:

@@ -157,9 +157,14 @@ def read_page(file: TiffFile, directory: Directory | None = None) -> Page:
         byte_counts=byte_counts,
         coding=_read_coding(file, directory, photometric, segment_height * segment_width),
     )
-    if not all(byte_counts) or not byte_counts:
+    return _with_lengths(page, len(file.data))
+
+
+def _with_lengths(page: Page, file_size: int) -> Page:
+    """Return a page with the lengths of its strips or tiles; raise `ValueError` if they overlap."""
+    if not all(page.byte_counts) or not page.byte_counts:
         page = replace(page, byte_counts=_uncompressed_sizes(page))
-    if sum(page.byte_counts) > len(file.data) + 2 * width * height * samples:
+    if sum(page.byte_counts) > file_size + 2 * page.width * page.height * page.samples:
         raise ValueError("its strips or tiles overlap")  # reading them could take for ever
     return page
 

@@ -144,18 +144,18 @@ def _ask() -> GpuListing:
     except OSError:
         return GpuListing(load_drivers())
     try:
-        said, _ = child.communicate(timeout=ANSWER_SECONDS)
+        output, _ = child.communicate(timeout=ANSWER_SECONDS)
     except subprocess.TimeoutExpired:
         child.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):  # inside the system's kernel
             child.communicate(timeout=1)
         return GpuListing(problem=f"a driver did not answer within {ANSWER_SECONDS:.0f} seconds")
-    return _read_answer(said, child.returncode)
+    return _read_answer(output, child.returncode)
 
 
-def _read_answer(said: bytes, code: int) -> GpuListing:
+def _read_answer(output: bytes, code: int) -> GpuListing:
     try:
-        return _listing({"gpus": json.loads(said.splitlines()[-1])})
+        return _listing({"gpus": json.loads(output.splitlines()[-1])})
     except (ValueError, TypeError, IndexError):
         return GpuListing(problem=f"a driver ended the program that listed GPUs (exit code {code})")
 
