@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 # As the program does: read by OpenMP when PyTorch is imported.
@@ -179,6 +180,21 @@ def brightening_weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "brightening.safetensors"
     save_network(brightening_srn(), path)
     return path
+
+
+@pytest.fixture
+def deblur(unblur, brightening_weights):
+    """Run the tool with a network that makes every photo brighter, each time it sees it."""
+    return partial(unblur, model=brightening_weights)
+
+
+@pytest.fixture
+def brighter(monkeypatch):
+    """Let the tool make photos brighter, so that a change shows."""
+    import fakes
+
+    network = fakes.on_cpu(fakes.Brighter())
+    monkeypatch.setattr("unblur.cli.deblur._make_deblurrer", lambda *_: network)
 
 
 @pytest.fixture

@@ -8,13 +8,11 @@ import struct
 import threading
 import tracemalloc
 
-import fakes
 import numpy as np
 import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
-from unblur.cli import deblur
 from unblur.errors import PhotoError
 from unblur.formats import any_format
 from unblur.formats.pixels import turned
@@ -34,12 +32,6 @@ from unblur.storage import drafts
 
 NAME = "photo-compared.png"
 SOON_SECONDS = 20
-
-
-@pytest.fixture
-def brighter(monkeypatch):
-    """Let the tool make photos brighter, so that a change shows."""
-    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(fakes.Brighter()))
 
 
 def opened(data):

@@ -11,7 +11,6 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +29,6 @@ from unblur.storage import attributes
 from unblur.storage.places import Content, FileState
 
 NEEDS_EXIFTOOL = pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not there")
-
-
-@pytest.fixture
-def deblur(unblur, brightening_weights):
-    """Run the tool with a network that changes every photo each time it sees it."""
-    return partial(unblur, model=brightening_weights)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-from functools import partial
 
 import pytest
 from click.testing import CliRunner
@@ -25,12 +24,6 @@ def no_links(*unused):
     raise OSError(errno.EPERM, "no hard links")
 os.link = no_links
 """
-
-
-@pytest.fixture
-def deblur(unblur, brightening_weights):
-    """Run the tool with a network that makes a photo brighter, each time it sees it."""
-    return partial(unblur, model=brightening_weights)
 
 
 @pytest.fixture(params=[True, False], ids=["links", "no links"])

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,6 @@ from PIL import Image
 
 from unblur.cli import main
 from unblur.storage import attributes, drafts
-
-
-@pytest.fixture
-def deblur(unblur, brightening_weights):
-    """Run the tool with a network that changes every photo each time it sees it."""
-    return partial(unblur, model=brightening_weights)
 
 
 @pytest.fixture

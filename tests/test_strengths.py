@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 
-import fakes
 import numpy as np
 import pytest
 from conftest import make_pixels
 from PIL import Image, ImageFont
 
-from unblur.cli import deblur
 from unblur.formats.pixels import turned
 from unblur.pictures.change import measure_change
 from unblur.pictures.compare import DRAWING_BYTES, FONT_PX, GAP_PX, LABEL_PX, BeforeAfter
@@ -108,12 +106,6 @@ def test_a_strip_of_a_large_photo_takes_no_more_memory_than_drawing_is_given():
     finally:
         tracemalloc.stop()
     assert peak < DRAWING_BYTES
-
-
-@pytest.fixture
-def brighter(monkeypatch):
-    """Let the tool make photos brighter, so that a change shows."""
-    monkeypatch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(fakes.Brighter()))
 
 
 @pytest.mark.parametrize(

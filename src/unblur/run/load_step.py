@@ -68,7 +68,7 @@ def load(job: Job, options: Options, returns_memory: bool = True) -> LoadedPhoto
 
     started = time.monotonic()
     data, state, attributes = _read(job, options)
-    photo, blur = _unless_left_alone(data, options)
+    photo, blur = _refuse_unwanted_blur(data, options)
     photo = photo or any_format.decode(data, options.max_pixels)
     if options.format or options.strip_metadata:  # the result has no other pictures
         photo = replace(photo, companions=())
@@ -123,7 +123,7 @@ def read_reduced(job: Job, options: Options) -> Reduced:
     return any_format.decode_reduced(_read(job, options)[0], options.max_pixels)[0]
 
 
-def _unless_left_alone(data: bytes, options: Options) -> tuple[Photo | None, Blur | None]:
+def _refuse_unwanted_blur(data: bytes, options: Options) -> tuple[Photo | None, Blur | None]:
     """Raise `LeftAlone` for a photo whose kind of blur is not wanted.
 
     Returns:

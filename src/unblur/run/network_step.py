@@ -53,7 +53,7 @@ def start(
 
     photo = loaded.photo
     if loaded.unchanged:
-        kept = Pending(lambda: (photo.pixels.copy(), NOTHING_USED))
+        kept = Pending(lambda: (photo.pixels, NOTHING_USED))
         return StartedPhoto(loaded, wrapped(photo.pixels, is_round=False), kept)
     round_photo = is_round(photo)
     new = with_new_companions(photo, round_photo, deblurrer)
