@@ -465,13 +465,13 @@ def test_the_doctor_repeats_a_failed_test_of_a_program_that_plays_a_gpu(network,
         examination, "examine_again", lambda *_: self_test.SelfTestResult("float32", seconds=1.0)
     )
     results = {}
-    assert examination._test(network, VULKAN, _OnlyFirst(results), "ncnn").untested
+    assert examination._test(network, VULKAN, _OnlyFirst(results), "ncnn")[1].untested
     key = checked_devices.key_of(network, VULKAN, "ncnn")
     results[checked_devices._key_of_begun(key)] = checked_devices.unfinished_test()
-    test = examination._test(network, VULKAN, _OnlyFirst(results), "ncnn")
-    assert test.result
-    assert not test.result.problem
-    assert test.before
+    result, tested = examination._test(network, VULKAN, _OnlyFirst(results), "ncnn")
+    assert result
+    assert not tested.problem
+    assert tested.failed_before
 
 
 class _OnlyFirst:

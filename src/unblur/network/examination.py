@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -123,17 +122,15 @@ def _build() -> str:
 def _examine_ncnn(network: SRN | None, results: SelfTestResults) -> Ncnn | None:
     if not ncnn_library.has_ncnn():
         return None
-    return Ncnn(
-        version=ncnn_library.ncnn_version(), **_result(_test(network, CPU, results, "ncnn"))
-    )
+    _, tested = _test(network, CPU, results, "ncnn")
+    return Ncnn(version=ncnn_library.ncnn_version(), **vars(tested))
 
 
 def _examine_device(
     kind: DeviceKind, network: SRN | None, results: SelfTestResults, ncnn: Ncnn | None
 ) -> Device:
     limit = limiting_file()
-    test = _test(network, kind, results, kind.engine)
-    result = test.result
+    result, tested = _test(network, kind, results, kind.engine)
     precision = getattr(torch, result.precision) if result else choose_precision(kind)
     is_right = result is not None and not result.problem
     choice = choose_engine(NetworkOptions.engine, kind, precision)
@@ -152,42 +149,28 @@ def _examine_device(
         limited_by=None if kind.free_memory or not limit else str(limit),
         tile=automatic_tile(network.config, precision, kind) if network and is_right else None,
         is_automatic=devices.may_be_automatic(kind),
-        **_result(test),
+        **vars(tested),
     )
-
-
-@dataclass(frozen=True)
-class _Test:
-    """A self-test."""
-
-    result: SelfTestResult | None = None
-    before: SelfTestResult | None = None
-    """The stored result of an earlier self-test."""
-    untested: str = ""
-    """Why the device was not tested."""
 
 
 def _test(
     network: SRN | None, kind: DeviceKind, results: SelfTestResults, engine: EngineName
-) -> _Test:
-    """Test a device, and store the result."""
-    if network is None:
-        return _Test(untested="no weights")
-    before = remembered(results, key_of(network, kind, engine))
-    if not devices.may_be_automatic(kind) and not (before and before.problem):
-        return _Test(untested="it is a program on the CPU, and only used by name")
-    try:
-        return _Test(examine_again(network, kind, results, engine), before)
-    except MemoryError:
-        return _Test(before=before, untested="its memory is full")
-
-
-def _result(test: _Test) -> dict[str, Any]:
-    """Return the fields of `Tested`."""
-    result, before = test.result, test.before
-    return {
-        "problem": (result.problem or None) if result else None,
-        "seconds": result.seconds if result else None,
-        "untested": test.untested,
-        "failed_before": bool(before and before.problem),
-    }
+) -> tuple[SelfTestResult | None, Tested]:
+    """Test a device, and store the result; the result is ``None`` if there was no test."""
+    result = before = None
+    untested = "no weights" if network is None else ""
+    if network is not None:
+        before = remembered(results, key_of(network, kind, engine))
+        if devices.may_be_automatic(kind) or (before and before.problem):
+            try:
+                result = examine_again(network, kind, results, engine)
+            except MemoryError:
+                untested = "its memory is full"
+        else:
+            untested = "it is a program on the CPU, and only used by name"
+    return result, Tested(
+        problem=(result.problem or None) if result else None,
+        seconds=result.seconds if result else None,
+        untested=untested,
+        failed_before=bool(before and before.problem),
+    )
