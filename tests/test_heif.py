@@ -10,6 +10,7 @@ from PIL import Image
 
 from unblur.errors import PhotoError
 from unblur.formats import any_format, bmff, heif
+from unblur.formats.bmff_boxes import make_box
 from unblur.formats.bmff_items import CROP, ROTATION
 from unblur.formats.photo import HEIF, PNG
 
@@ -149,6 +150,15 @@ def test_a_photo_of_another_codec_is_refused():
     other = make_heif().replace(b"hvc1", b"jpeg")
     with pytest.raises(PhotoError, match="coded as jpeg"):
         any_format.decode(other)
+
+
+def test_an_error_of_the_library_in_several_lines_is_told_in_one():
+    data = make_heif()
+    length = int.from_bytes(data[:4], "big")
+    brands = make_box(b"ftyp", (b"heix" + bytes(4) + b"miaf").ljust(length - 8, b"\0"))
+    with pytest.raises(PhotoError, match="brands") as caught:
+        any_format.decode(brands + data[length:])
+    assert str(caught.value).splitlines() == [str(caught.value)]
 
 
 @pytest.mark.parametrize("keep", [12, 40, 300, -2])

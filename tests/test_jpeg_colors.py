@@ -8,7 +8,7 @@ from conftest import encode_image, make_pixels
 from PIL import Image
 
 from unblur.formats import any_format, jpeg_colors
-from unblur.formats.jpeg_colors import INVERSE, averaged, move_colors, sharpened
+from unblur.formats.jpeg_colors import INVERSE, averaged, extended, move_colors, sharpened
 from unblur.formats.jpeg_stored import StoredColors, read_stored
 
 
@@ -45,9 +45,31 @@ def test_such_blocks_of_progressive_photos_stay_as_they_were(size):
     assert np.abs(after - before).max() <= 1
 
 
-def coded_twice(size, **options):
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["grey", "RGB"])
+@pytest.mark.parametrize("size", [(33, 47), (20, 40), (7, 9), (1, 1), (8, 8)])
+def test_such_blocks_stay_if_nothing_is_converted(mode, size, progressive):
+    options = {"keep_rgb": True, "subsampling": "4:4:4"} if mode == "RGB" else {}
+    before, after = coded_twice(size, mode == "grey", progressive=progressive, **options)
+    assert np.abs(after - before).max() <= 1
+
+
+def test_samples_beyond_the_photo_change_as_at_the_edge():
+    stored = np.arange(100, 124, dtype=np.uint8).reshape(4, 6, 1)
+    before = stored[:3, :4].copy()
+    after = before + np.uint8(10)
+    after[2] += np.uint8(90)
+    result = extended(stored.copy(), before, after)
+    assert np.array_equal(result[:3, :4], after)
+    assert np.array_equal(result[:2, 4:], stored[:2, 4:] + 10)
+    assert np.array_equal(result[2:, 4:], stored[2:, 4:] + 100)
+    assert np.array_equal(result[3, :4], stored[3, :4] + 100)
+
+
+def coded_twice(size, is_grey=False, **options):
     """Decode a photo before and after it was encoded again without a change."""
     pixels = 64 + colorful(*size) // 2  # black and white would be clipped
+    pixels = pixels[..., 0] if is_grey else pixels
     photo = any_format.decode(encode_image(Image.fromarray(pixels), "JPEG", quality=75, **options))
     again = any_format.decode(any_format.encode(photo, photo.pixels).data)
     return photo.pixels.astype(int), again.pixels.astype(int)

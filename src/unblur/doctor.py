@@ -21,6 +21,7 @@ from unblur.network.thread_limit import startable_threads, starts_threads
 from unblur.run.target_checks import problem_of_target
 from unblur.storage.files import certainly, exists
 from unblur.storage.objects import state_of
+from unblur.user_text import one_line
 from unblur.version import __version__
 
 if TYPE_CHECKING:
@@ -271,7 +272,7 @@ def _import_pytorch() -> str | None:
     try:
         import torch  # noqa: F401
     except (ImportError, OSError) as error:  # on Windows, a DLL that cannot be loaded
-        return " ".join(str(error).split())
+        return one_line(error)
     return None
 
 

@@ -102,6 +102,11 @@ def describe_os_error(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
+def one_line(error: BaseException) -> str:
+    """Return an error's message, which may have several lines, in one line; never empty."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def one_of(names: list[str]) -> str:
     """Return names as an enumeration: ``a, b or c``."""
     return f"{', '.join(names[:-1])} or {names[-1]}" if names[1:] else names[0]

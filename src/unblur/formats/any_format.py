@@ -23,6 +23,7 @@ from unblur.formats.photo import Encoded, Format, Photo, identify
 from unblur.formats.pixels import refuse_thin
 from unblur.formats.refusals import BEGINNING_BYTES, describe_refused
 from unblur.options import DEFAULT_MAX_PIXELS
+from unblur.user_text import one_line
 
 DAMAGED = "damaged tags or pictures beside the photo were kept as they are"
 
@@ -100,7 +101,7 @@ def _decoder_errors_as_photo_errors(form: Format) -> Iterator[None]:
     except (PhotoError, MemoryError):
         raise
     except Exception as error:  # libraries raise anything for damaged files
-        raise PhotoError(f"damaged or cut off {form.name} file ({error})") from error
+        raise PhotoError(f"damaged or cut off {form.name} file ({one_line(error)})") from error
 
 
 def encode(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from unblur.errors import PhotoError, UsageError
 from unblur.formats.pixels import in_native_order, to_array, to_samples
+from unblur.user_text import one_line
 
 MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 """Supported modes of Pillow images."""
@@ -52,7 +53,7 @@ def _read_image(image: PIL.Image.Image) -> tuple[NDArray[Any], NDArray[Any] | No
     except (PhotoError, MemoryError):
         raise
     except Exception as error:  # a closed image; Pillow raises any type for damaged files
-        raise PhotoError(f"the image cannot be read: {error}") from error
+        raise PhotoError(f"the image cannot be read: {one_line(error)}") from error
     return (samples[..., :-1], samples[..., -1]) if image.mode[-1] == "A" else (samples, None)
 
 

@@ -18,7 +18,7 @@ from unblur.errors import PhotoError
 from unblur.formats import jpeg_markers as marks
 from unblur.formats import jpeg_metadata, jpeg_pictures
 from unblur.formats.codec import Codec, Reduced, Target
-from unblur.formats.jpeg_colors import move_colors
+from unblur.formats.jpeg_colors import extended, move_colors
 from unblur.formats.jpeg_end import with_end
 from unblur.formats.jpeg_gain_maps import find_companions, with_new_gain_maps
 from unblur.formats.jpeg_index import move_index
@@ -26,7 +26,7 @@ from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.jpeg_stored import read_stored
 from unblur.formats.metadata import C2PA_LEFT_OUT, Metadata, read_orientation
 from unblur.formats.photo import JPEG, Encoded, Photo
-from unblur.formats.pixels import code_pixels, open_image, saved, to_array, turned
+from unblur.formats.pixels import code_pixels, open_image, saved, to_array, to_image, turned
 from unblur.score import reduction
 
 _SUBSAMPLING: dict[tuple[float, float], str] = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
@@ -127,15 +127,18 @@ def encode(photo: Photo, pixels: NDArray[np.uint8]) -> Encoded:
 
 
 def _encode(photo: Photo, original: bytes, pixels: NDArray[np.uint8]) -> Encoded:
-    parts = photo.index
-    if pixels.shape[2] == 1 or photo.coding["keep_rgb"]:
-        return splice(original, code_pixels(pixels, None, "JPEG", **photo.coding), parts)
-    subsampling, size = photo.coding["subsampling"], pixels.shape[:2]
+    parts, size = photo.index, pixels.shape[:2]
     height, width = _size_of_blocks(photo, size)
     padded = marks.without_metadata(marks.with_size(original, parts, height, width), parts)
-    stored = read_stored(lambda: _open(padded, height * width), subsampling == "4:2:0")
-    image = move_colors(stored, photo.pixels, pixels, _BLOCKS[subsampling])
-    coded = saved(image, "JPEG", **{**photo.coding, "keep_rgb": False})
+    if pixels.shape[2] == 1 or photo.coding["keep_rgb"]:
+        stored = to_array(_open(padded, height * width))
+        image = to_image(extended(stored, photo.pixels, pixels), None)
+        coded = saved(image, "JPEG", **photo.coding)
+    else:
+        subsampling = photo.coding["subsampling"]
+        colors = read_stored(lambda: _open(padded, height * width), subsampling == "4:2:0")
+        image = move_colors(colors, photo.pixels, pixels, _BLOCKS[subsampling])
+        coded = saved(image, "JPEG", **{**photo.coding, "keep_rgb": False})
     encoded = splice(original, coded, parts)
     return replace(encoded, data=marks.with_size(encoded.data, encoded.index, *size))
 
@@ -149,7 +152,7 @@ def _size_of_blocks(photo: Photo, size: tuple[int, int]) -> tuple[int, int]:
     """
     scans = sum(segment.marker == marks.SOS for segment in photo.index)
     is_interleaved = scans == 1 and not photo.coding["progressive"]
-    chroma = _BLOCKS[photo.coding["subsampling"]] if is_interleaved else (1, 1)
+    chroma = _BLOCKS[photo.coding.get("subsampling", "4:4:4")] if is_interleaved else (1, 1)
     units = (marks.BLOCK * samples for samples in chroma)
     height, width = (-(-side // unit) * unit for side, unit in zip(size, units, strict=True))
     return (height, width) if max(height, width) <= marks.LONGEST_SIDE else size

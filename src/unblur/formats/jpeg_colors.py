@@ -82,6 +82,33 @@ def move_colors(
     return image
 
 
+def extended(
+    stored: NDArray[np.uint8], before: NDArray[Any], after: NDArray[Any]
+) -> NDArray[np.uint8]:
+    """Extend new pixels to whole blocks by the stored samples, which change as at the edge.
+
+    This is for samples that are grey or RGB in the file, so that nothing is converted.
+
+    Args:
+        stored: (H', W', C), the samples of whole blocks; changed in place.
+        before: (H, W, C) uint8, the pixels before.
+        after: The pixels after.
+
+    Returns:
+        (H', W', C).
+    """
+    height, width = after.shape[:2]
+    stored[:height, :width] = after
+    for beyond, edge in (
+        (np.s_[:height, width:], np.s_[:, -1:]),
+        (np.s_[height:, :width], np.s_[-1:]),
+        (np.s_[height:, width:], np.s_[-1:, -1:]),
+    ):
+        change = after[edge].astype(np.int16) - before[edge]
+        stored[beyond] = np.clip(stored[beyond] + change, 0, 255)
+    return stored
+
+
 def _difference(
     before: NDArray[Any],
     after: NDArray[Any],

@@ -23,6 +23,7 @@ from unblur.run.jobs import Job
 from unblur.run.ray_dispatch import Dispatcher
 from unblur.run.ray_worker import Shape
 from unblur.run.runner import Session
+from unblur.user_text import one_line
 
 if TYPE_CHECKING:
     from unblur.network.srn import SRN
@@ -144,8 +145,8 @@ def _connect(address: str) -> None:
         _refuse_unreachable(address)
         ray.init(address, **options)
     except Exception as error:  # each kind of connection has its own errors
-        line = " ".join(str(error).split()) or type(error).__name__
-        raise DeviceError(f"the Ray cluster {address} cannot be used: {line}") from error
+        reason = one_line(error)
+        raise DeviceError(f"the Ray cluster {address} cannot be used: {reason}") from error
 
 
 def _refuse_unreachable(address: str) -> None:
