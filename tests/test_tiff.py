@@ -133,7 +133,7 @@ def test_metadata_is_kept_byte_for_byte():
     assert kept.info["icc_profile"] == b"profile" * 30
 
 
-@pytest.mark.parametrize("kind", ["unassalpha", "assocalpha", "unspecified"])
+@pytest.mark.parametrize("kind", ["unassalpha", "unspecified"])
 @pytest.mark.parametrize("channels", [2, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_alpha_is_not_touched(kind, channels, dtype):
@@ -145,6 +145,24 @@ def test_alpha_is_not_touched(kind, channels, dtype):
     _, pixels, result = deblur(data)
     assert np.array_equal(read(result.data)[..., -1], samples[..., -1])
     assert np.array_equal(read(result.data)[..., :-1], pixels)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colours_multiplied_by_their_opacity_do_not_exceed_it(channels, dtype):
+    samples = make_pixels(40, 50, channels, dtype)
+    photometric = "rgb" if channels == 4 else "minisblack"
+    data = make_tiff(
+        samples, photometric=photometric, extrasamples=["assocalpha"], planarconfig="contig"
+    )
+    photo, pixels, result = deblur(data)
+    colors, alpha = read(result.data)[..., :-1], samples[..., -1:]
+    assert np.array_equal(read(result.data)[..., -1:], alpha)
+    within = pixels <= alpha
+    assert np.array_equal(colors[within], pixels[within])
+    assert (colors <= np.maximum(alpha, samples[..., :-1])).all()
+    unchanged = read(any_format.encode(photo, photo.pixels).data)
+    assert np.array_equal(unchanged, samples)  # even where they did exceed it
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from unblur.errors import PhotoError
 from unblur.formats import tiff_pictures
 from unblur.formats.codec import Codec, Target
@@ -17,7 +19,7 @@ from unblur.formats.pixels import refuse_large
 from unblur.formats.tiff_coding import Samples
 from unblur.formats.tiff_directory import ASSOCIATED_ALPHA, Tag, TiffFile, read_tiff
 from unblur.formats.tiff_fields import Field, read_fields, read_linked, write_block
-from unblur.formats.tiff_pages import read_page
+from unblur.formats.tiff_pages import Page, read_page
 from unblur.formats.tiff_splice import decode_page, replace_page
 from unblur.formats.tiff_writer import write_tiff
 
@@ -49,9 +51,17 @@ def encode(photo: Photo, pixels: Samples) -> Encoded:
     """Encode new pixels like the original's, in its container, and read the result back."""
     original = read_tiff(photo.container)
     page = read_page(original)
+    if photo.alpha is not None and _is_premultiplied(original, page):
+        # Colours above their opacity would glow. Those of the original stay.
+        pixels = np.minimum(pixels, np.maximum(photo.pixels, photo.alpha[..., None]))
     data = replace_page(original, page, pixels, photo.alpha)
     notes = (f"page {page.number} of {page.pages} was deblurred",) if page.pages > 1 else ()
     return Encoded(data, notes)
+
+
+def _is_premultiplied(file: TiffFile, page: Page) -> bool:
+    """Return whether a page's colours are multiplied by its opacity (TIFF 6.0, p. 77)."""
+    return file.value(page.directory, Tag.EXTRA_SAMPLES) == ASSOCIATED_ALPHA
 
 
 def metadata(data: bytes, index: None = None) -> Metadata:
@@ -86,7 +96,7 @@ def _make_exif(file: TiffFile, fields: dict[int, Field]) -> tuple[bytes, bool]:
 def check_conversion(photo: Photo) -> tuple[str, ...]:
     """Refuse a photo whose colours are multiplied by its opacity."""
     file = read_tiff(photo.container)
-    if file.value(read_page(file).directory, Tag.EXTRA_SAMPLES) == ASSOCIATED_ALPHA:
+    if _is_premultiplied(file, read_page(file)):
         raise PhotoError("a TIFF file with premultiplied alpha cannot be converted")
     return ()
 
