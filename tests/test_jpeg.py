@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -301,6 +302,27 @@ def test_a_photo_cut_off_anywhere_is_refused():
     for length in range(3, len(photo) - 2):
         with pytest.raises(PhotoError):
             any_format.decode(photo[:length])
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": "4:4:4"}])
+def test_a_plain_photo_is_small_but_not_too_small_for_its_pixels(options):
+    image = Image.new("RGB", (1024, 800), (90, 120, 30))
+    plain = encode_image(image, "JPEG", quality=50, optimize=True, **options)
+    assert any_format.decode(plain).pixels.shape == (800, 1024, 3)
+
+
+@pytest.mark.parametrize("end", [b"", EOI])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_photo_without_nearly_all_of_its_pixels_takes_no_memory(progressive, end):
+    photo = make_jpeg(progressive=progressive)
+    parts = tuple(jpeg_markers.segments(photo))
+    bomb = jpeg_markers.with_size(photo, parts, 20_000, 20_000).removesuffix(EOI) + end
+    for decode in (any_format.decode, any_format.decode_reduced):
+        tracemalloc.start()
+        with pytest.raises(PhotoError, match="ends before its (pixels|image)"):
+            decode(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        tracemalloc.stop()
 
 
 def test_a_decompression_bomb_is_refused_by_its_header():

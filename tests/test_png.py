@@ -243,6 +243,12 @@ def test_a_thin_giant_is_refused_for_the_work_that_it_takes(size):
     assert any_format.decode(photo, max_pixels=32 * 20_000).pixels.shape == (*size, 3)
 
 
+def test_a_thin_giant_is_refused_before_its_pixels_are_decoded(monkeypatch):
+    monkeypatch.setattr(png, "to_array", None)
+    with pytest.raises(PhotoError, match="so thin"):
+        any_format.decode(encode_image(Image.new("RGB", (1, 20_000)), "PNG"), max_pixels=20_000)
+
+
 def test_an_impossible_bit_depth_is_refused():
     photo = write(0, INDEXES, depth=2, before=chunk(b"bKGD", b"\0\1"))
     damaged = photo.replace(b"\x02\x00\0\0\0", b"\x00\x00\0\0\0", 1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unblur.errors import PhotoError
-from unblur.formats import any_format
+from unblur.formats import any_format, tiff
 from unblur.formats.convert import convert
 from unblur.formats.photo import JPEG, PNG, RAW, TIFF, identify
 from unblur.formats.tiff_directory import read_tiff
@@ -195,6 +195,12 @@ def make_pages(*pages, **options):
         for pixels, subfile in pages:
             writer.write(pixels, photometric="rgb", subfiletype=subfile, metadata=None, **options)
     return buffer.getvalue()
+
+
+def test_a_thin_giant_is_refused_before_its_pixels_are_decoded(monkeypatch):
+    monkeypatch.setattr(tiff, "decode_page", None)
+    with pytest.raises(PhotoError, match="so thin"):
+        any_format.decode(make_tiff(make_pixels(20_000, 1)), max_pixels=20_000)
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])

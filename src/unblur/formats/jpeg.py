@@ -43,7 +43,7 @@ _NEW = {"quality": 95, "subsampling": "4:4:4"}
 def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode the first image, and record how it is encoded."""
     data, parts, notes = _with_end(data, max_pixels)
-    image = _open(marks.without_metadata(data, parts), max_pixels)
+    image = _open_first(data, parts, max_pixels)
     coding = _read_coding(image, marks.is_rgb_coded(data, parts))
     pixels = to_array(image)
     gain_maps = find_companions(data, parts, decode, image.width * image.height)
@@ -52,7 +52,9 @@ def decode(data: bytes, max_pixels: int) -> Photo:
 
 def _with_end(data: bytes, max_pixels: int) -> tuple[bytes, tuple[Segment, ...], tuple[str, ...]]:
     def decode(whole: bytes) -> NDArray[np.uint8]:
-        return to_array(_open(marks.without_metadata(whole), max_pixels))
+        parts = tuple(segments(whole))
+        _refuse_unsupported(whole, parts)
+        return to_array(_open_first(whole, parts, max_pixels))
 
     data, parts, notes = with_end(data, decode)
     _refuse_unsupported(data, parts)
@@ -81,11 +83,22 @@ def decode_reduced(data: bytes, max_pixels: int) -> Reduced:
     time.
     """
     data, parts, _ = _with_end(data, max_pixels)
-    image = _open(marks.without_metadata(data, parts), max_pixels)
+    image = _open_first(data, parts, max_pixels)
     whole, factor = image.width, reduction(*image.size)
     image.draft("L", (image.width // factor, image.height // factor))
     luma = turned(to_array(image.convert("L")), read_orientation(marks.first_exif(data)))
     return Reduced(luma, round(whole / image.width))
+
+
+def _open_first(data: bytes, parts: tuple[Segment, ...], max_pixels: int) -> JpegImageFile:
+    """Open the first image; raise `ValueError` if nearly all of its pixels are missing.
+
+    Pillow would make these grey, and take memory for all of them.
+    """
+    image = _open(marks.without_metadata(data, parts), max_pixels)
+    if marks.lacks_pixels(data, parts):
+        raise ValueError("ends before its pixels do")
+    return image
 
 
 def _open(data: bytes, max_pixels: int) -> JpegImageFile:

@@ -14,6 +14,8 @@ APP0, APP1, APP2, APP11, APP13, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xE
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Start-of-frame markers; the missing numbers are DHT, JPG and DAC."""
 LOSSLESS_FRAMES = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+FIRST_ARITHMETIC = 0xC9
+"""First of the frames with arithmetic coding; those before it have Huffman codes."""
 
 BLOCK = 8
 """Samples per side of a block."""
@@ -162,6 +164,21 @@ def with_size(data: bytes, parts: Iterable[Segment], height: int, width: int) ->
 def image_end(data: bytes, parts: Iterable[Segment] | None = None) -> int:
     """Return the position after the first image, or raise `ValueError`."""
     return max(segment.stop for segment in parts or segments(data))
+
+
+def lacks_pixels(data: bytes, parts: Iterable[Segment]) -> bool:
+    """Return whether the first image's scans have fewer bits than the image has blocks.
+
+    Each block begins with a Huffman code of at least one bit (ITU-T T.81, F.1.2 and G.1.2).
+    Arithmetic coding can do with fewer.
+    """
+    pixels = coded = 0
+    for segment in parts:
+        coded += segment.stop - segment.start if segment.marker == SOS else 0
+        if segment.marker in FRAMES and segment.marker < FIRST_ARITHMETIC:
+            payload = segment.payload(data)
+            pixels = int.from_bytes(payload[1:3], "big") * int.from_bytes(payload[3:5], "big")
+    return pixels > 8 * coded * BLOCK**2
 
 
 def component_count(data: bytes, parts: Iterable[Segment]) -> int:

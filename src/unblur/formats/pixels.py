@@ -66,7 +66,10 @@ def refuse_large(width: int, height: int, max_pixels: int) -> None:
 
 
 def refuse_thin(width: int, height: int, max_pixels: int) -> None:
-    """Raise `PhotoError` if a thin photo would be padded to more pixels than allowed."""
+    """Raise `PhotoError` if a thin photo would be padded to more pixels than allowed.
+
+    Formats with sides of any length call this before they decode a photo.
+    """
     padded = max(width, LEAST_SIDE_PX) * max(height, LEAST_SIDE_PX)
     if padded > max_pixels:
         raise PhotoError(

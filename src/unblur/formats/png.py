@@ -25,7 +25,7 @@ from unblur.formats import png_metadata, png_pictures
 from unblur.formats.codec import Codec, Target
 from unblur.formats.metadata import C2PA_LEFT_OUT, Metadata
 from unblur.formats.photo import PNG, Encoded, Photo
-from unblur.formats.pixels import code_pixels, open_image, to_array, to_samples
+from unblur.formats.pixels import code_pixels, open_image, refuse_thin, to_array, to_samples
 from unblur.formats.png_chunks import ABOUT_PIXELS, REPLACED, SIGNATURE, Chunk, chunks, make_chunk
 from unblur.formats.refusals import ANIMATED
 from unblur.main_memory import require_memory
@@ -66,6 +66,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     if is_animated(data):
         raise PhotoError(ANIMATED)
     opened = open_image(without_metadata(data), PngImageFile, max_pixels)
+    refuse_thin(header.width, header.height, max_pixels)
     if header.bit_depth == 16:
         return _decode_16_bit(data, header)
     if ImageFile.LOAD_TRUNCATED_IMAGES:  # then Pillow decodes damaged pixels without an error

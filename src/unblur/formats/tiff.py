@@ -15,7 +15,7 @@ from unblur.formats import tiff_pictures
 from unblur.formats.codec import Codec, Target
 from unblur.formats.metadata import FURTHER_PAGES, Metadata
 from unblur.formats.photo import TIFF, Encoded, Photo
-from unblur.formats.pixels import refuse_large
+from unblur.formats.pixels import refuse_large, refuse_thin
 from unblur.formats.tiff_coding import Samples
 from unblur.formats.tiff_directory import ASSOCIATED_ALPHA, Tag, TiffFile, read_tiff
 from unblur.formats.tiff_fields import Field, read_fields, read_linked, write_block
@@ -35,6 +35,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     """Decode the first page of full size."""
     page = read_page(read_tiff(data))
     refuse_large(page.width, page.height, max_pixels)
+    refuse_thin(page.width, page.height, max_pixels)
     pixels, alpha = decode_page(data, page)
     return Photo(pixels, alpha, TIFF, data, {}, alpha_is_opacity=page.alpha_is_opacity)
 
