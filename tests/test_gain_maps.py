@@ -165,7 +165,8 @@ def failing_for(new, function, error):
     """A function of a format that raises an error if it is to code these pixels."""
 
     def code(pixels, *arguments, **options):
-        if np.array_equal(pixels, new):
+        height, width = new.shape[:2]
+        if np.array_equal(pixels[:height, :width], new):  # blocks may reach beyond
             raise error
         return function(pixels, *arguments, **options)
 

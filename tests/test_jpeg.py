@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import tracemalloc
 
@@ -60,6 +61,12 @@ def patch_sampling(photo, *factors):
 def reencode(data, invert=False):
     photo = any_format.decode(data)
     return any_format.encode(photo, 255 - photo.pixels if invert else photo.pixels)
+
+
+def restarts(photo):
+    """The number of restart markers in each scan."""
+    scans = [photo[s.start : s.stop] for s in jpeg_markers.segments(photo) if s.marker == 0xDA]
+    return [len(re.findall(rb"\xff[\xd0-\xd7]", scan)) for scan in scans]
 
 
 def mean_difference(before, after):
@@ -182,6 +189,16 @@ def test_restart_markers_are_part_of_the_pixels(options):
     photo = make_jpeg(**options)
     assert b"\xff\xd0" in photo
     assert mean_difference(photo, reencode(photo).data) < 1
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("interval", [0, 1, 3])
+def test_restart_markers_stay_as_far_apart(interval, channels, progressive):
+    photo = make_jpeg(channels=channels, progressive=progressive, restart_marker_blocks=interval)
+    result = reencode(photo, invert=True).data
+    assert restarts(result) == restarts(photo)
+    assert any(restarts(result)) == bool(interval)
 
 
 def test_what_follows_the_image_stays_byte_for_byte():

@@ -26,7 +26,7 @@ from unblur.formats.jpeg_markers import Segment, segments
 from unblur.formats.jpeg_stored import read_stored
 from unblur.formats.metadata import C2PA_LEFT_OUT, Metadata, read_orientation
 from unblur.formats.photo import JPEG, Encoded, Photo
-from unblur.formats.pixels import code_pixels, open_image, saved, to_array, to_image, turned
+from unblur.formats.pixels import code_pixels, open_image, saved, to_array, turned
 from unblur.score import reduction
 
 _SUBSAMPLING: dict[tuple[float, float], str] = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
@@ -45,6 +45,7 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     data, parts, notes = _with_end(data, max_pixels)
     image = _open_first(data, parts, max_pixels)
     coding = _read_coding(image, marks.is_rgb_coded(data, parts))
+    coding["restart_marker_blocks"] = marks.restart_interval(data, parts)
     pixels = to_array(image)
     gain_maps = find_companions(data, parts, decode, image.width * image.height)
     return Photo(pixels, None, JPEG, data, coding, notes, index=parts, companions=gain_maps)
@@ -145,8 +146,8 @@ def _encode(photo: Photo, original: bytes, pixels: NDArray[np.uint8]) -> Encoded
     padded = marks.without_metadata(marks.with_size(original, parts, height, width), parts)
     if pixels.shape[2] == 1 or photo.coding["keep_rgb"]:
         stored = to_array(_open(padded, height * width))
-        image = to_image(extended(stored, photo.pixels, pixels), None)
-        coded = saved(image, "JPEG", **photo.coding)
+        whole = extended(stored, photo.pixels, pixels)
+        coded = code_pixels(whole, None, "JPEG", **photo.coding)
     else:
         subsampling = photo.coding["subsampling"]
         colors = read_stored(lambda: _open(padded, height * width), subsampling == "4:2:0")

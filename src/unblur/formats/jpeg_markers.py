@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from unblur.file_limits import limited, refuse_excess
 
-SOI, EOI, SOS, COM = 0xD8, 0xD9, 0xDA, 0xFE
+SOI, EOI, SOS, DRI, COM = 0xD8, 0xD9, 0xDA, 0xDD, 0xFE
 APP0, APP1, APP2, APP11, APP13, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Start-of-frame markers; the missing numbers are DHT, JPG and DAC."""
@@ -113,6 +113,20 @@ def is_rgb_coded(data: bytes, parts: Iterable[Segment] | None = None) -> bool:
             names = payload[6::3]
         transform = adobe_transform(segment, payload, transform)
     return len(names) == 3 and (names == b"RGB" if transform is None else transform == 0)
+
+
+def restart_interval(data: bytes, parts: Iterable[Segment]) -> int:
+    """Return the number of units between restart markers in the first scan; 0 without markers.
+
+    Decoders continue at these markers after damage, and some decode between them in parallel.
+    """
+    interval = 0
+    for segment in parts:
+        if segment.marker == SOS:
+            break
+        if segment.marker == DRI:
+            interval = int.from_bytes(segment.payload(data)[:2], "big")
+    return interval
 
 
 def adobe_transform(segment: Segment, payload: bytes, default: int | None = None) -> int | None:
