@@ -179,6 +179,31 @@ def test_a_packet_too_large_for_jpeg_is_told():
     assert extract(JPEG, result.container) == Metadata()
 
 
+@pytest.mark.parametrize("strip_metadata", [False, True])
+@pytest.mark.parametrize(
+    ("mode", "space", "target", "is_kept"),
+    [
+        ("L", b"GRAY", "png", True),
+        ("L", b"GRAY", "tiff", True),
+        ("L", b"GRAY", "webp", False),  # which is always RGB
+        ("L", b"RGB ", "png", False),
+        ("L", b"RGB ", "webp", True),
+        ("RGB", b"RGB ", "webp", True),
+        ("RGB", b"GRAY", "png", False),
+        ("RGB", b"CMYK", "tiff", False),
+    ],
+)
+def test_a_profile_for_other_colours_is_left_out(mode, space, target, is_kept, strip_metadata):
+    profile = (bytes(16) + space + bytes(16) + b"acsp").ljust(128, b"\0")
+    image = Image.new(mode, (20, 16))
+    photo = any_format.decode(encode_image(image, "JPEG", icc_profile=profile))
+    result, notes = converted(photo, target, strip_metadata=strip_metadata)
+    assert extract(result.format, result.container).icc == (profile if is_kept else b"")
+    name = space.decode().strip()
+    left = f"left out of the {result.format.name} file: a profile for {name}"
+    assert notes == (() if is_kept else (left,))
+
+
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
 def test_a_profile_is_joined_from_its_parts_in_any_order(order):
     assert extract(JPEG, with_profile_parts(order, 3)).icc == b"ABC"

@@ -29,6 +29,8 @@ class Target:
     """Longest side in pixels; ``None``: unlimited."""
     is_8_bit: bool = False
     has_quality: bool = False
+    has_grey: bool = True
+    """Whether grey photos stay grey; otherwise they become RGB."""
     has_opacity: bool = True
     has_extra_channel: bool = False
     """Whether an alpha channel may have another meaning than opacity."""

@@ -73,6 +73,7 @@ def convert(
         metadata = metadata.stripped()
     else:
         notes += describe(exif.stale)
+    metadata = metadata.fitting(pixels.shape[2] if target.has_grey else 3)
     left_out = [*metadata.left_out, *target.too_large(metadata)]
     if photo.alpha is not None and turned_photo.alpha is None:
         left_out.append("an extra channel")

@@ -66,6 +66,20 @@ class Metadata:
         pages = tuple(name for name in self.left_out if name == FURTHER_PAGES)
         return Metadata(exif, icc=self.icc, left_out=pages)
 
+    def fitting(self, channels: int) -> Metadata:
+        """Return the metadata without a profile for another number of channels (ICC.1, 7.2).
+
+        Programs that manage colours refuse such a profile, or the whole file.
+
+        Args:
+            channels: 1 for grey, 3 for RGB.
+        """
+        space, mark = self.icc[16:20], self.icc[36:40]
+        if mark != b"acsp" or space == (b"GRAY" if channels == 1 else b"RGB "):
+            return self
+        name = space.decode("ascii", "replace").strip()
+        return replace(self, icc=b"", left_out=(*self.left_out, f"a profile for {name}"))
+
     def upright(self, quarter_turn: bool = False) -> Metadata:
         """Return the metadata of the photo after its pixels were rotated upright."""
         exif = upright_exif(self.exif, quarter_turn)

@@ -368,5 +368,5 @@ CODEC = Codec(
     stripped=stripped,
     redraw=redraw,
     # The headers of VP8 and VP8L have 14 bits for a side.
-    target=Target(_write, longest_side=16_383, is_8_bit=True, has_quality=True),
+    target=Target(_write, longest_side=16_383, is_8_bit=True, has_quality=True, has_grey=False),
 )
