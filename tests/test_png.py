@@ -228,6 +228,26 @@ def test_a_photo_cut_off_anywhere_is_refused():
             any_format.decode(photo[:length])
 
 
+@pytest.mark.parametrize(
+    ("width", "options"), [(1, {"interlaced": 1}), (15, {"depth": 4}), (15, {}), (1, {})]
+)
+@pytest.mark.parametrize("rows", [1, 9, 14])
+def test_a_photo_whose_last_rows_are_missing_is_refused_even_if_it_ends_well(width, options, rows):
+    whole = write(0, np.full((15, width), 99), **options)
+    assert any_format.decode(whole).pixels.min() > 0
+    pixels = zlib.decompress(find(whole, b"IDAT"))
+    kept = zlib.compress(pixels[: rows * (width + 1)])
+    cut = whole.replace(chunk(b"IDAT", find(whole, b"IDAT")), chunk(b"IDAT", kept))
+    with pytest.raises(PhotoError, match="cut off"):
+        any_format.decode(cut)
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+def test_a_photo_whose_last_rows_are_black_is_whole(interlaced):
+    black = write(0, np.zeros((15, 1)), interlaced=interlaced)
+    assert any_format.decode(black).pixels.shape == (15, 1, 1)
+
+
 def test_a_decompression_bomb_is_refused_by_its_header():
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     bomb = png.SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")

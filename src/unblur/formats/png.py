@@ -25,7 +25,14 @@ from unblur.formats import png_metadata, png_pictures
 from unblur.formats.codec import Codec, Target
 from unblur.formats.metadata import C2PA_LEFT_OUT, Metadata
 from unblur.formats.photo import PNG, Encoded, Photo
-from unblur.formats.pixels import code_pixels, open_image, refuse_thin, to_array, to_samples
+from unblur.formats.pixels import (
+    code_pixels,
+    open_image,
+    refuse_thin,
+    rows_of,
+    to_array,
+    to_samples,
+)
 from unblur.formats.png_chunks import ABOUT_PIXELS, REPLACED, SIGNATURE, Chunk, chunks, make_chunk
 from unblur.formats.refusals import ANIMATED
 from unblur.main_memory import require_memory
@@ -35,6 +42,18 @@ PALETTE = 3
 
 _CHANNELS = {0: 1, 2: 3, PALETTE: 1, 4: 2, 6: 4}
 """Samples per pixel by colour type (table 8), except for palettes."""
+
+_ONE_PASS = ((0, 0, 1, 1),)
+_PASSES = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+"""First column and row, and their distances, of the passes of an interlaced photo (8.1)."""
 
 INFLATED_AT_ONCE = 16 << 20
 """Bytes of pixels to decompress at once for counting."""
@@ -58,6 +77,17 @@ class Header:
     height: int
     bit_depth: int
     color_type: int
+    is_interlaced: bool
+
+    @property
+    def stored_bytes(self) -> int:
+        """Number of bytes of all rows, each with its filter type (sections 7.2 and 8)."""
+        bits, size = self.bit_depth * _CHANNELS[self.color_type], 0
+        for left, top, across, down in _PASSES if self.is_interlaced else _ONE_PASS:
+            rows = len(range(top, self.height, down))
+            columns = len(range(left, self.width, across))
+            size += rows * (1 + (columns * bits + 7) // 8) if columns else 0
+        return size
 
 
 def decode(data: bytes, max_pixels: int) -> Photo:
@@ -74,7 +104,15 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     if opened.mode == "1":
         raise PhotoError("1-bit images are not photos")
     image, notes = _as_truecolor(opened, header)
-    return _make_photo(to_array(image), data, notes)
+    samples = to_array(image)
+    if header.is_interlaced or _ends_empty(opened):  # Pillow leaves missing rows empty
+        _check_stream(data, header)
+    return _make_photo(samples, data, notes)
+
+
+def _ends_empty(image: Image.Image) -> bool:
+    """Return whether all samples of the last row are zero."""
+    return rows_of(image, image.height - 1, image.height).getbbox(alpha_only=False) is None
 
 
 def _as_truecolor(image: Image.Image, header: Header) -> tuple[Image.Image, tuple[str, ...]]:
@@ -106,7 +144,7 @@ def _check_stream(data: bytes, header: Header) -> None:
     Raises:
         ExcessError: If there are far more pixels than the photo has.
         zlib.error: If they are damaged.
-        EOFError: If they are cut off.
+        EOFError: If they are cut off, even if they end like a whole stream.
     """
     row = 8 + header.width * _CHANNELS[header.color_type] * header.bit_depth // 8
     most = 2 * header.height * row + INFLATED_AT_ONCE  # interlaced photos have twice the rows
@@ -117,7 +155,7 @@ def _check_stream(data: bytes, header: Header) -> None:
             inflated += len(inflate.decompress(coded, INFLATED_AT_ONCE))
             refuse_excess(inflated, most, "bytes of pixels")
             coded = inflate.unconsumed_tail
-    if not inflate.eof:
+    if not inflate.eof or inflated < header.stored_bytes:
         raise EOFError("its pixels are cut off")
 
 
@@ -159,7 +197,7 @@ def read_header(data: bytes) -> Header:
                 "convert it to ordinary PNG with: pngcrush -revert-iphone-optimizations"
             )
         raise ValueError("does not begin as a PNG")
-    header = Header(*struct.unpack(">IIBB", data[16:26]))
+    header = Header(*struct.unpack(">IIBB2x?", data[16:29]))
     if header.bit_depth not in (1, 2, 4, 8, 16):
         raise ValueError(f"has an impossible bit depth, {header.bit_depth}")
     return header
