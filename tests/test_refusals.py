@@ -125,6 +125,36 @@ def test_only_a_picture_that_lacks_nothing_but_its_end_marker_is_processed(optio
             assert any_format.encode(photo, photo.pixels).data.endswith(b"\xff\xd9")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"subsampling": "4:4:4"},
+        {"restart_marker_blocks": 2},
+        {"keep_rgb": True},
+        {"channels": 1},
+    ],
+)
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_picture_that_was_cut_off_before_it_got_its_end_marker_is_refused(options, share):
+    data = make_jpeg(80, 112, **options)
+    start = data.index(b"\xff\xda")
+    cut = data[: start + round(share * (len(data) - start))].rstrip(b"\xff") + b"\xff\xd9"
+    for decode in (any_format.decode, any_format.decode_reduced):
+        with pytest.raises(PhotoError, match="ends before its pixels do"):
+            decode(cut)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_picture_in_the_grey_of_missing_pixels_is_whole(mode, progressive):
+    image = Image.new(mode, (60, 44), (128,) * len(mode))
+    data = encode_image(image, "JPEG", progressive=progressive)
+    pixels = any_format.decode(data).pixels
+    assert (pixels == jpeg_end.MISSING).all()
+    assert (any_format.decode_reduced(data)[0].pixels == jpeg_end.MISSING).all()
+
+
 @pytest.mark.parametrize("fill", [b"\0", b"\xff"])
 def test_a_picture_whose_rest_was_filled_is_cut_off(fill):
     data = make_jpeg(40, 56)

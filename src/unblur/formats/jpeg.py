@@ -6,6 +6,7 @@ multi-picture index (CIPA DC-007) that points there is updated.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from unblur.formats import jpeg_markers as marks
 from unblur.formats import jpeg_metadata, jpeg_pictures
 from unblur.formats.codec import Codec, Reduced, Target
 from unblur.formats.jpeg_colors import extended, move_colors
-from unblur.formats.jpeg_end import with_end
+from unblur.formats.jpeg_end import refuse_missing, with_end
 from unblur.formats.jpeg_gain_maps import find_companions, with_new_gain_maps
 from unblur.formats.jpeg_index import move_index
 from unblur.formats.jpeg_markers import Segment, segments
@@ -47,19 +48,23 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     coding = _read_coding(image, marks.is_rgb_coded(data, parts))
     coding["restart_marker_blocks"] = marks.restart_interval(data, parts)
     pixels = to_array(image)
+    refuse_missing(data, parts, pixels, functools.partial(_decode_alone, max_pixels=max_pixels))
     gain_maps = find_companions(data, parts, decode, image.width * image.height)
     return Photo(pixels, None, JPEG, data, coding, notes, index=parts, companions=gain_maps)
 
 
 def _with_end(data: bytes, max_pixels: int) -> tuple[bytes, tuple[Segment, ...], tuple[str, ...]]:
-    def decode(whole: bytes) -> NDArray[np.uint8]:
-        parts = tuple(segments(whole))
-        _refuse_unsupported(whole, parts)
-        return to_array(_open_first(whole, parts, max_pixels))
-
+    decode = functools.partial(_decode_alone, max_pixels=max_pixels)
     data, parts, notes = with_end(data, decode)
     _refuse_unsupported(data, parts)
     return data, parts, notes
+
+
+def _decode_alone(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """Decode only the pixels of the first image."""
+    parts = tuple(segments(data))
+    _refuse_unsupported(data, parts)
+    return to_array(_open_first(data, parts, max_pixels))
 
 
 def _refuse_unsupported(data: bytes, parts: Iterable[Segment]) -> None:
@@ -87,7 +92,9 @@ def decode_reduced(data: bytes, max_pixels: int) -> Reduced:
     image = _open_first(data, parts, max_pixels)
     whole, factor = image.width, reduction(*image.size)
     image.draft("L", (image.width // factor, image.height // factor))
-    luma = turned(to_array(image.convert("L")), read_orientation(marks.first_exif(data)))
+    luma = to_array(image.convert("L"))
+    refuse_missing(data, parts, luma, functools.partial(_decode_alone, max_pixels=max_pixels))
+    luma = turned(luma, read_orientation(marks.first_exif(data)))
     return Reduced(luma, round(whole / image.width))
 
 

@@ -1,4 +1,7 @@
-"""Add the end marker to JPEG files without one, as some phones and downloads leave them."""
+"""Add the end marker to JPEG files without one, and refuse files without their last pixels.
+
+Some phones and downloads leave the marker out.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ END = b"\xff\xd9"
 FILLINGS = (b"\x55" * 4096, b"\xaa" * 4096, bytes(range(1, 255)) * 16)
 """Extra bits, which decoders would use as pixels if bits were missing; without them, decoders use
 zeros. Each is longer than the ten blocks of a unit."""
+MISSING = 128
+"""Samples of pixels that are missing."""
 RESTARTS = range(0xD0, 0xD8)
 BLANK_BYTES = 16
 """Number of zeros at the end of a scan that shows a failed copy; pixels never end like this."""
@@ -44,11 +49,42 @@ def with_end(
         rest = data.rstrip(b"\xff")
         if rest.endswith(bytes(BLANK_BYTES)) or not _has_all_scans(ended, parts):
             raise
-        whole, restart = decode(rest + END), _next_restart(rest)
-        for filling in FILLINGS:
-            if not np.array_equal(whole, decode(rest + filling + restart + filling + END)):
-                raise
+        if _lacks_bits(rest, decode):
+            raise
         return ended, parts, (NO_END,)
+
+
+def refuse_missing(
+    data: bytes,
+    parts: tuple[Segment, ...],
+    pixels: NDArray[np.uint8],
+    decode: Callable[[bytes], NDArray[np.uint8]],
+) -> None:
+    """Raise `ValueError` if a picture is incomplete though it has an end marker.
+
+    Some programs put the marker behind a part of a file. Decoders make the missing pixels grey, so
+    a picture that does not end with this grey is not decoded again.
+
+    Args:
+        data: The file.
+        parts: Its segments.
+        pixels: (H, W, C), its pixels.
+        decode: Decodes a file.
+    """
+    if (pixels[-1, -1] == MISSING).all() and _lacks_bits(data[: parts[-1].start], decode):
+        raise ValueError("ends before its pixels do")
+
+
+def _lacks_bits(data: bytes, decode: Callable[[bytes], NDArray[np.uint8]]) -> bool:
+    """Return whether extra bits after the last bit of a picture change a pixel.
+
+    Args:
+        data: The file up to its end marker.
+        decode: Decodes a file.
+    """
+    whole, restart = decode(data + END), _next_restart(data)
+    filled = (decode(data + filling + restart + filling + END) for filling in FILLINGS)
+    return not all(np.array_equal(whole, pixels) for pixels in filled)
 
 
 def _next_restart(data: bytes) -> bytes:
