@@ -132,6 +132,21 @@ def test_a_frame_that_does_not_fill_the_animation_is_refused():
         any_format.decode(one_frame(make_webp(exif=make_exif()), size=b"\7\0\0\7\0\0"))
 
 
+def test_a_lossy_photo_without_nearly_all_of_its_pixels_takes_no_memory(monkeypatch):
+    photo = encode_image(Image.fromarray(make_pixels(48, 64)), "WEBP")
+    size = photo.index(webp.FRAME_START) + len(webp.FRAME_START)
+    bomb = photo[:size] + struct.pack("<HH", 16_383, 16_383) + photo[size + 4 :]
+    monkeypatch.setattr(webp, "open_image", None)
+    with pytest.raises(PhotoError, match="ends before its pixels do"):
+        any_format.decode(bomb)
+
+
+@pytest.mark.parametrize("quality", [0, 75, 100])
+def test_a_plain_lossy_photo_is_small_but_not_too_small_for_its_pixels(quality):
+    plain = encode_image(Image.new("RGB", (2048, 1600), (90, 120, 30)), "WEBP", quality=quality)
+    assert any_format.decode(plain).pixels.shape == (1600, 2048, 3)
+
+
 def test_a_photo_over_the_limit_is_refused():
     with pytest.raises(PhotoError, match="63x48"):
         any_format.decode(make_webp(), max_pixels=1000)

@@ -42,6 +42,8 @@ C2PA = b"C2PA"
 FRAME_START = b"\x9d\x01\x2a"
 """Bytes after the three bytes of a key frame's tag."""
 FRAME_HEADER_BYTES = 10
+MACROBLOCK_PX = 16 * 16
+"""Pixels of a macroblock, whose prediction mode takes more than a bit (RFC 6386, 8.2 and 11.2)."""
 MAX_QUANTIZER = 127
 
 QUALITY = 90
@@ -66,6 +68,8 @@ def decode(data: bytes, max_pixels: int) -> Photo:
     data, frame = still, _image_chunk(still)
     width, height, _ = _read_frame(frame)
     refuse_large(width, height, max_pixels)  # opening a file with libwebp already takes memory
+    if frame.type == LOSSY and width * height > 8 * len(frame.data) * MACROBLOCK_PX:
+        raise ValueError("ends before its pixels do")
     image = open_image(data, lambda file: WebPImageFile(_InPieces(file.read())), max_pixels)
     pixels, alpha = to_array(image), None
     if image.mode == "RGBA":
