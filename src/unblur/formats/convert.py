@@ -92,7 +92,8 @@ def _fitted(
     if pixels.dtype != np.uint16 or not target.is_8_bit:
         return replace(photo, pixels=pixels, alpha=alpha), ()
     alpha = None if alpha is None else rounded(alpha)
-    return replace(photo, pixels=rounded(pixels), alpha=alpha), ("rounded to 8 bits",)
+    notes = ("rounded to 8 bits",)
+    return replace(photo, pixels=rounded(pixels), alpha=alpha), notes
 
 
 def metadata_of(photo: Photo) -> Metadata:
