@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,10 +15,16 @@ from typing import Any
 import platformdirs
 
 from unblur.errors import UsageError, refuse_empty
-from unblur.user_text import describe_os_error, problem_of_text
+from unblur.user_text import describe_os_error, did_you_mean, problem_of_text
 
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
+MIRROR_VARIABLE = "UNBLUR_MIRROR"
+"""Environment variable with the address of a folder to use instead of the publishers'."""
 MOST_CONFIG_BYTES = 1 << 20
+LARGEST_BITS = 64
+"""Bits of the numbers that TOML allows."""
+LONGEST_SHOWN = 60
+"""Characters of a line or a value in a message."""
 NO_HOME = Path(os.devnull) / "unblur"
 """Path that stands for a missing home folder; it does not exist, and cannot be created."""
 
@@ -132,13 +138,14 @@ def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:
     try:
         # A pipe that the user names may be a command's output; another one would be waited for.
         data = _read_text(chosen, regular=path is None)
-        values = tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows add a mark
+        text = data.decode("utf-8-sig")  # editors on Windows add a mark
+        values = tomllib.loads(text)
     except FileNotFoundError:
         raise UsageError(f"{chosen}: no such file") from None
     except OSError as error:
         raise UsageError(f"{chosen}: cannot be read: {describe_os_error(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{chosen}: cannot be read as TOML: {error}") from error
+        raise UsageError(f"{chosen}: cannot be read as TOML: {_explain(error, text)}") from error
     options: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
@@ -168,12 +175,31 @@ def _read_text(path: Path, *, regular: bool) -> bytes:
     return data
 
 
+def _explain(error: Exception, text: str) -> str:
+    """Return the parser's message, with the line that it tells, which has the name."""
+    lines = text.split("\n")  # as TOML counts them
+    if number := re.search(r"at line ([0-9]+)", str(error)):
+        message, line = str(error), lines[int(number[1]) - 1]
+    elif isinstance(error, RecursionError):
+        message, line = "nested too deeply", max(lines, key=lambda one: one.count("["))
+    else:  # Python's limit, which names no line
+        message, line = "a number has too many digits", max(lines, key=_count_digits)
+    return f"{message}: {_shortened(line.strip())}"
+
+
+def _count_digits(line: str) -> int:
+    return sum(map(str.isdigit, line))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
 def _describe_unknown(key: str, value: object, known: Mapping[str, bool]) -> str:
     """Return the message for a name that is no option, with the option that is most like it."""
     if isinstance(value, dict):
         return f"unknown option {key!r}: options stand at the top of the file, not in a table"
-    alike = difflib.get_close_matches(key.replace("-", "_"), known, 1)
-    advice = f"; did you mean {alike[0].replace('_', '-')}?" if alike else ""
+    advice = did_you_mean(key.replace("_", "-"), [name.replace("_", "-") for name in known])
     return f"unknown option {key!r}{advice}"
 
 
@@ -186,6 +212,8 @@ def _checked(name: str, value: Any, *, takes_list: bool) -> Any:  # noqa: ANN401
         takes_list: Whether the option takes several values.
     """
     refuse_empty(name, value)
+    if isinstance(value, int) and value.bit_length() >= LARGEST_BITS:
+        raise UsageError(f"{name} takes a smaller number")
     if takes_list:
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(part, str) for part in values):
@@ -195,12 +223,14 @@ def _checked(name: str, value: Any, *, takes_list: bool) -> Any:  # noqa: ANN401
         raise UsageError(f"{name} takes one value, not {_shown(value)}")
     if isinstance(value, str) and value.startswith("~/"):
         return f"{home_folder()}{value[1:]}"  # a slash at the end means a folder
-    # Click reads flags from text, not from numbers.
-    return value if isinstance(value, bool) else str(value)
+    return value
 
 
 def _shown(value: object) -> str:
     """Return a value of TOML as the user wrote it, about."""
     if isinstance(value, date | time):
         return value.isoformat()
-    return "a table" if isinstance(value, dict) else repr(value)
+    try:
+        return "a table" if isinstance(value, dict) else _shortened(repr(value))
+    except ValueError:  # a number in it has too many digits for Python
+        return "this list"

@@ -7,9 +7,10 @@ exceeded never looks equal to what exceeds it.
 from __future__ import annotations
 
 import codecs
+import difflib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 _NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Surrogates that do not represent a byte of a file name; see `os.fsencode`."""
@@ -110,6 +111,19 @@ def one_line(error: BaseException) -> str:
 def one_of(names: list[str]) -> str:
     """Return names as an enumeration: ``a, b or c``."""
     return f"{', '.join(names[:-1])} or {names[-1]}" if names[1:] else names[0]
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return advice with the known name that is most like another name; empty if none is.
+
+    Args:
+        name: The unknown name.
+        known: The known names.
+        prefix: Beginning of all names, which makes none of them alike.
+    """
+    rests = [other.removeprefix(prefix) for other in known]
+    alike = difflib.get_close_matches(name.removeprefix(prefix), rests, 1)
+    return f"; did you mean {prefix}{alike[0]}?" if alike else ""
 
 
 _UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))

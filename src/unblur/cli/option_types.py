@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from collections import deque
@@ -40,9 +41,10 @@ def tile_size(value: str) -> int | Literal["auto"]:
 def memory_size(value: str | int) -> int:
     """Read a number of bytes, such as ``800M`` or ``1.5G``."""
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)([MG])B?", str(value).strip().upper())
-    if match is None:
+    count = float(match[1]) * (1 << (20 if match[2] == "M" else 30)) if match else math.inf
+    if count == math.inf:
         raise click.BadParameter(f"{value!r} is not a size such as 800M or 2G")
-    return int(float(match[1]) * (1 << (20 if match[2] == "M" else 30)))
+    return int(count)
 
 
 def blur_level(value: str | float) -> float:
@@ -52,6 +54,25 @@ def blur_level(value: str | float) -> float:
         if 0 <= level < float("inf"):
             return level
     raise click.BadParameter(f"{value!r} is not a blur score: a number, 0 or more")
+
+
+class Share(click.FloatRange):
+    """A number from 0 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 (as Click)
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """Read a number; "nan", which is neither below 0 nor above 1, is an error."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number from 0 to 1", param, ctx)
+        return number
 
 
 class Compare(Option):

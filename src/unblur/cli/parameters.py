@@ -32,6 +32,10 @@ class Filled(click.Parameter):
             raise click.UsageError(str(error), ctx) from error
         if isinstance(value, bool) and not self.is_switch:  # TOML's true, which would become 1
             raise click.BadParameter(f"takes a value, not {str(value).lower()}", ctx, self)
+        if isinstance(value, int | float) and not isinstance(value, bool):  # a number of TOML
+            if self.takes_any_text:
+                raise click.BadParameter(f"takes a text in quotes, not {value}", ctx, self)
+            value = str(value)  # Click reads switches from text, not from numbers
         return super().process_value(ctx, value)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -45,6 +49,12 @@ class Filled(click.Parameter):
     def is_switch(self) -> bool:
         """Whether it is on or off, or may be."""
         return isinstance(self, click.Option) and (self.is_flag or self.count)
+
+    @property
+    def takes_any_text(self) -> bool:
+        """Whether any text is a value, such as a path."""
+        kinds = click.types.StringParamType, click.Path
+        return isinstance(self.type, kinds) and not self.is_switch
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         """Return where a value was given, for messages: ``'--tile'``, ``UNBLUR_TILE``."""
@@ -76,12 +86,21 @@ def origin(param: click.Parameter, ctx: click.Context) -> str | None:
 def origins(text: str, ctx: click.Context) -> str:
     """Return where options that a message names were set, unless on the command line.
 
+    A message names an option by its spelling, ``--device``, or by its value: ``device cuda``, or
+    ``mine.safetensors:`` at its start.
+
     Args:
         text: The message.
         ctx: The context of the command.
     """
     names = set(re.findall(r"(?<![\w-])--[a-z-]+", text))
-    found = [(param, origin(param, ctx)) for param in ctx.command.params if names & {*param.opts}]
+
+    def is_named(param: click.Parameter) -> bool:
+        value = ctx.params.get(param.name or "")
+        by_value = text.startswith(f"{value}:") or f"{param.name} {value} " in text
+        return by_value or not names.isdisjoint(param.opts)
+
+    found = [(param, origin(param, ctx)) for param in ctx.command.params if is_named(param)]
     return "".join(f"; {max(param.opts, key=len)} comes from {o}" for param, o in found if o)
 
 

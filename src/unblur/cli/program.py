@@ -19,6 +19,7 @@ from unblur.cli.option_types import (
     LocalFile,
     OnlyBlurry,
     Overwrite,
+    Share,
     blur_level,
     memory_size,
     tile_size,
@@ -91,7 +92,7 @@ def _use_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
 @option(
     "--strength",
     cls=PlainOption,
-    type=click.FloatRange(0, 1),
+    type=Share(),
     default=NetworkOptions.strength,
     show_default=True,
     metavar="0-1",

@@ -21,6 +21,7 @@ from unblur.cli.option_types import Compare, DeviceName, LocalFile
 from unblur.cli.parameters import argument, option, origins
 from unblur.cli.signals import end_at_once_while_exiting, interrupted_code, orderly_signals
 from unblur.cli.streams import prepare_streams
+from unblur.cli.variables import unknown_variables
 from unblur.config import history_file
 from unblur.errors import ExitCode, PhotoError, UnblurError, UsageError, describe_unexpected
 from unblur.network.device_kinds import KINDS
@@ -299,15 +300,23 @@ def _limit_openblas() -> None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+def _tell_unknown_variables(ui: Ui) -> None:
+    context = click.get_current_context(silent=True)
+    if context is not None and isinstance(program := context.find_root().command, click.Group):
+        for line in unknown_variables(program, os.environ):
+            ui.say(line)
+
+
 def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
     """Run a command; print an error as one line, with a traceback at -vv; return the exit code."""
     try:
         _check_working_folder()
         _limit_openblas()
+        _tell_unknown_variables(ui)
         with waiting(lambda text: ui.say(text, VERBOSE)):
             return act()
     except UnblurError as error:
-        context = click.get_current_context(silent=True) if error.exit_code == 2 else None
+        context = click.get_current_context(silent=True)
         ui.error(str(error) + (origins(str(error), context) if context else ""))
         return error.exit_code
     except KeyboardInterrupt as interrupt:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from unblur.config import MODELS_VARIABLE, models_folder
+from unblur.config import MIRROR_VARIABLE, MODELS_VARIABLE, models_folder
 from unblur.errors import PhotoError, WeightsError
 from unblur.models.catalog import Model, errors_as_weights_errors, installed_path
 from unblur.models.importing import check_room, keep, make_models_folder, read_networks
@@ -25,8 +25,6 @@ from unblur.user_text import describe_os_error, without_secrets
 
 LARGEST_DOWNLOAD_BYTES = 4 << 30
 """Largest download: larger than any network here, including its optimiser's state."""
-MIRROR_VARIABLE = "UNBLUR_MIRROR"
-"""Environment variable with the address of a folder to use instead of the publishers'."""
 
 
 @dataclass(frozen=True)
