@@ -65,6 +65,7 @@ def test_a_machine_with_nothing_but_a_cpu_is_well():
     assert "tiles of" in said["cpu"]
     assert said["srn-compact"].endswith("MB)")
     assert "unblur.toml (optional, not there" in said["configuration"]
+    assert said["record"].endswith("history.sqlite3 (not there yet)")
 
 
 def test_the_answer_fits_a_terminal_of_80_columns():
@@ -77,7 +78,8 @@ def test_scripts_get_everything_as_one_object():
     assert values.keys() >= {
         "unblur", "installed_in", "python", "system", "libraries", "extras", "environment",
         "gpus", "pytorch", "pytorch_problem", "models", "models_folder", "configuration",
-        "has_configuration", "configuration_problem", "findings", "exit_code",
+        "has_configuration", "configuration_problem", "history", "has_history",
+        "findings", "exit_code",
     }  # fmt: skip
     assert values["pytorch"].keys() >= {
         "build", "warning", "devices", "chosen", "threads", "threads_reason", "bf16_instructions",
@@ -146,16 +148,78 @@ def test_models_that_were_never_downloaded_are_no_problem(monkeypatch):
     assert doctor._examine_model("srn-color") == (ModelFile("srn-color", None, None, None), None)
 
 
-def test_a_configuration_that_cannot_be_read_is_a_problem(monkeypatch, tmp_path):
+@pytest.fixture
+def toml(monkeypatch, tmp_path):
+    """The user's configuration, which is not there yet."""
     path = tmp_path / "unblur.toml"
-    monkeypatch.setattr(doctor, "config_file", lambda: path)
     monkeypatch.setattr("unblur.config.config_file", lambda: path)
-    path.write_text("tile = 512\npreserve-times = true\n")
+    monkeypatch.setattr("unblur.cli.program.config_file", lambda: path)
+    return path
+
+
+def test_a_configuration_that_cannot_be_read_is_a_problem(toml):
+    toml.write_text("tile = 512\npreserve-times = true\n")
     assert ask().exit_code == 0
-    path.write_text("tiles = 512\n")
+    toml.write_text("tiles = 512\n")
     result = ask()
     assert result.exit_code == ExitCode.USAGE
     assert "unknown option 'tiles'" in " ".join(result.stdout.split())
+    assert f"\n{doctor_cli.BAD} configuration" in result.stdout
+
+
+@pytest.mark.parametrize("place", ["variable", "file"])
+def test_a_setting_that_runs_refuse_is_a_problem(toml, monkeypatch, place):
+    if place == "variable":
+        monkeypatch.setenv("UNBLUR_TILE", "5")
+    else:
+        toml.write_text("tile = 5")
+    values = ask_json()
+    assert values["exit_code"] == ExitCode.USAGE
+    where = f"tile in {toml}" if place == "file" else "UNBLUR_TILE"
+    assert f"Invalid value for {where}: a tile needs" in values["findings"][0]["text"]
+
+
+def test_the_configuration_that_a_variable_names_is_read(monkeypatch, tmp_path):
+    named = tmp_path / "named.toml"
+    monkeypatch.setenv("UNBLUR_CONFIG", str(named))
+    assert ask().exit_code == ExitCode.USAGE
+    named.write_text("strength = 2")
+    assert f"strength in {named}" in ask_json()["findings"][0]["text"]
+    named.write_text("strength = 0.5")
+    assert ask_json()["configuration"] == str(named)
+
+
+@pytest.mark.parametrize("place", ["usual", "variable", "file", "address"])
+def test_the_path_of_the_record_is_told(toml, monkeypatch, tmp_path, place):
+    monkeypatch.delenv("UNBLUR_HISTORY")
+    monkeypatch.setattr("unblur.cli.doctor.history_file", lambda: tmp_path / "usual")
+    path = tmp_path / place
+    if place == "file":
+        toml.write_text(f"history = {str(path)!r}")
+    elif place != "usual":
+        monkeypatch.setenv("UNBLUR_HISTORY", path.as_uri() if place == "address" else str(path))
+    assert rows(ask().stdout)["record"] == f"{path} (not there yet)"
+    path.touch()
+    assert rows(ask().stdout)["record"] == str(path)
+    values = ask_json()
+    assert (values["history"], values["has_history"]) == (str(path), True)
+    assert values["exit_code"] == 0
+
+
+@pytest.mark.parametrize("place", ["variable", "file"])
+def test_a_record_that_runs_refuse_is_a_problem(toml, monkeypatch, tmp_path, place):
+    missing = tmp_path / "missing" / "record"
+    if place == "file":
+        monkeypatch.delenv("UNBLUR_HISTORY")
+        toml.write_text(f"history = {str(missing)!r}")
+    else:
+        monkeypatch.setenv("UNBLUR_HISTORY", str(missing))
+    values = ask_json()
+    assert values["exit_code"] == ExitCode.USAGE
+    text = values["findings"][0]["text"]
+    assert f"--history {missing}: there is no folder" in text
+    origin = "UNBLUR_HISTORY" if place == "variable" else f"history in {toml}"
+    assert text.endswith(f"--history comes from {origin}")
 
 
 def test_a_gpu_that_torch_cannot_use_gets_the_command_that_installs_one_that_can(monkeypatch):
@@ -174,7 +238,7 @@ def healthy():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doctor, "find_gpus", lambda: ())
         patch.setattr(devices, "available_devices", lambda: [CPU])
-        return examine({"tile": False})
+        return examine()
 
 
 def with_pytorch(healthy, **changes):

@@ -18,7 +18,8 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from conftest import make_jpeg
+from conftest import encode_image, make_jpeg, make_pixels
+from PIL import Image
 
 from unblur import config
 from unblur.cli import main
@@ -502,6 +503,104 @@ def test_twins_that_differ_by_case_never_replace_each_other(twins, tmp_path, unb
     assert result.code == 1
     assert f"{twins[0]} would also become {tmp_path}/out/img-unblurred.jpg" in result.stderr
     assert names(tmp_path / "out") == ["IMG-unblurred.JPG"]
+
+
+@pytest.fixture
+def folding_disk(tmp_path, monkeypatch):
+    """A new disk that ignores case and the form of accents, and gives each spelling an inode.
+
+    exFAT in user space does so. Only the names below this folder are looked up in that way.
+    """
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def fold(name):
+        return unicodedata.normalize("NFC", name).casefold()
+
+    def there(path):
+        """The path by the names on the disk."""
+        path = os.fspath(path)
+        if not isinstance(path, str) or not path.startswith(f"{disk}/"):
+            return path
+        found = str(disk)
+        for name in path.removeprefix(f"{disk}/").split("/"):
+            listed = original["listdir"](found) if os.path.isdir(found) else []  # noqa: PTH112
+            found += "/" + next((one for one in listed if fold(one) == fold(name)), name)
+        return found
+
+    def seen(call):
+        def looked_up(*paths, **named):
+            return call(*(there(p) if isinstance(p, str | Path) else p for p in paths), **named)
+
+        return looked_up
+
+    original = {"listdir": os.listdir}
+    for name in ("stat", "lstat", "link", "rename", "replace", "open", "mkdir", "scandir"):
+        monkeypatch.setattr(os, name, seen(getattr(os, name)))
+    monkeypatch.setattr(os, "listdir", seen(original["listdir"]))
+    return disk
+
+
+ALIKE = [
+    ("IMG.JPG", "img.jpg"),
+    (unicodedata.normalize("NFC", "zdję.jpg"), unicodedata.normalize("NFD", "zdję.jpg")),
+    ("Straße.jpg", "STRASSE.jpg"),
+]
+"""Names that a disk may take for one."""
+
+
+@pytest.fixture(params=ALIKE, ids=["case", "accents", "sharp s"])
+def alike(request, tmp_path):
+    """Two photos whose results get names that a disk may take for one."""
+    photos = [tmp_path / "one" / request.param[0], tmp_path / "two" / request.param[1]]
+    for seed, photo in enumerate(photos):
+        photo.parent.mkdir()
+        pixels = Image.fromarray(make_pixels(48, 64, seed=seed))
+        photo.write_bytes(encode_image(pixels, "JPEG"))
+    return photos
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("words", [(), ("--overwrite",), ("--overwrite", "--jobs", "4")])
+def test_no_result_replaces_its_twin_on_a_new_disk(alike, folding_disk, unblur, words):
+    result = unblur(*alike, "-o", f"{folding_disk}/out/", *words)
+    assert result.code == 1
+    assert "1 done, 0 skipped, 1 failed" in result.stderr
+    (written,) = (folding_disk / "out").iterdir()
+    assert f"{written} on this disk, the result of another photo" in result.stderr
+    content = written.read_bytes()
+    again = unblur(*alike, "-o", f"{folding_disk}/out/", "--overwrite")
+    assert again.code == 1
+    assert f"{alike[0]} would also become {folding_disk}/out/" in again.stderr
+    assert written.read_bytes() == content or "--jobs" in words
+
+
+@pytest.mark.posix
+def test_no_comparison_replaces_its_twin_on_a_new_disk(tmp_path, folding_disk, unblur, jpeg, png):
+    other = png.rename(tmp_path / "PHOTO.png")
+    result = unblur(jpeg, other, "-o", f"{folding_disk}/out/", "--overwrite", "--compare")
+    assert result.code == 1
+    assert names(folding_disk / "out") == ["photo-compared.png", "photo-unblurred.jpg"]
+
+
+@pytest.mark.posix
+def test_no_result_replaces_one_in_a_folder_with_a_twin(alike, folding_disk, tmp_path, unblur):
+    for photo, name in zip(alike, ("Below", "below"), strict=True):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        photo.rename(folder / "photo.jpg")
+    result = unblur("-r", tmp_path / "photos", "-o", f"{folding_disk}/out/", "--overwrite")
+    assert result.code == 1
+    assert "on this disk, the result of another photo" in result.stderr
+    assert len([*(folding_disk / "out").rglob("*.jpg")]) == 1
+
+
+def test_twins_are_both_done_again_where_they_are_two(alike, tmp_path, unblur):
+    if filesystems.ignores_case(tmp_path):
+        pytest.skip("case does not count here")
+    for _ in range(2):
+        assert unblur(*alike, "-o", f"{tmp_path}/out/", "--overwrite").code == 0
+        assert len(names(tmp_path / "out")) == 2
 
 
 def test_twins_that_differ_by_unicode_form_never_replace_each_other_on_macos(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -144,3 +145,23 @@ def test_weights_in_a_locked_folder_are_told_from_a_wrong_name(locked_home):
     result = run("models", "verify", str(locked_home / "mine.safetensors"))
     assert result.exit_code == ExitCode.WEIGHTS
     assert "mine.safetensors: permission denied" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "HOME"])
+@pytest.mark.parametrize("folder", ["", ".", "relative/folder", "~/.files"])
+def test_a_folder_that_is_not_absolute_is_ignored(monkeypatch, tmp_path, name, folder):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_dir=str(tmp_path)))
+    finds = (config.config_file, config.models_folder, config.history_file, config.self_tests_file)
+    usual = [find() for find in finds]
+    assert all(tmp_path in place.parents for place in usual)
+    monkeypatch.setenv(name, folder)
+    assert [find() for find in finds] == usual
+    assert os.environ[name] == folder
+
+
+def test_common_folders_that_are_not_absolute_are_ignored(monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_DIRS", "relative:/etc/xdg:.")
+    monkeypatch.setenv("XDG_DATA_DIRS", "relative:/usr/share:.")
+    assert config.system_config_folders() == [Path("/etc/xdg")]
+    assert config.system_data_folders() == [Path("/usr/share")]

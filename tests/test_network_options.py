@@ -224,7 +224,7 @@ def test_doctor_reads_and_hashes_the_embedded_weights_once(embedded, monkeypatch
     from unblur import doctor
 
     monkeypatch.setattr(doctor, "find_gpus", lambda: ())
-    assert doctor.examine({}).pytorch.devices[-1].tile
+    assert doctor.examine().pytorch.devices[-1].tile
     assert (embedded.opened, embedded.hashed) == (1, 1)
 
 

@@ -117,7 +117,7 @@ def test_a_new_device_is_a_value_of_the_option():
 def test_doctor_tests_and_describes_a_new_device(failures, monkeypatch):
     for name in ("MOST_CPU_SIDE_PX", "MOST_SIDE_PX"):
         monkeypatch.setattr(self_test, name, 256)  # faster
-    device = doctor.examine({}).pytorch.devices[0]
+    device = doctor.examine().pytorch.devices[0]
     assert (device.name, device.hardware, device.precision) == ("abacus", "wooden frame", "float32")
     tile = tile_on_abacus(MODELS[DEFAULT_MODEL].config)
     assert tile > max(LARGEST_TILE_PX.values())

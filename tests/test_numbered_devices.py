@@ -135,7 +135,7 @@ def test_a_missing_number_ends_with_one_line(jpeg, identity_weights):
 
 
 def test_doctor_lists_each_device_with_its_number_name_and_memory():
-    devices = doctor.examine({}).pytorch.devices
+    devices = doctor.examine().pytorch.devices
     assert [(device.name, device.hardware, device.free_bytes) for device in devices[:2]] == [
         ("cuda:0", "small frame", 1 << 30),
         ("cuda:1", "large frame", 3 << 30),
@@ -162,4 +162,4 @@ def test_rocm_is_named_as_such(monkeypatch):
 def test_doctor_names_rocm_beside_the_gpu(pair, monkeypatch):
     kind = replace(device_kinds.KINDS[0], alias=lambda torch: "ROCm")
     monkeypatch.setattr(device_kinds, "KINDS", (kind, CPU))
-    assert doctor.examine({}).pytorch.devices[0].hardware == "small frame ROCm"
+    assert doctor.examine().pytorch.devices[0].hardware == "small frame ROCm"

@@ -189,8 +189,8 @@ def test_the_doctor_tries_a_driver_again_that_ended_a_program(library, monkeypat
     for name in ("MOST_CPU_SIDE_PX", "MOST_SIDE_PX"):
         monkeypatch.setattr(self_test, name, 192)
     library(ENDING)
-    found = [finding for finding in doctor.findings(doctor.examine({})) if "vulkan" in finding.text]
+    found = [finding for finding in doctor.findings(doctor.examine()) if "vulkan" in finding.text]
     text = f"vulkan cannot be used: {ENDED}. Update the driver."
     assert [(finding.text, finding.exit_code) for finding in found] == [(text, ExitCode.DEVICE)]
     library("")
-    assert not any("vulkan" in finding.text for finding in doctor.findings(doctor.examine({})))
+    assert not any("vulkan" in finding.text for finding in doctor.findings(doctor.examine()))

@@ -72,12 +72,17 @@ def common_config_folder() -> Path:
 
 def system_config_folders() -> list[Path]:
     """Return the folders with settings for all users, the most important first."""
-    return [Path(name) for name in platformdirs.site_config_dir(multipath=True).split(os.pathsep)]
+    return _absolute(platformdirs.site_config_dir(multipath=True))
 
 
 def system_data_folders() -> list[Path]:
     """Return the folders with data for all users, the most important first."""
-    return [Path(name) for name in platformdirs.site_data_dir(multipath=True).split(os.pathsep)]
+    return _absolute(platformdirs.site_data_dir(multipath=True))
+
+
+def _absolute(folders: str) -> list[Path]:
+    """Return the folders of a list like ``PATH``; the specification ignores relative ones."""
+    return [path for path in map(Path, folders.split(os.pathsep)) if path.is_absolute()]
 
 
 def _data_path() -> Path:
@@ -90,7 +95,7 @@ def _user_folder(find: Callable[[], Path]) -> Path:
     In a container, HOME may be missing or empty and the user may have no entry in the
     password database.
     """
-    with _without_empty_home():
+    with _without_odd_folders():
         try:
             folder = find()
         except RuntimeError:
@@ -98,21 +103,26 @@ def _user_folder(find: Callable[[], Path]) -> Path:
     return folder if folder.is_absolute() else NO_HOME  # "~/..." from older platformdirs
 
 
-_changing_home = threading.Lock()
+_changing_environment = threading.Lock()
+_FOLDER_VARIABLES = "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"
 
 
 @contextlib.contextmanager
-def _without_empty_home() -> Iterator[None]:
-    """Take an empty HOME out of the environment: libraries take it for the root folder."""
-    with _changing_home:
-        is_empty = os.environ.get("HOME") == ""
-        if is_empty:
-            del os.environ["HOME"]
+def _without_odd_folders() -> Iterator[None]:
+    """Take folders that are not absolute out of the environment.
+
+    Libraries take an empty HOME for the root folder. The XDG Base Directory Specification demands
+    that relative folders are ignored.
+    """
+    with _changing_environment:
+        given = {name: os.environ[name] for name in _FOLDER_VARIABLES if name in os.environ}
+        odd = {name: folder for name, folder in given.items() if not Path(folder).is_absolute()}
+        for name in odd:
+            del os.environ[name]
         try:
             yield
         finally:
-            if is_empty:
-                os.environ["HOME"] = ""
+            os.environ.update(odd)
 
 
 def read_config(path: Path | None, known: Mapping[str, bool]) -> dict[str, Any]:

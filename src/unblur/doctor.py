@@ -6,14 +6,13 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unblur import config
-from unblur.config import NO_HOME, config_file, history_file, models_folder, read_config
-from unblur.errors import RAISE_LIMIT, ExitCode, UsageError, WeightsError
+from unblur.config import NO_HOME, config_file, history_file, models_folder
+from unblur.errors import RAISE_LIMIT, ExitCode, WeightsError
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
@@ -64,6 +63,18 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """The settings that a run finds in the environment and in the configuration."""
+
+    configuration: Path
+    """The configuration file, which may be missing."""
+    history: Path
+    """The record of results, which may be missing."""
+    problem: str | None = None
+    """Why a run refuses the settings; ``None`` if it takes them."""
+
+
+@dataclass(frozen=True)
 class Examination:
     """All results of `examine`."""
 
@@ -90,6 +101,11 @@ class Examination:
     """Path of the configuration file; it may be missing."""
     has_configuration: bool
     configuration_problem: str | None
+    """Why runs refuse the settings of the environment and the configuration; ``None`` if they take
+    them."""
+    history: str
+    """Path of the record of results; it may be missing."""
+    has_history: bool
     history_problem: str | None
     """Why the record of results cannot be written; ``None`` if it can."""
     startable_threads: int | None
@@ -109,11 +125,11 @@ class Finding:
     """Exit code of the problem; `ExitCode.OK` for advice."""
 
 
-def examine(options: Mapping[str, bool]) -> Examination:
+def examine(settings: Settings | None = None) -> Examination:
     """Examine everything, and test each device.
 
     Args:
-        options: The options of configuration files; see `read_config`.
+        settings: The settings of runs; ``None``: those of a user who has set nothing.
     """
     pytorch, pytorch_problem = None, _import_pytorch()
     models: tuple[ModelFile, ...] = ()
@@ -122,6 +138,7 @@ def examine(options: Mapping[str, bool]) -> Examination:
         others = [name for name in (*MODELS, *imported_models()) if name != DEFAULT_MODEL]
         models = (default, *(_examine_model(name)[0] for name in others))
         pytorch = _examine_pytorch(network)
+    settings = settings or Settings(config_file(), history_file())
     return Examination(
         unblur=__version__,
         installed_in=str(Path(__file__).parent),
@@ -135,10 +152,12 @@ def examine(options: Mapping[str, bool]) -> Examination:
         pytorch_problem=pytorch_problem,
         models=models,
         models_folder=_shown(models_folder()),
-        configuration=_shown(config_file()),
-        has_configuration=certainly(exists, config_file()),
-        configuration_problem=_configuration_problem(options),
-        history_problem=_history_problem(),
+        configuration=_shown(settings.configuration),
+        has_configuration=certainly(exists, settings.configuration),
+        configuration_problem=settings.problem,
+        history=_shown(settings.history),
+        has_history=certainly(exists, settings.history),
+        history_problem=_history_problem(settings.history),
         startable_threads=None if starts_threads() else startable_threads(),
         self_tests=_shown(config.self_tests_file()),
     )
@@ -233,21 +252,12 @@ def _environment() -> dict[str, str]:
     return {name: "..." if "://" in os.environ[name] else os.environ[name] for name in names}
 
 
-def _configuration_problem(options: Mapping[str, bool]) -> str | None:
-    try:
-        read_config(None, options)
-    except UsageError as error:
-        return str(error)
-    return None
-
-
 def _shown(place: Path) -> str:
     return "none: there is no home folder" if NO_HOME in place.parents else str(place)
 
 
-def _history_problem() -> str | None:
+def _history_problem(file: Path) -> str | None:
     """Return why the record of results cannot be written, without writing to it."""
-    file = Path(os.environ.get("UNBLUR_HISTORY") or history_file())
     if NO_HOME in file.parents:
         return "there is no home folder"
     return problem_of_target(file, may_replace=True, look=state_of)

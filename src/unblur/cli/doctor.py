@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 import click
 
 from unblur.cli.console import Ui
-from unblur.cli.parameters import option
-from unblur.cli.shared import options_with_defaults, verbosity_options, with_ui
-from unblur.errors import ExitCode
+from unblur.cli.parameters import CONFIG, option, origins
+from unblur.cli.shared import check_history, verbosity_options, with_ui
+from unblur.config import config_file, history_file
+from unblur.errors import ExitCode, UsageError
 from unblur.network.openmp import import_torch
 from unblur.run.watcher import NORMAL
 from unblur.user_text import duration, printable, size
 
 if TYPE_CHECKING:
-    from unblur.doctor import Examination, Finding, ModelFile
+    from unblur.doctor import Examination, Finding, ModelFile, Settings
     from unblur.network.examination import Device, PyTorch, Tested
 
 WIDTH, LABEL_WIDTH = 80, 15
@@ -37,17 +38,17 @@ PLAIN = str.maketrans({GOOD: "+", BAD: "!"})
 def doctor(ui: Ui, as_json: bool) -> ExitCode:
     """Test the installation and each device.
 
-    Print versions, devices, memory, models and configuration. Each
-    device deblurs two pictures; its results are compared with those of the
-    CPU in fp32, and remembered. The exit code is 0 if all is well, 4 if
+    Print versions, devices, memory, models, record of results and
+    configuration. Each device deblurs two pictures; its results are compared
+    with those of the CPU in fp32, and remembered. The exit code is 0 if all
+    is well, 2 if a run would refuse the configuration or a variable, 4 if
     weights are damaged, and 5 if a device failed. Please add the output to
     bug reports.
     """
     import_torch()
     from unblur.doctor import examine, findings
 
-    program = click.get_current_context().find_root().command
-    examination = examine(options_with_defaults(program))
+    examination = examine(_read_settings(click.get_current_context().find_root().command))
     found = findings(examination)
     code = next((finding.exit_code for finding in found), ExitCode.OK)
     if as_json:
@@ -64,6 +65,23 @@ def doctor(ui: Ui, as_json: bool) -> ExitCode:
     for line in lines:
         ui.answer(_showable(line, sys.stdout.encoding or "ascii", sys.getfilesystemencoding()))
     return code
+
+
+def _read_settings(program: click.Command) -> Settings:
+    """Read the settings of the environment and the configuration as a run for photos does."""
+    from unblur.doctor import Settings
+
+    problem = None
+    try:
+        context = program.make_context("unblur", ["PHOTO"])
+    except click.UsageError as error:
+        context, problem = error.ctx or click.get_current_context(), error.message
+    history = context.params.get("history")
+    try:
+        check_history(history)
+    except UsageError as error:
+        problem = problem or f"{error}{origins(str(error), context)}"
+    return Settings(context.meta.get(CONFIG, config_file()), history or history_file(), problem)
 
 
 def _showable(line: str, *encodings: str) -> str:
@@ -110,9 +128,11 @@ def _lines(found: Examination) -> Iterator[str]:
     for model in found.models:
         yield from _model_row(model)
     yield from _row("models folder", found.models_folder)
+    state = "" if found.has_history else " (not there yet)"
+    yield from _row("record", found.history + state, BAD if found.history_problem else NEITHER)
     yield from _row("self-tests", f"{found.self_tests} (may be deleted)")
     state = "" if found.has_configuration else " (optional, not there)"
-    mark = BAD if found.configuration_problem else NEITHER
+    mark = BAD if found.configuration in (found.configuration_problem or "") else NEITHER
     yield from _row("configuration", found.configuration + state, mark)
     for name, value in found.environment.items():
         yield from _row("environment", f"{name}={value}")

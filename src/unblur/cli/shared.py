@@ -217,16 +217,25 @@ def open_history(flags: dict[str, Any]) -> History:
     """Open the record of results; a dry run only reads it.
 
     Raises:
-        UsageError: If ``--history`` is empty, names a folder, or is in a folder that is missing: if
-            its disk is not mounted, a new record would know no result.
+        UsageError: See `check_history`.
     """
     from unblur.run.history import History
+
+    check_history(flags["history"])
+    return History(flags["history"] or history_file(), writes=not flags["dry_run"])
+
+
+def check_history(path: Path | None) -> None:
+    """Check the path of ``--history``, if it was given.
+
+    Raises:
+        UsageError: If it is empty, names a folder, or is in a folder that is missing: if its disk
+            is not mounted, a new record would know no result.
+    """
     from unblur.storage.files import exists, is_folder
 
-    writes = not flags["dry_run"]
-    if flags["history"] is None:
-        return History(history_file(), writes)
-    path: Path = flags["history"]
+    if path is None:
+        return
     with contextlib.suppress(PhotoError):  # the record says why it cannot be used
         if not path.name or is_folder(path):
             raise UsageError(f"--history {path} is a folder, not a file")
@@ -234,7 +243,6 @@ def open_history(flags: dict[str, Any]) -> History:
             raise UsageError(
                 f"--history {path}: there is no folder {path.parent}: make it, or mount its disk"
             )
-    return History(path, writes)
 
 
 def options_with_defaults(command: click.Command) -> dict[str, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from unblur.run.ignored import IN_THE_CLOUD
 from unblur.storage.folders import SeenFolder
@@ -38,6 +39,8 @@ class Job:
     """Path or address of the comparison picture; ``None``: no picture."""
     replaces_comparison: bool = False
     """Whether an existing comparison may be replaced."""
+    twins: tuple[Path, ...] = ()
+    """Results of other photos whose names may be the target's on this disk."""
     folder: SeenFolder | None = None
     """The deepest folder of the target that exists; ``None`` for objects and streams."""
     mask: MaskFile | None = None

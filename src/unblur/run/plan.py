@@ -26,9 +26,10 @@ from unblur.run.target_checks import (
     problem_of_format,
     problem_of_target,
 )
+from unblur.run.twins import Names
 from unblur.storage import any_place
 from unblur.storage.files import certainly
-from unblur.storage.filesystems import follow_links, identity, real_folder, unlimited
+from unblur.storage.filesystems import follow_links, identity, ignores_case, real_folder, unlimited
 from unblur.storage.folders import SeenFolder
 from unblur.storage.objects import ListedObjects
 from unblur.storage.places import Place, Url, parse_place
@@ -52,6 +53,7 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
         UsageError: If the paths and the options contradict each other.
     """
     real_folder.cache_clear()
+    ignores_case.cache_clear()
     plan, listing, masks = Plan(), ListedObjects(), Masks(options)
     known = KnownResults(history, settings, listing.state_of, most=most_bytes(options.max_pixels))
     named = _read_names(paths)
@@ -80,7 +82,9 @@ def make_plan(paths: Iterable[str], options: Options, history: History, settings
     if options.compare:
         plan.jobs[:] = _with_comparisons(plan.jobs, options)
     checked = [_check(job, options, known) for job in plan.jobs]
-    plan.jobs[:] = _with_folders(_mark_collisions(checked))
+    names = Names()
+    marked = [*_mark_collisions(checked, names)]
+    plan.jobs[:] = _with_folders(_with_twins(job, names) for job in marked)
     return plan
 
 
@@ -275,16 +279,16 @@ def _reason_to_skip(job: Job, options: Options, known: KnownResults) -> str | No
     return IS_RESULT if known.is_result(job.source) else None
 
 
-def _mark_collisions(jobs: list[Job]) -> Iterator[Job]:
+def _mark_collisions(jobs: list[Job], names: Names) -> Iterator[Job]:
     """Mark jobs whose output is also the input or the output of another job.
 
     If a photo is named twice, with different spellings of its path, the second job is skipped.
     """
-    sources = [None if job.source is None else _identity(job.source) for job in jobs]
+    sources = [None if job.source is None else names.identity(job.source) for job in jobs]
     read = frozenset(sources)
     writers: dict[Url | str, tuple[Job, Url | str | None]] = {}
     for job, source in zip(jobs, sources, strict=True):
-        yield job if job.problem else _check_collision(job, source, read, writers)
+        yield job if job.problem else _check_collision(job, source, read, writers, names)
 
 
 def _check_collision(
@@ -292,6 +296,7 @@ def _check_collision(
     source: Url | str | None,
     sources: Container[Url | str | None],
     writers: dict[Url | str, tuple[Job, Url | str | None]],
+    names: Names,
 ) -> Job:
     """Mark a job if it collides with another one, and add its outputs to ``writers``.
 
@@ -300,11 +305,12 @@ def _check_collision(
         source: Identity of its photo.
         sources: Identities of all photos.
         writers: Earlier jobs and the identities of their photos, by the identity of the output.
+        names: The names of all files.
     """
     for file in (job.target, job.comparison):
         if file is None:
             continue
-        key = _identity(file)
+        key = names.identity(file)
         writer, its_source = writers.setdefault(key, (job, source))
         if writer is not job and its_source == source and file is job.target:
             return replace(job, skip="named twice")
@@ -316,6 +322,19 @@ def _check_collision(
             )
         if writer is not job:
             return replace(job, problem=f"{writer.name} would also become {file}")
+    return job
+
+
+def _with_twins(job: Job, names: Names) -> Job:
+    """Let no output replace another one of this run, if the disk takes their names for one."""
+    if job.target is None or job.problem or job.skip:
+        return job
+    if twins := names.twins(job.target):
+        replaces = job.replaces and any_place.exists(job.target)
+        job = replace(job, twins=twins, replaces=replaces)
+    if job.comparison and names.twins(job.comparison):
+        replaces = job.replaces_comparison and any_place.exists(job.comparison)
+        job = replace(job, replaces_comparison=replaces)
     return job
 
 

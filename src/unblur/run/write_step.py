@@ -22,6 +22,7 @@ from unblur.run.report import Outcome
 from unblur.run.result_names import wanted_format
 from unblur.run.sidecars import Pairs, copy_sidecars, plan_copies
 from unblur.run.threads import ThreadPool
+from unblur.run.twins import refuse_twin
 from unblur.storage import drafts, files, objects
 from unblur.storage.attributes import Attributes
 from unblur.storage.places import FileState, Place, Url, backup_of
@@ -183,6 +184,7 @@ def publish(finished: FinishedPhoto) -> Outcome:
         if finished.comparison:
             comparison = finished.comparison.publish(job.replaces_comparison)
             _refuse_changed(job)  # flushing the comparison may have taken a while
+        refuse_twin(job)
         target = _publish(finished)
     notes = finished.outcome.notes + copy_sidecars(finished.sidecars)
     seconds = time.monotonic() - finished.started

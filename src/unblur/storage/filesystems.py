@@ -15,7 +15,7 @@ import re
 import stat
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LONGEST_PLAIN_PATH = 200
@@ -86,15 +86,38 @@ def ignores_case(folder: Path) -> bool:
         with contextlib.suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
                 if entry.name != entry.name.swapcase():
-                    return _is_one_file(place / entry.name, place / entry.name.swapcase())
+                    return are_one(place / entry.name, place / entry.name.swapcase())
     return sys.platform in ("darwin", "win32")
 
 
-def _is_one_file(first: Path, second: Path) -> bool:
+def names_in(folder: Path) -> frozenset[str]:
+    """Return the names in a folder, or raise `OSError`."""
+    return frozenset(os.listdir(folder))  # noqa: PTH208 (faster)
+
+
+def are_one(
+    first: Path, second: Path, listing: Callable[[Path], frozenset[str]] = names_in
+) -> bool:
+    """Return whether two different spellings lead to one file; ``False`` if either is missing.
+
+    Only the listing shows this: two hard links have the same status, and on some file systems in
+    user space one file has another status by each spelling.
+
+    Args:
+        first: A path.
+        second: The other spelling.
+        listing: Returns the names in a folder.
+    """
+    folder, other = first.parent, second.parent
     try:
-        return os.path.samestat(first.lstat(), second.lstat())
+        first.lstat()
+        second.lstat()
+        if folder == other:
+            return not listing(folder) >= {first.name, second.name}
     except OSError:
         return False
+    same_name = first.name == second.name or are_one(first, folder / second.name, listing)
+    return same_name and are_one(folder, other, listing)
 
 
 def is_missing(error: OSError) -> bool:
