@@ -46,7 +46,8 @@ def test_the_most_blurred_photo_comes_first(photos):
         str(photos / name) for name in ("trip/more.png", "blurred.jpg", "sharp.jpg")
     ]
     scores = [float(value) for value, *_ in lines]
-    assert [kind.partition(" by")[0] for _, kind, _ in lines] == ["moved", "moved", "sharp"]
+    kinds = [kind.partition(" by")[0] for _, kind, _ in lines]
+    assert kinds == ["looks moved", "looks moved", "sharp"]
     assert scores == sorted(scores, reverse=True)
     assert scores[1] > 0.5
     assert scores[2] < 0.3
@@ -212,6 +213,13 @@ def test_only_motion_leaves_sharp_and_unfocused_photos_alone(photos, unblur):
     )
     assert status["sharp.jpg"][0] == "skipped"
     assert (status["more.png"][0], status["blurred.jpg"][0]) == ("done", "done")
+
+
+def test_scores_and_runs_use_the_same_words_for_focus_blur(tmp_path, unblur):
+    soft = tmp_path / "soft.png"
+    soft.write_bytes(encode_image(Image.fromarray(unfocused(make_scene(), 4)), "PNG"))
+    assert unblur(soft).stderr.count("soft.png: looks out of focus; 0% of it changed") == 1
+    assert b"\tlooks out of focus\t" in CliRunner().invoke(main, ["score", str(soft)]).stdout_bytes
 
 
 def test_only_motion_leaves_a_soft_background_alone(tmp_path, unblur):

@@ -163,8 +163,23 @@ def test_a_server_whose_clock_is_wrong_ages_its_files_by_it(
     on_host("nas")
     killed_run(tmp_path)
     on_host("laptop")
-    changed = temporaries._changed
-    monkeypatch.setattr(temporaries, "_changed", lambda status: changed(status) + 3600 * hours)
+    times = temporaries._times
+    monkeypatch.setattr(
+        temporaries, "_times", lambda status: tuple(t + 3600 * hours for t in times(status))
+    )
+    assert sweep(tmp_path) == 0
+    pass_hours(1.1)
+    assert sweep(tmp_path) == 1
+
+
+@pytest.mark.parametrize("year", [1960, 2040, 2200])
+def test_what_a_killed_run_left_with_its_photos_time_is_removed_after_an_hour(
+    tmp_path, on_host, pass_hours, year
+):
+    on_host("nas")
+    seconds = (year - 1970) * 31_556_952
+    os.utime(killed_run(tmp_path), (seconds, seconds))
+    on_host("laptop")
     assert sweep(tmp_path) == 0
     pass_hours(1.1)
     assert sweep(tmp_path) == 1

@@ -55,7 +55,9 @@ def score(ui: Ui, **flags: Any) -> ExitCode:  # noqa: ANN401 (click hands over e
     The score is the excess width of a photo's sharpest edges, in thousandths
     of its diagonal. Most sharp photos score below 0.3, whatever their size; a
     soft background does not count. Each line is a score, the kind of blur and
-    a path, separated by tabs. No photo is changed.
+    a path, separated by tabs. The kind is what the edges look like; a run also
+    sees what the network changes, and may tell another kind. No photo is
+    changed.
     """
     from unblur.run.plan import find_photos
     from unblur.run.report import Report
@@ -119,7 +121,12 @@ def _measure(job: Job, options: Options) -> Blur:
 
 
 def _list(scores: list[tuple[Blur, Job]], report: Report, flags: dict[str, Any], ui: Ui) -> None:
-    """Print the scores, the highest first; JSON also lists photos that failed."""
+    """Print the scores, the highest first; JSON also lists photos that failed.
+
+    A run may tell another kind of blur, because it also sees what the network changes.
+    """
+    from unblur.blur import Kind
+
     scores.sort(key=lambda found: -found[0].score)
     if flags["json"]:
         for blur, job in scores:
@@ -129,7 +136,8 @@ def _list(scores: list[tuple[Blur, Job]], report: Report, flags: dict[str, Any],
         return
     for blur, job in scores:
         path = STREAM if job.source is None else job.source
-        ui.answer(f"{blur.score:.2f}", str(blur), str(path), end="\0" if flags["null"] else "\n")
+        finding = f"looks {blur}" if blur.length or blur.kind is Kind.FOCUS else str(blur)
+        ui.answer(f"{blur.score:.2f}", finding, str(path), end="\0" if flags["null"] else "\n")
 
 
 def _to_json(job: Job, blur: Blur | None, reason: str) -> str:

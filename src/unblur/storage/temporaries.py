@@ -175,16 +175,16 @@ def time_in(folder: Path) -> float:
         OSError: If no file can be made in the folder.
     """
     with temporary_beside(folder / "clock") as probe:
-        return _changed(os.fstat(probe.descriptor))
+        return max(_times(os.fstat(probe.descriptor)))
 
 
-def _changed(status: os.stat_result) -> float:
-    """Return when a file was changed last, in seconds since 1970.
+def _times(status: os.stat_result) -> tuple[float, float]:
+    """Return when a file was modified, and another time, in seconds since 1970.
 
-    ``--preserve-times`` may set the time of modification back. The other time (creation on Windows,
-    last change elsewhere) cannot be set.
+    ``--preserve-times`` sets the time of modification to that of the photo, in the past or in the
+    future. The other time (creation on Windows, last change elsewhere) cannot be set.
     """
-    return max(status.st_mtime, status.st_ctime)
+    return status.st_mtime, status.st_ctime
 
 
 def has_unfinished(folder: Path) -> bool:
@@ -220,7 +220,8 @@ def _open(scratch: Path) -> int:
 
 
 def _is_old(descriptor: int, clock: Callable[[], float]) -> bool:
-    return clock() - _changed(os.fstat(descriptor)) > ABANDONED_AFTER_SECONDS
+    now, times = clock(), _times(os.fstat(descriptor))
+    return all(abs(now - moment) > ABANDONED_AFTER_SECONDS for moment in times)
 
 
 def _lock(descriptor: int) -> bool:
