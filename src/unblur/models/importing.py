@@ -122,9 +122,10 @@ def keep(network: SRN, name: str, source: str, checksum: str | None) -> Path:
     try:
         with FileDraft(path, data) as draft:
             draft.publish(replaces=True)
+    except PhotoError as error:
+        raise WeightsError(str(error)) from error
+    with errors_as_weights_errors(path):
         stored = decode_network(path.read_bytes())
-    except (PhotoError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be written: {error}") from error
     if not _same(stored, network):
         raise WeightsError(f"{path} differs from the bytes that were written: is the disk failing?")
     return path
