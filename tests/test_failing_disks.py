@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from conftest import make_jpeg
 
+from unblur.errors import UnblurError
 from unblur.network.device_kinds import CPU
 from unblur.network.pending_photo import Pending
 from unblur.options import Options
@@ -157,10 +158,10 @@ class Library:
         for name, data in PHOTOS.items():
             (folder / name).write_bytes(data)
 
-    def deblur(self, **chosen):
-        """Deblur all photos, and return the outcomes."""
+    def deblur(self, paths=(), **chosen):
+        """Deblur photos, by default all, and return the outcomes."""
         options, watcher = Options(**chosen), Watcher()
-        plan = make_plan(self.paths, options, self.history, "settings")
+        plan = make_plan(paths or self.paths, options, self.history, "settings")
         session = Session(options, self.history, "settings", watcher, -1)
         run_plan(plan, LocalRunner(Inverting), session)
         return watcher.outcomes
@@ -249,6 +250,19 @@ def test_a_call_that_fails_fails_one_photo_at_most(libraries, options, done, err
         library.deblur(**options)
         assert library.files == done, disk.failed
     assert number > 20
+
+
+def test_no_call_that_fails_lets_a_result_replace_its_own_photo(libraries):
+    for number, library, disk in libraries():
+        disk.fail(number, errno.EIO)
+        photo = library.paths[0]
+        with contextlib.suppress(UnblurError):
+            (outcome,) = library.deblur([photo], output=photo, on_existing="overwrite")
+            assert outcome.status is Status.FAILED, disk.failed
+        assert library.files == PHOTOS, disk.failed
+        if not disk.failed:
+            break
+    assert "would replace the original" in outcome.reason
 
 
 def test_the_run_after_a_killed_one_does_the_rest(libraries, options, done):

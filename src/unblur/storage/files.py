@@ -139,12 +139,11 @@ def keeps(backup: Path, path: Path) -> bool:
     """
     if not stat.S_ISREG(_mode_at(backup, follow_links=False)):
         return False
-    with _os_errors_as_photo_errors():
-        kept, file = backup.stat(), path.stat()
-    if os.path.samestat(kept, file):
+    if is_same(backup, path):
         return True
-    if kept.st_size != file.st_size:
-        return False
+    with _os_errors_as_photo_errors():
+        if backup.stat().st_size != path.stat().st_size:
+            return False
     return read_photo_bytes(backup)[0] == read_photo_bytes(path)[0]
 
 
@@ -199,6 +198,13 @@ def certainly(question: Callable[[T], bool], place: T) -> bool:
     with contextlib.suppress(PhotoError):
         return question(place)
     return False
+
+
+def is_same(first: Path, second: Path) -> bool:
+    """Return whether two paths lead to the same file or folder."""
+    with _os_errors_as_photo_errors():
+        one, other = status_at(first), status_at(second)
+    return one is not None and other is not None and os.path.samestat(one, other)
 
 
 def _mode_at(path: Path, follow_links: bool = True) -> int:
