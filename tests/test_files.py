@@ -312,6 +312,25 @@ def test_where_a_failing_disk_would_lose_tags_the_photo_is_not_replaced(
     assert extended_attributes(tagged) == {"user.xdg.comment": b"the harbour"}
 
 
+def test_a_result_whose_mark_cannot_be_read_is_not_deblurred_again(
+    tagged, monkeypatch, unblur, brightening_weights
+):
+    unblur(tagged, "--in-place", "--no-backup", model=brightening_weights)
+    result, read = tagged.read_bytes(), attributes.getxattr
+
+    def failing_disk(file, name):
+        if name == attributes.MARK:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(file, name)
+
+    monkeypatch.setattr(attributes, "getxattr", failing_disk)
+    words = [tagged, "--in-place", "--no-backup", "--history", tagged.with_name("another record")]
+    assert "input/output error" in unblur(*words, model=brightening_weights).stderr
+    assert tagged.read_bytes() == result
+    monkeypatch.undo()
+    assert "already done" in unblur(*words, "-v", model=brightening_weights).stderr
+
+
 def test_no_room_for_the_mark_is_no_reason_to_fail(tagged, monkeypatch, unblur):
     def set_all_but_the_mark(descriptor, name, value):
         if name == attributes.MARK:
