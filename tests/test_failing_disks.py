@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 CHANGING = ["link", "mkdir", "open", "rename", "replace", "unlink", "write"]
-LOOKING = ["close", "fstat", "fsync", "lstat", "scandir", "stat"]
+LOOKING = ["close", "fstat", "fsync", "lstat", "readlink", "scandir", "stat"]
 EXTENDED = ["getxattr", "listxattr", "removexattr", "setxattr"]
 PHOTOS = {"a.jpg": make_jpeg(40, 48), "b.jpg": make_jpeg(48, 40)}
 
@@ -263,6 +263,21 @@ def test_no_call_that_fails_lets_a_result_replace_its_own_photo(libraries):
         if not disk.failed:
             break
     assert "would replace the original" in outcome.reason
+
+
+def test_no_call_that_fails_lets_a_result_replace_a_link_to_its_photo(libraries):
+    for number, library, disk in libraries():
+        link = library.folder / "a-link.jpg"
+        link.symlink_to("a.jpg")
+        disk.fail(number, errno.EIO)
+        with contextlib.suppress(UnblurError):
+            library.deblur([str(link)], in_place=True)
+        failed = disk.failed
+        disk.spare()
+        assert link.is_symlink(), failed
+        if not failed:
+            break
+    assert library.files["a.jpg"] != PHOTOS["a.jpg"]
 
 
 def test_the_run_after_a_killed_one_does_the_rest(libraries, options, done):
