@@ -50,11 +50,12 @@ def failed_again(error, after):
 @pytest.mark.parametrize(
     ("origin", "said"),
     [
-        (OSError(28, "No space left on device"), "unexpected OSError: [Errno 28] No space left on"),
+        (OSError(28, "No space left on device"), "no space left on device; -vv shows where"),
+        (OSError(5, "Input/output error", "a.jpg"), "input/output error: a.jpg; -vv shows where"),
         (MemoryError(), "out of memory: "),
         (RuntimeError("can't start new thread"), "the system starts no more threads"),
     ],
-    ids=["disk", "memory", "threads"],
+    ids=["full disk", "file", "memory", "threads"],
 )
 def test_the_error_of_the_system_is_told_and_not_what_a_library_made_of_it(origin, said):
     advice = RuntimeError("\nFailed to export the model\nNext steps:\n- Modify the code")

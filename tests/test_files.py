@@ -295,6 +295,71 @@ def test_an_attribute_that_cannot_be_read_does_not_hide_the_others(tagged, monke
     assert extended_attributes(result) == {"user.xdg.comment": b"the harbour"}
 
 
+@pytest.mark.parametrize("call", ["listxattr", "getxattr", "setxattr"])
+def test_where_a_failing_disk_would_lose_tags_the_photo_is_not_replaced(
+    tagged, monkeypatch, unblur, call
+):
+    def full_disk(*unused):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(attributes, call, full_disk)
+    assert unblur(tagged).code == 0  # the original keeps them
+    result = unblur(tagged, "--in-place", "--no-backup")
+    assert result.code == 1
+    assert f"cannot write {tagged}: no space left on device" in result.stderr
+    assert tagged.read_bytes() == make_jpeg()
+    monkeypatch.undo()
+    assert extended_attributes(tagged) == {"user.xdg.comment": b"the harbour"}
+
+
+def test_a_result_whose_mark_cannot_be_read_is_not_deblurred_again(
+    tagged, monkeypatch, unblur, brightening_weights
+):
+    unblur(tagged, "--in-place", "--no-backup", model=brightening_weights)
+    result, read = tagged.read_bytes(), attributes.getxattr
+
+    def failing_disk(file, name):
+        if name == attributes.MARK:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(file, name)
+
+    monkeypatch.setattr(attributes, "getxattr", failing_disk)
+    words = [tagged, "--in-place", "--no-backup", "--history", tagged.with_name("another record")]
+    assert "input/output error" in unblur(*words, model=brightening_weights).stderr
+    assert tagged.read_bytes() == result
+    monkeypatch.undo()
+    assert "already done" in unblur(*words, "-v", model=brightening_weights).stderr
+
+
+def test_no_room_for_the_mark_is_no_reason_to_fail(tagged, monkeypatch, unblur):
+    def set_all_but_the_mark(descriptor, name, value):
+        if name == attributes.MARK:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        os.setxattr(descriptor, name, value)
+
+    if sys.platform != "linux":
+        pytest.skip("sets attributes as on Linux")
+    monkeypatch.setattr(attributes, "setxattr", set_all_but_the_mark)
+    assert unblur(tagged, "--in-place").code == 0
+    monkeypatch.undo()
+    assert extended_attributes(tagged) == {"user.xdg.comment": b"the harbour"}
+
+
+@pytest.mark.posix
+def test_where_an_access_list_cannot_be_set_the_group_gets_what_all_others_get(
+    tagged, monkeypatch, unblur
+):
+    # Here the group's bits are the list's mask, which says nothing about the group itself.
+    tagged.chmod(0o664)
+    read = attributes.listxattr
+    monkeypatch.setattr(attributes, "listxattr", lambda file: [*read(file), ACCESS_LIST])
+    monkeypatch.setattr(attributes, "getxattr", lambda file, name: b"a list")
+    monkeypatch.setattr(attributes, "setxattr", refuse)
+    assert unblur(tagged).code == 0
+    result = tagged.with_name("tagged-unblurred.jpg")
+    assert stat.S_IMODE(result.stat().st_mode) == 0o644
+
+
 @pytest.mark.posix
 def test_a_program_that_writes_to_a_named_pipe_is_not_ended(tmp_path, unblur):
     pipe = tmp_path / "pipe.jpg"

@@ -25,6 +25,7 @@ from unblur.models.published import CONFIGS, load_published
 from unblur.models.weights import decode_network, load_network, read_notes, save_network
 from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
+from unblur.storage.temporaries import temporary_name
 
 COMPACT = MODELS["srn-compact"].config
 
@@ -348,6 +349,15 @@ def test_keeping_the_same_weights_again_changes_nothing(compact):
     path = keep(compact, "mine", "mine.pt", None)
     before = path.stat().st_mtime_ns
     assert keep(compact, "mine", "elsewhere.pt", None).stat().st_mtime_ns == before
+
+
+def test_what_a_killed_import_left_is_removed_after_an_hour(compact, pass_hours):
+    folder = installed_path("mine").parent
+    folder.mkdir(parents=True)
+    (folder / temporary_name("mine.safetensors", 200)).touch()
+    pass_hours(1.1)
+    kept = keep(compact, "mine", "mine.pt", None)
+    assert list(folder.iterdir()) == [kept]
 
 
 def test_other_weights_of_a_name_are_not_replaced(compact):

@@ -14,6 +14,7 @@ from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
 
 from unblur.cli import main
+from unblur.run import restore as restoring
 from unblur.storage import attributes, drafts
 
 
@@ -225,6 +226,29 @@ def test_a_link_keeps_no_original_and_nothing_is_replaced(library, deblur, leads
     result = deblur("--in-place", library / "a.jpg")
     assert (result.code, (library / "a.jpg").read_bytes()) == (1, before)
     assert "a.jpg.orig exists: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("step", "force"), [("_refuse_to_lose_work", []), ("_refuse_running", ["--force"])]
+)
+def test_an_edit_while_restore_looks_at_a_photo_stays(
+    library, deblur, restore, monkeypatch, step, force
+):
+    deblur("-r", "--in-place", library)
+    photo, look = library / "a.jpg", getattr(restoring, step)
+
+    def edit_meanwhile(*files):
+        look(*files)
+        new = photo.with_name("new")
+        new.write_bytes(b"edited")
+        new.replace(photo)
+
+    monkeypatch.setattr(restoring, step, edit_meanwhile)
+    result = restore(photo, *force)
+    assert "a.jpg was changed meanwhile, and stays" in result.stderr
+    assert result.exit_code == 1
+    assert photo.read_bytes() == b"edited"
+    assert photo.with_name("a.jpg.orig").read_bytes() == make_jpeg(24, 32)
 
 
 def test_what_takes_the_name_of_the_backup_meanwhile_stays(library, deblur, meanwhile):

@@ -11,6 +11,7 @@ import pytest
 from unblur.storage import temporaries
 from unblur.storage.drafts import FileDraft
 from unblur.storage.files import read_photo_bytes
+from unblur.storage.json_files import JsonFile
 from unblur.storage.temporaries import has_unfinished, host, sweep, temporary_beside, time_in
 
 
@@ -129,6 +130,13 @@ def test_what_a_killed_run_of_this_machine_left_is_removed_at_once(tmp_path):
     assert has_unfinished(tmp_path)
     assert sweep(tmp_path) == 1
     assert names(tmp_path) == []
+
+
+def test_a_cache_is_written_without_what_a_killed_run_left(tmp_path):
+    pytest.importorskip("fcntl", reason="files cannot be locked here")
+    killed_run(tmp_path, "self-tests.json")
+    JsonFile(tmp_path / "self-tests.json").write({})
+    assert names(tmp_path) == ["self-tests.json"]
 
 
 def test_what_another_machine_writes_stays_although_its_lock_is_not_seen(

@@ -38,6 +38,10 @@ class PhotoError(UnblurError):
     """A photo, or its result, that cannot be read, processed or written."""
 
 
+class UnflushedError(PhotoError):
+    """A file that has its name and its content, but may be lost if the power fails now."""
+
+
 class ExcessError(PhotoError, ValueError):
     """A file with far more parts than a photo; readers of metadata catch the `ValueError`."""
 
@@ -115,7 +119,7 @@ def _origin(error: BaseException) -> BaseException:
 
 
 def describe_unexpected(error: BaseException) -> str:
-    """Return the message for an error that is no `UnblurError`: the system's limit, or a bug."""
+    """Return the message for an error that is no `UnblurError`: the system's, or a bug."""
     if isinstance(error, ModuleNotFoundError) and (library := _library(error)):
         return f"the Python library {library} is missing: install unblur again, with pip or pipx"
     origin = _origin(error)
@@ -125,4 +129,7 @@ def describe_unexpected(error: BaseException) -> str:
         error = origin
     if _is_memory_limit(origin):
         return _MEMORY_LIMIT
+    if isinstance(origin, OSError) and origin.strerror:
+        file = f": {origin.filename}" if isinstance(origin.filename, str) else ""
+        return f"{origin.strerror.lower()}{file}; -vv shows where"
     return f"unexpected {type(error).__name__}: {error}; -vv shows where"

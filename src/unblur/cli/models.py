@@ -270,10 +270,12 @@ def export(
     from unblur.models.exporting import check_target, encode
     from unblur.models.weights import open_model
     from unblur.storage.drafts import FileDraft
+    from unblur.storage.temporaries import sweep
 
     kind = check_target(file, kind, overwrite)
     weights = open_model(model)
     ui.say(f"exporting {model} for about half a minute")
+    sweep(file.parent)
     with FileDraft(file, encode(model, weights, kind, precision, file.stem)) as draft:
         draft.publish(replaces=overwrite)
     ui.answer(str(file))

@@ -19,6 +19,7 @@ from unblur.storage.attributes import Attributes
 from unblur.storage.drafts import FileDraft, make_folder
 from unblur.storage.files import certainly, exists, is_regular, read_photo_bytes
 from unblur.storage.filesystems import follow_links
+from unblur.storage.temporaries import sweep
 from unblur.user_text import describe_os_error
 
 INSTALLED, ABSENT, CHANGED, FOREIGN = "installed", "not installed", "changed", "not made by unblur"
@@ -81,6 +82,7 @@ def install(manager: FileManager, program: Path) -> list[Path]:
     changes = [_planned(part, program) for part in manager.parts]
     for change in changes:
         make_folder(change.path.parent)
+        sweep(change.path.parent)
         with FileDraft(change.path, change.data, change.like, mode=change.mode) as draft:
             draft.publish(replaces=change.replaces)
     return [change.path for change in changes]

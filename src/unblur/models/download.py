@@ -16,11 +16,11 @@ from typing import BinaryIO
 from unblur.config import MIRROR_VARIABLE, MODELS_VARIABLE, models_folder
 from unblur.errors import PhotoError, WeightsError
 from unblur.models.catalog import Model, errors_as_weights_errors, installed_path
-from unblur.models.importing import check_room, keep, make_models_folder, read_networks
+from unblur.models.importing import check_room, keep, prepare_models_folder, read_networks
 from unblur.storage.drafts import FileDraft
 from unblur.storage.files import exists
 from unblur.storage.http import Watch, fetch
-from unblur.storage.temporaries import sweep, temporary_beside
+from unblur.storage.temporaries import temporary_beside
 from unblur.user_text import describe_os_error, without_secrets
 
 LARGEST_DOWNLOAD_BYTES = 4 << 30
@@ -67,11 +67,10 @@ def download(models: Sequence[Model], watch: Watch) -> Downloaded:
             networks. The models folder is then unchanged.
     """
     model, folder = models[0], models_folder()
-    make_models_folder(folder)
+    prepare_models_folder(folder)
     record = folder / f"{model.file}.sha256"
     recorded = _read_record(record)
     expected = model.sha256 or recorded
-    sweep(folder, trust_locks=False)
     # Each network is stored in a separate file, in float32.
     unpacked = sum(4 * one.parameters for one in models)
     watch = replace(

@@ -45,6 +45,7 @@ from unblur.network.config import SRNConfig
 from unblur.network.srn import SRN
 from unblur.storage.drafts import FileDraft, make_folder
 from unblur.storage.files import is_regular
+from unblur.storage.temporaries import sweep
 
 PUBLISHED_STEP = 523000
 """Training step of the checkpoint that the authors' program loads."""
@@ -117,26 +118,32 @@ def keep(network: SRN, name: str, source: str, checksum: str | None) -> Path:
         )
     notes = {SOURCE_KEY: source} | ({SOURCE_CHECKSUM_KEY: checksum} if checksum else {})
     data = encode_network(network, notes=notes)
-    make_models_folder(path.parent)
+    prepare_models_folder(path.parent)
     check_room(path.parent, len(data))
     try:
         with FileDraft(path, data) as draft:
             draft.publish(replaces=True)
+    except PhotoError as error:
+        raise WeightsError(str(error)) from error
+    with errors_as_weights_errors(path):
         stored = decode_network(path.read_bytes())
-    except (PhotoError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be written: {error}") from error
     if not _same(stored, network):
         raise WeightsError(f"{path} differs from the bytes that were written: is the disk failing?")
     return path
 
 
-def make_models_folder(folder: Path) -> None:
-    """Make the models folder, or raise `WeightsError`."""
+def prepare_models_folder(folder: Path) -> None:
+    """Make the models folder, and remove what killed runs left in it.
+
+    Raises:
+        WeightsError: If the folder cannot be made.
+    """
     try:
         make_folder(folder)
     except PhotoError as error:
         reason = "there is no home folder" if NO_HOME in folder.parents else error
         raise WeightsError(f"{reason}; {MODELS_VARIABLE} names another folder") from error
+    sweep(folder, trust_locks=False)
 
 
 def check_room(folder: Path, size: int) -> None:

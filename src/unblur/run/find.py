@@ -163,8 +163,10 @@ def _reason_not_to_enter(entry: _Entry, options: Options) -> str | None:
         return "a link to a folder"
     if is_hidden(entry.path.name, entry.status):
         return "hidden"
-    if options.output is not None and any_place.is_same(entry.path, parse_place(options.output)):
-        return "the output folder"
+    output = parse_place(options.output or "")
+    with contextlib.suppress(PhotoError):  # its results would be recognised anyway
+        if options.output is not None and any_place.is_same(entry.path, output):
+            return "the output folder"
     return reason_by_name(entry.path.name)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from unblur.errors import ExitCode, UnblurError, describe_unexpected
+from unblur.errors import ExitCode, UnblurError, UnflushedError, describe_unexpected
 from unblur.run.jobs import Job
 from unblur.storage.places import FileState
 
@@ -58,6 +58,8 @@ class Outcome:
     """Sentences that are always printed."""
     details: tuple[str, ...] = ()
     """Sentences that only --verbose prints."""
+    is_written: bool = False
+    """Whether a failed job has written its result."""
     trace: str = ""
     """Traceback of an unexpected error."""
     pictures: Pictures | None = None
@@ -134,7 +136,8 @@ def outcome_of_error(job: Job, error: Exception) -> Outcome:
         case LeftAlone():
             return Outcome(job, Status.SKIPPED, str(error))
         case UnblurError():
-            return Outcome(job, Status.FAILED, str(error))
+            is_written = isinstance(error, UnflushedError)
+            return Outcome(job, Status.FAILED, str(error), is_written=is_written)
         case MemoryError():
             reason = "out of memory; a smaller --tile or --jobs 1 needs less"
             return Outcome(job, Status.FAILED, reason)

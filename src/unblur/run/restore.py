@@ -116,12 +116,15 @@ def _restore_one(job: Job, choices: Choices, history: History) -> Outcome:
     assert isinstance(backup, Path)
     assert isinstance(photo, Path)
     try:
+        seen = FileState.at(photo)
         _check_files(photo, backup)
         _refuse_running(photo, backup)
         if not choices.force:
             _refuse_to_lose_work(photo, backup, history)
         if choices.dry_run:
             return Outcome(job, Status.PLANNED)
+        if (found := FileState.at(photo)) != seen:  # reading both files may have taken a while
+            raise PhotoError((drafts.CHANGED if found else drafts.GONE).format(photo.name))
         if any_place.is_same(photo, backup):  # hard links to one file, left by a killed run
             backup.unlink()
         else:

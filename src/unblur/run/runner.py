@@ -95,7 +95,8 @@ class Session:
     def settle(self, outcome: Outcome) -> None:
         """Add the final outcome of a photo to the report, and print it."""
         job, has_failed = outcome.job, outcome.status is Status.FAILED
-        if has_failed and not job.problem and self.is_done_meanwhile(job, reads=True):
+        may_be_done = has_failed and not (job.problem or outcome.is_written)
+        if may_be_done and self.is_done_meanwhile(job, reads=True):
             outcome = Outcome(job, Status.SKIPPED, DONE_MEANWHILE)
         with self.report.lock:
             self.report.add(outcome)
@@ -136,21 +137,20 @@ def run_plan(plan: Plan, runner: Runner, session: Session) -> None:
         UnblurError: If the runner cannot start.
     """
     todo = list(_settle_beforehand(plan.jobs, session))
+    for folder in {job.target.parent for job in plan.jobs if isinstance(job.target, Path)}:
+        sweep(folder)  # also where all is done: a run may have been killed at its very end
     if not todo or session.is_over:
         return
-    with runner:
-        for folder in {job.target.parent for job in todo if isinstance(job.target, Path)}:
-            sweep(folder)
-        with session.ui.progress(len(todo)):
-            try:
-                runner.do(todo, session)
-                if session.cannot_replace:
-                    session.report.not_reached = len(plan.jobs) - session.report.counts.total()
-            except KeyboardInterrupt as interrupt:
-                session.report.interrupted_by = interrupt
-            except DeviceError as error:
-                session.report.ended_by = error
+    with runner, session.ui.progress(len(todo)):
+        try:
+            runner.do(todo, session)
+            if session.cannot_replace:
                 session.report.not_reached = len(plan.jobs) - session.report.counts.total()
+        except KeyboardInterrupt as interrupt:
+            session.report.interrupted_by = interrupt
+        except DeviceError as error:
+            session.report.ended_by = error
+            session.report.not_reached = len(plan.jobs) - session.report.counts.total()
 
 
 def _settle_beforehand(jobs: Iterable[Job], session: Session) -> Iterator[Job]:

@@ -45,6 +45,8 @@ def problem_in_place(photo: Place, keeps_backup: bool, look: Look) -> str | None
         PhotoError: If a store does not answer.
     """
     if isinstance(photo, Path):  # permissions of objects are known to their store only
+        if photo.is_symlink():  # the disk did not say where it leads
+            return "is a link that cannot be followed"
         if not os.access(photo, os.W_OK):
             return "is read-only, so it cannot be replaced"
         if problem := problem_of_replacing(photo):

@@ -92,7 +92,8 @@ def finish(
     content = content_of(encoded.data, encoded.index)
     marked = attributes
     if attributes and loaded.state and options.in_place:
-        marked = attributes.marked(make_mark(content, loaded.state, settings + job.settings))
+        mark = make_mark(content, loaded.state, settings + job.settings)
+        marked = attributes.for_replacement(mark)
     draft = _draft(job.target, encoded.data, marked, options.preserve_times)
     target_state = draft.state and replace(draft.state, content=content)
     outcome = replace(outcome, target_state=target_state)

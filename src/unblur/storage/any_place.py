@@ -27,13 +27,14 @@ def is_folder(place: Place) -> bool:
 
 
 def is_same(first: Place, second: Place) -> bool:
-    """Return whether two places name the same file or object."""
+    """Return whether two places name the same file or object.
+
+    Raises:
+        PhotoError: If a file cannot be looked at, so that it may be the same.
+    """
     if isinstance(first, Url) or isinstance(second, Url):
         return first == second
-    try:
-        return first.samefile(second)
-    except OSError:
-        return False
+    return files.is_same(first, second)
 
 
 def read(place: Place, most: int | None = None) -> bytes:

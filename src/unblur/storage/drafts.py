@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
-from unblur.errors import PhotoError
+from unblur.errors import PhotoError, UnflushedError
 from unblur.storage.attributes import Attributes, has_mark, set_mode
 from unblur.storage.files import is_folder, keeps, read_photo_bytes
 from unblur.storage.filesystems import if_supported, is_in_use, status_at
@@ -49,6 +49,7 @@ class Draft(ABC):
 
         Raises:
             PhotoError: If a file exists and must not be replaced, or writing fails.
+            UnflushedError: If the output has its name, but may be lost if the power fails now.
         """
 
     def __enter__(self) -> Draft:
@@ -107,7 +108,7 @@ class FileDraft(Draft):
                 _replace(self.scratch, self.path)
             else:
                 _rename_to_new(self.scratch, self.path)
-            _flush_folder(self.path.parent)
+        _flush_name(self.path)
         return self.state
 
 
@@ -182,18 +183,21 @@ def replace_with_backup(
             raise PhotoError(APPEARED.format(backup)) from None
         if is_being_written(path, but_by=draft.scratch):
             raise PhotoError(BUSY.format(path)) from None
-    if state and (found := FileState.at(path)) != state:
-        with contextlib.suppress(OSError):
-            if is_new and not has_mark(path):  # a run without backups may have replaced it
-                backup.unlink()
-        raise PhotoError((CHANGED if found else GONE).format(path))
     try:
-        return draft.publish(replaces=True)
+        with _os_errors_as_photo_errors(backup):
+            _flush_folder(backup.parent)  # a power failure must not lose both names
+        found = FileState.at(path) if state else None
+        if found == state:
+            return draft.publish(replaces=True)
     except BaseException:  # also Ctrl-C; where the photo was replaced already, the backup differs
         with contextlib.suppress(OSError, PhotoError):
             if is_new and keeps(backup, path):
                 backup.unlink()
         raise
+    with contextlib.suppress(OSError):
+        if is_new and not has_mark(path):  # a run without backups may have replaced it
+            backup.unlink()
+    raise PhotoError((CHANGED if found else GONE).format(path))
 
 
 def _keep(path: Path, backup: Path) -> None:
@@ -209,13 +213,17 @@ def _keep(path: Path, backup: Path) -> None:
         draft = FileDraft(backup, data, attributes, keep_time=True)
         with draft:
             _rename_to_new(draft.scratch, backup)
-            _flush_folder(backup.parent)
 
 
 def move_over(source: Path, target: Path) -> None:
-    """Rename a file over an existing file in one step, or raise `OSError`."""
+    """Rename a file over an existing file in one step.
+
+    Raises:
+        OSError: If it cannot be renamed.
+        UnflushedError: If it was renamed.
+    """
     _replace(source, target)
-    _flush_folder(target.parent)
+    _flush_name(target)
 
 
 def _replace(scratch: Path, path: Path) -> None:
@@ -255,6 +263,17 @@ def _flush(descriptor: int) -> None:
             fcntl.fcntl(descriptor, out_of_the_drives_cache)
 
 
+def _flush_name(path: Path) -> None:
+    """Flush the name that a file has just got, or raise `UnflushedError`."""
+    try:
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise UnflushedError(
+            f"{path} was written, but may be lost if the power fails now: "
+            f"{describe_os_error(error)}"
+        ) from error
+
+
 def _flush_folder(folder: Path) -> None:
     """Flush the names in a folder to the disk, if the system supports this."""
     try:
@@ -265,7 +284,8 @@ def _flush_folder(folder: Path) -> None:
         with if_supported(errno.EBADF):  # some systems flush only files that are open for writing
             os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes | bytearray) -> None:

@@ -9,7 +9,7 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -38,14 +38,11 @@ def read_photo_bytes(path: Path, most: int | None = None) -> tuple[bytes, Attrib
     Raises:
         PhotoError: If the file is not regular, too large, unreadable, or changes while it is read.
     """
-    try:
-        with _open_regular(path) as file:
-            before = os.fstat(file.fileno())
-            refuse_oversize(before.st_size, most)
-            data = file.read(before.st_size + 1)  # a growing file must not be read for ever
-            attributes = Attributes.of(file.fileno())
-    except OSError as error:
-        raise PhotoError(describe_os_error(error)) from error
+    with _os_errors_as_photo_errors(), _open_regular(path) as file:
+        before = os.fstat(file.fileno())
+        refuse_oversize(before.st_size, most)
+        data = file.read(before.st_size + 1)  # a growing file must not be read for ever
+        attributes = Attributes.of(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (len(data), attributes.status.st_mtime_ns):
         raise PhotoError(CHANGED_WHILE_READ)
     return data, attributes
@@ -124,9 +121,11 @@ def _open_regular(path: Path) -> BinaryIO:
         if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):  # sockets on Linux, on macOS
             raise PhotoError(_NOT_REGULAR) from error
         raise
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise PhotoError(_NOT_REGULAR)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(file)
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise PhotoError(_NOT_REGULAR)
+        stack.pop_all()  # leaves the file open
     return file
 
 
@@ -138,18 +137,24 @@ def keeps(backup: Path, path: Path) -> bool:
     Raises:
         PhotoError: If either file cannot be read.
     """
-    if backup.is_symlink() or not is_regular(backup):
+    if not stat.S_ISREG(_mode_at(backup, follow_links=False)):
         return False
-    if backup.samefile(path):
+    if is_same(backup, path):
         return True
-    if backup.stat().st_size != path.stat().st_size:
-        return False
+    with _os_errors_as_photo_errors():
+        if backup.stat().st_size != path.stat().st_size:
+            return False
     return read_photo_bytes(backup)[0] == read_photo_bytes(path)[0]
 
 
 def has_other_links(path: Path, backup: Path) -> bool:
-    """Return whether a file has hard links besides its own name and its backup."""
-    status, names = path.stat(), 1
+    """Return whether a file has hard links besides its own name and its backup.
+
+    Raises:
+        PhotoError: If the file cannot be found.
+    """
+    with _os_errors_as_photo_errors():
+        status, names = path.stat(), 1
     with contextlib.suppress(OSError):  # there is no backup
         names += path.samefile(backup)
     return stat.S_ISREG(status.st_mode) and status.st_nlink > names
@@ -195,10 +200,24 @@ def certainly(question: Callable[[T], bool], place: T) -> bool:
     return False
 
 
+def is_same(first: Path, second: Path) -> bool:
+    """Return whether two paths lead to the same file or folder."""
+    with _os_errors_as_photo_errors():
+        one, other = status_at(first), status_at(second)
+    return one is not None and other is not None and os.path.samestat(one, other)
+
+
 def _mode_at(path: Path, follow_links: bool = True) -> int:
     """Return the mode of a file or folder (see `stat`); 0 if there is none."""
-    try:
+    with _os_errors_as_photo_errors():
         status = status_at(path, follow_links)
+    return status.st_mode if status else 0
+
+
+@contextlib.contextmanager
+def _os_errors_as_photo_errors() -> Iterator[None]:
+    """Raise `OSError` as `PhotoError`, without the path."""
+    try:
+        yield
     except OSError as error:
         raise PhotoError(describe_os_error(error)) from error
-    return status.st_mode if status else 0

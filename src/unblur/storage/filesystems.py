@@ -47,7 +47,7 @@ def identity(path: Path) -> str:
     Resolved folders are cached: resolving them for 50,000 photos would take most of the time.
     """
     if path.name in ("", "..") or os.path.islink(path):  # noqa: PTH114 (takes any name)
-        folder, name = os.path.split(os.path.realpath(path))
+        folder, name = os.path.split(_resolved(path))
     else:
         folder, name = real_folder(str(path.parent)), path.name
     text = os.path.join(folder, name)  # noqa: PTH118 (a Path takes ten times as long)
@@ -59,7 +59,15 @@ def identity(path: Path) -> str:
 @functools.lru_cache(maxsize=4096)
 def real_folder(folder: str) -> str:
     """Resolve a folder's path; ``real_folder.cache_clear()`` forgets earlier results."""
-    return os.path.realpath(folder)
+    return _resolved(folder)
+
+
+def _resolved(path: Path | str) -> str:
+    """Return a path without links, as far as they can be read: using the path reports the error."""
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return os.path.abspath(path)  # noqa: PTH100 (takes any name)
 
 
 def follow_links(path: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 from unblur.config import NO_HOME
 from unblur.errors import PhotoError
 from unblur.storage.drafts import FileDraft, make_folder
+from unblur.storage.temporaries import sweep
 
 
 class JsonFile:
@@ -36,6 +37,7 @@ class JsonFile:
             return
         with contextlib.suppress(PhotoError):
             make_folder(self.path.parent)
+            sweep(self.path.parent)
             with FileDraft(self.path, json.dumps(values, indent=1).encode()) as draft:
                 draft.publish(replaces=True)
 

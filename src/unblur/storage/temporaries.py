@@ -42,7 +42,8 @@ class Temporary:
         """Close the file, which releases its lock."""
         if self._is_open:
             self._is_open = False
-            os.close(self.descriptor)
+            with contextlib.suppress(OSError):  # its bytes were flushed, or it is of no use
+                os.close(self.descriptor)
 
 
 @functools.cache
