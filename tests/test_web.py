@@ -18,8 +18,8 @@ from servers import cut, reset, status, unsized, whole
 
 from unblur.errors import PhotoError
 from unblur.storage import objects, stores, web
+from unblur.storage.addresses import without_secrets
 from unblur.storage.places import FileState, Url, parse_place
-from unblur.user_text import without_secrets
 
 PHOTO, OTHER = make_jpeg(), make_jpeg(32, 32)
 

@@ -212,7 +212,7 @@ def _check(job: Job, options: Options, known: KnownResults) -> Job:
     try:
         return _check_states(job, options, known)
     except PhotoError as error:  # a store does not answer
-        return replace(job, problem=str(error))
+        return replace(job, problem=job.reason_of(error))
     except OSError as error:
         return replace(job, problem=describe_os_error(error))
 
