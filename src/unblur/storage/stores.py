@@ -37,8 +37,14 @@ _NOISE = re.compile(r" ssl:\w+")
 """Text that aiohttp adds to the name of a host."""
 _LACKING = re.compile(r"\w+\.__init__\(\) missing \d+ required positional arguments?: ")
 """Python's words for an address without parts that its kind of store needs."""
-_REFUSED_LOGINS = ("LogonFailure", "SMBAuthenticationError")
-"""Names of errors of smbprotocol."""
+_REFUSED = "the server refuses this user and password"
+_IN_WORDS = {
+    **dict.fromkeys(("LogonFailure", "SMBAuthenticationError"), _REFUSED),  # smbprotocol
+    "AuthenticationException": _REFUSED,  # paramiko
+    "BadHostKeyException": "the server has another key than in ~/.ssh/known_hosts; if that is "
+    "right, remove the old one: ssh-keygen -R HOST",
+}
+"""Messages for libraries' errors, by their names."""
 _PASSING_NAMES = (
     *("ServerDisconnectedError", "ClientPayloadError"),  # aiohttp
     "error_temp",  # ftplib
@@ -143,8 +149,8 @@ def _reason(error: Exception) -> str:
         return "no such object"
     if is_thread_limit(error):  # of the thread that asks the store
         return START_LIMIT
-    if type(error).__name__ in _REFUSED_LOGINS:
-        return "the server refuses this user and password"
+    if words := _IN_WORDS.get(type(error).__name__):
+        return words
     cause = _system_error(error)
     if cause is not None and cause is not error:
         # Of a failed connection; the number tells more than the text.
