@@ -36,6 +36,9 @@ PASSWORDS = (
     *("12/s3kr", "s3kr t", "p@ss/s3kr#1?2", "s3kr::t", "ü/s3kr", "s3kr'\"<t>", "[s3kr]"),
 )
 
+UNSURE = ("12/s3kr", "p@ss/s3kr#1?2")
+"""Passwords that are hidden, but not sent to the host that follows: another one may be meant."""
+
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch):
@@ -52,7 +55,23 @@ def test_an_unquoted_password_is_neither_shown_nor_cut(scheme, password):
     assert str(parse_place(address)) == shown(address)
     assert without_secrets(f"{address}: no; see '{address}'").count("s3kr") == 0
     login = login_in(scheme, with_quoted_login(address).partition("://")[2])
-    assert user_and_password(login) == ("me", password.replace("%2F", "/"))
+    if password not in UNSURE:
+        assert user_and_password(login) == ("me", password.replace("%2F", "/"))
+
+
+@pytest.mark.parametrize(
+    ("address", "login"),
+    [
+        ("sftp://me:p@nas/jan@other.org/a.jpg", "me:p"),
+        ("http://nas:80/jan@other.org/a.jpg", ""),
+        ("ftp://me@nas/jan@other/a.jpg", "me"),
+        ("smb://nas:445/a:b@c/a.jpg", ""),
+    ],
+)
+def test_a_sign_in_a_path_sends_no_password_to_another_host(address, login):
+    scheme, _, rest = address.partition("://")
+    assert login_in(scheme, rest) == login
+    assert parse_place(address).address == address
 
 
 ANY = st.text("ab1/#?@:%.[]", min_size=1, max_size=8)

@@ -1,7 +1,8 @@
 """Split addresses such as ``sftp://me:password@host/a.jpg``, and hide what gives access in text.
 
-Passwords are often pasted unquoted, with ``/``, ``#``, ``?`` or ``@`` in them. `login_in` finds
-their end as people mean it; what it finds is used to log in, and is what messages leave out.
+Passwords are often pasted unquoted, with ``/``, ``#``, ``?`` or ``@`` in them. Where the address
+then has no host, `login_in` finds the end of the password as people mean it. Messages leave out all
+that may be a part of one.
 """
 
 from __future__ import annotations
@@ -54,25 +55,46 @@ _passwords: set[str] = set()
 def login_in(scheme: str, rest: str) -> str:
     """Return user and password of an address as they are written; empty if it has none.
 
+    Where the standard (RFC 3986) finds a host, it decides: a password is sent to no other one.
+
     Args:
         scheme: The address before ``://``.
         rest: The address after it.
     """
     authority = rest.partition("/")[0]
     login, at, host = authority.rpartition("@")
-    if scheme.lower() in _NO_LOGIN:
+    if _has_other_sign(scheme, authority):
         return ""
-    if at and scheme.lower() in WEB and _HOST_AND_QUERY.match(authority):
-        return ""  # http://host?mail=me@other
+    if re.fullmatch(_HOST, host) or (":" not in host and not at):
+        return login
+    return _possible_login(scheme, rest)
+
+
+def _possible_login(scheme: str, rest: str) -> str:
+    """Return what may be user and password; more than `login_in` returns where that is unsure.
+
+    Perhaps the first slash is a part of the password: then another host and slash follow.
+    """
+    authority = rest.partition("/")[0]
+    login, at, host = authority.rpartition("@")
+    if _has_other_sign(scheme, authority):
+        return ""
     if at and (":" not in login or _SURE_HOST.fullmatch(host)):
         return login
     if not at and (":" not in host or _SURE_HOST.fullmatch(host)):
         return ""
-    # Perhaps the first slash is a part of the password: then a host and another slash follow.
     later = [at.start() for at in re.finditer("@", rest) if _HOST_AND_PATH.match(rest, at.end())]
     if later or at:
         return rest[: max(later, default=len(login))]
     return "" if re.fullmatch(_HOST, host) else rest[: max(rest.rfind("@"), 0)]
+
+
+def _has_other_sign(scheme: str, authority: str) -> bool:
+    """Return whether the ``@`` before the first slash, if any, ends no login."""
+    if scheme.lower() in _NO_LOGIN:
+        return True
+    # http://host?mail=me@other
+    return scheme.lower() in WEB and _HOST_AND_QUERY.match(authority) is not None
 
 
 def user_and_password(login: str) -> tuple[str | None, str | None]:
@@ -109,7 +131,7 @@ def _shown_one(address: str) -> str:
     if match is None:
         return address
     scheme, rest = match[1], address[match.end() :]
-    login, is_web = login_in(scheme, rest), scheme.lower() in WEB
+    login, is_web = _possible_login(scheme, rest), scheme.lower() in WEB
     if login:
         user = "" if is_web else login.partition(":")[0]
         rest = (f"{user}@" if user else "") + rest[len(login) + 1 :]
@@ -155,7 +177,7 @@ def _secrets_in(address: str) -> tuple[set[str], set[str]]:
     if match is None:
         return set(), set()
     scheme, rest = match[1], address[match.end() :]
-    login, secrets = login_in(scheme, rest), set[str]()
+    login, secrets = _possible_login(scheme, rest), set[str]()
     if login:
         user, _, password = login.partition(":")
         # A library may take a part before or after one of these signs for a host or a port.
