@@ -170,7 +170,7 @@ def test_a_redirect_to_a_local_file_is_not_followed(server, get, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("secret")
     server.answers = [status(302, Location=secret.as_uri())]
-    with pytest.raises(PhotoError, match="No connection adapters"):
+    with pytest.raises(PhotoError, match="none of a web server"):
         get(server.url)
 
 
