@@ -18,8 +18,8 @@ from servers import cut, reset, status, unsized, whole
 
 from unblur.errors import PhotoError
 from unblur.storage import objects, stores, web
+from unblur.storage.addresses import without_secrets
 from unblur.storage.places import FileState, Url, parse_place
-from unblur.user_text import without_secrets
 
 PHOTO, OTHER = make_jpeg(), make_jpeg(32, 32)
 
@@ -131,6 +131,27 @@ def test_python_programs_find_the_retries_in_their_log(server, caplog):
     with caplog.at_level("INFO", "unblur"):
         assert objects.read(parse_place(f"{server.url}/a.jpg"))[0] == PHOTO
     assert f"{server.url}/a.jpg: answers 500 Internal Server Error; trying again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        status(503, Retry_After="9" * 5000),
+        status(206, Content_Range=f"bytes {'9' * 5000}-9/{'9' * 5000}"),
+        status(302, Location="ftp://me:secret@host/a.jpg"),
+        status(302, Location="http://me:secret@[::1/a.jpg?sig=secret"),
+    ],
+    ids=["huge wait", "huge range", "other scheme", "no address"],
+)
+def test_an_odd_answer_fails_one_photo_and_the_batch_goes_on(
+    unblur, server, tmp_path, jpeg, answer
+):
+    server.answers = [answer]
+    result = unblur(f"{server.url}/a.jpg", jpeg, "-o", f"{tmp_path}/out/", "-q", "-vvv")
+    assert result.code == 1
+    assert "Traceback" not in result.stderr
+    assert "secret" not in result.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{jpeg.stem}-unblurred.jpg"]
 
 
 def test_redirects_in_a_loop_are_told(unblur, server, tmp_path):

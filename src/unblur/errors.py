@@ -37,6 +37,9 @@ class UnblurError(Exception):
 class PhotoError(UnblurError):
     """A photo, or its result, that cannot be read, processed or written."""
 
+    place: object = None
+    """Place that the message is about, if it does not name it; ``None``: the photo."""
+
 
 class UnflushedError(PhotoError):
     """A file that has its name and its content, but may be lost if the power fails now."""

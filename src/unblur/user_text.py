@@ -50,34 +50,6 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-_USER = re.compile(
-    r"\b(?!github:)([a-z][a-z0-9+.-]*://)"  # github://OWNER:REPOSITORY@BRANCH
-    r"([^/?#\s]*@|[^/?#\s@:]*:(?!\d*(?:/|$))\S*?@)",  # a password may contain unquoted slashes
-    re.IGNORECASE,
-)
-"""User name and password in an address."""
-_QUERY = re.compile(r"\bhttps?://[^\s?]*\?[^\s'\"<>]+", re.IGNORECASE)
-_SECRET = re.compile(
-    r"([?&;][^=&;]*(?:token|key|sig|passw|pwd|secret|credential|auth|session)[^=&;]*=)[^&;]+",
-    re.IGNORECASE,
-)
-"""A value in the query of an address that gives access, such as a signature."""
-
-
-def without_secrets(text: str) -> str:
-    """Return text without the passwords, tokens and signatures of the addresses in it.
-
-    Names of users stay, except in addresses of web servers, where they may be tokens.
-    """
-    text = _USER.sub(_without_password, text)
-    return _QUERY.sub(lambda match: _SECRET.sub(r"\1...", match[0]), text)
-
-
-def _without_password(match: re.Match[str]) -> str:
-    scheme, user = match[1], match[2].partition(":")[0].rstrip("@")
-    return scheme if scheme.lower().startswith("http") or not user else f"{scheme}{user}@"
-
-
 def problem_of_text(data: bytes) -> str | None:
     """Return why a file's content is not text in UTF-8; ``None`` if it is."""
     other = "is in UTF-16 or another encoding: save it with the encoding UTF-8"

@@ -8,6 +8,7 @@ messages, and in the list if it goes to a terminal: see `unblur.user_text.printa
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -19,6 +20,7 @@ from unblur.errors import UnblurError
 from unblur.run.jobs import Job, Plan
 from unblur.run.report import Outcome, Report, Status
 from unblur.run.watcher import DEBUG, NORMAL, VERBOSE
+from unblur.storage.addresses import without_any_secret, without_secrets
 from unblur.storage.drafts import write_all
 from unblur.user_text import (
     describe_os_error,
@@ -26,7 +28,6 @@ from unblur.user_text import (
     encoded,
     megapixels,
     printable,
-    without_secrets,
 )
 
 if TYPE_CHECKING:
@@ -83,6 +84,31 @@ class _Log:
             yield
         except OSError:
             _discard(self._stream)
+
+
+class _LibraryLog(logging.Handler):
+    """Tells what libraries log, at verbosity DEBUG; Python would print it, secrets and all."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell one message."""
+        self._tell(self.format(record))
+
+
+@contextlib.contextmanager
+def libraries_logged(ui: Ui) -> Iterator[None]:
+    """Give what libraries log, and their warnings, to a `Ui`."""
+    handler = _LibraryLog(ui.trace)
+    logging.getLogger().addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        logging.getLogger().removeHandler(handler)
 
 
 def _make_console() -> Console:
@@ -179,7 +205,7 @@ class Ui:
 
     def trace(self, text: str) -> None:
         """Print a traceback at verbosity DEBUG."""
-        for line in text.splitlines():
+        for line in without_any_secret(text).splitlines():
             self.say(line, DEBUG)
 
     def passed_over(self, plan: Plan) -> None:

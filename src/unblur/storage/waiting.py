@@ -91,6 +91,11 @@ def waiting(
         _CURRENT.reset(token)
 
 
+def tell(text: str) -> None:
+    """Tell the user of the command how a server behaves."""
+    _CURRENT.get(_USUAL).tell(text)
+
+
 class Retries:
     """The retries of one request.
 
