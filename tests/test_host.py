@@ -108,6 +108,23 @@ print([name for name in before if before[name] != after[name]])
     assert run_host(program, tmp_path) == "[]"
 
 
+@pytest.mark.parametrize(
+    "arguments", [["score", "photo.jpg"], ["photo.jpg"]], ids=["score", "deblur"]
+)
+def test_the_program_closes_its_files_and_names_their_encodings(
+    tmp_path, identity_weights, arguments
+):
+    (tmp_path / "photo.jpg").write_bytes(make_jpeg())
+    warned = ["-W", "error::EncodingWarning", "-W", "default::ResourceWarning"]
+    model = ["--model", str(identity_weights)] * (len(arguments) == 1)
+    command = [sys.executable, "-X", "warn_default_encoding", *warned, "-m", "unblur", *model]
+    run = subprocess.run(
+        [*command, *arguments], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Warning" not in run.stderr
+
+
 @pytest.mark.posix
 def test_an_empty_home_variable_stays_empty(monkeypatch):
     monkeypatch.setenv("HOME", "")

@@ -7,6 +7,7 @@ is missing in the copy, so nobody would ever release it.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -25,7 +26,7 @@ def _note_fork() -> None:
     _forks += 1
 
 
-if hasattr(os, "register_at_fork"):  # missing on Windows, which has no forks
+if sys.platform != "win32":  # which has no forks
     os.register_at_fork(after_in_child=_note_fork)
 
 

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from unblur.errors import START_LIMIT, PhotoError, UsageError, is_thread_limit
+from unblur.errors import (
+    START_LIMIT,
+    PhotoError,
+    UsageError,
+    describe_unexpected,
+    is_thread_limit,
+)
+from unblur.extras import needed_extra
 from unblur.storage.places import Url
 from unblur.storage.waiting import PassingError, Retries, in_thread, persist
 from unblur.user_text import describe_os_error, without_secrets
@@ -21,6 +28,8 @@ T = TypeVar("T")
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 """The extra that each kind of store needs."""
+_MODULES = {"s3": "s3fs", "gs": "gcsfs"}
+"""The library of each extra."""
 
 WITH_FOLDERS = ("ftp", "ftps", "sftp", "ssh", "smb")
 """Kinds of servers with folders, where a file that is being written can be seen."""
@@ -52,8 +61,8 @@ def _store_class(scheme: str) -> type[AbstractFileSystem]:
         extra = EXTRAS.get(scheme)
         if extra is None:
             raise UsageError(f"{scheme}:// addresses cannot be used: {error}") from error
-        line = f"addresses need the extra {extra}: pip install 'unblur[{extra}]'"
-        raise UsageError(f"{scheme}:// {line}") from error
+        needed = needed_extra(_MODULES[extra], extra, error.__cause__ or error)
+        raise UsageError(f"{scheme}:// addresses need {needed}") from error
 
 
 def open_store(url: Url) -> tuple[AbstractFileSystem, str]:
@@ -117,6 +126,8 @@ def _reason(error: Exception) -> str:
     """Return the error of a store's library in words for users."""
     if isinstance(error, FileNotFoundError):
         return "no such object"
+    if isinstance(error, ModuleNotFoundError):
+        return describe_unexpected(error)
     if is_thread_limit(error):  # of the thread that asks the store
         return START_LIMIT
     if isinstance(error, _FAULTS_OF_ADDRESS):
