@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -526,3 +527,12 @@ def test_bounded_memory_does_one_photo_at_a_time(png, unblur):
     result = unblur(png, "--max-memory", "1G", "--jobs", "2")
     assert result.code == 2
     assert "one photo at a time" in result.stderr
+
+
+def test_commands_print_where_standard_output_takes_only_text(jpeg):
+    """As in Jupyter's notebooks, where ``%run -m unblur`` runs the program."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        with pytest.raises(SystemExit) as ended:
+            main(["score", str(jpeg)])
+        assert ended.value.code == 0
+    assert output.getvalue().endswith(f"\t{jpeg}\n")

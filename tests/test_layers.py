@@ -15,7 +15,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 
 ORDER = (
-    ("errors", "version", "user_text", "cgroups"),
+    ("errors", "version", "user_text", "cgroups", "forks"),
     ("config", "extras", "file_limits", "main_memory", "options", "score"),
     ("blur",),
     ("storage", "formats", "network"),
@@ -154,7 +154,7 @@ def test_every_module_is_read():
 
 
 def test_folders_and_modules_stay_small():
-    assert len(list((SOURCE / "unblur").glob("*.py"))) <= 15
+    assert len(list((SOURCE / "unblur").glob("*.py"))) <= 16
     long = [
         path for path in SOURCE.rglob("*.py") if len(path.read_text("utf-8").splitlines()) > 400
     ]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -138,6 +139,24 @@ def test_a_signal_in_a_destructor_is_not_lost():
     with pytest.raises(KeyboardInterrupt), orderly_signals():
         _ = Signalled().__class__, time.sleep(60)
     assert time.monotonic() - began < 30
+
+
+def test_a_signal_in_a_destructor_is_not_lost_on_a_machine_that_starts_threads_slowly(monkeypatch):
+    times_slow = [0.5]  # how long the first start takes: far longer than until the signal comes
+
+    class Slow(threading.Timer):
+        def start(self):
+            super().start()
+            time.sleep(times_slow.pop() if times_slow else 0)
+
+    monkeypatch.setattr("unblur.cli.signals.threading.Timer", Slow)
+
+    class Signalled:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), orderly_signals():
+        _ = Signalled().__class__, time.sleep(20)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -6,14 +6,13 @@ import itertools
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
-from conftest import make_jpeg
+from conftest import make_jpeg, open_database
 from servers import cut, reset, status, unsized, whole
 
 from unblur.errors import PhotoError
@@ -235,7 +234,8 @@ def test_no_password_is_shown_or_recorded(unblur, server, tmp_path, monkeypatch,
     words = "-o", f"{tmp_path}/out/", "--report", tmp_path / "page.html", "--json", "-vv"
     result = unblur(address, *words)
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    record = "".join(sqlite3.connect(os.environ["UNBLUR_HISTORY"]).iterdump())
+    with open_database(os.environ["UNBLUR_HISTORY"]) as database:
+        record = "".join(database.iterdump())
     assert "secret" not in result.stderr + result.stdout.decode() + record
     assert b"secret" not in written
     shown = f"{server.url}/a.jpg?id=7&X-Amz-Signature=..."

@@ -184,7 +184,12 @@ class Ui:
         if sys.stdout.isatty():
             cells, end = tuple(map(printable, cells)), "\n"
         with output_errors_as_unblur_errors():
-            sys.stdout.buffer.write(encoded("\t".join(cells) + end))
+            line = encoded("\t".join(cells) + end)
+            binary = getattr(sys.stdout, "buffer", None)
+            if binary:
+                binary.write(line)
+            else:  # text only, as in Jupyter's notebooks
+                sys.stdout.write(line.decode("utf-8", "backslashreplace"))
             sys.stdout.flush()
 
     def table(self, rows: Sequence[tuple[str, ...]]) -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from types import FrameType
+from types import CodeType, FrameType
 
 from unblur.errors import ExitCode
 
@@ -28,17 +28,10 @@ class _StopSignal(KeyboardInterrupt):
 def orderly_signals() -> Iterator[None]:
     """End the run cleanly on the first signal, and at once on the second."""
     stop, hook = _Stop(), sys.unraisablehook
-
-    def stop_again(unraisable: sys.UnraisableHookArgs) -> None:
-        if isinstance(unraisable.exc_value, _StopSignal):
-            stop.repeat(unraisable.exc_value.args[1])
-        else:
-            hook(unraisable)
-
     with _kept_handlers():
         for number in stop.codes:
             signal.signal(number, stop)
-        sys.unraisablehook = stop_again
+        sys.unraisablehook = stop.ask_again
         try:
             yield
         finally:
@@ -51,7 +44,7 @@ class _Stop:
 
     If the first one comes at a bad moment, it is repeated until it does not. While PyTorch is
     imported, an exception can abort the program. In callbacks, such as those that delete an object,
-    Python ignores exceptions.
+    Python ignores exceptions, and hands them to `ask_again`.
     """
 
     def __init__(self) -> None:
@@ -60,16 +53,24 @@ class _Stop:
         """Repeats the signal."""
         self._imports = _running_imports(sys._getframe())
         self._is_asked = self._is_repeating = False
+        self._other_errors = sys.unraisablehook
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         if self._is_asked and not self._is_repeating:
             _end(self.codes[number])
         self._is_asked, self._is_repeating = True, False
-        if _running_imports(frame) > self._imports:
+        if _running_imports(frame) > self._imports or _is_running(self.ask_again.__code__, frame):
             self.repeat(number)
         else:
             raise _StopSignal(self.codes[number], number)
+
+    def ask_again(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Take an exception that Python ignores; repeat the signal that raised it."""
+        if isinstance(unraisable.exc_value, _StopSignal):
+            self.repeat(unraisable.exc_value.args[1])
+        else:
+            self._other_errors(unraisable)
 
     def repeat(self, number: int) -> None:
         """Let a signal come again in a moment."""
@@ -97,6 +98,13 @@ def _running_imports(frame: FrameType | None) -> int:
         count += frame.f_globals.get("__name__") == "importlib._bootstrap"
         frame = frame.f_back
     return count
+
+
+def _is_running(code: CodeType, frame: FrameType | None) -> bool:
+    """Return whether a frame belongs to a call of the function with this code."""
+    while frame and frame.f_code is not code:
+        frame = frame.f_back
+    return frame is not None
 
 
 @contextlib.contextmanager

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from unblur.errors import START_LIMIT, PhotoError, UsageError, is_thread_limit
+from unblur.errors import (
+    START_LIMIT,
+    PhotoError,
+    UsageError,
+    describe_unexpected,
+    is_thread_limit,
+)
+from unblur.extras import needed_extra
 from unblur.storage.addresses import without_any_secret
 from unblur.storage.places import Url
 from unblur.storage.servers import CLASSES, PACKAGES, WITH_FOLDERS, is_missing, settings_of
@@ -23,6 +30,8 @@ T = TypeVar("T")
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 """The extra that each kind of store needs."""
+_MODULES = {"s3": "s3fs", "gs": "gcsfs"}
+"""The library of each extra."""
 
 _OTHER_PACKAGES = {**dict.fromkeys(("az", "abfs", "abfss"), "adlfs"), "hdfs": "pyarrow"}
 """The packages that other kinds of stores need, where fsspec says it in other words, or late."""
@@ -76,8 +85,8 @@ def _store_class(scheme: str) -> type[AbstractFileSystem]:
 def _missing_library(scheme: str, error: ImportError) -> UsageError:
     """Return the error for a kind of store that needs another package."""
     if extra := EXTRAS.get(scheme):
-        line = f"addresses need the extra {extra}: pip install 'unblur[{extra}]'"
-        return UsageError(f"{scheme}:// {line}")
+        needed = needed_extra(_MODULES[extra], extra, error.__cause__ or error)
+        return UsageError(f"{scheme}:// addresses need {needed}")
     if package := (PACKAGES | _OTHER_PACKAGES).get(scheme):
         return UsageError(f"{scheme}:// addresses need a package: pip install {package}")
     return UsageError(f"{scheme}:// addresses cannot be used: {error}")
@@ -147,6 +156,8 @@ def _reason(error: Exception) -> str:
     """Return the error of a store's library in words for users."""
     if is_missing(error):
         return "no such object"
+    if isinstance(error, ModuleNotFoundError):
+        return describe_unexpected(error)
     if is_thread_limit(error):  # of the thread that asks the store
         return START_LIMIT
     if words := _IN_WORDS.get(type(error).__name__):
