@@ -19,7 +19,7 @@ from PIL import Image
 
 from unblur import __version__
 from unblur.cli import deblur, main
-from unblur.cli.console import short_name
+from unblur.cli.bars import short_name
 
 
 @pytest.fixture
