@@ -463,6 +463,7 @@ def test_a_terminal_that_cannot_draw_over_lines_gets_each_line_once(jpeg, identi
         ("abcdefghijkl.jpg", 14, "abcdef...l.jpg"),
         ("写写写写写写写写.jpg", 12, "写写 ....jpg"),
         ("abcdef", 4, "a..."),
+        ("👩\u200d👩\u200d👧.jpg", 10, "👩👩👧.jpg"),
         ("abcdef", 1, "."),
         ("abcdef", 0, ""),
     ],

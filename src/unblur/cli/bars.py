@@ -20,6 +20,7 @@ from rich.table import Column
 
 from unblur.cli.signals import was_continued
 from unblur.cli.terminal import has_foreground
+from unblur.user_text import ZERO_WIDTH_JOINER
 
 DRAWING_SECONDS = 0.1
 """Time between two drawings of the bars."""
@@ -134,7 +135,11 @@ def _may_draw_on(stream: IO[str]) -> bool:
 
 
 def short_name(name: str, room: int) -> str:
-    """Return a name that takes at most ``room`` characters of a terminal, with its end."""
+    """Return a name that takes at most ``room`` characters of a terminal, with its end.
+
+    Joined emoji are parted, because terminals do not agree on their width.
+    """
+    name = name.replace(ZERO_WIDTH_JOINER, "")
     if cell_len(name) <= room:
         return name
     dots, end = "..."[:room], ""

@@ -152,10 +152,13 @@ class Ui:
             for row in rows:
                 self.answer(*row)
             return
+        from rich.cells import cell_len
+
         shown = [tuple(map(printable, row)) for row in rows]
-        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
         for row in shown:
-            padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            missing = (width - cell_len(cell) for cell, width in zip(row, widths, strict=True))
+            padded = (cell + " " * count for cell, count in zip(row, missing, strict=True))
             self.answer("  ".join(padded).rstrip())
 
     def error(self, text: str) -> None:
