@@ -95,6 +95,12 @@ def test_streams_that_the_caller_closed_are_no_trap(
     assert jpeg.with_name("photo-unblurred.jpg").exists() == (arguments == "photo.jpg")
 
 
+def test_the_strictest_python_has_nothing_to_say_about_a_command():
+    strict = [sys.executable, "-X", "dev", "-W", "error", "-m", "unblur"]
+    result = subprocess.run([*strict, "models", "path"], capture_output=True)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device is always full here")
 @pytest.mark.parametrize(
     "arguments",

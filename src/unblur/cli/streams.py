@@ -37,8 +37,10 @@ def _part_from_libraries() -> None:
     with contextlib.suppress(AttributeError, OSError):  # `sys.stderr` is no file
         if sys.stderr.fileno() == STANDARD_ERROR:
             encoding, errors = sys.stderr.encoding, sys.stderr.errors
-            own = os.dup(STANDARD_ERROR)
-            sys.stderr = os.fdopen(own, "w", buffering=1, encoding=encoding, errors=errors)
+            own = os.dup(STANDARD_ERROR)  # stays open until the process ends, as the other does
+            sys.stderr = os.fdopen(
+                own, "w", buffering=1, encoding=encoding, errors=errors, closefd=False
+            )
         allow_redirection()
 
 
