@@ -20,7 +20,7 @@ from PIL import Image
 
 from unblur import __version__
 from unblur.cli import deblur, main
-from unblur.cli.console import short_name
+from unblur.cli.bars import short_name
 
 
 @pytest.fixture
@@ -94,6 +94,12 @@ def test_streams_that_the_caller_closed_are_no_trap(
     assert words in result.stderr
     assert "Error" not in result.stderr
     assert jpeg.with_name("photo-unblurred.jpg").exists() == (arguments == "photo.jpg")
+
+
+def test_the_strictest_python_has_nothing_to_say_about_a_command():
+    strict = [sys.executable, "-X", "dev", "-W", "error", "-m", "unblur"]
+    result = subprocess.run([*strict, "models", "path"], capture_output=True)
+    assert (result.returncode, result.stderr) == (0, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device is always full here")
@@ -464,6 +470,7 @@ def test_a_terminal_that_cannot_draw_over_lines_gets_each_line_once(jpeg, identi
         ("abcdefghijkl.jpg", 14, "abcdef...l.jpg"),
         ("写写写写写写写写.jpg", 12, "写写 ....jpg"),
         ("abcdef", 4, "a..."),
+        ("👩\u200d👩\u200d👧.jpg", 10, "👩👩👧.jpg"),
         ("abcdef", 1, "."),
         ("abcdef", 0, ""),
     ],

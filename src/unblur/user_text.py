@@ -15,17 +15,22 @@ from collections.abc import Callable, Iterable
 _NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Surrogates that do not represent a byte of a file name; see `os.fsencode`."""
 
+ZERO_WIDTH_JOINER = "\u200d"
+JOINERS = f"\u200c{ZERO_WIDTH_JOINER}"
+"""Invisible characters that Persian, Indian scripts and emoji are spelled with."""
+
 
 def printable(text: str | os.PathLike[str]) -> str:
     r"""Return text as one line without characters that control a terminal.
 
     Control characters, line breaks, marks of writing direction and lone surrogates are escaped as
     in Python: ``\x1b``, ``\n``, ``\u202e``. Bytes of file names that are not UTF-8 become U+FFFD.
+    `JOINERS` stay.
     """
     escaped = _NO_BYTES.sub(lambda match: _escape(match[0]), os.fspath(text))
     # Not by `os.fsencode`: where file names are in Latin-1, its bytes are no UTF-8.
     decoded = escaped.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else _escape(c) for c in decoded)
+    return "".join(c if c.isprintable() or c in JOINERS else _escape(c) for c in decoded)
 
 
 def encoded(text: str) -> bytes:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn
 
+    from unblur.cli.bars import Bars
     from unblur.pictures.preview import Preview
 
 ListFormat = Literal["lines", "nul", "json", "none"]
@@ -112,24 +113,10 @@ def libraries_logged(ui: Ui) -> Iterator[None]:
 
 
 def _make_console() -> Console:
-    """Return the console of Rich for progress bars and pictures."""
+    """Return the console of Rich for pictures."""
     from rich.console import Console
 
     return Console(file=cast(TextIO, _Log()))
-
-
-def short_name(name: str, room: int) -> str:
-    """Return a name that takes at most ``room`` characters of a terminal, with its end."""
-    from rich.cells import cell_len, set_cell_size
-
-    if cell_len(name) <= room:
-        return name
-    dots, end = "..."[:room], ""
-    for character in reversed(name):
-        if cell_len(character + end) > (room - len(dots)) // 2:  # Chinese letters take two
-            break
-        end = character + end
-    return set_cell_size(name, room - len(dots) - cell_len(end)) + dots + end
 
 
 def _target(job: Job) -> str:
@@ -155,7 +142,7 @@ class Ui:
         self._listing, self._stdout = listing, stdout
         self.settings: dict[str, Any] = {}
         """Options of the network for each line of JSON; a runner adds to them."""
-        self._bar: Progress | None = None
+        self._bars: Bars | None = None
         self._pixels = 0
         self._lock = threading.Lock()
 
@@ -165,11 +152,9 @@ class Ui:
             return
         line = printable(without_secrets(text))
         with self._lock:
-            if self._bar:
+            if bars := self._bars:
                 # Without markup and emoji codes: a name may contain brackets and colons.
-                self._bar.console.print(
-                    line, markup=False, emoji=False, highlight=False, soft_wrap=True
-                )
+                bars.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
             else:
                 print(line, file=_Log(), flush=True)
 
@@ -198,10 +183,13 @@ class Ui:
             for row in rows:
                 self.answer(*row)
             return
+        from rich.cells import cell_len
+
         shown = [tuple(map(printable, row)) for row in rows]
-        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
         for row in shown:
-            padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            missing = (width - cell_len(cell) for cell, width in zip(row, widths, strict=True))
+            padded = (cell + " " * count for cell, count in zip(row, missing, strict=True))
             self.answer("  ".join(padded).rstrip())
 
     def error(self, text: str) -> None:
@@ -228,9 +216,10 @@ class Ui:
 
         count = TextColumn("{task.fields[count]}", markup=False, justify="right")
         speed = TextColumn("{task.fields[speed]}", markup=False)
-        with self._bars(count, speed) as bar:
-            bar.add_task("photos", total=total, count=f"0/{total}", speed="")
-            bar.add_task("", total=1, count="", speed="", visible=False)  # until a photo starts
+        with self._drawn_bars(count, speed) as bars:
+            add = bars.progress.add_task
+            add("photos", total=total, count=f"0/{total}", speed="")
+            add("", total=1, count="", speed="", visible=False)  # until a photo starts
             yield
 
     @contextlib.contextmanager
@@ -245,9 +234,12 @@ class Ui:
             return
         from rich.progress import DownloadColumn, TransferSpeedColumn
 
-        with self._bars(DownloadColumn(), TransferSpeedColumn()) as bar:
-            task = bar.add_task(short_name(printable(name), bar.console.width // 3), total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        from unblur.cli.bars import short_name
+
+        with self._drawn_bars(DownloadColumn(), TransferSpeedColumn()) as bars:
+            shown = short_name(printable(name), bars.name_room)
+            task = bars.progress.add_task(shown, total=None)
+            yield lambda done, total: bars.progress.update(task, completed=done, total=total)
 
     @property
     def _shows_bars(self) -> bool:
@@ -263,36 +255,33 @@ class Ui:
         return console.is_terminal and not console.is_dumb_terminal and starts_threads(1)
 
     @contextlib.contextmanager
-    def _bars(self, *columns: ProgressColumn) -> Iterator[Progress]:
+    def _drawn_bars(self, *columns: ProgressColumn) -> Iterator[Bars]:
         """Show bars with these columns; while they last, messages appear above them."""
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-        from rich.table import Column
+        from unblur.cli.bars import Bars
 
-        name = TextColumn("{task.description}", markup=False)
-        time = TimeRemainingColumn(table_column=Column(no_wrap=True))  # only the bar shrinks
-        shown = (name, BarColumn(), *columns, time)
-        with Progress(*shown, console=_make_console(), transient=True) as self._bar:
+        with Bars(cast(TextIO, _Log()), *columns) as self._bars:
             try:
-                yield self._bar
+                yield self._bars
             finally:
-                self._bar = None
+                self._bars = None
 
     def photo_progress(self, job: Job) -> Callable[[float], None]:
         """Show a progress bar for one photo; return a function that sets it, from 0 to 1."""
-        bar = self._bar
-        if bar is None:
+        if self._bars is None:
             return lambda share: None
-        photo = bar.task_ids[1]
-        room = bar.console.width // 3  # the rest of the line is for the bar and the numbers
-        name = short_name(printable(Path(job.name).name), room)
-        bar.reset(photo, description=name, visible=True, count="0%", speed="")
-        return lambda share: bar.update(photo, completed=share, count=f"{int(100 * share)}%")
+        from unblur.cli.bars import short_name
+
+        progress = self._bars.progress
+        photo = progress.task_ids[1]
+        name = short_name(printable(Path(job.name).name), self._bars.name_room)
+        progress.reset(photo, description=name, visible=True, count="0%", speed="")
+        return lambda share: progress.update(photo, completed=share, count=f"{int(100 * share)}%")
 
     def outcome(self, outcome: Outcome) -> None:
         """Print the outcome of one photo."""
         job, name = outcome.job, outcome.job.name
-        if self._bar:
-            self._advance(outcome)
+        if self._bars:
+            self._advance(outcome, self._bars.progress)
         self.trace(outcome.trace)
         if outcome.status is Status.FAILED:
             self.error(f"{name}: {outcome.reason}")
@@ -320,18 +309,16 @@ class Ui:
         from unblur.cli.terminal import Printed
 
         with self._lock:
-            console = self._bar.console if self._bar else _make_console()
-            console.print(Printed(preview), crop=False)
+            (self._bars or _make_console()).print(Printed(preview), crop=False)
 
-    def _advance(self, outcome: Outcome) -> None:
-        assert self._bar
+    def _advance(self, outcome: Outcome, progress: Progress) -> None:
         self._pixels += outcome.width * outcome.height
-        task = self._bar.tasks[0]
+        task = progress.tasks[0]
         rate = megapixels(round(self._pixels / (task.elapsed or 1)))
         # Photos that were skipped or only scored have no size.
         speed = f"{rate} megapixels/s" if self._pixels else ""
         count = f"{task.completed + 1:.0f}/{task.total or 0:.0f}"
-        self._bar.update(task.id, advance=1, count=count, speed=speed)
+        progress.update(task.id, advance=1, count=count, speed=speed)
 
     def _list(self, outcome: Outcome) -> None:
         """Write one result to standard output."""

@@ -13,8 +13,6 @@ from types import CodeType, FrameType
 
 from unblur.errors import ExitCode
 
-SHOW_CURSOR = b"\x1b[?25h"
-"""DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
 REPEAT_SECONDS = 0.01
 """Seconds after which a signal is repeated that came at a bad moment."""
 _STDERR = 2
@@ -28,7 +26,7 @@ class _StopSignal(KeyboardInterrupt):
 def orderly_signals() -> Iterator[None]:
     """End the run cleanly on the first signal, and at once on the second."""
     stop, hook = _Stop(), sys.unraisablehook
-    with _kept_handlers():
+    with _kept_handlers(), _held_continuations():
         for number in stop.codes:
             signal.signal(number, stop)
         sys.unraisablehook = stop.ask_again
@@ -132,8 +130,6 @@ def _end_on_signals(message: str = "") -> None:
 def _end(code: ExitCode, message: str = "") -> None:
     """End the program at once, with a line on standard error."""
     with contextlib.suppress(OSError):  # the terminal was closed
-        if os.isatty(_STDERR):
-            os.write(_STDERR, SHOW_CURSOR)  # progress bars hide it
         os.write(_STDERR, message.encode())
     os._exit(code)
 
@@ -167,6 +163,33 @@ def _codes_of_signals() -> dict[int, ExitCode]:
     if hang_up:
         codes[hang_up] = ExitCode.HUNG_UP
     return {number: codes[number] for number in codes if signal.getsignal(number) != signal.SIG_IGN}
+
+
+@contextlib.contextmanager
+def _held_continuations() -> Iterator[None]:
+    """Keep SIGCONT, which continues the program in any case, until `was_continued` asks for it."""
+    if sys.platform == "win32":
+        yield
+        return
+    # Threads inherit this: a signal that one thread takes is kept for none.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCONT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def was_continued() -> bool:
+    """Return whether the program was stopped and continued since the last call.
+
+    Not for several threads at the same time.
+    """
+    if sys.platform == "win32":
+        return False
+    has_come = signal.SIGCONT in signal.sigpending()
+    if has_come:
+        signal.sigwait({signal.SIGCONT})
+    return has_come
 
 
 def interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:

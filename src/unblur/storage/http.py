@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 from unblur.errors import PhotoError
 from unblur.storage import waiting
 from unblur.storage.addresses import shown, without_any_secret
-from unblur.storage.waiting import PassingError, Retries
+from unblur.storage.waiting import PassingError, Retries, in_thread
 from unblur.user_text import describe_os_error, duration
 from unblur.version import __version__
 
@@ -116,15 +116,21 @@ class _Partial:
 def fetch(url: str, file: BinaryIO, watch: Watch) -> Fetched:
     """Download a file; whenever the connection breaks, ask for the missing part.
 
+    A signal ends the wait for the server, even while its address is looked up; see `in_thread`.
+
     Args:
         url: Address of the file.
         file: Open for writing; on return it contains only the download.
-        watch: Callbacks.
+        watch: Callbacks; another thread calls them.
 
     Raises:
         MissingError: If the server does not have the file.
         PhotoError: If the server does not send the file.
     """
+    return in_thread(lambda: _fetch(url, file, watch))
+
+
+def _fetch(url: str, file: BinaryIO, watch: Watch) -> Fetched:
     partial, worth, retries = _Partial(file), WORTH_BYTES, retries_of(url)
     with new_session() as session:
         while True:
