@@ -294,7 +294,8 @@ def test_a_kind_of_store_that_cannot_be_used_is_wrong_usage(address, told, unblu
     def get_class(scheme):
         if scheme == "nowhere":
             raise ValueError("Protocol not known")
-        raise ImportError("Install a library")
+        missing = ModuleNotFoundError("No module named 'gcsfs'", name="gcsfs")
+        raise ImportError("Install a library") from missing
 
     stores._store_class.cache_clear()
     monkeypatch.setattr(fsspec, "get_filesystem_class", get_class)

@@ -267,7 +267,7 @@ class NetworkDeblurrer:
                 self.config,
                 self._precision_on(kind),
                 kind,
-                views=len(self.views),
+                len(self.views),
                 is_resident=bool(resident),
                 engine=self._engine_on(kind),
             )

@@ -98,8 +98,8 @@ def photo_needs(
     config: SRNConfig,
     precision: torch.dtype,
     kind: DeviceKind,
-    *,
     views: int,
+    *,
     is_resident: bool,
     engine: EngineName,
 ) -> Needs:

@@ -160,9 +160,11 @@ class _Helper:
             task()
             del task
 
-    def __del__(self) -> None:
+    def end(self) -> None:
         """End the thread, once its present task ends."""
         self._tasks.put(None)
+
+    __del__ = end
 
 
 _own = PerProcess(threading.local)
@@ -194,8 +196,13 @@ def in_thread(do: Callable[[], T]) -> T:
         if not is_thread_limit(error):
             raise
         work()
-    while wait((future,), SIGNALS_SECONDS).not_done:
-        _end_if(over.is_set())
+    try:
+        while wait((future,), SIGNALS_SECONDS).not_done:
+            _end_if(over.is_set())
+    except BaseException:
+        if helper:
+            helper.end()  # at once: the traceback may refer to it for long
+        raise
     own["helper"] = helper
     return future.result()
 
