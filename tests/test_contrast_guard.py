@@ -58,6 +58,15 @@ def test_dots_that_the_network_makes_clearer_are_what_the_network_made():
 
 
 @DEPTHS
+@pytest.mark.parametrize("place", [0, 0.5])
+def test_dots_of_a_dark_or_pale_photo_stay_since_the_network_sees_their_contrast_higher(
+    place, dtype
+):
+    photo = dots(dtype=dtype) // 8 + int(place * np.iinfo(dtype).max)
+    assert np.array_equal(fakes.on_cpu(Blurring())(photo), photo)
+
+
+@DEPTHS
 def test_a_place_of_less_contrast_is_what_the_network_made(dtype):
     photo = np.full((150, 170, 3), np.iinfo(dtype).max // 3, dtype)
     photo[:, 85:] //= 8
@@ -104,7 +113,7 @@ def test_the_guard_judges_the_whole_change_at_any_strength(strength):
 def test_photos_of_any_size_are_guarded(size):
     photo = dots(*size)
     result = torch.from_numpy(halved(photo))
-    keep_contrast(result, torch.from_numpy(photo))
+    keep_contrast(result, torch.from_numpy(photo), 255)
     assert np.array_equal(result.numpy(), halved(photo) if 1 in size else photo)
 
 

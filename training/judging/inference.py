@@ -66,7 +66,9 @@ def deblur_all(
             mean.add(_seen(network, chosen, view, precision, is_guarded))
         for index, result in zip(batch, mean.rounded(), strict=True):
             if is_guarded:
-                keep_contrast(result, torch.from_numpy(photos[index].copy()))
+                keep_contrast(
+                    result, torch.from_numpy(photos[index].copy()), tones_of(photos[index]).span
+                )
             results[index] = result.numpy()
     return [result for result in results if result is not None]
 

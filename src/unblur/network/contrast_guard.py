@@ -21,9 +21,9 @@ from unblur.network.views import whole_numbers
 
 BLOCK_PX = 16
 """Side of the blocks whose contrast is compared, each together with its eight neighbours."""
-HIGH = 0.12
+HIGH = 0.15
 """Least contrast of a pattern: the root mean square of the differences of neighbouring pixels, as a
-share of white, in rows and in columns. Motion makes it smaller in one of the two."""
+share of the network's white, in rows and in columns. Motion makes it smaller in one of the two."""
 LOWER, MUCH_LOWER = 0.95, 0.85
 """Shares of the photo's contrast. Results from ``LOWER`` on stay, the photo replaces results up to
 ``MUCH_LOWER``, and values between become a weighted mean of both."""
@@ -31,22 +31,24 @@ CPU_PIXELS_AT_ONCE, PIXELS_AT_ONCE = 1 << 18, 1 << 22
 """Number of pixels that are compared at once on CPUs and on other devices, to save memory."""
 
 
-def keep_contrast(result: Tensor, photo: Tensor, strength: float = 1) -> None:
+def keep_contrast(result: Tensor, photo: Tensor, span: float, strength: float = 1) -> None:
     """Put the photo back where the result has less contrast.
 
     Args:
         result: The deblurred photo, (H, W, C): uint8, or the bits of uint16 as int16.
         photo: The photo, of the same shape and type, on the same device.
+        span: The difference of the samples that are black and white for the network; see
+            `unblur.network.exposure.Tones`.
         strength: Share of the network's change that the result has, from 0 to 1.
     """
     if strength == 0:
         return
     before = _contrasts(photo, photo, 1)
-    is_high = before.amin(0) >= HIGH**2
+    is_high = before.amin(0) >= (HIGH * span) ** 2
     # A GPU would have to wait for the answer.
     if is_high.device.type == "cpu" and not is_high.any():
         return
-    share = (_contrasts(result, photo, strength).sum(0) / before.sum(0).clamp(min=1e-9)).sqrt_()
+    share = (_contrasts(result, photo, strength).sum(0) / before.sum(0).clamp(min=1e-3)).sqrt_()
     put_back = ((LOWER - share) / (LOWER - MUCH_LOWER)).clamp_(0, 1).mul_(is_high)
     put_back = F.max_pool2d(put_back[None, None], 3, 1, 1)  # the blocks around fail in part
     around = F.pad(put_back, (1, 1, 1, 1), mode="replicate")
@@ -73,7 +75,6 @@ def _contrasts(pixels: Tensor, photo: Tensor, strength: float) -> Tensor:
         photo: The photo.
         strength: See `keep_contrast`: the whole change counts.
     """
-    largest = 0xFF if pixels.dtype == torch.uint8 else 0xFFFF
     blocks = []
     for rows in _strips(pixels):
         seen = slice(rows.start, rows.stop + 1)
@@ -81,7 +82,6 @@ def _contrasts(pixels: Tensor, photo: Tensor, strength: float) -> Tensor:
         if strength != 1:
             old = whole_numbers(photo[seen]).float().mean(2)
             values = values.sub_(old).div_(strength).add_(old)
-        values.div_(largest)
         inside = values[: rows.stop - rows.start]
         down = F.pad(values.diff(dim=0), (0, 0, 0, len(inside) + 1 - len(values)))
         across = F.pad(inside.diff(dim=1), (0, 1))

@@ -1,10 +1,10 @@
 """Show the network dark photos, and photos of low contrast, with usual tones.
 
 The network learned from photos with usual exposure, and leaves most of the blur in darker ones, and
-in pale ones, such as of fog or with a flat profile. So it sees such a photo with its darkest parts
-nearer to black and its brightest parts at white, and its result is changed back. Stored samples are
-nearly a power of the light, so a multiple is what a longer exposure would have stored, and the blur
-in it is the same. ``weights/README.md`` has measurements.
+in pale ones, such as of fog or with a flat profile. So it sees a dark photo brighter and a pale one
+with more contrast, and its result is changed back. Stored samples are nearly a power of the light,
+so a multiple is what a longer exposure would have stored, and the blur in it is the same.
+``weights/README.md`` has measurements.
 
 Photos from 0.3 times the usual brightness on stay as they are, if their darkest parts are black:
 the network has seen such dark places in bright photos, so brightening gains little, and noisy
@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 
 BRIGHT = 0.3
 """Share of white. A photo whose brightest parts reach it is not dark."""
-CONTRASTING = 0.5
-"""Share of white. A photo is pale if its brightest and its darkest parts differ by less."""
 GREY = 0.15
 """Share of white. A photo whose darkest parts are below it is not pale."""
+SEEN = 0.5
+"""Least difference of the brightest and the darkest parts of a pale photo for the network, where
+white is 1. The rest is for the sharp photo, which may have darker and brighter parts: blurred black
+letters are grey."""
 BRIGHTEST, DARKEST = 0.999, 0.001
 """Quantiles of the samples that count as the brightest and the darkest parts: hot pixels, stars and
 dead pixels are fewer."""
@@ -65,11 +67,13 @@ def tones_of(image: NDArray[np.uint8] | NDArray[np.uint16]) -> Tones:
     samples = image[::step, ::step].ravel()
     places = [int(share * (samples.size - 1)) for share in (DARKEST, BRIGHTEST)]
     darkest, brightest = map(float, np.partition(samples, places)[places])
-    is_pale = darkest >= GREY * largest and brightest - darkest < CONTRASTING * largest
-    if brightest >= BRIGHT * largest and not is_pale:
-        return Tones(0, largest)
-    black = darkest if is_pale else 0.0
-    above = (float(image.max()) - black) / (1 + MOST_BEYOND)
-    below = (black - float(image.min())) / MOST_BEYOND
-    span = max(brightest - black, above, below, largest / MOST_TIMES)
-    return Tones(black, black + span)
+    least_span = largest / MOST_TIMES
+    if darkest >= GREY * largest and brightest - darkest < SEEN * largest:
+        middle = (darkest + brightest) / 2
+        farthest = max(float(image.max()) - middle, middle - float(image.min()))
+        span = max((brightest - darkest) / SEEN, farthest / (0.5 + MOST_BEYOND), least_span)
+        black = min(max(0.0, middle - span / 2), largest - span)
+        return Tones(black, black + span)
+    if brightest < BRIGHT * largest:
+        return Tones(0, max(brightest, float(image.max()) / (1 + MOST_BEYOND), least_span))
+    return Tones(0, largest)

@@ -130,7 +130,7 @@ class PhotoRun:
         if count > 1:
             del rows, result  # freed before the mean is made
             result = mean.rounded()
-        keep_contrast(result, photo, self.strength)
+        keep_contrast(result, photo, tones.span, self.strength)
         return result
 
 
