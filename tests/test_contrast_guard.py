@@ -21,10 +21,10 @@ class Blurring(fakes.Identity):
 
 
 class Sharpening(fakes.Identity):
-    """Raises all contrast."""
+    """Raises all contrast, and keeps the mean."""
 
     def run_scale(self, blurred, previous, state, buffers):
-        return 1.2 * blurred - 0.1, None
+        return 1.2 * blurred - 0.066, None
 
 
 def dots(height=150, width=170, period=8.0, degrees=15.0, dtype=np.uint8, channels=3):
@@ -51,10 +51,22 @@ def test_dots_that_the_network_makes_greyer_stay_as_they_are(size, channels, dty
     assert np.array_equal(fakes.on_cpu(Blurring())(photo), photo)
 
 
+class Darkening(fakes.Identity):
+    """Makes everything darker by a tenth of white, and keeps the contrast."""
+
+    def run_scale(self, blurred, previous, state, buffers):
+        return blurred - 0.1, None
+
+
+def test_dots_on_white_that_the_network_fills_with_grey_stay_as_they_are():
+    photo = 255 - dots() // 4 * 3
+    assert np.array_equal(fakes.on_cpu(Darkening())(photo), photo)
+
+
 def test_dots_that_the_network_makes_clearer_are_what_the_network_made():
     photo = dots() // 2 + 20
     result = fakes.on_cpu(Sharpening())(photo).astype(int)
-    assert np.abs(result - (1.2 * photo - 25.5)).max() <= 1
+    assert np.abs(result - (1.2 * photo - 0.066 * 255)).max() <= 1
 
 
 @DEPTHS

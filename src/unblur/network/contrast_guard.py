@@ -3,8 +3,8 @@
 Motion lowers the contrast between neighbouring pixels, so removing it raises this contrast. The
 network does the opposite with some fine patterns of high contrast, such as the dots of a printed
 picture: it takes them for streaks, and fills the white between them with grey. No blurred photo has
-such patterns. So the photo replaces the result where its own contrast is very high, and where that
-of the result is lower.
+such patterns. So the photo replaces the result where its own contrast is very high, and where the result
+has less contrast or another brightness: motion moves light, but keeps its amount.
 
 ``weights/README.md`` has measurements of this guard.
 """
@@ -27,12 +27,15 @@ share of the network's white, in rows and in columns. Motion makes it smaller in
 LOWER, MUCH_LOWER = 0.95, 0.85
 """Shares of the photo's contrast. Results from ``LOWER`` on stay, the photo replaces results up to
 ``MUCH_LOWER``, and values between become a weighted mean of both."""
+OTHER, QUITE_OTHER = 0.03, 0.06
+"""Differences of the mean brightness of photo and result, as shares of the network's white. Results
+up to ``OTHER`` stay, the photo replaces results from ``QUITE_OTHER`` on."""
 CPU_PIXELS_AT_ONCE, PIXELS_AT_ONCE = 1 << 18, 1 << 22
 """Number of pixels that are compared at once on CPUs and on other devices, to save memory."""
 
 
 def keep_contrast(result: Tensor, photo: Tensor, span: float, strength: float = 1) -> None:
-    """Put the photo back where the result has less contrast.
+    """Put the photo back where a result has less contrast or another brightness than a pattern.
 
     Args:
         result: The deblurred photo, (H, W, C): uint8, or the bits of uint16 as int16.
@@ -43,13 +46,17 @@ def keep_contrast(result: Tensor, photo: Tensor, span: float, strength: float = 
     """
     if strength == 0:
         return
-    before = _contrasts(photo, photo, 1)
-    is_high = before.amin(0) >= (HIGH * span) ** 2
+    before = _measured(photo, photo, 1)
+    is_high = before[:2].amin(0) >= (HIGH * span) ** 2
     # A GPU would have to wait for the answer.
     if is_high.device.type == "cpu" and not is_high.any():
         return
-    share = (_contrasts(result, photo, strength).sum(0) / before.sum(0).clamp(min=1e-3)).sqrt_()
-    put_back = ((LOWER - share) / (LOWER - MUCH_LOWER)).clamp_(0, 1).mul_(is_high)
+    after = _measured(result, photo, strength)
+    share = (after[:2].sum(0) / before[:2].sum(0).clamp(min=1e-3)).sqrt_()
+    difference = (after[2] - before[2]).abs_() / span
+    is_less = (LOWER - share) / (LOWER - MUCH_LOWER)
+    is_other = (difference - OTHER) / (QUITE_OTHER - OTHER)
+    put_back = torch.maximum(is_less, is_other).clamp_(0, 1).mul_(is_high)
     put_back = F.max_pool2d(put_back[None, None], 3, 1, 1)  # the blocks around fail in part
     around = F.pad(put_back, (1, 1, 1, 1), mode="replicate")
     for rows in _strips(photo):
@@ -65,10 +72,11 @@ def keep_contrast(result: Tensor, photo: Tensor, span: float, strength: float = 
         result[rows] = mixed.byte() if result.dtype == torch.uint8 else mixed.int().short()
 
 
-def _contrasts(pixels: Tensor, photo: Tensor, strength: float) -> Tensor:
-    """Return the mean squared differences of neighbours, (2, rows, columns), in and around blocks.
+def _measured(pixels: Tensor, photo: Tensor, strength: float) -> Tensor:
+    """Measure contrast and brightness in and around blocks; return (3, rows, columns).
 
-    The first plane compares neighbours in columns, the second neighbours in rows.
+    The first plane has the mean squared differences of neighbours in columns, the second those in
+    rows, the third the mean.
 
     Args:
         pixels: The photo, or its result.
@@ -85,8 +93,8 @@ def _contrasts(pixels: Tensor, photo: Tensor, strength: float) -> Tensor:
         inside = values[: rows.stop - rows.start]
         down = F.pad(values.diff(dim=0), (0, 0, 0, len(inside) + 1 - len(values)))
         across = F.pad(inside.diff(dim=1), (0, 1))
-        squares = torch.stack([down, across]).square_()
-        blocks.append(F.avg_pool2d(squares, BLOCK_PX, ceil_mode=True))
+        planes = torch.stack([down.square_(), across.square_(), inside])
+        blocks.append(F.avg_pool2d(planes, BLOCK_PX, ceil_mode=True))
     together = torch.cat(blocks, 1)
     return F.avg_pool2d(together, 3, 1, 1, count_include_pad=False)
 
