@@ -2,9 +2,9 @@
 
 Motion lowers the contrast between neighbouring pixels, so removing it raises this contrast. The
 network does the opposite with some fine patterns of high contrast, such as the dots of a printed
-picture: it takes them for streaks, and fills the white between them with grey. No blurred photo has
-such patterns. So the photo replaces the result where its own contrast is very high, and where the result
-has less contrast or another brightness: motion moves light, but keeps its amount.
+picture: it takes them for streaks, and fills the white between them with grey. Hardly any blurred
+photo has such patterns. So the photo replaces the result where its own contrast is very high, and
+where the result has less contrast or another brightness: motion moves light, but keeps its amount.
 
 ``weights/README.md`` has measurements of this guard.
 """
