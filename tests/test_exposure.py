@@ -60,7 +60,8 @@ def test_the_network_can_make_any_part_of_a_pale_photo_darker_and_brighter(black
     assert tones.span < 0.45 * 255
 
 
-def test_a_photo_with_black_and_white_parts_is_seen_as_it_is():
+def test_a_photo_with_black_and_white_parts_or_of_one_tone_is_seen_as_it_is():
+    assert tones_of(np.full((40, 50, 3), 120, np.uint8)) == Tones(0, 255)
     photo = pale_photo()
     photo[:1] = 0  # a black frame
     assert tones_of(photo) == Tones(0, 255)

@@ -23,6 +23,8 @@ BRIGHT = 0.3
 """Share of white. A photo whose brightest parts reach it is not dark."""
 GREY = 0.15
 """Share of white. A photo whose darkest parts are below it is not pale."""
+FLAT = 0.015
+"""Share of white. A photo whose brightest and darkest parts differ by less has only noise."""
 SEEN = 0.5
 """Least difference of the brightest and the darkest parts of a pale photo for the network, where
 white is 1. The rest is for the sharp photo, which may have darker and brighter parts: blurred black
@@ -68,7 +70,8 @@ def tones_of(image: NDArray[np.uint8] | NDArray[np.uint16]) -> Tones:
     places = [int(share * (samples.size - 1)) for share in (DARKEST, BRIGHTEST)]
     darkest, brightest = map(float, np.partition(samples, places)[places])
     least_span = largest / MOST_TIMES
-    if darkest >= GREY * largest and brightest - darkest < SEEN * largest:
+    is_pale = darkest >= GREY * largest and FLAT * largest <= brightest - darkest < SEEN * largest
+    if is_pale:
         middle = (darkest + brightest) / 2
         farthest = max(float(image.max()) - middle, middle - float(image.min()))
         span = max((brightest - darkest) / SEEN, farthest / (0.5 + MOST_BEYOND), least_span)
