@@ -8,6 +8,7 @@ import io
 import os
 import pathlib
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -180,6 +181,13 @@ def brightening_weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "brightening.safetensors"
     save_network(brightening_srn(), path)
     return path
+
+
+@contextlib.contextmanager
+def open_database(path):
+    """Open an SQLite file, and close it: `sqlite3.Connection` as a context only ends a change."""
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        yield database
 
 
 @pytest.fixture

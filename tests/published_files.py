@@ -36,7 +36,7 @@ def make_zip(members):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in members.items():
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name), data)  # with the same time in each process
     return buffer.getvalue()
 
 

@@ -45,6 +45,12 @@ def test_the_address_of_a_file_elsewhere_is_refused(address):
         parse_place(address)
 
 
+def test_an_error_of_the_place_of_results_names_it_and_not_the_photo(jpeg, unblur, closed_port):
+    folder = f"webhdfs://127.0.0.1:{closed_port}/out"
+    result = unblur(jpeg, "-o", f"{folder}/", "-q")
+    assert f"{jpeg}: {folder}/{jpeg.stem}-unblurred.jpg: cannot connect" in result.stderr
+
+
 @pytest.fixture
 def closed_port():
     with socket.socket() as one:

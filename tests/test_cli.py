@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -19,7 +20,7 @@ from PIL import Image
 
 from unblur import __version__
 from unblur.cli import deblur, main
-from unblur.cli.console import short_name
+from unblur.cli.bars import short_name
 
 
 @pytest.fixture
@@ -93,6 +94,12 @@ def test_streams_that_the_caller_closed_are_no_trap(
     assert words in result.stderr
     assert "Error" not in result.stderr
     assert jpeg.with_name("photo-unblurred.jpg").exists() == (arguments == "photo.jpg")
+
+
+def test_the_strictest_python_has_nothing_to_say_about_a_command():
+    strict = [sys.executable, "-X", "dev", "-W", "error", "-m", "unblur"]
+    result = subprocess.run([*strict, "models", "path"], capture_output=True)
+    assert (result.returncode, result.stderr) == (0, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device is always full here")
@@ -463,6 +470,7 @@ def test_a_terminal_that_cannot_draw_over_lines_gets_each_line_once(jpeg, identi
         ("abcdefghijkl.jpg", 14, "abcdef...l.jpg"),
         ("写写写写写写写写.jpg", 12, "写写 ....jpg"),
         ("abcdef", 4, "a..."),
+        ("👩\u200d👩\u200d👧.jpg", 10, "👩👩👧.jpg"),
         ("abcdef", 1, "."),
         ("abcdef", 0, ""),
     ],
@@ -526,3 +534,12 @@ def test_bounded_memory_does_one_photo_at_a_time(png, unblur):
     result = unblur(png, "--max-memory", "1G", "--jobs", "2")
     assert result.code == 2
     assert "one photo at a time" in result.stderr
+
+
+def test_commands_print_where_standard_output_takes_only_text(jpeg):
+    """As in Jupyter's notebooks, where ``%run -m unblur`` runs the program."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        with pytest.raises(SystemExit) as ended:
+            main(["score", str(jpeg)])
+        assert ended.value.code == 0
+    assert output.getvalue().endswith(f"\t{jpeg}\n")

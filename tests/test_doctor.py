@@ -270,9 +270,16 @@ def test_problems_come_before_advice_and_give_the_exit_code(healthy):
     assert [finding.exit_code for finding in found] == [ExitCode.WEIGHTS, ExitCode.OK]
 
 
-def test_a_torch_that_cannot_be_imported_is_reported_and_no_traceback():
+@pytest.mark.parametrize(
+    "first_line",
+    ["raise ModuleNotFoundError('No module named torch', name='torch')", "raise OSError('no DLL')"],
+    ids=["missing", "damaged"],
+)
+def test_a_torch_that_cannot_be_imported_is_reported_and_no_traceback(first_line, tmp_path):
+    (tmp_path / "torch.py").write_text(first_line, "utf-8")
     program = (
-        "import sys; sys.modules['torch'] = None\nfrom unblur.cli import main; main(['doctor'])"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from unblur.cli import main; main(['doctor'])"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.returncode == 1

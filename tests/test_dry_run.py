@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from conftest import make_jpeg, make_pixels
+from conftest import make_jpeg, make_pixels, open_database
 from PIL import Image
 
 from unblur.cli import main
@@ -177,5 +176,5 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert "a run without --dry-run repairs it" in result.stderr
     assert state(world) == before
     assert "already done" in unblur("photo.jpg").stderr
-    with sqlite3.connect(history) as database:
+    with open_database(history) as database:
         assert database.execute("SELECT count(*) FROM made").fetchone() == (1,)

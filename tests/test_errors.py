@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
-from unblur.errors import describe_unexpected
+from unblur.errors import PhotoError, UsageError, describe_unexpected
+from unblur.extras import load_extra
+from unblur.storage.places import Url
+from unblur.storage.stores import open_store
 
 
 def raised(error, cause=None):
@@ -82,6 +86,54 @@ def test_a_missing_library_is_named_with_what_to_do():
     )
     part = ModuleNotFoundError("No module named 'numpy.typing'", name="numpy.typing")
     assert "library numpy is missing" in describe_unexpected(part)
+
+
+@pytest.mark.parametrize("library", ["click", "platformdirs"])
+def test_a_library_that_is_missing_at_the_start_is_named_too(library):
+    code = f"import sys; sys.modules[{library!r}] = None\nfrom unblur.cli import main"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == (
+        f"unblur: error: the Python library {library} is missing: install unblur again, with pip "
+        "or pipx\n"
+    )
+
+
+def test_a_python_without_a_part_of_its_own_library_is_told_from_a_missing_library():
+    code = (
+        "import sys; sys.modules['_sqlite3'] = None\nfrom unblur.cli import main; main(['a.jpg'])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == (
+        "unblur: error: this Python lacks its own module _sqlite3: use a complete Python\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "library", ["import damaged_part", "raise ValueError('dtype size\\nchanged')"]
+)
+def test_an_optional_library_that_is_there_but_damaged_is_not_called_missing(
+    library, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "damaged_library.py").write_text(library, "utf-8")
+    with pytest.raises(PhotoError) as raised_error:
+        load_extra("damaged_library", "raw", "camera RAW files")
+    assert re.fullmatch(
+        r"camera RAW files need damaged_library, which cannot be loaded "
+        r"\((No module named 'damaged_part'|dtype size changed)\): "
+        "pip install --force-reinstall damaged_library",
+        str(raised_error.value),
+    )
+
+
+def test_a_store_whose_library_is_there_but_damaged_is_not_called_missing(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "gcsfs", raising=False)
+    (tmp_path / "gcsfs.py").write_text("import damaged_part", "utf-8")
+    with pytest.raises(UsageError, match="addresses need gcsfs, which cannot be loaded"):
+        open_store(Url("gs", "bucket/photo.jpg"))
 
 
 def test_a_missing_module_of_unblur_is_a_bug():

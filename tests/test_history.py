@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import encode_image, make_jpeg, make_pixels
+from conftest import encode_image, make_jpeg, make_pixels, open_database
 from PIL import Image
 
 from unblur.options import Options
@@ -383,7 +383,7 @@ def test_the_record_lies_among_the_users_data(jpeg, deblur, monkeypatch, tmp_pat
 
 
 def rows(history_file):
-    with sqlite3.connect(history_file) as database:
+    with open_database(history_file) as database:
         return database.execute("SELECT count(*) FROM made").fetchone()[0]
 
 
@@ -491,7 +491,7 @@ def test_a_folder_is_no_history(jpeg, deblur, tmp_path):
 
 def test_the_database_of_another_program_is_left_alone(jpeg, deblur, tmp_path):
     catalog = tmp_path / "catalog.lrcat"
-    with sqlite3.connect(catalog) as database:
+    with open_database(catalog) as database:
         database.execute("CREATE TABLE photos (name)")
     before = catalog.read_bytes()
     result = deblur(jpeg, "--in-place", "--history", catalog)
@@ -500,7 +500,7 @@ def test_the_database_of_another_program_is_left_alone(jpeg, deblur, tmp_path):
 
 
 def test_a_history_of_a_newer_version_is_left_alone(jpeg, deblur, history_file):
-    with sqlite3.connect(history_file) as database:
+    with open_database(history_file) as database:
         database.execute("PRAGMA user_version = 99")
     assert "newer version" in deblur(jpeg, "--in-place").stderr
 
@@ -508,7 +508,7 @@ def test_a_history_of_a_newer_version_is_left_alone(jpeg, deblur, history_file):
 @pytest.mark.parametrize("change", ["mark = NULL", "size = 'large'", "settings = x'ff'"])
 def test_odd_rows_are_damage_and_nothing_is_replaced(jpeg, deblur, history_file, change):
     deblur(jpeg, "--in-place", "--no-backup")
-    with sqlite3.connect(history_file) as database:
+    with open_database(history_file) as database:
         database.execute(f"UPDATE made SET {change}")
     once = jpeg.read_bytes()
     os.utime(jpeg, ns=(1, 1))

@@ -9,12 +9,14 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import fakes
 import numpy as np
 import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image, ImageFile
+from servers import whole
 
 import unblur
 from unblur import config
@@ -104,6 +106,23 @@ if not before["torch"]:
 print([name for name in before if before[name] != after[name]])
 """
     assert run_host(program, tmp_path) == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["score", "photo.jpg"], ["photo.jpg"]], ids=["score", "deblur"]
+)
+def test_the_program_closes_its_files_and_names_their_encodings(
+    tmp_path, identity_weights, arguments
+):
+    (tmp_path / "photo.jpg").write_bytes(make_jpeg())
+    warned = ["-W", "error::EncodingWarning", "-W", "default::ResourceWarning"]
+    model = ["--model", str(identity_weights)] * (len(arguments) == 1)
+    command = [sys.executable, "-X", "warn_default_encoding", *warned, "-m", "unblur", *model]
+    run = subprocess.run(
+        [*command, *arguments], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Warning" not in run.stderr
 
 
 @pytest.mark.posix
@@ -236,3 +255,63 @@ process.start()
 print(queue.get(timeout=60))
 """
     assert run_host(program, tmp_path, OMP_NUM_THREADS="2") == "True"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no forks")
+def test_a_process_forked_while_a_thread_uses_the_deblurrer_does_not_wait_for_that_thread(
+    tmp_path, identity_weights
+):
+    program = f"""
+import multiprocessing, threading, unblur, fakes
+
+started, over = threading.Event(), threading.Event()
+
+class Busy(fakes.Identity):
+    def run_scale(self, *arguments):
+        if threading.current_thread() is not threading.main_thread():
+            started.set()
+            over.wait()
+        return super().run_scale(*arguments)
+
+photo = numpy.full((40, 60, 3), 100, numpy.uint8)
+deblur = unblur.Deblurrer({str(identity_weights)!r}, device="cpu")
+deblur._network = fakes.on_cpu(Busy())
+thread = threading.Thread(target=deblur, args=(photo,))
+thread.start()
+started.wait()
+
+def work(queue):
+    deblur._network = fakes.on_cpu(fakes.Identity())
+    queue.put(numpy.array_equal(deblur(photo), photo))
+
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+process = context.Process(target=work, args=(queue,), daemon=True)
+process.start()
+print(queue.get(timeout=60))
+over.set()
+thread.join()
+"""
+    places = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    assert run_host(program, tmp_path, PYTHONPATH=places) == "True"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no forks")
+def test_a_process_forked_after_a_photo_came_from_a_server_asks_the_server_itself(tmp_path, server):
+    server.answers = [whole(make_jpeg())]
+    program = f"""
+import multiprocessing, unblur
+
+photo = "{server.url}/photo.jpg"
+score = unblur.blur_score(photo)
+
+def work(queue):
+    queue.put(unblur.blur_score(photo) == score)
+
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+process = context.Process(target=work, args=(queue,), daemon=True)
+process.start()
+print(queue.get(timeout=60))
+"""
+    assert run_host(program, tmp_path) == "True"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from unblur.cli import main
 from unblur.cli.console import Ui
-from unblur.user_text import printable
+from unblur.user_text import JOINERS, printable
 
 HOSTILE = "a\x1b]0;owned\x07\x1b[31m\x9b2J\n\r\x7f\u202egpj\u2066\u2028b"
 """Control sequences that set a title, turn text red, clear the screen, begin a line, and reverse
@@ -26,8 +26,13 @@ the writing direction."""
 @given(st.text(st.characters()))  # lone surrogates among them
 def test_any_text_becomes_printable_and_stays_so(text):
     shown = printable(text)
-    assert shown.isprintable()
+    assert shown.translate(dict.fromkeys(map(ord, JOINERS))).isprintable()
     assert printable(shown) == shown
+
+
+@pytest.mark.parametrize("name", ["نیم\u200cروز", "ക്\u200dഷ", "👩\u200d🚀"])
+def test_a_name_keeps_the_joiners_that_its_script_needs(name):
+    assert printable(name) == name
 
 
 @given(st.text().filter(str.isprintable))
@@ -205,6 +210,16 @@ def test_columns_are_aligned_by_what_is_shown(on_terminal, monkeypatch):
     monkeypatch.setattr("unblur.cli.models._row", lambda name: (name, HOSTILE[:4], "end"))
     _, shown = on_terminal("models", "list")
     assert len({line.index("end") for line in shown.split("\r\n") if line}) == 1
+
+
+def test_columns_are_aligned_beside_wide_letters(on_terminal, monkeypatch):
+    names = {"照片": 4, "photo": 5, "e\u0301": 1}
+    monkeypatch.setattr("unblur.cli.models.MODELS", {})
+    monkeypatch.setattr("unblur.cli.models.imported_models", lambda: list(names))
+    monkeypatch.setattr("unblur.cli.models._row", lambda name: (name, "end"))
+    _, shown = on_terminal("models", "list")
+    rows = [line for line in shown.split("\r\n") if line]
+    assert {names[row.split()[0]] + row.count(" ") for row in rows} == {len("photo  ")}
 
 
 def test_a_note_of_a_photo_is_escaped(capsys):

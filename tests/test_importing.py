@@ -285,6 +285,7 @@ def test_a_state_dict_of_this_network_is_read(tmp_path, compact, wrap):
 
 
 @pytest.mark.usefixtures("safe_torch")
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor:UserWarning")  # PyTorch 2.14
 @pytest.mark.parametrize(
     ("content", "words"),
     [

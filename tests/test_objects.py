@@ -9,6 +9,7 @@ from servers import unsized
 
 from unblur.errors import PhotoError
 from unblur.options import Options
+from unblur.run import plan
 from unblur.run.history import History, Record
 from unblur.run.jobs import Job
 from unblur.run.known_results import KnownResults
@@ -191,6 +192,23 @@ def test_a_key_cannot_lead_out_of_the_folder_for_results(bucket, tmp_path, unblu
     assert list(tmp_path.rglob("*.jpg")) == []
 
 
+def test_a_key_with_an_empty_part_leads_to_the_folder_for_results_not_to_the_root(
+    s3_bucket, tmp_path, unblur, monkeypatch
+):
+    put(f"{s3_bucket}/in//a.jpg", make_jpeg())
+    put(f"{s3_bucket}/in///trip//b.jpg", make_jpeg())
+    real_target = plan._below
+    monkeypatch.setattr(plan, "_below", lambda *given: checked(real_target(*given)))
+
+    def checked(target):  # before it is written, lest a failure leaves a file in the root
+        assert target.is_relative_to(tmp_path)
+        return target
+
+    assert unblur("-r", f"{s3_bucket}/in", "-o", f"{tmp_path}/out/").code == 0
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.jpg"))
+    assert found == ["out/a-unblurred.jpg", "out/trip/b-unblurred.jpg"]
+
+
 def test_what_is_not_there_is_told_in_a_line(bucket, unblur):
     put(f"{bucket}/cut.jpg", make_jpeg()[:200])
     result = unblur(f"{bucket}/cut.jpg", f"{bucket}/missing.jpg")
@@ -248,8 +266,8 @@ def test_below_a_prefix_no_object_costs_a_request_of_its_own(
     monkeypatch.setattr(objects, "read_header", pytest.fail)
     options = Options(recursive=True, output=f"{bucket}/out/")
     with History(tmp_path / "history.sqlite3") as history:
-        plan = make_plan([library], options, history, "settings")
-    assert [job.problem for job in plan.jobs] == [None] * 3
+        planned = make_plan([library], options, history, "settings")
+    assert [job.problem for job in planned.jobs] == [None] * 3
 
 
 def test_objects_bear_the_type_of_their_content(s3_bucket, unblur):

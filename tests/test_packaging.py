@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import make_jpeg
 
 from unblur import __version__
 
@@ -138,3 +141,46 @@ def test_packages_leave_out_weights_that_are_no_model_yet():
     assert all(Path(file).parent == Path("weights") for file in targets["wheel"]["force-include"])
     ignored = read(".dockerignore").splitlines()
     assert ignored.index("weights/next") > ignored.index("!weights")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """The package in a zip file, from which Python can run it."""
+    path = tmp_path_factory.mktemp("archive") / "unblur.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for part in sorted((ROOT / "src" / "unblur").rglob("*")):
+            if part.is_file() and "__pycache__" not in part.parts:
+                file.write(part, part.relative_to(ROOT / "src"))
+    return path
+
+
+def run_in(archive, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(archive)}
+    command = [sys.executable, "-m", "unblur", *map(str, arguments)]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, cwd=archive.parent
+    )
+
+
+def test_in_a_zip_file_the_program_says_where_its_weights_are_needed(archive):
+    (archive.parent / "photo.jpg").write_bytes(make_jpeg())
+    run = run_in(archive, "photo.jpg")
+    assert run.returncode == 4
+    assert run.stderr == (
+        f"unblur: error: srn-compact.safetensors cannot be read inside the archive {archive}: "
+        "unpack the archive, or install it with pip\n"
+    )
+
+
+def test_in_a_zip_file_the_program_deblurs_with_weights_outside(archive, identity_weights):
+    (archive.parent / "other.jpg").write_bytes(make_jpeg())
+    run = run_in(archive, "--model", identity_weights, "--report", "page.html", "other.jpg")
+    assert run.returncode == 0, run.stderr
+    assert (archive.parent / "page.html").exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_in_a_zip_file_completion_works(archive, shell):
+    run = run_in(archive, "--completion", shell)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "unblur" in run.stdout

@@ -25,12 +25,12 @@ def photo(tmp_path):
 @pytest.fixture
 def plan(tmp_path):
     """Plan some paths without any history."""
-    history = History(tmp_path / "history.sqlite3")
-
-    def plan(*paths, **options):
-        return make_plan(map(str, paths), Options(**options), history, "settings").jobs
-
-    return plan
+    with History(tmp_path / "history.sqlite3") as history:
+        yield (
+            lambda *paths, **options: (
+                make_plan(map(str, paths), Options(**options), history, "settings").jobs
+            )
+        )
 
 
 def test_a_result_lies_beside_its_photo(photo, plan):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 from conftest import make_jpeg
@@ -20,15 +21,27 @@ class Sftp(LocalFileSystem):
 
     cachable = False
     failures: list[Exception] = []  # noqa: RUF012 (each test has its own)
+    replaces_in_one_step = True
 
     def __init__(self, host, username, password):
         assert (host, username, password) == ("host", "me", "secret")
         super().__init__()
+        self.ftp = self
 
-    @staticmethod
-    def _get_kwargs_from_urls(url):
-        assert url == "sftp://me:secret@host/"  # fsspec takes # and ? for parts of an address
-        return {"host": "host", "username": "me", "password": "secret"}
+    def rename(self, old, new):
+        """As SFTP 3 has it: a name that is taken is refused."""
+        if Path(new).exists():
+            raise OSError("Failure")
+        Path(old).rename(new)
+
+    def posix_rename(self, old, new):
+        """As an extension of OpenSSH has it, which other servers lack."""
+        if not self.replaces_in_one_step:
+            raise OSError("Operation unsupported")
+        Path(old).replace(new)
+
+    def mv(self, old, new):
+        raise AssertionError("replaces or not, as the server likes")
 
     def pipe_file(self, path, value, mode="overwrite", **options):
         failure = self.failures.pop(0) if self.failures else None
@@ -75,6 +88,68 @@ def test_in_place_the_original_is_kept_without_a_copy_on_the_server(
     assert files(tmp_path / "in") == ["a.jpg", "a.jpg.orig"]
     assert (tmp_path / "in/a.jpg.orig").read_bytes() == PHOTO
     assert (tmp_path / "in/a.jpg").read_bytes() != PHOTO
+
+
+@pytest.fixture
+def old_server(server, monkeypatch):
+    """A server that replaces no file in one step."""
+    monkeypatch.setattr(Sftp, "replaces_in_one_step", False)
+    return server
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("words", [["--overwrite"], ["--in-place", "--no-backup"]])
+def test_a_server_that_cannot_replace_keeps_the_old_file_until_the_new_one_is_there(
+    old_server, tmp_path, unblur, brightening_weights, words
+):
+    photo = tmp_path / "in/a.jpg"
+    photo.write_bytes(PHOTO)
+    target = photo if "--in-place" in words else tmp_path / "in/a-unblurred.jpg"
+    target.write_bytes(PHOTO)
+    result = unblur(f"{old_server}/in/a.jpg", *words, "-v", model=brightening_weights)
+    assert (result.code, target.read_bytes() != PHOTO) == (0, True)
+    assert "the server replaces no file in one step" in result.stderr
+    assert files(tmp_path / "in") == sorted({"a.jpg", target.name})
+
+
+@pytest.mark.posix
+def test_what_such_a_server_does_not_rename_stays_under_its_old_name(
+    old_server, tmp_path, monkeypatch
+):
+    def rename(self, old, new):
+        if new.endswith("/a.jpg") and ".tmp" in old:
+            raise OSError("Failure")
+        Path(old).rename(new)
+
+    monkeypatch.setattr(Sftp, "rename", rename)
+    (tmp_path / "in/a.jpg").write_bytes(b"old")
+    with pytest.raises(objects.PhotoError, match="cannot write"):
+        objects.write(parse_place(f"{old_server}/in/a.jpg"), b"new", replaces=True)
+    assert files(tmp_path) == ["in/a.jpg"]
+    assert (tmp_path / "in/a.jpg").read_bytes() == b"old"
+
+
+@pytest.mark.posix
+def test_what_a_killed_run_has_kept_is_not_replaced(old_server, tmp_path):
+    (tmp_path / "in/a.jpg").write_bytes(b"old")
+    (tmp_path / "in/a.jpg.before-unblur").write_bytes(b"older")
+    with pytest.raises(objects.PhotoError, match=r"before-unblur exists: .* move it away"):
+        objects.write(parse_place(f"{old_server}/in/a.jpg"), b"new", replaces=True)
+    assert (tmp_path / "in/a.jpg.before-unblur").read_bytes() == b"older"
+
+
+@pytest.mark.posix
+def test_a_file_that_appears_meanwhile_is_refused_by_the_server_itself(
+    server, tmp_path, monkeypatch
+):
+    url = parse_place(f"{server}/in/a.jpg")
+    (tmp_path / "in/a.jpg").write_bytes(b"somebody's")
+    states = iter([None])  # what it was just before
+    real = objects.state_of
+    monkeypatch.setattr(objects, "state_of", lambda url: next(states, real(url)))
+    with pytest.raises(objects.PhotoError, match="exists"):
+        objects.write(url, b"new", replaces=False)
+    assert (files(tmp_path), (tmp_path / "in/a.jpg").read_bytes()) == (["in/a.jpg"], b"somebody's")
 
 
 @pytest.mark.posix

@@ -68,10 +68,10 @@ def test_a_terminal_shows_no_bars_without_threads(allow_threads, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     ui = Ui()
     with ui.progress(2):
-        assert ui._bar
+        assert ui._bars
     allow_threads(0)
     with ui.progress(2):
-        assert not ui._bar
+        assert not ui._bars
 
 
 def test_a_thread_limit_elsewhere_is_one_line_with_advice(unblur, jpeg, monkeypatch):

@@ -6,20 +6,19 @@ import itertools
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
-from conftest import make_jpeg
+from conftest import make_jpeg, open_database
 from servers import cut, reset, status, unsized, whole
 
 from unblur.errors import PhotoError
 from unblur.storage import objects, stores, web
+from unblur.storage.addresses import without_secrets
 from unblur.storage.places import FileState, Url, parse_place
-from unblur.user_text import without_secrets
 
 PHOTO, OTHER = make_jpeg(), make_jpeg(32, 32)
 
@@ -133,6 +132,27 @@ def test_python_programs_find_the_retries_in_their_log(server, caplog):
     assert f"{server.url}/a.jpg: answers 500 Internal Server Error; trying again" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        status(503, Retry_After="9" * 5000),
+        status(206, Content_Range=f"bytes {'9' * 5000}-9/{'9' * 5000}"),
+        status(302, Location="ftp://me:secret@host/a.jpg"),
+        status(302, Location="http://me:secret@[::1/a.jpg?sig=secret"),
+    ],
+    ids=["huge wait", "huge range", "other scheme", "no address"],
+)
+def test_an_odd_answer_fails_one_photo_and_the_batch_goes_on(
+    unblur, server, tmp_path, jpeg, answer
+):
+    server.answers = [answer]
+    result = unblur(f"{server.url}/a.jpg", jpeg, "-o", f"{tmp_path}/out/", "-q", "-vvv")
+    assert result.code == 1
+    assert "Traceback" not in result.stderr
+    assert "secret" not in result.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{jpeg.stem}-unblurred.jpg"]
+
+
 def test_redirects_in_a_loop_are_told(unblur, server, tmp_path):
     server.answers = [status(302, Location=server.url)]
     result = unblur(f"{server.url}/a.jpg", "-o", f"{tmp_path}/")
@@ -214,7 +234,8 @@ def test_no_password_is_shown_or_recorded(unblur, server, tmp_path, monkeypatch,
     words = "-o", f"{tmp_path}/out/", "--report", tmp_path / "page.html", "--json", "-vv"
     result = unblur(address, *words)
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    record = "".join(sqlite3.connect(os.environ["UNBLUR_HISTORY"]).iterdump())
+    with open_database(os.environ["UNBLUR_HISTORY"]) as database:
+        record = "".join(database.iterdump())
     assert "secret" not in result.stderr + result.stdout.decode() + record
     assert b"secret" not in written
     shown = f"{server.url}/a.jpg?id=7&X-Amz-Signature=..."

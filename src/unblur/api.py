@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from unblur import blur, score
 from unblur.blur import Blur
 from unblur.errors import PhotoError, UsageError
+from unblur.forks import PerProcess
 from unblur.formats import any_format
 from unblur.formats.codec import Reduced
 from unblur.formats.companions import with_new_companions
@@ -117,7 +118,7 @@ class Deblurrer:
         self._network: NetworkDeblurrer | None = computed(
             lambda: load_deblurrer(weights, chosen, warn=_log.warning, tell=_log.info)
         )
-        self._turn = threading.Lock()
+        self._turn = PerProcess(threading.Lock)
 
     def __enter__(self) -> Deblurrer:
         return self
@@ -200,7 +201,7 @@ class Deblurrer:
     def _deblur(self, pixels: NDArray[Any]) -> NDArray[Any]:
         network = self._open_network()
         try:
-            with self._turn:
+            with self._turn.get():
                 return computed(lambda: network(pixels))
         except MemoryError as error:
             raise PhotoError("out of memory; a smaller tile needs less") from error

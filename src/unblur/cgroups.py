@@ -23,7 +23,7 @@ def own_groups(controller: str) -> Iterator[Path]:
     group = MOUNTED / controller
     yield group
     try:
-        lines = OWN.read_text().splitlines()
+        lines = OWN.read_text("utf-8", "replace").splitlines()
     except OSError:  # not Linux
         return
     for line in lines:

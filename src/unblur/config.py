@@ -15,6 +15,7 @@ from typing import Any
 import platformdirs
 
 from unblur.errors import UsageError, refuse_empty
+from unblur.forks import PerProcess
 from unblur.user_text import describe_os_error, did_you_mean, problem_of_text
 
 MODELS_VARIABLE = "UNBLUR_MODELS_DIR"
@@ -103,7 +104,7 @@ def _user_folder(find: Callable[[], Path]) -> Path:
     return folder if folder.is_absolute() else NO_HOME  # "~/..." from older platformdirs
 
 
-_changing_environment = threading.Lock()
+_changing_environment = PerProcess(threading.Lock)
 _FOLDER_VARIABLES = "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"
 
 
@@ -114,7 +115,7 @@ def _without_odd_folders() -> Iterator[None]:
     Libraries take an empty HOME for the root folder. The XDG Base Directory Specification demands
     that relative folders are ignored.
     """
-    with _changing_environment:
+    with _changing_environment.get():
         given = {name: os.environ[name] for name in _FOLDER_VARIABLES if name in os.environ}
         odd = {name: folder for name, folder in given.items() if not Path(folder).is_absolute()}
         for name in odd:

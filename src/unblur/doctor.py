@@ -16,6 +16,7 @@ from unblur.errors import RAISE_LIMIT, ExitCode, WeightsError
 from unblur.models.catalog import DEFAULT_MODEL, MODELS, find_weights, imported_models
 from unblur.models.weights import load_network, open_model
 from unblur.network.gpus import INSTALL_PAGE, Gpu, find_gpus, install_command
+from unblur.network.openmp import import_torch
 from unblur.network.thread_limit import startable_threads, starts_threads
 from unblur.run.target_checks import problem_of_target
 from unblur.storage.files import certainly, exists
@@ -280,7 +281,7 @@ def _examine_model(name: str) -> tuple[ModelFile, SRN | None]:
 def _import_pytorch() -> str | None:
     """Return why PyTorch cannot be imported; ``None`` if it can."""
     try:
-        import torch  # noqa: F401
+        import_torch()
     except (ImportError, OSError) as error:  # on Windows, a DLL that cannot be loaded
         return one_line(error)
     return None

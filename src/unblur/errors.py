@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import IntEnum
 
 
@@ -36,6 +37,9 @@ class UnblurError(Exception):
 
 class PhotoError(UnblurError):
     """A photo, or its result, that cannot be read, processed or written."""
+
+    place: object = None
+    """Place that the message is about, if it does not name it; ``None``: the photo."""
 
 
 class UnflushedError(PhotoError):
@@ -111,6 +115,12 @@ def _library(error: ModuleNotFoundError) -> str:
     return "" if name == "unblur" else name
 
 
+def _describe_missing(library: str) -> str:
+    if library in sys.stdlib_module_names:  # a build of Python without a library of the system
+        return f"this Python lacks its own module {library}: use a complete Python"
+    return f"the Python library {library} is missing: install unblur again, with pip or pipx"
+
+
 def _origin(error: BaseException) -> BaseException:
     """Return the first error of a chain; libraries wrap the system's error in pages of advice."""
     while earlier := error.__cause__ or (not error.__suppress_context__ and error.__context__):
@@ -121,7 +131,7 @@ def _origin(error: BaseException) -> BaseException:
 def describe_unexpected(error: BaseException) -> str:
     """Return the message for an error that is no `UnblurError`: the system's, or a bug."""
     if isinstance(error, ModuleNotFoundError) and (library := _library(error)):
-        return f"the Python library {library} is missing: install unblur again, with pip or pipx"
+        return _describe_missing(library)
     origin = _origin(error)
     if is_thread_limit(origin):
         return START_LIMIT

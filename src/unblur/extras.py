@@ -10,25 +10,38 @@ from pathlib import Path
 from types import ModuleType
 
 from unblur.errors import PhotoError, UnblurError
+from unblur.user_text import one_line
 
 
 def load_extra(
     module: str, extra: str, purpose: str, error_type: type[UnblurError] = PhotoError
 ) -> ModuleType:
-    """Import an optional library, or raise ``error_type`` with the command that installs it.
+    """Import an optional library, or raise ``error_type`` with the command that mends this.
 
     Args:
         module: The library's name.
         extra: The extra that installs it.
         purpose: Subject of the message, in the plural, such as ``camera RAW files``.
-        error_type: Error to raise if the library is missing.
+        error_type: Error to raise if the library is missing, or cannot be loaded.
     """
     try:
         return import_module(module)
-    except ImportError as error:
-        raise error_type(
-            f"{purpose} need the extra {extra}: pip install 'unblur[{extra}]'"
-        ) from error
+    except Exception as error:  # whatever a damaged or unsuitable library raises
+        raise error_type(f"{purpose} need {needed_extra(module, extra, error)}") from error
+
+
+def needed_extra(module: str, extra: str, error: BaseException) -> str:
+    """Return the end of a message about what needs an optional library that cannot be imported.
+
+    Args:
+        module: The library's name.
+        extra: The extra that installs it.
+        error: Why it cannot be imported.
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name == module:
+        return f"the extra {extra}: pip install 'unblur[{extra}]'"
+    reason = one_line(error)
+    return f"{module}, which cannot be loaded ({reason}): pip install --force-reinstall {module}"
 
 
 def is_older(version: str, least: str) -> bool:

@@ -73,7 +73,9 @@ def _free_swap() -> int:
     """Return the bytes of free swap, or 0 if they are unknown."""
     try:
         if sys.platform == "linux":  # psutil warns there if other counters are missing
-            entries = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())
+            entries = dict(
+                line.split(":") for line in _MEMINFO.read_text("utf-8", "replace").splitlines()
+            )
             return 1024 * int(entries["SwapFree"].split()[0])
         return int(psutil.swap_memory().free)
     except (OSError, RuntimeError, ValueError, KeyError):  # a sandbox; Windows without counters
@@ -135,8 +137,8 @@ def tightest_limit() -> tuple[int, Path] | None:
 def _left(group: Path, files: _Files) -> int | None:
     """Return the bytes left within a group's limit, or ``None`` without a group or a limit."""
     try:
-        allowed = int((group / files.limit).read_text())
-        used = int((group / files.usage).read_text())
+        allowed = int((group / files.limit).read_text("utf-8", "replace"))
+        used = int((group / files.usage).read_text("utf-8", "replace"))
     except (OSError, ValueError):  # the file is missing, or contains "max"
         return None
     return max(0, allowed - max(0, used - _reclaimable(group, files)))
@@ -144,7 +146,10 @@ def _left(group: Path, files: _Files) -> int | None:
 
 def _reclaimable(group: Path, files: _Files) -> int:
     try:
-        entries = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        entries = dict(
+            line.split()
+            for line in (group / "memory.stat").read_text("utf-8", "replace").splitlines()
+        )
         return int(entries.get(files.reclaimable, 0))
     except (OSError, ValueError):
         return 0

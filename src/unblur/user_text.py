@@ -15,17 +15,22 @@ from collections.abc import Callable, Iterable
 _NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Surrogates that do not represent a byte of a file name; see `os.fsencode`."""
 
+ZERO_WIDTH_JOINER = "\u200d"
+JOINERS = f"\u200c{ZERO_WIDTH_JOINER}"
+"""Invisible characters that Persian, Indian scripts and emoji are spelled with."""
+
 
 def printable(text: str | os.PathLike[str]) -> str:
     r"""Return text as one line without characters that control a terminal.
 
     Control characters, line breaks, marks of writing direction and lone surrogates are escaped as
     in Python: ``\x1b``, ``\n``, ``\u202e``. Bytes of file names that are not UTF-8 become U+FFFD.
+    `JOINERS` stay.
     """
     escaped = _NO_BYTES.sub(lambda match: _escape(match[0]), os.fspath(text))
     # Not by `os.fsencode`: where file names are in Latin-1, its bytes are no UTF-8.
     decoded = escaped.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else _escape(c) for c in decoded)
+    return "".join(c if c.isprintable() or c in JOINERS else _escape(c) for c in decoded)
 
 
 def encoded(text: str) -> bytes:
@@ -48,34 +53,6 @@ def _encoded_character(character: str) -> bytes:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
-
-
-_USER = re.compile(
-    r"\b(?!github:)([a-z][a-z0-9+.-]*://)"  # github://OWNER:REPOSITORY@BRANCH
-    r"([^/?#\s]*@|[^/?#\s@:]*:(?!\d*(?:/|$))\S*?@)",  # a password may contain unquoted slashes
-    re.IGNORECASE,
-)
-"""User name and password in an address."""
-_QUERY = re.compile(r"\bhttps?://[^\s?]*\?[^\s'\"<>]+", re.IGNORECASE)
-_SECRET = re.compile(
-    r"([?&;][^=&;]*(?:token|key|sig|passw|pwd|secret|credential|auth|session)[^=&;]*=)[^&;]+",
-    re.IGNORECASE,
-)
-"""A value in the query of an address that gives access, such as a signature."""
-
-
-def without_secrets(text: str) -> str:
-    """Return text without the passwords, tokens and signatures of the addresses in it.
-
-    Names of users stay, except in addresses of web servers, where they may be tokens.
-    """
-    text = _USER.sub(_without_password, text)
-    return _QUERY.sub(lambda match: _SECRET.sub(r"\1...", match[0]), text)
-
-
-def _without_password(match: re.Match[str]) -> str:
-    scheme, user = match[1], match[2].partition(":")[0].rstrip("@")
-    return scheme if scheme.lower().startswith("http") or not user else f"{scheme}{user}@"
 
 
 def problem_of_text(data: bytes) -> str | None:

@@ -8,7 +8,6 @@ all of ``--device=c`` by ``cpu``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 from click.core import ParameterSource
@@ -27,7 +26,9 @@ class _OwnScript(ShellComplete):
 
     def source(self) -> str:
         """Return the script."""
-        template = Path(__file__).parent / "templates" / f"completion.{self.name}"
+        from importlib import resources  # not for each command
+
+        template = resources.files("unblur.cli") / "templates" / f"completion.{self.name}"
         return template.read_text("utf-8")
 
 

@@ -8,6 +8,7 @@ messages, and in the list if it goes to a terminal: see `unblur.user_text.printa
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -19,6 +20,7 @@ from unblur.errors import UnblurError
 from unblur.run.jobs import Job, Plan
 from unblur.run.report import Outcome, Report, Status
 from unblur.run.watcher import DEBUG, NORMAL, VERBOSE
+from unblur.storage.addresses import without_any_secret, without_secrets
 from unblur.storage.drafts import write_all
 from unblur.user_text import (
     describe_os_error,
@@ -26,13 +28,13 @@ from unblur.user_text import (
     encoded,
     megapixels,
     printable,
-    without_secrets,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn
 
+    from unblur.cli.bars import Bars
     from unblur.pictures.preview import Preview
 
 ListFormat = Literal["lines", "nul", "json", "none"]
@@ -85,25 +87,36 @@ class _Log:
             _discard(self._stream)
 
 
+class _LibraryLog(logging.Handler):
+    """Tells what libraries log, at verbosity DEBUG; Python would print it, secrets and all."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell one message."""
+        self._tell(self.format(record))
+
+
+@contextlib.contextmanager
+def libraries_logged(ui: Ui) -> Iterator[None]:
+    """Give what libraries log, and their warnings, to a `Ui`."""
+    handler = _LibraryLog(ui.trace)
+    logging.getLogger().addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        logging.getLogger().removeHandler(handler)
+
+
 def _make_console() -> Console:
-    """Return the console of Rich for progress bars and pictures."""
+    """Return the console of Rich for pictures."""
     from rich.console import Console
 
     return Console(file=cast(TextIO, _Log()))
-
-
-def short_name(name: str, room: int) -> str:
-    """Return a name that takes at most ``room`` characters of a terminal, with its end."""
-    from rich.cells import cell_len, set_cell_size
-
-    if cell_len(name) <= room:
-        return name
-    dots, end = "..."[:room], ""
-    for character in reversed(name):
-        if cell_len(character + end) > (room - len(dots)) // 2:  # Chinese letters take two
-            break
-        end = character + end
-    return set_cell_size(name, room - len(dots) - cell_len(end)) + dots + end
 
 
 def _target(job: Job) -> str:
@@ -129,7 +142,7 @@ class Ui:
         self._listing, self._stdout = listing, stdout
         self.settings: dict[str, Any] = {}
         """Options of the network for each line of JSON; a runner adds to them."""
-        self._bar: Progress | None = None
+        self._bars: Bars | None = None
         self._pixels = 0
         self._lock = threading.Lock()
 
@@ -139,11 +152,9 @@ class Ui:
             return
         line = printable(without_secrets(text))
         with self._lock:
-            if self._bar:
+            if bars := self._bars:
                 # Without markup and emoji codes: a name may contain brackets and colons.
-                self._bar.console.print(
-                    line, markup=False, emoji=False, highlight=False, soft_wrap=True
-                )
+                bars.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
             else:
                 print(line, file=_Log(), flush=True)
 
@@ -158,7 +169,12 @@ class Ui:
         if sys.stdout.isatty():
             cells, end = tuple(map(printable, cells)), "\n"
         with output_errors_as_unblur_errors():
-            sys.stdout.buffer.write(encoded("\t".join(cells) + end))
+            line = encoded("\t".join(cells) + end)
+            binary = getattr(sys.stdout, "buffer", None)
+            if binary:
+                binary.write(line)
+            else:  # text only, as in Jupyter's notebooks
+                sys.stdout.write(line.decode("utf-8", "backslashreplace"))
             sys.stdout.flush()
 
     def table(self, rows: Sequence[tuple[str, ...]]) -> None:
@@ -167,10 +183,13 @@ class Ui:
             for row in rows:
                 self.answer(*row)
             return
+        from rich.cells import cell_len
+
         shown = [tuple(map(printable, row)) for row in rows]
-        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
         for row in shown:
-            padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            missing = (width - cell_len(cell) for cell, width in zip(row, widths, strict=True))
+            padded = (cell + " " * count for cell, count in zip(row, missing, strict=True))
             self.answer("  ".join(padded).rstrip())
 
     def error(self, text: str) -> None:
@@ -179,7 +198,7 @@ class Ui:
 
     def trace(self, text: str) -> None:
         """Print a traceback at verbosity DEBUG."""
-        for line in text.splitlines():
+        for line in without_any_secret(text).splitlines():
             self.say(line, DEBUG)
 
     def passed_over(self, plan: Plan) -> None:
@@ -197,9 +216,10 @@ class Ui:
 
         count = TextColumn("{task.fields[count]}", markup=False, justify="right")
         speed = TextColumn("{task.fields[speed]}", markup=False)
-        with self._bars(count, speed) as bar:
-            bar.add_task("photos", total=total, count=f"0/{total}", speed="")
-            bar.add_task("", total=1, count="", speed="", visible=False)  # until a photo starts
+        with self._drawn_bars(count, speed) as bars:
+            add = bars.progress.add_task
+            add("photos", total=total, count=f"0/{total}", speed="")
+            add("", total=1, count="", speed="", visible=False)  # until a photo starts
             yield
 
     @contextlib.contextmanager
@@ -214,9 +234,12 @@ class Ui:
             return
         from rich.progress import DownloadColumn, TransferSpeedColumn
 
-        with self._bars(DownloadColumn(), TransferSpeedColumn()) as bar:
-            task = bar.add_task(short_name(printable(name), bar.console.width // 3), total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        from unblur.cli.bars import short_name
+
+        with self._drawn_bars(DownloadColumn(), TransferSpeedColumn()) as bars:
+            shown = short_name(printable(name), bars.name_room)
+            task = bars.progress.add_task(shown, total=None)
+            yield lambda done, total: bars.progress.update(task, completed=done, total=total)
 
     @property
     def _shows_bars(self) -> bool:
@@ -232,36 +255,33 @@ class Ui:
         return console.is_terminal and not console.is_dumb_terminal and starts_threads(1)
 
     @contextlib.contextmanager
-    def _bars(self, *columns: ProgressColumn) -> Iterator[Progress]:
+    def _drawn_bars(self, *columns: ProgressColumn) -> Iterator[Bars]:
         """Show bars with these columns; while they last, messages appear above them."""
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-        from rich.table import Column
+        from unblur.cli.bars import Bars
 
-        name = TextColumn("{task.description}", markup=False)
-        time = TimeRemainingColumn(table_column=Column(no_wrap=True))  # only the bar shrinks
-        shown = (name, BarColumn(), *columns, time)
-        with Progress(*shown, console=_make_console(), transient=True) as self._bar:
+        with Bars(cast(TextIO, _Log()), *columns) as self._bars:
             try:
-                yield self._bar
+                yield self._bars
             finally:
-                self._bar = None
+                self._bars = None
 
     def photo_progress(self, job: Job) -> Callable[[float], None]:
         """Show a progress bar for one photo; return a function that sets it, from 0 to 1."""
-        bar = self._bar
-        if bar is None:
+        if self._bars is None:
             return lambda share: None
-        photo = bar.task_ids[1]
-        room = bar.console.width // 3  # the rest of the line is for the bar and the numbers
-        name = short_name(printable(Path(job.name).name), room)
-        bar.reset(photo, description=name, visible=True, count="0%", speed="")
-        return lambda share: bar.update(photo, completed=share, count=f"{int(100 * share)}%")
+        from unblur.cli.bars import short_name
+
+        progress = self._bars.progress
+        photo = progress.task_ids[1]
+        name = short_name(printable(Path(job.name).name), self._bars.name_room)
+        progress.reset(photo, description=name, visible=True, count="0%", speed="")
+        return lambda share: progress.update(photo, completed=share, count=f"{int(100 * share)}%")
 
     def outcome(self, outcome: Outcome) -> None:
         """Print the outcome of one photo."""
         job, name = outcome.job, outcome.job.name
-        if self._bar:
-            self._advance(outcome)
+        if self._bars:
+            self._advance(outcome, self._bars.progress)
         self.trace(outcome.trace)
         if outcome.status is Status.FAILED:
             self.error(f"{name}: {outcome.reason}")
@@ -289,18 +309,16 @@ class Ui:
         from unblur.cli.terminal import Printed
 
         with self._lock:
-            console = self._bar.console if self._bar else _make_console()
-            console.print(Printed(preview), crop=False)
+            (self._bars or _make_console()).print(Printed(preview), crop=False)
 
-    def _advance(self, outcome: Outcome) -> None:
-        assert self._bar
+    def _advance(self, outcome: Outcome, progress: Progress) -> None:
         self._pixels += outcome.width * outcome.height
-        task = self._bar.tasks[0]
+        task = progress.tasks[0]
         rate = megapixels(round(self._pixels / (task.elapsed or 1)))
         # Photos that were skipped or only scored have no size.
         speed = f"{rate} megapixels/s" if self._pixels else ""
         count = f"{task.completed + 1:.0f}/{task.total or 0:.0f}"
-        self._bar.update(task.id, advance=1, count=count, speed=speed)
+        progress.update(task.id, advance=1, count=count, speed=speed)
 
     def _list(self, outcome: Outcome) -> None:
         """Write one result to standard output."""

@@ -17,7 +17,6 @@ from unblur.cli.parameters import CONFIG, option, origins
 from unblur.cli.shared import check_history, verbosity_options, with_ui
 from unblur.config import config_file, history_file
 from unblur.errors import ExitCode, UsageError
-from unblur.network.openmp import import_torch
 from unblur.run.watcher import NORMAL
 from unblur.user_text import duration, printable, size
 
@@ -45,7 +44,6 @@ def doctor(ui: Ui, as_json: bool) -> ExitCode:
     weights are damaged, and 5 if a device failed. Please add the output to
     bug reports.
     """
-    import_torch()
     from unblur.doctor import examine, findings
 
     examination = examine(_read_settings(click.get_current_context().find_root().command))

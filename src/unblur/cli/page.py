@@ -32,11 +32,12 @@ from unblur.options import NetworkOptions, Options
 from unblur.run.jobs import Job
 from unblur.run.report import Outcome, Report, Status
 from unblur.storage import drafts, files
+from unblur.storage.addresses import without_secrets
 from unblur.storage.folders import SeenFolder
 from unblur.storage.places import Place, Url, backup_of
 from unblur.storage.targets import problem_of_file
 from unblur.storage.temporaries import sweep
-from unblur.user_text import duration, megapixels, percent, printable, without_secrets
+from unblur.user_text import duration, megapixels, percent, printable
 from unblur.version import __version__
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from unblur.cli.completion import complete_command, complete_model
-from unblur.cli.console import Ui, output_errors_as_unblur_errors
+from unblur.cli.console import Ui, libraries_logged, output_errors_as_unblur_errors
 from unblur.cli.option_groups import PlainOption, in_order, write_groups
 from unblur.cli.option_types import Compare, DeviceName, LocalFile
 from unblur.cli.parameters import argument, option, origins
@@ -28,9 +28,10 @@ from unblur.network.device_kinds import KINDS
 from unblur.network.thread_limit import starts_threads
 from unblur.options import DEFAULT_MAX_PIXELS, STREAM, NetworkOptions, check_path
 from unblur.run.watcher import VERBOSE
+from unblur.storage.addresses import without_any_secret, without_secrets
 from unblur.storage.files import read_stream
 from unblur.storage.waiting import waiting
-from unblur.user_text import describe_os_error, printable, problem_of_text, without_secrets
+from unblur.user_text import describe_os_error, printable, problem_of_text
 
 if TYPE_CHECKING:
     from unblur.run.history import History
@@ -321,7 +322,7 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
         _check_working_folder()
         _limit_openblas()
         _tell_unknown_variables(ui)
-        with waiting(lambda text: ui.say(text, VERBOSE)):
+        with waiting(lambda text: ui.say(text, VERBOSE)), libraries_logged(ui):
             return act()
     except UnblurError as error:
         context = click.get_current_context(silent=True)
@@ -334,7 +335,7 @@ def exit_code_of(act: Callable[[], ExitCode], ui: Ui) -> ExitCode:
         return ExitCode.FAILED  # the program that reads the list has ended
     except Exception as error:
         ui.trace(traceback.format_exc())
-        ui.error(describe_unexpected(error))
+        ui.error(without_any_secret(describe_unexpected(error)))
         return ExitCode.FAILED
 
 

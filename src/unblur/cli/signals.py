@@ -9,12 +9,10 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from types import FrameType
+from types import CodeType, FrameType
 
 from unblur.errors import ExitCode
 
-SHOW_CURSOR = b"\x1b[?25h"
-"""DECTCEM, set (DEC VT510 Programmer Information, 5: Text Cursor Enable Mode)."""
 REPEAT_SECONDS = 0.01
 """Seconds after which a signal is repeated that came at a bad moment."""
 _STDERR = 2
@@ -28,17 +26,10 @@ class _StopSignal(KeyboardInterrupt):
 def orderly_signals() -> Iterator[None]:
     """End the run cleanly on the first signal, and at once on the second."""
     stop, hook = _Stop(), sys.unraisablehook
-
-    def stop_again(unraisable: sys.UnraisableHookArgs) -> None:
-        if isinstance(unraisable.exc_value, _StopSignal):
-            stop.repeat(unraisable.exc_value.args[1])
-        else:
-            hook(unraisable)
-
-    with _kept_handlers():
+    with _kept_handlers(), _held_continuations():
         for number in stop.codes:
             signal.signal(number, stop)
-        sys.unraisablehook = stop_again
+        sys.unraisablehook = stop.ask_again
         try:
             yield
         finally:
@@ -51,7 +42,7 @@ class _Stop:
 
     If the first one comes at a bad moment, it is repeated until it does not. While PyTorch is
     imported, an exception can abort the program. In callbacks, such as those that delete an object,
-    Python ignores exceptions.
+    Python ignores exceptions, and hands them to `ask_again`.
     """
 
     def __init__(self) -> None:
@@ -60,16 +51,24 @@ class _Stop:
         """Repeats the signal."""
         self._imports = _running_imports(sys._getframe())
         self._is_asked = self._is_repeating = False
+        self._other_errors = sys.unraisablehook
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         if self._is_asked and not self._is_repeating:
             _end(self.codes[number])
         self._is_asked, self._is_repeating = True, False
-        if _running_imports(frame) > self._imports:
+        if _running_imports(frame) > self._imports or _is_running(self.ask_again.__code__, frame):
             self.repeat(number)
         else:
             raise _StopSignal(self.codes[number], number)
+
+    def ask_again(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Take an exception that Python ignores; repeat the signal that raised it."""
+        if isinstance(unraisable.exc_value, _StopSignal):
+            self.repeat(unraisable.exc_value.args[1])
+        else:
+            self._other_errors(unraisable)
 
     def repeat(self, number: int) -> None:
         """Let a signal come again in a moment."""
@@ -99,6 +98,13 @@ def _running_imports(frame: FrameType | None) -> int:
     return count
 
 
+def _is_running(code: CodeType, frame: FrameType | None) -> bool:
+    """Return whether a frame belongs to a call of the function with this code."""
+    while frame and frame.f_code is not code:
+        frame = frame.f_back
+    return frame is not None
+
+
 @contextlib.contextmanager
 def imports_ended_at_once() -> Iterator[None]:
     """End the program on the first signal while its modules are imported."""
@@ -124,8 +130,6 @@ def _end_on_signals(message: str = "") -> None:
 def _end(code: ExitCode, message: str = "") -> None:
     """End the program at once, with a line on standard error."""
     with contextlib.suppress(OSError):  # the terminal was closed
-        if os.isatty(_STDERR):
-            os.write(_STDERR, SHOW_CURSOR)  # progress bars hide it
         os.write(_STDERR, message.encode())
     os._exit(code)
 
@@ -159,6 +163,33 @@ def _codes_of_signals() -> dict[int, ExitCode]:
     if hang_up:
         codes[hang_up] = ExitCode.HUNG_UP
     return {number: codes[number] for number in codes if signal.getsignal(number) != signal.SIG_IGN}
+
+
+@contextlib.contextmanager
+def _held_continuations() -> Iterator[None]:
+    """Keep SIGCONT, which continues the program in any case, until `was_continued` asks for it."""
+    if sys.platform == "win32":
+        yield
+        return
+    # Threads inherit this: a signal that one thread takes is kept for none.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCONT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def was_continued() -> bool:
+    """Return whether the program was stopped and continued since the last call.
+
+    Not for several threads at the same time.
+    """
+    if sys.platform == "win32":
+        return False
+    has_come = signal.SIGCONT in signal.sigpending()
+    if has_come:
+        signal.sigwait({signal.SIGCONT})
+    return has_come
 
 
 def interrupted_code(interrupt: KeyboardInterrupt) -> ExitCode:

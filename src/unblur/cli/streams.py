@@ -38,7 +38,10 @@ def _part_from_libraries() -> None:
         if sys.stderr.fileno() == STANDARD_ERROR:
             encoding, errors = sys.stderr.encoding, sys.stderr.errors
             own = os.dup(STANDARD_ERROR)
-            sys.stderr = os.fdopen(own, "w", buffering=1, encoding=encoding, errors=errors)
+            # Open until the process ends, as the standard streams are.
+            sys.stderr = os.fdopen(
+                own, "w", buffering=1, encoding=encoding, errors=errors, closefd=False
+            )
         allow_redirection()
 
 

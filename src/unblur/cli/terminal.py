@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import select
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
@@ -95,7 +96,7 @@ def _ask(stream: int) -> bytes:
 
     descriptor = os.open(os.ttyname(stream), os.O_RDWR | os.O_NOCTTY)
     try:
-        if os.tcgetpgrp(descriptor) != os.getpgrp():
+        if not has_foreground(descriptor):
             return b""  # changing the terminal's settings from the background would stop us
         before = termios.tcgetattr(descriptor)
         try:
@@ -108,6 +109,17 @@ def _ask(stream: int) -> bytes:
         raise OSError(str(error)) from error
     finally:
         os.close(descriptor)
+
+
+def has_foreground(descriptor: int) -> bool:
+    """Return whether the program is in the foreground of its terminal, not started with ``&``.
+
+    Raises:
+        OSError: If the descriptor is not the terminal that controls this program.
+    """
+    if sys.platform == "win32":  # has no background
+        return True
+    return os.tcgetpgrp(descriptor) == os.getpgrp()
 
 
 def _read_answer(descriptor: int) -> bytes:

@@ -263,6 +263,12 @@ def _find_embedded(model: Model) -> Path:
     package = Path(__file__).parents[1]
     places = (package / "data" / model.file, package.parents[1] / "weights" / model.file)
     path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        raise WeightsError(f"{model.file} is missing; {repair_hint(model.name)}")
-    return path
+    if path is not None:
+        return path
+    archive = next((parent for parent in package.parents if parent.is_file()), None)
+    if archive:  # Python runs programs in zip files, but PyTorch reads no weights there
+        raise WeightsError(
+            f"{model.file} cannot be read inside the archive {archive}: unpack the archive, or "
+            "install it with pip"
+        )
+    raise WeightsError(f"{model.file} is missing; {repair_hint(model.name)}")

@@ -17,11 +17,12 @@ from unblur.config import MIRROR_VARIABLE, MODELS_VARIABLE, models_folder
 from unblur.errors import PhotoError, WeightsError
 from unblur.models.catalog import Model, errors_as_weights_errors, installed_path
 from unblur.models.importing import check_room, keep, prepare_models_folder, read_networks
+from unblur.storage.addresses import shown
 from unblur.storage.drafts import FileDraft
 from unblur.storage.files import exists
 from unblur.storage.http import Watch, fetch
 from unblur.storage.temporaries import temporary_beside
-from unblur.user_text import describe_os_error, without_secrets
+from unblur.user_text import describe_os_error
 
 LARGEST_DOWNLOAD_BYTES = 4 << 30
 """Largest download: larger than any network here, including its optimiser's state."""
@@ -117,7 +118,7 @@ def _fetch(url: str, file: BinaryIO, size: int | None, sha256: str | None, watch
         if sha256 is not None and found != sha256:
             raise WeightsError(f"sent another file: its sha256 is {found}, not {sha256}")
     except (PhotoError, WeightsError) as error:
-        raise type(error)(f"{without_secrets(url)}: {error}") from error
+        raise type(error)(f"{shown(url)}: {error}") from error
     return found
 
 
@@ -139,7 +140,7 @@ def _keep_all(models: Sequence[Model], scratch: Path, checksum: str) -> list[Pat
         raise WeightsError(str(error).replace(str(scratch), file)) from error
     if missing := sorted(names - found.keys()):
         raise WeightsError(f"{file} does not hold {', '.join(missing)}")
-    source = without_secrets(address(models[0]))
+    source = shown(address(models[0]))
     return [keep(found[name], name, source, checksum) for name in sorted(names)]
 
 

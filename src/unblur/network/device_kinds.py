@@ -149,7 +149,7 @@ def _cuda_driver(torch: Torch) -> str:
 
 def _first_line(path: Path) -> str:
     try:
-        return path.read_text().partition("\n")[0]
+        return path.read_text("utf-8", "replace").partition("\n")[0]
     except (OSError, UnicodeError):
         return ""
 

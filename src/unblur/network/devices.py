@@ -270,7 +270,7 @@ def tightest_quota() -> tuple[float, Path] | None:
 def _quota(files: list[Path]) -> float | None:
     """Return a group's quota in cores, or ``None`` if there is no group or no quota."""
     try:
-        quota, period = " ".join(file.read_text() for file in files).split()
+        quota, period = " ".join(file.read_text("utf-8", "replace") for file in files).split()
         # Without a quota, version 1 has -1 and version 2 has "max".
         return int(quota) / int(period) if int(quota) > 0 else None
     except (OSError, ValueError):

@@ -89,7 +89,7 @@ def _parse_line(line: str) -> Gpu:
 def _read_nvidia_driver(root: Path) -> tuple[Gpu, ...]:
     """Return one GPU if NVIDIA's driver is loaded; Linux reports only the driver's version."""
     try:
-        text = (root / "proc" / "driver" / "nvidia" / "version").read_text()
+        text = (root / "proc" / "driver" / "nvidia" / "version").read_text("utf-8", "replace")
     except OSError:
         return ()
     version = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", text)

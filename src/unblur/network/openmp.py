@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from unblur.forks import count_forks
+
 T = TypeVar("T")
-_process = os.getpid()
-"""The process that imported this module; another one is its copy, made by ``fork``."""
+_forks = count_forks()
+"""The number when this module was imported; it is higher in a copy of the process."""
 
 VARIABLES = {
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -55,7 +57,7 @@ def computed(compute: Callable[[], T]) -> T:
     GNU's OpenMP keeps threads for each thread that computes. A fork copies the thread that called
     it but not those threads, and would wait for them for ever. A new thread gets its own.
     """
-    if os.getpid() == _process:
+    if count_forks() == _forks:
         return compute()
     with ThreadPoolExecutor(1) as new_thread:
         return new_thread.submit(compute).result()

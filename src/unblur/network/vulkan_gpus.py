@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from unblur.errors import DeviceError
+from unblur.forks import PerProcess
 from unblur.network import ncnn_library
 
 INTEGRATED, SOFTWARE = 1, 3
@@ -94,7 +95,7 @@ def _version(maker: int, number: int) -> tuple[int, ...]:
     return number >> 22, number >> 12 & 0x3FF, number & 0xFFF
 
 
-_OUTPUT = threading.Lock()
+_output = PerProcess(threading.Lock)
 
 
 @contextmanager
@@ -105,7 +106,7 @@ def _without_messages() -> Iterator[None]:
     except OSError:  # closed, as in a program without a terminal on Windows
         yield
         return
-    with _OUTPUT:
+    with _output.get():
         kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
         try:
             os.dup2(nowhere, 2)

@@ -286,4 +286,6 @@ def _reason_to_pass_over_object(url: Url, key: str, options: Options) -> str | N
 
 def _leads_out(key: str) -> bool:
     """Return whether a key, used as a relative path, could lead out of a folder."""
-    return ".." in re.split(r"[/\\]", key) or (os.name == "nt" and ":" in key)
+    parts = re.split(r"[/\\]", key)
+    # On Windows, a name after a colon is a stream, and a leading backslash is the root.
+    return ".." in parts or (os.name == "nt" and (":" in key or key.lstrip("/").startswith("\\")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unblur.errors import UnblurError
 from unblur.run.ignored import IN_THE_CLOUD
 from unblur.storage.folders import SeenFolder
 from unblur.storage.places import FileState, Place
@@ -55,6 +56,12 @@ class Job:
     def name(self) -> str:
         """Name of the photo in messages."""
         return "standard input" if self.source is None else str(self.source)
+
+    def reason_of(self, error: UnblurError) -> str:
+        """Return an error's message, with the name of its place if that is not the photo."""
+        place, text = getattr(error, "place", None), str(error)
+        is_named = place in (None, self.source) or str(place) in text
+        return text if is_named else f"{place}: {text}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from functools import cache, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from unblur.errors import PhotoError, UsageError
 from unblur.file_limits import most_bytes
@@ -186,8 +186,13 @@ def _target(found: Found, options: Options, into_folder: bool) -> Place | None:
         return None
     if options.output is not None and not into_folder:
         return parse_place(options.output)
-    like = photo if options.output is None else parse_place(options.output) / found.below
+    like = photo if options.output is None else _below(parse_place(options.output), found.below)
     return result_place(photo, like, options.suffix, wanted_format(options) or _kept(found))
+
+
+def _below(folder: Place, name: PurePath) -> Place:
+    """Return a place below a folder; the key ``//a.jpg`` of an object is no path from the root."""
+    return folder / name if isinstance(folder, Url) else folder / name.relative_to(name.anchor)
 
 
 def _kept(found: Found) -> Format | None:
@@ -216,7 +221,7 @@ def _check(job: Job, options: Options, known: KnownResults) -> Job:
     try:
         return _check_states(job, options, known)
     except PhotoError as error:  # a store does not answer
-        return replace(job, problem=str(error))
+        return replace(job, problem=job.reason_of(error))
     except OSError as error:
         return replace(job, problem=describe_os_error(error))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from unblur.errors import ExitCode, UnblurError, UnflushedError, describe_unexpected
 from unblur.run.jobs import Job
+from unblur.storage.addresses import without_any_secret
 from unblur.storage.places import FileState
 
 if TYPE_CHECKING:
@@ -137,12 +138,14 @@ def outcome_of_error(job: Job, error: Exception) -> Outcome:
             return Outcome(job, Status.SKIPPED, str(error))
         case UnblurError():
             is_written = isinstance(error, UnflushedError)
-            return Outcome(job, Status.FAILED, str(error), is_written=is_written)
+            reason = job.reason_of(error)
+            return Outcome(job, Status.FAILED, reason, is_written=is_written)
         case MemoryError():
             reason = "out of memory; a smaller --tile or --jobs 1 needs less"
             return Outcome(job, Status.FAILED, reason)
     trace = "".join(traceback.format_exception(error))
-    return Outcome(job, Status.FAILED, describe_unexpected(error), trace=trace)
+    reason = without_any_secret(describe_unexpected(error))
+    return Outcome(job, Status.FAILED, reason, trace=trace)
 
 
 def _text(path: os.PathLike[str] | None) -> str | None:

@@ -20,14 +20,17 @@ from urllib3.exceptions import HTTPError
 
 from unblur.errors import PhotoError
 from unblur.storage import waiting
-from unblur.storage.waiting import PassingError, Retries
-from unblur.user_text import describe_os_error, duration, without_secrets
+from unblur.storage.addresses import shown, without_any_secret
+from unblur.storage.waiting import PassingError, Retries, in_thread
+from unblur.user_text import describe_os_error, duration
 from unblur.version import __version__
 
 CHUNK_BYTES = 1 << 16
 PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed later."""
 MOST_REDIRECTS = 10
+MOST_DIGITS = 18
+"""Most digits of a number in a header; Python refuses to read one of thousands of digits."""
 _CODES = re.compile(r"\[(Errno|SSL)[^]]*\] | \(_ssl\.c:\d+\)")
 """Text that Python adds to the messages of the system and of OpenSSL."""
 WORTH_BYTES = 1 << 20
@@ -73,9 +76,8 @@ class Headers(dict[str, str]):
     @property
     def length(self) -> int | None:
         """Size of the file in bytes; ``None`` if it is not known."""
-        length = self.get("content-length", "")
         is_coded = self.get("content-encoding", "identity").lower() not in ("", "identity")
-        return None if is_coded or not length.isdecimal() else int(length)
+        return None if is_coded else _number(self.get("content-length", ""))
 
 
 class _Partial:
@@ -114,15 +116,21 @@ class _Partial:
 def fetch(url: str, file: BinaryIO, watch: Watch) -> Fetched:
     """Download a file; whenever the connection breaks, ask for the missing part.
 
+    A signal ends the wait for the server, even while its address is looked up; see `in_thread`.
+
     Args:
         url: Address of the file.
         file: Open for writing; on return it contains only the download.
-        watch: Callbacks.
+        watch: Callbacks; another thread calls them.
 
     Raises:
         MissingError: If the server does not have the file.
         PhotoError: If the server does not send the file.
     """
+    return in_thread(lambda: _fetch(url, file, watch))
+
+
+def _fetch(url: str, file: BinaryIO, watch: Watch) -> Fetched:
     partial, worth, retries = _Partial(file), WORTH_BYTES, retries_of(url)
     with new_session() as session:
         while True:
@@ -141,7 +149,7 @@ def fetch(url: str, file: BinaryIO, watch: Watch) -> Fetched:
 
 def retries_of(url: str) -> Retries:
     """Return the retries of a request."""
-    return Retries(without_secrets(url), url.partition("://")[2].partition("/")[0])
+    return Retries(shown(url), url.partition("://")[2].partition("/")[0])
 
 
 def new_session() -> requests.Session:
@@ -166,7 +174,7 @@ def answer(
     """
     patience = waiting.PATIENCE
     timeout = patience.connect_seconds, patience.silence_seconds
-    with _translated():
+    with _translated(url):
         response = session.request(
             method, url, headers=headers, stream=True, timeout=timeout, allow_redirects=True
         )
@@ -201,8 +209,8 @@ def _status_line(response: requests.Response) -> str:
 def _retry_after(response: requests.Response) -> float:
     """Return the seconds that a server asks to wait (RFC 9110, section 10.2.3); else 0."""
     value = response.headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(value)
+    if (seconds := _number(value)) is not None:
+        return float(seconds)
     try:
         moment = email.utils.parsedate_to_datetime(value).timestamp()
     except (ValueError, TypeError, OverflowError):
@@ -265,10 +273,13 @@ def content_range(response: requests.Response) -> tuple[int | None, int | None]:
     """Return the start of a partial answer and the whole size (RFC 9110, section 14.4)."""
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     place, _, total = rest.partition("/")
-    start = place.partition("-")[0]
-    if unit != "bytes" or not start.isdecimal():
-        return None, None
-    return int(start), int(total) if total.isdecimal() else None
+    start = _number(place.partition("-")[0])
+    return (None, None) if unit != "bytes" or start is None else (start, _number(total))
+
+
+def _number(text: str) -> int | None:
+    """Return the number in a header; ``None`` if it is none, or one that nothing can have."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def _chunks(response: requests.Response, partial: _Partial, total: int | None) -> Iterator[bytes]:
@@ -287,7 +298,7 @@ def _is_html(chunk: bytes) -> bool:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(url: str) -> Iterator[None]:
     """Raise errors of `requests` as `PhotoError`, with a sentence for the user."""
     try:
         yield
@@ -295,28 +306,30 @@ def _translated() -> Iterator[None]:
         raise PhotoError("redirects in a loop") from error
     except requests.exceptions.SSLError as error:
         if "CERTIFICATE" not in str(error):  # such as a server that does not encrypt
-            raise PassingError(f"makes no secure connection ({_cause(error)})") from error
+            raise PassingError(f"makes no secure connection ({_cause(error, url)})") from error
         raise PhotoError(
-            f"its certificate is not trusted ({_cause(error)}); "
+            f"its certificate is not trusted ({_cause(error, url)}); "
             "REQUESTS_CA_BUNDLE names a file of further authorities"
         ) from error
     except requests.exceptions.ProxyError as error:
-        raise PassingError(f"the proxy does not answer ({_cause(error)})") from error
+        raise PassingError(f"the proxy does not answer ({_cause(error, url)})") from error
     except (requests.Timeout, requests.ConnectionError) as error:
         if "timed out" in str(error):
-            raise PassingError(f"does not answer ({_cause(error)})") from error
-        raise PassingError(f"cannot be reached ({_cause(error)})") from error
+            raise PassingError(f"does not answer ({_cause(error, url)})") from error
+        raise PassingError(f"cannot be reached ({_cause(error, url)})") from error
+    except requests.exceptions.InvalidSchema as error:
+        raise PhotoError("redirects to an address that is none of a web server") from error
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         # such as a missing CA bundle, or an address that is none
-        raise PhotoError(without_secrets(str(error))) from error
+        raise PhotoError(without_any_secret(str(error), url)) from error
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException, url: str) -> str:
     """Return the message of the first error in a chain of errors."""
     while True:
         inner = [one for one in (getattr(error, "reason", None), *error.args) if one]
         deeper = next((one for one in inner if isinstance(one, BaseException)), None)
         if deeper is None:
             text = _CODES.sub("", str(getattr(error, "strerror", None) or error))
-            return without_secrets(text.split(": ")[-1])
+            return without_any_secret(text.split(": ")[-1], url)
         error = deeper

@@ -17,7 +17,8 @@ from unblur.file_limits import refuse_oversize
 from unblur.storage.drafts import APPEARED, Draft
 from unblur.storage.files import CHANGED_WHILE_READ
 from unblur.storage.places import UNKNOWN, FileState, Place, Url, longest_name
-from unblur.storage.stores import EXTRAS, WITH_FOLDERS, ask_store, open_store
+from unblur.storage.servers import WITH_FOLDERS, is_missing, rename
+from unblur.storage.stores import EXTRAS, ask_store, open_store
 from unblur.storage.targets import EXISTS
 from unblur.storage.temporaries import temporary_name
 
@@ -120,7 +121,7 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
     def put(store: AbstractFileSystem, path: str) -> None:
         try:
             if url.scheme in WITH_FOLDERS:
-                _put_whole(url, data, store, path)
+                _put_whole(url, data, store, path, replaces)
             else:
                 store.pipe_file(path, data, **options)
         except FileExistsError as error:
@@ -135,14 +136,14 @@ def write(url: Url, data: bytes, replaces: bool) -> FileState:
     return _certain(written, data)
 
 
-def _put_whole(url: Url, data: bytes, store: AbstractFileSystem, path: str) -> None:
+def _put_whole(url: Url, data: bytes, store: AbstractFileSystem, path: str, replaces: bool) -> None:
     """Write a file to a server with folders, under a temporary name until it is whole."""
     folder = path.rpartition("/")[0]
     store.makedirs(folder, exist_ok=True)
     scratch = f"{folder}/{temporary_name(url.name, longest_name(url))}"
     try:
         store.pipe_file(scratch, data)
-        store.mv(scratch, path)
+        rename(url, store, scratch, path, replaces)
     except BaseException:
         with contextlib.suppress(Exception):  # the first error tells more
             store.rm_file(scratch)
@@ -215,8 +216,10 @@ def state_of(place: Place) -> FileState | None:
     def find_state(store: AbstractFileSystem, path: str) -> FileState | None:
         try:
             info = store.info(path)
-        except FileNotFoundError:
-            return None
+        except Exception as error:
+            if is_missing(error):
+                return None
+            raise
         return _state(info) if info["type"] == "file" else None
 
     return ask_store(place, find_state)

@@ -12,11 +12,10 @@ from typing import TypeAlias, TypeVar
 from urllib.parse import quote, unquote
 
 from unblur.errors import PhotoError, UsageError
+from unblur.storage.addresses import WEB, remember, shown, with_quoted_login
 from unblur.storage.filesystems import status_at
-from unblur.user_text import describe_os_error, without_secrets
+from unblur.user_text import describe_os_error
 
-WEB = ("http", "https")
-"""Schemes of addresses of web servers."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a Windows drive
 
 
@@ -30,11 +29,12 @@ class Url:
     scheme: str
     """The kind of store: ``s3``, ``gs``."""
     path: str
-    """Bucket and key, without a slash at either end; perhaps user and password before them."""
+    """Bucket and key, without a slash at either end; perhaps user and password before them,
+    quoted."""
 
     def __str__(self) -> str:
         """Return the address without passwords and signatures, for messages and records."""
-        return without_secrets(self.address)
+        return shown(self.address)
 
     __fspath__ = __str__
 
@@ -103,9 +103,11 @@ def parse_place(text: str) -> Place:
     match = _SCHEME.match(text)
     if match is None:
         return Path(text)
-    if match[1].lower() == "file":
+    if match[1].lower() in ("file", "local"):
         return _file_at(text[match.end() :])
-    return Url(match[1].lower(), text[match.end() :].strip("/"))
+    remember(text)
+    rest = with_quoted_login(text)[match.end() :]
+    return Url(match[1].lower(), rest.strip("/"))
 
 
 def _file_at(address: str) -> Path:

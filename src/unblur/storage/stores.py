@@ -9,10 +9,19 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from unblur.errors import START_LIMIT, PhotoError, UsageError, is_thread_limit
+from unblur.errors import (
+    START_LIMIT,
+    PhotoError,
+    UsageError,
+    describe_unexpected,
+    is_thread_limit,
+)
+from unblur.extras import needed_extra
+from unblur.storage.addresses import without_any_secret
 from unblur.storage.places import Url
+from unblur.storage.servers import CLASSES, PACKAGES, WITH_FOLDERS, is_missing, settings_of
 from unblur.storage.waiting import PassingError, Retries, in_thread, persist
-from unblur.user_text import describe_os_error, without_secrets
+from unblur.user_text import describe_os_error
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -21,13 +30,30 @@ T = TypeVar("T")
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 """The extra that each kind of store needs."""
+_MODULES = {"s3": "s3fs", "gs": "gcsfs"}
+"""The library of each extra."""
 
-WITH_FOLDERS = ("ftp", "ftps", "sftp", "ssh", "smb")
-"""Kinds of servers with folders, where a file that is being written can be seen."""
+_OTHER_PACKAGES = {**dict.fromkeys(("az", "abfs", "abfss"), "adlfs"), "hdfs": "pyarrow"}
+"""The packages that other kinds of stores need, where fsspec says it in other words, or late."""
+_AROUND_OTHERS = (
+    *("asyncwrapper", "blockcache", "cached", "dir", "filecache", "generic", "reference"),
+    "simplecache",
+)
+"""Kinds of fsspec that change another store, and are none by themselves."""
 _FAULTS_OF_ADDRESS = (TypeError, ValueError, LookupError, AttributeError)
 """Errors that libraries raise for addresses without a part that their kind of store needs."""
 _NOISE = re.compile(r" ssl:\w+")
 """Text that aiohttp adds to the name of a host."""
+_LACKING = re.compile(r"\w+\.__init__\(\) missing \d+ required positional arguments?: ")
+"""Python's words for an address without parts that its kind of store needs."""
+_REFUSED = "the server refuses this user and password"
+_IN_WORDS = {
+    **dict.fromkeys(("LogonFailure", "SMBAuthenticationError"), _REFUSED),  # smbprotocol
+    "AuthenticationException": _REFUSED,  # paramiko
+    "BadHostKeyException": "the server has another key than in ~/.ssh/known_hosts; if that is "
+    "right, remove the old one: ssh-keygen -R HOST",
+}
+"""Messages for libraries' errors, by their names."""
 _PASSING_NAMES = (
     *("ServerDisconnectedError", "ClientPayloadError"),  # aiohttp
     "error_temp",  # ftplib
@@ -43,25 +69,34 @@ def _store_class(scheme: str) -> type[AbstractFileSystem]:
 
     if scheme == "data":
         raise UsageError("data: addresses hold their data themselves: save the photo as a file")
+    if scheme in _AROUND_OTHERS:
+        raise UsageError(f"{scheme}:// works only around another store: give that store's address")
     try:
+        if scheme in CLASSES:
+            return CLASSES[scheme]()
         kind: type[AbstractFileSystem] = fsspec.get_filesystem_class(scheme)
         return kind
     except ValueError as error:
         raise UsageError(f"{scheme}:// is not a known kind of store") from error
     except ImportError as error:
-        extra = EXTRAS.get(scheme)
-        if extra is None:
-            raise UsageError(f"{scheme}:// addresses cannot be used: {error}") from error
-        line = f"addresses need the extra {extra}: pip install 'unblur[{extra}]'"
-        raise UsageError(f"{scheme}:// {line}") from error
+        raise _missing_library(scheme, error) from error
+
+
+def _missing_library(scheme: str, error: ImportError) -> UsageError:
+    """Return the error for a kind of store that needs another package."""
+    if extra := EXTRAS.get(scheme):
+        needed = needed_extra(_MODULES[extra], extra, error.__cause__ or error)
+        return UsageError(f"{scheme}:// addresses need {needed}")
+    if package := (PACKAGES | _OTHER_PACKAGES).get(scheme):
+        return UsageError(f"{scheme}:// addresses need a package: pip install {package}")
+    return UsageError(f"{scheme}:// addresses cannot be used: {error}")
 
 
 def open_store(url: Url) -> tuple[AbstractFileSystem, str]:
     """Return a store and an object's name in it; raise `UsageError` if the store is unusable."""
     kind, text = _store_class(url.scheme), url.address
-    if url.scheme in WITH_FOLDERS:  # fsspec would take # and ? in names for parts of an address
-        host, _, name = url.path.partition("/")
-        options, path = kind._get_kwargs_from_urls(f"{url.scheme}://{host}/"), f"/{name}"
+    if url.scheme in WITH_FOLDERS:  # fsspec would take # and ? for parts of an address
+        options, path = settings_of(url)
     else:
         options, path = kind._get_kwargs_from_urls(text), str(kind._strip_protocol(text))
     try:
@@ -92,13 +127,16 @@ def ask_store(url: Url, act: Callable[[AbstractFileSystem, str], T], sentence: s
             return in_thread(lambda: act(*open_store(url)))  # some stores connect at once
         except (PhotoError, UsageError):
             raise
+        except ImportError as error:  # some libraries import others late
+            raise _missing_library(url.scheme, error) from error
         except Exception as error:  # each store's library has its own errors
             line = " ".join(_reason(error).split()) or type(error).__name__
-            text = without_secrets(sentence.format(url, line))
-            if not _may_pass(error):
-                raise PhotoError(text) from error
-            _store_class(url.scheme).clear_instance_cache()  # and the broken connection
-            raise PassingError(text) from error
+            text = sentence.format(url, without_any_secret(line, url.address))
+            failure = PassingError(text) if _may_pass(error) else PhotoError(text)
+            failure.place = url
+            if isinstance(failure, PassingError):
+                _store_class(url.scheme).clear_instance_cache()  # and the broken connection
+            raise failure from error
 
     if url.scheme in EXTRAS:  # their libraries repeat requests themselves
         return ask()
@@ -107,24 +145,49 @@ def ask_store(url: Url, act: Callable[[AbstractFileSystem, str], T], sentence: s
 
 def _may_pass(error: BaseException) -> bool:
     """Return whether the same request may succeed later."""
-    number = getattr(error, "errno", None)
-    if isinstance(error, ConnectionError | TimeoutError | EOFError) or number in _PASSING_NUMBERS:
+    cause = _system_error(error)
+    number = cause.errno if cause else None
+    if isinstance(cause, ConnectionError | TimeoutError) or number in _PASSING_NUMBERS:
         return True
-    return type(error).__name__ in _PASSING_NAMES
+    return isinstance(error, EOFError) or type(error).__name__ in _PASSING_NAMES
 
 
 def _reason(error: Exception) -> str:
     """Return the error of a store's library in words for users."""
-    if isinstance(error, FileNotFoundError):
+    if is_missing(error):
         return "no such object"
+    if isinstance(error, ModuleNotFoundError):
+        return describe_unexpected(error)
     if is_thread_limit(error):  # of the thread that asks the store
         return START_LIMIT
-    if isinstance(error, _FAULTS_OF_ADDRESS):
-        return f"is not an address of a photo in such a store ({error})"
-    cause = getattr(error, "os_error", None)
-    if isinstance(cause, OSError):  # of a failed connection; the number tells more than the text
+    if words := _IN_WORDS.get(type(error).__name__):
+        return words
+    cause = _system_error(error)
+    if cause is not None and cause is not error:
+        # Of a failed connection; the number tells more than the text.
         number = cause.errno or 0  # negative where a name has no address
         reason = os.strerror(number) if number > 0 else describe_os_error(cause)
         return f"cannot connect: {reason.lower()}"
+    if isinstance(error, _FAULTS_OF_ADDRESS):
+        fault = _LACKING.sub("it lacks ", str(error))
+        return f"is not an address of a photo in such a store ({fault})"
     text = error.strerror if isinstance(error, OSError) else None  # without number and path
     return _NOISE.sub("", text or str(error))
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """Return the system's error that a library has made another one of, or the error itself."""
+    seen: list[BaseException] = []
+    following: list[object] = [error]
+    while following:
+        one = following.pop(0)
+        if not isinstance(one, BaseException) or one in seen:
+            continue
+        if isinstance(one, OSError) and one.errno is not None:
+            return one
+        seen.append(one)
+        following += [one.__cause__, one.__context__, getattr(one, "os_error", None)]
+        following += [getattr(one, "reason", None), *one.args]
+        several = getattr(one, "errors", None)  # of paramiko: one for each address of a host
+        following += several.values() if isinstance(several, dict) else []
+    return error if isinstance(error, OSError) else None

@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from unblur.errors import PhotoError, is_thread_limit
+from unblur.forks import PerProcess
 from unblur.user_text import duration
 
 SIGNALS_SECONDS = 0.2
@@ -91,6 +92,11 @@ def waiting(
         _CURRENT.reset(token)
 
 
+def tell(text: str) -> None:
+    """Tell the user of the command how a server behaves."""
+    _CURRENT.get(_USUAL).tell(text)
+
+
 class Retries:
     """The retries of one request.
 
@@ -159,8 +165,8 @@ class _Helper:
         self._tasks.put(None)
 
 
-_own = threading.local()
-"""The helper of each thread."""
+_own = PerProcess(threading.local)
+"""The helper of each thread; a fork copies no helpers."""
 
 
 def in_thread(do: Callable[[], T]) -> T:
@@ -179,7 +185,8 @@ def in_thread(do: Callable[[], T]) -> T:
             future.set_exception(error)
 
     # While it works, it is nobody's, so that an interrupted wait leaves no busy helper behind.
-    helper = vars(_own).pop("helper", None)
+    own = vars(_own.get())
+    helper = own.pop("helper", None)
     try:
         helper = helper or _Helper()
         helper.submit(work)
@@ -189,7 +196,7 @@ def in_thread(do: Callable[[], T]) -> T:
         work()
     while wait((future,), SIGNALS_SECONDS).not_done:
         _end_if(over.is_set())
-    _own.helper = helper
+    own["helper"] = helper
     return future.result()
 
 

@@ -23,7 +23,7 @@ def read(url: Url, most: int | None) -> tuple[bytes, FileState]:
     """Read a whole photo; see `unblur.storage.objects.read`."""
     data = io.BytesIO()
     watch = Watch(check=partial(refuse_oversize, most=most))
-    fetched = in_thread(lambda: http.fetch(url.address, data, watch))
+    fetched = http.fetch(url.address, data, watch)
     return data.getvalue(), _state(fetched.headers)
 
 
