@@ -11,7 +11,7 @@ from scenes import make_scene, smeared
 from test_verdict import judged
 
 import unblur
-from unblur.network.exposure import BRIGHT, MOST_BEYOND, MOST_TIMES, SEEN, Tones, tones_of
+from unblur.network.exposure import BRIGHT, MOST_BEYOND, MOST_TIMES, PALE, SEEN, Tones, tones_of
 from unblur.pictures.change import measure_change
 
 DEPTHS = pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -41,7 +41,7 @@ def pale_photo(black=0.45, span=0.3, dtype=np.uint8, channels=3):
 
 
 @DEPTHS
-@pytest.mark.parametrize("span", [0.1, 0.3, 0.45])
+@pytest.mark.parametrize("span", [0.1, 0.2, 0.29])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_network_sees_a_pale_photo_with_usual_contrast_and_paleness_is_given_back(
     span, channels, dtype
@@ -65,7 +65,7 @@ def test_a_photo_with_black_and_white_parts_or_of_one_tone_is_seen_as_it_is():
     photo = pale_photo()
     photo[:1] = 0  # a black frame
     assert tones_of(photo) == Tones(0, 255)
-    photo = pale_photo(0.16, SEEN + 0.3)
+    photo = pale_photo(0.16, PALE + 0.1)
     assert tones_of(photo) == Tones(0, 255)
 
 
@@ -151,7 +151,7 @@ def test_a_pale_photo_is_deblurred_as_one_of_usual_contrast():
         return 10 * np.log10(errors[0] / errors[1])
 
     assert gain(0, 1) > 1.4
-    assert gain(115, 0.3) > 0.7 * gain(0, 1)
+    assert gain(115, 0.25) > 0.7 * gain(0, 1)
     assert gain(150, 0.15) > 0.7 * gain(0, 1)
 
 

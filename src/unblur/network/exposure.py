@@ -25,10 +25,12 @@ GREY = 0.15
 """Share of white. A photo whose darkest parts are below it is not pale."""
 FLAT = 0.015
 """Share of white. A photo whose brightest and darkest parts differ by less has only noise."""
+PALE = 0.3
+"""Share of white. A photo whose brightest and darkest parts differ by as much is not pale."""
 SEEN = 0.5
-"""Least difference of the brightest and the darkest parts of a pale photo for the network, where
-white is 1. The rest is for the sharp photo, which may have darker and brighter parts: blurred black
-letters are grey."""
+"""Difference of the brightest and the darkest parts of a pale photo for the network, where white is
+1. The rest is for the sharp photo, which may have darker and brighter parts: blurred black letters
+are grey."""
 BRIGHTEST, DARKEST = 0.999, 0.001
 """Quantiles of the samples that count as the brightest and the darkest parts: hot pixels, stars and
 dead pixels are fewer."""
@@ -70,7 +72,7 @@ def tones_of(image: NDArray[np.uint8] | NDArray[np.uint16]) -> Tones:
     places = [int(share * (samples.size - 1)) for share in (DARKEST, BRIGHTEST)]
     darkest, brightest = map(float, np.partition(samples, places)[places])
     least_span = largest / MOST_TIMES
-    is_pale = darkest >= GREY * largest and FLAT * largest <= brightest - darkest < SEEN * largest
+    is_pale = darkest >= GREY * largest and FLAT * largest <= brightest - darkest < PALE * largest
     if is_pale:
         middle = (darkest + brightest) / 2
         farthest = max(float(image.max()) - middle, middle - float(image.min()))
