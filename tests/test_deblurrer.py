@@ -18,6 +18,7 @@ from unblur.network.deblurrer import NetworkDeblurrer
 from unblur.network.device_kinds import CPU
 from unblur.network.device_network import DeviceNetwork
 from unblur.network.devices import OneDevice, available_devices
+from unblur.network.exposure import Tones
 from unblur.network.photo_rows import PhotoRows
 from unblur.network.srn import SRN, enlarge, shrink
 from unblur.network.views import ALL_VIEWS
@@ -60,6 +61,17 @@ def deblur_whole(network, image):
     return result.clamp(0, 1).mul(255).round().permute(1, 2, 0).numpy()
 
 
+@pytest.fixture
+def network_alone(monkeypatch):
+    """Photos as the network sees and returns them, without the rules around it."""
+
+    def usual(image):
+        return Tones(0, float(np.iinfo(image.dtype).max))
+
+    monkeypatch.setattr("unblur.network.photo_run.tones_of", usual)
+    monkeypatch.setattr("unblur.network.photo_run.keep_contrast", lambda *_: None)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (70, 1), (33, 17), (401, 233)])
@@ -72,6 +84,7 @@ def test_the_identity_network_returns_every_bit(size, channels, dtype):
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("tile", [SMALLEST_TILE_PX, 192, 256, 1024])
+@pytest.mark.usefixtures("network_alone")
 def test_tiles_compute_what_one_whole_pass_computes(name, tile):
     network = random_network(NETWORKS[name])
     image = make_pixels(403, 517)
@@ -119,6 +132,7 @@ def by_definition(network, image, strength, precision):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.usefixtures("network_alone")
 def test_each_bit_is_that_of_the_definition(name, channels, dtype, precision):
     network = random_network(NETWORKS[name])
     for (height, width), strength in (((1, 1), 1), ((67, 101), 1), ((90, 75), 0.7)):
@@ -142,6 +156,7 @@ WIDE_SIZES = [(1, 70), (2, 300), (97, 403), (130, 261)]
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("size", WIDE_SIZES)
+@pytest.mark.usefixtures("network_alone")
 def test_a_wide_photo_is_computed_as_one_whole_pass_computes_it(name, size):
     network = random_network(NETWORKS[name])
     image = make_pixels(*size)

@@ -14,7 +14,7 @@ from training.data import Pair
 from training.evaluate import aligned, judge, rows_of
 from training.judging import letters
 from training.judging.cost import kmac_per_pixel, seconds_per_megapixel
-from training.judging.dark import NOISE, darkened
+from training.judging.dark import NOISE, toned
 from training.judging.inference import deblur, deblur_all, unchanged
 from training.judging.judges import Subject, judge_letters, judge_sets
 from training.judging.lamps import judge_lamps
@@ -54,8 +54,9 @@ def test_lamps_are_guarded_where_they_are_judged_as_the_tool_does():
     assert alone[30, 40, 0] < 250 < expected[30, 40, 0]
 
 
-def test_dark_photos_are_brightened_where_they_are_judged_as_the_tool_does():
-    network, pixels = some_network(), make_pixels(61, 75) // 5
+@pytest.mark.parametrize("black", [0, 120])
+def test_dark_and_pale_photos_get_usual_tones_where_they_are_judged_as_the_tool_does(black):
+    network, pixels = some_network(), make_pixels(61, 75) // 5 + np.uint8(black)
     expected = fakes.on_cpu(network, precision=torch.float32)(pixels).astype(int)
     photos = [pixels, make_pixels(61, 75)]
     dark, _ = deblur_all(network, photos, precision=torch.float32)
@@ -64,12 +65,13 @@ def test_dark_photos_are_brightened_where_they_are_judged_as_the_tool_does():
     assert np.abs(alone - expected).max() > 1
 
 
-def test_a_dark_pair_is_the_pair_with_less_light():
+@pytest.mark.parametrize("black", [0, 0.4])
+def test_a_dark_pair_has_less_light_and_a_pale_pair_less_contrast(black):
     pair = Pair("a", make_pixels(40, 50), make_pixels(40, 50, seed=1))
-    dark = darkened(pair, 0.2)
-    for photo, bright in ((dark.blurred, pair.blurred), (dark.sharp, pair.sharp)):
+    other = toned(pair, black, 0.2)
+    for photo, usual in ((other.blurred, pair.blurred), (other.sharp, pair.sharp)):
         assert photo.dtype == np.uint8
-        assert np.abs(photo - 0.2 * bright).mean() < 2 * NOISE
+        assert np.abs(photo - (255 * black + 0.2 * usual)).mean() < 2 * NOISE
 
 
 def test_photos_deblurred_together_come_out_as_those_deblurred_alone(monkeypatch):

@@ -81,7 +81,7 @@ def test_a_thin_dark_line_on_grey_is_deepened_as_far_as_the_network_wants():
 
 def test_a_photo_without_clipped_areas_is_what_the_network_made():
     image = make_pixels(90, 70)
-    image[::2, ::2] = 255  # single pixels are no area
+    image[::6, ::6] = 255  # single pixels are no area
     assert np.array_equal(fakes.on_cpu(Darkening())(image), darkened(image))
 
 

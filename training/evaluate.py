@@ -89,7 +89,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--no-guard",
         action="store_true",
-        help="judge the network alone: do not brighten dark photos, nor keep white areas white",
+        help="judge the network alone: neither change tones for it, nor guard its results",
     )
     parser.add_argument("--fp32", action="store_true", help="compute in fp32 on any device")
     parser.add_argument("--save", type=Path, help="also write the table to a file, with tabs")
@@ -116,7 +116,8 @@ def judge_weights(
         device: Device that runs the networks.
         views: Number of views of a photo to average, as `unblur --views`.
         precision: Data type of convolutions. Default: the device's fastest type.
-        is_guarded: Whether to brighten dark photos, and keep clipped areas white, as unblur does.
+        is_guarded: Whether to give dark and pale photos usual tones, and guard white areas and fine
+            patterns, as unblur does.
     """
     subjects = {BLURRED: Subject(unchanged, device)}
     for name, path in weights.items():

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.data import Pixels
+from unblur.network.contrast_guard import keep_contrast
 from unblur.network.devices import choose_precision, kind_of
-from unblur.network.exposure import white_of
+from unblur.network.exposure import Tones, tones_of
 from unblur.network.srn import SRN
 from unblur.network.views import ALL_VIEWS, Mean, View
 from unblur.network.white_guard import keep_white
@@ -51,7 +52,8 @@ def deblur_all(
         photos: HWC uint8 of any sizes.
         views: Number of views of each photo to average, as `unblur --views`.
         precision: Data type of convolutions. Default: the device's fastest type.
-        is_guarded: Whether to brighten dark photos, and keep clipped areas white, as unblur does.
+        is_guarded: Whether to give dark and pale photos usual tones, and guard white areas and fine
+            patterns, as unblur does.
 
     Returns:
         The results, in the photos' order.
@@ -62,8 +64,12 @@ def deblur_all(
         mean = Mean(views)
         for view in ALL_VIEWS[:views]:
             mean.add(_seen(network, chosen, view, precision, is_guarded))
-        for index, result in zip(batch, mean.rounded().numpy(), strict=True):
-            results[index] = result
+        for index, result in zip(batch, mean.rounded(), strict=True):
+            if is_guarded:
+                keep_contrast(
+                    result, torch.from_numpy(photos[index].copy()), tones_of(photos[index]).span
+                )
+            results[index] = result.numpy()
     return [result for result in results if result is not None]
 
 
@@ -94,8 +100,8 @@ def _seen(
     height, _ = view.size(*photos[0].shape[:2])
     turned = [view.rows(torch.from_numpy(photo.copy()), 0, height).numpy() for photo in photos]
     stack = stacked(turned, _device(network))
-    whites = torch.tensor([white_of(photo) if is_guarded else 255.0 for photo in photos])
-    made = _run(network, stack, whites.to(stack.device), precision).permute(0, 2, 3, 1)
+    tones = [tones_of(photo) if is_guarded else Tones(0, 255) for photo in photos]
+    made = _run(network, stack, tones, precision).permute(0, 2, 3, 1)
     blurred = stack.permute(0, 2, 3, 1)
     results = torch.empty(len(photos), *photos[0].shape, dtype=torch.uint8)
     for result, seen, before in zip(results, made, blurred, strict=True):
@@ -109,18 +115,24 @@ def _device(network: SRN) -> torch.device:
 
 
 @torch.inference_mode()
-def _run(network: SRN, photos: Tensor, whites: Tensor, precision: torch.dtype | None) -> Tensor:
+def _run(
+    network: SRN, photos: Tensor, tones: Sequence[Tones], precision: torch.dtype | None
+) -> Tensor:
     """Run a network on photos (N, 3, H, W) uint8; return float32 from 0 to 255.
 
-    The sample of each photo that becomes 1 for the network is its element of ``whites``, (N,).
+    Each photo has its `Tones`, the samples that become 0 and 1 for the network.
     """
-    device, whites = photos.device, whites[:, None, None, None]
+    device = photos.device
+    black, span = (
+        torch.tensor(values, dtype=torch.float32, device=device)[:, None, None, None]
+        for values in ([one.black for one in tones], [one.span for one in tones])
+    )
     precision = precision or choose_precision(kind_of(device))
     multiple = network.config.multiple
     height, width = photos.shape[2:]
     padding = (0, -width % multiple, 0, -height % multiple)
-    padded = F.pad(photos.float() / whites, padding, mode="replicate")
+    padded = F.pad((photos.float() - black) / span, padding, mode="replicate")
     padded = padded.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, precision, precision != torch.float32):
         result = network(padded)[-1].float()[..., :height, :width]
-    return (result * whites).clamp(0, 255)
+    return (result * span + black).clamp(0, 255)

@@ -195,6 +195,7 @@ PARTS = {
     ),
     FOCUS: Part(lambda photos, _: defocused.defocused_sets(photos), judge_defocused),
     "dark": Part(lambda photos, _: dark.dark_sets(photos), judge_sets),
+    "pale": Part(lambda photos, _: dark.pale_sets(photos), judge_sets),
     "lamps": Part(_night_sets, judge_lamps),
     "letters": Part(lambda photos, pairs: letters.pages(), judge_letters),
     "cost": Part(lambda photos, pairs: None, judge_cost),

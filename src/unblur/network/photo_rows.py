@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unblur.network.bands import Span
 from unblur.network.config import SRNConfig
+from unblur.network.exposure import Tones
 from unblur.network.views import View, whole_numbers
 from unblur.network.white_guard import keep_white
 
@@ -74,8 +75,8 @@ class PhotoRows:
     """Share of the change to apply, from 0 to 1."""
     device: torch.device
     """Device that runs the network."""
-    white: float
-    """The sample that becomes 1 for the network; see `unblur.network.exposure`."""
+    tones: Tones
+    """The samples that become 0 and 1 for the network."""
     is_grey: bool
     """Whether the photo has three channels, but no colours; then its result has none."""
 
@@ -105,7 +106,7 @@ class PhotoRows:
         return height // scale, width // scale
 
     def read(self, rows: Span) -> Tensor:
-        """Return rows of the padded photo as a batch (1, C, h, W), float32; 1 is white.
+        """Return rows of the padded photo as a batch (1, C, h, W), float32; `tones` become 0 and 1.
 
         Padding repeats the bottom row and the right column of the photo. The device converts the
         rows. Memory is laid out channels-last, as in the photo.
@@ -117,7 +118,7 @@ class PhotoRows:
         band = _continued(band, 0, rows.stop - rows.start - len(band))
         band = _continued(band, 1, -width % self.config.multiple)
         values = whole_numbers(band).to(torch.float32, memory_format=torch.contiguous_format)
-        return values.div_(self.white)[None].permute(0, 3, 1, 2)
+        return values.sub_(self.tones.black).div_(self.tones.span)[None].permute(0, 3, 1, 2)
 
     def write(self, top: int, values: Tensor) -> None:
         """Round finished rows to the photo's depth, and store them without padding.
@@ -139,14 +140,14 @@ class PhotoRows:
         self.seen.write(self.result, top, whole)
 
     def _blended(self, top: int, values: Tensor) -> Tensor:
-        """Blend result rows (h, W, 3), 1 for white, with rows of the photo; return (h, W, C)."""
+        """Blend result rows (h, W, 3) of the network with rows of the photo; return (h, W, C)."""
         above, below = max(0, top - 1), min(top + len(values) + 1, self.size[0])
         blurred = whole_numbers(self.seen.rows(self.photo, above, below).to(self.device))
         original = blurred[top - above :][: len(values)]
         if self.photo.shape[2] == 1:
             red, green, blue = values.unbind(2)
             values = red.add_(green).add_(blue).div_(3)[:, :, None]
-        values = values.mul_(self.white)
+        values = values.mul_(self.tones.span).add_(self.tones.black)
         if self.is_grey:  # all channels change by the same amount
             values = values.sub_(original).mean(2, keepdim=True).add(original)
         values = values.clamp_(0, self.largest)

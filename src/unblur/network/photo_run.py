@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from unblur.errors import PhotoError
+from unblur.network.contrast_guard import keep_contrast
 from unblur.network.device_network import DeviceNetwork
-from unblur.network.exposure import white_of
+from unblur.network.exposure import tones_of
 from unblur.network.photo_rows import PhotoRows, Pixels, as_pixels, as_tensor, is_grey
 from unblur.network.scales import Numbers, Pass, Tiles
 from unblur.network.transfer import Finish, Transfer
@@ -110,7 +111,7 @@ class PhotoRun:
         """Return the mean of the results of all views; ``run`` computes the result of one view."""
         photo = self.transfer.upload(as_tensor(self.image))
         result = torch.empty(photo.shape, dtype=photo.dtype, device=photo.device)
-        count, white, has_no_colors = len(self.views), white_of(self.image), is_grey(self.image)
+        count, tones, has_no_colors = len(self.views), tones_of(self.image), is_grey(self.image)
         mean = Mean(count)
         for done, view in enumerate(self.views):
             rows = PhotoRows(
@@ -120,16 +121,17 @@ class PhotoRun:
                 self.network.config,
                 self.strength,
                 self.network.device,
-                white,
+                tones,
                 has_no_colors,
             )
             run(rows, self.on_progress and _within(self.on_progress, done, count))
             if count > 1:
                 mean.add(result)
-        if count == 1:
-            return result
-        del rows, result  # freed before the mean is made
-        return mean.rounded()
+        if count > 1:
+            del rows, result  # freed before the mean is made
+            result = mean.rounded()
+        keep_contrast(result, photo, tones.span, self.strength)
+        return result
 
 
 def _within(on_progress: Callable[[float], None], done: int, count: int) -> Callable[[float], None]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unblur.network.exposure import white_of
+from unblur.network.exposure import tones_of
 from unblur.pictures.display import Area
 
 BLOCK_PX = 16
@@ -30,8 +30,8 @@ class Change:
     """Mean absolute difference, as a share of the full range."""
     blocks: NDArray[np.float32]
     """(rows, columns), float32: standard deviation of the difference in each block of pixels, as a
-    share of white; in a dark photo, white is about its brightest sample. This measures changed
-    detail: a block that only became brighter has 0."""
+    share of white; in a dark or pale photo, of the difference of its brightest and darkest
+    samples. This measures changed detail: a block that only became brighter has 0."""
     block: tuple[int, int]
     """Rows and columns of pixels in a block."""
     width: int
@@ -85,7 +85,7 @@ def measure_change(before: NDArray[Any], after: NDArray[Any]) -> Change:
         total += float(np.abs(difference, out=difference).sum(dtype=np.float32))
     full = np.iinfo(before.dtype).max
     amount = total / (blocks.size * block[0] * block[1] * channels) / full
-    return Change(amount, blocks / np.float32(white_of(before)), block, width, height)
+    return Change(amount, blocks / np.float32(tones_of(before).span), block, width, height)
 
 
 def _parts(rows: int, columns: int, most: int) -> Iterator[tuple[slice, slice]]:
