@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import fsspec
 import pytest
@@ -268,6 +269,17 @@ def test_below_a_prefix_no_object_costs_a_request_of_its_own(
     with History(tmp_path / "history.sqlite3") as history:
         planned = make_plan([library], options, history, "settings")
     assert [job.problem for job in planned.jobs] == [None] * 3
+
+
+@pytest.mark.parametrize("scheme", ["s3", "memory", "sftp"])
+def test_without_the_library_of_all_stores_unblur_is_to_be_installed_again(
+    scheme, unblur, monkeypatch
+):
+    stores._store_class.cache_clear()
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    result = unblur(f"{scheme}://a/b.jpg")
+    stores._store_class.cache_clear()
+    assert "the Python library fsspec is missing: install unblur again" in result.stderr
 
 
 def test_objects_bear_the_type_of_their_content(s3_bucket, unblur):

@@ -84,6 +84,8 @@ def _store_class(scheme: str) -> type[AbstractFileSystem]:
 
 def _missing_library(scheme: str, error: ImportError) -> UsageError:
     """Return the error for a kind of store that needs another package."""
+    if isinstance(error, ModuleNotFoundError) and error.name == "fsspec":
+        return UsageError(describe_unexpected(error))  # which every store needs
     if extra := EXTRAS.get(scheme):
         needed = needed_extra(_MODULES[extra], extra, error.__cause__ or error)
         return UsageError(f"{scheme}:// addresses need {needed}")
@@ -156,8 +158,6 @@ def _reason(error: Exception) -> str:
     """Return the error of a store's library in words for users."""
     if is_missing(error):
         return "no such object"
-    if isinstance(error, ModuleNotFoundError):
-        return describe_unexpected(error)
     if is_thread_limit(error):  # of the thread that asks the store
         return START_LIMIT
     if words := _IN_WORDS.get(type(error).__name__):
