@@ -1,7 +1,8 @@
-"""Fake networks: each changes nothing, or does one thing wrong."""
+"""Fakes: networks that change nothing or do one thing wrong, and a user interface."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import torch
@@ -171,3 +172,22 @@ class InHalf(Identity):
         right = 1.5 * blurred - 0.25
         is_half = torch.is_autocast_enabled("cpu")
         return self.act(blurred, right, buffers) if is_half else right, None
+
+
+class Watcher:
+    """A user interface that prints nothing, and keeps the outcomes of a run."""
+
+    def __init__(self):
+        self.settings, self.outcomes = {}, []
+
+    def say(self, text, level=0):
+        pass
+
+    def outcome(self, outcome):
+        self.outcomes.append(outcome)
+
+    def progress(self, total):
+        return contextlib.nullcontext()
+
+    def photo_progress(self, job):
+        return lambda share: None

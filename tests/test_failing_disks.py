@@ -15,6 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
+import fakes
 import pytest
 from conftest import make_jpeg
 
@@ -129,25 +130,6 @@ class Inverting:
         return Pending(lambda: (255 - pixels, NOTHING_USED))
 
 
-class Watcher:
-    """Keeps the outcomes of a run."""
-
-    def __init__(self):
-        self.settings, self.outcomes = {}, []
-
-    def say(self, text, level=0):
-        pass
-
-    def outcome(self, outcome):
-        self.outcomes.append(outcome)
-
-    def progress(self, total):
-        return contextlib.nullcontext()
-
-    def photo_progress(self, job):
-        return lambda share: None
-
-
 class Library:
     """A folder of photos, and the record of results."""
 
@@ -160,7 +142,7 @@ class Library:
 
     def deblur(self, paths=(), **chosen):
         """Deblur photos, by default all, and return the outcomes."""
-        options, watcher = Options(**chosen), Watcher()
+        options, watcher = Options(**chosen), fakes.Watcher()
         plan = make_plan(paths or self.paths, options, self.history, "settings")
         session = Session(options, self.history, "settings", watcher, -1)
         run_plan(plan, LocalRunner(Inverting), session)

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 
+import fakes
 import pytest
 from conftest import encode_image, make_jpeg, make_pixels
 from PIL import Image
@@ -200,25 +201,6 @@ class Gpu:
         return Pending(finish)
 
 
-class Watcher:
-    """Remembers the outcomes of a run."""
-
-    def __init__(self):
-        self.settings, self.outcomes = {}, []
-
-    def say(self, text, level=0):
-        pass
-
-    def outcome(self, outcome):
-        self.outcomes.append(outcome)
-
-    def progress(self, total):
-        return contextlib.nullcontext()
-
-    def photo_progress(self, job):
-        return lambda share: None
-
-
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Deblur a folder of photos on a device; return the outcomes, and the interrupt, if any."""
@@ -230,7 +212,7 @@ def run(tmp_path, monkeypatch):
     def run(deblurrer, cores=4, **options):
         monkeypatch.setattr("unblur.network.devices.available_cores", lambda: cores)
         chosen = Options(recursive=True, output=f"{tmp_path}/out/", **options)
-        watcher = Watcher()
+        watcher = fakes.Watcher()
         with History(IN_MEMORY) as history:
             plan = make_plan([str(folder)], chosen, history, "settings")
             session = Session(chosen, history, "settings", watcher, -1)
