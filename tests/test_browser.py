@@ -48,7 +48,7 @@ def report(tmp_path_factory, identity_weights):
         patch.setattr(deblur, "_make_deblurrer", lambda *_: fakes.on_cpu(fakes.Brighter()))
         run = ["-r", str(folder), "--model", str(identity_weights)]
         assert CliRunner().invoke(main, run).exit_code == 0
-        dark = make_pixels(1200, 1600) // 4 + 60
+        dark = make_pixels(1200, 1600) // 3
         (folder / NOT_WORD_FOR_WORD).write_bytes(encode_image(Image.fromarray(dark), "JPEG"))
         bright = np.full((300, 400, 3), 220, np.uint8)
         (folder / "bright.png").write_bytes(encode_image(Image.fromarray(bright), "PNG"))

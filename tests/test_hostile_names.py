@@ -85,7 +85,8 @@ def on_terminal(monkeypatch, identity_weights):
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
-            sys.stderr.close()  # the tool's own copy of the terminal
+            if (own := sys.stderr.fileno()) > 2:
+                os.close(own)  # the tool's own copy of the terminal
             for descriptor, old in enumerate(before, 1):
                 os.dup2(old, descriptor)
                 os.close(old)
