@@ -112,21 +112,6 @@ def started(tmp_path):
 
 
 @pytest.mark.posix
-def test_continued_bars_are_drawn_below_what_the_shell_wrote(shell, started):
-    shell.type(f"{started(SHOW_BARS)}\n")
-    shell.wait_for("photos")
-    below = 0
-    for _ in range(5):
-        shell.type(CTRL_Z)
-        shell.wait_for("ready>")
-        shell.type("fg\n")
-        continued = shell.wait_for("photos")
-        below += ERASE_LINE not in continued.partition("photos")[0]
-        shell.wait_for(f"{ERASE_LINE}photos")  # later in the same place
-    assert below >= 2  # a stop in the middle of a drawing displaces that one
-
-
-@pytest.mark.posix
 def test_the_cursor_stays_visible_so_that_a_stopped_or_killed_program_leaves_it(shell, started):
     shell.type(f"{started(SHOW_BARS)}\n")
     shell.wait_for("photos")
