@@ -171,7 +171,8 @@ def _held_continuations() -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
-    # Threads inherit this: a signal that one thread takes is kept for none.
+    # Threads that start later inherit this: a signal that one thread takes is kept for none. So
+    # this comes before NumPy and PyTorch, which start threads when they are imported.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCONT})
     try:
         yield
